@@ -1,0 +1,185 @@
+"""The contract between harness and analysis: file names and tables of a sweep.
+
+`points.parquet` holds one row per finished end point, `curves.parquet` one row per logged step.
+Units and meanings of every column stand in results/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+POINT_COLUMNS: dict[str, str] = {
+    "run_id": "string",
+    "trunk_id": "string",
+    "point_id": "string",
+    "grid": "string",
+    "rung": "string",
+    "seed": "int64",
+    "n_layers": "int64",
+    "d_model": "int64",
+    "n_params": "int64",
+    "n_params_matmul": "int64",
+    "n_params_body": "int64",
+    "n_tokens": "int64",
+    "n_unique_tokens": "int64",
+    "flops": "float64",
+    "flops_6nd": "float64",
+    "loss": "float64",
+    "loss_sem": "float64",
+    "bits_per_byte": "float64",
+    "peak_lr": "float64",
+    "embed_lr": "float64",
+    "head_lr": "float64",
+    "batch_tokens": "int64",
+    "n_steps": "int64",
+    "schedule": "string",
+    "cooled": "bool",
+    "role": "string",
+    "status": "string",
+    "excluded_reason": "string",
+    "seconds": "float64",
+    "device": "string",
+    "code_revision": "string",
+    "corpus_id": "string",
+    "tokenizer_id": "string",
+}
+
+CURVE_COLUMNS: dict[str, str] = {
+    "run_id": "string",
+    "point_id": "string",
+    "step": "int64",
+    "n_tokens": "int64",
+    "flops": "float64",
+    "train_loss": "float64",
+    "eval_loss": "float64",
+    "lr": "float64",
+    "grad_norm": "float64",
+    "tokens_per_second": "float64",
+}
+
+# Columns that say how a run went on a machine rather than what it computed.
+TIMING_COLUMNS = ("seconds", "tokens_per_second", "device", "code_revision")
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the text says what was expected, what came, what to type."""
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    payload = data.encode() if isinstance(data, str) else data
+    with open(temporary, "wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` atomically as indented JSON with a final newline."""
+    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a parquet table atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    frame.to_parquet(temporary, index=False)
+    os.replace(temporary, path)
+
+
+def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Return rows as a frame with exactly `columns`, in order and with their types."""
+    frame = pd.DataFrame(rows, columns=list(columns))
+    return frame.astype(columns)
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Every file name under results/<sweep>/."""
+
+    root: Path
+
+    @property
+    def sweep(self) -> Path:
+        return self.root / "sweep.json"
+
+    @property
+    def points(self) -> Path:
+        return self.root / "points.parquet"
+
+    @property
+    def curves(self) -> Path:
+        return self.root / "curves.parquet"
+
+    @property
+    def forecast(self) -> Path:
+        return self.root / "forecast.json"
+
+    @property
+    def fits(self) -> Path:
+        return self.root / "fits.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def run(self, run_id: str) -> RunFolder:
+        return RunFolder(self.runs / run_id)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Every file name under results/<sweep>/runs/<run_id>/."""
+
+    root: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.root.name
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "spec.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def curves(self) -> Path:
+        return self.root / "curves"
+
+    @property
+    def points(self) -> Path:
+        return self.root / "points"
+
+    def point(self, point_id: str) -> Path:
+        return self.points / f"{point_id}.json"
+
+    def curve_part(self, segment: str, first: int, last: int) -> Path:
+        return self.curves / f"{segment}-{first:09d}-{last:09d}.parquet"
