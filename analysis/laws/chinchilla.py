@@ -1,0 +1,15 @@
+"""The additive law L = E + A·N^-alpha + B·D^-beta.
+
+References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3.
+"""
+
+from analysis.laws.law import Term, power_sum
+
+LAWS = (
+    power_sum(
+        "chinchilla",
+        "E + A·N^-alpha + B·D^-beta",
+        (Term("A", "alpha", "n"), Term("B", "beta", "d")),
+        offset=True,
+    ),
+)

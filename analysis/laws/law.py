@@ -1,0 +1,177 @@
+"""What a loss law is: names, bounds, value, Jacobian, starts and closed-form frontier.
+
+Every law here has the shape L = E + (Σ_k coefficient_k · axis_k^-exponent_k)^gamma with the axes
+N (parameters), D (tokens) or C (training FLOPs). `power_sum` builds one from its terms; a law of
+another shape passes its own `value` and `jacobian` to `Law`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Axis = Literal["n", "d", "c"]
+Function = Callable[[Array, Array, Array, Array], Array]
+
+EXPONENT_BOUNDS = (1e-3, 4.0)
+GAMMA_BOUNDS = (0.05, 3.0)
+COEFFICIENT_BOUNDS = (1e-9, 1e9)  # of the term at the centre of the table, where losses are of order 1
+
+
+class Measured(Protocol):
+    """The columns of a table that starting values are made from."""
+
+    @property
+    def n(self) -> Array: ...
+    @property
+    def d(self) -> Array: ...
+    @property
+    def c(self) -> Array: ...
+    @property
+    def loss(self) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient · axis^-exponent, named by the parameters that hold the two numbers."""
+
+    coefficient: str
+    exponent: str
+    axis: Axis
+
+
+@dataclass(frozen=True)
+class ClosedFrontier:
+    """N* = g·(C/6)^a and D* = (C/6)^b / g, the minimum of a law under C = 6·N·D."""
+
+    a: float
+    b: float
+    g: float
+
+
+@dataclass(frozen=True)
+class Law:
+    """A loss law.
+
+    `value_of(theta, n, d, c)` and `jacobian_of(theta, n, d, c)` take theta [..., params] in natural
+    units and columns [rows]; they return [..., rows] and [..., rows, params].
+    `bounds` hold in natural units, except for coefficients of terms: those are bounded by the size
+    of their term at the centre of a table.
+    """
+
+    name: str
+    formula: str
+    params: tuple[str, ...]
+    bounds: Mapping[str, tuple[float, float]]
+    terms: tuple[Term, ...]
+    value_of: Function
+    jacobian_of: Function
+
+    def value(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
+        """Loss [..., rows]; without `c` the compute is 6·n·d."""
+        n, d = np.asarray(n, float), np.asarray(d, float)
+        return self.value_of(np.asarray(theta, float), n, d, 6 * n * d if c is None else c)
+
+    def jacobian(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
+        """Derivative of `value` by every parameter, [..., rows, params]."""
+        n, d = np.asarray(n, float), np.asarray(d, float)
+        return self.jacobian_of(np.asarray(theta, float), n, d, 6 * n * d if c is None else c)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The parameters of the outer search of variable projection: exponents and gamma."""
+        inner = {term.coefficient for term in self.terms} | {"E"}
+        return tuple(name for name in self.params if name not in inner)
+
+    def rescale(self, theta: Array, centre: Mapping[str, float]) -> Array:
+        """Express theta for columns that were multiplied by `centre` ({"n": n0, "d": d0, "c": c0})."""
+        scaled = np.array(theta, dtype=float)
+        for term in self.terms:
+            exponent = scaled[..., self.params.index(term.exponent)]
+            scaled[..., self.params.index(term.coefficient)] *= centre[term.axis] ** exponent
+        return scaled
+
+    def starts(self, table: Measured, rng: np.random.Generator, k: int) -> Array:
+        """k random starting points [k, params]: exponents at random, the loss shared among the terms."""
+        theta = {name: np.full(k, np.sqrt(low * high)) for name, (low, high) in self.bounds.items()}
+        gamma = np.exp(rng.uniform(np.log(0.2), np.log(1.2), k)) if "gamma" in self.params else np.ones(k)
+        theta["gamma"] = gamma
+        offset = rng.uniform(0, 1, k) ** 0.5 * np.min(table.loss) if "E" in self.params else np.zeros(k)
+        theta["E"] = offset
+        rest = np.maximum(np.exp(np.mean(np.log(table.loss))) - offset, 1e-3) ** (1 / gamma)
+        shares = rng.dirichlet(np.ones(max(len(self.terms), 1)), k)
+        for index, term in enumerate(self.terms):
+            theta[term.exponent] = np.exp(rng.uniform(np.log(0.05), np.log(0.9), k)) / gamma
+            theta[term.coefficient] = rest * np.maximum(shares[:, index], 0.02)
+        stacked = np.stack([theta[name] for name in self.params], axis=-1)
+        return self.rescale(stacked, centre_of(table))
+
+    def frontier(self, theta: Array) -> ClosedFrontier | None:
+        """Exponents of the compute-optimal sizes under C = 6·N·D; None unless the law has N and D.
+
+        E + (A·N^-α + B·D^-β)^γ is smallest where the inner sum is, since x ↦ x^γ rises for γ > 0:
+        a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)), whatever γ and E
+        (Hoffmann et al., arXiv:2203.15556, section 3.3).
+        """
+        by_axis = {term.axis: term for term in self.terms}
+        if set(by_axis) != {"n", "d"} or len(self.terms) != 2:
+            return None
+        named = dict(zip(self.params, np.asarray(theta, float), strict=True))
+        n, d = by_axis["n"], by_axis["d"]
+        alpha, beta = named[n.exponent], named[d.exponent]
+        ratio = alpha * named[n.coefficient] / (beta * named[d.coefficient])
+        total = alpha + beta
+        return ClosedFrontier(float(beta / total), float(alpha / total), float(ratio ** (1 / total)))
+
+
+def centre_of(table: Measured) -> dict[str, float]:
+    """Geometric mean of each axis: the units in which a fit is well conditioned."""
+    return {
+        axis: float(np.exp(np.mean(np.log(values))))
+        for axis, values in (("n", table.n), ("d", table.d), ("c", table.c))
+    }
+
+
+def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool, gamma: bool = False) -> Law:
+    """The law E + (Σ coefficient·axis^-exponent)^gamma; E is 0 without `offset`, gamma 1 without `gamma`."""
+    coefficients = tuple(term.coefficient for term in terms)
+    exponents = tuple(term.exponent for term in terms)
+    params = (("E",) if offset else ()) + coefficients + exponents + (("gamma",) if gamma else ())
+    bounds: dict[str, tuple[float, float]] = dict.fromkeys(coefficients, COEFFICIENT_BOUNDS)
+    bounds |= dict.fromkeys(exponents, EXPONENT_BOUNDS)
+    bounds |= {"E": (0.0, np.inf)} if offset else {}
+    bounds |= {"gamma": GAMMA_BOUNDS} if gamma else {}
+
+    def parts(theta: Array, columns: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array], Array]:
+        named = {name: theta[..., index, None] for index, name in enumerate(params)}
+        powers = [np.exp(-named[term.exponent] * np.log(columns[term.axis])) for term in terms]
+        inner = sum(
+            (named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)),
+            np.float64(0),
+        )
+        return named, powers, np.asarray(inner)
+
+    def value(theta: Array, n: Array, d: Array, c: Array) -> Array:
+        named, _, inner = parts(theta, {"n": n, "d": d, "c": c})
+        outer = inner ** named["gamma"] if gamma else inner
+        return named["E"] + outer if offset else outer
+
+    def jacobian(theta: Array, n: Array, d: Array, c: Array) -> Array:
+        columns = {"n": n, "d": d, "c": c}
+        named, powers, inner = parts(theta, columns)
+        slope = named["gamma"] * inner ** (named["gamma"] - 1) if gamma else np.ones_like(inner)
+        by_name: dict[str, Array] = {"E": np.ones_like(inner)}
+        for term, power in zip(terms, powers, strict=True):
+            by_name[term.coefficient] = slope * power
+            logs = np.log(columns[term.axis])
+            by_name[term.exponent] = -slope * named[term.coefficient] * power * logs
+        if gamma:
+            by_name["gamma"] = inner ** named["gamma"] * np.log(inner)
+        return np.stack([by_name[name] for name in params], axis=-1)
+
+    return Law(name, formula, params, bounds, terms, value, jacobian)
