@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from analysis.table import Excluded
 Array = NDArray[np.float64]
 
 
-class WarningCode(str, Enum):
+class WarningCode(StrEnum):
     """Stable codes of the warnings that a fit can carry; a report may not hide them."""
 
     FLAT_VALLEY = "flat_valley"  # tied and untied exponents fit equally well

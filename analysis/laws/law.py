@@ -98,7 +98,8 @@ class Law:
 
     def starts(self, table: Measured, rng: np.random.Generator, k: int) -> Array:
         """k random starting points [k, params]: exponents at random, the loss shared among the terms."""
-        theta = {name: np.full(k, np.sqrt(low * high)) for name, (low, high) in self.bounds.items()}
+        bounded = {name: limits for name, limits in self.bounds.items() if name != "E"}
+        theta = {name: np.full(k, np.sqrt(low * high)) for name, (low, high) in bounded.items()}
         gamma = np.exp(rng.uniform(np.log(0.2), np.log(1.2), k)) if "gamma" in self.params else np.ones(k)
         theta["gamma"] = gamma
         offset = rng.uniform(0, 1, k) ** 0.5 * np.min(table.loss) if "E" in self.params else np.zeros(k)
@@ -150,11 +151,8 @@ def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool,
     def parts(theta: Array, columns: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array], Array]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
         powers = [np.exp(-named[term.exponent] * np.log(columns[term.axis])) for term in terms]
-        inner = sum(
-            (named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)),
-            np.float64(0),
-        )
-        return named, powers, np.asarray(inner)
+        scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
+        return named, powers, np.sum(scaled, axis=0)
 
     def value(theta: Array, n: Array, d: Array, c: Array) -> Array:
         named, _, inner = parts(theta, {"n": n, "d": d, "c": c})
