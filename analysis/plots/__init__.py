@@ -1,0 +1,19 @@
+"""Figures of a sweep: functions from tables and results to Matplotlib figures. Nothing else imports this."""
+
+from analysis.plots.checks import forecast_against_truth, residuals, rollout
+from analysis.plots.frontier import contours, frontier
+from analysis.plots.runs import isoflop, loss_against_compute, loss_curves
+from analysis.plots.style import to_svg, write_images
+
+__all__ = [
+    "contours",
+    "forecast_against_truth",
+    "frontier",
+    "isoflop",
+    "loss_against_compute",
+    "loss_curves",
+    "residuals",
+    "rollout",
+    "to_svg",
+    "write_images",
+]

@@ -1,0 +1,174 @@
+"""Figures that test a law: residuals, sealed forecast against truth, error against extrapolation factor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.laws import find_law
+from analysis.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    grid,
+    legend_beside,
+    log_axis,
+    power_of_ten,
+    si,
+    styled,
+)
+
+Json = Mapping[str, Any]
+LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))
+SMALLEST_ERROR = 0.05  # per cent; smaller ones are drawn here
+COUNT_NAMES = {
+    "n_params_matmul": "body and head parameters N",
+    "n_params_body": "body parameters N",
+    "n_params": "all parameters N",
+}
+
+
+def law_styles(chosen: str, others: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker a law; the chosen one is always the blue circle."""
+    laws = [chosen, *sorted(set(others) - {chosen})]
+    return {law: LAW_STYLES[i % len(LAW_STYLES)] for i, law in enumerate(laws)}
+
+
+def predicted(fit: Json, points: pd.DataFrame) -> np.ndarray:
+    """Losses that a parametric fit of fits.json predicts for rows of the points table."""
+    theta = np.array(list(fit["params"].values()))
+    n, d, c = (points[column].to_numpy(float) for column in (fit["count"], "n_tokens", "flops"))
+    return find_law(fit["law"]).value(theta, n, d, c)
+
+
+@styled
+def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None) -> Figure:
+    """Relative residuals of each fit (the chosen one first) against N, D and D/N of the fitted points."""
+    figure, axes = grid(1, 3, (9.2, 3.3), sharey=True)
+    styles = law_styles(fits[0]["law"], [fit["law"] for fit in fits])
+    count = str(fits[0]["count"])
+    n, d = points[count].to_numpy(float), points["n_tokens"].to_numpy(float)
+    for panel, x, name in zip(axes, (n, d, d / n), (COUNT_NAMES[count], "tokens D", "D / N"), strict=True):
+        panel.axhline(0, color=GREY, linewidth=0.8)
+        if seed_sd is not None:
+            panel.axhspan(-200 * seed_sd, 200 * seed_sd, color=LIGHT, alpha=0.6, label="±2 seed SD", zorder=0)
+        for fit in reversed(fits):
+            colour, marker = styles[fit["law"]]
+            error = 100 * np.log(points["loss"].to_numpy(float) / predicted(fit, points))
+            chosen = fit is fits[0]
+            panel.plot(x, error, marker, color=colour, label=fit["law"], alpha=0.9 if chosen else 0.55)
+        log_axis(panel, "x", si)
+        panel.set_xlabel(name)
+    axes[0].set_ylabel("measured − fitted loss, %")
+    legend_beside(figure, axes[0])
+    return figure
+
+
+@styled
+def forecast_against_truth(forecast: Json, score: Json | None) -> Figure:
+    """Sealed forecast of the held-out cells, against their measured losses once these exist."""
+    truth = {} if score is None else {_key(cell): cell["loss"] for cell in score["cells"]}
+    laws = [(forecast["law"], forecast["cells"])]
+    laws += [(loser["law"], loser["cells"]) for loser in forecast["losers"]]
+    styles = law_styles(forecast["law"], [law for law, _ in laws])
+    figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else 5.5, 3.8))
+    for law, cells in reversed(laws):
+        colour, marker = styles[law]
+        _forecast_panel(axes[0], cells, truth, law, colour, marker)
+        if truth:
+            _error_panel(axes[1], cells, truth, law, colour, marker, bars=law == forecast["law"])
+    legend_beside(figure, axes[0])
+    return figure
+
+
+def _key(cell: Json) -> tuple[str, int]:
+    return str(cell["rung"]), int(cell["n_tokens"])
+
+
+def _bars(cell: Json, scale: float = 1.0) -> list[list[float]]:
+    return [[scale * (cell["predicted"] - cell["low"])], [scale * (cell["high"] - cell["predicted"])]]
+
+
+def _forecast_panel(
+    axes: Axes,
+    cells: Sequence[Json],
+    truth: Mapping[tuple[str, int], float],
+    law: str,
+    colour: str,
+    mark: str,
+) -> None:
+    """Predicted loss with its interval against measured loss, or against compute before there is a truth."""
+    known = [cell for cell in cells if _key(cell) in truth]
+    for cell in known if truth else cells:
+        x = truth[_key(cell)] if truth else cell["flops"]
+        axes.errorbar(
+            x, cell["predicted"], _bars(cell), fmt=mark, color=colour, capsize=2.5, elinewidth=1, label=law
+        )
+    if truth:
+        low, high = min(truth.values()), max(truth.values())
+        margin = 0.06 * (high - low) + 0.01
+        axes.plot([low - margin, high + margin], [low - margin, high + margin], color=GREY, linewidth=0.9)
+        axes.set_xlabel("measured loss, nats per token")
+    else:
+        log_axis(axes, "x", power_of_ten)
+        axes.set_xlabel("training compute C, FLOPs")
+    axes.set_ylabel("forecast loss, nats per token")
+
+
+def _error_panel(
+    axes: Axes,
+    cells: Sequence[Json],
+    truth: Mapping[tuple[str, int], float],
+    law: str,
+    colour: str,
+    mark: str,
+    *,
+    bars: bool,
+) -> None:
+    """Forecast error in per cent of the truth against the extrapolation factor."""
+    axes.axhline(0, color=GREY, linewidth=0.9)
+    for cell in (cell for cell in cells if _key(cell) in truth):
+        loss = truth[_key(cell)]
+        error = 100 * (cell["predicted"] / loss - 1)
+        spread = _bars(cell, 100 / loss) if bars else None
+        axes.errorbar(
+            cell["factor"], error, spread, fmt=mark, color=colour, capsize=2.5, elinewidth=1, label=law
+        )
+    log_axis(axes, "x", lambda value: f"{value:g}×")
+    axes.set_xlabel("compute beyond the largest fitted point")
+    axes.set_ylabel("forecast − measured, %")
+
+
+@styled
+def rollout(rows: Sequence[Json], chosen: str) -> Figure:
+    """Error of laws fitted below a compute limit, against how far beyond that limit the cell lies."""
+    frame = pd.DataFrame(rows)
+    styles = law_styles(chosen, frame["law"].unique().tolist())
+    figure, (axes,) = grid(1, 1, (8.2, 3.9))
+    edges = np.geomspace(1, float(frame["factor"].max()) * 1.001, 7)
+    for law in reversed(list(styles)):
+        own = frame[frame["law"] == law]
+        colour, marker = styles[law]
+        size = np.maximum(100 * own["error"].abs(), SMALLEST_ERROR)
+        axes.plot(own["factor"], size, marker, color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
+        groups = own.groupby(np.digitize(own["factor"], edges))
+        centre = groups["factor"].apply(lambda values: float(np.exp(np.log(values).mean())))
+        rms = groups["error"].apply(lambda values: float(100 * np.sqrt((values**2).mean())))
+        axes.plot(centre, rms, marker=marker, color=colour, linewidth=2, markersize=6, label=f"{law}, RMS")
+    axes.axhline(1, color=GREY, linewidth=0.9, linestyle="--", label="1 %")
+    log_axis(axes, "x", lambda value: f"{value:g}×")
+    log_axis(axes, "y", lambda value: f"{value:g}")
+    axes.set_xlabel("compute of the predicted cell / largest compute in the fit")
+    axes.set_ylabel("size of the error, % of the loss")
+    legend_beside(figure, axes)
+    return figure

@@ -1,0 +1,96 @@
+"""Figures of the compute-optimal frontier: loss contours over (N, D), and N* and D* against compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.laws import find_law
+from analysis.plots.checks import COUNT_NAMES
+from analysis.plots.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    VERMILION,
+    grid,
+    legend_beside,
+    log_axis,
+    power_of_ten,
+    si,
+    styled,
+)
+
+Json = Mapping[str, Any]
+TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al., arXiv:2203.15556, the rule of thumb drawn for comparison
+MARGIN = 1.6  # the axes reach this factor beyond the runs
+
+
+@styled
+def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
+    """Loss of the fitted law over (N, D), the runs it was fitted to, and the compute-optimal line."""
+    figure, (axes,) = grid(1, 1, (8.6, 5.0))
+    n, d = points[fit["count"]].to_numpy(float), points["n_tokens"].to_numpy(float)
+    x = np.geomspace(n.min() / MARGIN, n.max() * MARGIN, 120)
+    y = np.geomspace(d.min() / MARGIN, d.max() * MARGIN, 120)
+    theta = np.array(list(fit["params"].values()))
+    loss = find_law(fit["law"]).value(theta, np.tile(x, 120), np.repeat(y, 120)).reshape(120, 120)
+    levels = np.geomspace(loss.min(), loss.max(), 14)
+    axes.contourf(x, y, np.log(loss), levels=np.log(levels), cmap="Blues_r", alpha=0.55)
+    lines = axes.contour(x, y, loss, levels=levels[1:-1], colors=GREY, linewidths=0.7)
+    for compute in 10.0 ** np.arange(np.ceil(np.log10(6 * x[0] * y[0])), np.log10(6 * x[-1] * y[-1])):
+        axes.plot(x, compute / 6 / x, ":", color=BLACK, linewidth=0.7, alpha=0.5, label="C = 6ND, decades")
+    axes.plot(x, TOKENS_PER_PARAMETER * x, "--", color=VERMILION, label="20 tokens per parameter")
+    if rows:
+        n_opt, d_opt = ([row[key] for row in rows] for key in ("n_opt", "d_opt"))
+        axes.plot(n_opt, d_opt, color=BLUE, linewidth=2.6, label="compute-optimal")
+    held = (points["role"] == "holdout").to_numpy()
+    axes.plot(n[~held], d[~held], "o", color="white", markeredgecolor=BLACK, label="runs in the fit")
+    axes.plot(n[held], d[held], "^", color=ORANGE, markeredgecolor=BLACK, markersize=6.5, label="held out")
+    log_axis(axes, "x", si, (x[0], x[-1]))
+    log_axis(axes, "y", si, (y[0], y[-1]))
+    axes.clabel(lines, fmt="%.2f", fontsize=7.5, colors=BLACK)
+    axes.grid(False)
+    axes.set_xlabel(COUNT_NAMES[str(fit["count"])])
+    axes.set_ylabel("training tokens D")
+    legend_beside(figure, axes)
+    return figure
+
+
+@styled
+def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str, largest_fitted: float) -> Figure:
+    """N* and D* against compute with intervals, flatness band and the 20-tokens-per-parameter line."""
+    figure, axes = grid(1, 2, (9.2, 3.9))
+    table = pd.DataFrame(rows)
+    rule = np.sqrt(table["flops"].to_numpy(float) / (6 * TOKENS_PER_PARAMETER))
+    inside = points["flops"].between(table["flops"].min(), table["flops"].max())
+    runs = points[inside]
+    for panel, key, column, straight in (
+        (axes[0], "n", count, rule),
+        (axes[1], "d", "n_tokens", TOKENS_PER_PARAMETER * rule),
+    ):
+        panel.plot(runs["flops"], runs[column], ".", color=GREY, alpha=0.5, label="runs")
+        if key == "n":
+            _band(panel, table, "flat", ORANGE, "loss within .1 % of best")
+        _band(panel, table, key, BLUE, "interval")
+        panel.plot(table["flops"], table[f"{key}_opt"], color=BLUE, linewidth=2.2, label="compute-optimal")
+        panel.plot(table["flops"], straight, "--", color=VERMILION, label="20 tokens per parameter")
+        panel.axvline(largest_fitted, color=BLACK, linewidth=0.9, linestyle=":", label="largest fitted run")
+        log_axis(panel, "x", power_of_ten)
+        log_axis(panel, "y", si)
+        panel.set_xlabel("training compute C, FLOPs")
+    axes[0].set_ylabel(f"best size N* ({COUNT_NAMES[count].removesuffix(' N')})")
+    axes[1].set_ylabel("best number of tokens D*")
+    legend_beside(figure, axes[0])
+    return figure
+
+
+def _band(axes: Axes, table: pd.DataFrame, key: str, colour: str, label: str) -> None:
+    low, high = (table[f"{key}_{end}"].to_numpy(float, na_value=np.nan) for end in ("low", "high"))
+    if np.isfinite(low).any():
+        axes.fill_between(table["flops"], low, high, color=colour, alpha=0.22, linewidth=0, label=label)

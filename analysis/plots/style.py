@@ -1,0 +1,162 @@
+"""How every figure looks: palette, number labels, axes, and reproducible image files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+Pair = tuple[float, float]
+P = ParamSpec("P")
+
+# Okabe and Ito's palette: told apart under every common colour blindness.
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY, LIGHT = "#6b7280", "#d1d5db"
+MARKERS = "osD^vP*X<>"
+SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "svg.fonttype": "path",
+}
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw under the house style without touching Matplotlib's global settings."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def si(value: float, digits: int = 3) -> str:
+    """A count in few characters: 500k, 1M, 16M, 1.5B."""
+    for size, suffix in SUFFIXES:
+        if abs(value) >= size * (1 - 1e-9):
+            return f"{value / size:.{digits}g}{suffix}"
+    return f"{value:.{digits}g}"
+
+
+def power_of_ten(value: float) -> str:
+    """A FLOP count as 3×10¹²."""
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    lead = f"{value / 10.0**exponent:.2g}"
+    raised = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return raised if lead == "1" else f"{lead}×{raised}"
+
+
+def grid(rows: int, columns: int, size: Pair, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure (size in inches) and its axes, row by row."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    return figure, list(axes.flat)
+
+
+def log_axis(axes: Axes, which: str, label: Callable[[float], str], limits: Pair | None = None) -> None:
+    """Logarithmic axis with few, round labels: 1, 2, 5 over short ranges, powers of ten over long ones."""
+    setter = axes.set_xscale if which == "x" else axes.set_yscale
+    setter("log")
+    if limits is not None:
+        (axes.set_xlim if which == "x" else axes.set_ylim)(*limits)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(_ticks(high / low))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def _ticks(ratio: float) -> Locator:
+    """Few round ticks for an axis whose ends are `ratio` apart."""
+    if ratio < 5:
+        return MaxNLocator(4)
+    subs = (1.0,) if ratio > 500 else (1.0, 3.0) if ratio > 60 else (1.0, 2.0, 5.0)
+    return LogLocator(subs=subs, numticks=20)
+
+
+def loss_axis(axes: Axes) -> None:
+    """Loss over less than a decade: logarithmic, with evenly spaced plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def rung_styles(rungs: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]]:
+    """Colour and marker of each rung, smallest first: dark to bright, also readable in grey."""
+    shades = np.linspace(0.02, 0.86, max(len(rungs), 2))
+    return {
+        rung: (tuple(colormaps["viridis"](shades[i])), MARKERS[i % len(MARKERS)])
+        for i, rung in enumerate(rungs)
+    }
+
+
+def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
+    """One legend to the right of the axes, where it covers no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(unique.values()), list(unique), loc="outside right center", title=title, title_fontsize=8
+    )
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """The figure as SVG for inlining: same bytes for same data, ids unique to `name`."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    return re.sub(r"url\(#", f"url(#{name}-", text)
+
+
+def write_images(figure: Figure, folder: Path, name: str) -> None:
+    """Write NAME.png and NAME.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})

@@ -1,0 +1,206 @@
+"""The report of a sweep: one HTML file that needs no network, and its figures as PNG and SVG.
+
+python -m analysis.report results/chinchilla
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.report_numbers import FILTERS
+from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
+
+Json = Mapping[str, Any]
+TEMPLATE = "report_template.html.j2"
+HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The files of a finished sweep."""
+
+    name: str
+    points: pd.DataFrame
+    curves: pd.DataFrame
+    fits: Json
+    forecast: Json | None
+    about: Json
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """End points that count: fitted and held-out ones, without reference runs and failures."""
+        rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(["fit", "holdout"])]
+        return rows[rows["excluded_reason"].isna()]
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        return self.finished[self.finished["role"] == "fit"]
+
+    @property
+    def primary(self) -> Json | None:
+        """The parametric fit of the chosen law; None where no law could be fitted."""
+        return next(iter(self.parametric), None)
+
+    @property
+    def parametric(self) -> list[Json]:
+        """Parametric fits under the primary count, that of the chosen law first."""
+        chosen = self.fits["primary"]
+        same = [
+            fit
+            for fit in self.fits["fits"]
+            if fit["approach"] == "parametric" and fit["count"] == chosen["count"]
+        ]
+        return sorted(same, key=lambda fit: fit["law"] != chosen["law"])
+
+
+def read_sweep(root: Path) -> Sweep:
+    """Read the files of results/<sweep>/.
+
+    Raises:
+        InputError: no such folder, a file is missing or unreadable, or there is no finished point.
+    """
+    folder = SweepFolder(root)
+    if not root.is_dir():
+        raise InputError(f"expected the folder of a sweep, got {root}, which does not exist; {HOW_MADE}")
+    sweep = Sweep(
+        root.resolve().name,
+        _read(folder.points, pd.read_parquet),
+        _read(folder.curves, pd.read_parquet),
+        _read(folder.fits, _json),
+        _read(folder.forecast, _json) if folder.forecast.exists() else None,
+        _read(folder.sweep, _json),
+    )
+    missing = [column for column in POINT_COLUMNS if column not in sweep.points]
+    if missing:
+        raise InputError(f"{folder.points} lacks the columns {', '.join(missing)}; {HOW_MADE}")
+    if sweep.finished.empty:
+        raise InputError(f"{folder.points} has no finished point to report on; {HOW_MADE}")
+    return sweep
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    if not path.exists():
+        raise InputError(f"expected {path.name} in {path.parent}, found none; {HOW_MADE}")
+    try:
+        return reader(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; {HOW_MADE}") from error
+
+
+def draw_figures(sweep: Sweep) -> dict[str, Figure]:
+    """Every figure that the sweep has the data for, by name."""
+    done, fitted, fits = sweep.finished, sweep.fitted, sweep.fits
+    figures = {}
+    if not sweep.curves.empty:
+        figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
+        figures["loss_against_compute"] = plots.loss_against_compute(done, sweep.curves)
+    slices = [fit for fit in fits["fits"] if fit["approach"] == "isoflop" and fit.get("optima")]
+    if slices:
+        count = fits["primary"]["count"]
+        figures["isoflop"] = plots.isoflop(
+            fitted, next((f for f in slices if f["count"] == count), slices[0])
+        )
+    if sweep.primary:
+        figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
+        figures["residuals"] = plots.residuals(fitted, sweep.parametric, fits["noise"]["pooled_relative"])
+    if fits["frontier"]:
+        largest = float(fitted["flops"].max())
+        figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"], largest)
+    if sweep.forecast:
+        figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits["forecast"])
+    if fits["rollout"]:
+        figures["rollout"] = plots.rollout(fits["rollout"], fits["primary"]["law"])
+    return figures
+
+
+def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
+    """Warnings of single fits, each message once with the fits that carry it."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for fit in fits:
+        label = f"{fit['approach']} {fit['law']} ({fit['count']})"
+        for warning in fit["warnings"]:
+            groups.setdefault((warning["code"], warning["message"]), []).append(label)
+    return [{"code": code, "message": text, "fits": names} for (code, text), names in groups.items()]
+
+
+def excluded_rows(sweep: Sweep) -> list[dict[str, Any]]:
+    """Rows that no fit saw, with what they were and why."""
+    return [
+        {"reason": entry["reason"], **sweep.points.iloc[entry["row"]].to_dict()}
+        for entry in sweep.fits["excluded"]
+    ]
+
+
+def render(sweep: Sweep, figures: Mapping[str, Figure]) -> str:
+    """The report as HTML text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    done = sweep.finished
+    score = sweep.fits["forecast"]
+    return environment.get_template(TEMPLATE).render(
+        sweep=sweep,
+        fits=sweep.fits,
+        primary=sweep.primary,
+        forecast=sweep.forecast,
+        score=score,
+        provenance=sweep.about.get("provenance", sweep.about),
+        done=done,
+        rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
+        points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
+        bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
+        fit_warnings=grouped_warnings(sweep.fits["fits"]),
+        excluded=excluded_rows(sweep),
+        # The SVG is our own; everything else in the template is escaped.
+        svg={name: Markup(plots.to_svg(figure, name)) for name, figure in figures.items()},
+    )
+
+
+def write_report(root: Path) -> Path:
+    """Write report.html and figures/ into the sweep's folder and return the path of the report."""
+    folder = SweepFolder(root)
+    sweep = read_sweep(root)
+    figures = draw_figures(sweep)
+    for name, figure in figures.items():
+        plots.write_images(figure, folder.figures, name)
+    write_atomic(folder.report, render(sweep, figures))
+    return folder.report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "folder", type=Path, help="folder of a finished sweep, for example results/chinchilla"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        print(write_report(arguments.folder))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
