@@ -1,0 +1,70 @@
+"""Resample trunks, refit, and read intervals off the estimates.
+
+The cluster is the trunk: points of one trunk share its noise. A resample is a weighting of the rows, so
+all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
+a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %
+(simulated, tests/test_coverage.py holds the first figure).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law
+from analysis.solver import Problem
+from analysis.table import LossTable
+from harness.records import InputError
+
+Array = NDArray[np.float64]
+
+MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
+BATCH_NUMBERS = 400_000  # resamples × rows solved at once, keeps memory below about 200 MB
+MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
+
+
+def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random.Generator) -> Array:
+    """Row weights [resamples, rows] of clusters drawn with replacement.
+
+    Draws with fewer rows than parameters, or fewer than three distinct sizes (token counts) where the
+    table has them, are drawn again: the law is not determined on them.
+    """
+    clusters, member = np.unique(table.cluster, return_inverse=True)
+    groups = [
+        np.unique(column, return_inverse=True)[1] for column in (getattr(table, t.axis) for t in law.terms)
+    ]
+    presence = [np.eye(int(group.max()) + 1)[group] for group in groups]
+    kept: list[Array] = []
+    total, drawn = 0, 0
+    while total < resamples:
+        counts = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=resamples)
+        weights = counts[:, member].astype(float)
+        usable = np.sum(weights > 0, axis=1) >= min(len(law.params), len(table))
+        for present in presence:
+            distinct = np.sum((weights > 0) @ present > 0, axis=1)
+            usable &= distinct >= min(MIN_DISTINCT, present.shape[1])
+        kept.append(weights[usable])
+        total, drawn = total + int(usable.sum()), drawn + resamples
+        if drawn > MAX_DRAWS * resamples:
+            raise InputError(
+                f"{len(clusters)} clusters are too few to resample the {len(law.params)} parameters of "
+                f"{law.name}: give more trunks or type --resamples 0 for estimates without intervals"
+            )
+    chosen = np.concatenate(kept)[:resamples]
+    return chosen if table.weights is None else chosen * table.weights
+
+
+def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int) -> Array:
+    """Estimates [resamples, params] refitted from the point estimate and from one random start each."""
+    rng = np.random.default_rng(seed)
+    weights = cluster_resamples(problem.table, problem.law, resamples, rng)
+    random_starts = problem.law.starts(problem.table, rng, resamples)
+    size = max(1, BATCH_NUMBERS // len(problem.table))
+    parts = []
+    for first in range(0, resamples, size):
+        batch = slice(first, first + size)
+        near = problem.solve(np.broadcast_to(theta, random_starts[batch].shape), weights[batch])
+        far = problem.solve(random_starts[batch], weights[batch])
+        closer = near.objective <= far.objective
+        parts.append(np.where(closer[:, None], near.theta, far.theta))
+    return np.concatenate(parts)

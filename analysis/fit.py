@@ -1,0 +1,240 @@
+"""Fit a loss law to a table: `python -m analysis.fit TABLE`.
+
+The parametric approach (approach 3 of Hoffmann et al. 2022, arXiv:2203.15556) minimises the sum of
+Huber's loss (delta 1e-3) of log-loss residuals over all rows, as Besiroglu et al. 2024 do
+(arXiv:2404.10102); `lad` is the limit of a tiny delta, `lsq` and `lsq_loss` are least squares in log loss
+and in loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.bootstrap import bootstrap
+from analysis.identifiability import condition_number, identifiability_warnings
+from analysis.laws import Law, find_law
+from analysis.result import Exponents, Fit, percentile_interval
+from analysis.search import multi_start, variable_projection
+from analysis.solver import ESTIMATORS, Problem
+from analysis.table import LossTable, load_table
+from harness.records import InputError, write_json
+
+Array = NDArray[np.float64]
+
+APPROACHES = ("parametric", "isoflop", "envelope", "kaplan")
+DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
+
+
+def fit_law(
+    table: LossTable,
+    law: str = "chinchilla",
+    estimator: str = "huber",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    delta: float = DELTA,
+) -> Fit:
+    """Fit `law` to every row of `table`, with cluster-bootstrap intervals and warnings.
+
+    Two independent searches must end in the same place, otherwise the fit carries a warning.
+    `resamples=0` leaves out standard errors and intervals.
+
+    Raises:
+        InputError: unknown law or estimator, or a table that cannot hold the law at all.
+    """
+    began = time.perf_counter()
+    problem = checked_problem(table, law, estimator, delta)
+    rng = np.random.default_rng(seed)
+    starts = multi_start(problem, rng)
+    projection = variable_projection(problem, rng)
+    samples = bootstrap(problem, starts.theta, resamples, seed) if resamples else None
+    return Fit(
+        law=law,
+        approach="parametric",
+        estimator=estimator,
+        count=table.count,
+        nobs=len(table),
+        n_clusters=len(np.unique(table.cluster)),
+        params=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
+        level=level,
+        objective=starts.objective,
+        status="converged" if starts.converged else "stopped before the tolerance was met",
+        frontier=exponents_of(problem.law, starts.theta, samples, level),
+        samples=samples,
+        resid=problem.residual(starts.theta)
+        if estimator != "lsq_loss"
+        else _log_residual(problem, starts.theta),
+        largest_c=float(table.c.max()),
+        warnings=identifiability_warnings(problem, starts, projection),
+        excluded=table.excluded,
+        seconds=time.perf_counter() - began,
+        extra={
+            "resamples": resamples,
+            "delta": delta if estimator == "huber" else None,
+            "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
+            "starts_agreeing": starts.agreeing,
+            "condition_number": condition_number(problem, starts.theta),
+            "largest_flops": float(table.c.max()),
+        },
+    )
+
+
+def estimate(table: LossTable, law: str, seed: int = 0, delta: float = DELTA) -> Array:
+    """The point estimate alone, by multi-start: what rollouts and contests refit many times."""
+    return multi_start(checked_problem(table, law, "huber", delta), np.random.default_rng(seed)).theta
+
+
+def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta: float = DELTA) -> Problem:
+    """The problem, or an InputError that says why this table cannot hold this law."""
+    found = find_law(law)
+    if estimator not in ESTIMATORS:
+        raise InputError(f"there is no estimator {estimator!r}: type one of {', '.join(ESTIMATORS)}")
+    if delta <= 0:
+        raise InputError(f"delta is {delta:g}: expected a positive number such as {DELTA:g}")
+    need = len(found.params)
+    if len(table) < need:
+        raise InputError(f"{len(table)} rows for the {need} parameters of {law}: give at least {need} rows")
+    for term in found.terms:
+        name = {"n": "sizes N", "d": "token counts D", "c": "computes C"}[term.axis]
+        distinct = len(np.unique(getattr(table, term.axis)))
+        if distinct < 2:
+            raise InputError(f"{law} needs at least two {name}, the table has {distinct}: add runs")
+    if np.ptp(table.loss) == 0:
+        raise InputError(f"all {len(table)} losses equal {table.loss[0]:g}: check the loss column (--loss)")
+    return Problem(found, table, estimator, delta)
+
+
+def exponents_of(law: Law, theta: Array, samples: Array | None, level: float) -> Exponents:
+    """Closed-form frontier exponents with percentile intervals from the bootstrap estimates."""
+    closed = law.frontier(theta)
+    if closed is None:
+        return Exponents()
+    if samples is None:
+        return Exponents(a=closed.a, b=closed.b, g=closed.g)
+    each = [entry for entry in map(law.frontier, samples) if entry is not None]
+    return Exponents(
+        a=closed.a,
+        a_interval=percentile_interval(np.array([entry.a for entry in each]), level),
+        b=closed.b,
+        b_interval=percentile_interval(np.array([entry.b for entry in each]), level),
+        g=closed.g,
+    )
+
+
+def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[str, Any]:
+    """Leave one size out: the exponent a without each size, and the jackknife standard error of a.
+
+    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. Sizes whose removal leaves too few rows are skipped.
+    """
+    found = find_law(law)
+    rows: list[dict[str, Any]] = []
+    for size in np.unique(table.n):
+        rest = table.select(table.n != size)
+        if len(rest) < len(found.params) or len(np.unique(rest.n)) < 2:
+            continue
+        closed = found.frontier(estimate(rest, law, seed))
+        if closed is not None:
+            left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
+            rows.append({"left_out": left_out, "a": closed.a})
+    values = np.array([row["a"] for row in rows])
+    k = len(values)
+    error = float(np.sqrt((k - 1) / k * np.sum((values - values.mean()) ** 2))) if k > 1 else None
+    return {"a": rows, "a_se": error}
+
+
+def _log_residual(problem: Problem, theta: Array) -> Array:
+    table = problem.table
+    return np.log(table.loss) - np.log(problem.law.value(theta, table.n, table.d, table.c))
+
+
+def fit_approach(
+    table: LossTable, approach: str, law: str, estimator: str, *, level: float, resamples: int, seed: int
+) -> list[Fit]:
+    """The fits of one approach, or of all of them."""
+    if approach == "all":
+        return [
+            fit
+            for each in APPROACHES
+            for fit in fit_approach(table, each, law, estimator, level=level, resamples=resamples, seed=seed)
+        ]
+    if approach == "parametric":
+        return [fit_law(table, law, estimator, resamples, level, seed)]
+    module = importlib.import_module(f"analysis.{approach}")
+    found = getattr(module, f"fit_{approach}")(table, level=level, resamples=resamples, seed=seed)
+    return list(found) if isinstance(found, list) else [found]
+
+
+def parse_mapping(text: str | None) -> dict[str, str]:
+    """`N=params,D=tokens` as a dictionary."""
+    if not text:
+        return {}
+    pairs = [entry.split("=", 1) for entry in text.split(",")]
+    wrong = [pair[0] for pair in pairs if len(pair) != 2]
+    if wrong:
+        raise InputError(f"--map has {wrong[0]!r} without '=': type it as N=COLUMN,D=COLUMN,loss=COLUMN")
+    return {key.strip(): column.strip() for key, column in pairs}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.fit", description="Fit loss laws to a table.")
+    parser.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
+    parser.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
+    parser.add_argument("--approach", default="parametric", choices=(*APPROACHES, "all"))
+    parser.add_argument("--estimator", default="huber", choices=ESTIMATORS)
+    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument("--loss", default="loss", help="column that holds the loss")
+    parser.add_argument("--map", help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the result here")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if not 0 < arguments.level < 1:
+        raise InputError(f"--level is {arguments.level:g}: expected a share between 0 and 1 such as 0.95")
+    if arguments.resamples < 0:
+        raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
+    mapping: Mapping[str, str] = parse_mapping(arguments.map)
+    table = load_table(arguments.table, mapping, arguments.count, arguments.loss)
+    fits = fit_approach(
+        table,
+        arguments.approach,
+        arguments.law,
+        arguments.estimator,
+        level=arguments.level,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+    )
+    print("\n\n".join(fit.summary() for fit in fits))
+    if arguments.json:
+        entries = [fit.to_dict() for fit in fits]
+        several = arguments.approach == "all" or len(entries) > 1
+        try:
+            write_json(arguments.json, entries if several else entries[0])
+        except OSError as error:
+            raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 0 when done, 2 when the input cannot be used."""
+    try:
+        _run(_parser().parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
