@@ -1,0 +1,193 @@
+"""A source whose entropy rate is known exactly, so that the fitted E can be held against the truth.
+
+Contexts of every length back off to shorter ones, as in interpolated n-gram models:
+
+    q_0(x) ∝ (x + 1)^-zipf
+    q_j(x | c_j) = (1 − w) q_{j−1}(x | c_{j−1}) + w Σ_r z_r [x = successor_j(c_j, r)],   z_r ∝ (r + 1)^-zipf
+
+c_j is the last j symbols, w = SHARE, and each of the V^j contexts has `branching` successors drawn from q_0.
+The symbols form a Markov chain of the given order. Contexts are met with frequencies over many orders of
+magnitude and there are more of them than a small model can hold, so its loss falls with N and with D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float64, Int32, UInt
+
+from harness.data.tokenizer import token_dtype
+from harness.records import InputError
+
+MAX_CONTEXTS = 2**20
+# Share of the successors of the longest context at every level of the mixture.
+SHARE = 0.6
+# Chains that run side by side, which is what makes generation fast; each is one document.
+MAX_CHAINS = 4096
+MIN_CHAIN = 256
+STEPS_PER_BLOCK = 256
+STATIONARY_TOLERANCE = 1e-13
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Markov source; `successors[j-1]` belongs to contexts of j symbols.
+
+    A context is numbered in base `vocab_size`, the latest symbol last.
+    """
+
+    vocab_size: int
+    order: int
+    marginal: Float64[np.ndarray, "vocab"]
+    weights: Float64[np.ndarray, "branching"]
+    successors: tuple[Int32[np.ndarray, "contexts branching"], ...]
+
+    def probability(self, context: np.ndarray, symbol: np.ndarray, level: int | None = None) -> np.ndarray:
+        """q_level(symbol | context) for arrays of contexts and symbols; by default the true probability."""
+        level = self.order if level is None else level
+        if level == 0:
+            return self.marginal[symbol]
+        successors = self.successors[level - 1][context % self.vocab_size**level]
+        own = (successors == symbol[:, None]) @ self.weights
+        return (1 - SHARE) * self.probability(context, symbol, level - 1) + SHARE * own
+
+    def context_entropies(self) -> Float64[np.ndarray, "contexts"]:
+        """Entropy in nats of the symbol that follows each context of `order` symbols.
+
+        With h(p) = −p ln p, scaling gives Σ h((1−w) q) = (1−w) Σ h(q) + h(1−w); then each distinct successor
+        changes one term of the sum.
+        """
+        entropy = np.array([_surprise(self.marginal).sum()])
+        for level, table in enumerate(self.successors, 1):
+            contexts = np.arange(len(table))
+            entropy = (1 - SHARE) * entropy[contexts % len(entropy)] + _surprise(np.array(1 - SHARE))
+            for rank in range(table.shape[1]):
+                symbol = table[:, rank]
+                repeated = (table[:, :rank] == symbol[:, None]).any(axis=1)
+                without = (1 - SHARE) * self.probability(contexts, symbol, level - 1)
+                change = _surprise(self.probability(contexts, symbol, level)) - _surprise(without)
+                entropy += np.where(repeated, 0, change)
+        return entropy
+
+    @cached_property
+    def stationary(self) -> Float64[np.ndarray, "contexts"]:
+        """Long-run share of every context: the fixed point of the chain, by iteration.
+
+        `order` symbols in a row from q_0 forget the past, so the iteration contracts.
+        """
+        n_contexts = self.vocab_size**self.order
+        move = self._successor_moves()
+        back_off = (1 - SHARE) ** self.order * self.marginal
+        share, change = np.full(n_contexts, 1 / n_contexts), np.inf
+        while change > STATIONARY_TOLERANCE:
+            recent = share.reshape(self.vocab_size, -1).sum(axis=0)
+            following = share @ move + np.outer(recent, back_off).ravel()
+            change = np.abs(following - share).sum()
+            share = following
+        return share / share.sum()
+
+    def conditional_entropies(self) -> tuple[float, ...]:
+        """Entropy in nats of a symbol given the last 0, 1, …, `order` symbols; the last is the rate."""
+        block = [0.0]
+        for length in range(1, self.order + 1):
+            marginal = self.stationary.reshape(-1, self.vocab_size**length).sum(axis=0)
+            block.append(float(_surprise(marginal).sum()))
+        return (*np.diff(block).tolist(), float(self.stationary @ self.context_entropies()))
+
+    def generate(self, n_tokens: int, seed: int, stream: int) -> UInt[np.ndarray, "tokens"]:
+        """`n_tokens` symbols: independent chains one after the other, each begun in the stationary state."""
+        rng = np.random.default_rng([seed, stream])
+        chains = n_chains(n_tokens)
+        n_steps = -(-n_tokens // chains)
+        symbols = np.empty((n_steps, chains), token_dtype(self.vocab_size))
+        # Rounding may leave the last cumulative sum just below a drawn number.
+        context = np.searchsorted(np.cumsum(self.stationary)[:-1], rng.random(chains), side="right")
+        table, keep = self._flat_table(), self.vocab_size ** (self.order - 1)
+        for first in range(0, n_steps, STEPS_PER_BLOCK):
+            offsets, moduli = self._draw(rng, (min(STEPS_PER_BLOCK, n_steps - first), chains))
+            for step, (offset, modulus) in enumerate(zip(offsets, moduli, strict=True), first):
+                symbol = table[offset + context % modulus * len(self.weights)]
+                context = context % keep * self.vocab_size + symbol
+                symbols[step] = symbol
+        return symbols.T.ravel()[:n_tokens]
+
+    def _successor_moves(self) -> sp.csr_array:
+        """Transition matrix over contexts, without the part drawn from q_0."""
+        n_contexts, width = self.vocab_size**self.order, len(self.weights)
+        contexts = np.arange(n_contexts)
+        stem = contexts % (n_contexts // self.vocab_size) * self.vocab_size
+        move = sp.csr_array((n_contexts, n_contexts))
+        for level, successors in enumerate(self.successors, 1):
+            share = SHARE * (1 - SHARE) ** (self.order - level)
+            columns = stem[:, None] + successors[contexts % len(successors)]
+            values = np.tile(share * self.weights, n_contexts)
+            starts = np.arange(n_contexts + 1) * width
+            move = move + sp.csr_array((values, columns.ravel(), starts), shape=move.shape)
+        return move
+
+    def _flat_table(self) -> Int32[np.ndarray, "entries"]:
+        """All successors, longest context first, then every symbol as itself (for draws from q_0)."""
+        parts = [table.ravel() for table in reversed(self.successors)]
+        return np.concatenate([*parts, np.arange(self.vocab_size, dtype=np.int32)])
+
+    def _draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the flat table each symbol stands, up to its context: offset, and modulus of the context."""
+        shares, offsets, moduli, start = [], [], [], 0
+        for level in range(self.order, 0, -1):
+            shares.append(SHARE * (1 - SHARE) ** (self.order - level) * self.weights)
+            offsets.append(start + np.arange(len(self.weights)))
+            moduli.append(np.full(len(self.weights), self.vocab_size**level))
+            start += self.successors[level - 1].size
+        slots = np.searchsorted(np.cumsum(np.concatenate(shares)), rng.random(shape), side="right")
+        unigram = _sample(rng, self.marginal, shape)
+        offset = np.append(np.concatenate(offsets), start)[slots]
+        modulus = np.append(np.concatenate(moduli), 1)[slots]
+        return np.where(modulus == 1, offset + unigram, offset), modulus
+
+
+def make_source(vocab_size: int, order: int, branching: int, zipf: float, seed: int) -> Source:
+    """Draw the successor tables of a source."""
+    contexts = vocab_size**order
+    if vocab_size < 2 or order < 1 or branching < 1 or contexts > MAX_CONTEXTS:
+        raise InputError(
+            f"data=synthetic needs vocab_size ≥ 2, order ≥ 1, branching ≥ 1 and vocab_size^order ≤ "
+            f"{MAX_CONTEXTS}, got {vocab_size}^{order} and branching={branching}: lower the vocabulary or order."
+        )
+    rng = np.random.default_rng([seed, 0])
+    marginal = _zipf(vocab_size, zipf)
+    tables = [
+        _sample(rng, marginal, (vocab_size**level, branching)).astype(np.int32)
+        for level in range(1, order + 1)
+    ]
+    return Source(vocab_size, order, marginal, _zipf(branching, zipf), tuple(tables))
+
+
+def window_entropy(conditional: tuple[float, ...], seq_len: int) -> float:
+    """Smallest possible loss (nats per token) over windows of `seq_len` targets.
+
+    Target t of a window sees only the t symbols before it, so the first ones cannot reach the entropy rate.
+    """
+    order = len(conditional) - 1
+    seen = np.minimum(np.arange(1, seq_len + 1), order)
+    return float(np.mean(np.array(conditional)[seen]))
+
+
+def n_chains(n_tokens: int) -> int:
+    return max(1, min(MAX_CHAINS, n_tokens // MIN_CHAIN))
+
+
+def _zipf(size: int, exponent: float) -> Float64[np.ndarray, "size"]:
+    weights = np.arange(1, size + 1) ** -exponent
+    return weights / weights.sum()
+
+
+def _sample(rng: np.random.Generator, shares: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.searchsorted(np.cumsum(shares)[:-1], rng.random(shape), side="right")
+
+
+def _surprise(p: np.ndarray) -> np.ndarray:
+    """−p ln p, 0 at 0."""
+    return -p * np.log(np.where(p > 0, p, 1))
