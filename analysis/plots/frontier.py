@@ -76,7 +76,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str, largest_fit
     ):
         panel.plot(runs["flops"], runs[column], ".", color=GREY, alpha=0.5, label="runs")
         if key == "n":
-            _band(panel, table, "flat", ORANGE, "loss within .1 % of best")
+            _band(panel, table, "flat", ORANGE, "loss within 0.1 % of best")
         _band(panel, table, key, BLUE, "interval")
         panel.plot(table["flops"], table[f"{key}_opt"], color=BLUE, linewidth=2.2, label="compute-optimal")
         panel.plot(table["flops"], straight, "--", color=VERMILION, label="20 tokens per parameter")

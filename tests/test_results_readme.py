@@ -1,0 +1,71 @@
+"""The data dictionary in results/README.md says what the tables and files hold, no less and no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_sweep import make_sweep
+
+from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
+
+README = Path(__file__).parent.parent / "results" / "README.md"
+NAMED_BY_DATA = {"params", "se", "interval", "adequacy"}  # their keys are parameters and laws
+
+
+def section(name: str) -> str:
+    return re.split(r"^## ", README.read_text().split(f"\n## {name}\n")[1], flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"), [("points.parquet", POINT_COLUMNS), ("curves.parquet", CURVE_COLUMNS)]
+)
+def test_every_column_is_explained_in_order(name: str, columns: dict[str, str]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]+)\|$", section(name), flags=re.MULTILINE)
+    assert [column for column, _, _ in rows] == list(columns)
+    assert all(len(meaning.strip()) > 3 for _, _, meaning in rows)
+
+
+@pytest.mark.parametrize("column", ["flops", "n_tokens", "loss", "bits_per_byte", "seconds", "batch_tokens"])
+def test_measured_columns_have_a_unit(column: str) -> None:
+    found = re.search(rf"^\| `{column}` \|([^|]+)\|", section("points.parquet"), flags=re.MULTILINE)
+    assert found
+    assert found[1].strip()
+
+
+def _nested(key: str, entry: Any) -> Any:
+    return list(entry.values()) if key in NAMED_BY_DATA and isinstance(entry, dict) else entry
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Every key of a JSON value, without those that are names of parameters or laws."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from keys_of(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield key
+            yield from keys_of(_nested(key, entry))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    return SweepFolder(make_sweep(tmp_path_factory.mktemp("results") / "fake"))
+
+
+@pytest.mark.parametrize("name", ["fits.json", "forecast.json"])
+def test_every_key_is_explained(folder: SweepFolder, name: str) -> None:
+    explained = set(re.findall(r"`(\w+)`", section("fits.json") + section("forecast.json")))
+    written = set(keys_of(json.loads((folder.root / name).read_text())))
+    assert written - explained == set()
+
+
+def test_every_file_is_listed() -> None:
+    folder = SweepFolder(Path("x"))
+    paths = [folder.sweep, folder.points, folder.curves, folder.forecast, folder.fits, folder.report]
+    listed = README.read_text().split("\n## ")[0]
+    assert [path.name for path in paths if f"| `{path.name}` |" not in listed] == []
