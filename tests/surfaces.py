@@ -30,6 +30,7 @@ class Truth:
     theta: tuple[float, ...]
 
     def loss(self, n: Any, d: Any) -> F64:
+        n, d = np.broadcast_arrays(np.atleast_1d(n), np.atleast_1d(d))
         return find_law(self.law).value(np.array(self.theta), n, d)
 
     def surface(self, cost: Cost = six_n) -> Surface:
