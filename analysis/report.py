@@ -147,8 +147,8 @@ def excluded_rows(sweep: Sweep) -> list[dict[str, Any]]:
     ]
 
 
-def render(sweep: Sweep, figures: Mapping[str, Figure]) -> str:
-    """The report as HTML text."""
+def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
+    """The report as HTML text, with the figures inside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -173,7 +173,7 @@ def render(sweep: Sweep, figures: Mapping[str, Figure]) -> str:
         fit_warnings=grouped_warnings(sweep.fits["fits"]),
         excluded=excluded_rows(sweep),
         # The SVG is our own; everything else in the template is escaped.
-        svg={name: Markup(plots.to_svg(figure, name)) for name, figure in figures.items()},
+        svg={name: Markup(text) for name, text in svg.items()},
     )
 
 
@@ -182,9 +182,10 @@ def write_report(root: Path) -> Path:
     folder = SweepFolder(root)
     sweep = read_sweep(root)
     figures = draw_figures(sweep)
+    svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
     for name, figure in figures.items():
-        plots.write_images(figure, folder.figures, name)
-    write_atomic(folder.report, render(sweep, figures))
+        plots.write_images(figure, svg[name], folder.figures, name)
+    write_atomic(folder.report, render(sweep, svg))
     return folder.report
 
 

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from harness.records import write_atomic
+
 Pair = tuple[float, float]
 P = ParamSpec("P")
 
@@ -65,7 +67,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            # The layout moves a little at every drawing: settle it once, or two files would differ.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
 
     return wrapper
 
@@ -143,7 +149,7 @@ def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as SVG for inlining: same bytes for same data, ids unique to `name`."""
+    """The figure as SVG, standalone or inlined: same bytes for same data, ids unique to `name`."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -154,9 +160,10 @@ def to_svg(figure: Figure, name: str) -> str:
     return re.sub(r"url\(#", f"url(#{name}-", text)
 
 
-def write_images(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png and NAME.svg."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+def write_images(figure: Figure, svg: str, folder: Path, name: str) -> None:
+    """Write NAME.png, and NAME.svg from the text that `to_svg` made."""
+    with mpl.rc_context(STYLE):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=150, metadata={"Software": None})
+    write_atomic(folder / f"{name}.png", buffer.getvalue())
+    write_atomic(folder / f"{name}.svg", svg)
