@@ -134,7 +134,7 @@ class Source:
         return np.concatenate([*parts, np.arange(self.vocab_size, dtype=np.int32)])
 
     def _draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the flat table each symbol stands, up to its context: offset, and modulus of the context."""
+        """Place of each symbol in the flat table: an offset, and the modulus that cuts its context."""
         shares, offsets, moduli, start = [], [], [], 0
         for level in range(self.order, 0, -1):
             shares.append(SHARE * (1 - SHARE) ** (self.order - level) * self.weights)
@@ -153,8 +153,9 @@ def make_source(vocab_size: int, order: int, branching: int, zipf: float, seed: 
     contexts = vocab_size**order
     if vocab_size < 2 or order < 1 or branching < 1 or contexts > MAX_CONTEXTS:
         raise InputError(
-            f"data=synthetic needs vocab_size ≥ 2, order ≥ 1, branching ≥ 1 and vocab_size^order ≤ "
-            f"{MAX_CONTEXTS}, got {vocab_size}^{order} and branching={branching}: lower the vocabulary or order."
+            "data=synthetic needs vocab_size ≥ 2, markov_order ≥ 1, branching ≥ 1 and at most "
+            f"{MAX_CONTEXTS} contexts, got {vocab_size}^{order} contexts and branching={branching}: lower "
+            "vocab_size or markov_order."
         )
     rng = np.random.default_rng([seed, 0])
     marginal = _zipf(vocab_size, zipf)

@@ -1,0 +1,154 @@
+"""Make a corpus in memory: read, clean, deduplicate, split, tokenise; or generate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt
+
+from harness.data.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
+from harness.data.corpora import PYTHON_PACKAGES, Document, SourceFile, read_python, read_text
+from harness.data.dedup import Split, drop_exact, drop_near, shingle, split_documents
+from harness.data.synthetic import make_source, n_chains
+from harness.data.tokenizer import Tokenizer, train_tokenizer
+from harness.records import InputError
+
+# Streams of the synthetic source; 0 draws its tables.
+TRAIN_STREAM, EVAL_STREAM = 1, 2
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What text is read and how it becomes tokens.
+
+    `vocab_size` counts all ids, the document separator included. `packages` belongs to name="python";
+    `path` and `text_field` to "text"; `synthetic_tokens`, `markov_order`, `branching`, `zipf` and
+    `source_seed` to "synthetic", whose evaluation split has `min_eval_tokens`.
+    """
+
+    name: str
+    vocab_size: int
+    tokenizer: str = "bpe"
+    eval_fraction: float = 0.04
+    min_eval_tokens: int = 1_100_000
+    packages: tuple[str, ...] = PYTHON_PACKAGES
+    path: str | None = None
+    text_field: str = "text"
+    synthetic_tokens: int = 33_554_432
+    markov_order: int = 2
+    branching: int = 4
+    zipf: float = 1.0
+    source_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus in memory. `tokenizer` is None for synthetic symbols."""
+
+    corpus_id: str
+    train: UInt[np.ndarray, "train"]
+    eval: UInt[np.ndarray, "eval"]
+    tokenizer: Tokenizer | None
+    n_train_bytes: int
+    n_documents: int
+    entropy_rate: float | None
+    report: dict[str, Any]
+
+
+def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
+    """Curate the text of `files`, learn the tokenizer on its training split and tokenise both splits."""
+    progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
+    split, report = _curate(config, files)
+    train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
+    progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
+    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size)
+    progress("tokenising")
+    train_tokens, eval_tokens = tokenizer.encode(train), tokenizer.encode(held_out)
+    n_train_bytes, n_eval_bytes = (int(tokenizer.token_bytes[t].sum()) for t in (train_tokens, eval_tokens))
+    report["train"] = _counts(len(train), n_train_bytes) | {"tokens": len(train_tokens)}
+    report["eval"] = _counts(len(held_out), n_eval_bytes) | {"tokens": len(eval_tokens)}
+    report["bytes_per_token"] = n_train_bytes / len(train_tokens)
+    return Prepared(
+        _text_id(train, held_out),
+        train_tokens,
+        eval_tokens,
+        tokenizer,
+        n_train_bytes,
+        len(train),
+        None,
+        report,
+    )
+
+
+def build_synthetic(config: DataConfig, progress: Callable[[str], None]) -> Prepared:
+    """Draw the source's tables, its tokens, and its exact entropies."""
+    source = make_source(
+        config.vocab_size, config.markov_order, config.branching, config.zipf, config.source_seed
+    )
+    progress(f"generating {config.synthetic_tokens:,} symbols")
+    train = source.generate(config.synthetic_tokens, config.source_seed, TRAIN_STREAM)
+    held_out = source.generate(config.min_eval_tokens, config.source_seed, EVAL_STREAM)
+    conditional = source.conditional_entropies()
+    report = {
+        "conditional_entropies": list(conditional),
+        "train": _counts(n_chains(len(train)), len(train)) | {"tokens": len(train)},
+        "eval": _counts(n_chains(len(held_out)), len(held_out)) | {"tokens": len(held_out)},
+        "bytes_per_token": 1.0,
+    }
+    corpus_id = hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:12]
+    documents = n_chains(len(train))
+    return Prepared(corpus_id, train, held_out, None, len(train), documents, conditional[-1], report)
+
+
+def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[str, Any]]:
+    """Clean, deduplicate and split; the report has documents and bytes after every step."""
+    is_python = config.name == "python"
+    found = list(read_python(files) if is_python else read_text(files, config.text_field))
+    steps = {"read": _sizes(found)}
+    cleaned, dropped = clean(found, PYTHON_LIMITS if is_python else TEXT_LIMITS)
+    steps["cleaned"] = _sizes(cleaned)
+    if not cleaned:
+        raise InputError(
+            f"No usable text in {len(found)} documents (dropped: {_reasons(dropped)}): give other text."
+        )
+    exact = drop_exact(cleaned)
+    steps["without exact duplicates"] = _sizes(exact)
+    shingles = shingle(exact)
+    near = drop_near(exact, shingles)
+    steps["without near duplicates"] = _sizes(near)
+    split = split_documents(near, shingles, config.eval_fraction)
+    if not split.train or not split.eval:
+        raise InputError(
+            f"{len(near)} documents cannot be split: with data.eval_fraction={config.eval_fraction} they give "
+            f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it."
+        )
+    return split, {"steps": steps, "dropped": dict(dropped), "evaluation_leaks_dropped": split.n_leaks}
+
+
+def _counts(documents: int, n_bytes: int) -> dict[str, int]:
+    return {"documents": documents, "bytes": n_bytes}
+
+
+def _sizes(documents: list[Document]) -> dict[str, int]:
+    return _counts(len(documents), sum(len(document.text.encode("utf-8")) for document in documents))
+
+
+def _reasons(dropped: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in dropped.most_common()) or "none"
+
+
+def _text_id(train: list[str], held_out: list[str]) -> str:
+    """Hash of both splits, document by document."""
+    digest = hashlib.sha256()
+    for side in (train, held_out):
+        digest.update(f"{len(side)} documents".encode())
+        for text in side:
+            data = text.encode("utf-8")
+            digest.update(f"{len(data)} bytes".encode())
+            digest.update(data)
+    return digest.hexdigest()[:12]

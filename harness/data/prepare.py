@@ -1,0 +1,154 @@
+"""From a description of the data to a corpus of tokens, prepared once and kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt
+
+from harness.data.build import DataConfig, Prepared, build_synthetic, build_text
+from harness.data.corpora import SourceFile, list_python, list_text
+from harness.data.store import Store
+from harness.data.tokenizer import Tokenizer, check_vocabulary, token_dtype
+from harness.records import InputError
+
+# Part of every cache key: raise it when the same inputs would give other tokens.
+PREPARATION_VERSION = 1
+# The fields that decide the tokens, and so the cache key, besides name and vocab_size.
+FIELDS = {
+    "python": ("tokenizer", "eval_fraction", "packages"),
+    "text": ("tokenizer", "eval_fraction", "path", "text_field"),
+    "synthetic": ("synthetic_tokens", "min_eval_tokens", "markov_order", "branching", "zipf", "source_seed"),
+}
+TRAIN, EVAL, TOKENIZER = "train.bin", "eval.bin", "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokens to train on and tokens to score, mapped from disk, with what is known about them.
+
+    `token_bytes` is the number of bytes that each token stands for (0 for the separator; 1 for a synthetic
+    symbol), `n_documents` counts the training split, `entropy_rate` is in nats per token where it is known,
+    `report` has the counts at every step. `tokenizer` turns tokens back into text (None: synthetic).
+    """
+
+    corpus_id: str
+    tokenizer_id: str
+    vocab_size: int
+    train: UInt[np.ndarray, "train"]
+    eval: UInt[np.ndarray, "eval"]
+    token_bytes: Int64[np.ndarray, "vocab"]
+    n_train_tokens: int
+    n_train_bytes: int
+    n_eval_tokens: int
+    n_documents: int
+    entropy_rate: float | None
+    report: dict[str, Any]
+    tokenizer: Tokenizer | None = None
+
+
+def prepare_corpus(
+    config: DataConfig, cache_dir: Path, progress: Callable[[str], None] = lambda _: None
+) -> Corpus:
+    """Return the corpus that `config` describes, from the cache if its inputs have not changed.
+
+    Raises:
+        InputError: the configuration or the text cannot be used.
+    """
+    config, files = _check_and_list(config)
+    store, key = Store(cache_dir), _key(config, files)
+    found = store.find(key)
+    if found is None:
+        progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
+        is_synthetic = config.name == "synthetic"
+        _store(
+            store,
+            key,
+            build_synthetic(config, progress) if is_synthetic else build_text(config, files, progress),
+        )
+        found = store.find(key)
+    if found is None:
+        raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
+    corpus = _load(config.vocab_size, *found)
+    if corpus.n_eval_tokens < config.min_eval_tokens:
+        raise InputError(
+            f"The evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
+            f"{config.min_eval_tokens:,}: raise data.eval_fraction={config.eval_fraction}, score fewer tokens "
+            "or give more text."
+        )
+    return corpus
+
+
+def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
+    """Raise InputError if reading `n_tokens` repeats the training text more than `max_epochs` times."""
+    epochs = n_tokens / corpus.n_train_tokens
+    if epochs > max_epochs:
+        most = int(max_epochs * corpus.n_train_tokens)
+        raise InputError(
+            f"A run of {n_tokens:,} tokens reads the corpus's {corpus.n_train_tokens:,} training tokens "
+            f"{epochs:.1f} times, at most {max_epochs:g} are allowed: lower the grid's token counts to "
+            f"{most:,} or give more text."
+        )
+
+
+def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
+    """Validate, list the input files, and make the path independent of the working directory."""
+    if config.name not in FIELDS:
+        raise InputError(f"data.name={config.name} is unknown: use one of {', '.join(FIELDS)}.")
+    if not 0 < config.eval_fraction < 1:
+        raise InputError(f"data.eval_fraction={config.eval_fraction} is not between 0 and 1: try 0.03.")
+    if config.name == "synthetic":
+        return config, []
+    check_vocabulary(config.tokenizer, config.vocab_size)
+    if config.name == "python":
+        return config, list_python(config.packages)
+    files = list_text(config.path)
+    return replace(config, path=str(Path(config.path or "").expanduser().resolve())), files
+
+
+def _key(config: DataConfig, files: list[SourceFile]) -> str:
+    """Hash of everything that decides the tokens, found without opening a source file."""
+    listing = [(file.name, file.size, file.mtime_ns) for file in files]
+    fields = [getattr(config, field) for field in ("name", "vocab_size", *FIELDS[config.name])]
+    facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+
+
+def _store(store: Store, key: str, prepared: Prepared) -> None:
+    tokenizer = prepared.tokenizer
+    files: dict[str, bytes | np.ndarray] = {TRAIN: prepared.train, EVAL: prepared.eval}
+    if tokenizer:
+        files[TOKENIZER] = tokenizer.definition.encode()
+    tokenizer_id = tokenizer.tokenizer_id if tokenizer else "symbols"
+    meta = {
+        "corpus_id": prepared.corpus_id,
+        "tokenizer_id": tokenizer_id,
+        "n_train_bytes": prepared.n_train_bytes,
+        "n_documents": prepared.n_documents,
+        "entropy_rate": prepared.entropy_rate,
+        "report": prepared.report,
+    }
+    store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)
+
+
+def _load(vocab_size: int, folder: Path, meta: dict[str, Any]) -> Corpus:
+    train, held_out = (np.memmap(folder / name, token_dtype(vocab_size), "r") for name in (TRAIN, EVAL))
+    definition = folder / TOKENIZER
+    tokenizer = Tokenizer(vocab_size, definition.read_text()) if definition.exists() else None
+    return Corpus(
+        vocab_size=vocab_size,
+        train=train,
+        eval=held_out,
+        token_bytes=tokenizer.token_bytes if tokenizer else np.ones(vocab_size, np.int64),
+        n_train_tokens=len(train),
+        n_eval_tokens=len(held_out),
+        tokenizer=tokenizer,
+        **meta,
+    )
