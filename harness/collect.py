@@ -1,0 +1,84 @@
+"""From run folders to the two tables of a sweep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import counting
+from harness.grid import Cell
+from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_table
+
+
+def finished(folder: SweepFolder, cell: Cell) -> bool:
+    """Whether a cell has its end point (done or diverged)."""
+    return folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)).exists()
+
+
+def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
+    """The recorded end point of a cell, or None."""
+    path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
+    values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return values or None
+
+
+def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
+    """Rows of all recorded cells, in the order of the plan, as points.parquet holds them."""
+    rows = []
+    for cell in cells:
+        row = read_point(folder, cell)
+        if row is not None:
+            rows.append(row | {"grid": grid, "role": cell.role})
+    for row in rows:
+        for column in ("loss", "loss_sem", "bits_per_byte"):
+            row[column] = np.nan if row[column] is None else row[column]
+    return as_table(rows, POINT_COLUMNS)
+
+
+def collect_curves(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame:
+    """Curve rows of all runs of the plan: trunk first, then each branch, each step once."""
+    run_ids = list(dict.fromkeys(cell.spec.run_id for cell in cells))
+    wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
+    frames = [_run_curves(folder, run_id, wanted) for run_id in run_ids]
+    frames = [frame for frame in frames if len(frame)]
+    return as_table(pd.concat(frames, ignore_index=True) if frames else [], CURVE_COLUMNS)
+
+
+def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFrame:
+    parts = [pd.read_parquet(path) for path in sorted(folder.run(run_id).curves.glob("*.parquet"))]
+    if not parts:
+        return as_table([], CURVE_COLUMNS)
+    frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
+    frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
+    frame = frame.drop_duplicates(["point_id", "step"], keep="last")
+    return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
+
+
+def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
+    """Write both tables and return the points."""
+    points = collect_points(folder, cells, grid)
+    write_table(folder.points, points)
+    write_table(folder.curves, collect_curves(folder, cells))
+    return points
+
+
+def cell_table(cells: list[Cell]) -> pd.DataFrame:
+    """Shapes and sizes of cells, for forecasts made before they are trained."""
+    return pd.DataFrame(
+        [
+            {
+                "rung": cell.spec.rung,
+                "seed": cell.spec.seed,
+                "n_params": counting.n_params(cell.spec.model),
+                "n_params_matmul": counting.n_params_matmul(cell.spec.model),
+                "n_params_body": counting.n_params_body(cell.spec.model),
+                "n_tokens": cell.n_tokens,
+                "flops": cell.flops,
+                "flops_6nd": counting.train_flops_6nd(cell.spec.model, cell.n_tokens),
+            }
+            for cell in cells
+        ]
+    )

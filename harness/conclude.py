@@ -1,0 +1,112 @@
+"""The one place where the harness calls the analysis: seal the forecast, fit, write the report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from harness.collect import cell_table
+from harness.grid import Cell
+from harness.provenance import code_revision
+from harness.records import InputError, SweepFolder, write_json
+
+
+def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> None:
+    """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained."""
+    from analysis.forecast import seal
+
+    fitted = points[points.role == "fit"]
+    sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), seed=seed)
+    write_json(folder.forecast, sealed)
+
+
+def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
+    """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json."""
+    from analysis.study import study
+
+    from analysis.report import write_report
+
+    points = pd.read_parquet(folder.points)
+    curves = pd.read_parquet(folder.curves)
+    forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
+    result = study(points, curves, forecast, resamples=resamples)
+    write_json(folder.fits, result)
+    write_report(folder.root)
+    return result
+
+
+def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
+    """Exponents, frontier, forecast, warnings, and where the report is."""
+    console.print(_exponents(result))
+    if result["frontier"]:
+        console.print(_frontier(result["frontier"]))
+    score = result.get("forecast")
+    if score:
+        console.print(
+            f"sealed forecast of {len(score['cells'])} held-out cells: "
+            f"RMS error {score['rms_percent']:.2f} %, {_percent_or_dash(score['rms_percent_10x'])} at ≥ 10× compute, "
+            f"{score['inside_share']:.0%} inside the {result['forecast'].get('level', 0.9):.0%} intervals"
+        )
+    for warning in result["warnings"]:
+        console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
+    console.print(result["verdict"], markup=False)
+    console.print(f"report: {folder.report}")
+
+
+def _percent_or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} %"
+
+
+def _exponents(result: dict[str, Any]) -> Table:
+    table = Table(title="N* ∝ C^a, D* ∝ C^b")
+    for name in ("", "approach", "law", "count", "a", "interval", "alpha", "beta", "E"):
+        table.add_column(name)
+    for index, fit in enumerate(result["fits"]):
+        frontier, params = fit["frontier"] or {}, fit["params"]
+        table.add_row(
+            "→" if index == result["recommended"] else "",
+            fit["approach"],
+            fit["law"],
+            fit["count"],
+            _number(frontier.get("a")),
+            _interval(frontier.get("a_interval")),
+            *(
+                f"{_number(params.get(name))} {_interval(fit['interval'].get(name))}"
+                for name in ("alpha", "beta", "E")
+            ),
+        )
+    return table
+
+
+def _frontier(rows: list[dict[str, float]]) -> Table:
+    table = Table(title="compute-optimal frontier")
+    for name in ("FLOPs", "N*", "D*", "loss"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row['flops']:.1e}",
+            f"{row['n_opt']:.3g} [{row['n_low']:.3g}, {row['n_high']:.3g}]",
+            f"{row['d_opt']:.3g} [{row['d_low']:.3g}, {row['d_high']:.3g}]",
+            f"{row['loss']:.3f} [{row['loss_low']:.3f}, {row['loss_high']:.3f}]",
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _interval(bounds: list[float | None] | None) -> str:
+    if not bounds or bounds[0] is None or bounds[1] is None:
+        return ""
+    return f"[{bounds[0]:.3g}, {bounds[1]:.3g}]"
+
+
+def enough_to_fit(points: pd.DataFrame) -> None:
+    """Raise InputError when no run finished."""
+    if not (points.status == "done").any():
+        raise InputError("no run finished, so there is nothing to fit; see the log.txt files under runs/")

@@ -1,0 +1,266 @@
+"""Typed configuration of a sweep, composed by Hydra from sweeps/ and validated once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.records import InputError
+
+SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
+
+
+@dataclass
+class DataSettings:
+    """Text source, tokenizer and evaluation set."""
+
+    name: str = MISSING
+    path: str | None = None
+    text_field: str = "text"
+    packages: list[str] = field(default_factory=list)
+    tokenizer: str = MISSING
+    vocab_size: int = MISSING
+    eval_fraction: float = MISSING
+    eval_tokens: int = MISSING
+    curve_eval_tokens: int = MISSING
+    max_epochs: float = MISSING
+    synthetic_tokens: int = 0
+    markov_order: int = 0
+    branching: int = 0
+    zipf: float = 0.0
+    source_seed: int = 0
+
+
+@dataclass
+class ModelSettings:
+    """What all rungs share; a rung adds width and may change depth."""
+
+    n_layers: int = MISSING
+    head_dim: int = MISSING
+    mlp_ratio: float = MISSING
+    seq_len: int = MISSING
+    mlp: str = MISSING
+    qk_norm: bool = MISSING
+    rope_theta: float = MISSING
+    norm_eps: float = MISSING
+
+
+@dataclass
+class OptimSettings:
+    """AdamW, schedule and the width rule lr(d_model) = lr·(d_model/64)^exponent of each parameter group."""
+
+    batch_size: int = MISSING
+    hidden_lr: float = MISSING
+    hidden_lr_exponent: float = MISSING
+    embed_lr: float = MISSING
+    embed_lr_exponent: float = MISSING
+    head_lr: float = MISSING
+    head_lr_exponent: float = MISSING
+    gain_lr: float = MISSING
+    gain_lr_exponent: float = MISSING
+    beta1: float = MISSING
+    beta2: float = MISSING
+    eps: float = MISSING
+    weight_decay: float = MISSING
+    grad_clip: float = MISSING
+    schedule: str = MISSING
+    warmup_frac: float = MISSING
+    cooldown_frac: float = MISSING
+    final_lr_frac: float = MISSING
+
+
+@dataclass
+class MeshSettings:
+    """Devices along each mesh axis."""
+
+    data: int = 1
+    fsdp: int = 1
+
+
+@dataclass
+class LauncherSettings:
+    """How runs are started."""
+
+    name: str = MISSING
+    n_workers: int | None = None
+    checkpoint_seconds: float = MISSING
+    max_attempts: int = MISSING
+
+
+@dataclass
+class Replicate:
+    """A cell that is trained with several seeds, to measure seed noise."""
+
+    d_model: int = MISSING
+    n_tokens: list[int] = MISSING
+    seeds: list[int] = MISSING
+
+
+@dataclass
+class Reference:
+    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
+
+    d_model: int = MISSING
+    n_tokens: int = MISSING
+    lr_scale: list[float] = MISSING
+    seeds: list[int] = MISSING
+
+
+@dataclass
+class GridCells:
+    """Which cells a grid has; null means: taken from the budget."""
+
+    rungs: list[int] | None = None
+    n_tokens: list[int] | None = None
+    flops: list[float] | None = None
+    max_flops: float | None = None
+    seeds: list[int] | None = None
+    replicates: list[Replicate] | None = None
+    references: list[Reference] | None = None
+    holdout_factor: float | None = None
+    lr_scale: dict[str, list[float]] | None = None
+
+
+@dataclass
+class GridSettings(GridCells):
+    """A grid file of sweeps/grid."""
+
+    name: str = MISSING
+    log_interval: int = MISSING
+    resamples: int = MISSING
+    budgets: dict[str, GridCells] = field(default_factory=dict)
+
+
+@dataclass
+class SweepSettings:
+    """Everything that `python -m harness.sweep` takes."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    launcher: LauncherSettings = field(default_factory=LauncherSettings)
+    grid: GridSettings = field(default_factory=GridSettings)
+    budget: str = "quick"
+    results_dir: str | None = None
+    cache_dir: str | None = None
+    dry_run: bool = False
+
+
+def options(group: str) -> list[str]:
+    """Names that a config group offers, for example the grids."""
+    return sorted(path.stem for path in (SWEEPS / group).glob("*.yaml"))
+
+
+def near(word: str, names: list[str]) -> str:
+    """A suggestion for a mistyped name, as a clause, or nothing."""
+    found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def load(overrides: list[str]) -> SweepSettings:
+    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit."""
+    _check_groups(overrides)
+    ConfigStore.instance().store(name="schema", node=SweepSettings)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(SWEEPS), version_base="1.3"):
+            composed = compose("config", overrides)
+        settings = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_explain(str(error), overrides)) from None
+    assert isinstance(settings, SweepSettings)
+    _check_choices(settings)
+    return settings
+
+
+def resolved_yaml(settings: SweepSettings) -> str:
+    """The whole configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(settings))
+
+
+def plain(settings: Any) -> Any:
+    """Settings as nested dicts and lists."""
+    node = OmegaConf.structured(settings)
+    assert isinstance(node, DictConfig)
+    return OmegaConf.to_container(node)
+
+
+def _check_groups(overrides: list[str]) -> None:
+    """Config groups must name an existing option, and a grid must be chosen."""
+    chosen = dict(item.lstrip("+").split("=", 1) for item in overrides if "=" in item)
+    grids = options("grid")
+    if "grid" not in chosen:
+        raise InputError(
+            f"a grid was expected and none was given; add one of: +grid={', +grid='.join(grids)}"
+        )
+    if any(item.startswith("grid=") for item in overrides):
+        raise InputError(f"the grid is added, not overridden; type +grid={chosen['grid']} instead of grid=…")
+    for group in [path.name for path in SWEEPS.iterdir() if path.is_dir() and options(path.name)]:
+        if group in chosen and chosen[group] not in options(group):
+            names = options(group)
+            raise InputError(
+                f"{group}={chosen[group]} is not there; {group} is one of {', '.join(names)}"
+                + near(chosen[group], names)
+            )
+
+
+def _explain(message: str, overrides: list[str]) -> str:
+    """One sentence from a composition error, with the nearest existing key."""
+    first = re.sub(r"\s+", " ", message.split("\n")[0]).strip()
+    for override in overrides:
+        key = override.lstrip("+~").split("=", 1)[0]
+        if "." in key or key in first:
+            known = _known_keys()
+            if key not in known and not override.startswith("+grid"):
+                return f"unknown key {key!r} in {override!r}{near(key, known)}"
+    return f"the configuration could not be composed: {first}"
+
+
+def _known_keys() -> list[str]:
+    """Dotted names of every key of the schema."""
+    keys: list[str] = []
+
+    def walk(prefix: str, node: Any) -> None:
+        for name, value in node.items_ex(resolve=False):
+            keys.append(prefix + name)
+            if isinstance(value, DictConfig) and not value._is_none():
+                walk(f"{prefix}{name}.", value)
+
+    walk("", OmegaConf.structured(SweepSettings))
+    return keys
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.name": ("python", "text", "synthetic"),
+    "data.tokenizer": ("bpe", "bytes"),
+    "model.mlp": ("gelu", "swiglu"),
+    "optim.schedule": ("wsd", "cosine"),
+    "launcher.name": ("local",),
+}
+
+
+def _check_choices(settings: SweepSettings) -> None:
+    for key, allowed in CHOICES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(settings, section), name)
+        if value not in allowed:
+            raise InputError(
+                f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
+            )
+    budgets = sorted(settings.grid.budgets)
+    if budgets and settings.budget not in budgets:
+        raise InputError(
+            f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "
+            f"{', '.join(budgets)}{near(settings.budget, budgets)}"
+        )

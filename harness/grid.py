@@ -1,0 +1,205 @@
+"""From a grid's settings to cells, and from cells to jobs: one job a trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from harness import counting, recipe
+from harness.config import GridCells, GridSettings, SweepSettings
+from harness.recipe import Rung
+from harness.records import InputError
+from harness.spec import DataSpec, Job, RunSpec, ScheduleSpec
+from harness.train.schedule import check_reachable, segments
+
+ROLES = ("fit", "holdout", "reference", "lr")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (N, D) of a grid with its recipe; `role` says what its loss is used for."""
+
+    spec: RunSpec
+    n_tokens: int
+    role: str
+
+    @property
+    def flops(self) -> float:
+        return counting.train_flops(self.spec.model, self.n_tokens)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.spec.run_id, self.n_tokens
+
+
+def chosen_cells(grid: GridSettings, budget: str) -> GridCells:
+    """What the user or the grid sets, filled up from the budget."""
+    preset = grid.budgets.get(budget, GridCells())
+    names = [field.name for field in fields(GridCells)]
+    picked = {name: getattr(grid, name) for name in names}
+    return GridCells(**{n: getattr(preset, n) if v is None else v for n, v in picked.items()})
+
+
+def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cell]:
+    """All cells of the chosen grid and budget, each once, checked; raises InputError."""
+    cells = chosen_cells(settings.grid, settings.budget)
+    builder = _Builder(settings, data, vocab_size, cells)
+    found = builder.cells()
+    if not found:
+        raise InputError(f"grid {settings.grid.name} has no cells: give grid.rungs=[…] and grid.n_tokens=[…]")
+    unique = {cell.key: cell for cell in reversed(found)}
+    for cell in unique.values():
+        check_reachable(cell.spec, cell.n_tokens)
+    ordered = sorted(unique.values(), key=lambda c: (c.spec.model.d_model, c.spec.seed, c.n_tokens, c.key))
+    return _hold_out(ordered, cells.holdout_factor)
+
+
+def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
+    """Cells above 1/`factor` of the largest compute are held out."""
+    if factor is None:
+        return cells
+    limit = max(cell.flops for cell in cells if cell.role == "fit") / factor
+    held = [Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells]
+    if not any(cell.role == "fit" for cell in held):
+        raise InputError(f"grid.holdout_factor={factor} leaves no cell to fit; lower it")
+    return held
+
+
+class _Builder:
+    """Turns the lists of a grid into cells of one recipe."""
+
+    def __init__(self, settings: SweepSettings, data: DataSpec, vocab_size: int, cells: GridCells):
+        self.settings = settings
+        self.data = data
+        self.vocab_size = vocab_size
+        self.chosen = cells
+        self.smallest_steps = self._smallest_steps()
+
+    def cells(self) -> list[Cell]:
+        if self.chosen.lr_scale:
+            return self._lr_cells(self.chosen.lr_scale)
+        return self._main_cells() + self._replicate_cells() + self._reference_cells()
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.chosen.seeds or [0]
+
+    @property
+    def rungs(self) -> list[Rung]:
+        depth = self.settings.model.n_layers
+        return [Rung(d_model, depth) for d_model in self.chosen.rungs or []]
+
+    def _smallest_steps(self) -> int:
+        batch_tokens = self.settings.optim.batch_size * self.settings.model.seq_len
+        tokens = [n for rung in self.rungs for n in self._tokens(rung)]
+        tokens += [r.n_tokens for r in self.chosen.references or []]
+        return min(tokens, default=batch_tokens) // batch_tokens
+
+    def _tokens(self, rung: Rung) -> list[int]:
+        """Token counts of a rung: the grid's list, or solved from compute budgets."""
+        model = recipe.model_spec(rung, self.settings.model, self.vocab_size)
+        per_token = counting.train_flops_token(model)
+        tokens = list(self.chosen.n_tokens or [])
+        if self.chosen.flops:
+            raster = self.settings.optim.batch_size * model.seq_len * self.settings.grid.log_interval
+            tokens += [max(1, round(flops / per_token / raster)) * raster for flops in self.chosen.flops]
+        limit = self.chosen.max_flops
+        return [n for n in tokens if limit is None or n * per_token <= limit]
+
+    def _main_cells(self) -> list[Cell]:
+        return [
+            cell
+            for rung in self.rungs
+            for seed in self.seeds
+            for n_tokens in self._tokens(rung)
+            for cell in [self._cell(rung, n_tokens, seed, "fit")]
+        ]
+
+    def _replicate_cells(self) -> list[Cell]:
+        depth = self.settings.model.n_layers
+        return [
+            self._cell(Rung(replicate.d_model, depth), n_tokens, seed, "fit")
+            for replicate in self.chosen.replicates or []
+            for n_tokens in replicate.n_tokens
+            for seed in replicate.seeds
+        ]
+
+    def _reference_cells(self) -> list[Cell]:
+        depth = self.settings.model.n_layers
+        return [
+            self._cell(
+                Rung(r.d_model, depth), r.n_tokens, seed, "reference", self._scale_all(scale), "cosine"
+            )
+            for r in self.chosen.references or []
+            for scale in r.lr_scale
+            for seed in r.seeds
+        ]
+
+    def _lr_cells(self, scales: dict[str, list[float]]) -> list[Cell]:
+        """One group at a time around the recipe, at every rung and token count."""
+        unknown = sorted(set(scales) - set(recipe.GROUPS))
+        if unknown:
+            raise InputError(
+                f"grid.lr_scale has no parameter group {unknown[0]}; groups are {', '.join(recipe.GROUPS)}"
+            )
+        return [
+            self._cell(rung, n_tokens, seed, "lr", {group: factor})
+            for rung in self.rungs
+            for seed in self.seeds
+            for n_tokens in self._tokens(rung)
+            for group, factors in scales.items()
+            for factor in factors
+        ]
+
+    @staticmethod
+    def _scale_all(scale: float) -> dict[str, float]:
+        return dict.fromkeys(recipe.GROUPS, scale)
+
+    def _cell(
+        self,
+        rung: Rung,
+        n_tokens: int,
+        seed: int,
+        role: str,
+        scale: dict[str, float] | None = None,
+        schedule: str | None = None,
+    ) -> Cell:
+        settings = self.settings
+        kind = schedule or settings.optim.schedule
+        model = recipe.model_spec(rung, settings.model, self.vocab_size)
+        n_steps = n_tokens // (settings.optim.batch_size * model.seq_len)
+        spec = RunSpec(
+            rung=rung.name,
+            model=model,
+            optim=recipe.optim_spec(rung, settings.optim, scale or {}),
+            schedule=ScheduleSpec(
+                kind=kind,
+                warmup_steps=recipe.warmup_steps(settings.optim, self.smallest_steps),
+                cooldown_frac=settings.optim.cooldown_frac,
+                final_lr_frac=settings.optim.final_lr_frac,
+                n_steps=n_steps if kind == "cosine" else None,
+            ),
+            data=self.data,
+            seed=seed,
+            log_interval=settings.grid.log_interval,
+        )
+        return Cell(spec, n_tokens, role)
+
+
+def jobs(cells: list[Cell]) -> list[Job]:
+    """Cells of one trajectory together, most expensive trajectory first."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.spec.run_id, []).append(cell)
+    made = [Job(group[0].spec, tuple(sorted(cell.n_tokens for cell in group))) for group in groups.values()]
+    return sorted(made, key=lambda job: (-job_flops(job), job.spec.run_id))
+
+
+def job_tokens(job: Job) -> int:
+    """Tokens a job trains: the trunk once, each cooldown on its own."""
+    steps = sum(segment.last - segment.first for segment in segments(job.spec, list(job.n_tokens)))
+    return steps * job.spec.batch_tokens
+
+
+def job_flops(job: Job) -> float:
+    """Training FLOPs of a whole job, evaluation left out."""
+    return counting.train_flops(job.spec.model, job_tokens(job))

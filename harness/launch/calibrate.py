@@ -1,0 +1,48 @@
+"""How fast this machine trains, guessed from two seconds of matrix products."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+SECONDS = 2.0
+# Share of one core's fp32 matmul rate that a training step reaches, by d_model (`python -m harness.bench`).
+STEP_SHARE = {16: 0.30, 32: 0.40, 48: 0.47, 64: 0.50, 96: 0.53, 192: 0.60}
+# Start of a worker: imports, corpus, compilation.
+WORKER_START_SECONDS = 12.0
+
+_PROBE = """
+import sys, time, numpy
+a = numpy.ones((512, 512), numpy.float32)
+a @ a
+end = time.perf_counter() + float(sys.argv[1]); n = 0; start = time.perf_counter()
+while time.perf_counter() < end:
+    a @ a; n += 1
+print(2 * 512**3 * n / (time.perf_counter() - start))
+"""
+
+
+def matmul_rate(seconds: float = SECONDS) -> float:
+    """FLOP/s of fp32 matrix products on one core."""
+    environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    command = [sys.executable, "-c", _PROBE, str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(done.stdout)
+
+
+def step_rate(matmul: float, d_model: int) -> float:
+    """FLOP/s of a training step of this width on one core."""
+    widths = sorted(STEP_SHARE)
+    shares = [STEP_SHARE[width] for width in widths]
+    return matmul * float(np.interp(np.log(d_model), np.log(widths), shares))
+
+
+def makespan(seconds: list[float], n_workers: int) -> float:
+    """Wall-clock of jobs started longest first on `n_workers` workers."""
+    ends = [0.0] * max(1, n_workers)
+    for duration in sorted(seconds, reverse=True):
+        ends[ends.index(min(ends))] += duration
+    return max(ends)

@@ -1,0 +1,161 @@
+"""A worker process: takes jobs from standard input, one JSON line each, and trains one after the other.
+
+The first line is the `WorkerConfig`. For every job one line comes back on standard output: `run_id`, `status`
+(done, diverged, failed, interrupted) and `error`. Everything else a run leaves behind is in its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.records import RunFolder, SweepFolder, write_json
+
+if TYPE_CHECKING:
+    from harness.spec import Job
+    from harness.train.loop import TrainInputs
+
+LOCK_SECONDS = 120.0
+# Sequences scored at a time: small enough for a core's cache.
+EVAL_BATCH = 8
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What a worker needs beside its jobs; `data` holds the fields of a `DataConfig`."""
+
+    sweep: str
+    cache_dir: str
+    data: dict[str, Any]
+    seq_len: int
+    eval_tokens: int
+    curve_eval_tokens: int
+    mesh_data: int
+    mesh_fsdp: int
+    checkpoint_seconds: float
+
+    @classmethod
+    def from_line(cls, line: str) -> WorkerConfig:
+        return cls(**json.loads(line))
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class StopFlag:
+    """Set by SIGTERM, and when the parent is gone."""
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self._told = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, *_: object) -> None:
+        self._told = True
+
+    def __call__(self) -> bool:
+        return self._told or os.getppid() != self._parent
+
+
+@contextlib.contextmanager
+def run_lock(folder: RunFolder) -> Iterator[None]:
+    """Hold a run for this process; the system lets go of it when the process dies."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with open(folder.root / "lock", "w") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
+    """Load the prepared corpus and the fixed evaluation sets."""
+    import jax
+
+    from harness.data.packing import eval_batches
+    from harness.data.prepare import DataConfig, prepare_corpus
+    from harness.train.evaluate import EvalSet
+    from harness.train.loop import TrainInputs
+    from harness.train.mesh import MeshConfig, make_mesh
+
+    cache = Path(config.cache_dir)
+    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    data = DataConfig(**(config.data | {"packages": tuple(config.data["packages"])}))
+    corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
+
+    def eval_set(n_tokens: int) -> EvalSet:
+        windows = eval_batches(corpus.eval, config.seq_len, EVAL_BATCH, n_tokens)
+        return EvalSet.build(windows, corpus.token_bytes)
+
+    return TrainInputs(
+        tokens=corpus.train,
+        eval_set=eval_set(config.eval_tokens),
+        curve_eval_set=eval_set(config.curve_eval_tokens),
+        mesh=make_mesh(MeshConfig(config.mesh_data, config.mesh_fsdp)),
+        checkpoint_seconds=config.checkpoint_seconds,
+        should_stop=should_stop,
+    )
+
+
+def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]:
+    """Train one job and return its reply line; an exception goes to the run's log."""
+    from harness.train.loop import Interrupted, train_job
+
+    folder = sweep.run(job.spec.run_id)
+    reply = {"run_id": job.spec.run_id}
+    try:
+        with run_lock(folder):
+            return reply | {"status": train_job(job, folder, inputs)}
+    except Interrupted:
+        write_json(folder.state, {"status": "interrupted", "updated": time.time()})
+        return reply | {"status": "interrupted"}
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        # On a full disk neither can be written; the reply still tells the driver.
+        with contextlib.suppress(OSError), open(folder.log, "a") as log:
+            log.write(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            write_json(folder.state, {"status": "failed", "error": reason, "updated": time.time()})
+        return reply | {"status": "failed", "error": reason}
+
+
+def main() -> None:
+    """Serve jobs until standard input ends or a signal asks to stop."""
+    core = os.environ.get("HARNESS_CORE")
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core)})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from harness.spec import Job
+
+    stop = StopFlag()
+    config = WorkerConfig.from_line(sys.stdin.readline())
+    inputs = build_inputs(config, stop)
+    sweep = SweepFolder(Path(config.sweep))
+    for line in sys.stdin:
+        job = Job.from_dict(json.loads(line))
+        reply = run_job(job, sweep, inputs)
+        print(json.dumps(reply), flush=True)
+        if reply["status"] == "interrupted":
+            break
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Decoder-only Transformers and the kernels of their training step."""

@@ -1,0 +1,168 @@
+"""The plan of a sweep, printed before anything is trained: cells, sizes, cost, memory, minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness import counting, recipe
+from harness.collect import finished
+from harness.grid import Cell, job_flops, job_tokens, jobs
+from harness.launch.calibrate import WORKER_START_SECONDS, makespan, step_rate
+from harness.records import InputError, SweepFolder
+from harness.spec import Job
+from harness.train.step_size import micro_batch_size
+
+# Memory of a worker beside its arrays: Python, JAX, compiled programs.
+PROCESS_BYTES = 700e6
+COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "lr", "steps", "seed", "role", "state"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a sweep, which of them are open, and in which order they are trained."""
+
+    cells: list[Cell]
+    open_cells: list[Cell]
+    n_eval_tokens: int
+
+    @property
+    def phases(self) -> list[list[Cell]]:
+        """What is fitted comes first; the hold-out is trained after the forecast is sealed."""
+        first = [cell for cell in self.open_cells if cell.role != "holdout"]
+        second = [cell for cell in self.open_cells if cell.role == "holdout"]
+        return [phase for phase in (first, second) if phase]
+
+    @property
+    def open_flops(self) -> float:
+        return sum(self.job_flops(job) for phase in self.phases for job in self.phase_jobs(phase))
+
+    def phase_jobs(self, phase: list[Cell]) -> list[Job]:
+        return jobs(phase)
+
+    def job_flops(self, job: Job) -> float:
+        """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
+        ready = [c.n_tokens for c in self.cells if c.spec.run_id == job.spec.run_id]
+        trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
+        done = (
+            job_flops(Job(job.spec, (max(trained),))) if trained and job.spec.schedule.kind == "wsd" else 0.0
+        )
+        evaluation = counting.forward_flops_token(job.spec.model) * self.n_eval_tokens * len(job.n_tokens)
+        return max(0.0, job_flops(job) - done) + evaluation
+
+
+def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Plan:
+    """Compare the grid with what the results folder holds."""
+    return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
+
+
+def check_memory(cells: list[Cell], n_workers: int, n_devices: int) -> None:
+    """Raise InputError when the workers' largest rungs do not fit into free memory."""
+    available = available_bytes()
+    need = max(
+        counting.train_bytes(cell.spec.model, micro_batch_size(cell.spec, n_devices)) for cell in cells
+    )
+    total = n_workers * (need + PROCESS_BYTES)
+    if available is not None and total > available:
+        raise InputError(
+            f"{n_workers} workers need about {total / 1e9:.1f} GB for the largest rung and "
+            f"{available / 1e9:.1f} GB are free; lower launcher.n_workers, grid.rungs or optim.batch_size"
+        )
+
+
+def available_bytes() -> float | None:
+    """Memory that can be had without swapping, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def estimate_seconds(plan: Plan, matmul: float, n_workers: int) -> float:
+    """Wall-clock of what is open, from the matmul rate of one core."""
+    total = 0.0
+    for phase in plan.phases:
+        costs = [
+            plan.job_flops(job) / step_rate(matmul, job.spec.model.d_model) for job in plan.phase_jobs(phase)
+        ]
+        total += makespan(costs, n_workers) + WORKER_START_SECONDS
+    return total
+
+
+def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
+    """Tokens that the plan trains, and those of a separate run for every cell."""
+    return sum(job_tokens(job) for job in jobs(cells)), sum(cell.n_tokens for cell in cells)
+
+
+def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> None:
+    """One row a cell, then totals and warnings about cells that break a rule."""
+    open_keys = {cell.key for cell in plan.open_cells}
+    title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("rung", "role", "state") else "right", no_wrap=True)
+    for cell in plan.cells:
+        table.add_row(*_row(cell), "open" if cell.key in open_keys else "done")
+    console.print(table)
+    for line in rule_lines(plan.cells):
+        console.print(f"note: {line}")
+    largest = max(plan.cells, key=lambda cell: counting.n_params(cell.spec.model))
+    memory = n_workers * (
+        counting.train_bytes(largest.spec.model, micro_batch_size(largest.spec, 1)) + PROCESS_BYTES
+    )
+    trained, separate = tokens_saved(plan.cells)
+    console.print(
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds / 60:.1f} minutes on "
+        f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
+    )
+    console.print(
+        f"trunks with branches train {trained / 1e6:.1f} M tokens, separate runs would train "
+        f"{separate / 1e6:.1f} M ({trained / separate:.2f})"
+    )
+
+
+def si(value: float) -> str:
+    """Three digits and a prefix: 25.7k, 1.05M."""
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{prefix}"
+    return f"{value:.3g}"
+
+
+def _row(cell: Cell) -> list[str]:
+    model = cell.spec.model
+    n = counting.n_params(model)
+    return [
+        cell.spec.rung,
+        si(n),
+        si(counting.n_params_matmul(model)),
+        si(counting.n_params_body(model)),
+        si(cell.n_tokens),
+        f"{cell.n_tokens / n:.1f}",
+        f"{cell.flops:.2e}",
+        f"{cell.spec.optim.hidden_lr:.4f}",
+        f"{cell.spec.n_steps(cell.n_tokens):,}",
+        str(cell.spec.seed),
+        cell.role,
+    ]
+
+
+def rule_lines(cells: list[Cell]) -> list[str]:
+    """How many cells break which rule of the method, one line a rule."""
+    broken: dict[str, list[str]] = {}
+    for cell in cells:
+        steps = cell.spec.n_steps(cell.n_tokens)
+        breaks = recipe.rule_breaks(steps, cell.spec.schedule.cooldown_frac, cell.spec.model)
+        for text in breaks:
+            broken.setdefault(text, []).append(cell.spec.rung)
+    return [
+        f"{len(rungs)} of {len(cells)} cells have {text} ({', '.join(dict.fromkeys(rungs))})"
+        for text, rungs in broken.items()
+    ]

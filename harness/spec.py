@@ -1,0 +1,137 @@
+"""The complete recipe of one training trajectory, and its identity.
+
+A `RunSpec` holds everything that decides the numbers of a run and nothing about where it runs: the same
+recipe on other hardware is the same `run_id`. A constant-rate trunk does not depend on the token counts its
+branches end at, so these are no part of `run_id`; each end point has a `point_id` of its own, and a trunk can
+be extended to further points later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+RECIPE_VERSION = 1
+SCHEDULES = ("wsd", "cosine")
+
+
+def content_id(value: Any, length: int = 12) -> str:
+    """Hash of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Shape of a decoder-only Transformer."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    vocab_size: int
+    seq_len: int
+    mlp: str
+    qk_norm: bool
+    rope_theta: float
+    norm_eps: float
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.n_heads
+
+
+@dataclass(frozen=True)
+class OptimSpec:
+    """AdamW with one peak learning rate per parameter group."""
+
+    batch_size: int
+    hidden_lr: float
+    embed_lr: float
+    head_lr: float
+    gain_lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    grad_clip: float
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """Warm-up, then constant with cooldown branches (`wsd`) or cosine down to one fixed end (`cosine`)."""
+
+    kind: str
+    warmup_steps: int
+    cooldown_frac: float
+    final_lr_frac: float
+    n_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which tokens are read and which are scored."""
+
+    corpus_id: str
+    tokenizer_id: str
+    n_eval_tokens: int
+    n_curve_eval_tokens: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One trajectory: a trunk with its cooldown branches, or one cosine run."""
+
+    rung: str
+    model: ModelSpec
+    optim: OptimSpec
+    schedule: ScheduleSpec
+    data: DataSpec
+    seed: int
+    log_interval: int
+    recipe_version: int = RECIPE_VERSION
+
+    @property
+    def run_id(self) -> str:
+        return content_id(asdict(self))
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.optim.batch_size * self.model.seq_len
+
+    def n_steps(self, n_tokens: int) -> int:
+        return n_tokens // self.batch_tokens
+
+    def point_id(self, n_tokens: int) -> str:
+        return content_id([self.run_id, n_tokens])
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunSpec:
+        parts = dict(
+            values,
+            model=ModelSpec(**values["model"]),
+            optim=OptimSpec(**values["optim"]),
+            schedule=ScheduleSpec(**values["schedule"]),
+            data=DataSpec(**values["data"]),
+        )
+        return cls(**parts)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trajectory and the token counts at which it must yield finished points."""
+
+    spec: RunSpec
+    n_tokens: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        return cls(RunSpec.from_dict(values["spec"]), tuple(values["n_tokens"]))

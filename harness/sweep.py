@@ -1,0 +1,266 @@
+"""`python -m harness.sweep +grid=NAME [overrides]`: plan, train, collect, fit, report.
+
+The same command again skips what is finished, goes on where it was cut off, and trains only new cells.
+Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the state saved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.collect import write_tables
+from harness.conclude import conclude, enough_to_fit, print_conclusion, seal_forecast
+from harness.config import SweepSettings, load, options, plain, resolved_yaml
+from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.grid import Cell, expand
+from harness.launch.calibrate import matmul_rate
+from harness.launch.local import LocalLauncher, Outcome, n_workers_here
+from harness.launch.progress import Progress, format_duration
+from harness.launch.worker import WorkerConfig
+from harness.plan import Plan, check_memory, estimate_seconds, make_plan, print_plan
+from harness.provenance import provenance
+from harness.records import InputError, SweepFolder, write_json
+from harness.spec import RECIPE_VERSION, DataSpec
+
+HELP = """\
+usage: python -m harness.sweep +grid=NAME [key=value ...]
+
+  +grid=NAME         one of: {grids}
+  budget=NAME        quick (default) | standard | full, where the grid has them
+  dry_run=true       print the plan and stop
+  results_dir=DIR    where tables and report go (default results/NAME)
+  --cfg              print the whole configuration and stop
+  any key of it      for example grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/
+"""
+
+
+def cache_folder(settings: SweepSettings) -> Path:
+    """Where corpora and compiled programs are kept between sweeps."""
+    fallback = os.environ.get("SCALING_CACHE", "~/.cache/scaling-harness")
+    return Path(settings.cache_dir or fallback).expanduser().resolve()
+
+
+def sweep_folder(settings: SweepSettings) -> SweepFolder:
+    """results/<grid>, with the budget behind it unless it is the default one."""
+    grid = settings.grid
+    suffix = f"-{settings.budget}" if grid.budgets and settings.budget != "quick" else ""
+    return SweepFolder(Path(settings.results_dir or f"results/{grid.name}{suffix}"))
+
+
+def data_config(settings: SweepSettings) -> DataConfig:
+    """The part of the data settings that decides a corpus."""
+    data = settings.data
+    return DataConfig(
+        name=data.name,
+        path=data.path,
+        vocab_size=data.vocab_size,
+        tokenizer=data.tokenizer,
+        packages=tuple(data.packages),
+        text_field=data.text_field,
+        eval_fraction=data.eval_fraction,
+        min_eval_tokens=data.eval_tokens + settings.model.seq_len,
+        synthetic_tokens=data.synthetic_tokens,
+        markov_order=data.markov_order,
+        branching=data.branching,
+        zipf=data.zipf,
+        source_seed=data.source_seed,
+    )
+
+
+def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
+    """What all cells of a results folder must share."""
+    sections = {"model": plain(settings.model), "optim": plain(settings.optim), "data": asdict(data)}
+    flat = {
+        f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
+    }
+    return flat | {"grid.log_interval": settings.grid.log_interval, "recipe_version": RECIPE_VERSION}
+
+
+def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
+    """Raise InputError when the folder holds runs of another recipe."""
+    if not folder.runs.exists() or not folder.sweep.exists():
+        return
+    before = json.loads(folder.sweep.read_text())["recipe"]
+    for key in sorted(before.keys() | recipe.keys()):
+        if before.get(key) != recipe.get(key):
+            raise InputError(
+                f"{folder.root} holds runs made with {key}={before.get(key)} and this sweep has "
+                f"{key}={recipe.get(key)}; choose another folder with results_dir=DIR or delete this one"
+            )
+
+
+class Sweep:
+    """One invocation of the command."""
+
+    def __init__(self, settings: SweepSettings, arguments: list[str], console: Console):
+        self.settings = settings
+        self.arguments = arguments
+        self.console = console
+        self.folder = sweep_folder(settings)
+        self.began = time.monotonic()
+        self.failed: list[Outcome] = []
+
+    def run(self) -> int:
+        """Plan, train what is open, fit, report; returns the exit code."""
+        settings = self.settings
+        config = data_config(settings)
+        corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
+        data = DataSpec(
+            corpus.corpus_id, corpus.tokenizer_id, settings.data.eval_tokens, settings.data.curve_eval_tokens
+        )
+        cells = expand(settings, data, corpus.vocab_size)
+        check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
+        check_recipe(self.folder, recipe_of(settings, data))
+        n_devices = settings.mesh.data * settings.mesh.fsdp
+        n_workers = n_workers_here(settings.launcher.n_workers, n_devices)
+        check_memory(cells, n_workers, n_devices)
+        plan = make_plan(self.folder, cells, settings.data.eval_tokens)
+        self._print_plan(plan, n_workers)
+        if settings.dry_run:
+            return 0
+        self._write_sweep(plan, corpus, data)
+        self._train(plan, config, n_workers)
+        self._conclude(plan)
+        return 1 if self.failed else 0
+
+    def _print_plan(self, plan: Plan, n_workers: int) -> None:
+        seconds = estimate_seconds(plan, matmul_rate(), n_workers) if plan.open_cells else 0.0
+        print_plan(self.console, plan, seconds, n_workers)
+
+    def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
+        """Record configuration, plan and provenance; training time adds up over invocations."""
+        before = json.loads(self.folder.sweep.read_text()) if self.folder.sweep.exists() else {}
+        resumed = self.folder.runs.exists()
+        self.folder.runs.mkdir(parents=True, exist_ok=True)
+        self.record: dict[str, Any] = {
+            "grid": self.settings.grid.name,
+            "budget": self.settings.budget,
+            "command": "python -m harness.sweep " + " ".join(self.arguments),
+            "recipe": recipe_of(self.settings, data),
+            "config": plain(self.settings),
+            "cells": [
+                {
+                    "run_id": c.spec.run_id,
+                    "point_id": c.spec.point_id(c.n_tokens),
+                    "rung": c.spec.rung,
+                    "seed": c.spec.seed,
+                    "n_tokens": c.n_tokens,
+                    "flops": c.flops,
+                    "role": c.role,
+                }
+                for c in plan.cells
+            ],
+            "corpus": {
+                "name": self.settings.data.name,
+                "corpus_id": corpus.corpus_id,
+                "tokenizer_id": corpus.tokenizer_id,
+                "vocab_size": corpus.vocab_size,
+                "n_documents": corpus.n_documents,
+                "n_train_tokens": corpus.n_train_tokens,
+                "n_train_bytes": corpus.n_train_bytes,
+                "n_eval_tokens": corpus.n_eval_tokens,
+                "entropy_rate": corpus.entropy_rate,
+                "report": corpus.report,
+            },
+            "provenance": provenance(),
+            "seconds": before.get("seconds", 0.0) if resumed else 0.0,
+        }
+        self._seconds_before = self.record["seconds"]
+        if plan.open_cells or not resumed:
+            write_json(self.folder.sweep, self.record)
+
+    def _train(self, plan: Plan, config: DataConfig, n_workers: int) -> None:
+        if not plan.open_cells:
+            return
+        launcher = self._launcher(plan, config, n_workers)
+        try:
+            with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
+                for phase in plan.phases:
+                    self._before_phase(plan, phase)
+                    self._train_phase(plan, phase, launcher, progress)
+        finally:
+            launcher.close()
+            self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
+            write_json(self.folder.sweep, self.record)
+
+    def _launcher(self, plan: Plan, config: DataConfig, n_workers: int) -> LocalLauncher:
+        settings = self.settings
+        worker = WorkerConfig(
+            sweep=str(self.folder.root.resolve()),
+            cache_dir=str(cache_folder(settings)),
+            data=asdict(config),
+            seq_len=settings.model.seq_len,
+            eval_tokens=settings.data.eval_tokens,
+            curve_eval_tokens=settings.data.curve_eval_tokens,
+            mesh_data=settings.mesh.data,
+            mesh_fsdp=settings.mesh.fsdp,
+            checkpoint_seconds=settings.launcher.checkpoint_seconds,
+        )
+        return LocalLauncher(worker, n_workers, settings.launcher.max_attempts, plan.job_flops)
+
+    def _before_phase(self, plan: Plan, phase: list[Cell]) -> None:
+        """Seal the forecast when the hold-out is next and none of it has been trained."""
+        holdout = [cell for cell in plan.cells if cell.role == "holdout"]
+        untouched = {cell.key for cell in holdout} <= {cell.key for cell in plan.open_cells}
+        if phase[0].role == "holdout" and untouched:
+            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+            enough_to_fit(points)
+            seal_forecast(self.folder, points, holdout)
+            self.console.print(f"forecast of {len(holdout)} held-out cells sealed in {self.folder.forecast}")
+
+    def _train_phase(
+        self, plan: Plan, phase: list[Cell], launcher: LocalLauncher, progress: Progress
+    ) -> None:
+        for outcome in launcher.run(plan.phase_jobs(phase), progress.watch):
+            progress.finish(outcome.job)
+            label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
+            if outcome.status == "failed":
+                self.failed.append(outcome)
+                self.console.print(f"failed: {label}: {outcome.error}", markup=False)
+            elif outcome.status == "diverged":
+                self.console.print(f"diverged: {label}; recorded and left out of the fits")
+            elif outcome.status == "interrupted":
+                raise KeyboardInterrupt
+
+    def _conclude(self, plan: Plan) -> None:
+        points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+        enough_to_fit(points)
+        if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
+            result = conclude(self.folder, self.settings.grid.resamples)
+        else:
+            result = json.loads(self.folder.fits.read_text())
+        print_conclusion(self.console, self.folder, result)
+        self.console.print(f"finished in {format_duration(time.monotonic() - self.began)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if "--help" in arguments or "-h" in arguments:
+            print(HELP.format(grids=", ".join(options("grid"))))
+            return 0
+        settings = load([item for item in arguments if item != "--cfg"])
+        if "--cfg" in arguments:
+            print(resolved_yaml(settings))
+            return 0
+        return Sweep(settings, arguments, console).run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training of one trajectory: step, schedule, evaluation, checkpoints, loop."""

@@ -1,0 +1,57 @@
+"""Loss on the fixed evaluation set: nats per token with its standard error, and bits per byte."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.train.step import Engine
+
+# Consecutive windows share documents, so the standard error is taken over blocks of this many windows.
+BLOCK_WINDOWS = 16
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Windows [n_batches, batch, seq+1] and the bytes that their labels stand for."""
+
+    windows: np.ndarray
+    n_bytes: int
+
+    @property
+    def n_tokens(self) -> int:
+        n_batches, batch, width = self.windows.shape
+        return n_batches * batch * (width - 1)
+
+    @classmethod
+    def build(cls, windows: np.ndarray, token_bytes: np.ndarray) -> EvalSet:
+        return cls(windows, int(token_bytes[windows[:, :, 1:]].sum()))
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Mean loss in nats per token, its standard error over blocks of text, and bits per byte."""
+
+    loss: float
+    loss_sem: float | None
+    bits_per_byte: float
+
+
+def block_sem(window_losses: np.ndarray) -> float | None:
+    """Standard error of the mean over consecutive blocks of windows; None with fewer than two."""
+    n_blocks = len(window_losses) // BLOCK_WINDOWS
+    if n_blocks < 2:
+        return None
+    blocks = window_losses[: n_blocks * BLOCK_WINDOWS].reshape(n_blocks, BLOCK_WINDOWS).mean(axis=1)
+    return float(blocks.std(ddof=1) / math.sqrt(n_blocks))
+
+
+def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
+    """Score every window once; sums in fp64 on the host."""
+    losses = np.asarray(engine.window_losses(params, eval_set.windows), np.float64).reshape(-1)
+    loss = float(losses.mean())
+    bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
+    return EvalResult(loss, block_sem(losses), bits)

@@ -1,0 +1,167 @@
+"""What a run writes about itself: curve parts, finished points, and its state for those who watch.
+
+Curve rows are kept in memory between checkpoints and written as one immutable part file just before a
+checkpoint. After a restart the parts beyond the checkpoint are removed, and the same rows are trained again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from harness import counting
+from harness.provenance import code_revision
+from harness.records import CURVE_COLUMNS, RunFolder, as_table, write_json, write_table
+from harness.spec import Job
+from harness.train.evaluate import EvalResult
+from harness.train.schedule import Segment
+
+STATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """Evaluation at one end point; `n_unique_tokens` ≤ `n_tokens` counts text seen for the first time."""
+
+    n_tokens: int
+    n_unique_tokens: int
+    result: EvalResult
+
+
+class Journal:
+    """Writes the files of one run."""
+
+    def __init__(self, folder: RunFolder, job: Job):
+        self._folder = folder
+        self._job = job
+        self._rows: list[dict[str, Any]] = []
+        self._segment = "trunk"
+        self._progress: dict[str, Any] = {"status": "running", "pid": os.getpid()}
+        self._written_at = 0.0
+        self._began = time.monotonic()
+        self._point_began = time.monotonic()
+        write_json(folder.spec, job.spec.to_dict())
+
+    def start(self, tokens_ahead: int) -> None:
+        """Say how much work lies ahead."""
+        self._progress |= {"tokens_ahead": tokens_ahead, "tokens_trained": 0}
+        self._write_state()
+
+    def log(
+        self,
+        segment: Segment,
+        step: int,
+        train_loss: float,
+        eval_loss: float | None,
+        lr: float,
+        grad_norm: float,
+        tokens_per_second: float,
+    ) -> None:
+        """Keep one row of the curve, and tell watchers now and then."""
+        if segment.name != self._segment:
+            self.flush()
+            self._segment = segment.name
+        spec = self._job.spec
+        n_tokens = step * spec.batch_tokens
+        self._rows.append(
+            {
+                "run_id": spec.run_id,
+                "point_id": None if segment.n_tokens is None else spec.point_id(segment.n_tokens),
+                "step": step,
+                "n_tokens": n_tokens,
+                "flops": counting.train_flops(spec.model, n_tokens),
+                "train_loss": train_loss,
+                "eval_loss": eval_loss,
+                "lr": lr,
+                "grad_norm": grad_norm,
+                "tokens_per_second": tokens_per_second,
+            }
+        )
+        self._progress["tokens_trained"] += spec.log_interval * spec.batch_tokens
+        self._progress |= {"loss": train_loss, "tokens_per_second": tokens_per_second}
+        if time.monotonic() - self._written_at > STATE_SECONDS:
+            self._write_state()
+
+    def flush(self) -> None:
+        """Write the rows kept so far as one part."""
+        if self._rows:
+            first, last = self._rows[0]["step"], self._rows[-1]["step"]
+            path = self._folder.curve_part(self._segment, first, last)
+            write_table(path, as_table(self._rows, CURVE_COLUMNS))
+            self._rows = []
+
+    def rewind(self, segment: str, step: int) -> None:
+        """Forget the parts of a segment that lie beyond `step`; they will be trained again."""
+        self.flush()
+        for path in self._folder.curves.glob(f"{segment}-*.parquet"):
+            if int(path.stem.rsplit("-", 2)[1]) > step:
+                path.unlink()
+
+    def write_point(self, point: PointResult) -> None:
+        """Record a finished end point."""
+        row = self._point_row(point.n_tokens)
+        row |= {
+            "n_unique_tokens": point.n_unique_tokens,
+            "loss": point.result.loss,
+            "loss_sem": point.result.loss_sem,
+            "bits_per_byte": point.result.bits_per_byte,
+            "status": "done",
+            "excluded_reason": None,
+        }
+        write_json(self._folder.point(row["point_id"]), row)
+        self._point_began = time.monotonic()
+
+    def write_diverged(self, n_tokens: list[int], reason: str) -> None:
+        """Record the points that a diverged run did not reach."""
+        self.flush()
+        for tokens in n_tokens:
+            path = self._folder.point(self._job.spec.point_id(tokens))
+            if not path.exists():
+                row = self._point_row(tokens)
+                row |= {"n_unique_tokens": tokens, "loss": None, "loss_sem": None, "bits_per_byte": None}
+                write_json(path, row | {"status": "diverged", "excluded_reason": f"diverged: {reason}"})
+        self.set_status("diverged", reason)
+
+    def set_status(self, status: str, error: str | None = None) -> None:
+        self._progress |= {"status": status, "error": error}
+        self._write_state()
+
+    def _write_state(self) -> None:
+        seconds = time.monotonic() - self._began
+        write_json(self._folder.state, self._progress | {"seconds": seconds, "updated": time.time()})
+        self._written_at = time.monotonic()
+
+    def _point_row(self, n_tokens: int) -> dict[str, Any]:
+        spec = self._job.spec
+        model = spec.model
+        return {
+            "run_id": spec.run_id,
+            "trunk_id": spec.run_id,
+            "point_id": spec.point_id(n_tokens),
+            "rung": spec.rung,
+            "seed": spec.seed,
+            "n_layers": model.n_layers,
+            "d_model": model.d_model,
+            "n_params": counting.n_params(model),
+            "n_params_matmul": counting.n_params_matmul(model),
+            "n_params_body": counting.n_params_body(model),
+            "n_tokens": n_tokens,
+            "flops": counting.train_flops(model, n_tokens),
+            "flops_6nd": counting.train_flops_6nd(model, n_tokens),
+            "peak_lr": spec.optim.hidden_lr,
+            "embed_lr": spec.optim.embed_lr,
+            "head_lr": spec.optim.head_lr,
+            "batch_tokens": spec.batch_tokens,
+            "n_steps": spec.n_steps(n_tokens),
+            "schedule": spec.schedule.kind,
+            "cooled": True,
+            "seconds": time.monotonic() - self._point_began,
+            "device": jax.devices()[0].device_kind,
+            "code_revision": code_revision(),
+            "corpus_id": spec.data.corpus_id,
+            "tokenizer_id": spec.data.tokenizer_id,
+        }

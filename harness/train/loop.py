@@ -1,0 +1,187 @@
+"""Train one trajectory to its finished points: along the trunk, down each cooldown branch, and evaluate.
+
+Everything a run leaves behind is a file in its folder. A run that is killed at any moment and started again
+continues from its last checkpoint and ends with the same curve and the same points, bit for bit on CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from harness.data.packing import Order
+from harness.records import RunFolder
+from harness.spec import Job, RunSpec
+from harness.train.checkpoint import CheckpointStore
+from harness.train.evaluate import EvalSet, evaluate
+from harness.train.journal import Journal, PointResult
+from harness.train.schedule import Segment, lr_factors, segments
+from harness.train.step import Engine, advance, engine_for
+
+# A loss this far above that of uniform guessing will not come back.
+EXPLODED_NATS = 3.0
+CURVE_EVALS_PER_DOUBLING = 2
+
+
+class Diverged(Exception):
+    """Non-finite or exploding loss; the text names step and value."""
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state is saved."""
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """What every run of a sweep shares: tokens, evaluation sets, mesh and the wish to stop."""
+
+    tokens: np.ndarray
+    eval_set: EvalSet
+    curve_eval_set: EvalSet
+    mesh: jax.sharding.Mesh
+    checkpoint_seconds: float
+    should_stop: Callable[[], bool]
+
+
+def run_key(seed: int, stream: str) -> np.random.SeedSequence:
+    """Independent randomness of a run for one named use."""
+    return np.random.SeedSequence([seed, *stream.encode()])
+
+
+def data_order(spec: RunSpec, n_train_tokens: int) -> Order:
+    """Order of training windows: a function of the seed alone, so the same for every size."""
+    seed = int(run_key(spec.seed, "data").generate_state(1)[0])
+    return Order(n_train_tokens, spec.model.seq_len, spec.optim.batch_size, seed)
+
+
+def initial_state(engine: Engine, seed: int) -> Any:
+    """Freshly initialised parameters and optimiser state."""
+    return engine.init(jax.random.key(int(run_key(seed, "init").generate_state(1)[0])))
+
+
+class Trajectory:
+    """The state of one run while it trains."""
+
+    def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs):
+        self.spec = job.spec
+        self.inputs = inputs
+        self.engine = engine_for(job.spec, inputs.mesh)
+        self.order = data_order(job.spec, len(inputs.tokens))
+        self.store = CheckpointStore(folder.checkpoints)
+        self.journal = Journal(folder, job)
+        self._saved_at = time.monotonic()
+
+    def train(self, unfinished: list[int]) -> None:
+        """Yield the points of `unfinished` token counts; raises Diverged or Interrupted."""
+        plan = segments(self.spec, unfinished)
+        position, state = self._restore_trunk(plan)
+        self.journal.start(self._tokens_ahead(plan, position))
+        for index, segment in enumerate(plan):
+            if segment.n_tokens is None:
+                state = self._advance_to(segment, max(position, segment.first), state)
+                position = segment.last
+                if self.spec.schedule.kind == "cosine":
+                    self._finish(unfinished[0], state)
+            else:
+                if index == len(plan) - 1:
+                    self._save(Segment(0, segment.first), segment.first, state)
+                self._branch(segment, state)
+
+    def _tokens_ahead(self, plan: list[Segment], position: int) -> int:
+        steps = sum(max(0, s.last - max(s.first, 0 if s.n_tokens else position)) for s in plan)
+        return steps * self.spec.batch_tokens
+
+    def _restore_trunk(self, plan: list[Segment]) -> tuple[int, Any]:
+        """Latest trunk checkpoint that no unfinished branch has already left behind, or a fresh start."""
+        starts = [segment.first for segment in plan if segment.n_tokens is not None]
+        found = self.store.restore("trunk", self.engine.abstract_state, min(starts, default=plan[-1].last))
+        position, state = found if found else (0, initial_state(self.engine, self.spec.seed))
+        self.journal.rewind("trunk", position)
+        return position, state
+
+    def _branch(self, segment: Segment, trunk_state: Any) -> None:
+        found = self.store.restore(segment.name, self.engine.abstract_state, segment.last)
+        # The step donates its input, and the trunk goes on from this very state.
+        position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
+        self.journal.rewind(segment.name, position)
+        state = self._advance_to(segment, position, state)
+        assert segment.n_tokens is not None
+        self._finish(segment.n_tokens, state)
+        self.store.drop(segment.name)
+
+    def _finish(self, n_tokens: int, state: Any) -> None:
+        self.journal.flush()
+        result = evaluate(self.engine, state["params"], self.inputs.eval_set)
+        unique = self.order.unique_tokens(n_tokens)
+        self.journal.write_point(PointResult(n_tokens, unique, result))
+
+    def _save(self, segment: Segment, step: int, state: Any) -> None:
+        self.journal.flush()
+        self.store.save(segment.name, step, state)
+        self._saved_at = time.monotonic()
+
+    def _advance_to(self, segment: Segment, step: int, state: Any) -> Any:
+        """Train from `step` to the end of the segment, one logging interval after the other."""
+        interval = self.spec.log_interval
+        while step < segment.last:
+            if self.inputs.should_stop():
+                self._save(segment, step, state)
+                raise Interrupted(f"stopped at step {step}")
+            if time.monotonic() - self._saved_at > self.inputs.checkpoint_seconds:
+                self._save(segment, step, state)
+            state = self._interval(segment, step, interval, state)
+            step += interval
+        return state
+
+    def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Any:
+        began = time.monotonic()
+        windows = self.order.batches(self.inputs.tokens, step, n)
+        factors = lr_factors(self.spec.schedule, segment, step, n)
+        state, metrics = advance(self.engine, state, windows, factors, self.spec.optim)
+        loss = float(metrics.loss.astype(np.float64).mean())
+        self._check_finite(step + n, metrics.loss)
+        eval_loss = None
+        if segment.n_tokens is None and self._is_eval_step(step + n, n):
+            eval_loss = evaluate(self.engine, state["params"], self.inputs.curve_eval_set).loss
+        speed = n * self.spec.batch_tokens / (time.monotonic() - began)
+        lr = float(factors[-1]) * self.spec.optim.hidden_lr
+        self.journal.log(segment, step + n, loss, eval_loss, lr, float(metrics.grad_norm[-1]), speed)
+        return state
+
+    def _check_finite(self, step: int, losses: np.ndarray) -> None:
+        limit = np.log(self.spec.model.vocab_size) + EXPLODED_NATS
+        bad = ~(losses <= limit)
+        if bad.any():
+            first = step - len(losses) + int(np.argmax(bad)) + 1
+            raise Diverged(f"loss {losses[np.argmax(bad)]} at step {first}")
+
+    def _is_eval_step(self, step: int, interval: int) -> bool:
+        """About CURVE_EVALS_PER_DOUBLING log-spaced evaluations, on the raster of logging intervals."""
+        level = np.floor(
+            np.log2([step / interval, max(1, step - interval) / interval]) * CURVE_EVALS_PER_DOUBLING
+        )
+        return bool(level[0] > level[1]) or step == interval
+
+
+def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
+    """Train what is unfinished of a job and return its status, `done` or `diverged`.
+
+    Divergence is a result, not an error: the open points are recorded with their reason.
+    Raises Interrupted when asked to stop, after saving; any other exception is for the caller to record.
+    """
+    unfinished = [n for n in job.n_tokens if not folder.point(job.spec.point_id(n)).exists()]
+    if not unfinished:
+        return "done"
+    trajectory = Trajectory(job, folder, inputs)
+    try:
+        trajectory.train(unfinished)
+    except Diverged as reason:
+        trajectory.journal.write_diverged(unfinished, str(reason))
+        return "diverged"
+    trajectory.journal.set_status("done")
+    return "done"

@@ -1,0 +1,159 @@
+"""The jitted training step: micro-batched gradients, AdamW with a rate per parameter group, one scan.
+
+Learning rates, schedule, seed and token count are inputs of the compiled program; only shapes and the
+optimiser's decay constants are compiled in, so that runs of one shape share one program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from harness.model.decoder import Decoder, group_of
+from harness.spec import ModelSpec, OptimSpec, RunSpec
+from harness.train import mesh as meshes
+from harness.train.step_size import micro_batch_size
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Per-step values of one logging interval, on the host."""
+
+    loss: np.ndarray
+    grad_norm: np.ndarray
+
+
+def group_rates(optim: OptimSpec) -> dict[str, float]:
+    """Peak learning rate of each parameter group."""
+    return {"hidden": optim.hidden_lr, "embed": optim.embed_lr, "head": optim.head_lr, "gain": optim.gain_lr}
+
+
+def adamw(optim: OptimSpec) -> optax.GradientTransformation:
+    """Clipped Adam direction with decoupled decay (Loshchilov & Hutter, arXiv:1711.05101), rate 1."""
+    return optax.chain(
+        optax.clip_by_global_norm(optim.grad_clip),
+        optax.scale_by_adam(b1=optim.beta1, b2=optim.beta2, eps=optim.eps),
+        optax.add_decayed_weights(optim.weight_decay),
+    )
+
+
+def parameter_groups(params: Any) -> list[str]:
+    """Group of every leaf of a parameter tree, in the order of `jax.tree.leaves`."""
+    return [group_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+
+
+class Engine:
+    """Compiled programs of one shape on one mesh: `init`, `advance`, `window_losses`."""
+
+    def __init__(self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh):
+        self.mesh = mesh
+        self.micro_batch = micro_batch
+        self.model = model
+        self._transform = adamw(optim)
+        self._graph, self._empty = nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
+        abstract = jax.eval_shape(self._init, jax.random.key(0))
+        self._groups = parameter_groups(abstract["params"])
+        self.state_shardings = meshes.state_shardings(mesh, abstract)
+        tokens = meshes.batch_sharding(mesh, 2, 4)
+        plain = meshes.replicated(mesh)
+        self.init = jax.jit(self._init, out_shardings=self.state_shardings)
+        self.advance = jax.jit(
+            self._advance,
+            in_shardings=(self.state_shardings, tokens, plain, plain),
+            out_shardings=(self.state_shardings, plain),
+            donate_argnums=0,
+        )
+        self.window_losses = jax.jit(
+            self._window_losses,
+            in_shardings=(self.state_shardings["params"], meshes.batch_sharding(mesh, 1, 3)),
+            out_shardings=plain,
+        )
+        self.abstract_state = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            abstract,
+            self.state_shardings,
+        )
+
+    def _init(self, key: Array) -> State:
+        _, params = nnx.split(Decoder(self.model, nnx.Rngs(key)))
+        pure = nnx.to_pure_dict(params)
+        return {"params": pure, "optimiser": self._transform.init(pure)}
+
+    def _losses(self, params: Any, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
+        state = nnx.clone(self._empty)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(self._graph, state).losses(windows)
+
+    def _gradients(self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"]) -> tuple[Array, Any]:
+        """Mean loss and its gradient, summed over micro-batches in order."""
+        scale = 1.0 / (windows.shape[0] * windows.shape[1] * (windows.shape[2] - 1))
+        value_and_grad = jax.value_and_grad(lambda p, x: self._losses(p, x).sum() * scale)
+        if windows.shape[0] == 1:
+            return value_and_grad(params, windows[0])
+
+        def add(total: Any, micro: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, value_and_grad(params, micro)), None
+
+        zero = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
+        return jax.lax.scan(add, zero, windows)[0]
+
+    def _advance(
+        self,
+        state: State,
+        windows: Int[Array, "steps n_micro batch seq_plus_1"],
+        factors: Float[Array, " steps"],
+        rates: dict[str, Array],
+    ) -> tuple[State, dict[str, Array]]:
+        """One logging interval: a step for each leading entry of `windows`."""
+
+        def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
+            loss, grads = self._gradients(state["params"], inputs[0])
+            norm = optax.global_norm(grads)
+            updates, optimiser = self._transform.update(grads, state["optimiser"], state["params"])
+            leaves, tree = jax.tree.flatten(updates)
+            grouped = zip(leaves, self._groups, strict=True)
+            scaled = [leaf * (-inputs[1] * rates[group]) for leaf, group in grouped]
+            params = optax.apply_updates(state["params"], jax.tree.unflatten(tree, scaled))
+            return {"params": params, "optimiser": optimiser}, {"loss": loss, "grad_norm": norm}
+
+        return jax.lax.scan(step, state, (windows, factors))
+
+    def _window_losses(
+        self, params: Any, windows: Int[Array, "n_batches batch seq_plus_1"]
+    ) -> Float[Array, "n_batches batch"]:
+        """Mean loss of each window."""
+        return jax.lax.map(lambda batch: self._losses(params, batch).mean(axis=1), windows)
+
+
+@lru_cache(maxsize=16)
+def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh) -> Engine:
+    return Engine(model, optim, micro_batch, mesh)
+
+
+def engine_for(spec: RunSpec, mesh: Mesh) -> Engine:
+    """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
+    shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
+    return _engine(spec.model, shape_only, micro_batch_size(spec, mesh.size), mesh)
+
+
+def advance(
+    engine: Engine, state: State, windows: np.ndarray, factors: np.ndarray, optim: OptimSpec
+) -> tuple[State, Metrics]:
+    """Run one logging interval from host arrays: windows [steps, batch, seq+1], factors [steps]."""
+    steps, batch, width = windows.shape
+    micro = windows.reshape(steps, batch // engine.micro_batch, engine.micro_batch, width)
+    rates = {group: np.float32(rate) for group, rate in group_rates(optim).items()}
+    state, metrics = engine.advance(state, micro, factors, rates)
+    host = jax.device_get(metrics)
+    return state, Metrics(host["loss"], host["grad_norm"])
