@@ -23,6 +23,7 @@ from analysis.report_numbers import FILTERS
 from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
 
 Json = Mapping[str, Any]
+LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
 TEMPLATE = "report_template.html.j2"
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
@@ -158,14 +159,13 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     )
     environment.filters.update(FILTERS)
     done = sweep.finished
-    score = sweep.fits["forecast"]
     return environment.get_template(TEMPLATE).render(
         sweep=sweep,
         fits=sweep.fits,
         primary=sweep.primary,
         forecast=sweep.forecast,
-        score=score,
-        provenance=sweep.about.get("provenance", sweep.about),
+        score=sweep.fits["forecast"],
+        about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),

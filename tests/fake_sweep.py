@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fake_fits import make_fits
 from fake_law import SEED_SD, WIDTHS, joint_loss
+from fake_study import make_fits
 
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
 
@@ -134,18 +134,15 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
     write_json(
         folder.sweep,
         {
+            "grid": "chinchilla",
+            "budget": "quick",
+            "command": "python -m harness.sweep +grid=chinchilla",
+            "recipe": {"model.n_layers": LAYERS, "data.corpus_id": "python-corpus"},
             "config": {"grid": {"name": "chinchilla", "seeds": [0]}, "data": {"vocab_size": VOCAB}},
-            "plan": [{"rung": "d16", "n_tokens": TOKENS[0]}],
-            "provenance": {
-                "code_revision": "0123abc",
-                "dirty": False,
-                "versions": {"jax": "0.10.2"},
-                "machine": "Test CPU",
-                "cores": 2,
-                "corpus": {"corpus_id": "python-corpus", "n_tokens": 30_000_000},
-                "command": "python -m harness.sweep +grid=chinchilla",
-                "seconds": 512.0,
-            },
+            "cells": points[["run_id", "rung", "seed", "n_tokens", "flops", "role"]].to_dict("records"),
+            "corpus": {"name": "python", "corpus_id": "python-corpus", "entropy_rate": None},
+            "provenance": {"code_revision": "0123abc", "machine": "Test CPU", "cores": 2},
+            "seconds": 512.0,
         },
     )
     return root

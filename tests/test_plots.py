@@ -17,7 +17,6 @@ from fake_sweep import make_sweep
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.plots.runs import lower_hull
 from analysis.plots.style import power_of_ten, rung_styles, si
 from analysis.report import Sweep, draw_figures, read_sweep
 
@@ -107,15 +106,11 @@ def test_loss_curves_fall_back_to_the_training_loss(sweep: Sweep) -> None:
     assert len(one.axes[0].lines) == len(plots.loss_curves(sweep.finished, sweep.curves).axes[0].lines)
 
 
-def test_hull_lies_below_every_point_and_is_convex() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.uniform(0, 10, 200), rng.uniform(0, 1, 200)
-    y = y - x / 5
-    hull = lower_hull(x, y)
-    inside = (x >= x[hull[0]]) & (x <= x[hull[-1]])
-    assert np.all(np.interp(x[inside], x[hull], y[hull]) <= y[inside] + 1e-12)
-    assert np.all(np.diff(np.diff(y[hull]) / np.diff(x[hull])) > 0)
-    assert y[hull[-1]] == y.min()
+def test_hull_is_drawn_through_finished_points(sweep: Sweep, figures: dict[str, Figure]) -> None:
+    hull = line(figures["loss_against_compute"], "lower hull")
+    points = set(zip(sweep.finished.flops, sweep.finished.loss, strict=True))
+    assert len(hull) > 3
+    assert set(map(tuple, hull.tolist())) <= points
 
 
 def test_isoflop_stars_only_the_optima_that_count(sweep: Sweep) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.envelope import lower_hull
 from analysis.optimum import parabola_window
 from analysis.plots.checks import COUNT_NAMES
 from analysis.plots.style import (
@@ -98,20 +99,6 @@ def loss_against_compute(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 def _legend_of_sizes(figure: Figure, axes: Axes) -> None:
     legend_beside(figure, axes, "model size,\nall parameters")
-
-
-def lower_hull(x: F64, y: F64) -> NDArray[np.intp]:
-    """Indices of the lower convex hull up to the lowest point, by increasing x."""
-    hull: list[int] = []
-    for i in np.lexsort((y, x)):
-        while len(hull) > 1 and _turns_down(x, y, hull[-2], hull[-1], int(i)):
-            hull.pop()
-        hull.append(int(i))
-    return np.array(hull[: int(np.argmin(y[hull])) + 1])
-
-
-def _turns_down(x: F64, y: F64, a: int, b: int, c: int) -> bool:
-    return bool((x[b] - x[a]) * (y[c] - y[a]) <= (y[b] - y[a]) * (x[c] - x[a]))
 
 
 @styled

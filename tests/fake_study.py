@@ -1,0 +1,84 @@
+"""fits.json of a made-up sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from fake_fits import COUNTS, fit_dict, frontier_rows, kaplan_fit, noise_and_reference, power_fit
+from fake_forecast import make_forecast, rollout_rows
+from fake_law import SEED_SD, WIDTHS
+
+Json = dict[str, Any]
+
+
+def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
+    """The contents of fits.json and forecast.json."""
+    usable = points[(points.role == "fit") & (points.status == "done")]
+    parametric = [fit_dict(usable, law, count) for law in ("joint", "chinchilla") for count in COUNTS]
+    chosen = {fit["law"]: fit for fit in reversed(parametric)}
+    sealed, score = make_forecast(chosen, points)
+    noise, reference = noise_and_reference(points)
+    chosen["joint"]["warnings"] = [
+        {"code": "active_bound", "message": "E sits at its bound 0, so these runs do not identify it."}
+    ]
+    adequacy = {
+        law: {
+            "residual_rms": rms,
+            "residual_max": 2.4 * rms,
+            "seed_sd": SEED_SD,
+            "lack_of_fit_p": p,
+            "structure": structure,
+            "gamma_test_p": gamma_p,
+            "verdict": words,
+        }
+        for law, rms, p, structure, gamma_p, words in (
+            ("joint", 0.003, 0.41, [], None, "residuals are no larger than seed noise"),
+            ("chinchilla", 0.013, 1e-5, ["n", "d"], 1e-6, "residuals follow N and D: the form does not hold"),
+        )
+    }
+    study = {
+        "schema": 1,
+        "primary": {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]},
+        "fits": [
+            *parametric,
+            *(power_fit(a, c, 0.5) for a in ("isoflop", "envelope") for c in COUNTS),
+            kaplan_fit(COUNTS[0]),
+        ],
+        "recommended": 0,
+        "reason": "smallest rollout error, and exact FLOPs are what a user pays",
+        "contest": [
+            {
+                "law": "joint",
+                "count": "n_params_matmul",
+                "rollout_rms": 0.006,
+                "bic": -240.0,
+                "n_params": 6,
+                "chosen": True,
+            },
+            {
+                "law": "chinchilla",
+                "count": "n_params_matmul",
+                "rollout_rms": 0.031,
+                "bic": -170.0,
+                "n_params": 5,
+                "chosen": False,
+            },
+        ],
+        "adequacy": adequacy,
+        "jackknife": {
+            "a": [{"left_out": f"d{w}", "a": 0.5 + 0.01 * i} for i, w in enumerate(WIDTHS)],
+            "a_se": 0.03,
+        },
+        "rollout": rollout_rows(usable),
+        "frontier": frontier_rows(),
+        "noise": noise,
+        "reference": reference,
+        "forecast": score,
+        "warnings": [{"code": "lack_of_fit", "message": "The additive law leaves structure in N and D."}],
+        "excluded": [
+            {"row": int(row), "reason": reason} for row, reason in points.excluded_reason.dropna().items()
+        ],
+        "verdict": "The joint law describes these runs; the additive law would have been 3 % off.",
+    }
+    return study, sealed
