@@ -38,10 +38,16 @@ class Line:
 
 
 def fit_kaplan(
-    table: LossTable, estimator: str = "huber", level: float = 0.95, seed: int = 0, **_resampling: int
+    table: LossTable,
+    estimator: str = "huber",
+    level: float = 0.95,
+    seed: int = 0,
+    axes: str = "ndc",
+    **_resampling: int,
 ) -> list[Fit]:
     """Fit L(N), L(D) and L(C), each without and with an offset; laws with too few rows are left out.
 
+    `axes` names the wanted laws by their axes, of N, D and C.
     `resamples`, which every approach is given, has no use here: bootstraps of five rows do not cover.
 
     The extra keys of the JSON: `held` (what is constant on the line), `held_value`, and
@@ -52,6 +58,8 @@ def fit_kaplan(
     """
     fits = []
     for line in lines(table):
+        if line.law[-1] not in axes:
+            continue
         for law in (line.law, f"{line.law}_offset"):
             if _distinct(table, line) <= len(find_law(law).params):
                 continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.table import LossTable
@@ -45,3 +47,28 @@ def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Ge
     shocks = rng.standard_normal((len(clusters), resamples))
     scale = np.sqrt(noise.dof / rng.chisquare(noise.dof, resamples)) if noise.dof < KNOWN_DOF else 1.0
     return np.asarray(noise.sd * scale * shocks[codes])
+
+
+def noise_report(points: pd.DataFrame) -> dict[str, Any]:
+    """Spread between seeds of every cell of our own table that has several, and the pooled relative one.
+
+    `points` holds the rows that fits see; a cell is (rung, n_tokens).
+    """
+    cells, total, dof = [], 0.0, 0
+    for _, rows in points.groupby(["rung", "n_tokens"], sort=False):
+        losses = rows.loss
+        if len(losses) < 2:
+            continue
+        sd = float(losses.std())
+        cells.append(
+            {
+                "rung": str(rows.rung.iloc[0]),
+                "n_tokens": int(rows.n_tokens.iloc[0]),
+                "n_seeds": len(losses),
+                "sd": sd,
+                "sd_relative": sd / float(losses.mean()),
+            }
+        )
+        total += (len(losses) - 1) * float(np.log(losses).var())
+        dof += len(losses) - 1
+    return {"cells": cells, "pooled_relative": float(np.sqrt(total / dof)) if dof else None}

@@ -1,0 +1,109 @@
+"""Every approach under every counting convention, as one list of fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.envelope import curve_table, fit_envelope
+from analysis.fit import fit_law
+from analysis.frontier import find_frontier, surface_of
+from analysis.isoflop import fit_isoflop
+from analysis.kaplan import fit_kaplan
+from analysis.result import Fit, Warning_, WarningCode
+from analysis.table import LossTable
+from harness.records import InputError
+
+F64 = NDArray[np.float64]
+
+FRONTIER_STEP = 0.5  # decades between the budgets of a frontier
+LOSER_SHARE = 4  # laws that were not chosen are resampled so many times less often
+
+
+class Attempts:
+    """Fits that worked, and a warning for each approach that the table does not allow."""
+
+    def __init__(self) -> None:
+        self.fits: list[Fit] = []
+        self.warnings: list[Warning_] = []
+
+    def add(
+        self, what: str, code: WarningCode, make: Callable[..., Fit | list[Fit]], *args: Any, **options: Any
+    ) -> list[Fit]:
+        """Keep what `make(*args, **options)` returns; an InputError becomes a warning."""
+        try:
+            made = make(*args, **options)
+        except InputError as error:
+            self.warnings.append(Warning_(code, f"{what} is not possible: {error}"))
+            return []
+        fits = made if isinstance(made, list) else [made]
+        self.fits += fits
+        return fits
+
+
+def budgets(table: LossTable, beyond: float = 1.0) -> F64:
+    """Round budgets from the smallest compute of the table to `beyond` times the largest."""
+    first, last = np.log10(table.c.min()), np.log10(table.c.max() * beyond)
+    steps = np.arange(np.ceil(first / FRONTIER_STEP), np.floor(last / FRONTIER_STEP) + 1)
+    if len(steps) < 2:
+        return np.geomspace(table.c.min(), table.c.max() * beyond, 3)
+    return np.asarray(10 ** (FRONTIER_STEP * steps))
+
+
+def fit_everything(
+    tables: dict[str, LossTable],
+    points: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    law: str,
+    others: list[str],
+    resamples: int,
+    level: float,
+    seed: int,
+) -> Attempts:
+    """All approaches × counting conventions; `tables` maps a count to its table, the primary one first.
+
+    The laws of `others` are fitted under the primary count only.
+    """
+    attempts = Attempts()
+    primary = next(iter(tables))
+    few = WarningCode.FEW_SIZES
+    for count, table in tables.items():
+        chosen = attempts.add(
+            f"the {law} law with N = {count}", few, parametric, table, law, resamples, level, seed
+        )
+        options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+        options["surface"] = surface_of(chosen[0], table) if chosen else None
+        for method in ("quadratic", "akima"):
+            what = f"IsoFLOP ({method}) with N = {count}"
+            attempts.add(what, WarningCode.FEW_BUDGETS, fit_isoflop, table, method, **options)
+        what = f"the envelope with N = {count}"
+        attempts.add(f"{what} over end points", few, fit_envelope, table, level=level)
+        if curves is not None and not curves.empty:
+            attempts.add(f"{what} over training curves", few, _envelope, points, curves, count, level)
+        axes = "ndc" if count == primary else "n"  # how N is counted matters for L(N) only
+        what = f"Kaplan's laws with N = {count}"
+        attempts.add(what, few, fit_kaplan, table, level=level, seed=seed, axes=axes)
+    for other in others:
+        draws = resamples // LOSER_SHARE
+        attempts.add(f"the {other} law", few, parametric, tables[primary], other, draws, level, seed)
+    return attempts
+
+
+def parametric(table: LossTable, law: str, resamples: int, level: float, seed: int) -> Fit:
+    """A fitted law with the exponents of its frontier under the table's own FLOPs, `frontier_exact`."""
+    try:
+        fit = fit_law(table, law, resamples=resamples, level=level, seed=seed)
+    except InputError:
+        fit = fit_law(table, law, resamples=0, level=level, seed=seed)
+    found = find_frontier(fit, table, budgets(table))
+    exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
+    return replace(fit, extra={**fit.extra, "frontier_exact": exact})
+
+
+def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:
+    return fit_envelope(curve_table(curves, points, count), "training curves", level=level)
