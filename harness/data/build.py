@@ -124,7 +124,7 @@ def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[st
     split = split_documents(near, shingles, config.eval_fraction)
     if not split.train or not split.eval:
         raise InputError(
-            f"{len(near)} documents cannot be split: with data.eval_fraction={config.eval_fraction} they give "
+            f"{len(near)} documents cannot be split: data.eval_fraction={config.eval_fraction} leaves "
             f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it."
         )
     return split, {"steps": steps, "dropped": dict(dropped), "evaluation_leaks_dropped": split.n_leaks}

@@ -82,10 +82,14 @@ class Document:
 
 def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
     """List the .py files of the standard library ("stdlib") and of installed distributions, by name."""
-    files: list[SourceFile] = []
+    files = []
     for package in packages:
         root, names = _stdlib_files() if package == "stdlib" else _distribution_files(package)
-        files += [_stat(f"{package}/{name}", os.path.join(root, name)) for name in names]
+        paths = {name: os.path.join(root, name) for name in names}
+        # Some distributors strip files that RECORD still lists.
+        files += [_stat(f"{package}/{name}", path) for name, path in paths.items() if os.path.isfile(path)]
+    if not files:
+        raise InputError(f"data.packages={list(packages)} holds no .py file: add stdlib or a distribution.")
     return sorted(files, key=lambda file: file.name)
 
 

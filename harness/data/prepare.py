@@ -67,22 +67,12 @@ def prepare_corpus(
     found = store.find(key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
-        is_synthetic = config.name == "synthetic"
-        _store(
-            store,
-            key,
-            build_synthetic(config, progress) if is_synthetic else build_text(config, files, progress),
-        )
+        _store(store, key, _build(config, files, progress))
         found = store.find(key)
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
     corpus = _load(config.vocab_size, *found)
-    if corpus.n_eval_tokens < config.min_eval_tokens:
-        raise InputError(
-            f"The evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
-            f"{config.min_eval_tokens:,}: raise data.eval_fraction={config.eval_fraction}, score fewer tokens "
-            "or give more text."
-        )
+    _check_eval_size(config, corpus)
     return corpus
 
 
@@ -119,6 +109,21 @@ def _key(config: DataConfig, files: list[SourceFile]) -> str:
     fields = [getattr(config, field) for field in ("name", "vocab_size", *FIELDS[config.name])]
     facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+
+
+def _build(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
+    if config.name == "synthetic":
+        return build_synthetic(config, progress)
+    return build_text(config, files, progress)
+
+
+def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
+    if corpus.n_eval_tokens < config.min_eval_tokens:
+        raise InputError(
+            f"The evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
+            f"{config.min_eval_tokens:,}: raise data.eval_fraction={config.eval_fraction}, score fewer "
+            "tokens (data.eval_tokens) or give more text."
+        )
 
 
 def _store(store: Store, key: str, prepared: Prepared) -> None:

@@ -6,6 +6,7 @@ does not match is built again. Any number of processes may prepare the same corp
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import write_json
+from harness.records import InputError, write_json
 
 PARTIAL = ".partial-"
 # A build takes a minute; what is older was left by a killed process.
@@ -50,7 +51,7 @@ class Store:
         except (OSError, ValueError, TypeError):
             return None
 
-    def add(self, key: str, name: str, files: dict[str, bytes | np.ndarray], meta: dict[str, Any]) -> Path:
+    def add(self, key: str, name: str, files: dict[str, bytes | np.ndarray], meta: dict[str, Any]) -> None:
         """Publish a corpus under its content's name and remember which inputs it came from."""
         self.root.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
@@ -58,12 +59,16 @@ class Store:
         try:
             for file, content in files.items():
                 _write(partial / file, content)
-            checks = _checks(partial)
-            self._publish(partial, self._folder(name), checks)
+            entry = Entry(name, _checks(partial), meta)
+            self._publish(partial, key, entry)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise InputError(
+                    f"The disk of {self.root} is full: free space or set SCALING_CACHE to another folder."
+                ) from error
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        write_json(self._index(key), asdict(Entry(name, checks, meta)))
-        return self._folder(name)
 
     def _index(self, key: str) -> Path:
         return self.root / "index" / f"{key}.json"
@@ -71,15 +76,17 @@ class Store:
     def _folder(self, name: str) -> Path:
         return self.root / "corpora" / name
 
-    def _publish(self, partial: Path, folder: Path, checks: dict[str, list[int]]) -> None:
+    def _publish(self, partial: Path, key: str, entry: Entry) -> None:
         """Rename into place, unless the same corpus is there already; a damaged one is thrown away."""
+        folder = self._folder(entry.folder)
         folder.parent.mkdir(exist_ok=True)
         with open(self.root / ".lock", "w") as lock:
             # Held until the file is closed, also by a kill: only one process at a time replaces folders.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if _checks(folder) != checks:
+            if _checks(folder) != entry.files:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rename(partial, folder)
+            write_json(self._index(key), asdict(entry))
 
     def _remove_leftovers(self) -> None:
         for path in self.root.glob(f"{PARTIAL}*"):

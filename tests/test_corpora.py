@@ -1,0 +1,283 @@
+"""Sources, the whole preparation, and the cache."""
+
+import errno
+import gzip
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zstandard
+
+from harness.data import store
+from harness.data.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
+from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.records import InputError
+
+
+def article(rng: np.random.Generator, n_words: int = 300) -> str:
+    """Text whose words are distinct enough not to be taken for a near duplicate."""
+    return " ".join(f"w{word}" for word in rng.integers(0, 5_000, n_words)) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    rows = [{"text": article(rng)} for _ in range(120)]
+    (texts / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return texts
+
+
+@pytest.fixture
+def config(folder: Path) -> DataConfig:
+    return DataConfig("text", 300, path=str(folder), eval_fraction=0.2, min_eval_tokens=1_000)
+
+
+def texts_of(path: Path, field: str = "text") -> list[str]:
+    return [document.text for document in read_text(list_text(str(path)), field)]
+
+
+def test_every_kind_of_file_gives_the_same_documents(tmp_path: Path) -> None:
+    texts = ["first\nline", "zweites — Stück", "3"]
+    lines = "".join(json.dumps({"body": text}) + "\n" for text in texts).encode()
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(lines))
+    pd.DataFrame({"body": texts}).to_parquet(tmp_path / "d.parquet")
+    for number, text in enumerate(texts):
+        (tmp_path / f"e{number}.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "notes.md").write_text("not read")
+    assert texts_of(tmp_path, "body") == texts * 5
+
+
+@pytest.mark.parametrize("paragraph", ["word " * 40 + "\n\n", "word " * 40 + "\n", "word"])
+def test_a_long_file_is_cut_into_documents_without_loss(tmp_path: Path, paragraph: str) -> None:
+    book = paragraph * (5 * PIECE_CHARACTERS // len(paragraph))
+    (tmp_path / "book.txt").write_text(book)
+    pieces = texts_of(tmp_path)
+    assert "".join(pieces) == book
+    assert all(PIECE_CHARACTERS <= len(piece) <= 2 * PIECE_CHARACTERS for piece in pieces[:-1])
+    assert len(pieces) >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.jsonl", b'{"text": "a"}\n{"text"\n', "line 2 is not JSON"),
+        ("other.jsonl", b'{"body": "a"}\n', "no field 'text' but body"),
+        ("list.jsonl", b"[1]\n", "no field 'text' but list"),
+        ("number.jsonl", b'{"text": 3}\n', "expected text in 'text', got int"),
+        ("latin.txt", "é".encode("latin-1"), "UnicodeDecodeError"),
+        ("cut.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:-9], "EOFError"),
+        ("bad.jsonl.zst", b"no zstandard", "ZstdError"),
+        ("bad.parquet", b"no parquet", "ArrowInvalid"),
+    ],
+)
+def test_unreadable_text_is_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        texts_of(tmp_path)
+    assert name in str(caught.value)
+
+
+def test_a_parquet_file_without_the_column_lists_what_it_has(tmp_path: Path) -> None:
+    pd.DataFrame({"title": ["a"], "body": ["b"]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="no column 'text' but title, body"):
+        texts_of(tmp_path)
+
+
+def test_paths_that_hold_no_text(tmp_path: Path, config: DataConfig) -> None:
+    with pytest.raises(InputError, match=r"data\.path=FILE_OR_FOLDER"):
+        list_text(None)
+    with pytest.raises(InputError, match="does not exist"):
+        list_text(str(tmp_path / "missing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no file of a known kind"):
+        list_text(str(tmp_path / "empty"))
+    (tmp_path / "empty" / "nothing.txt").write_text("")
+    with pytest.raises(InputError, match="No usable text in 0 documents"):
+        prepare_corpus(replace(config, path=str(tmp_path / "empty")), tmp_path / "cache")
+    (tmp_path / "empty" / "nothing.txt").write_text("\n \n")
+    with pytest.raises(InputError, match="short 1"):
+        prepare_corpus(replace(config, path=str(tmp_path / "empty")), tmp_path / "cache")
+
+
+def test_python_sources_come_from_the_named_distributions() -> None:
+    names = [file.name for file in list_python(("optax", "stdlib"))]
+    assert names == sorted(names)
+    assert "optax/optax/__init__.py" in names
+    assert "stdlib/json/decoder.py" in names
+    assert not any("site-packages" in name for name in names)
+
+
+def test_packages_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="'no-such-package', which is not installed"):
+        list_python(("no-such-package",))
+    with pytest.raises(InputError, match=r"holds no \.py file"):
+        list_python(())
+
+
+def test_a_python_corpus(tmp_path: Path) -> None:
+    config = DataConfig("python", 512, packages=("optax",), eval_fraction=0.1, min_eval_tokens=1_000)
+    corpus = prepare_corpus(config, tmp_path)
+    assert corpus.tokenizer is not None
+    text = corpus.tokenizer.decode(corpus.train)
+    assert text.count("<|endoftext|>") == corpus.n_documents
+    assert "def apply_updates(" in text + corpus.tokenizer.decode(corpus.eval)
+    steps = [step["documents"] for step in corpus.report["steps"].values()]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] - steps[1] == sum(corpus.report["dropped"].values())
+    kept = corpus.n_documents + corpus.report["eval"]["documents"]
+    assert kept + corpus.report["evaluation_leaks_dropped"] == steps[-1]
+
+
+def assert_same(left: Corpus, right: Corpus) -> None:
+    assert (left.corpus_id, left.tokenizer_id, left.report) == (
+        right.corpus_id,
+        right.tokenizer_id,
+        right.report,
+    )
+    np.testing.assert_array_equal(left.train, right.train)
+    np.testing.assert_array_equal(left.eval, right.eval)
+    np.testing.assert_array_equal(left.token_bytes, right.token_bytes)
+
+
+def test_counts_agree_with_the_tokens(config: DataConfig, tmp_path: Path) -> None:
+    corpus = prepare_corpus(config, tmp_path / "cache")
+    assert corpus.train.dtype == np.uint16
+    assert corpus.n_train_tokens == len(corpus.train) == corpus.report["train"]["tokens"]
+    assert corpus.n_eval_tokens == len(corpus.eval)
+    assert corpus.n_train_bytes == corpus.token_bytes[corpus.train].sum()
+    assert corpus.n_documents == (corpus.train == corpus.vocab_size - 1).sum()
+    assert corpus.entropy_rate is None
+
+
+def test_a_second_call_reads_the_cache_and_no_text(
+    config: DataConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare_corpus(config, tmp_path / "cache")
+    monkeypatch.setattr("harness.data.prepare.build_text", None)
+    assert_same(first, prepare_corpus(config, tmp_path / "cache"))
+    monkeypatch.chdir(folder.parent)
+    assert_same(first, prepare_corpus(replace(config, path=folder.name), tmp_path / "cache"))
+
+
+def test_changed_text_gives_another_corpus(config: DataConfig, folder: Path, tmp_path: Path) -> None:
+    first = prepare_corpus(config, tmp_path / "cache")
+    (folder / "more.txt").write_text(article(np.random.default_rng(1)))
+    second = prepare_corpus(config, tmp_path / "cache")
+    assert second.corpus_id != first.corpus_id
+    (folder / "more.txt").unlink()
+    assert_same(first, prepare_corpus(config, tmp_path / "cache"))
+
+
+def test_identifiers_depend_on_content_alone(config: DataConfig, folder: Path, tmp_path: Path) -> None:
+    first = prepare_corpus(config, tmp_path / "cache")
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "rows.jsonl").rename(moved / "z.jsonl")
+    second = prepare_corpus(replace(config, path=str(moved)), tmp_path / "another")
+    assert_same(first, second)
+    larger = prepare_corpus(replace(config, path=str(moved), vocab_size=320), tmp_path / "another")
+    assert larger.corpus_id == first.corpus_id
+    assert larger.tokenizer_id != first.tokenizer_id
+
+
+@pytest.mark.parametrize("name", ["train.bin", "eval.bin", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_cache_is_rebuilt(config: DataConfig, tmp_path: Path, name: str, damage: str) -> None:
+    first = prepare_corpus(config, tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "corpora").glob(f"*/{name}")
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(data[:-2])
+    elif damage == "flip":
+        path.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    second = prepare_corpus(config, tmp_path / "cache")
+    assert path.read_bytes() == data
+    assert second.n_train_tokens == first.n_train_tokens
+
+
+def test_a_damaged_index_is_rebuilt(config: DataConfig, tmp_path: Path) -> None:
+    first = prepare_corpus(config, tmp_path / "cache")
+    (index,) = (tmp_path / "cache" / "index").iterdir()
+    index.write_text(index.read_text()[:40])
+    assert_same(first, prepare_corpus(config, tmp_path / "cache"))
+
+
+def test_two_at_once_end_with_a_good_corpus(config: DataConfig, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(4) as pool:
+        corpora = list(pool.map(lambda _: prepare_corpus(config, cache), range(4)))
+    for corpus in corpora:
+        assert_same(corpora[0], corpus)
+    assert len(list((cache / "corpora").iterdir())) == 1
+    assert not list(cache.glob(f"{store.PARTIAL}*"))
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(config: DataConfig, tmp_path: Path) -> None:
+    old, young = (tmp_path / f"{store.PARTIAL}{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    prepare_corpus(config, tmp_path)
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_a_full_disk_is_one_sentence(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "_write", full)
+    with pytest.raises(InputError, match="SCALING_CACHE"):
+        prepare_corpus(config, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob(f"{store.PARTIAL}*"))
+
+
+def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALING_CACHE", "/somewhere")
+    assert store.default_root() == Path("/somewhere")
+    monkeypatch.delenv("SCALING_CACHE")
+    assert store.default_root() == Path.home() / ".cache" / "scaling-harness"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "books"}, "unknown: use one of python, text, synthetic"),
+        ({"eval_fraction": 1.0}, "not between 0 and 1"),
+        ({"eval_fraction": 1e-9}, "cannot be split"),
+        ({"min_eval_tokens": 10**9}, "expected at least 1,000,000,000"),
+        ({"vocab_size": 2**32 + 1}, "outside 257"),
+        ({"tokenizer": "bytes"}, "set vocab_size=257"),
+    ],
+)
+def test_settings_that_cannot_work(
+    config: DataConfig, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare_corpus(replace(config, **change), tmp_path / "cache")
+
+
+def test_too_few_tokens_says_how_many_epochs(config: DataConfig, tmp_path: Path) -> None:
+    corpus = prepare_corpus(config, tmp_path / "cache")
+    check_size(corpus, 4 * corpus.n_train_tokens)
+    with pytest.raises(InputError, match=rf"9\.0 times.*{4 * corpus.n_train_tokens:,}"):
+        check_size(corpus, 9 * corpus.n_train_tokens)
+
+
+def test_preparing_needs_neither_jax_nor_hydra() -> None:
+    code = "import sys, harness.data.prepare; print({'jax', 'flax', 'hydra'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
