@@ -23,6 +23,7 @@ from analysis.report_numbers import FILTERS
 from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
 
 Json = Mapping[str, Any]
+COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
 LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
 TEMPLATE = "report_template.html.j2"
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
@@ -134,7 +135,7 @@ def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
     """Warnings of single fits, each message once with the fits that carry it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fit in fits:
-        label = f"{fit['approach']} {fit['law']} ({fit['count']})"
+        label = f"{fit['approach']} {fit['law']}, N {COUNT_WORDS[fit['count']]}"
         for warning in fit["warnings"]:
             groups.setdefault((warning["code"], warning["message"]), []).append(label)
     return [{"code": code, "message": text, "fits": names} for (code, text), names in groups.items()]
@@ -166,6 +167,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         forecast=sweep.forecast,
         score=sweep.fits["forecast"],
         about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},
+        count_names=COUNT_WORDS,
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
