@@ -223,6 +223,6 @@ def _step(
     index = np.arange(z.shape[1])
     matrix[:, index, index] += damping[:, None] * diagonal + floor
     matrix[:, index, index] += np.where(moving, 0.0, 1.0)
-    step: Array = np.linalg.solve(matrix, gradient[..., None])[..., 0]
+    step = np.asarray(np.linalg.solve(matrix, gradient[..., None])[..., 0], dtype=np.float64)
     gain: Array = 0.5 * np.sum(step * gradient, axis=-1)
     return step, gain
