@@ -64,6 +64,12 @@ def fit_dict(points: pd.DataFrame, law: str, count: str) -> Json:
         "warnings": [],
         "excluded": [],
         "seconds": 0.1,
+        "frontier_exact": {
+            "a": a + 0.1,
+            "a_interval": [a + 0.05, a + 0.15],
+            "b": 0.9 - a,
+            "b_interval": None,
+        },
     }
 
 

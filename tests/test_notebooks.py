@@ -1,0 +1,47 @@
+"""The notebooks run from top to bottom on the committed example, and hold no code of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+EXAMPLE = FOLDER.parent / "results" / "chinchilla" / "points.parquet"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MOST_CELLS = 16
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code_of(notebook: Any) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS][:2] == ["01_quickstart.ipynb", "02_fit_and_frontier.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_few_cells_no_functions_no_stored_output(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert len(notebook.cells) <= MOST_CELLS
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "def " not in code_of(notebook)
+    assert "class " not in code_of(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason=f"no committed example: {EXAMPLE} is missing")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path: Path) -> None:
+    notebook = read(path)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(FOLDER))
+    shown = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.outputs]
+    assert len(shown) >= 3
