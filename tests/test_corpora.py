@@ -1,6 +1,7 @@
 """Sources, the whole preparation, and the cache."""
 
 import errno
+import fcntl
 import gzip
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 import zstandard
 
 from harness.data import store
+from harness.data.build import text_id
 from harness.data.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.records import InputError
@@ -173,10 +175,18 @@ def test_a_second_call_reads_the_cache_and_no_text(
 def test_changed_text_gives_another_corpus(config: DataConfig, folder: Path, tmp_path: Path) -> None:
     first = prepare_corpus(config, tmp_path / "cache")
     (folder / "more.txt").write_text(article(np.random.default_rng(1)))
-    second = prepare_corpus(config, tmp_path / "cache")
-    assert second.corpus_id != first.corpus_id
+    more = prepare_corpus(config, tmp_path / "cache")
     (folder / "more.txt").unlink()
     assert_same(first, prepare_corpus(config, tmp_path / "cache"))
+    rows = folder / "rows.jsonl"
+    rows.write_text(rows.read_text().replace("w1", "v1"))
+    edited = prepare_corpus(config, tmp_path / "cache")
+    assert len({first.corpus_id, more.corpus_id, edited.corpus_id}) == 3
+
+
+def test_the_identifier_reads_every_byte_and_the_side_it_is_on() -> None:
+    splits = [(["ab"], ["c"]), (["xb"], ["c"]), (["ab"], ["x"]), (["ab", "c"], []), (["a", "b"], ["c"])]
+    assert len({text_id(*split) for split in splits}) == len(splits)
 
 
 def test_identifiers_depend_on_content_alone(config: DataConfig, folder: Path, tmp_path: Path) -> None:
@@ -221,6 +231,16 @@ def test_two_at_once_end_with_a_good_corpus(config: DataConfig, tmp_path: Path) 
         assert_same(corpora[0], corpus)
     assert len(list((cache / "corpora").iterdir())) == 1
     assert not list(cache.glob(f"{store.PARTIAL}*"))
+
+
+def test_only_one_process_at_a_time_replaces_folders(config: DataConfig, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with open(tmp_path / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = pool.submit(prepare_corpus, config, tmp_path)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+        assert waiting.result().n_documents > 0
 
 
 def test_what_a_killed_process_left_is_removed_after_a_day(config: DataConfig, tmp_path: Path) -> None:

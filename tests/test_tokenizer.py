@@ -1,5 +1,6 @@
 """Every text round-trips and every token knows its bytes."""
 
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.tokenizer import SEPARATOR, Tokenizer, check_vocabulary, token_dtype, train_tokenizer
+from harness.data.tokenizer import SEPARATOR, WORD, Tokenizer, check_vocabulary, token_dtype, train_tokenizer
 from harness.records import InputError
 
 TEXTS = [
@@ -55,6 +56,11 @@ def test_no_text_gives_no_tokens(tokenizer: Tokenizer) -> None:
 
 def test_a_character_cut_in_two_is_shown_as_unknown() -> None:
     assert BYTES.decode(np.frombuffer("é".encode()[:1], np.uint8)) == "\ufffd"
+
+
+def test_a_word_takes_the_last_space_before_it_with_it() -> None:
+    pieces = ["\n   ", " return", " x", "_", "1", " +", " 23", "."]
+    assert re.findall(WORD, "\n    return x_1 + 23.") == pieces
 
 
 def test_frequent_words_become_one_token() -> None:

@@ -74,7 +74,7 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     report["eval"] = _counts(len(held_out), n_eval_bytes) | {"tokens": len(eval_tokens)}
     report["bytes_per_token"] = n_train_bytes / len(train_tokens)
     return Prepared(
-        _text_id(train, held_out),
+        text_id(train, held_out),
         train_tokens,
         eval_tokens,
         tokenizer,
@@ -142,7 +142,7 @@ def _reasons(dropped: Counter[str]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in dropped.most_common()) or "none"
 
 
-def _text_id(train: list[str], held_out: list[str]) -> str:
+def text_id(train: list[str], held_out: list[str]) -> str:
     """Hash of both splits, document by document."""
     digest = hashlib.sha256()
     for side in (train, held_out):
