@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.adequacy import CANDIDATES, CONTEST_RULE, contest
+from analysis.adequacy import CANDIDATES, CONTEST_RULE, Entrant, contest
 from analysis.fit import fit_law
 from analysis.identifiability import extrapolation_warning
 from analysis.interval import LEVEL, calibrate, predict_interval
 from analysis.result import Fit, plain
-from analysis.rollout import Rolled
 from analysis.table import LossTable, load_table
 from harness.records import InputError
 
 RESAMPLES = 500
+RIVAL = 0.10  # a law this close in rollout error might be the true one: its forecast widens the interval
 FAR = 10.0  # compute factor of the headline error
 
 
@@ -48,12 +48,12 @@ def seal(
     table = load_table(points) if isinstance(points, pd.DataFrame) else points
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
-    forecasts = {}
-    for entrant in entrants:
-        fit = fit_law(table, entrant.law, resamples=resamples, level=level, seed=seed)
-        forecasts[entrant.law] = (fit, _forecast_cells(table, fit, entrant.rolled, wanted, level))
+    fits = {law: fit_law(table, law, resamples=resamples, level=level, seed=seed) for law in laws}
+    cells_of = {
+        entrant.law: _forecast_cells(table, entrant, fits, _rivals(entrants, entrant), wanted, level)
+        for entrant in entrants
+    }
     chosen = next(entrant.law for entrant in entrants if entrant.chosen)
-    fit, predicted = forecasts[chosen]
     far = extrapolation_warning(float(table.c.max()), float(wanted["flops"].max()))
     content = {
         "schema": 1,
@@ -63,10 +63,10 @@ def seal(
         "rule": CONTEST_RULE,
         "law": chosen,
         "count": table.count,
-        "fit": fit.with_warnings(*([far] if far else [])).to_dict(),
+        "fit": fits[chosen].with_warnings(*([far] if far else [])).to_dict(),
         "level": level,
-        "cells": predicted,
-        "losers": [{"law": law, "cells": rows} for law, (_, rows) in forecasts.items() if law != chosen],
+        "cells": cells_of[chosen],
+        "losers": [{"law": law, "cells": rows} for law, rows in cells_of.items() if law != chosen],
         "contest": [entrant.to_dict() for entrant in entrants],
     }
     content = plain(content)
@@ -135,11 +135,30 @@ def _checked_cells(table: LossTable, cells: pd.DataFrame) -> pd.DataFrame:
     return cells.drop_duplicates(["n_params", "n_tokens"])
 
 
+def _rivals(entrants: Sequence[Entrant], entrant: Entrant) -> list[str]:
+    """Laws whose rollout error is within RIVAL of the chosen one's; a loser has none."""
+    if not entrant.chosen or entrant.rollout_rms is None:
+        return []
+    limit = (1 + RIVAL) * entrant.rollout_rms
+    return [
+        other.law
+        for other in entrants
+        if other is not entrant and other.rollout_rms is not None and other.rollout_rms <= limit
+    ]
+
+
 def _forecast_cells(
-    table: LossTable, fit: Fit, rolled: Sequence[Rolled], cells: pd.DataFrame, level: float
+    table: LossTable,
+    entrant: Entrant,
+    fits: Mapping[str, Fit],
+    rivals: Sequence[str],
+    cells: pd.DataFrame,
+    level: float,
 ) -> list[dict[str, Any]]:
+    fit = fits[entrant.law]
     n, d, c = (cells[name].to_numpy(dtype=float) for name in ("n_params", "n_tokens", "flops"))
-    found = predict_interval(fit, calibrate(table, fit, rolled), n, d, c, level)
+    spread = calibrate(table, fit, entrant.rolled)
+    found = predict_interval(fit, spread, n, d, c, level, [fits[law] for law in rivals])
     return [
         {
             "rung": str(cells["rung"].iloc[row]),

@@ -1,13 +1,16 @@
 """How far off can a forecast be? Prediction intervals calibrated on rollouts.
 
 Around the predicted log loss at f times the largest fitted compute the variance is
-    s² + max(v, k²·(ln f)²),
-s: the larger of the seed noise and the residual SD of the fit; v: variance of the prediction over the
-bootstrap; k²: growth of the squared rollout errors inside the fit cells, Σ (e² − s²)·(ln f)² / Σ (ln f)⁴ and
-not below 0. Rollout errors hold both parameter error and lack of fit, so the larger of v and k²(ln f)²
-counts, not their sum. The half-width is Student's t with (fitted sizes − 2, at least 2) degrees of freedom
-times the root: sizes, not rows, carry an extrapolation in compute. tests/test_forecast.py holds the
-simulated coverage 8 to 15 times beyond 16 to 21 fitted cells, on surfaces of which two fit no law.
+    s² + max(v, k²·(ln f)², m²),
+s: the larger of the seed noise and the residual SD of the fit;
+v: variance of the prediction over the bootstrap;
+k²: growth of the squared rollout errors e inside the fit cells, Σ (w·e² − s²)·(ln f)² / Σ (ln f)⁴, not below
+0, where w = (cells of that rollout's fit − p) / (fitted cells − p) scales an error made from fewer cells;
+m: distance to the prediction of rival laws that the contest could hardly tell from the chosen one.
+Rollout errors hold parameter error and lack of fit at once, so the largest of the three counts, not their
+sum. The half-width is that root times Student's t with (trunks − 2, at least 2) degrees of freedom: trunks,
+not rows, are independent. tests/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21
+fitted cells, on surfaces of which two follow no candidate law.
 """
 
 from __future__ import annotations
@@ -56,12 +59,14 @@ class Interval:
     high: Array
 
 
-def spread_of(rolled: Sequence[Rolled], noise: float, sizes: int) -> Spread:
-    """Calibrate a Spread on rollout errors; `sizes` is the number of distinct fitted sizes."""
+def spread_of(rolled: Sequence[Rolled], noise: float, n_params: int, n_cells: int, clusters: int) -> Spread:
+    """Calibrate a Spread for a fit of `n_cells` cells from `clusters` trunks on rollouts inside them."""
     errors = np.array([entry.error for entry in rolled])
     logs = np.log(np.array([entry.factor for entry in rolled]))
-    growth = np.sum((errors**2 - noise**2) * logs**2) / np.sum(logs**4) if len(rolled) else 0.0
-    return Spread(noise, float(np.sqrt(max(growth, 0.0))), max(sizes - 2, 2))
+    spare = np.array([entry.n_fit - n_params for entry in rolled])
+    share = spare / max(n_cells - n_params, 1)
+    growth = np.sum((share * errors**2 - noise**2) * logs**2) / np.sum(logs**4) if len(rolled) else 0.0
+    return Spread(noise, float(np.sqrt(max(growth, 0.0))), max(clusters - 2, 2))
 
 
 def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None) -> Spread:
@@ -70,19 +75,30 @@ def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None
     seeds = float(np.sqrt(pure / dof)) if dof else 0.0
     noise = max(seeds, residual_sd(fit.resid, len(fit.params)))
     inside = rollout(table, fit.law) if rolled is None else rolled
-    return spread_of(inside, noise, len(np.unique(table.n)))
+    return spread_of(inside, noise, len(fit.params), len(np.unique(table.cell)), fit.n_clusters)
 
 
 def predict_interval(
-    fit: Fit, spread: Spread, n: Array, d: Array, c: Array, level: float = LEVEL
+    fit: Fit,
+    spread: Spread,
+    n: Array,
+    d: Array,
+    c: Array,
+    level: float = LEVEL,
+    rivals: Sequence[Fit] = (),
 ) -> Interval:
-    """Predicted loss at cells (n, d, c) with the interval that one new run falls into."""
+    """Predicted loss at cells (n, d, c) with the interval that one new run falls into.
+
+    `rivals` are fits of laws that might hold as well: their distance widens the interval.
+    """
     predicted = fit.predict(n, d, c)
-    parameter_sd: Array | float = 0.0
+    parameter_sd = np.zeros_like(predicted)
     if fit.samples is not None:
         logs = np.log(find_law(fit.law).value(fit.samples, n, d, c))
         low, high = np.quantile(logs, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
         parameter_sd = (high - low) / (2 * stats.norm.ppf((1 + CENTRAL) / 2))
+    for rival in rivals:
+        parameter_sd = np.maximum(parameter_sd, np.abs(np.log(rival.predict(n, d, c) / predicted)))
     half = spread.half_width(np.asarray(c) / (fit.largest_c or np.max(c)), parameter_sd, level)
     return Interval(predicted, predicted * np.exp(-half), predicted * np.exp(half))
 
@@ -94,13 +110,14 @@ def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[dict[
     are None where those cells allow no rollout.
     """
     rolled = rollout(table, law)
+    n_params = len(find_law(law).params)
     rows = []
     for entry in rolled:
         inside = [other for other in rolled if other.c <= entry.c_fit]
-        sizes = len(np.unique(table.n[table.c <= entry.c_fit * (1 + 1e-12)]))
+        trunks = len(np.unique(table.cluster[table.c <= entry.c_fit * (1 + 1e-12)]))
         half = None
         if inside:
-            spread = spread_of(inside, entry.residual_sd, sizes)
+            spread = spread_of(inside, entry.residual_sd, n_params, entry.n_fit, trunks)
             half = float(spread.half_width(np.array(entry.factor), 0.0, level))
         rows.append(
             {
