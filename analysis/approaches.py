@@ -15,6 +15,7 @@ from analysis.fit import fit_law
 from analysis.frontier import find_frontier, surface_of
 from analysis.isoflop import fit_isoflop
 from analysis.kaplan import fit_kaplan
+from analysis.optimum import AKIMA_SIZES
 from analysis.result import Fit, Warning_, WarningCode
 from analysis.table import LossTable
 from harness.records import InputError
@@ -78,9 +79,7 @@ def fit_everything(
         )
         options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
         options["surface"] = surface_of(chosen[0], table) if chosen else None
-        for method in ("quadratic", "akima"):
-            what = f"IsoFLOP ({method}) with N = {count}"
-            attempts.add(what, WarningCode.FEW_BUDGETS, fit_isoflop, table, method, **options)
+        _isoflop(attempts, table, options)
         what = f"the envelope with N = {count}"
         attempts.add(f"{what} over end points", few, fit_envelope, table, level=level)
         if curves is not None and not curves.empty:
@@ -103,6 +102,15 @@ def parametric(table: LossTable, law: str, resamples: int, level: float, seed: i
     found = find_frontier(fit, table, budgets(table))
     exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
     return replace(fit, extra={**fit.extra, "frontier_exact": exact})
+
+
+def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
+    """The parabola, and Akima as a second opinion where a budget has enough sizes for it."""
+    few = WarningCode.FEW_BUDGETS
+    made = attempts.add(f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, "quadratic", **options)
+    if made and made[0].extra["min_sizes"] >= AKIMA_SIZES:
+        what = f"IsoFLOP by Akima interpolation with N = {table.count}"
+        attempts.add(what, few, fit_isoflop, table, "akima", **options)
 
 
 def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:

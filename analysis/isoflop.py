@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.frontier import Surface, local_exponent
 from analysis.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
-from analysis.optimum import WINDOW, Method, Optimum, optima, parabola_residuals
+from analysis.optimum import AKIMA_SIZES, WINDOW, Method, Optimum, optima, parabola_residuals
 from analysis.result import Exponents, Fit, Warning_, WarningCode, percentile_interval
 from analysis.slices import TOLERANCE, Slice, interpolated_slices, measured_slices
 from analysis.table import LossTable
@@ -68,7 +68,8 @@ def fit_isoflop(
         InputError: fewer than three budgets with enough sizes, or fewer than three interior minima.
     """
     start = time.perf_counter()
-    pieces, source, sizes = _choose_slices(table, slices, tolerance, min_sizes)
+    fewest = AKIMA_SIZES if method == "akima" else FEWEST_SIZES
+    pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
     spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)
     rng = np.random.default_rng(seed)
     shocks = draw_noise(table, spread, resamples, rng)
@@ -110,7 +111,7 @@ def _estimator(method: Method) -> str:
 
 
 def _choose_slices(
-    table: LossTable, source: Source, tolerance: float, min_sizes: int
+    table: LossTable, source: Source, tolerance: float, min_sizes: int, fewest: int
 ) -> tuple[list[Slice], str, int]:
     """Return the slices with enough sizes, how they were made, and the least number of sizes."""
     if source != "interpolated":
@@ -124,12 +125,12 @@ def _choose_slices(
                 f"±{100 * tolerance:g} % in C, got {len(enough)} of {len(every)}: train an isoflop grid, "
                 "or use --approach parametric"
             )
-    for sizes in range(min_sizes, FEWEST_SIZES - 1, -1):
+    for sizes in range(min_sizes, fewest - 1, -1):
         pieces = interpolated_slices(table.n, table.d, table.c, sizes)
         if len(pieces) >= MIN_BUDGETS:
             return pieces, "interpolated", sizes
     raise InputError(
-        f"expected at least {MIN_BUDGETS} budgets at which {FEWEST_SIZES} sizes or more can be compared, "
+        f"expected at least {MIN_BUDGETS} budgets at which {fewest} sizes or more can be compared, "
         f"got {len(np.unique(table.n))} sizes and {len(np.unique(table.d))} token counts that do not overlap "
         "in C: add sizes or token counts, or use --approach parametric"
     )

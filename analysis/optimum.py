@@ -22,6 +22,7 @@ Minimum = Callable[[F64, F64], F64]
 
 WINDOW = 5  # sizes in the parabola: those nearest to the lowest
 SPACING_FLOOR = 1 / 3  # of the spacing of sizes in log N, the least standard error of an optimum (Porian)
+AKIMA_SIZES = 5  # fewer sizes at a budget leave the interpolant to its boundary rule
 AKIMA_POINTS = 25  # evaluations between two sizes
 MIN_INTERIOR = 0.5  # share of noise draws that must have an interior minimum
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.adequacy import SIGNIFICANT
 from analysis.laws import find_law
 from analysis.result import WarningCode
 
@@ -12,9 +13,9 @@ Json = Mapping[str, Any]
 
 UNQUOTABLE = {WarningCode.E_NOT_BRACKETED.value, WarningCode.ACTIVE_BOUND.value}
 PLAIN = {
-    "chinchilla": "additive (Chinchilla)",
-    "joint": "joint",
-    "joint_e0": "joint, without irreducible loss,",
+    "chinchilla": "additive (Chinchilla) law",
+    "joint": "joint law",
+    "joint_e0": "joint law without irreducible loss",
 }
 Z90 = 1.645
 
@@ -33,7 +34,7 @@ def verdict(study: Json) -> str:
 
 def _law(study: Json, fit: Json) -> str:
     name = fit["law"]
-    opening = f"The {plain_name(name)} law L = {find_law(name).formula}"
+    opening = f"The {plain_name(name)}, L = {find_law(name).formula},"
     checked = study["adequacy"].get(name)
     if checked is None:
         return f"{opening} was fitted to these runs."
@@ -43,14 +44,18 @@ def _law(study: Json, fit: Json) -> str:
             f"{opening} leaves {rms:.2g} % of the loss unexplained; without runs repeated with other seeds "
             "nobody can say whether that is noise."
         )
-    p = checked["lack_of_fit_p"]
-    against = f"({rms:.2g} % against {100 * seeds:.2g} % between seeds)"
-    if p is not None and p < 0.05:
+    against = f"({rms:.2g} % of the loss against {100 * seeds:.2g} % between seeds)"
+    if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANT:
         return (
-            f"{opening} describes these runs best but not fully: what it leaves unexplained is more than "
-            f"seeds differ by {against}, so treat it as a summary of these runs and not as a law of nature."
+            f"{opening} describes these runs best but not fully: it leaves more unexplained than seeds "
+            f"differ by {against}, so take it as a summary of these runs."
         )
-    return f"{opening} describes these runs: what it leaves unexplained is no more than seeds differ by {against}."
+    if checked["structure"]:
+        return (
+            f"{opening} describes these runs best but not fully: what it leaves unexplained is small "
+            f"{against} but still follows {_list(checked['structure'])}."
+        )
+    return f"{opening} describes these runs: it leaves no more unexplained than seeds differ by {against}."
 
 
 def _comparison(study: Json) -> str:
@@ -64,7 +69,7 @@ def _comparison(study: Json) -> str:
         return ""
     others = _list(
         [
-            f"the {plain_name(row['law'])} law {100 * row['rollout_rms']:.2g} %"
+            f"the {plain_name(row['law'])} {100 * row['rollout_rms']:.2g} %"
             for row in contest
             if not row["chosen"] and row["rollout_rms"] is not None
         ]
@@ -80,13 +85,11 @@ def _forecast(score: Json) -> str:
     cells = score["cells"]
     inside = sum(bool(cell["inside"]) for cell in cells)
     text = (
-        f"Its forecast of {len(cells)} held-out runs, at up to {max(cell['factor'] for cell in cells):.2g} times "
-        f"the largest fitted compute and sealed before they were trained, was off by "
+        f"Its forecast of {len(cells)} held-out runs, at up to {max(cell['factor'] for cell in cells):.2g} "
+        f"times the largest fitted compute and sealed before they were trained, was off by "
         f"{score['rms_percent']:.2g} % RMS, {inside} of {len(cells)} inside their intervals"
     )
-    others = _list(
-        [f"the {plain_name(row['law'])} law {row['rms_percent']:.2g} %" for row in score["losers"]]
-    )
+    others = _list([f"the {plain_name(row['law'])} {row['rms_percent']:.2g} %" for row in score["losers"]])
     text += f"; for comparison: {others}." if others else "."
     return text if score["seal_intact"] else f"{text} The seal is broken, so this proves nothing."
 
@@ -126,7 +129,7 @@ def _exponent(study: Json, fit: Json) -> str:
 
 def plain_name(law: str) -> str:
     """The law's name in prose."""
-    return PLAIN.get(law, law)
+    return PLAIN.get(law, f"{law} law")
 
 
 def _list(items: Sequence[str]) -> str:

@@ -1,0 +1,149 @@
+"""The whole analysis of a sweep's tables: the content of fits.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.adequacy import (
+    CANDIDATES,
+    CONTEST_RULE,
+    SIGNIFICANT,
+    Entrant,
+    adequacy,
+    contest,
+    lack_of_fit_warning,
+)
+from analysis.approaches import budgets, fit_everything
+from analysis.fit import jackknife
+from analysis.forecast import score
+from analysis.frontier import find_frontier
+from analysis.interval import LEVEL, calibrate, predict_interval, rollout_rows
+from analysis.noise import noise_report
+from analysis.reference import compare_schedules
+from analysis.result import Fit, Warning_, WarningCode, plain
+from analysis.table import COUNTS, LossTable, load_table
+from analysis.verdict import verdict
+from harness.records import InputError
+
+PRIMARY_COUNT = "n_params_matmul"  # what the FLOPs of a step see
+BEYOND = 10.0  # the frontier is shown up to so many times the largest measured compute
+REASON = (
+    "the law that the rule chose, fitted to every finished run; N counts the parameters that enter matrix "
+    "products, because compute is spent on those"
+)
+
+Json = dict[str, Any]
+
+
+def study(
+    points: pd.DataFrame,
+    curves: pd.DataFrame | None = None,
+    forecast: Json | None = None,
+    seed: int = 0,
+    resamples: int = 500,
+    level: float = LEVEL,
+) -> Json:
+    """Analyse the tables of a sweep; returns the content of fits.json (keys in results/README.md).
+
+    Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
+    the sealed forecast did, and the law of `forecast`, where there is one, stays the primary one.
+
+    Raises:
+        InputError: no usable row. What single approaches lack becomes a warning instead.
+    """
+    tables = {count: load_table(points, count=count) for count in COUNTS}
+    table = tables[PRIMARY_COUNT]
+    noise = noise_report(points.iloc[table.row])
+    entrants, warnings = _contest(table, seed)
+    law = _primary_law(entrants, forecast)
+    others = [candidate for candidate in CANDIDATES if candidate != law]
+    attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
+    fits = attempts.fits
+    recommended = _position(fits, law)
+    tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
+    chosen_warnings = () if recommended is None else fits[recommended].warnings
+    reference, untuned = compare_schedules(points, noise["pooled_relative"])
+    result: Json = {
+        "schema": 1,
+        "primary": {"law": law, "count": PRIMARY_COUNT, "rule": (forecast or {}).get("rule", CONTEST_RULE)},
+        "fits": [fit.to_dict() for fit in fits],
+        "recommended": recommended,
+        "reason": REASON,
+        "contest": [{**entrant.to_dict(), "chosen": entrant.law == law} for entrant in entrants],
+        "adequacy": tests,
+        "jackknife": {"a": [], "a_se": None} if recommended is None else jackknife(table, law, seed),
+        "rollout": [row for entrant in entrants for row in rollout_rows(table, entrant.law, level)],
+        "frontier": [] if recommended is None else _frontier(fits[recommended], table, level),
+        "noise": noise,
+        "reference": reference,
+        "forecast": _score(forecast, points),
+        "warnings": _merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
+        "excluded": [row.to_dict() for row in table.excluded],
+    }
+    result = plain(result)
+    return {**result, "verdict": verdict(result)}
+
+
+def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]]:
+    """Compare the laws on the cells that are not held out."""
+    held = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
+    try:
+        return contest(table.select(~held), seed=seed), []
+    except InputError as error:
+        return [], [Warning_(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
+
+
+def _primary_law(entrants: Sequence[Entrant], forecast: Json | None) -> str:
+    if forecast:
+        return str(forecast["law"])
+    return next((entrant.law for entrant in entrants if entrant.chosen), CANDIDATES[0])
+
+
+def _position(fits: Sequence[Fit], law: str) -> int | None:
+    """Position of the primary law's fit under the primary count."""
+    wanted = ("parametric", law, PRIMARY_COUNT)
+    found = [i for i, fit in enumerate(fits) if (fit.approach, fit.law, fit.count) == wanted]
+    return found[0] if found else None
+
+
+def _adequacy(table: LossTable, fits: Sequence[Fit], primary: str, seed: int) -> tuple[Json, list[Warning_]]:
+    """Tests of every fitted law under the primary count, and the warning of the primary one."""
+    laws = [fit.law for fit in fits if fit.count == table.count]
+    tests = {law: adequacy(table, law, seed) for law in laws}
+    doubt = lack_of_fit_warning(tests[primary], primary) if primary in tests else None
+    named = {law: {**test, "structure": _followed(test)} for law, test in tests.items()}
+    return named, [doubt] if doubt else []
+
+
+def _followed(test: Json) -> list[str]:
+    """What the residuals of a law follow, by name."""
+    return [entry["axis"] for entry in test["structure"] if entry["p"] < SIGNIFICANT]
+
+
+def _frontier(fit: Fit, table: LossTable, level: float) -> list[Json]:
+    """The frontier under exact FLOPs; its losses carry the interval that one new run falls into."""
+    flops = budgets(table, BEYOND)
+    rows = find_frontier(fit, table, flops, level=level).rows()
+    n, d = (np.array([row[key] for row in rows]) for key in ("n_opt", "d_opt"))
+    run = predict_interval(fit, calibrate(table, fit), n, d, flops, level)
+    return [
+        {**row, "loss_low": float(low), "loss_high": float(high)}
+        for row, low, high in zip(rows, run.low, run.high, strict=True)
+    ]
+
+
+def _score(forecast: Json | None, points: pd.DataFrame) -> Json | None:
+    """The score of a sealed forecast; None while no held-out cell is finished."""
+    if not forecast:
+        return None
+    found = score(forecast, points)
+    return found if found["cells"] else None
+
+
+def _merged(warnings: Sequence[Warning_]) -> list[Json]:
+    """Warnings without repetitions, in order."""
+    return [warning.to_dict() for warning in dict.fromkeys(warnings)]

@@ -1,0 +1,195 @@
+"""The study of a sweep's tables: contents, choices, words, and what happens with too little data."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from surfaces import SMALL_JOINT, sweep_curves, sweep_points
+
+from analysis.forecast import seal
+from analysis.noise import noise_report
+from analysis.reference import compare_schedules
+from analysis.study import study
+from analysis.table import COUNTS
+from analysis.verdict import verdict
+from harness.records import InputError
+
+Json = dict[str, Any]
+KEYS = [
+    "schema", "primary", "fits", "recommended", "reason", "contest", "adequacy", "jackknife", "rollout",
+    "frontier", "noise", "reference", "forecast", "warnings", "excluded", "verdict",
+]  # fmt: skip
+FIT_KEYS = [
+    "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
+    "objective", "status", "frontier", "warnings", "excluded", "seconds",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def points() -> pd.DataFrame:
+    return sweep_points(SMALL_JOINT)
+
+
+@pytest.fixture(scope="module")
+def result(points: pd.DataFrame) -> Json:
+    """A sweep whose truth is the joint law, with a forecast sealed before the hold-out."""
+    held = points.role == "holdout"
+    sealed = seal(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
+    return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
+
+
+def test_keys_are_those_of_the_fits_file(result: Json) -> None:
+    assert list(result) == KEYS
+    for fit in result["fits"]:
+        assert list(fit)[: len(FIT_KEYS)] == FIT_KEYS
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_every_approach_under_every_count(result: Json) -> None:
+    found = {(fit["approach"], fit["count"]) for fit in result["fits"]}
+    assert found == {
+        (approach, count) for approach in ("parametric", "isoflop", "envelope", "kaplan") for count in COUNTS
+    }
+    sources = {fit["source"] for fit in result["fits"] if fit["approach"] == "envelope"}
+    assert sources == {"end points", "training curves"}
+
+
+def test_the_true_form_is_chosen_and_recommended(result: Json) -> None:
+    fit = result["fits"][result["recommended"]]
+    assert result["primary"]["law"] == "joint_e0"
+    assert (fit["approach"], fit["law"], fit["count"]) == ("parametric", "joint_e0", "n_params_matmul")
+    assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint_e0"]
+    low, high = fit["frontier_exact"]["a_interval"]
+    assert low <= 0.52 <= high
+    assert result["adequacy"]["joint_e0"]["structure"] == []
+    assert "N×D" in result["adequacy"]["chinchilla"]["structure"]
+
+
+def test_reference_runs_are_excluded_and_holdout_runs_fitted(result: Json, points: pd.DataFrame) -> None:
+    assert {row["row"] for row in result["excluded"]} == set(np.flatnonzero(points.role == "reference"))
+    assert {row["reason"] for row in result["excluded"]} == {"reference run"}
+    assert result["fits"][result["recommended"]]["nobs"] == points.role.isin(["fit", "holdout"]).sum()
+
+
+def test_frontier_is_ordered_and_covers_the_truth(result: Json) -> None:
+    rows = result["frontier"]
+    for row in rows:
+        assert row["n_low"] <= row["n_opt"] <= row["n_high"]
+        assert row["flat_low"] < row["n_opt"] < row["flat_high"]
+        true_loss = float(SMALL_JOINT.loss(row["n_opt"], row["d_opt"])[0])
+        assert row["loss_low"] <= true_loss <= row["loss_high"]
+    losses = [row["loss"] for row in rows]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_rollout_rows_name_their_rungs(result: Json) -> None:
+    assert {row["law"] for row in result["rollout"]} == {"chinchilla", "joint", "joint_e0"}
+    assert all(row["factor"] > 1 and row["rung"].startswith("d") for row in result["rollout"])
+
+
+def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
+    score = result["forecast"]
+    additive = next(row for row in score["losers"] if row["law"] == "chinchilla")
+    assert additive["rms_percent"] > 3 * score["rms_percent"]
+    for words in (
+        "The joint law without irreducible loss",
+        f"{score['rms_percent']:.2g} % RMS",
+        f"additive (Chinchilla) law {additive['rms_percent']:.2g} %",
+        "no irreducible loss E",
+    ):
+        assert words in result["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("recommended",), None, "No loss law could be fitted"),
+        (("adequacy", "joint_e0", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
+        (("adequacy", "joint_e0", "structure"), ["D/N"], "still follows D/N"),
+        (("adequacy", "joint_e0", "seed_sd"), None, "without runs repeated with other seeds"),
+        (("forecast",), None, "Fitted to the cheaper runs only, it missed the dearer ones by"),
+        (("forecast", "seal_intact"), False, "seal is broken"),
+        (("jackknife", "a_se"), 0.5, "±0.82, which is wider and the figure to believe"),
+    ],
+)
+def test_verdict_changes_with_the_findings(
+    result: Json, path: tuple[str, ...], value: Any, words: str
+) -> None:
+    changed = copy.deepcopy(result)
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    assert words not in result["verdict"]
+    assert words in verdict(changed)
+
+
+def test_verdict_on_the_irreducible_loss(result: Json) -> None:
+    changed = copy.deepcopy(result)
+    offset = next(fit for fit in changed["fits"] if fit["law"] == "joint" and fit["approach"] == "parametric")
+    changed["recommended"] = changed["fits"].index(offset)
+    offset["warnings"] = [{"code": "e_not_bracketed", "message": ""}]
+    assert "Do not quote E" in verdict(changed)
+    offset["warnings"] = []
+    assert "The irreducible loss is E = " in verdict(changed)
+
+
+def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
+    few = points[points.d_model.isin([16, 32, 48]) & points.role.isin(["fit", "holdout"])]
+    held = few.role == "holdout"
+    fitted, cells = few[~held].reset_index(drop=True), points[points.role == "holdout"]
+    sealed = seal(fitted, cells, laws=["chinchilla"], resamples=20)
+    found = study(fitted, None, sealed, resamples=20)
+    assert found["primary"]["law"] == "chinchilla"
+    assert found["fits"][found["recommended"]]["law"] == "chinchilla"
+    assert found["forecast"] is None
+
+
+def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> None:
+    few = points[points.d_model.isin([16, 32]) & (points.n_tokens <= 2_000_000)].reset_index(drop=True)
+    found = study(few, None, None, resamples=20)
+    assert found["recommended"] is None
+    assert found["frontier"] == []
+    assert "No loss law could be fitted" in found["verdict"]
+    messages = [warning["message"] for warning in found["warnings"]]
+    assert any("IsoFLOP with N = n_params_body is not possible" in message for message in messages)
+    assert len(messages) == len(set(messages))
+
+
+def test_no_finished_run_is_an_input_error(points: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="run failed"):
+        study(points.assign(status="failed"))
+
+
+def test_noise_is_pooled_over_cells(points: pd.DataFrame) -> None:
+    fitted = points[points.role.isin(["fit", "holdout"])]
+    noise = noise_report(fitted)
+    assert [(cell["rung"], cell["n_seeds"]) for cell in noise["cells"]] == [("d16", 3), ("d48", 3)]
+    sds = np.array([cell["sd_relative"] for cell in noise["cells"]])
+    assert noise["pooled_relative"] == pytest.approx(np.sqrt(np.mean(sds**2)), rel=0.01)
+    assert noise_report(fitted[fitted.seed == 0]) == {"cells": [], "pooled_relative": None}
+
+
+def test_schedules_are_compared_at_the_best_cosine_rate(points: pd.DataFrame) -> None:
+    rows, warnings = compare_schedules(points, 0.003)
+    assert warnings == []
+    assert [(row["rung"], row["lr_scale"], row["n_seeds"]) for row in rows] == [
+        ("d16", 1.0, 3),
+        ("d48", 1.0, 3),
+    ]
+    for row in rows:
+        assert row["difference"] / row["cosine_loss"] == pytest.approx(-0.01, abs=4 * 0.003)
+        assert row["se"] == pytest.approx(0.003 * row["wsd_loss"] * np.sqrt(2 / 3), rel=0.02)
+
+
+def test_a_cosine_rate_at_the_end_of_its_sweep_is_a_warning(points: pd.DataFrame) -> None:
+    lowest = points[(points.role != "reference") | (points.peak_lr < 1.5 * 0.006 * 64 / points.d_model)]
+    rows, warnings = compare_schedules(lowest, None)
+    assert [row["se"] for row in rows] == [None, None]
+    assert [warning.code.value for warning in warnings] == ["edge_optimum"] * 2
+    assert "at the end of the 2 rates tried" in warnings[0].message
