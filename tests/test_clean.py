@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data.build import text_id
 from harness.data.clean import PYTHON_LIMITS, TEXT_LIMITS, clean, defect, normalise, strip_licence
 from harness.data.corpora import Document
 from harness.data.dedup import Shingles, drop_exact, drop_near, shingle, split_documents
@@ -147,3 +148,8 @@ def test_evaluation_text_scattered_over_training_documents_is_dropped() -> None:
     assert held_out[0] not in split.eval
     assert split.n_leaks == 1
     assert set(names(held_out[1:])) <= set(names(split.eval))
+
+
+def test_the_identifier_reads_every_byte_and_the_side_it_is_on() -> None:
+    splits = [(["ab"], ["c"]), (["xb"], ["c"]), (["ab"], ["x"]), (["ab", "c"], []), (["a", "b"], ["c"])]
+    assert len({text_id(*split) for split in splits}) == len(splits)

@@ -17,7 +17,6 @@ import pytest
 import zstandard
 
 from harness.data import store
-from harness.data.build import text_id
 from harness.data.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.records import InputError
@@ -182,11 +181,6 @@ def test_changed_text_gives_another_corpus(config: DataConfig, folder: Path, tmp
     rows.write_text(rows.read_text().replace("w1", "v1"))
     edited = prepare_corpus(config, tmp_path / "cache")
     assert len({first.corpus_id, more.corpus_id, edited.corpus_id}) == 3
-
-
-def test_the_identifier_reads_every_byte_and_the_side_it_is_on() -> None:
-    splits = [(["ab"], ["c"]), (["xb"], ["c"]), (["ab"], ["x"]), (["ab", "c"], []), (["a", "b"], ["c"])]
-    assert len({text_id(*split) for split in splits}) == len(splits)
 
 
 def test_identifiers_depend_on_content_alone(config: DataConfig, folder: Path, tmp_path: Path) -> None:
