@@ -26,6 +26,7 @@ Source = Literal["auto", "measured", "interpolated"]
 MIN_SIZES = 5
 FEWEST_SIZES = 3  # a parabola needs as many
 MIN_BUDGETS = 3
+DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima where no interval is wanted
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def fit_isoflop(
     The extra keys of the JSON: `method`, `slices`, `window` (sizes in a parabola), `min_sizes`, `noise`,
     `optima` (one a budget; `reason` says why one does not count) and `bias` (of interpolated slices).
 
-    Intervals: percentiles under noise drawn per trunk, widened by the scatter of the optima about the line
-    where that is larger than their noise explains.
+    Intervals (none with `resamples` = 0): percentiles under noise drawn per trunk, widened by the scatter
+    of the optima about the line where that is larger than their noise explains.
 
     Raises:
         InputError: fewer than three budgets with enough sizes, or fewer than three interior minima.
@@ -72,10 +73,12 @@ def fit_isoflop(
     pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
     spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)
     rng = np.random.default_rng(seed)
-    shocks = draw_noise(table, spread, resamples, rng)
+    shocks = draw_noise(table, spread, resamples or DRAWS_FOR_WEIGHTS, rng)
     found, n_draws, d_draws = optima(pieces, np.log(table.loss), shocks, method)
     lines = regress(found, n_draws, d_draws)
-    a_interval, b_interval = (percentile_interval(lines.samples[:, k], level) for k in (0, 1))
+    a_interval, b_interval = (
+        percentile_interval(lines.samples[:, k], level) if resamples else None for k in (0, 1)
+    )
     bias = slicing_bias(pieces, table, surface) if source == "interpolated" and surface else None
     return Fit(
         law="power_law",
@@ -87,7 +90,7 @@ def fit_isoflop(
         params={"a": lines.a, "b": lines.b, "G": lines.g},
         level=level,
         frontier=Exponents(lines.a, a_interval, lines.b, b_interval, lines.g),
-        samples=lines.samples,
+        samples=lines.samples if resamples else None,
         largest_c=float(np.exp(max(piece.log_c for piece in pieces))),
         warnings=tuple(_warnings(found, source, sizes, bias)),
         excluded=table.excluded,

@@ -105,6 +105,13 @@ def test_seeds_of_a_cell_are_averaged() -> None:
     )
 
 
+def test_without_resamples_there_are_estimates_and_no_intervals() -> None:
+    fit = fit_isoflop(foreign_table(isoflop_frame(CHINCHILLA, BUDGETS)), resamples=0)
+    assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.003)
+    assert fit.frontier.a_interval is None
+    assert fit.conf_int() == {}
+
+
 def test_interpolated_slices_state_their_bias() -> None:
     table = load_table(sweep_points(SMALL_ADDITIVE, seed_sd=0.0), count="n_params_body")
     matmul = {counts(width)["n_params_body"]: counts(width)["n_params_matmul"] for width in WIDTHS}
