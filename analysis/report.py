@@ -47,10 +47,6 @@ class Sweep:
         return rows[rows["excluded_reason"].isna()]
 
     @property
-    def fitted(self) -> pd.DataFrame:
-        return self.finished[self.finished["role"] == "fit"]
-
-    @property
     def primary(self) -> Json | None:
         """The parametric fit of the chosen law; None where no law could be fitted."""
         return next(iter(self.parametric), None)
@@ -107,7 +103,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Every figure that the sweep has the data for, by name."""
-    done, fitted, fits = sweep.finished, sweep.fitted, sweep.fits
+    done, fits = sweep.finished, sweep.fits
     figures = {}
     if not sweep.curves.empty:
         figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
@@ -115,15 +111,12 @@ def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     slices = [fit for fit in fits["fits"] if fit["approach"] == "isoflop" and fit.get("optima")]
     if slices:
         count = fits["primary"]["count"]
-        figures["isoflop"] = plots.isoflop(
-            fitted, next((f for f in slices if f["count"] == count), slices[0])
-        )
+        figures["isoflop"] = plots.isoflop(done, next((f for f in slices if f["count"] == count), slices[0]))
     if sweep.primary:
         figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
-        figures["residuals"] = plots.residuals(fitted, sweep.parametric, fits["noise"]["pooled_relative"])
+        figures["residuals"] = plots.residuals(done, sweep.parametric, fits["noise"]["pooled_relative"])
     if fits["frontier"]:
-        largest = float(fitted["flops"].max())
-        figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"], largest)
+        figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"])
     if sweep.forecast:
         figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits["forecast"])
     if fits["rollout"]:
@@ -135,10 +128,14 @@ def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
     """Warnings of single fits, each message once with the fits that carry it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fit in fits:
-        label = f"{fit['approach']} {fit['law']}, N {COUNT_WORDS[fit['count']]}"
+        name = fit["law"] if fit["approach"] in ("parametric", "kaplan") else fit["approach"]
+        label = f"{name}, N {COUNT_WORDS[fit['count']]}"
         for warning in fit["warnings"]:
             groups.setdefault((warning["code"], warning["message"]), []).append(label)
-    return [{"code": code, "message": text, "fits": names} for (code, text), names in groups.items()]
+    return [
+        {"code": code, "message": text, "fits": list(dict.fromkeys(names))}
+        for (code, text), names in sorted(groups.items())
+    ]
 
 
 def excluded_rows(sweep: Sweep) -> list[dict[str, Any]]:
@@ -160,6 +157,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     )
     environment.filters.update(FILTERS)
     done = sweep.finished
+    all_fits, recommended = sweep.fits["fits"], sweep.fits["recommended"]
     return environment.get_template(TEMPLATE).render(
         sweep=sweep,
         fits=sweep.fits,
@@ -172,7 +170,8 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
         bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
-        fit_warnings=grouped_warnings(sweep.fits["fits"]),
+        own_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i == recommended]),
+        other_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i != recommended]),
         excluded=excluded_rows(sweep),
         # The SVG is our own; everything else in the template is escaped.
         svg={name: Markup(text) for name, text in svg.items()},

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import Any, TypeGuard
 
 from analysis.plots.style import power_of_ten, si
 
 DASH = "–"
 MINUS = "−"
+NOTABLE = 0.05  # p-values from here on are not listed as trends
 LARGE = 1e5  # from here on as a power of ten
 
 
-def missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+def given(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number: neither None nor NaN."""
+    return value is not None and value == value
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """`digits` decimals where the value is of order one, a power of ten where it is large or tiny."""
-    if missing(value):
+    if not given(value):
         return DASH
     if value == 0:
         return "0"
@@ -32,35 +32,35 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     text = number(value, digits)
-    return text if missing(value) or value is None or value <= 0 else f"+{text}"
+    return f"+{text}" if given(value) and value > 0 else text
 
 
 def percent(value: float | None, digits: int = 2) -> str:
     """A share as per cent."""
-    return DASH if missing(value) or value is None else f"{100 * value:.{digits}f} %".replace("-", MINUS)
+    return DASH if not given(value) else f"{100 * value:.{digits}f} %".replace("-", MINUS)
 
 
 def in_percent(value: float | None) -> str:
     """A number that is already in per cent."""
-    return percent(None if missing(value) or value is None else value / 100)
+    return percent(value / 100 if given(value) else None)
 
 
 def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
-    if ends is None or any(missing(end) for end in ends):
+    if ends is None or not all(given(end) for end in ends):
         return "no interval"
     return f"[{', '.join(number(end, digits) for end in ends)}]"
 
 
 def count(value: float | None) -> str:
-    return DASH if missing(value) or value is None else si(float(value))
+    return DASH if not given(value) else si(float(value))
 
 
 def flops(value: float | None) -> str:
-    return DASH if missing(value) or value is None else power_of_ten(float(value))
+    return DASH if not given(value) else power_of_ten(float(value))
 
 
 def duration(seconds: float | None) -> str:
-    if missing(seconds) or seconds is None:
+    if not given(seconds):
         return DASH
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -68,9 +68,15 @@ def duration(seconds: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    if missing(value) or value is None:
+    if not given(value):
         return DASH
     return "< .001" if value < 1e-3 else f"{value:.3f}"
+
+
+def trends(structure: Sequence[Mapping[str, Any]]) -> str:
+    """The axes that residuals follow, with p-values."""
+    found = [trend for trend in structure if trend["p"] < NOTABLE]
+    return ", ".join(f"{trend['axis']} ({p_value(trend['p'])})" for trend in found) or "nothing"
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
@@ -94,5 +100,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "flops": flops,
     "duration": duration,
     "p_value": p_value,
+    "trends": trends,
     "flat": flat,
 }

@@ -67,6 +67,7 @@ def make_forecast(fits: dict[str, Json], points: pd.DataFrame) -> tuple[Json, Js
         "level": 0.9,
         "cells": cells["joint"],
         "losers": [{"law": "chinchilla", "cells": cells["chinchilla"]}],
+        "contest": [],
         "sha256": "cd" * 32,
     }
     score = score_cells(cells["joint"], held)
@@ -74,7 +75,12 @@ def make_forecast(fits: dict[str, Json], points: pd.DataFrame) -> tuple[Json, Js
     losers = [
         {"law": "chinchilla"} | {k: loser[k] for k in ("rms_percent", "rms_percent_10x", "inside_share")}
     ]
-    return sealed, score | {"largest_fitted_flops": largest, "losers": losers, "seal_intact": True}
+    return sealed, score | {
+        "largest_fitted_flops": largest,
+        "losers": losers,
+        "seal_intact": True,
+        "missing": [],
+    }
 
 
 def rollout_rows(points: pd.DataFrame) -> list[Json]:
@@ -99,7 +105,7 @@ def rollout_rows(points: pd.DataFrame) -> list[Json]:
                         "predicted": value,
                         "low": value * 0.98,
                         "high": value * 1.02,
-                        "error": value / cell.loss - 1,
+                        "error": float(np.log(cell.loss / value)),
                     }
                 )
     return rows

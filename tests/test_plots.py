@@ -116,7 +116,7 @@ def test_hull_is_drawn_through_finished_points(sweep: Sweep, figures: dict[str, 
 def test_isoflop_stars_only_the_optima_that_count(sweep: Sweep) -> None:
     fit = json.loads(json.dumps(next(fit for fit in sweep.fits["fits"] if fit["approach"] == "isoflop")))
     fit["optima"][0] |= {"reason": "no interior minimum", "n_opt": None}
-    stars = line(plots.isoflop(sweep.fitted, fit), "optimum, interior")
+    stars = line(plots.isoflop(sweep.finished, fit), "optimum, interior")
     assert stars[:, 0].tolist() == [row["n_opt"] for row in fit["optima"][1:]]
 
 
@@ -143,8 +143,9 @@ def test_isoflop_draws_measured_budgets() -> None:
 
 def test_contours_show_runs_holdout_and_the_optimal_line(sweep: Sweep, figures: dict[str, Figure]) -> None:
     figure = figures["contours"]
-    assert len(line(figure, "runs in the fit")) == len(sweep.fitted)
-    assert len(line(figure, "held out")) == len(sweep.finished) - len(sweep.fitted)
+    held = int((sweep.finished.role == "holdout").sum())
+    assert len(line(figure, "runs")) == len(sweep.finished) - held
+    assert len(line(figure, "runs held out\nfor the forecast")) == held == 3
     optimal = line(figure, "compute-optimal")
     np.testing.assert_allclose(optimal[:, 0], [row["n_opt"] for row in sweep.fits["frontier"]])
     rule = line(figure, "20 tokens per parameter")
@@ -161,11 +162,11 @@ def test_frontier_without_intervals_draws_no_band(sweep: Sweep) -> None:
     bare = [
         row | {"n_low": None, "n_high": None, "d_low": None, "d_high": None} for row in sweep.fits["frontier"]
     ]
-    assert "interval" not in legend_texts(plots.frontier(sweep.finished, bare, "n_params_matmul", 1e13))
+    assert "interval" not in legend_texts(plots.frontier(sweep.finished, bare, "n_params_matmul"))
 
 
 def test_residuals_are_measured_minus_fitted_in_per_cent(sweep: Sweep, figures: dict[str, Figure]) -> None:
-    fit, points = sweep.primary, sweep.fitted
+    fit, points = sweep.primary, sweep.finished
     assert fit is not None
     p = fit["params"]
     inner = p["A"] * points.n_params_matmul ** -p["alpha"] + p["B"] * points.n_tokens ** -p["beta"]

@@ -53,7 +53,7 @@ def predicted(fit: Json, points: pd.DataFrame) -> np.ndarray:
 
 @styled
 def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None) -> Figure:
-    """Relative residuals of each fit (the chosen one first) against N, D and D/N of the fitted points."""
+    """Relative residuals of each fit (the chosen one first) against N, D and D/N of the points."""
     figure, axes = grid(1, 3, (9.2, 3.3), sharey=True)
     styles = law_styles(fits[0]["law"], [fit["law"] for fit in fits])
     count = str(fits[0]["count"])
@@ -62,11 +62,11 @@ def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None)
         panel.axhline(0, color=GREY, linewidth=0.8)
         if seed_sd is not None:
             panel.axhspan(-200 * seed_sd, 200 * seed_sd, color=LIGHT, alpha=0.6, label="±2 seed SD", zorder=0)
-        for fit in reversed(fits):
+        for rank, fit in enumerate(fits):
             colour, marker = styles[fit["law"]]
             error = 100 * np.log(points["loss"].to_numpy(float) / predicted(fit, points))
-            chosen = fit is fits[0]
-            panel.plot(x, error, marker, color=colour, label=fit["law"], alpha=0.9 if chosen else 0.55)
+            alpha = 0.55 if rank else 0.9
+            panel.plot(x, error, marker, color=colour, label=fit["law"], alpha=alpha, zorder=4 - 0.1 * rank)
         log_axis(panel, "x", si)
         panel.set_xlabel(name)
     axes[0].set_ylabel("measured − fitted loss, %")
@@ -82,11 +82,12 @@ def forecast_against_truth(forecast: Json, score: Json | None) -> Figure:
     laws += [(loser["law"], loser["cells"]) for loser in forecast["losers"]]
     styles = law_styles(forecast["law"], [law for law, _ in laws])
     figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else 5.5, 3.8))
-    for law, cells in reversed(laws):
+    for rank, (law, cells) in enumerate(laws):
         colour, marker = styles[law]
-        _forecast_panel(axes[0], cells, truth, law, colour, marker)
+        look = {"fmt": marker, "color": colour, "label": law, "zorder": 4 - 0.1 * rank}
+        _forecast_panel(axes[0], cells, truth, look)
         if truth:
-            _error_panel(axes[1], cells, truth, law, colour, marker, bars=law == forecast["law"])
+            _error_panel(axes[1], cells, truth, look, bars=law == forecast["law"])
     legend_beside(figure, axes[0])
     return figure
 
@@ -100,20 +101,13 @@ def _bars(cell: Json, scale: float = 1.0) -> list[list[float]]:
 
 
 def _forecast_panel(
-    axes: Axes,
-    cells: Sequence[Json],
-    truth: Mapping[tuple[str, int], float],
-    law: str,
-    colour: str,
-    mark: str,
+    axes: Axes, cells: Sequence[Json], truth: Mapping[tuple[str, int], float], look: Mapping[str, Any]
 ) -> None:
     """Predicted loss with its interval against measured loss, or against compute before there is a truth."""
     known = [cell for cell in cells if _key(cell) in truth]
     for cell in known if truth else cells:
         x = truth[_key(cell)] if truth else cell["flops"]
-        axes.errorbar(
-            x, cell["predicted"], _bars(cell), fmt=mark, color=colour, capsize=2.5, elinewidth=1, label=law
-        )
+        axes.errorbar(x, cell["predicted"], _bars(cell), capsize=2.5, elinewidth=1, **look)
     if truth:
         low, high = min(truth.values()), max(truth.values())
         margin = 0.06 * (high - low) + 0.01
@@ -129,9 +123,7 @@ def _error_panel(
     axes: Axes,
     cells: Sequence[Json],
     truth: Mapping[tuple[str, int], float],
-    law: str,
-    colour: str,
-    mark: str,
+    look: Mapping[str, Any],
     *,
     bars: bool,
 ) -> None:
@@ -141,9 +133,7 @@ def _error_panel(
         loss = truth[_key(cell)]
         error = 100 * (cell["predicted"] / loss - 1)
         spread = _bars(cell, 100 / loss) if bars else None
-        axes.errorbar(
-            cell["factor"], error, spread, fmt=mark, color=colour, capsize=2.5, elinewidth=1, label=law
-        )
+        axes.errorbar(cell["factor"], error, spread, capsize=2.5, elinewidth=1, **look)
     log_axis(axes, "x", lambda value: f"{value:g}×")
     axes.set_xlabel("compute beyond the largest fitted point")
     axes.set_ylabel("forecast − measured, %")
@@ -156,15 +146,23 @@ def rollout(rows: Sequence[Json], chosen: str) -> Figure:
     styles = law_styles(chosen, frame["law"].unique().tolist())
     figure, (axes,) = grid(1, 1, (8.2, 3.9))
     edges = np.geomspace(1, float(frame["factor"].max()) * 1.001, 7)
-    for law in reversed(list(styles)):
+    for rank, (law, (colour, marker)) in enumerate(styles.items()):
         own = frame[frame["law"] == law]
-        colour, marker = styles[law]
         size = np.maximum(100 * own["error"].abs(), SMALLEST_ERROR)
         axes.plot(own["factor"], size, marker, color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
         groups = own.groupby(np.digitize(own["factor"], edges))
         centre = groups["factor"].apply(lambda values: float(np.exp(np.log(values).mean())))
         rms = groups["error"].apply(lambda values: float(100 * np.sqrt((values**2).mean())))
-        axes.plot(centre, rms, marker=marker, color=colour, linewidth=2, markersize=6, label=f"{law}, RMS")
+        axes.plot(
+            centre,
+            rms,
+            marker=marker,
+            color=colour,
+            linewidth=2,
+            markersize=6,
+            label=f"{law}, RMS",
+            zorder=4 - 0.1 * rank,
+        )
     axes.axhline(1, color=GREY, linewidth=0.9, linestyle="--", label="1 %")
     log_axis(axes, "x", lambda value: f"{value:g}×")
     log_axis(axes, "y", lambda value: f"{value:g}")

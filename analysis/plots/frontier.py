@@ -33,7 +33,7 @@ MARGIN = 1.6  # the axes reach this factor beyond the runs
 
 @styled
 def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
-    """Loss of the fitted law over (N, D), the runs it was fitted to, and the compute-optimal line."""
+    """Loss of the fitted law over (N, D), the runs, and the compute-optimal line."""
     figure, (axes,) = grid(1, 1, (8.6, 5.0))
     n, d = points[fit["count"]].to_numpy(float), points["n_tokens"].to_numpy(float)
     x = np.geomspace(n.min() / MARGIN, n.max() * MARGIN, 120)
@@ -50,8 +50,16 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
         n_opt, d_opt = ([row[key] for row in rows] for key in ("n_opt", "d_opt"))
         axes.plot(n_opt, d_opt, color=BLUE, linewidth=2.6, label="compute-optimal")
     held = (points["role"] == "holdout").to_numpy()
-    axes.plot(n[~held], d[~held], "o", color="white", markeredgecolor=BLACK, label="runs in the fit")
-    axes.plot(n[held], d[held], "^", color=ORANGE, markeredgecolor=BLACK, markersize=6.5, label="held out")
+    axes.plot(n[~held], d[~held], "o", color="white", markeredgecolor=BLACK, label="runs")
+    axes.plot(
+        n[held],
+        d[held],
+        "^",
+        color=ORANGE,
+        markeredgecolor=BLACK,
+        markersize=6.5,
+        label="runs held out\nfor the forecast",
+    )
     log_axis(axes, "x", si, (x[0], x[-1]))
     log_axis(axes, "y", si, (y[0], y[-1]))
     axes.clabel(lines, fmt="%.2f", fontsize=7.5, colors=BLACK)
@@ -63,7 +71,7 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
 
 
 @styled
-def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str, largest_fitted: float) -> Figure:
+def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str) -> Figure:
     """N* and D* against compute with intervals, flatness band and the 20-tokens-per-parameter line."""
     figure, axes = grid(1, 2, (9.2, 3.9))
     table = pd.DataFrame(rows)
@@ -80,7 +88,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str, largest_fit
         _band(panel, table, key, BLUE, "interval")
         panel.plot(table["flops"], table[f"{key}_opt"], color=BLUE, linewidth=2.2, label="compute-optimal")
         panel.plot(table["flops"], straight, "--", color=VERMILION, label="20 tokens per parameter")
-        panel.axvline(largest_fitted, color=BLACK, linewidth=0.9, linestyle=":", label="largest fitted run")
+        panel.axvline(points["flops"].max(), color=BLACK, linewidth=0.9, linestyle=":", label="largest run")
         log_axis(panel, "x", power_of_ten)
         log_axis(panel, "y", si)
         panel.set_xlabel("training compute C, FLOPs")
