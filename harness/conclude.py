@@ -46,19 +46,20 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
         console.print(_frontier(result["frontier"]))
     score = result.get("forecast")
     if score:
-        console.print(
-            f"sealed forecast of {len(score['cells'])} held-out cells: "
-            f"RMS error {score['rms_percent']:.2f} %, {_percent_or_dash(score['rms_percent_10x'])} at ≥ 10× compute, "
-            f"{score['inside_share']:.0%} inside the {result['forecast'].get('level', 0.9):.0%} intervals"
-        )
+        console.print(_forecast_line(score))
     for warning in result["warnings"]:
         console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
     console.print(result["verdict"], markup=False)
     console.print(f"report: {folder.report}")
 
 
-def _percent_or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} %"
+def _forecast_line(score: dict[str, Any]) -> str:
+    far = score["rms_percent_10x"]
+    beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
+    return (
+        f"sealed forecast of {len(score['cells'])} held-out cells: RMS error {score['rms_percent']:.2f} %"
+        f"{beyond}; {score['inside_share']:.0%} inside their intervals"
+    )
 
 
 def _exponents(result: dict[str, Any]) -> Table:

@@ -30,6 +30,8 @@ from harness.provenance import provenance
 from harness.records import InputError, SweepFolder, write_json
 from harness.spec import RECIPE_VERSION, DataSpec
 
+# Width of tables where the output is no terminal.
+LOG_WIDTH = 120
 HELP = """\
 usage: python -m harness.sweep +grid=NAME [key=value ...]
 
@@ -244,7 +246,7 @@ class Sweep:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
         if "--help" in arguments or "-h" in arguments:
             print(HELP.format(grids=", ".join(options("grid"))))

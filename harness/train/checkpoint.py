@@ -33,7 +33,7 @@ class CheckpointStore:
         """Write one checkpoint; it appears whole or not at all."""
         with self._open(name) as checkpointer:
             if step not in [found.step for found in checkpointer.checkpoints]:
-                checkpointer.save_pytree(step, state, force=True)
+                checkpointer.save(step, state, force=True)
 
     def restore(self, name: str, abstract_state: Any, at_most: int) -> tuple[int, Any] | None:
         """Latest readable checkpoint with step ≤ `at_most`, or None; an unreadable one is passed over."""
@@ -43,7 +43,7 @@ class CheckpointStore:
             steps = [found.step for found in checkpointer.checkpoints]
             for step in sorted((s for s in steps if s <= at_most), reverse=True):
                 try:
-                    return step, checkpointer.load_pytree(step, abstract_state)
+                    return step, checkpointer.load(step, abstract_state)
                 # Whatever Orbax or TensorStore raise on damaged files, the checkpoint before is the cure.
                 except Exception as error:
                     log.warning("checkpoint %s/%d is unreadable, using an earlier one: %s", name, step, error)

@@ -75,6 +75,8 @@ class Trajectory:
         self.store = CheckpointStore(folder.checkpoints)
         self.journal = Journal(folder, job)
         self._saved_at = time.monotonic()
+        # Where the trunk waits while a branch is trained.
+        self._trunk: tuple[int, Any] | None = None
 
     def train(self, unfinished: list[int]) -> None:
         """Yield the points of `unfinished` token counts; raises Diverged or Interrupted."""
@@ -105,6 +107,7 @@ class Trajectory:
         return position, state
 
     def _branch(self, segment: Segment, trunk_state: Any) -> None:
+        self._trunk = (segment.first, trunk_state)
         found = self.store.restore(segment.name, self.engine.abstract_state, segment.last)
         # The step donates its input, and the trunk goes on from this very state.
         position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
@@ -122,6 +125,8 @@ class Trajectory:
 
     def _save(self, segment: Segment, step: int, state: Any) -> None:
         self.journal.flush()
+        if segment.n_tokens is not None and self._trunk is not None:
+            self.store.save("trunk", *self._trunk)
         self.store.save(segment.name, step, state)
         self._saved_at = time.monotonic()
 

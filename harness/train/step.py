@@ -119,7 +119,7 @@ class Engine:
 
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
             loss, grads = self._gradients(state["params"], inputs[0])
-            norm = optax.global_norm(grads)
+            norm = optax.tree.norm(grads)
             updates, optimiser = self._transform.update(grads, state["optimiser"], state["params"])
             leaves, tree = jax.tree.flatten(updates)
             grouped = zip(leaves, self._groups, strict=True)

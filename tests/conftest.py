@@ -1,0 +1,30 @@
+"""Shared set-up: CPU with four virtual devices, a compile cache of the session, small recipes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false"
+os.environ["CI"] = "true"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out tests that take minutes unless they are asked for."""
+    if os.environ.get("RUN_SLOW"):
+        return
+    skip = pytest.mark.skip(reason="slow: set RUN_SLOW=1 to run it")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for corpora and compiled programs that outlives single tests."""
+    return Path(os.environ.get("SCALING_CACHE", tmp_path_factory.getbasetemp().parent / "cache"))

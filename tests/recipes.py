@@ -1,0 +1,72 @@
+"""Tiny recipes and inputs for tests of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.records import RunFolder
+from harness.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
+from harness.train.evaluate import EvalSet
+from harness.train.loop import TrainInputs, train_job
+from harness.train.mesh import MeshConfig, make_mesh
+
+VOCAB = 32
+SEQ_LEN = 16
+BATCH = 4
+INTERVAL = 4
+RASTER = SEQ_LEN * BATCH * INTERVAL
+
+
+def model(**changes: object) -> ModelSpec:
+    values: dict[str, object] = {
+        "n_layers": 2, "d_model": 16, "n_heads": 2, "d_ff": 32, "vocab_size": VOCAB, "seq_len": SEQ_LEN,
+        "mlp": "gelu", "qk_norm": False, "rope_theta": 1e4, "norm_eps": 1e-6,
+    }  # fmt: skip
+    return ModelSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def optim(**changes: object) -> OptimSpec:
+    values: dict[str, object] = {
+        "batch_size": BATCH, "hidden_lr": 0.01, "embed_lr": 0.1, "head_lr": 0.02, "gain_lr": 0.01,
+        "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.0, "grad_clip": 1.0,
+    }  # fmt: skip
+    return OptimSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def run_spec(seed: int = 0, kind: str = "wsd", n_steps: int | None = None, **parts: object) -> RunSpec:
+    values: dict[str, object] = {
+        "rung": "d16", "model": model(), "optim": optim(),
+        "schedule": ScheduleSpec(kind, 4, 0.25, 0.0, n_steps),
+        "data": DataSpec("corpus", "tokenizer", 512, 128), "seed": seed, "log_interval": INTERVAL,
+    }  # fmt: skip
+    return RunSpec(**(values | parts))  # type: ignore[arg-type]
+
+
+def tokens(n: int = 20_000, seed: int = 7) -> np.ndarray:
+    """A learnable stream: a noisy walk over the vocabulary."""
+    steps = np.random.default_rng(seed).choice([1, 2, 3, 11], size=n, p=[0.6, 0.2, 0.1, 0.1])
+    return (np.cumsum(steps) % VOCAB).astype(np.uint16)
+
+
+def windows(n: int, batch: int = BATCH, seed: int = 3) -> np.ndarray:
+    stream = tokens(n * batch * (SEQ_LEN + 1), seed).astype(np.int32)
+    return stream.reshape(n, batch, SEQ_LEN + 1)
+
+
+def inputs(should_stop=lambda: False, mesh: MeshConfig | None = None, seconds: float = 1e9) -> TrainInputs:  # type: ignore[no-untyped-def]
+    token_bytes = np.ones(VOCAB, np.int64)
+    return TrainInputs(
+        tokens=tokens(),
+        eval_set=EvalSet.build(windows(8, 4, seed=11), token_bytes),
+        curve_eval_set=EvalSet.build(windows(2, 4, seed=11), token_bytes),
+        mesh=make_mesh(mesh or MeshConfig()),
+        checkpoint_seconds=seconds,
+        should_stop=should_stop,
+    )
+
+
+def train(folder: Path, spec: RunSpec, n_tokens: tuple[int, ...], **options: object) -> str:
+    """Train a job into `folder` and return its status."""
+    return train_job(Job(spec, n_tokens), RunFolder(folder), inputs(**options))  # type: ignore[arg-type]

@@ -1,0 +1,46 @@
+"""Counts from shapes against the arrays and the compiler."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from harness import counting
+from harness.model.decoder import Decoder
+from tests.recipes import model
+
+SHAPES = [
+    model(),
+    model(d_model=48, n_heads=3, d_ff=192, n_layers=3),
+    model(mlp="swiglu", qk_norm=True, d_ff=40, vocab_size=50),
+]
+
+
+@pytest.mark.parametrize("spec", SHAPES)
+def test_parameter_counts_equal_the_arrays(spec):
+    state = nnx.state(nnx.eval_shape(lambda: Decoder(spec, nnx.Rngs(0))))
+    sizes = {path: leaf.size for path, leaf in nnx.to_flat_state(state)}
+    assert counting.n_params(spec) == sum(sizes.values())
+    matrices = {path: n for path, n in sizes.items() if path[-1] == "kernel"}
+    assert counting.n_params_matmul(spec) == sum(matrices.values())
+    outside = sum(n for path, n in sizes.items() if path[0] in ("embed", "head"))
+    assert counting.n_params_body(spec) == sum(sizes.values()) - outside
+
+
+@pytest.mark.parametrize("spec", SHAPES)
+def test_forward_flops_agree_with_the_compiler(spec):
+    """XLA also counts elementwise work, so the matmul count lies below it, and most of it is matmul."""
+    graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=True))
+    tokens = jnp.zeros((2, spec.seq_len), jnp.int32)
+    compiled = jax.jit(lambda s, t: nnx.merge(graph, s)(t)).lower(state, tokens).compile()
+    counted = counting.forward_flops_token(spec) * tokens.size
+    reported = compiled.cost_analysis()["flops"]
+    assert counted <= reported <= 1.35 * counted
+
+
+def test_flops_are_linear_in_tokens_and_three_times_forward():
+    spec = SHAPES[0]
+    assert counting.train_flops(spec, 1000) == 3000 * counting.forward_flops_token(spec)
+    assert counting.train_flops_6nd(spec, 10) == 60 * counting.n_params_matmul(spec)

@@ -1,0 +1,51 @@
+"""The model: causality, positions, options, oracle."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from harness.model.decoder import Decoder, rotary_tables, rotate
+from tests.recipes import VOCAB, model, windows
+
+
+@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True)])
+def test_a_token_does_not_see_its_future(spec):
+    decoder = Decoder(spec, nnx.Rngs(0))
+    tokens = jnp.asarray(windows(1)[0, :, :-1])
+    changed = tokens.at[:, 9].set((tokens[:, 9] + 1) % VOCAB)
+    before, after = decoder(tokens), decoder(changed)
+    np.testing.assert_array_equal(before[:, :9], after[:, :9])
+    assert float(jnp.abs(before[:, 9:] - after[:, 9:]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True)])
+def test_gradients_equal_the_textbook_model(spec):
+    batch = jnp.asarray(windows(1)[0])
+    grads = []
+    for textbook in (False, True):
+        graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=textbook))
+        loss = jax.value_and_grad(lambda s, graph=graph: nnx.merge(graph, s).losses(batch).mean())
+        grads.append(loss(state))
+    (value, ours), (expected, textbook_grads) = grads
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for mine, theirs in zip(jax.tree.leaves(ours), jax.tree.leaves(textbook_grads), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_rotation_keeps_length_and_depends_on_distance_alone():
+    spec = model()
+    cosine, sine = rotary_tables(spec)
+    q, k = (jax.random.normal(jax.random.key(seed), (1, 1, spec.head_dim)) for seed in (0, 1))
+    q_all, k_all = (rotate(jnp.repeat(x, spec.seq_len, axis=1), cosine, sine)[0] for x in (q, k))
+    np.testing.assert_allclose(jnp.linalg.norm(q_all, axis=-1), jnp.linalg.norm(q), rtol=1e-5)
+    scores = q_all @ k_all.T
+    np.testing.assert_allclose(jnp.diagonal(scores, 3), scores[0, 3], rtol=1e-4)
+
+
+def test_a_fresh_model_guesses_uniformly():
+    losses = Decoder(model(), nnx.Rngs(0)).losses(jnp.asarray(windows(1)[0]))
+    assert abs(float(losses.mean()) - np.log(VOCAB)) < 0.05

@@ -1,0 +1,154 @@
+"""One trajectory: branches, resuming, extending, diverging."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.collect import collect_curves, collect_points
+from harness.grid import Cell
+from harness.records import TIMING_COLUMNS, RunFolder, SweepFolder
+from harness.spec import RunSpec
+from harness.train.loop import Interrupted
+from tests.recipes import RASTER, optim, run_spec, train
+
+SPEC = run_spec()
+ENDS = (4 * RASTER, 8 * RASTER)
+
+
+def tables(root: Path, spec: RunSpec, ends: tuple[int, ...] = ENDS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of a one-run sweep without the columns that tell of speed."""
+    cells = [Cell(spec, n, "fit") for n in ends]
+    folder = SweepFolder(root)
+    frames = collect_points(folder, cells, "test"), collect_curves(folder, cells)
+    return tuple(frame.drop(columns=[c for c in TIMING_COLUMNS if c in frame]) for frame in frames)
+
+
+def run_in(root: Path, spec: RunSpec, ends: tuple[int, ...] = ENDS, **options: object) -> str:
+    return train(root / "runs" / spec.run_id, spec, ends, **options)
+
+
+def assert_same(left, right):
+    for mine, theirs in zip(left, right, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed")
+    assert run_in(root, SPEC) == "done"
+    return tables(root, SPEC)
+
+
+def test_tables_hold_every_step_once(undisturbed):
+    points, curves = undisturbed
+    assert list(points.n_tokens) == list(ENDS)
+    assert (points.status == "done").all()
+    assert points.loss.is_monotonic_decreasing
+    assert not curves.duplicated(["point_id", "step"]).any()
+    trunk = curves[curves.point_id.isna()]
+    assert list(trunk.step) == list(range(4, trunk.step.max() + 1, 4))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 5, 7, 8])
+def test_killed_and_resumed_equals_undisturbed(tmp_path, undisturbed, stop_after):
+    """Stops in the trunk, at its end and inside both branches."""
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        run_in(tmp_path, SPEC, should_stop=lambda: next(asked) >= stop_after)
+    assert run_in(tmp_path, SPEC) == "done"
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+
+
+def test_stopping_at_every_interval_still_ends_with_the_same_tables(tmp_path, undisturbed):
+    for _ in range(30):
+        asked = iter(range(1000))
+        try:
+            run_in(tmp_path, SPEC, should_stop=lambda asked=asked: next(asked) >= 1)
+        except Interrupted:
+            continue
+        break
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+
+
+def test_a_part_written_without_its_checkpoint_is_trained_again(tmp_path, undisturbed):
+    """The kill between a curve part and its checkpoint leaves rows beyond the checkpoint."""
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        run_in(tmp_path, SPEC, should_stop=lambda: next(asked) >= 2)
+    folder = RunFolder(tmp_path / "runs" / SPEC.run_id)
+    (part,) = folder.curves.glob("trunk-*.parquet")
+    stray = pd.read_parquet(part).assign(step=lambda f: f.step + 8, train_loss=-1.0)
+    stray.to_parquet(folder.curve_part("trunk", int(stray.step.min()), int(stray.step.max())))
+    assert run_in(tmp_path, SPEC) == "done"
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+
+
+def test_a_trunk_is_extended_to_further_points(tmp_path, undisturbed):
+    assert run_in(tmp_path, SPEC, ENDS[:1]) == "done"
+    first = (tmp_path / "runs" / SPEC.run_id / "points").glob("*.json")
+    before = {path.name: path.stat().st_mtime_ns for path in first}
+    assert run_in(tmp_path, SPEC) == "done"
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+    for path in (tmp_path / "runs" / SPEC.run_id / "points").glob("*.json"):
+        assert before.get(path.name, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+
+
+def test_a_branch_equals_a_straight_run_with_its_schedule(tmp_path, undisturbed):
+    """Training only the longest branch, with no branch before it, gives the same end point."""
+    assert run_in(tmp_path, SPEC, ENDS[1:]) == "done"
+    points, _ = tables(tmp_path, SPEC, ENDS[1:])
+    assert points.loss[0] == undisturbed[0].loss[1]
+
+
+def test_seeds_differ_and_repeat(tmp_path, undisturbed):
+    other = replace(SPEC, seed=1)
+    run_in(tmp_path, other)
+    run_in(tmp_path, SPEC)
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+    assert (tables(tmp_path, other)[0].loss != undisturbed[0].loss).all()
+
+
+def test_cosine_runs_end_once(tmp_path):
+    spec = run_spec(kind="cosine", n_steps=32)
+    assert run_in(tmp_path, spec, (8 * RASTER,)) == "done"
+    points, curves = tables(tmp_path, spec, (8 * RASTER,))
+    assert points.schedule[0] == "cosine"
+    assert curves.lr.iloc[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_diverging_run_is_recorded_and_not_fatal(tmp_path):
+    wild = replace(SPEC, optim=optim(hidden_lr=1e20, head_lr=1e20, embed_lr=1e20))
+    assert run_in(tmp_path, wild) == "diverged"
+    points, _ = tables(tmp_path, wild)
+    assert (points.status == "diverged").all()
+    assert points.loss.isna().all()
+    assert points.excluded_reason.str.contains("step").all()
+    state = json.loads((tmp_path / "runs" / wild.run_id / "state.json").read_text())
+    assert state["status"] == "diverged"
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, undisturbed, caplog):
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        run_in(tmp_path, SPEC, should_stop=lambda: next(asked) >= 4, seconds=0.0)
+    trunk = tmp_path / "runs" / SPEC.run_id / "checkpoints" / "trunk"
+    steps = sorted(int(path.name) for path in trunk.iterdir() if path.name.isdigit())
+    assert len(steps) == 2
+    for path in (trunk / str(steps[-1])).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run_in(tmp_path, SPEC) == "done"
+    assert "using an earlier one" in caplog.text
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+
+
+def test_evaluation_set_is_common_to_all_points(undisturbed):
+    points, curves = undisturbed
+    np.testing.assert_allclose(points.bits_per_byte, points.loss / np.log(2), rtol=1e-6)
+    assert curves[curves.point_id.isna()].eval_loss.notna().any()

@@ -1,0 +1,83 @@
+"""The jitted step: learning, micro-batches, parameter groups, meshes, shared programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from harness.records import InputError
+from harness.train.mesh import MeshConfig, make_mesh
+from harness.train.step import Engine, advance, engine_for, parameter_groups
+from tests.recipes import optim, run_spec, windows
+
+SPEC = run_spec()
+FACTORS = np.ones(4, np.float32)
+
+
+def fresh(engine: Engine):
+    return engine.init(jax.random.key(0))
+
+
+def test_one_batch_is_learnt_by_heart():
+    engine = engine_for(SPEC, make_mesh(MeshConfig()))
+    state, batch = fresh(engine), np.repeat(windows(1), 100, axis=0)
+    state, metrics = advance(engine, state, batch, np.ones(100, np.float32), SPEC.optim)
+    first = metrics.loss[0]
+    for _ in range(3):
+        state, metrics = advance(engine, state, batch, np.ones(100, np.float32), SPEC.optim)
+    assert first > 3.0
+    assert metrics.loss[-1] < 0.05
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch):
+    mesh = make_mesh(MeshConfig())
+    outcomes = []
+    for size in (micro_batch, 4):
+        engine = Engine(SPEC.model, SPEC.optim, size, mesh)
+        state, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
+        outcomes.append((metrics.loss, metrics.grad_norm))
+    np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [MeshConfig(4, 1), MeshConfig(1, 4), MeshConfig(2, 2)])
+def test_meshes_train_like_one_device(shape):
+    losses = []
+    for config in (MeshConfig(), shape):
+        engine = engine_for(SPEC, make_mesh(config))
+        _, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
+        losses.append(metrics.loss)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_fsdp_splits_the_state():
+    engine = engine_for(SPEC, make_mesh(MeshConfig(1, 4)))
+    kernel = fresh(engine)["params"]["blocks"][0]["mlp"]["up"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // 4
+
+
+def test_a_mesh_larger_than_the_machine_is_refused():
+    with pytest.raises(InputError, match="needs 64 devices"):
+        make_mesh(MeshConfig(8, 8))
+
+
+def test_every_group_moves_by_its_own_rate_alone():
+    engine = engine_for(SPEC, make_mesh(MeshConfig()))
+    groups = parameter_groups(engine.abstract_state["params"])
+    assert set(groups) == {"hidden", "embed", "head", "gain"}
+    before = jax.tree.leaves(jax.device_get(fresh(engine)["params"]))
+    only_head = optim(hidden_lr=0.0, embed_lr=0.0, gain_lr=0.0)
+    state, _ = advance(engine, fresh(engine), windows(4), FACTORS, only_head)
+    after = jax.tree.leaves(jax.device_get(state["params"]))
+    moved = {g for g, a, b in zip(groups, before, after, strict=True) if not np.array_equal(a, b)}
+    assert moved == {"head"}
+
+
+def test_rates_and_seeds_share_a_compiled_program():
+    mesh = make_mesh(MeshConfig())
+    other = replace(SPEC, optim=replace(SPEC.optim, hidden_lr=0.5), seed=3)
+    assert engine_for(SPEC, mesh) is engine_for(other, mesh)
+    assert engine_for(SPEC, mesh) is not engine_for(replace(SPEC, optim=optim(beta2=0.5)), mesh)
