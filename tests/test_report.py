@@ -203,6 +203,8 @@ def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
         "No frontier: none of the fits",
         "This sweep holds no cosine reference runs",
         "No cell was trained with more than one seed",
+        "No law could be tested",
+        "No contest: too few runs",
         "No jackknife",
         "Loss curves: no curves were recorded",
         "IsoFLOP slices: no budget has enough sizes",
