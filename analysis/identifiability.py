@@ -70,7 +70,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
 
 def tied_ratio(problem: Problem, theta: Array) -> float | None:
     """Objective with all exponents equal over the objective at theta; None for laws with one exponent."""
-    exponents = [term.exponent for term in problem.law.terms]
+    exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
     if len(exponents) < 2:
         return None
     tied = best_at(problem, dict.fromkeys(exponents, TIED_GRID))

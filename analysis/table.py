@@ -192,9 +192,10 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
         wanted["D"] = OWN_COLUMNS["D"]
     missing = {key: name for key, name in wanted.items() if name not in frame.columns}
     if missing:
-        key, name = next(iter(missing.items()))
+        lacking = ", ".join(f"{name!r} for {key}" for key, name in missing.items())
+        example = ",".join(f"{key}=COLUMN" for key in missing)
         there = ", ".join(map(str, frame.columns))
-        raise InputError(f"no column {name!r} for {key}: type --map {key}=COLUMN with one of: {there}")
+        raise InputError(f"no column {lacking}: type --map {example} with columns out of: {there}")
     return wanted
 
 

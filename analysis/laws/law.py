@@ -141,7 +141,7 @@ def centre_of(table: Measured) -> dict[str, float]:
 def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool, gamma: bool = False) -> Law:
     """The law E + (Σ coefficient·axis^-exponent)^gamma; E is 0 without `offset`, gamma 1 without `gamma`."""
     coefficients = tuple(term.coefficient for term in terms)
-    exponents = tuple(term.exponent for term in terms)
+    exponents = tuple(dict.fromkeys(term.exponent for term in terms))  # terms may share one
     params = (("E",) if offset else ()) + coefficients + exponents + (("gamma",) if gamma else ())
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(coefficients, COEFFICIENT_BOUNDS)
     bounds |= dict.fromkeys(exponents, EXPONENT_BOUNDS)
@@ -167,7 +167,8 @@ def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool,
         for term, power in zip(terms, powers, strict=True):
             by_name[term.coefficient] = slope * power
             logs = np.log(columns[term.axis])
-            by_name[term.exponent] = -slope * named[term.coefficient] * power * logs
+            change = -slope * named[term.coefficient] * power * logs
+            by_name[term.exponent] = by_name.get(term.exponent, 0.0) + change
         if gamma:
             by_name["gamma"] = inner ** named["gamma"] * np.log(inner)
         return np.stack([by_name[name] for name in params], axis=-1)

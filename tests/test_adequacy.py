@@ -1,0 +1,116 @@
+"""Adequacy tests and the contest of laws on surfaces whose law is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_tables import SURFACES, additive, joint, ladder, split
+
+from analysis.adequacy import (
+    CANDIDATES,
+    CONTEST_RULE,
+    adequacy,
+    bic,
+    contest,
+    gamma_test,
+    lack_of_fit,
+    lack_of_fit_warning,
+    structure,
+)
+from analysis.result import WarningCode
+
+JOINT = ladder(joint, np.random.default_rng(1))
+ADDITIVE = ladder(additive, np.random.default_rng(1))
+
+
+def test_the_wrong_law_is_found_out() -> None:
+    found = adequacy(JOINT, "chinchilla")
+    assert found["lack_of_fit_p"] < 1e-4
+    assert found["gamma_test_p"] < 1e-6
+    assert {entry["axis"] for entry in found["structure"] if entry["p"] < 0.01} >= {"N×D"}
+    assert found["verdict"].startswith("chinchilla does not describe these runs")
+    warning = lack_of_fit_warning(found, "chinchilla")
+    assert warning is not None
+    assert warning.code is WarningCode.LACK_OF_FIT
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("table", "law"), [(JOINT, "joint"), (JOINT, "joint_e0"), (ADDITIVE, "chinchilla")])
+def test_the_right_law_passes(table, law: str) -> None:
+    found = adequacy(table, law)
+    assert f"{law} describes these runs" in found["verdict"]
+    assert found["residual_rms"] < 0.006
+    assert lack_of_fit_warning(found, law) is None
+
+
+def test_right_laws_are_rarely_rejected() -> None:
+    """Noise without trunk effects: the F test of lack of fit holds its level (5 % of 40: at most 6)."""
+    p_values = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        table = ladder(additive, rng, noise=0.0)
+        noisy = replace(table, loss=table.loss * np.exp(0.003 * rng.standard_normal(len(table))))
+        p_values.append(lack_of_fit(noisy, "chinchilla"))
+    assert sum(p < 0.05 for p in p_values if p is not None) <= 6
+
+
+def test_without_seeds_lack_of_fit_is_unknown() -> None:
+    table = ladder(joint, np.random.default_rng(0), seeded=())
+    found = adequacy(table, "joint_e0")
+    assert found["lack_of_fit_p"] is None
+    assert found["seed_sd"] is None
+    assert "no repeated cell" in found["verdict"]
+    assert lack_of_fit_warning(found, "joint_e0") is None
+
+
+def test_gamma_test_needs_both_axes() -> None:
+    assert gamma_test(JOINT, "kaplan_n") is None
+    assert gamma_test(JOINT, "joint") == gamma_test(JOINT, "chinchilla")
+
+
+def test_a_size_trend_is_located() -> None:
+    shifted = replace(ADDITIVE, loss=ADDITIVE.loss * np.exp(0.02 * np.cos(2 * np.log(ADDITIVE.n))))
+    found = {entry["axis"]: entry["p"] for entry in structure(shifted, "kaplan_d_offset")}
+    assert found["N"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("surface", "winners"), [("additive", {"chinchilla"}), ("joint", {"joint", "joint_e0"})]
+)
+def test_the_contest_finds_the_family(surface: str, winners: set[str]) -> None:
+    chosen = []
+    for seed in range(6):
+        below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed)))
+        entrants = contest(below)
+        assert sum(entrant.chosen for entrant in entrants) == 1
+        chosen.append(next(entrant.law for entrant in entrants if entrant.chosen))
+    assert sum(law in winners for law in chosen) >= 5, chosen
+
+
+def test_contest_rows() -> None:
+    entrants = contest(JOINT)
+    rows = [entrant.to_dict() for entrant in entrants]
+    assert [row["law"] for row in rows] == list(CANDIDATES)
+    assert list(rows[0]) == ["law", "count", "rollout_rms", "bic", "n_params", "chosen"]
+    assert len({len(entrant.rolled) for entrant in entrants}) == 1
+    assert all(law in CONTEST_RULE for law in CANDIDATES)
+
+
+def test_ties_go_to_fewer_parameters() -> None:
+    """`joint` and `joint_e0` predict alike where E is 0: the smaller one is taken."""
+    entrants = contest(JOINT, ("joint", "joint_e0"))
+    by_name = {entrant.law: entrant for entrant in entrants}
+    assert by_name["joint_e0"].chosen
+    assert by_name["joint_e0"].n_params < by_name["joint"].n_params
+
+
+def test_without_cuts_bic_decides() -> None:
+    few = JOINT.select(np.isin(JOINT.n, np.unique(JOINT.n)[:2]))
+    few = few.select(np.arange(len(few)) < 7)
+    entrants = contest(few)
+    assert all(entrant.rollout_rms is None for entrant in entrants)
+    best = min(CANDIDATES, key=lambda law: bic(few, law))
+    assert [entrant.law for entrant in entrants if entrant.chosen] == [best]

@@ -1,0 +1,80 @@
+"""Resampling of trunks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_tables import additive, joint, ladder
+
+from analysis.bootstrap import bootstrap, cluster_resamples
+from analysis.fit import fit_law
+from analysis.laws import find_law
+from analysis.search import multi_start
+from analysis.solver import Problem
+from harness.records import InputError
+
+LAW = find_law("chinchilla")
+
+
+def test_rows_of_a_trunk_are_drawn_together() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    weights = cluster_resamples(table, LAW, 50, np.random.default_rng(0))
+    for cluster in np.unique(table.cluster):
+        member = weights[:, table.cluster == cluster]
+        assert np.array_equal(member, np.repeat(member[:, :1], member.shape[1], axis=1))
+    assert weights.std() > 0
+
+
+def test_every_resample_holds_three_sizes() -> None:
+    table = ladder(additive, np.random.default_rng(0), seeded=())
+    weights = cluster_resamples(table, LAW, 300, np.random.default_rng(0))
+    sizes = [len(np.unique(table.n[row > 0])) for row in weights]
+    assert min(sizes) == 3
+
+
+def test_table_weights_multiply() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    heavy = replace(table, weights=np.full(len(table), 2.5))
+    plain = cluster_resamples(table, LAW, 5, np.random.default_rng(0))
+    np.testing.assert_allclose(cluster_resamples(heavy, LAW, 5, np.random.default_rng(0)), 2.5 * plain)
+
+
+def test_too_few_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rows of their own clusters, six parameters: hardly a resample holds all rows."""
+    table = ladder(joint, np.random.default_rng(0), seeded=()).select(np.arange(30) % 5 == 0)
+    monkeypatch.setattr("analysis.bootstrap.MAX_DRAWS", 2)
+    with pytest.raises(InputError, match=r"6 clusters are too few to resample.*--resamples 0"):
+        cluster_resamples(
+            replace(table, d=table.d * np.arange(1, 7)), find_law("joint"), 50, np.random.default_rng(0)
+        )
+
+
+def test_a_trunk_effect_widens_the_interval() -> None:
+    """Treating rows of a trunk as independent would hide most of the uncertainty of alpha."""
+    rng = np.random.default_rng(8)
+    table = ladder(additive, rng, noise=0.01, seeded=(0, 1, 2, 3, 4, 5))
+    common = {cluster: 0.01 * rng.standard_normal() for cluster in np.unique(table.cluster)}
+    shifted = replace(table, loss=table.loss * np.exp([common[cluster] for cluster in table.cluster]))
+    alone = replace(shifted, cluster=np.arange(len(table)))
+    by_trunk, by_row = (fit_law(t, resamples=200).bse["alpha"] for t in (shifted, alone))
+    assert by_trunk > 1.15 * by_row
+
+
+def test_same_seed_same_estimates() -> None:
+    problem = Problem(LAW, ladder(additive, np.random.default_rng(0)))
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    assert np.array_equal(bootstrap(problem, theta, 20, 1), bootstrap(problem, theta, 20, 1))
+    assert not np.array_equal(bootstrap(problem, theta, 20, 1), bootstrap(problem, theta, 20, 2))
+
+
+def test_a_thousand_refits_take_seconds() -> None:
+    table = ladder(joint, np.random.default_rng(0)).select(np.arange(42) < 25)
+    problem = Problem(find_law("joint"), table)
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    began = time.process_time()
+    samples = bootstrap(problem, theta, 1000, 0)
+    assert time.process_time() - began < 10  # 1 to 2 s on one quiet core
+    assert samples.shape == (1000, 6)

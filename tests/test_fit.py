@@ -1,0 +1,235 @@
+"""Parametric fits: published numbers, invariances, JSON, command line, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_tables import additive, joint, ladder
+
+from analysis.fit import estimate, fit_approach, fit_law, jackknife, main
+from analysis.result import Fit, WarningCode, percentile_interval, plain
+from analysis.table import LossTable, load_table
+from harness.records import InputError
+
+DATA = Path(os.environ.get("SCALING_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+EPOCH = DATA / "epoch_chinchilla" / "svg_extracted_data.csv"
+needs_epoch = pytest.mark.skipif(not EPOCH.exists(), reason=f"published data not found at {EPOCH}")
+KEYS = [
+    "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
+    "objective", "status", "frontier", "warnings", "excluded", "seconds",
+]  # fmt: skip
+
+
+def epoch_240() -> LossTable:
+    table = load_table(EPOCH, {"N": "Model Size", "C": "Training FLOP"})
+    return table.select(table.loss < np.sort(table.loss)[-5], "one of the five highest losses")
+
+
+@needs_epoch
+def test_published_points_give_the_published_fit() -> None:
+    """Besiroglu et al. 2024 (arXiv:2404.10102) with sum-Huber, and their bootstrap standard errors."""
+    fit = fit_law(epoch_240(), resamples=400)
+    assert fit.nobs == 240
+    assert len(fit.excluded) == 5
+    assert fit.params["alpha"] == pytest.approx(0.34731, abs=1e-3)
+    assert fit.params["beta"] == pytest.approx(0.36718, abs=1e-3)
+    assert fit.params["E"] == pytest.approx(1.81724, abs=1e-3)
+    assert fit.objective is not None
+    assert fit.objective <= 1.0183e-3
+    assert fit.frontier.a == pytest.approx(0.513, abs=2e-3)
+    for name, error in (("E", 0.0257), ("alpha", 0.0154), ("beta", 0.0206)):
+        assert fit.bse[name] == pytest.approx(error, rel=0.15)
+    assert fit.frontier.a_interval == pytest.approx((0.48, 0.556), abs=0.012)
+
+
+@needs_epoch
+def test_published_points_by_least_absolute_deviations() -> None:
+    """The constants printed in that paper come from an estimator this close to LAD."""
+    params = fit_law(epoch_240(), estimator="lad", resamples=0).params
+    printed = {"A": 482.01, "B": 2085.43, "E": 1.8169, "alpha": 0.3478, "beta": 0.3658}
+    assert params == pytest.approx(printed, rel=1e-3)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_order_of_rows_does_not_matter(seed: int) -> None:
+    table = ladder(joint, np.random.default_rng(0))
+    order = np.random.default_rng(seed).permutation(len(table))
+    shuffled = replace(
+        table, **{k: getattr(table, k)[order] for k in ("n", "d", "c", "loss", "cluster", "row")}
+    )
+    np.testing.assert_allclose(estimate(shuffled, "joint_e0"), estimate(table, "joint_e0"), rtol=1e-4)
+
+
+@settings(max_examples=8, deadline=None)
+@given(n0=st.floats(1e-3, 1e6), d0=st.floats(1e-3, 1e6))
+def test_units_of_n_and_d_only_move_the_coefficients(n0: float, d0: float) -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    before = dict(zip(("E", "A", "B", "alpha", "beta"), estimate(table, "chinchilla"), strict=True))
+    moved = replace(table, n=table.n * n0, d=table.d * d0, c=table.c * n0 * d0)
+    after = dict(zip(before, estimate(moved, "chinchilla"), strict=True))
+    assert after["A"] == pytest.approx(before["A"] * n0 ** before["alpha"], rel=1e-3)
+    assert after["B"] == pytest.approx(before["B"] * d0 ** before["beta"], rel=1e-3)
+    assert [after[k] for k in ("E", "alpha", "beta")] == pytest.approx(
+        [before[k] for k in ("E", "alpha", "beta")], rel=1e-5
+    )
+
+
+def test_weights_count_as_repetitions() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    doubled = table.select(np.ones(len(table), bool))
+    twice = {
+        k: np.concatenate([getattr(table, k), getattr(table, k)[:7]]) for k in ("n", "d", "c", "loss", "row")
+    }
+    repeated = replace(
+        doubled, **twice, cluster=np.arange(len(table) + 7), seed=None, rung=None, weights=None
+    )
+    weighted = replace(table, weights=np.where(np.arange(len(table)) < 7, 2.0, 1.0))
+    np.testing.assert_allclose(estimate(repeated, "chinchilla"), estimate(weighted, "chinchilla"), rtol=1e-4)
+
+
+def test_json_has_exactly_the_promised_keys_first() -> None:
+    found = fit_law(ladder(additive, np.random.default_rng(0)), resamples=50).to_dict()
+    assert list(found)[: len(KEYS)] == KEYS
+    assert (
+        set(found["params"]) == set(found["se"]) == set(found["interval"]) == {"E", "A", "B", "alpha", "beta"}
+    )
+    assert set(found["frontier"]) == {"a", "a_interval", "b", "b_interval", "G"}
+    assert found["frontier"]["a"] + found["frontier"]["b"] == pytest.approx(1)
+    json.dumps(found, allow_nan=False)
+
+
+def test_result_speaks_like_statsmodels() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    fit = fit_law(table, resamples=80, level=0.9)
+    assert fit.cov is not None
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov)), list(fit.bse.values()))
+    np.testing.assert_allclose(np.log(table.loss) - np.log(fit.predict(table.n, table.d)), fit.resid)
+    narrow, wide = fit.conf_int(0.5)["alpha"], fit.conf_int()["alpha"]
+    assert wide[0] < narrow[0] < fit.params["alpha"] < narrow[1] < wide[1]
+    text = fit.summary()
+    assert "90 % percentile bootstrap" in text
+    assert f"{fit.params['alpha']:.6g}" in text
+
+
+def test_without_bootstrap_there_are_no_intervals() -> None:
+    fit = fit_law(ladder(additive, np.random.default_rng(0)), resamples=0)
+    assert (fit.bse, fit.conf_int(), fit.cov, fit.frontier.a_interval) == ({}, {}, None, None)
+    assert "interval" not in fit.summary()
+
+
+def test_plain_turns_numbers_that_do_not_exist_into_null() -> None:
+    assert plain({"x": np.float64("nan"), "y": (np.int64(2), np.bool_(True))}) == {"x": None, "y": [2, True]}
+
+
+def test_percentile_interval_is_central() -> None:
+    assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5, 95))
+
+
+def test_jackknife_names_rungs() -> None:
+    table = ladder(joint, np.random.default_rng(0))
+    found = jackknife(table, "joint_e0")
+    assert [row["left_out"] for row in found["a"]] == ["d16", "d24", "d32", "d48", "d64", "d96"]
+    values = np.array([row["a"] for row in found["a"]])
+    assert found["a_se"] == pytest.approx(np.sqrt(5 / 6 * np.sum((values - values.mean()) ** 2)))
+    assert 0 < found["a_se"] < 0.1
+
+
+def write(tmp_path: Path, **columns: object) -> Path:
+    path = tmp_path / "t.csv"
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def grid_columns(loss: float | None = None) -> dict[str, np.ndarray]:
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e6, 1e8, 5), np.geomspace(1e8, 1e10, 4)))
+    return {"N": n, "D": d, "loss": additive(n / 20, d / 30) if loss is None else np.full(len(n), loss)}
+
+
+BAD_TABLES = {
+    "three rows": ({k: v[:3] for k, v in grid_columns().items()}, [], "3 rows for the 5 parameters"),
+    "one size": ({**grid_columns(), "N": np.full(20, 1e6)}, [], "at least two sizes N, the table has 1"),
+    "one token count": ({**grid_columns(), "D": np.full(20, 1e6)}, [], "at least two token counts D"),
+    "equal losses": (grid_columns(3.0), [], "all 20 losses equal 3"),
+    "missing column": ({"N": [1], "D": [2]}, [], "no column 'loss' for loss.*N, D"),
+    "unknown law": (grid_columns(), ["--law", "joynt"], "did you mean joint"),
+    "map without =": (grid_columns(), ["--map", "N"], "without '='"),
+    "level": (grid_columns(), ["--level", "95"], "expected a share between 0 and 1"),
+    "resamples": (grid_columns(), ["--resamples", "-1"], "expected 0 or more"),
+    "json folder": (grid_columns(), ["--resamples", "0", "--json", "/proc/none/x.json"], "cannot write"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_input_is_one_sentence_and_exit_2(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns, options, message = BAD_TABLES[case]
+    assert main([str(write(tmp_path, **columns)), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(error)
+
+
+def test_command_writes_json_and_keeps_excluded_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = grid_columns()
+    columns["loss"] = columns["loss"].copy()
+    columns["loss"][[3, 8]] = [-1, np.nan]
+    out = tmp_path / "fit.json"
+    assert main([str(write(tmp_path, **columns)), "--resamples", "30", "--json", str(out)]) == 0
+    written = json.loads(out.read_text())
+    assert [row["row"] for row in written["excluded"]] == [3, 8]
+    assert written["nobs"] == 18
+    assert "2 rows excluded" in capsys.readouterr().out
+
+
+def test_approaches_are_dispatched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`all` is the parametric fit and what the modules of the other approaches return, flattened."""
+
+    def fake(approach: str, several: bool) -> object:
+        def fit(table: LossTable, *, level: float, resamples: int, seed: int) -> Fit | list[Fit]:
+            one = Fit("none", approach, f"{level} {resamples} {seed}", table.count, 1, 1, {}, level)
+            return [one, one] if several else one
+
+        return type("Module", (), {f"fit_{approach}": staticmethod(fit)})
+
+    for approach in ("isoflop", "envelope", "kaplan"):
+        monkeypatch.setitem(sys.modules, f"analysis.{approach}", fake(approach, approach == "kaplan"))
+    table = ladder(additive, np.random.default_rng(0))
+    fits = fit_approach(table, "all", "chinchilla", "huber", level=0.8, resamples=0, seed=5)
+    assert [f.approach for f in fits] == ["parametric", "isoflop", "envelope", "kaplan", "kaplan"]
+    assert fits[1].estimator == "0.8 0 5"
+
+
+@pytest.mark.parametrize(("option", "value"), [("estimator", "mean"), ("delta", 0.0)])
+def test_wrong_options_of_the_function(option: str, value: object) -> None:
+    with pytest.raises(InputError, match=r"there is no estimator|delta is 0"):
+        fit_law(ladder(additive, np.random.default_rng(0)), **{option: value})
+
+
+def test_extreme_rows_hardly_move_a_huber_fit() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    spoiled = replace(table, loss=np.where(np.arange(len(table)) == 9, table.loss * 1.5, table.loss))
+    huber, squares = (fit_law(spoiled, estimator=e, resamples=0).params["alpha"] for e in ("huber", "lsq"))
+    clean = estimate(table, "chinchilla")[3]
+    assert abs(huber - clean) < 0.2 * abs(squares - clean)
+
+
+def test_warning_codes_are_stable() -> None:
+    assert {code.value for code in WarningCode} >= {
+        "flat_valley", "ill_conditioned", "active_bound", "collinear", "e_not_bracketed", "few_sizes",
+        "few_tokens", "few_starts_agree", "few_clusters", "extrapolation", "routes_disagree", "lack_of_fit",
+    }  # fmt: skip

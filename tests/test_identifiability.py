@@ -1,0 +1,105 @@
+"""Each doubt fires on the table that deserves it, and a good grid is quiet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.fit import fit_law
+from analysis.identifiability import condition_number, extrapolation_warning, identifiability_warnings
+from analysis.laws import find_law
+from analysis.result import WarningCode
+from analysis.search import multi_start, variable_projection
+from analysis.solver import Problem
+from analysis.table import LossTable, load_table
+
+TRUTH = np.array([1.8, 480.0, 900.0, 0.45, 0.3])
+
+
+def grid(sizes: np.ndarray, tokens: np.ndarray, noise: float = 0.001, truth: np.ndarray = TRUTH) -> LossTable:
+    n, d = (axis.ravel() for axis in np.meshgrid(sizes, tokens, indexing="ij"))
+    loss = find_law("chinchilla").value(truth, n, d) * np.exp(
+        noise * np.random.default_rng(0).standard_normal(len(n))
+    )
+    return load_table(pd.DataFrame({"N": n, "D": d, "loss": loss}))
+
+
+GOOD = grid(np.geomspace(1e5, 1e9, 7), np.geomspace(1e7, 1e11, 6))
+
+
+def codes(table: LossTable, law: str = "chinchilla") -> set[WarningCode]:
+    return {warning.code for warning in fit_law(table, law, resamples=0).warnings}
+
+
+def test_a_good_grid_is_quiet() -> None:
+    assert codes(GOOD) == set()
+
+
+def test_one_ray() -> None:
+    """D = 20·N: alpha and beta cannot be told apart."""
+    table = GOOD.select(np.ones(len(GOOD), bool))
+    sizes = np.geomspace(1e6, 1e9, 10)
+    loss = find_law("chinchilla").value(TRUTH, sizes, 20 * sizes)
+    ray = replace(
+        table.select(np.arange(len(table)) < 10), n=sizes, d=20 * sizes, c=120 * sizes**2, loss=loss * 1.0
+    )
+    found = codes(ray)
+    assert WarningCode.COLLINEAR in found
+
+
+def test_few_sizes_and_tokens() -> None:
+    found = codes(grid(np.geomspace(1e6, 1e7, 3), np.geomspace(1e8, 5e8, 3)))
+    assert {WarningCode.FEW_SIZES, WarningCode.FEW_TOKENS} <= found
+
+
+def test_equal_exponents_make_a_flat_valley() -> None:
+    tied = np.array([1.8, 480.0, 900.0, 0.37, 0.37])
+    table = grid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 5), truth=tied)
+    assert WarningCode.FLAT_VALLEY in codes(table)
+    assert WarningCode.FLAT_VALLEY in codes(table, "joint")
+
+
+def test_irreducible_loss_far_below_the_data() -> None:
+    table = grid(np.geomspace(1e5, 1e6, 6), np.geomspace(1e6, 1e7, 6))
+    assert WarningCode.E_NOT_BRACKETED in codes(table)
+
+
+def test_bound() -> None:
+    no_offset = grid(np.geomspace(1e5, 1e9, 6), np.geomspace(1e7, 1e11, 6))
+    below = replace(no_offset, loss=no_offset.loss - 1.8 + 1e-3)
+    shrunk = replace(below, loss=below.loss**1.1)
+    assert WarningCode.ACTIVE_BOUND in codes(shrunk)
+
+
+def test_few_clusters() -> None:
+    table = replace(GOOD, cluster=np.arange(len(GOOD)) % 4)
+    assert codes(table) == {WarningCode.FEW_CLUSTERS}
+
+
+def test_disagreeing_routes_and_lonely_starts() -> None:
+    problem = Problem(find_law("chinchilla"), GOOD)
+    starts = multi_start(problem, np.random.default_rng(0))
+    projection = variable_projection(problem, np.random.default_rng(0))
+    stuck = replace(starts, objective=1.01 * starts.objective, agreeing=0.02)
+    found = {warning.code for warning in identifiability_warnings(problem, stuck, projection)}
+    assert found == {WarningCode.ROUTES_DISAGREE, WarningCode.FEW_STARTS_AGREE}
+    apart = replace(projection, theta=projection.theta + np.array([0, 0, 0, 0.05, 0]))
+    assert {w.code for w in identifiability_warnings(problem, starts, apart)} == {WarningCode.ROUTES_DISAGREE}
+
+
+def test_condition_grows_towards_the_ray() -> None:
+    near = replace(GOOD, d=20 * GOOD.n * np.exp(0.01 * np.sin(np.arange(len(GOOD)))))
+    condition = [condition_number(Problem(find_law("chinchilla"), t), TRUTH) for t in (GOOD, near)]
+    assert condition[0] < 100
+    assert condition[1] > 10 * condition[0]
+
+
+@pytest.mark.parametrize(("factor", "warns"), [(29.0, False), (31.0, True)])
+def test_extrapolation_beyond_thirty_times(factor: float, warns: bool) -> None:
+    found = extrapolation_warning(1e20, factor * 1e20)
+    assert (found is not None) == warns
+    if found:
+        assert found.code is WarningCode.EXTRAPOLATION

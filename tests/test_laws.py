@@ -1,0 +1,119 @@
+"""Laws: derivatives, starts, units, frontier, and a law that arrives as one more file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from simulated_tables import additive, ladder
+
+import analysis.laws as laws
+from analysis.fit import fit_law
+from analysis.laws import find_law, law_names
+from harness.records import InputError
+
+TABLE = ladder(additive, np.random.default_rng(0))
+
+
+def check_jacobian(name: str) -> None:
+    law = find_law(name)
+    theta = law.starts(TABLE, np.random.default_rng(1), 3)
+    jacobian = law.jacobian(theta, TABLE.n, TABLE.d, TABLE.c)
+    for index in range(len(law.params)):
+        step = 1e-6 * np.maximum(np.abs(theta[:, index]), 1e-3)
+        above, below = theta.copy(), theta.copy()
+        above[:, index] += step
+        below[:, index] -= step
+        ends = (law.value(t, TABLE.n, TABLE.d, TABLE.c) for t in (above, below))
+        difference = np.subtract(*ends) / (2 * step[:, None])
+        scale = np.abs(jacobian[..., index]).max()
+        np.testing.assert_allclose(difference / scale, jacobian[..., index] / scale, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", law_names())
+def test_jacobian_matches_differences(name: str) -> None:
+    check_jacobian(name)
+
+
+@pytest.mark.parametrize("name", law_names())
+def test_starts_are_finite_and_near_the_losses(name: str) -> None:
+    law = find_law(name)
+    theta = law.starts(TABLE, np.random.default_rng(0), 50)
+    middle = np.median(law.value(theta, TABLE.n, TABLE.d, TABLE.c))
+    assert theta.shape == (50, len(law.params))
+    assert 0.5 * TABLE.loss.min() < middle < 2 * TABLE.loss.max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(n0=st.floats(1e-3, 1e6), d0=st.floats(1e-3, 1e6))
+def test_rescale_is_a_change_of_units(n0: float, d0: float) -> None:
+    law = find_law("joint")
+    theta = np.array([1.2, 300.0, 900.0, 0.5, 0.6, 0.4])
+    changed = law.rescale(theta, {"n": n0, "d": d0, "c": 1.0})
+    np.testing.assert_allclose(
+        law.value(changed, TABLE.n * n0, TABLE.d * d0), law.value(theta, TABLE.n, TABLE.d), rtol=1e-10
+    )
+
+
+def test_joint_with_gamma_one_is_chinchilla() -> None:
+    theta = np.array([1.8, 480.0, 2000.0, 0.35, 0.37])
+    both = (
+        find_law("chinchilla").value(theta, TABLE.n, TABLE.d),
+        find_law("joint").value(np.append(theta, 1.0), TABLE.n, TABLE.d),
+    )
+    np.testing.assert_allclose(*both, rtol=1e-14)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0])
+def test_closed_frontier_is_the_minimum_at_fixed_compute(gamma: float) -> None:
+    law = find_law("joint")
+    theta = np.array([1.0, 480.0, 2000.0, 0.35, 0.45, gamma])
+    closed = law.frontier(theta)
+    assert closed is not None
+    for compute in (1e15, 1e21):
+
+        def loss(log_n: float, compute: float = compute) -> float:
+            n = np.array([np.exp(log_n)])
+            return float(law.value(theta, n, compute / (6 * n))[0])
+
+        best = minimize_scalar(loss, bounds=(5, 30), method="bounded", options={"xatol": 1e-9}).x
+        assert np.exp(best) == pytest.approx(closed.g * (compute / 6) ** closed.a, rel=1e-4)
+
+
+def test_one_axis_has_no_frontier() -> None:
+    assert find_law("kaplan_n").frontier(np.array([1.0, 0.1])) is None
+
+
+def test_unknown_law_lists_and_suggests() -> None:
+    with pytest.raises(
+        InputError, match=r"'chinchila'.*did you mean chinchilla\?.*joint, joint_e0, kaplan_c"
+    ):
+        find_law("chinchila")
+
+
+NEW_LAW = """
+from analysis.laws.law import Term, power_sum
+
+LAWS = (
+    power_sum("tied_test", "E + A·N^-alpha + B·D^-alpha",
+              (Term("A", "alpha", "n"), Term("B", "alpha", "d")), offset=True),
+)
+"""
+
+
+def test_a_new_law_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tied_for_test.py").write_text(NEW_LAW)
+    monkeypatch.setattr(laws, "__path__", [*laws.__path__, str(tmp_path)])
+    try:
+        fit = fit_law(TABLE, "tied_test", resamples=0)
+        assert list(fit.params) == ["E", "A", "B", "alpha"]
+        check_jacobian("tied_test")
+        assert 0.3 < fit.params["alpha"] < 0.5
+        assert fit.frontier.a == pytest.approx(0.5)
+    finally:
+        sys.modules.pop("analysis.laws.tied_for_test", None)
