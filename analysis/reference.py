@@ -60,7 +60,7 @@ def _row(
 
 
 def _not_tuned(rung: str, n_tokens: int, lr_scale: float, rates: int) -> Warning_:
-    where = "the only rate tried" if rates == 1 else f"at the end of the {rates} rates tried"
+    where = "at the only rate tried" if rates == 1 else f"at the end of the {rates} rates tried"
     return Warning_(
         WarningCode.EDGE_OPTIMUM,
         f"the cosine reference of {rung} at {n_tokens:.3g} tokens is best {where} ({lr_scale:g} times the "

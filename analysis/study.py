@@ -11,7 +11,6 @@ import pandas as pd
 from analysis.adequacy import (
     CANDIDATES,
     CONTEST_RULE,
-    SIGNIFICANT,
     Entrant,
     adequacy,
     contest,
@@ -115,13 +114,7 @@ def _adequacy(table: LossTable, fits: Sequence[Fit], primary: str, seed: int) ->
     laws = [fit.law for fit in fits if fit.count == table.count]
     tests = {law: adequacy(table, law, seed) for law in laws}
     doubt = lack_of_fit_warning(tests[primary], primary) if primary in tests else None
-    named = {law: {**test, "structure": _followed(test)} for law, test in tests.items()}
-    return named, [doubt] if doubt else []
-
-
-def _followed(test: Json) -> list[str]:
-    """What the residuals of a law follow, by name."""
-    return [entry["axis"] for entry in test["structure"] if entry["p"] < SIGNIFICANT]
+    return tests, [doubt] if doubt else []
 
 
 def _frontier(fit: Fit, table: LossTable, level: float) -> list[Json]:

@@ -44,18 +44,22 @@ def _law(study: Json, fit: Json) -> str:
             f"{opening} leaves {rms:.2g} % of the loss unexplained; without runs repeated with other seeds "
             "nobody can say whether that is noise."
         )
-    against = f"({rms:.2g} % of the loss against {100 * seeds:.2g} % between seeds)"
+    against = f"({rms:.2g} % of the loss, seeds {100 * seeds:.2g} %)"
     if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANT:
         return (
             f"{opening} describes these runs best but not fully: it leaves more unexplained than seeds "
             f"differ by {against}, so take it as a summary of these runs."
         )
-    if checked["structure"]:
+    trends = [entry["axis"] for entry in checked["structure"] if entry["p"] < SIGNIFICANT]
+    if trends:
         return (
             f"{opening} describes these runs best but not fully: what it leaves unexplained is small "
-            f"{against} but still follows {_list(checked['structure'])}."
+            f"{against} but still follows {_list(trends)}."
         )
-    return f"{opening} describes these runs: it leaves no more unexplained than seeds differ by {against}."
+    return (
+        f"{opening} describes these runs: what it leaves unexplained is compatible with the noise between "
+        f"seeds {against}."
+    )
 
 
 def _comparison(study: Json) -> str:

@@ -66,8 +66,12 @@ def test_the_true_form_is_chosen_and_recommended(result: Json) -> None:
     assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint_e0"]
     low, high = fit["frontier_exact"]["a_interval"]
     assert low <= 0.52 <= high
-    assert result["adequacy"]["joint_e0"]["structure"] == []
-    assert "N×D" in result["adequacy"]["chinchilla"]["structure"]
+    trends = {
+        law: {entry["axis"]: entry["p"] for entry in test["structure"]}
+        for law, test in result["adequacy"].items()
+    }
+    assert min(trends["joint_e0"].values()) > 0.05
+    assert trends["chinchilla"]["N×D"] < 1e-4
 
 
 def test_reference_runs_are_excluded_and_holdout_runs_fitted(result: Json, points: pd.DataFrame) -> None:
@@ -110,7 +114,7 @@ def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
     [
         (("recommended",), None, "No loss law could be fitted"),
         (("adequacy", "joint_e0", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
-        (("adequacy", "joint_e0", "structure"), ["D/N"], "still follows D/N"),
+        (("adequacy", "joint_e0", "structure"), [{"axis": "D/N", "p": 1e-6}], "still follows D/N"),
         (("adequacy", "joint_e0", "seed_sd"), None, "without runs repeated with other seeds"),
         (("forecast",), None, "Fitted to the cheaper runs only, it missed the dearer ones by"),
         (("forecast", "seal_intact"), False, "seal is broken"),
