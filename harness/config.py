@@ -98,8 +98,8 @@ class LauncherSettings:
 
 
 @dataclass
-class Replicate:
-    """A cell that is trained with several seeds, to measure seed noise."""
+class ExtraCells:
+    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
 
     d_model: int = MISSING
     n_tokens: list[int] = MISSING
@@ -125,7 +125,7 @@ class GridCells:
     flops: list[float] | None = None
     max_flops: float | None = None
     seeds: list[int] | None = None
-    replicates: list[Replicate] | None = None
+    extra: list[ExtraCells] | None = None
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None

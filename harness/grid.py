@@ -77,7 +77,7 @@ class _Builder:
     def cells(self) -> list[Cell]:
         if self.chosen.lr_scale:
             return self._lr_cells(self.chosen.lr_scale)
-        return self._main_cells() + self._replicate_cells() + self._reference_cells()
+        return self._main_cells() + self._extra_cells() + self._reference_cells()
 
     @property
     def seeds(self) -> list[int]:
@@ -114,13 +114,13 @@ class _Builder:
             for cell in [self._cell(rung, n_tokens, seed, "fit")]
         ]
 
-    def _replicate_cells(self) -> list[Cell]:
+    def _extra_cells(self) -> list[Cell]:
         depth = self.settings.model.n_layers
         return [
-            self._cell(Rung(replicate.d_model, depth), n_tokens, seed, "fit")
-            for replicate in self.chosen.replicates or []
-            for n_tokens in replicate.n_tokens
-            for seed in replicate.seeds
+            self._cell(Rung(extra.d_model, depth), n_tokens, seed, "fit")
+            for extra in self.chosen.extra or []
+            for n_tokens in extra.n_tokens
+            for seed in extra.seeds
         ]
 
     def _reference_cells(self) -> list[Cell]:

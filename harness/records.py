@@ -36,6 +36,7 @@ POINT_COLUMNS: dict[str, str] = {
     "peak_lr": "float64",
     "embed_lr": "float64",
     "head_lr": "float64",
+    "gain_lr": "float64",
     "batch_tokens": "int64",
     "n_steps": "int64",
     "schedule": "string",

@@ -155,6 +155,7 @@ class Journal:
             "peak_lr": spec.optim.hidden_lr,
             "embed_lr": spec.optim.embed_lr,
             "head_lr": spec.optim.head_lr,
+            "gain_lr": spec.optim.gain_lr,
             "batch_tokens": spec.batch_tokens,
             "n_steps": spec.n_steps(n_tokens),
             "schedule": spec.schedule.kind,
