@@ -20,7 +20,7 @@ from analysis.table import LossTable, load_table
 from harness.records import InputError
 
 RESAMPLES = 500
-RIVAL = 0.10  # a law this close in rollout error might be the true one: its forecast widens the interval
+RIVAL = 0.5  # a law this close in rollout error might be the true one: its forecast widens the interval
 FAR = 10.0  # compute factor of the headline error
 
 

@@ -19,6 +19,7 @@ SAME_OBJECTIVE = 1e-3  # relative difference below which two minima count as one
 EXPONENT_GRID = np.geomspace(0.05, 1.6, 7)
 GAMMA_GRID = np.array([0.15, 0.3, 0.6, 1.0, 1.5])
 CLOUD, ELITE, ROUNDS = 40, 12, 40
+INNER_ITERATIONS = 60  # stragglers of one round are solved again in the next
 CLOUD_SPREAD = 2.5  # of the covariance of the elite: keeps the cloud from shrinking before it has moved
 SEARCH_TOLERANCE = 1e-9  # relative spread of the elite's objectives at which the search ends
 
@@ -53,7 +54,9 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     low, high = np.log(np.array([law.bounds[name] for name in law.searched])).T
     best, value, theta = np.empty((0, len(position))), np.empty(0), np.empty((0, len(law.params)))
     for _ in range(ROUNDS):
-        solved = problem.solve(_at(law, problem.table, np.exp(outer)), free=inner)
+        solved = problem.solve(
+            _at(law, problem.table, np.exp(outer)), free=inner, iterations=INNER_ITERATIONS
+        )
         best, value = np.concatenate([best, outer]), np.concatenate([value, solved.objective])
         theta = np.concatenate([theta, solved.theta])
         order = np.argsort(value)[:ELITE]

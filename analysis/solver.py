@@ -24,6 +24,7 @@ LAD_DELTA = 1e-7  # Huber this narrow is least absolute deviations to seven digi
 FIRST_DELTA = 0.1  # continuation: start where the objective is least squares, then narrow
 NARROWING = 0.2
 TOLERANCE = 1e-11  # of the predicted decrease, relative to the objective
+ITERATIONS, WIDE_ITERATIONS = 300, 25  # at the wanted width, at each wider one
 DAMPING_LIMITS = (1e-12, 1e9)
 
 
@@ -73,7 +74,13 @@ class Problem:
         )
         return sums / LAD_DELTA if self.estimator == "lad" else sums
 
-    def solve(self, starts: Array, weights: Array | None = None, free: Mask | None = None) -> Solution:
+    def solve(
+        self,
+        starts: Array,
+        weights: Array | None = None,
+        free: Mask | None = None,
+        iterations: int = ITERATIONS,
+    ) -> Solution:
         """Minimise from every start [batch, params].
 
         `weights` [batch, rows] replace the table's (a resample is a weighting); `free` [params] holds
@@ -88,8 +95,8 @@ class Problem:
         usable = np.ones(len(self.law.params), bool) if free is None else free
         *wider, last = _narrowing(self.width)
         for width in wider:
-            z, _ = _minimise(self, coordinates, z, batch_weights, usable, width, iterations=25)
-        z, converged = _minimise(self, coordinates, z, batch_weights, usable, last, iterations=300)
+            z, _ = _minimise(self, coordinates, z, batch_weights, usable, width, WIDE_ITERATIONS)
+        z, converged = _minimise(self, coordinates, z, batch_weights, usable, last, iterations)
         theta = coordinates.backward(z)
         return Solution(theta, self.objective(theta, batch_weights), converged)
 

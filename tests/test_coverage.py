@@ -6,8 +6,6 @@ slow test holds the figure itself.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +63,6 @@ def test_intervals_are_not_ruled_out() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("RUN_SLOW") != "1", reason="takes minutes: set RUN_SLOW=1")
 def test_intervals_cover() -> None:
     share = covered(300, resamples=400).mean(axis=0)
     assert dict(zip(NAMES, share >= WANTED, strict=True)) == dict.fromkeys(NAMES, True), share

@@ -59,7 +59,7 @@ def test_published_points_by_least_absolute_deviations() -> None:
     assert params == pytest.approx(printed, rel=1e-3)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_order_of_rows_does_not_matter(seed: int) -> None:
     table = ladder(joint, np.random.default_rng(0))
@@ -70,7 +70,7 @@ def test_order_of_rows_does_not_matter(seed: int) -> None:
     np.testing.assert_allclose(estimate(shuffled, "joint_e0"), estimate(table, "joint_e0"), rtol=1e-4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(n0=st.floats(1e-3, 1e6), d0=st.floats(1e-3, 1e6))
 def test_units_of_n_and_d_only_move_the_coefficients(n0: float, d0: float) -> None:
     table = ladder(additive, np.random.default_rng(0))
