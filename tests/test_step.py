@@ -38,7 +38,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch):
     outcomes = []
     for size in (micro_batch, 4):
         engine = Engine(SPEC.model, SPEC.optim, size, mesh)
-        state, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
+        _, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
         outcomes.append((metrics.loss, metrics.grad_norm))
     np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-5)
 

@@ -1,0 +1,104 @@
+"""`python -m analysis.summary results/<sweep> …`: the key numbers of sweeps as a Markdown table.
+
+README quotes this output, and a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.report_numbers import DASH, given, in_percent, interval, number, percent
+from harness.records import InputError, SweepFolder
+
+Json = Mapping[str, Any]
+LAW_PARAMS = ("alpha", "beta", "gamma", "E")
+
+
+def key_numbers(folder: SweepFolder) -> dict[str, str]:
+    """Row label to text of one sweep; raises InputError when its fits.json or sweep.json is missing."""
+    for path in (folder.fits, folder.sweep, folder.points):
+        if not path.exists():
+            raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
+    fits = json.loads(folder.fits.read_text())
+    sweep = json.loads(folder.sweep.read_text())
+    fit = fits["fits"][fits["recommended"]]
+    return {
+        "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
+        "wall-clock": f"{sweep['seconds'] / 60:.1f} minutes",
+        "runs": _runs(pd.read_parquet(folder.points)),
+        "law, N": f"{fit['law']}, `{fit['count']}`",
+        **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
+        "a under 6ND": _exponent(fit["frontier"]),
+        "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
+        "± by leaving one size out": number((fits["jackknife"] or {}).get("a_se")),
+        **_forecast(fits.get("forecast")),
+        "seed noise": percent(fits["noise"]["pooled_relative"]),
+    }
+
+
+def _runs(points: pd.DataFrame) -> str:
+    done = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
+    best = done.loc[done.loss.idxmin()]
+    held = int((done.role == "holdout").sum())
+    return (
+        f"{len(done)} end points, {held} of them held out; lowest loss {best.loss:.3f} nats per token = "
+        f"{best.bits_per_byte:.3f} bits per byte"
+    )
+
+
+def _param(fit: Json, name: str) -> str:
+    return f"{number(fit['params'][name])} {interval(fit['interval'].get(name))}"
+
+
+def _exponent(frontier: Json | None) -> str:
+    return DASH if not frontier else f"{number(frontier['a'])} {interval(frontier['a_interval'])}"
+
+
+def _forecast(score: Json | None) -> dict[str, str]:
+    if not score:
+        return {"sealed forecast": "none"}
+    rows = {f"forecast error, {score['law']} (chosen)": _errors(score)}
+    rows |= {f"forecast error, {loser['law']}": _errors(loser) for loser in score["losers"]}
+    return rows
+
+
+def _errors(score: Json) -> str:
+    far = score["rms_percent_10x"]
+    beyond = f"{in_percent(far)} at ≥ 10×, " if given(far) else ""
+    return f"{in_percent(score['rms_percent'])} RMS, {beyond}{percent(score['inside_share'], 0)} inside"
+
+
+def markdown(folders: Sequence[SweepFolder]) -> str:
+    """One column a sweep."""
+    columns = [key_numbers(folder) for folder in folders]
+    labels = list(dict.fromkeys(label for column in columns for label in column))
+    lines = ["| | " + " | ".join(f"`{folder.root.as_posix()}`" for folder in folders) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    lines += [
+        f"| {label} | " + " | ".join(column.get(label, DASH) for column in columns) + " |" for label in labels
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m analysis.summary results/NAME [results/OTHER …]")
+        return 0 if arguments else 2
+    try:
+        print(markdown([SweepFolder(Path(argument)) for argument in arguments]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
