@@ -15,9 +15,13 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.limits import check_ranges
 from harness.records import InputError
 
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
+DEFAULT_BUDGET = "quick"
+# Keys below these are names of the user's choice.
+OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.")
 
 
 @dataclass
@@ -151,7 +155,7 @@ class SweepSettings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
     launcher: LauncherSettings = field(default_factory=LauncherSettings)
     grid: GridSettings = field(default_factory=GridSettings)
-    budget: str = "quick"
+    budget: str = DEFAULT_BUDGET
     results_dir: str | None = None
     cache_dir: str | None = None
     dry_run: bool = False
@@ -171,6 +175,7 @@ def near(word: str, names: list[str]) -> str:
 def load(overrides: list[str]) -> SweepSettings:
     """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit."""
     _check_groups(overrides)
+    _check_added(overrides)
     ConfigStore.instance().store(name="schema", node=SweepSettings)
     GlobalHydra.instance().clear()
     try:
@@ -178,9 +183,10 @@ def load(overrides: list[str]) -> SweepSettings:
             composed = compose("config", overrides)
         settings = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(str(error), overrides)) from None
+        raise InputError(_explain(error, overrides)) from None
     assert isinstance(settings, SweepSettings)
     _check_choices(settings)
+    check_ranges(settings)
     return settings
 
 
@@ -215,16 +221,41 @@ def _check_groups(overrides: list[str]) -> None:
             )
 
 
-def _explain(message: str, overrides: list[str]) -> str:
+def _check_added(overrides: list[str]) -> None:
+    """`+key` adds what the schema does not have: a mistake, but for groups and open mappings."""
+    known = _known_keys()
+    for override in overrides:
+        key = override.lstrip("+").split("=", 1)[0]
+        if override.startswith("+") and key not in known and not key.startswith(OPEN_MAPPINGS):
+            raise InputError(_unknown(key, override, known))
+
+
+def _unknown(key: str, override: str, known: list[str]) -> str:
+    return f"unknown key {key!r} in {override!r}{near(key, known)}"
+
+
+def _explain(error: Exception, overrides: list[str]) -> str:
     """One sentence from a composition error, with the nearest existing key."""
-    first = re.sub(r"\s+", " ", message.split("\n")[0]).strip()
+    text = str(error)
+    known = _known_keys()
     for override in overrides:
         key = override.lstrip("+~").split("=", 1)[0]
-        if "." in key or key in first:
-            known = _known_keys()
-            if key not in known and not override.startswith("+grid"):
-                return f"unknown key {key!r} in {override!r}{near(key, known)}"
-    return f"the configuration could not be composed: {first}"
+        if key not in known and ("." in key or key in text):
+            return _unknown(key, override, known)
+    cause = str(error.__cause__ or error)
+    place = re.search(r"full_key: (\S+)", cause)
+    piece = re.search(r"at input '(.*)'", cause)
+    guilty = [
+        item
+        for item in overrides
+        if item in text
+        or (place and place[1].startswith(item.split("=", 1)[0] + "["))
+        or (piece and piece[1] in item)
+    ]
+    lines = [
+        line.strip() for line in cause.split("\n") if not re.match(r"\s*(See |\w+_type=|full_key)", line)
+    ]
+    return f"{guilty[0] if guilty else 'the configuration'} does not fit: {', '.join(filter(None, lines))}"
 
 
 def _known_keys() -> list[str]:
@@ -259,6 +290,10 @@ def _check_choices(settings: SweepSettings) -> None:
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
             )
     budgets = sorted(settings.grid.budgets)
+    if not budgets and settings.budget != DEFAULT_BUDGET:
+        raise InputError(
+            f"budget={settings.budget} was given and grid {settings.grid.name} has no budgets; leave it out"
+        )
     if budgets and settings.budget not in budgets:
         raise InputError(
             f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "

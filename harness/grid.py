@@ -57,7 +57,12 @@ def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
     """Cells above 1/`factor` of the largest compute are held out."""
     if factor is None:
         return cells
-    limit = max(cell.flops for cell in cells if cell.role == "fit") / factor
+    candidates = [cell.flops for cell in cells if cell.role == "fit"]
+    if not candidates:
+        raise InputError(
+            f"grid.holdout_factor={factor} needs cells to fit and this grid has none; set it to null"
+        )
+    limit = max(candidates) / factor
     held = [Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells]
     if not any(cell.role == "fit" for cell in held):
         raise InputError(f"grid.holdout_factor={factor} leaves no cell to fit; lower it")

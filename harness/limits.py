@@ -1,0 +1,65 @@
+"""Ranges of numeric settings, checked once before anything else is done with them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.records import InputError
+
+if TYPE_CHECKING:
+    from harness.config import SweepSettings
+
+
+@dataclass(frozen=True)
+class Range:
+    """From `low` (itself outside when `above`) to below `high`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def holds(self, value: float) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value < self.high
+
+    def __str__(self) -> str:
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and below {self.high:g}"
+
+
+COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True), Range(0, 1)
+
+RANGES = {
+    COUNT: (
+        "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
+        "optim.batch_size mesh.data mesh.fsdp launcher.n_workers launcher.max_attempts "
+        "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
+    ),
+    NOT_NEGATIVE: (
+        "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
+        "launcher.checkpoint_seconds"
+    ),
+    POSITIVE: (
+        "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps optim.eps optim.grad_clip "
+        "grid.flops grid.max_flops grid.holdout_factor"
+    ),
+    SHARE: "optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac",
+}
+
+
+def check_ranges(settings: SweepSettings) -> None:
+    """Raise InputError for a number outside its range or a batch that the mesh does not divide."""
+    for limits, keys in RANGES.items():
+        for key in keys.split():
+            section, name = key.split(".")
+            value: Any = getattr(getattr(settings, section), name)
+            numbers = value if isinstance(value, list) else [] if value is None else [value]
+            if not all(limits.holds(number) for number in numbers):
+                raise InputError(f"{key}={value} is out of range: {limits} was expected")
+    n_devices = settings.mesh.data * settings.mesh.fsdp
+    if settings.optim.batch_size % n_devices:
+        raise InputError(
+            f"optim.batch_size={settings.optim.batch_size} is not divided by the {n_devices} devices of "
+            f"mesh.data={settings.mesh.data} × mesh.fsdp={settings.mesh.fsdp}; use a multiple of {n_devices}"
+        )
