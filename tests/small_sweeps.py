@@ -1,0 +1,92 @@
+"""Sweeps of seconds: settings, and the command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from harness.config import SweepSettings, load
+from harness.grid import Cell, expand
+from harness.records import TIMING_COLUMNS, SweepFolder
+from harness.spec import DataSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCAB = 32
+# batch 4 × seq_len 32 × log_interval 8.
+RASTER = 1024
+DATA = DataSpec("corpus", "tokenizer", 8192, 2048)
+SMALL = [
+    "+grid=smoke",
+    "data=synthetic",
+    f"data.vocab_size={VOCAB}",
+    "data.synthetic_tokens=100000",
+    "data.eval_tokens=8192",
+    "data.curve_eval_tokens=2048",
+    "model.seq_len=32",
+    "model.n_layers=1",
+    "model.qk_norm=false",
+    "grid.log_interval=8",
+    "grid.rungs=[16]",
+    "grid.n_tokens=[4096,8192]",
+    "grid.holdout_factor=null",
+    "grid.resamples=2",
+]
+
+
+@cache
+def settings(*overrides: str, grid: str = "smoke") -> SweepSettings:
+    """The small sweep of a grid with overrides; not to be changed."""
+    return load([f"+grid={grid}", *SMALL[1:], *overrides])
+
+
+def small_cells(*overrides: str) -> list[Cell]:
+    """Cells of the small sweep with overrides."""
+    return expand(settings(*overrides), DATA, VOCAB)
+
+
+def grid_cells(grid: str, *overrides: str, vocab_size: int = 512) -> list[Cell]:
+    """Cells of a grid as it stands in sweeps/."""
+    return expand(load([f"+grid={grid}", *overrides]), DATA, vocab_size)
+
+
+def environment(cache: Path, **extra: str) -> dict[str, str]:
+    return dict(os.environ, SCALING_CACHE=str(cache), JAX_PLATFORMS="cpu", XLA_FLAGS="", CI="true") | extra
+
+
+def command(results: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "harness.sweep", *SMALL, f"results_dir={results}", *overrides]
+
+
+def sweep(cache: Path, results: Path, *overrides: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        command(results, *overrides),
+        cwd=ROOT,
+        env=environment(cache, **extra),
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+
+
+def tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables without the columns that tell of speed."""
+    folder = SweepFolder(results)
+    frames = pd.read_parquet(folder.points), pd.read_parquet(folder.curves)
+    points, curves = (f.drop(columns=[c for c in TIMING_COLUMNS if c in f]) for f in frames)
+    return points, curves
+
+
+def assert_same_tables(left: Path, right: Path) -> None:
+    for mine, theirs in zip(tables(left), tables(right), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+def point_times(results: Path) -> dict[str, int]:
+    """When each end point was written."""
+    return {p.name: p.stat().st_mtime_ns for p in SweepFolder(results).runs.glob("*/points/*.json")}

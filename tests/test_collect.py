@@ -1,0 +1,110 @@
+"""Tables from run folders: schema, order, roles, nulls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import counting
+from harness.collect import cell_table, collect_curves, collect_points, finished, read_point, write_tables
+from harness.grid import Cell
+from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
+from tests.small_sweeps import small_cells
+
+
+def point_row(cell: Cell, **changes: object) -> dict[str, object]:
+    """What a run writes about an end point, filled from the schema."""
+    empty = {"string": "x", "int64": 1, "float64": 1.5, "bool": True}
+    row = {name: empty[kind] for name, kind in POINT_COLUMNS.items() if name not in ("grid", "role")}
+    row |= {"run_id": cell.spec.run_id, "n_tokens": cell.n_tokens, "status": "done", "excluded_reason": None}
+    return row | changes
+
+
+def record(folder: SweepFolder, cell: Cell, **changes: object) -> None:
+    path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
+    write_json(path, point_row(cell, **changes))
+
+
+def record_curve(folder: SweepFolder, cell: Cell, segment: str, steps: range, loss: float) -> None:
+    point = None if segment == "trunk" else cell.spec.point_id(cell.n_tokens)
+    rows = [
+        {"run_id": cell.spec.run_id, "point_id": point, "step": step, "n_tokens": step, "flops": 1.0,
+         "train_loss": loss, "eval_loss": None, "lr": 0.1, "grad_norm": 1.0, "tokens_per_second": 9.0}
+        for step in steps
+    ]  # fmt: skip
+    part = folder.run(cell.spec.run_id).curve_part(segment, steps[0], steps[-1])
+    write_table(part, as_table(rows, CURVE_COLUMNS))
+
+
+def test_points_come_in_the_order_of_the_plan_with_its_roles(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    cells = small_cells("grid.rungs=[16,32]", "grid.holdout_factor=2")
+    for cell in reversed(cells[1:]):
+        assert not finished(folder, cell)
+        record(folder, cell)
+        assert finished(folder, cell)
+    frame = collect_points(folder, cells, "smoke")
+    assert list(zip(frame.run_id, frame.n_tokens, strict=True)) == [cell.key for cell in cells[1:]]
+    assert list(frame.role) == [cell.role for cell in cells[1:]]
+    assert set(frame.grid) == {"smoke"}
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == POINT_COLUMNS
+
+
+def test_missing_values_are_null_and_never_zero(tmp_path: Path) -> None:
+    folder, (cell, other) = SweepFolder(tmp_path), small_cells()
+    record(
+        folder, cell, loss=None, loss_sem=None, bits_per_byte=None, status="diverged", excluded_reason="why"
+    )
+    record(folder, other)
+    frame = collect_points(folder, [cell, other], "g")
+    assert np.isnan(frame.loss[0])
+    assert frame[["loss_sem", "bits_per_byte"]].isna().all(axis=1).tolist() == [True, False]
+    assert frame.excluded_reason.isna().tolist() == [False, True]
+
+
+def test_nothing_recorded_gives_empty_tables(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), small_cells()
+    assert read_point(folder, cells[0]) is None
+    assert len(write_tables(folder, cells, "g")) == 0
+    assert list(pd.read_parquet(folder.points)) == list(POINT_COLUMNS)
+    assert list(pd.read_parquet(folder.curves)) == list(CURVE_COLUMNS)
+
+
+def test_curves_hold_each_step_once_trunk_first(tmp_path: Path) -> None:
+    folder, (cell, other) = SweepFolder(tmp_path), small_cells()
+    record_curve(folder, cell, f"branch-{cell.n_tokens}", range(24, 33, 8), 1.0)
+    record_curve(folder, cell, "trunk", range(8, 33, 8), 2.0)
+    record_curve(folder, cell, "trunk", range(32, 49, 8), 3.0)
+    record_curve(folder, other, f"branch-{other.n_tokens}", range(48, 65, 8), 4.0)
+    frame = collect_curves(folder, [cell, other])
+    trunk = frame[frame.point_id.isna()]
+    assert list(trunk.step) == [8, 16, 24, 32, 40, 48]
+    assert list(frame.index[frame.point_id.isna()]) == list(range(6))
+    assert not frame.duplicated(["run_id", "point_id", "step"]).any()
+    narrowed = collect_curves(folder, [cell])
+    assert set(narrowed.point_id.dropna()) == {cell.spec.point_id(cell.n_tokens)}
+    assert narrowed.eval_loss.isna().all()
+
+
+def test_a_damaged_point_file_is_no_silent_gap(tmp_path: Path) -> None:
+    folder, (cell, _) = SweepFolder(tmp_path), small_cells()
+    record(folder, cell)
+    path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(json.JSONDecodeError):
+        collect_points(folder, [cell], "g")
+
+
+def test_cells_to_forecast_carry_their_exact_sizes() -> None:
+    cells = small_cells("grid.rungs=[16,32]")
+    frame = cell_table(cells)
+    assert list(frame.flops) == [cell.flops for cell in cells]
+    assert list(frame.n_params) == [counting.n_params(cell.spec.model) for cell in cells]
+    assert (frame.n_params > frame.n_params_matmul).all()
+    assert (frame.n_params_matmul > frame.n_params_body).all()
+    assert list(frame.rung) == [cell.spec.rung for cell in cells]
+    np.testing.assert_allclose(frame.flops_6nd, 6.0 * frame.n_params_matmul * frame.n_tokens)

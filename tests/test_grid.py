@@ -1,0 +1,263 @@
+"""Cells of a grid, what their identity depends on, and the jobs they make."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+
+from harness import counting
+from harness.config import load, options
+from harness.grid import ROLES, Cell, expand, job_flops, job_tokens, jobs
+from harness.records import InputError
+from harness.spec import Job, RunSpec
+from tests.small_sweeps import DATA, RASTER, VOCAB, grid_cells, settings, small_cells
+
+RATES = ("hidden_lr", "embed_lr", "head_lr", "gain_lr")
+TOKENS = "grid.n_tokens=[4096,8192,16384]"
+
+
+def ids(cells: list[Cell]) -> set[tuple[str, int]]:
+    return {cell.key for cell in cells}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "mesh.data=2",
+        "mesh.fsdp=4",
+        "launcher.n_workers=7",
+        "results_dir=x",
+        "cache_dir=y",
+        "data.max_epochs=9",
+    ],
+)
+def test_identity_ignores_where_a_run_is_trained(override: str) -> None:
+    assert ids(small_cells(override)) == ids(small_cells())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.n_layers=2",
+        "model.head_dim=8",
+        "model.mlp=swiglu",
+        "model.rope_theta=77",
+        "model.norm_eps=1e-5",
+        "optim.batch_size=2",
+        "optim.hidden_lr=0.5",
+        "optim.gain_lr=0.5",
+        "optim.beta1=0.8",
+        "optim.cooldown_frac=0.5",
+        "optim.schedule=cosine",
+        "grid.seeds=[1]",
+        "grid.log_interval=4",
+    ],
+)
+def test_identity_depends_on_the_recipe(override: str) -> None:
+    assert not {run for run, _ in ids(small_cells(override))} & {run for run, _ in ids(small_cells())}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(DATA)])
+def test_identity_depends_on_the_data(field: str) -> None:
+    value = getattr(DATA, field)
+    other = dataclasses.replace(DATA, **{field: value + "x" if isinstance(value, str) else value + 1})
+    assert not ids(expand(settings(), other, VOCAB)) & ids(small_cells())
+
+
+def test_identity_depends_on_the_vocabulary() -> None:
+    assert not ids(expand(settings(), DATA, VOCAB + 1)) & ids(small_cells())
+
+
+def test_a_recipe_survives_its_file() -> None:
+    for cell in small_cells("grid.references=[{d_model: 16, n_tokens: 8192, lr_scale: [1.0], seeds: [0]}]"):
+        assert RunSpec.from_dict(cell.spec.to_dict()) == cell.spec
+        job = Job(cell.spec, (cell.n_tokens,))
+        assert Job.from_dict(job.to_dict()) == job
+
+
+@pytest.mark.parametrize("tokens", ["[4096]", "[4096,32768]", "[4096,5120,8192,65536]"])
+def test_a_trunk_does_not_depend_on_the_points_it_leads_to(tokens: str) -> None:
+    """As long as the smallest token count stays, of which warm-up is a share."""
+    trunks = {cell.spec.run_id for cell in small_cells(f"grid.n_tokens={tokens}")}
+    assert trunks == {cell.spec.run_id for cell in small_cells()}
+    assert len(trunks) == 1
+
+
+def test_a_cosine_run_ends_at_one_point() -> None:
+    made = small_cells("optim.schedule=cosine", TOKENS)
+    assert len({cell.spec.run_id for cell in made}) == len(made) == 3
+    assert [cell.spec.schedule.n_steps for cell in made] == [32, 64, 128]
+
+
+@pytest.mark.parametrize(
+    ("override", "n_added"),
+    [("grid.seeds=[0,1]", 2), ("grid.rungs=[16,32]", 2), ("grid.n_tokens=[4096,8192,16384]", 1)],
+)
+def test_a_wider_grid_only_adds_cells(override: str, n_added: int) -> None:
+    before, after = ids(small_cells()), ids(small_cells(override))
+    assert before < after
+    assert len(after) == len(before) + n_added
+
+
+def test_a_cell_named_twice_is_one_cell() -> None:
+    extra = "grid.extra=[{d_model: 16, n_tokens: [4096, 16384], seeds: [0, 1]}]"
+    made = small_cells(extra, "grid.n_tokens=[4096,8192,8192]")
+    assert len(made) == len(ids(made)) == 2 + 3
+    assert {cell.role for cell in made} == {"fit"}
+
+
+def test_references_are_cosine_runs_with_all_rates_scaled() -> None:
+    made = small_cells("grid.references=[{d_model: 16, n_tokens: 8192, lr_scale: [0.5, 2.0], seeds: [0, 1]}]")
+    references = [cell for cell in made if cell.role == "reference"]
+    base = next(cell for cell in made if cell.role == "fit").spec.optim
+    assert len(references) == 4
+    assert {cell.spec.schedule.kind for cell in references} == {"cosine"}
+    for group in ("hidden", "embed", "head", "gain"):
+        found = {
+            getattr(cell.spec.optim, f"{group}_lr") / getattr(base, f"{group}_lr") for cell in references
+        }
+        assert found == {0.5, 2.0}
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 8.0])
+def test_the_largest_compute_is_held_out(factor: float) -> None:
+    made = small_cells("grid.rungs=[16,32]", TOKENS, f"grid.holdout_factor={factor}")
+    largest = max(cell.flops for cell in made)
+    assert {cell.role for cell in made} == {"fit", "holdout"}
+    for cell in made:
+        assert (cell.role == "holdout") == (cell.flops > largest / factor)
+    fitted = max(cell.flops for cell in made if cell.role == "fit")
+    assert largest / fitted >= factor
+
+
+def test_extra_seeds_of_a_held_out_cell_are_held_out_and_references_are_not() -> None:
+    made = small_cells(
+        TOKENS,
+        "grid.holdout_factor=2",
+        "grid.extra=[{d_model: 16, n_tokens: [16384], seeds: [1]}]",
+        "grid.references=[{d_model: 16, n_tokens: 16384, lr_scale: [1.0], seeds: [0]}]",
+    )
+    roles = sorted(
+        (cell.spec.seed, cell.spec.schedule.kind, cell.role) for cell in made if cell.n_tokens == 16384
+    )
+    assert roles == [(0, "cosine", "reference"), (0, "wsd", "holdout"), (1, "wsd", "holdout")]
+
+
+def test_a_hold_out_that_leaves_nothing() -> None:
+    with pytest.raises(InputError, match=r"holdout_factor=100.*no cell to fit"):
+        small_cells("grid.holdout_factor=100")
+
+
+def test_tokens_are_solved_from_budgets() -> None:
+    budgets = [4e8, 1.6e9]
+    made = small_cells("grid.rungs=[16,32]", "grid.n_tokens=null", f"grid.flops={budgets}")
+    assert len(made) == 4
+    for cell in made:
+        per_token = counting.train_flops_token(cell.spec.model)
+        nearest = min(budgets, key=lambda budget: abs(budget - cell.flops))
+        assert cell.n_tokens % RASTER == 0
+        assert abs(cell.flops - nearest) <= per_token * RASTER / 2
+
+
+def test_a_limit_on_compute_drops_cells() -> None:
+    limit = small_cells("grid.rungs=[32]", "grid.n_tokens=[8192]")[0].flops
+    made = small_cells("grid.rungs=[16,32]", TOKENS, f"grid.max_flops={limit}")
+    assert {(cell.spec.rung, cell.n_tokens) for cell in made} == {
+        (rung, n) for rung, n in [("d16", 4096), ("d16", 8192), ("d16", 16384), ("d32", 4096), ("d32", 8192)]
+        if n * counting.train_flops_token(small_cells(f"grid.rungs=[{rung[1:]}]")[0].spec.model) <= limit
+    }  # fmt: skip
+    assert max(cell.flops for cell in made) == limit
+
+
+def test_learning_rates_are_varied_one_group_at_a_time() -> None:
+    made = expand(
+        settings(
+            "grid.lr_scale={hidden: [0.5, 1.0, 2.0], embed: [0.5, 1.0], head: [1.0], gain: [1.0, 3.0]}",
+            "grid.n_tokens=[4096]",
+            grid="lr",
+        ),
+        DATA,
+        VOCAB,
+    )
+    assert {cell.role for cell in made} == {"lr"}
+    base = small_cells()[0].spec.optim
+    changed = [
+        [name for name in RATES if getattr(cell.spec.optim, name) != getattr(base, name)] for cell in made
+    ]
+    # The base run is shared by all groups.
+    assert sorted(changed) == [[], ["embed_lr"], ["gain_lr"], ["hidden_lr"], ["hidden_lr"]]
+
+
+def test_an_unknown_parameter_group() -> None:
+    with pytest.raises(InputError, match=r"no parameter group hiden; groups are hidden, embed, head, gain"):
+        expand(settings("+grid.lr_scale.hiden=[1.0]", grid="lr"), DATA, VOCAB)
+
+
+def test_a_learning_rate_grid_has_no_hold_out() -> None:
+    with pytest.raises(InputError, match="holdout_factor"):
+        expand(settings("grid.holdout_factor=4", grid="lr"), DATA, VOCAB)
+
+
+@pytest.mark.parametrize(("asked", "nearest"), [(5000, 5120), (1024, 4096), (8191, 8192), (9700, 9216)])
+def test_token_counts_that_are_not_reachable_name_the_nearest(asked: int, nearest: int) -> None:
+    with pytest.raises(InputError, match=f"n_tokens={asked} .*not reachable.*use {nearest}$"):
+        small_cells(f"grid.n_tokens=[{asked}]")
+    assert small_cells(f"grid.n_tokens=[{nearest}]")
+
+
+def test_an_empty_grid() -> None:
+    with pytest.raises(InputError, match=r"no cells: give grid\.rungs"):
+        small_cells("grid.rungs=[]")
+
+
+@pytest.mark.parametrize("grid", options("grid"))
+def test_every_grid_expands_at_every_budget(grid: str) -> None:
+    budgets = ["quick"] if grid == "smoke" else ["quick", "standard", "full"]
+    sizes = []
+    for budget in budgets:
+        made = grid_cells(grid, f"budget={budget}")
+        assert {cell.role for cell in made} <= set(ROLES)
+        assert len(made) == len(ids(made))
+        sizes.append(sum(job_flops(job) for job in jobs(made)))
+    assert sizes == sorted(sizes)
+
+
+def test_the_default_grid_is_what_it_promises() -> None:
+    """Sizes over 30×, tokens doubling over 8×, three seeds at two cells, ≥ 8× of compute held out."""
+    made = grid_cells("chinchilla")
+    body = {counting.n_params_body(cell.spec.model) for cell in made}
+    assert max(body) / min(body) >= 30
+    fitted = [cell for cell in made if cell.role == "fit"]
+    held = [cell for cell in made if cell.role == "holdout"]
+    assert held
+    assert max(cell.flops for cell in held) >= 8 * max(cell.flops for cell in fitted)
+    tokens = load(["+grid=chinchilla"]).grid.budgets["quick"].n_tokens
+    assert tokens
+    assert max(tokens) / min(tokens) >= 8
+    assert all(b == 2 * a for a, b in pairwise(tokens))
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for cell in fitted:
+        seeds.setdefault((cell.spec.rung, cell.n_tokens), set()).add(cell.spec.seed)
+    rungs = {rung for (rung, _), found in seeds.items() if len(found) >= 3}
+    assert len(rungs) >= 2
+    assert len({(c.spec.rung, c.n_tokens) for c in made if c.role == "reference"}) >= 3
+
+
+def test_jobs_join_the_cells_of_a_trunk_longest_first() -> None:
+    made = jobs(small_cells("grid.rungs=[16,32,48]", "grid.seeds=[0,1]", TOKENS))
+    assert len(made) == 6
+    assert all(job.n_tokens == (4096, 8192, 16384) for job in made)
+    assert [job.spec.model.d_model for job in made] == [48, 48, 32, 32, 16, 16]
+
+
+def test_a_job_trains_its_trunk_once() -> None:
+    """Cooldowns of 8, 16 and 24 of 32, 64 and 128 steps; the trunk ends where the last one leaves it."""
+    (job,) = jobs(small_cells(TOKENS, "optim.cooldown_frac=0.2"))
+    cooldowns = {4096: 8, 8192: 16, 16384: 24}
+    steps = (128 - 24) + sum(cooldowns.values())
+    assert job_tokens(job) == steps * job.spec.batch_tokens
+    assert job_flops(job) == counting.train_flops_token(job.spec.model) * job_tokens(job)
+    (cosine,) = jobs(small_cells("optim.schedule=cosine", "grid.n_tokens=[8192]"))
+    assert job_tokens(cosine) == 8192

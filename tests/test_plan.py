@@ -1,0 +1,136 @@
+"""The plan: what is open, what it costs, whether it fits into memory, and how it is printed."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import counting, plan
+from harness.grid import Cell, job_flops, job_tokens, jobs
+from harness.launch.calibrate import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
+from harness.records import InputError, SweepFolder, write_json
+from harness.train.step_size import micro_batch_size
+from tests.small_sweeps import small_cells
+
+TOKENS = "grid.n_tokens=[4096,8192,16384]"
+N_EVAL = 8192
+
+
+def finish(folder: SweepFolder, cells: list[Cell]) -> None:
+    for cell in cells:
+        write_json(folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)), {})
+
+
+def cells_of_two_sizes() -> list[Cell]:
+    return small_cells("grid.rungs=[16,32]", TOKENS, "grid.holdout_factor=2")
+
+
+def test_finished_cells_are_not_open(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), cells_of_two_sizes()
+    assert plan.make_plan(folder, cells, N_EVAL).open_cells == cells
+    finish(folder, cells[:2])
+    made = plan.make_plan(folder, cells, N_EVAL)
+    assert made.open_cells == cells[2:]
+    finish(folder, cells)
+    made = plan.make_plan(folder, cells, N_EVAL)
+    assert (made.open_cells, made.phases, made.open_flops) == ([], [], 0.0)
+
+
+def test_the_hold_out_is_a_phase_of_its_own(tmp_path: Path) -> None:
+    made = plan.make_plan(SweepFolder(tmp_path), cells_of_two_sizes(), N_EVAL)
+    first, second = made.phases
+    assert {cell.role for cell in first} == {"fit"}
+    assert {cell.role for cell in second} == {"holdout"}
+    assert len(first) + len(second) == len(made.cells)
+
+
+def test_cost_counts_what_is_left_and_the_evaluations(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), small_cells(TOKENS)
+    evaluation = counting.forward_flops_token(cells[0].spec.model) * N_EVAL
+    (job,) = jobs(cells)
+    assert plan.make_plan(folder, cells, N_EVAL).open_flops == job_flops(job) + 3 * evaluation
+    finish(folder, cells[:2])
+    made = plan.make_plan(folder, cells, N_EVAL)
+    (rest,) = jobs(made.open_cells)
+    (trained,) = jobs(cells[1:2])
+    assert made.job_flops(rest) == job_flops(rest) - job_flops(trained) + evaluation
+    assert 0 < made.open_flops < job_flops(job)
+
+
+def test_tokens_saved_compares_trunks_with_separate_runs() -> None:
+    cells = small_cells(TOKENS)
+    (job,) = jobs(cells)
+    assert plan.tokens_saved(cells) == (job_tokens(job), 4096 + 8192 + 16384)
+    cosine = small_cells("optim.schedule=cosine", TOKENS)
+    assert plan.tokens_saved(cosine) == (28672, 28672)
+
+
+def test_the_estimate_divides_work_over_workers(tmp_path: Path) -> None:
+    made = plan.make_plan(SweepFolder(tmp_path), small_cells("grid.seeds=[0,1]"), N_EVAL)
+    slow, fast = plan.estimate_seconds(made, 1e9, 1), plan.estimate_seconds(made, 2e9, 1)
+    assert slow - WORKER_START_SECONDS == pytest.approx(2 * (fast - WORKER_START_SECONDS))
+    assert plan.estimate_seconds(made, 1e9, 2) == pytest.approx(fast)
+
+
+def test_makespan_starts_the_longest_first() -> None:
+    assert makespan([1, 1, 1, 3], 2) == 3
+    assert makespan([5, 4, 3, 3, 3], 2) == 10
+    assert makespan([2, 3], 1) == 5
+
+
+def test_step_rate_grows_with_width_and_stays_below_the_peak() -> None:
+    rates = [step_rate(1e9, width) for width in (8, 16, 40, 64, 192, 1024)]
+    assert rates == sorted(rates)
+    assert rates[0] > 0
+    assert rates[-1] < 1e9
+
+
+def test_calibration_measures_this_machine() -> None:
+    assert 1e7 < matmul_rate(0.05) < 1e13
+
+
+def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = cells_of_two_sizes()
+    largest = max(cells, key=lambda cell: counting.n_params(cell.spec.model)).spec
+    need = plan.PROCESS_BYTES + counting.train_bytes(largest.model, micro_batch_size(largest, 1))
+    monkeypatch.setattr(plan, "available_bytes", lambda: 2 * need + 1)
+    plan.check_memory(cells, n_workers=2, n_devices=1)
+    with pytest.raises(
+        InputError, match=r"3 workers need about .* GB .* are free; lower launcher\.n_workers"
+    ):
+        plan.check_memory(cells, n_workers=3, n_devices=1)
+    monkeypatch.setattr(plan, "available_bytes", lambda: None)
+    plan.check_memory(cells, n_workers=3, n_devices=1)
+
+
+def test_free_memory_is_read_from_the_system() -> None:
+    free = plan.available_bytes()
+    assert free is None or 1e6 < free < 1e15
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(16, "16"), (25_700, "25.7k"), (1_048_576, "1.05M"), (2e9, "2G"), (3e13, "30T")]
+)
+def test_si(value: float, text: str) -> None:
+    assert plan.si(value) == text
+
+
+def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), cells_of_two_sizes()
+    finish(folder, cells[:1])
+    stream = io.StringIO()
+    made = plan.make_plan(folder, cells, N_EVAL)
+    plan.print_plan(Console(file=stream, width=120), made, 90.0, 2)
+    text = stream.getvalue()
+    rows = [line.split() for line in text.splitlines() if re.match(r" *d\d+ ", line)]
+    assert [row[-1] for row in rows] == ["done"] + ["open"] * 5
+    assert [row[0] for row in rows] == ["d16"] * 3 + ["d32"] * 3
+    assert rows[0][1] == plan.si(counting.n_params(cells[0].spec.model))
+    assert f"{made.open_flops:.2e} FLOPs" in text
+    assert "about 1.5 minutes on 2 worker(s)" in text
+    assert "6 of 6 cells have fewer than 500 steps (d16, d32)" in text
+    assert f"{len(cells)} cells, {len(made.open_cells)} to train" in text
