@@ -42,9 +42,16 @@ class Sweep:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """End points that count: fitted and held-out ones, without reference runs and failures."""
-        rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(["fit", "holdout"])]
+        """End points that count: fitted and held-out ones, or all of a learning-rate sweep; no failures."""
+        roles = ["lr"] if self.learning_rate else ["fit", "holdout"]
+        rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(roles)]
         return rows[rows["excluded_reason"].isna()]
+
+    @property
+    def learning_rate(self) -> Json | None:
+        """What the sweep found where it was one over learning rates, else None."""
+        found: Json | None = self.fits.get("learning_rate")
+        return found
 
     @property
     def primary(self) -> Json | None:
@@ -103,6 +110,9 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Every figure that the sweep has the data for, by name."""
+    if sweep.learning_rate:
+        groups = sweep.learning_rate["groups"]
+        return {f"learning_rate_{group['group']}": plots.learning_rate(group) for group in groups}
     done, fits = sweep.finished, sweep.fits
     figures = {}
     if not sweep.curves.empty:
@@ -162,6 +172,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         sweep=sweep,
         fits=sweep.fits,
         primary=sweep.primary,
+        rates=sweep.learning_rate,
         forecast=sweep.forecast,
         score=sweep.fits["forecast"],
         about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},

@@ -21,10 +21,11 @@ from analysis.fit import jackknife
 from analysis.forecast import score
 from analysis.frontier import find_frontier
 from analysis.interval import LEVEL, calibrate, predict_interval, rollout_rows
+from analysis.learning_rate import learning_rate_study, rate_warnings, recipe_runs
 from analysis.noise import noise_report
 from analysis.reference import compare_schedules
 from analysis.result import Fit, Warning_, WarningCode, plain
-from analysis.table import COUNTS, LossTable, load_table
+from analysis.table import COUNTS, Excluded, LossTable, load_table
 from analysis.verdict import verdict
 from harness.records import InputError
 
@@ -49,11 +50,14 @@ def study(
     """Analyse the tables of a sweep; returns the content of fits.json (keys in results/README.md).
 
     Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
-    the sealed forecast did, and the law of `forecast`, where there is one, stays the primary one.
+    the sealed forecast did, and the law of `forecast`, where there is one, stays the primary one. No law is
+    fitted to a learning-rate sweep: its rates are studied instead.
 
     Raises:
         InputError: no usable row. What single approaches lack becomes a warning instead.
     """
+    if (points.role == "lr").all():
+        return _learning_rates(points, level)
     tables = {count: load_table(points, count=count) for count in COUNTS}
     table = tables[PRIMARY_COUNT]
     noise = noise_report(points.iloc[table.row])
@@ -79,12 +83,42 @@ def study(
         "frontier": [] if recommended is None else _frontier(fits[recommended], table, level),
         "noise": noise,
         "reference": reference,
+        "learning_rate": None,
         "forecast": _score(forecast, points),
         "warnings": _merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
         "excluded": [row.to_dict() for row in table.excluded],
     }
     result = plain(result)
     return {**result, "verdict": verdict(result)}
+
+
+def _learning_rates(points: pd.DataFrame, level: float) -> Json:
+    """The content of fits.json for a sweep over learning rates: no law is fitted to it."""
+    if not (points.status == "done").any():
+        raise InputError(
+            "no run of this learning-rate sweep finished, so no rate can be compared with another"
+        )
+    rates = learning_rate_study(points, level)
+    lost = [(row, status) for row, status in enumerate(points.status) if status != "done"]
+    result: Json = {
+        "schema": 1,
+        "primary": None,
+        "fits": [],
+        "recommended": None,
+        "reason": "no law is fitted to runs whose learning rates differ",
+        "contest": [],
+        "adequacy": {},
+        "jackknife": {"a": [], "a_se": None},
+        "rollout": [],
+        "frontier": [],
+        "noise": noise_report(recipe_runs(points)),
+        "reference": [],
+        "learning_rate": rates,
+        "forecast": None,
+        "warnings": _merged(rate_warnings(rates)),
+        "excluded": [Excluded(row, f"run {status}").to_dict() for row, status in lost],
+    }
+    return {**plain(result), "verdict": rates["verdict"]}
 
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -26,9 +27,8 @@ def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell]
 
 def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json."""
-    from analysis.study import study
-
     from analysis.report import write_report
+    from analysis.study import study
 
     points = pd.read_parquet(folder.points)
     curves = pd.read_parquet(folder.curves)
@@ -40,8 +40,13 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
 
 
 def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
-    """Exponents, frontier, forecast, warnings, and where the report is."""
-    console.print(_exponents(result))
+    """Exponents, frontier and forecast, or the best learning rates; warnings, and where the report is."""
+    rates = result.get("learning_rate")
+    if rates:
+        for group in rates["groups"]:
+            console.print(_learning_rates(group))
+    else:
+        console.print(_exponents(result))
     if result["frontier"]:
         console.print(_frontier(result["frontier"]))
     score = result.get("forecast")
@@ -62,37 +67,62 @@ def _forecast_line(score: dict[str, Any]) -> str:
     )
 
 
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
 def _exponents(result: dict[str, Any]) -> Table:
-    table = Table(title="N* ∝ C^a, D* ∝ C^b")
-    for name in ("", "approach", "law", "count", "a", "interval", "alpha", "beta", "E"):
-        table.add_column(name)
+    """One row a fit that gives a frontier; Kaplan's one-axis laws are in the report."""
+    table = _table(
+        "N* ∝ C^a, with intervals (→ recommended)", ["", "approach", "law", "N", "a", "alpha", "beta", "E"]
+    )
     for index, fit in enumerate(result["fits"]):
-        frontier, params = fit["frontier"] or {}, fit["params"]
-        table.add_row(
-            "→" if index == result["recommended"] else "",
-            fit["approach"],
-            fit["law"],
-            fit["count"],
-            _number(frontier.get("a")),
-            _interval(frontier.get("a_interval")),
-            *(
-                f"{_number(params.get(name))} {_interval(fit['interval'].get(name))}"
-                for name in ("alpha", "beta", "E")
-            ),
-        )
+        frontier, params = fit["frontier"], fit["params"]
+        if frontier is not None and frontier["a"] is not None:
+            bounds = [fit["interval"].get(name) for name in ("alpha", "beta", "E")]
+            values = [params.get(name) for name in ("alpha", "beta", "E")]
+            table.add_row(
+                "→" if index == result["recommended"] else "",
+                fit["approach"],
+                fit["law"],
+                fit["count"].removeprefix("n_params_").replace("n_params", "all"),
+                f"{_number(frontier['a'])} {_interval(frontier['a_interval'])}",
+                *(f"{_number(value)} {_interval(pair)}" for value, pair in zip(values, bounds, strict=True)),
+            )
     return table
 
 
 def _frontier(rows: list[dict[str, float]]) -> Table:
-    table = Table(title="compute-optimal frontier")
-    for name in ("FLOPs", "N*", "D*", "loss"):
-        table.add_column(name, justify="right")
+    table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
     for row in rows:
         table.add_row(
             f"{row['flops']:.1e}",
             f"{row['n_opt']:.3g} [{row['n_low']:.3g}, {row['n_high']:.3g}]",
             f"{row['d_opt']:.3g} [{row['d_low']:.3g}, {row['d_high']:.3g}]",
             f"{row['loss']:.3f} [{row['loss_low']:.3f}, {row['loss_high']:.3f}]",
+        )
+    return table
+
+
+def _learning_rates(group: dict[str, Any]) -> Table:
+    table = _table(
+        f"best {group['group']} rate ({group['column']})",
+        ["rung", "tokens", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
+    )
+    for row in group["optima"]:
+        cost, width = row["recipe_cost_percent"], row["half_width"]
+        table.add_row(
+            row["rung"],
+            f"{row['n_tokens']:.3g}",
+            _number(row["recipe_rate"]),
+            _number(row["rate_opt"]),
+            _interval(row["rate_interval"]),
+            "–" if cost is None else f"{'' if row['interior'] else '≥ '}{cost:.2f} %",
+            "–" if width is None else f"×{width:.2f}",
+            row["reason"] or "",
         )
     return table
 

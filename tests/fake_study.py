@@ -74,6 +74,7 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
         "frontier": frontier_rows(),
         "noise": noise,
         "reference": reference,
+        "learning_rate": None,
         "forecast": score,
         "warnings": [{"code": "lack_of_fit", "message": "The additive law leaves structure in N and D."}],
         "excluded": [

@@ -56,6 +56,7 @@ def point_row(width: int, n_tokens: int, seed: int, role: str, loss: float, lr_s
         "peak_lr": 0.4 / width * lr_scale,
         "embed_lr": 0.25,
         "head_lr": 0.4 / width,
+        "gain_lr": 0.006,
         "batch_tokens": BATCH_TOKENS,
         "n_steps": n_tokens // BATCH_TOKENS,
         "schedule": schedule,

@@ -22,7 +22,7 @@ from harness.records import InputError
 Json = dict[str, Any]
 KEYS = [
     "schema", "primary", "fits", "recommended", "reason", "contest", "adequacy", "jackknife", "rollout",
-    "frontier", "noise", "reference", "forecast", "warnings", "excluded", "verdict",
+    "frontier", "noise", "reference", "learning_rate", "forecast", "warnings", "excluded", "verdict",
 ]  # fmt: skip
 FIT_KEYS = [
     "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",

@@ -2,6 +2,7 @@
 
 from analysis.plots.checks import forecast_against_truth, residuals, rollout
 from analysis.plots.frontier import contours, frontier
+from analysis.plots.learning_rate import learning_rate
 from analysis.plots.runs import isoflop, loss_against_compute, loss_curves
 from analysis.plots.style import to_svg, write_images
 
@@ -10,6 +11,7 @@ __all__ = [
     "forecast_against_truth",
     "frontier",
     "isoflop",
+    "learning_rate",
     "loss_against_compute",
     "loss_curves",
     "residuals",
