@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.limits import check_ranges
+from harness.limits import check_choices, check_ranges, near
 from harness.records import InputError
 
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
@@ -166,12 +165,6 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (SWEEPS / group).glob("*.yaml"))
 
 
-def near(word: str, names: list[str]) -> str:
-    """A suggestion for a mistyped name, as a clause, or nothing."""
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
-
-
 def load(overrides: list[str]) -> SweepSettings:
     """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit."""
     _check_groups(overrides)
@@ -185,7 +178,8 @@ def load(overrides: list[str]) -> SweepSettings:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error, overrides)) from None
     assert isinstance(settings, SweepSettings)
-    _check_choices(settings)
+    check_choices(settings)
+    _check_budget(settings)
     check_ranges(settings)
     return settings
 
@@ -272,23 +266,7 @@ def _known_keys() -> list[str]:
     return keys
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "data.name": ("python", "text", "synthetic"),
-    "data.tokenizer": ("bpe", "bytes"),
-    "model.mlp": ("gelu", "swiglu"),
-    "optim.schedule": ("wsd", "cosine"),
-    "launcher.name": ("local",),
-}
-
-
-def _check_choices(settings: SweepSettings) -> None:
-    for key, allowed in CHOICES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(settings, section), name)
-        if value not in allowed:
-            raise InputError(
-                f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
-            )
+def _check_budget(settings: SweepSettings) -> None:
     budgets = sorted(settings.grid.budgets)
     if not budgets and settings.budget != DEFAULT_BUDGET:
         raise InputError(

@@ -1,7 +1,8 @@
-"""Ranges of numeric settings, checked once before anything else is done with them."""
+"""Which values settings may take, checked once before anything else is done with them."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,31 @@ RANGES = {
     ),
     SHARE: "optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac",
 }
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.name": ("python", "text", "synthetic"),
+    "data.tokenizer": ("bpe", "bytes"),
+    "model.mlp": ("gelu", "swiglu"),
+    "optim.schedule": ("wsd", "cosine"),
+    "launcher.name": ("local",),
+}
+
+
+def near(word: str, names: list[str]) -> str:
+    """A suggestion for a mistyped name, as a clause, or nothing."""
+    found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def check_choices(settings: SweepSettings) -> None:
+    """Raise InputError for a name that is none of the known ones."""
+    for key, allowed in CHOICES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(settings, section), name)
+        if value not in allowed:
+            raise InputError(
+                f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
+            )
 
 
 def check_ranges(settings: SweepSettings) -> None:
