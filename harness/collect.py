@@ -58,8 +58,10 @@ def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFr
 
 
 def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
-    """Write both tables and return the points."""
+    """Write both tables and return the points; fits of other points are removed before."""
     points = collect_points(folder, cells, grid)
+    if not folder.points.exists() or folder.points.read_bytes() != points.to_parquet(index=False):
+        folder.fits.unlink(missing_ok=True)
     write_table(folder.points, points)
     write_table(folder.curves, collect_curves(folder, cells))
     return points

@@ -33,6 +33,13 @@ def code_revision() -> str:
     return revision + ("+" if changed else "")
 
 
+def usable_cores() -> list[int]:
+    """Cores that this process may run on; numbered through where the system cannot tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def cpu_name() -> str:
     """Processor model as the system names it."""
     try:
@@ -53,6 +60,6 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "machine": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(usable_cores()),
         "system": platform.system(),
     }

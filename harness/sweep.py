@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -176,7 +177,7 @@ class Sweep:
             "seconds": before.get("seconds", 0.0) if resumed else 0.0,
         }
         self._seconds_before = self.record["seconds"]
-        if plan.open_cells or not resumed:
+        if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
             write_json(self.folder.sweep, self.record)
 
     def _train(self, plan: Plan, config: DataConfig, n_workers: int) -> None:
@@ -258,6 +259,11 @@ def main(arguments: list[str] | None = None) -> int:
         return Sweep(settings, arguments, console).run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: the disk is full; free space, then the same command goes on from here", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)

@@ -17,8 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from harness.launch.worker import WorkerConfig
+from harness.launch.worker import WorkerConfig, record_failure
+from harness.provenance import usable_cores
+from harness.records import SweepFolder
 from harness.spec import Job
 
 POLL_SECONDS = 0.2
@@ -43,7 +46,7 @@ def n_workers_here(requested: int | None, n_devices: int) -> int:
         return requested
     if n_devices > 1 or (accelerator_installed() and os.environ.get("JAX_PLATFORMS") != "cpu"):
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(usable_cores())
 
 
 def accelerator_installed() -> bool:
@@ -54,7 +57,7 @@ def accelerator_installed() -> bool:
 def worker_environment(core: int | None, n_devices: int) -> dict[str, str]:
     """Environment of a worker: a single thread per pinned core, `n_devices` virtual devices on CPU."""
     flags = [os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={n_devices}"]
-    environment = dict(os.environ)
+    environment = dict(os.environ, HARNESS_PARENT=str(os.getpid()))
     if core is not None:
         flags.append("--xla_cpu_multi_thread_eigen=false")
         environment |= {"HARNESS_CORE": str(core), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -166,8 +169,7 @@ class LocalLauncher:
         if self.n_workers == 1 and self.config.mesh_data * self.config.mesh_fsdp > 1:
             return [None]
         taken = {worker.core for worker in self._workers}
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        return [core for core in cores if core not in taken]
+        return [core for core in usable_cores() if core not in taken]
 
     def _next(self, waiting: list[Job], last: Job | None) -> Job:
         """The most expensive job, or one of the worker's compiled shape that costs nearly as much."""
@@ -193,7 +195,9 @@ class LocalLauncher:
             if job is not None and attempts[job.spec.run_id] < self.max_attempts:
                 waiting.insert(0, job)
             elif job is not None:
-                yield Outcome(job, "failed", worker.ending(), attempts[job.spec.run_id])
+                reason = worker.ending()
+                record_failure(SweepFolder(Path(self.config.sweep)).run(job.spec.run_id), reason)
+                yield Outcome(job, "failed", reason, attempts[job.spec.run_id])
 
     def stop(self) -> None:
         """Ask all workers to save and end; kill those that do not."""

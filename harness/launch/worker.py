@@ -56,7 +56,8 @@ class StopFlag:
     """Set by SIGTERM, and when the parent is gone."""
 
     def __init__(self) -> None:
-        self._parent = os.getppid()
+        # The parent may have died before this line: its number comes from itself.
+        self._parent = int(os.environ.get("HARNESS_PARENT") or os.getppid())
         self._told = False
         signal.signal(signal.SIGTERM, self._on_signal)
 
@@ -115,6 +116,12 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     )
 
 
+def record_failure(folder: RunFolder, reason: str) -> None:
+    """Say in the run's state why it failed, if the disk still takes it."""
+    with contextlib.suppress(OSError):
+        write_json(folder.state, {"status": "failed", "error": reason, "updated": time.time()})
+
+
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]:
     """Train one job and return its reply line; an exception goes to the run's log."""
     from harness.train.loop import Interrupted, train_job
@@ -129,11 +136,10 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]
         return reply | {"status": "interrupted"}
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        # On a full disk neither can be written; the reply still tells the driver.
+        # On a full disk the log cannot be written; the reply still tells the driver.
         with contextlib.suppress(OSError), open(folder.log, "a") as log:
             log.write(traceback.format_exc())
-        with contextlib.suppress(OSError):
-            write_json(folder.state, {"status": "failed", "error": reason, "updated": time.time()})
+        record_failure(folder, reason)
         return reply | {"status": "failed", "error": reason}
 
 
