@@ -1,0 +1,91 @@
+"""What is shown while runs train."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import counting
+from harness.grid import job_flops, jobs
+from harness.launch.progress import LINE_SECONDS, Progress, format_duration, read_state
+from harness.records import SweepFolder, write_json
+from tests.small_sweeps import small_cells
+
+JOBS = jobs(small_cells("grid.seeds=[0,1]"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.now = 1000.0
+        monkeypatch.setattr("harness.launch.progress.time.monotonic", lambda: self.now)
+
+
+def shown(folder: SweepFolder, clock: Clock, running: list, finished: list, seconds: float) -> str:
+    """The line after `seconds` of a sweep of two equal jobs."""
+    stream = io.StringIO()
+    total = sum(job_flops(job) for job in JOBS)
+    with Progress(Console(file=stream, width=200), folder, total, job_flops) as progress:
+        for job in finished:
+            progress.finish(job)
+        clock.now += seconds
+        progress.watch(running)
+        progress.watch(running)
+    assert stream.getvalue().count("\n") == 1
+    return stream.getvalue()
+
+
+def test_share_and_time_left_follow_the_flops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, clock = SweepFolder(tmp_path), Clock(monkeypatch)
+    assert shown(folder, clock, JOBS, [], 60).startswith(
+        "0% of the FLOPs in 1 min 00 s; d16 seed 0: starting"
+    )
+    half = shown(folder, clock, JOBS[1:], JOBS[:1], 60)
+    assert half.startswith("50% of the FLOPs in 1 min 00 s, about 1 min 00 s left; d16 seed")
+
+
+def test_a_running_job_counts_by_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, clock, job = SweepFolder(tmp_path), Clock(monkeypatch), JOBS[0]
+    tokens = job_flops(job) / counting.train_flops_token(job.spec.model)
+    state = {"status": "running", "tokens_ahead": tokens, "tokens_trained": tokens / 2, "loss": 2.5}
+    write_json(folder.run(job.spec.run_id).state, state | {"tokens_per_second": 99.6})
+    line = shown(folder, clock, [job], [], 30)
+    assert line.startswith("25% of the FLOPs in 30 s, about 1 min 30 s left")
+    assert line.endswith("50% loss 2.500 at 100 tokens/s\n")
+    write_json(folder.run(job.spec.run_id).state, state | {"status": "interrupted"})
+    assert shown(folder, clock, [job], [], 30).startswith("0%")
+
+
+def test_lines_are_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    with Progress(Console(file=stream, width=200), SweepFolder(tmp_path), 1e9, job_flops) as progress:
+        for _ in range(9):
+            clock.now += LINE_SECONDS / 3 + 0.01
+            progress.watch(JOBS[:1])
+    assert stream.getvalue().count("\n") == 3
+
+
+def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI")
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with Progress(console, SweepFolder(tmp_path), 1e9, job_flops) as progress:
+        progress.watch(JOBS[:1])
+        assert progress._live is not None
+        console.print(progress._live.renderable)
+    assert "tokens/s" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_state_of_a_run_that_is_not_there(tmp_path: Path) -> None:
+    assert read_state(SweepFolder(tmp_path), "none") == {}

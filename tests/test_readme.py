@@ -1,0 +1,96 @@
+"""What README shows can be typed, and what it links is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.config import load
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text()
+LINKS = sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT)))
+# Flags of the sweep command that are no overrides.
+FLAGS = {"--cfg", "--help"}
+
+
+def fenced() -> list[str]:
+    """Commands in bash fences, continuation lines joined, each part of `a && b` by itself."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [part.strip() for line in lines if line.strip() for part in line.split("&&")]
+
+
+def inline() -> list[str]:
+    return re.findall(r"`(python -m [^`]+)`", TEXT)
+
+
+COMMANDS = sorted(set(fenced() + inline()))
+SWEEPS = [command for command in COMMANDS if "-m harness.sweep" in command]
+
+
+def words_after(command: str, word: str) -> list[str]:
+    words = shlex.split(command, comments=True)
+    return words[words.index(word) + 1 :]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(fenced()) >= 5
+    assert len(SWEEPS) >= 3
+    assert len(LINKS) >= 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_programs_and_modules_that_exist(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    assert words[0] in ("python", "pip", "uv", "git", "cd")
+    if "-m" in words:
+        module = words[words.index("-m") + 1]
+        assert importlib.util.find_spec(module) is not None, f"no module {module}"
+        source = Path(importlib.util.find_spec(module).origin or "").read_text()  # type: ignore[union-attr]
+        assert '__name__ == "__main__"' in source
+        help_words = [word for word in words_after(command, module) if word.startswith("--")]
+        if not module.startswith("harness.sweep"):
+            assert [word for word in help_words if f'"{word}"' not in source] == []
+
+
+@pytest.mark.parametrize("command", SWEEPS)
+def test_sweeps_compose(command: str) -> None:
+    overrides = [word for word in words_after(command, "harness.sweep") if word not in FLAGS]
+    load(overrides)
+
+
+def test_uv_commands_name_groups_that_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = [word for command in COMMANDS for word in re.findall(r"--group (\S+)", command)]
+    assert groups
+    assert set(groups) <= set(project["dependency-groups"])
+
+
+def test_overrides_in_running_text_compose() -> None:
+    """`key=value` in the text; words in capitals stand for the reader's own."""
+    marked = re.findall(r"`([^`\n]+)`", TEXT)
+    found = [
+        words for text in marked if re.fullmatch(r"(\+?[a-z_.]+=\S+ ?)+", text) for words in [text.split()]
+    ]
+    assert found
+    for words in found:
+        grid = [] if any(word.startswith("+grid=") for word in words) else ["+grid=chinchilla"]
+        load([*grid, *(re.sub(r"=[A-Z_]+$", "=x", word) for word in words)])
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_lead_somewhere(link: str) -> None:
+    if link.startswith(("http://", "https://")):
+        assert re.fullmatch(r"https?://[\w.-]+(/\S*)?", link)
+    elif link.startswith("#"):
+        titles = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert link[1:] in anchors
+    else:
+        assert (ROOT / link.split("#")[0]).exists()

@@ -1,0 +1,98 @@
+"""State of every run, from its files alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.records import SweepFolder, write_json
+from harness.status import SILENT_SECONDS, main, run_rows
+
+CELLS = [
+    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n}
+    for run, rung in [("aa", "d16"), ("bb", "d32")]
+    for n in (1, 2)
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    made = SweepFolder(tmp_path)
+    write_json(made.sweep, {"cells": CELLS})
+    return made
+
+
+def state(folder: SweepFolder, status: str, age: float = 0.0, **more: object) -> None:
+    write_json(folder.run("aa").state, {"status": status, "updated": time.time() - age, **more})
+
+
+def finish(folder: SweepFolder, *points: str) -> None:
+    for point in points:
+        write_json(folder.run("aa").point(point), {})
+
+
+def status_of(folder: SweepFolder) -> str:
+    return str(run_rows(folder)[0]["status"])
+
+
+def test_a_run_that_has_not_begun_is_missing(folder: SweepFolder) -> None:
+    assert [row["status"] for row in run_rows(folder)] == ["missing", "missing"]
+    assert [(row["run_id"], row["n_points"]) for row in run_rows(folder)] == [("aa", 2), ("bb", 2)]
+
+
+@pytest.mark.parametrize(
+    ("said", "age", "n_points", "expected"),
+    [
+        ("running", 0, 0, "running"),
+        ("running", SILENT_SECONDS + 1, 1, "interrupted"),
+        ("interrupted", 0, 1, "interrupted"),
+        ("failed", 0, 0, "failed"),
+        ("diverged", 0, 2, "diverged"),
+        ("done", 0, 2, "finished"),
+        ("done", 0, 1, "partial"),
+        ("running", 0, 2, "finished"),
+    ],
+)
+def test_states(folder: SweepFolder, said: str, age: float, n_points: int, expected: str) -> None:
+    state(folder, said, age)
+    finish(folder, *["aa1", "aa2"][:n_points])
+    assert status_of(folder) == expected
+    assert run_rows(folder)[0]["n_finished"] == n_points
+
+
+def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:
+    state(folder, "running")
+    folder.run("aa").state.write_text('{"status": "run')
+    assert status_of(folder) == "missing"
+
+
+def test_the_table_shows_progress_speed_time_left_and_errors(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 1234.5}
+    state(folder, "running", loss=3.21, **speed)
+    finish(folder, "aa1")
+    write_json(folder.run("bb").state, {"status": "failed", "error": "OSError: disk", "updated": 0.0})
+    assert main([str(folder.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [line for line in lines if "aa" in line]
+    assert all(word in first for word in ("d16", "running", "1/2", "3.210", "1,234", "30 s"))
+    (second,) = [line for line in lines if "bb" in line]
+    assert "failed" in second
+    assert "OSError: disk" in second
+    assert lines[-1] == "1 running, 1 failed"
+
+
+def test_a_folder_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "sweep.json is missing" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 2), (["--help"], 0), (["a", "b"], 2), (["--all"], 2)])
+def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == code
+    assert "usage: python -m harness.status" in capsys.readouterr().err
