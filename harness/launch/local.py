@@ -98,13 +98,15 @@ class _Worker:
 
     def _read_replies(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.replies.put(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.replies.put(json.loads(line))
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.errors = [*self.errors[-19:], line.rstrip()]
+        with self.process.stderr as lines:
+            for line in lines:
+                self.errors = [*self.errors[-19:], line.rstrip()]
 
     def give(self, job: Job) -> None:
         self.job = self.last = job
@@ -191,6 +193,7 @@ class LocalLauncher:
             worker.job = None
             yield Outcome(job, reply["status"], reply.get("error"), attempts[job.spec.run_id])
         elif died:
+            worker.close()
             self._workers.remove(worker)
             if job is not None and attempts[job.spec.run_id] < self.max_attempts:
                 waiting.insert(0, job)
