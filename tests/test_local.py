@@ -1,0 +1,164 @@
+"""Runs by worker processes: any number of them, and any of them killed, give the same tables."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from harness.collect import write_tables
+from harness.data.build import DataConfig
+from harness.grid import Cell, job_flops, jobs
+from harness.launch.local import LocalLauncher, Outcome, n_workers_here
+from harness.launch.progress import read_state
+from harness.launch.worker import WorkerConfig
+from harness.provenance import usable_cores
+from harness.records import SweepFolder
+from harness.spec import Job
+from tests.small_sweeps import assert_same_tables, point_times, small_cells
+
+TOKENS = "grid.n_tokens=[16384,131072]"
+
+
+def cells() -> list[Cell]:
+    """Two trunks of one compiled shape, each seconds long."""
+    return small_cells(TOKENS, "grid.seeds=[0,1]")
+
+
+def launcher(folder: SweepFolder, cache: Path, n_workers: int = 1, max_attempts: int = 3) -> LocalLauncher:
+    data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
+    config = WorkerConfig(str(folder.root), str(cache), data, 32, 8192, 2048, 1, 1, 0.2)
+    return LocalLauncher(config, n_workers, max_attempts, job_flops)
+
+
+def train(made: LocalLauncher, folder: SweepFolder, watch: Callable[[list[Job]], None]) -> list[Outcome]:
+    """Train all cells and write their tables."""
+    try:
+        outcomes = list(made.run(jobs(cells()), watch))
+    finally:
+        made.close()
+    write_tables(folder, cells(), "test")
+    return outcomes
+
+
+class Killer:
+    """Sends SIGKILL to the worker of the first run that has saved a part of its curve."""
+
+    def __init__(self, made: LocalLauncher, folder: SweepFolder):
+        self.made, self.folder = made, folder
+        self.run_id: str | None = None
+
+    def __call__(self, running: list[Job]) -> None:
+        for job in running:
+            run = self.folder.run(job.spec.run_id)
+            if self.run_id is None and any(run.curves.glob("*.parquet")):
+                self.run_id = run.run_id
+                os.kill(int(read_state(self.folder, run.run_id)["pid"]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    """Both trunks trained by one worker, one after the other."""
+    folder = SweepFolder(tmp_path_factory.mktemp("one"))
+    outcomes = train(launcher(folder, data_cache), folder, lambda _: None)
+    assert [(o.status, o.attempts) for o in outcomes] == [("done", 1)] * 2
+    return folder.root
+
+
+def test_two_workers_equal_one(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    together: list[int] = []
+    train(launcher(folder, data_cache, 2), folder, lambda running: together.append(len(running)))
+    assert max(together) == 2
+    assert_same_tables(folder.root, undisturbed)
+
+
+def test_a_killed_worker_is_replaced(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    made = launcher(folder, data_cache)
+    killer = Killer(made, folder)
+    outcomes = train(made, folder, killer)
+    assert killer.run_id
+    assert {o.job.spec.run_id: (o.status, o.attempts) for o in outcomes} == {
+        job.spec.run_id: ("done", 2 if job.spec.run_id == killer.run_id else 1) for job in jobs(cells())
+    }
+    assert_same_tables(folder.root, undisturbed)
+
+
+def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
+    undisturbed: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    folder = SweepFolder(tmp_path)
+    made = launcher(folder, data_cache, max_attempts=1)
+    killer = Killer(made, folder)
+    outcomes = train(made, folder, killer)
+    assert {o.job.spec.run_id: o.status for o in outcomes} == {
+        job.spec.run_id: "failed" if job.spec.run_id == killer.run_id else "done" for job in jobs(cells())
+    }
+    (failed,) = [outcome for outcome in outcomes if outcome.status == "failed"]
+    assert failed.error == "worker ended with signal 9 (out of memory?)"
+    state = read_state(folder, failed.job.spec.run_id)
+    assert (state["status"], state["error"]) == ("failed", failed.error)
+    before = point_times(folder.root)
+    assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
+    assert before.items() <= point_times(folder.root).items()
+    assert_same_tables(folder.root, undisturbed)
+
+
+def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    made = launcher(folder, data_cache, 2)
+    seen: list[int] = []
+
+    def interrupt(running: list[Job]) -> None:
+        states = [read_state(folder, job.spec.run_id) for job in running]
+        if any(state.get("tokens_trained") for state in states):
+            seen.extend(worker.process.pid for worker in made._workers)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made, folder, interrupt)
+    assert seen
+    for pid in seen:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    states = [read_state(folder, job.spec.run_id).get("status") for job in jobs(cells())]
+    assert "interrupted" in states
+    assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
+    assert_same_tables(folder.root, undisturbed)
+
+
+def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path, data_cache: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    made = launcher(folder, data_cache, max_attempts=1)
+    made.config.data["name"] = "nothing"
+    outcomes = train(made, folder, lambda _: None)
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 2
+    assert all("data.name=nothing is unknown" in str(outcome.error) for outcome in outcomes)
+
+
+def test_workers_keep_to_a_compiled_shape_while_it_is_worth_it(tmp_path: Path) -> None:
+    made = launcher(SweepFolder(tmp_path), tmp_path)
+    small, other, large = (
+        jobs(small_cells(f"grid.rungs=[{width}]", f"grid.seeds=[{seed}]"))[0]
+        for width, seed in [(16, 0), (16, 1), (96, 0)]
+    )
+    assert made._next([large, small], None) is large
+    assert made._next([large, small], other) is large
+    costs = {id(large): 10.0, id(small): 6.0}
+    made.cost = lambda job: costs[id(job)]
+    assert made._next([large, small], other) is small
+
+
+def test_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert n_workers_here(5, 1) == 5
+    assert n_workers_here(None, 4) == 1
+    assert n_workers_here(None, 1) == len(usable_cores())
+    monkeypatch.setattr("harness.launch.local.accelerator_installed", lambda: True)
+    assert n_workers_here(None, 1) == len(usable_cores()), "JAX_PLATFORMS=cpu is asked for"
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert n_workers_here(None, 1) == 1

@@ -1,0 +1,144 @@
+"""The worker's protocol, and what it leaves behind when a run cannot go on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness.data.build import DataConfig
+from harness.launch import worker
+from harness.launch.local import worker_environment
+from harness.launch.worker import StopFlag, WorkerConfig, run_job, run_lock
+from harness.records import RunFolder, SweepFolder
+from harness.spec import Job
+from tests.recipes import RASTER, inputs, optim, run_spec
+from tests.small_sweeps import ROOT, environment
+
+JOB = Job(run_spec(), (4 * RASTER,))
+
+
+def config(root: Path, cache: Path) -> WorkerConfig:
+    data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
+    return WorkerConfig(str(root), str(cache), data, 32, 8192, 2048, 1, 1, 60.0)
+
+
+def state(folder: SweepFolder) -> dict[str, object]:
+    found: dict[str, object] = json.loads(folder.run(JOB.spec.run_id).state.read_text())
+    return found
+
+
+@pytest.fixture
+def restore_signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_settings_survive_the_line(tmp_path: Path) -> None:
+    made = config(tmp_path, tmp_path)
+    assert made.to_line().count("\n") == 0
+    read = WorkerConfig.from_line(made.to_line())
+    assert read.data["packages"] == list(made.data["packages"])
+    assert replace(read, data=made.data) == made
+
+
+def test_a_job_ends_done_and_a_second_time_trains_nothing(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    assert run_job(JOB, folder, inputs()) == {"run_id": JOB.spec.run_id, "status": "done"}
+    assert state(folder)["status"] == "done"
+    (point,) = folder.run(JOB.spec.run_id).points.iterdir()
+    before = point.stat().st_mtime_ns
+    assert run_job(JOB, folder, inputs())["status"] == "done"
+    assert point.stat().st_mtime_ns == before
+
+
+def test_a_diverging_job_is_an_answer(tmp_path: Path) -> None:
+    wild = Job(replace(JOB.spec, optim=optim(hidden_lr=1e20, head_lr=1e20)), JOB.n_tokens)
+    assert run_job(wild, SweepFolder(tmp_path), inputs())["status"] == "diverged"
+
+
+def test_an_interrupted_job_says_so(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    assert run_job(JOB, folder, inputs(should_stop=lambda: True))["status"] == "interrupted"
+    assert state(folder)["status"] == "interrupted"
+
+
+def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = SweepFolder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.train.journal.write_json", full)
+        reply = run_job(JOB, folder, inputs())
+        assert reply["status"] == "failed"
+        assert "No space left on device" in reply["error"]
+        assert state(folder) | {"updated": 0} == {"status": "failed", "error": reply["error"], "updated": 0}
+        assert "Traceback" in folder.run(JOB.spec.run_id).log.read_text()
+        patch.setattr(worker, "write_json", full)
+        assert run_job(JOB, folder, inputs()) == reply
+    assert run_job(JOB, folder, inputs())["status"] == "done"
+
+
+def test_a_run_belongs_to_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(worker, "LOCK_SECONDS", 0.0)
+    with run_lock(folder), pytest.raises(BlockingIOError), run_lock(folder):
+        pass
+    with run_lock(folder), open(folder.root / "lock") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.usefixtures("restore_signals")
+def test_a_signal_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_PARENT", str(os.getppid()))
+    stop = StopFlag()
+    assert not stop()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop()
+
+
+@pytest.mark.usefixtures("restore_signals")
+def test_a_parent_gone_before_the_worker_looked_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.Popen(["true"])
+    done.wait()
+    monkeypatch.setenv("HARNESS_PARENT", str(done.pid))
+    assert StopFlag()()
+    assert worker_environment(None, 1)["HARNESS_PARENT"] == str(os.getpid())
+
+
+def test_an_environment_pins_one_thread_per_core() -> None:
+    pinned = worker_environment(1, 1)
+    assert (pinned["HARNESS_CORE"], pinned["OMP_NUM_THREADS"]) == ("1", "1")
+    assert "--xla_cpu_multi_thread_eigen=false" in pinned["XLA_FLAGS"]
+    free = worker_environment(None, 4)
+    assert free["XLA_FLAGS"].split()[-1] == "--xla_force_host_platform_device_count=4"
+
+
+def test_a_worker_answers_a_line_a_job_and_ends_with_its_input(tmp_path: Path, data_cache: Path) -> None:
+    """The real process; its answer to a job that cannot be trained is a line too."""
+    made = config(tmp_path, data_cache)
+    impossible = Job(replace(JOB.spec, data=JOB.spec.data, log_interval=0), (4 * RASTER,))
+    lines = [made.to_line(), json.dumps(impossible.to_dict())]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.launch.worker"],
+        input="\n".join(lines) + "\n",
+        env=environment(data_cache),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0
+    (reply,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (reply["run_id"], reply["status"]) == (impossible.spec.run_id, "failed")
+    assert reply["error"].startswith("ZeroDivisionError")
