@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bootstrap import bootstrap
-from analysis.identifiability import condition_number, identifiability_warnings
+from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
 from analysis.laws import Law, find_law
 from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import multi_start, variable_projection
@@ -46,7 +46,7 @@ def fit_law(
     """Fit `law` to every row of `table`, with cluster-bootstrap intervals and warnings.
 
     Two independent searches must end in the same place, otherwise the fit carries a warning.
-    `resamples=0` leaves out standard errors and intervals.
+    `resamples=0` leaves out standard errors and intervals, as do fewer than MIN_CLUSTERS trunks.
 
     Raises:
         InputError: unknown law or estimator, or a table that cannot hold the law at all.
@@ -56,14 +56,17 @@ def fit_law(
     rng = np.random.default_rng(seed)
     starts = multi_start(problem, rng)
     projection = variable_projection(problem, rng)
-    samples = bootstrap(problem, starts.theta, resamples, seed) if resamples else None
+    n_clusters = len(np.unique(table.cluster))
+    # Too few trunks always resample to nearly the same table: intervals of no width.
+    intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
+    samples = bootstrap(problem, starts.theta, resamples, seed) if intervals else None
     return Fit(
         law=law,
         approach="parametric",
         estimator=estimator,
         count=table.count,
         nobs=len(table),
-        n_clusters=len(np.unique(table.cluster)),
+        n_clusters=n_clusters,
         params=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
         level=level,
         objective=starts.objective,

@@ -16,6 +16,7 @@ from analysis.fit import fit_law
 from analysis.identifiability import extrapolation_warning
 from analysis.interval import LEVEL, calibrate, predict_interval
 from analysis.result import Fit, plain
+from analysis.rollout import FORECAST_ESTIMATOR
 from analysis.table import LossTable, load_table
 from harness.records import InputError
 
@@ -48,7 +49,7 @@ def seal(
     table = load_table(points) if isinstance(points, pd.DataFrame) else points
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
-    fits = {law: fit_law(table, law, resamples=resamples, level=level, seed=seed) for law in laws}
+    fits = {law: fit_law(table, law, FORECAST_ESTIMATOR, resamples, level, seed) for law in laws}
     cells_of = {
         entrant.law: _forecast_cells(table, entrant, fits, _rivals(entrants, entrant), wanted, level)
         for entrant in entrants

@@ -141,7 +141,7 @@ def _design(law: Law, table: LossTable) -> Iterator[Warning_]:
     if clusters < MIN_CLUSTERS:
         yield Warning_(
             WarningCode.FEW_CLUSTERS,
-            f"{clusters} trunks: a bootstrap over fewer than {MIN_CLUSTERS} says little about their noise",
+            f"{clusters} trunks: {MIN_CLUSTERS} are needed to resample, so there are no intervals",
         )
 
 

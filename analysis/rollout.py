@@ -14,6 +14,9 @@ from analysis.table import LossTable
 
 Array = NDArray[np.float64]
 
+# Forecasts rest on few cells with seed noise many times Huber's δ, where that loss is all but least absolute
+# deviations and throws a third of the information away.
+FORECAST_ESTIMATOR = "lsq"
 SPARE_CELLS = 2  # cells beyond the number of parameters that a cut must leave to the fit
 STARTS = 16
 
@@ -62,7 +65,7 @@ def cuts(table: LossTable, laws: Sequence[str]) -> Array:
 
 
 def rollout(
-    table: LossTable, law: str, at: Array | None = None, seed: int = 0, delta: float = 1e-3
+    table: LossTable, law: str, at: Array | None = None, seed: int = 0, estimator: str = FORECAST_ESTIMATOR
 ) -> list[Rolled]:
     """Fit the rows with C ≤ c and predict the other cells, for every c of `at` (every usable one by default).
 
@@ -72,7 +75,7 @@ def rollout(
     if len(chosen) == 0:
         return []
     found = find_law(law)
-    problem = Problem(found, table, "huber", delta)
+    problem = Problem(found, table, estimator)
     starts = found.starts(table, np.random.default_rng(seed), STARTS)
     below = (table.c <= chosen[:, None] * (1 + 1e-12)) * problem.weights
     solved = problem.solve(np.tile(starts, (len(chosen), 1)), np.repeat(below, STARTS, axis=0))

@@ -27,6 +27,10 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
             raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
     fits = json.loads(folder.fits.read_text())
     sweep = json.loads(folder.sweep.read_text())
+    if fits["recommended"] is None:
+        raise InputError(
+            f"{folder.root} holds no law fits (a learning-rate grid?); give the folder of another grid"
+        )
     fit = fits["fits"][fits["recommended"]]
     return {
         "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
@@ -37,14 +41,14 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "a under 6ND": _exponent(fit["frontier"]),
         "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
         "± by leaving one size out": number((fits["jackknife"] or {}).get("a_se")),
-        **_forecast(fits.get("forecast")),
+        **_forecast(fits.get("forecast"), fits["primary"]["law"]),
         "seed noise": percent(fits["noise"]["pooled_relative"]),
     }
 
 
 def _runs(points: pd.DataFrame) -> str:
     done = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
-    best = done.loc[done.loss.idxmin()]
+    best = done.sort_values("loss").iloc[0]
     held = int((done.role == "holdout").sum())
     return (
         f"{len(done)} end points, {held} of them held out; lowest loss {best.loss:.3f} nats per token = "
@@ -60,10 +64,10 @@ def _exponent(frontier: Json | None) -> str:
     return DASH if not frontier else f"{number(frontier['a'])} {interval(frontier['a_interval'])}"
 
 
-def _forecast(score: Json | None) -> dict[str, str]:
+def _forecast(score: Json | None, law: str) -> dict[str, str]:
     if not score:
         return {"sealed forecast": "none"}
-    rows = {f"forecast error, {score['law']} (chosen)": _errors(score)}
+    rows = {f"forecast error, {law} (chosen)": _errors(score)}
     rows |= {f"forecast error, {loser['law']}": _errors(loser) for loser in score["losers"]}
     return rows
 

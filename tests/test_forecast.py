@@ -15,7 +15,7 @@ from analysis.fit import fit_law
 from analysis.forecast import content_sha256, score, seal, table_sha256
 from analysis.interval import Spread, calibrate, predict_interval, rollout_rows, spread_of
 from analysis.laws import find_law
-from analysis.rollout import Rolled, cuts, rollout, rollout_rms
+from analysis.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
 from analysis.table import LossTable
 from harness.records import InputError
 
@@ -45,7 +45,7 @@ def test_rollout_equals_separate_fits() -> None:
     at = cuts(FITTED, ["chinchilla"])[[0, -1]]
     rolled = rollout(FITTED, "chinchilla", at)
     for c in at:
-        fit = fit_law(FITTED.select(FITTED.c <= c), "chinchilla", resamples=0)
+        fit = fit_law(FITTED.select(FITTED.c <= c), "chinchilla", FORECAST_ESTIMATOR, resamples=0)
         mine = [entry for entry in rolled if entry.c_fit == c]
         expected = fit.predict(np.array([e.n for e in mine]), np.array([e.d for e in mine]))
         np.testing.assert_allclose([e.predicted for e in mine], expected, rtol=1e-5)
