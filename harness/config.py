@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.limits import check_choices, check_ranges, near
+from harness.limits import check_choices, check_ranges, check_together, near
 from harness.records import InputError
 
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
@@ -181,6 +181,7 @@ def load(overrides: list[str]) -> SweepSettings:
     check_choices(settings)
     _check_budget(settings)
     check_ranges(settings)
+    check_together(settings)
     return settings
 
 

@@ -75,7 +75,7 @@ def check_choices(settings: SweepSettings) -> None:
 
 
 def check_ranges(settings: SweepSettings) -> None:
-    """Raise InputError for a number outside its range or a batch that the mesh does not divide."""
+    """Raise InputError for a number outside its range."""
     for limits, keys in RANGES.items():
         for key in keys.split():
             section, name = key.split(".")
@@ -83,9 +83,19 @@ def check_ranges(settings: SweepSettings) -> None:
             numbers = value if isinstance(value, list) else [] if value is None else [value]
             if not all(limits.holds(number) for number in numbers):
                 raise InputError(f"{key}={value} is out of range: {limits} was expected")
+
+
+def check_together(settings: SweepSettings) -> None:
+    """Raise InputError for a batch that the mesh does not divide, and for a part larger than the whole."""
     n_devices = settings.mesh.data * settings.mesh.fsdp
     if settings.optim.batch_size % n_devices:
         raise InputError(
             f"optim.batch_size={settings.optim.batch_size} is not divided by the {n_devices} devices of "
             f"mesh.data={settings.mesh.data} × mesh.fsdp={settings.mesh.fsdp}; use a multiple of {n_devices}"
+        )
+    data = settings.data
+    if data.curve_eval_tokens > data.eval_tokens:
+        raise InputError(
+            f"data.curve_eval_tokens={data.curve_eval_tokens} is a part of "
+            f"data.eval_tokens={data.eval_tokens} and cannot be larger; lower the first or raise the second"
         )
