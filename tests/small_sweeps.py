@@ -58,19 +58,14 @@ def environment(cache: Path, **extra: str) -> dict[str, str]:
     return dict(os.environ, SCALING_CACHE=str(cache), JAX_PLATFORMS="cpu", XLA_FLAGS="", CI="true") | extra
 
 
-def command(results: Path, *overrides: str) -> list[str]:
+def sweep_command(results: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "harness.sweep", *SMALL, f"results_dir={results}", *overrides]
 
 
-def sweep(cache: Path, results: Path, *overrides: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def finish(command: list[str], cache: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
     return subprocess.run(
-        command(results, *overrides),
-        cwd=ROOT,
-        env=environment(cache, **extra),
-        capture_output=True,
-        text=True,
-        timeout=550,
+        command, cwd=ROOT, env=environment(cache, **extra), capture_output=True, text=True, timeout=550
     )
 
 
@@ -90,3 +85,23 @@ def assert_same_tables(left: Path, right: Path) -> None:
 def point_times(results: Path) -> dict[str, int]:
     """When each end point was written."""
     return {p.name: p.stat().st_mtime_ns for p in SweepFolder(results).runs.glob("*/points/*.json")}
+
+
+# The command without calibration and without fits, which take most of a small sweep's time.
+TRAIN_ONLY = """
+import sys
+import harness.sweep as command
+command.matmul_rate = lambda: 1e10
+command.conclude = lambda folder, resamples: {}
+command.print_conclusion = lambda *_: None
+sys.exit(command.main(sys.argv[1:]))
+"""
+
+
+def train_command(results: Path, *overrides: str) -> list[str]:
+    """The command up to the tables."""
+    return [sys.executable, "-c", TRAIN_ONLY, *SMALL, f"results_dir={results}", *overrides]
+
+
+def train(results: Path, cache: Path, *overrides: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    return finish(train_command(results, *overrides), cache, **extra)

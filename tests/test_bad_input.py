@@ -1,0 +1,123 @@
+"""Input that cannot be used: one sentence, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import sweep
+from harness.records import InputError, SweepFolder, write_json
+from harness.spec import DataSpec
+from tests.small_sweeps import SMALL, settings
+
+
+def refused(overrides: list[str], results: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of a command that ends with 2 before anything is written."""
+    before = sorted(results.rglob("*")) if results.exists() else None
+    code = sweep.main([*SMALL, f"results_dir={results}", f"cache_dir={cache}", *overrides])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert (sorted(results.rglob("*")) if results.exists() else None) == before
+    return error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.head_dim=12"], ["head_dim=12", "d_model=16"]),
+        (["grid.n_tokens=[5000]"], ["n_tokens=5000", "not reachable", "use 5120"]),
+        (["grid.n_tokens=[1024000]"], ["10.2 times", "at most 4", "lower", "400,000"]),
+        (["data=text", "data.vocab_size=4294967297", "data.path=."], ["4294967297", "32-bit", "512"]),
+        (["data.vocab_size=4294967297"], ["4294967297", "lower vocab_size"]),
+        (["data=text", "data.vocab_size=300"], ["data.path=FILE_OR_FOLDER"]),
+        (["data=text", "data.path=/nowhere", "data.vocab_size=300"], ["/nowhere", "does not exist"]),
+        (["grid.rungs=[]"], ["no cells", "grid.rungs"]),
+        (["grid.holdout_factor=1e9"], ["no cell to fit"]),
+        (["data.curve_eval_tokens=16384"], ["data.curve_eval_tokens=16384", "data.eval_tokens=8192"]),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    overrides: list[str],
+    words: list[str],
+    tmp_path: Path,
+    data_cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = refused(overrides, tmp_path / "results", data_cache, capsys)
+    assert [word for word in words if word not in message] == []
+
+
+def test_an_empty_folder_of_texts(
+    tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").mkdir()
+    overrides = ["data=text", f"data.path={tmp_path / 'texts'}", "data.vocab_size=300"]
+    assert "no file of a known kind" in refused(overrides, tmp_path / "results", data_cache, capsys)
+
+
+def test_no_free_memory(
+    tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.plan.available_bytes", lambda: 1e9)
+    message = refused(["launcher.n_workers=2"], tmp_path / "results", data_cache, capsys)
+    assert "1.0 GB are free" in message
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    """A results folder as the small sweep leaves it, but for its runs."""
+    folder, values = SweepFolder(tmp_path_factory.mktemp("small")), settings()
+    corpus = sweep.prepare_corpus(sweep.data_config(values), data_cache)
+    data = DataSpec(corpus.corpus_id, corpus.tokenizer_id, 8192, 2048)
+    write_json(folder.sweep, {"recipe": sweep.recipe_of(values, data)})
+    folder.runs.mkdir()
+    return folder.root
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("optim.hidden_lr=0.5", "optim.hidden_lr=0.006 and this sweep has optim.hidden_lr=0.5"),
+        ("model.n_layers=2", "model.n_layers=1 and this sweep has model.n_layers=2"),
+        ("data.source_seed=5", "data.corpus_id="),
+        ("grid.log_interval=4", "grid.log_interval=8 and this sweep has grid.log_interval=4"),
+    ],
+)
+def test_a_folder_of_another_recipe_names_what_differs(
+    override: str,
+    named: str,
+    small: Path,
+    data_cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = json.loads(SweepFolder(small).sweep.read_text())["recipe"]
+    rate = recipe["optim.hidden_lr"]
+    message = refused([override], small, data_cache, capsys)
+    assert named.replace("0.006", str(rate)) in message
+    assert "results_dir=DIR" in message
+
+
+def test_a_full_disk_of_the_driver_is_one_sentence(
+    tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sweep, "write_json", full)
+    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    assert sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"]) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    monkeypatch.setattr(sweep, "write_json", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    with pytest.raises(PermissionError):
+        sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"])
+
+
+def test_nothing_finished_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="no run finished"):
+        sweep.enough_to_fit(pd.DataFrame({"status": ["diverged"]}))

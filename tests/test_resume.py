@@ -1,0 +1,133 @@
+"""A sweep that is killed, resumed, widened or moved ends with the tables of one that was not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import sweep
+from harness.collect import write_tables
+from harness.grid import expand
+from harness.records import SweepFolder, write_json
+from harness.spec import DataSpec
+from tests import small_sweeps
+from tests.small_sweeps import ROOT, SMALL, assert_same_tables, environment, point_times, train
+
+LONG = "grid.n_tokens=[16384,131072]"
+PAIR = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.2", "launcher.n_workers=2"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> tuple[Path, dict[str, int]]:
+    """Two seeds, the second added to the first; and when the first was written."""
+    results = tmp_path_factory.mktemp("pair")
+    assert train(results, data_cache, LONG).returncode == 0
+    before = point_times(results)
+    done = train(results, data_cache, *PAIR)
+    assert "4 cells, 2 to train" in done.stdout
+    return results, before
+
+
+def test_an_added_seed_trains_only_its_cells(pair: tuple[Path, dict[str, int]]) -> None:
+    results, before = pair
+    after = point_times(results)
+    assert len(before) == 2
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def start(results: Path, cache: Path) -> subprocess.Popen[str]:
+    """The sweep of two seeds, up to a moment in the middle of a run that it has saved."""
+    parts = set(results.glob("runs/*/curves/*"))
+    process = subprocess.Popen(
+        small_sweeps.train_command(results, *PAIR),
+        cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: bool(set(results.glob("runs/*/curves/*")) - parts), process)
+    return process
+
+
+def alive(pid: int) -> bool:
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.strip() not in ("", "Z", "ZN", "Zs", "ZNs")
+
+
+def workers(results: Path) -> list[int]:
+    """Processes of runs that have begun."""
+    states = [json.loads(path.read_text()) for path in results.glob("runs/*/state.json")]
+    return [state["pid"] for state in states if "pid" in state]
+
+
+def test_interrupted_then_killed_then_finished_equals_undisturbed(
+    pair: tuple[Path, dict[str, int]], tmp_path: Path, data_cache: Path
+) -> None:
+    process = start(tmp_path, data_cache)
+    begun = workers(tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert errors == "interrupted; the state is saved, the same command goes on from here\n"
+    assert begun
+    assert not [pid for pid in begun if alive(pid)]
+
+    kept = point_times(tmp_path)
+    process = start(tmp_path, data_cache)
+    begun = workers(tmp_path)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in begun) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in begun if alive(pid)]
+
+    kept |= point_times(tmp_path)
+    done = train(tmp_path, data_cache, *PAIR)
+    assert done.returncode == 0
+    assert kept.items() <= point_times(tmp_path).items()
+    assert_same_tables(tmp_path, pair[0])
+
+
+def test_a_folder_of_another_place_or_mesh_is_the_same_recipe(
+    pair: tuple[Path, dict[str, int]], tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(pair[0], moved)
+    arguments = [
+        *SMALL,
+        *PAIR,
+        "mesh.data=2",
+        "dry_run=true",
+        f"results_dir={moved}",
+        f"cache_dir={data_cache}",
+    ]
+    assert sweep.main(arguments) == 0
+    assert "4 cells, 0 to train" in capsys.readouterr().out
+
+
+def test_fits_of_other_points_are_removed(pair: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
+    """A sweep that was widened, or killed before its fits, does not show those of the table before."""
+    shutil.copytree(pair[0], tmp_path / "copy")
+    folder = SweepFolder(tmp_path / "copy")
+    record = json.loads(folder.sweep.read_text())
+    data = DataSpec(record["corpus"]["corpus_id"], record["corpus"]["tokenizer_id"], 8192, 2048)
+    cells = expand(small_sweeps.settings(LONG, "grid.seeds=[0,1]"), data, small_sweeps.VOCAB)
+    write_json(folder.fits, {})
+    assert len(write_tables(folder, cells, "smoke")) == 4
+    assert folder.fits.exists()
+    assert len(write_tables(folder, cells[:3], "smoke")) == 3
+    assert not folder.fits.exists()
