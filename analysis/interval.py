@@ -8,9 +8,10 @@ k²: growth of the squared rollout errors e inside the fit cells, Σ (w·e² −
 0, where w = (cells of that rollout's fit − p) / (fitted cells − p) scales an error made from fewer cells;
 m: distance to the prediction of rival laws that the contest could hardly tell from the chosen one.
 Rollout errors hold parameter error and lack of fit at once, so the largest of the three counts, not their
-sum. The half-width is that root times Student's t with (trunks − 2, at least 2) degrees of freedom: trunks,
-not rows, are independent. tests/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21
-fitted cells, on surfaces of which two follow no candidate law.
+sum. The half-width is that root times Student's t with (sizes − 1, at least 2) degrees of freedom: all runs
+of a size share what its shape and its tuning do to the loss, so sizes, not runs, are independent.
+tests/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21 fitted cells, on surfaces of
+which two follow no candidate law.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class Interval:
     high: Array
 
 
-def spread_of(rolled: Sequence[Rolled], noise: float, n_params: int, n_cells: int, clusters: int) -> Spread:
-    """Calibrate a Spread for a fit of `n_cells` cells from `clusters` trunks on rollouts inside them."""
+def spread_of(rolled: Sequence[Rolled], noise: float, n_params: int, n_cells: int, n_sizes: int) -> Spread:
+    """Calibrate a Spread for a fit of `n_cells` cells of `n_sizes` sizes on rollouts inside them."""
     errors = np.array([entry.error for entry in rolled])
     logs = np.log(np.array([entry.factor for entry in rolled]))
     spare = np.array([entry.n_fit - n_params for entry in rolled])
     share = spare / max(n_cells - n_params, 1)
     growth = np.sum((share * errors**2 - noise**2) * logs**2) / np.sum(logs**4) if len(rolled) else 0.0
-    return Spread(noise, float(np.sqrt(max(growth, 0.0))), max(clusters - 2, 2))
+    return Spread(noise, float(np.sqrt(max(growth, 0.0))), max(n_sizes - 1, 2))
 
 
 def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None) -> Spread:
@@ -75,7 +76,7 @@ def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None
     seeds = float(np.sqrt(pure / dof)) if dof else 0.0
     noise = max(seeds, residual_sd(fit.resid, len(fit.params)))
     inside = rollout(table, fit.law) if rolled is None else rolled
-    return spread_of(inside, noise, len(fit.params), len(np.unique(table.cell)), fit.n_clusters)
+    return spread_of(inside, noise, len(fit.params), len(np.unique(table.cell)), len(np.unique(table.n)))
 
 
 def predict_interval(
@@ -114,10 +115,10 @@ def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[dict[
     rows = []
     for entry in rolled:
         inside = [other for other in rolled if other.c <= entry.c_fit]
-        trunks = len(np.unique(table.cluster[table.c <= entry.c_fit * (1 + 1e-12)]))
+        sizes = len(np.unique(table.n[table.c <= entry.c_fit * (1 + 1e-12)]))
         half = None
         if inside:
-            spread = spread_of(inside, entry.residual_sd, n_params, entry.n_fit, trunks)
+            spread = spread_of(inside, entry.residual_sd, n_params, entry.n_fit, sizes)
             half = float(spread.half_width(np.array(entry.factor), 0.0, level))
         rows.append(
             {

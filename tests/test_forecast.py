@@ -69,13 +69,13 @@ def rolled_with(error: float, factor: float, n_fit: int = 10) -> Rolled:
 
 def test_growth_is_recovered_from_errors_proportional_to_ln_f() -> None:
     rolled = [rolled_with(0.01 * np.log(f), f) for f in (2.0, 4.0, 8.0)]
-    spread = spread_of(rolled, noise=0.0, n_params=6, n_cells=10, clusters=7)
+    spread = spread_of(rolled, noise=0.0, n_params=6, n_cells=10, n_sizes=6)
     assert spread.growth == pytest.approx(0.01)
     assert spread.dof == 5
-    assert spread_of(rolled, 0.0, n_params=6, n_cells=14, clusters=7).growth == pytest.approx(
+    assert spread_of(rolled, 0.0, n_params=6, n_cells=14, n_sizes=6).growth == pytest.approx(
         0.01 / np.sqrt(2)
     )
-    assert spread_of(rolled, 1.0, n_params=6, n_cells=10, clusters=3) == Spread(1.0, 0.0, 2)
+    assert spread_of(rolled, 1.0, n_params=6, n_cells=10, n_sizes=3) == Spread(1.0, 0.0, 2)
 
 
 def test_half_width_grows_and_takes_the_larger_cause() -> None:
