@@ -26,7 +26,7 @@ from harness.spec import Job
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 30.0
-# A worker keeps to its compiled shape while that shape's next job costs at least this share of the largest.
+# A job is preferred for its shape while it costs at least this share of the most expensive one.
 SAME_SHAPE_SHARE = 0.5
 
 
@@ -174,14 +174,13 @@ class LocalLauncher:
         return [core for core in usable_cores() if core not in taken]
 
     def _next(self, waiting: list[Job], last: Job | None) -> Job:
-        """The most expensive job, or one of the worker's compiled shape that costs nearly as much."""
-        if last is not None:
-            for job in waiting:
-                if self.cost(job) < SAME_SHAPE_SHARE * self.cost(waiting[0]):
-                    break
-                if job.spec.model == last.spec.model:
-                    return job
-        return waiting[0]
+        """The most expensive job, but of the worker's compiled shape, or else of a shape that no other worker
+        is compiling just now, where such a job costs nearly as much."""
+        near = [job for job in waiting if self.cost(job) >= SAME_SHAPE_SHARE * self.cost(waiting[0])]
+        elsewhere = [worker.job.spec.model for worker in self._workers if worker.job]
+        own = [job for job in near if last is not None and job.spec.model == last.spec.model]
+        free = [job for job in near if job.spec.model not in elsewhere]
+        return (own or free or waiting)[0]
 
     def _collect(self, worker: _Worker, waiting: list[Job], attempts: dict[str, int]) -> Iterator[Outcome]:
         died = worker.process.poll() is not None
