@@ -89,7 +89,7 @@ def _optimum(piece: Slice, log_loss: F64, shocks: F64, method: Method) -> tuple[
     floor = SPACING_FLOOR * float(np.mean(np.diff(piece.log_n)))
     se = max(float(np.nanstd(draws)), floor) / share if share else np.nan
     log_d = float(np.interp(best, piece.log_n, piece.log_d))
-    low = float(np.interp(best, piece.log_n, y))
+    low = _value_at(method, piece.log_n, y, best)
     return Optimum(piece.log_c, best, log_d, low, se, len(y), reason), draws
 
 
@@ -101,6 +101,17 @@ def _minimum_of(method: Method, x: F64, y: F64) -> Minimum:
     if window is None:
         return lambda _, y: np.full(y.shape[1], np.nan)
     return lambda x, y: quadratic_minimum(x, y, window)
+
+
+def _value_at(method: Method, x: F64, y: F64, best: float) -> float:
+    """Height of the fitted curve at its optimum; NaN without one."""
+    window = parabola_window(x, y)
+    if method == "akima":
+        return float(Akima1DInterpolator(x, y)(best))
+    if window is None:
+        return np.nan
+    centre = x[window].mean()
+    return float(np.polyval(np.polyfit(x[window] - centre, y[window], 2), best - centre))
 
 
 def _reason(best: float, share: float) -> str | None:

@@ -25,8 +25,9 @@ from surfaces import (
 
 from analysis.frontier import Surface, table_cost
 from analysis.isoflop import fit_isoflop
+from analysis.optimum import optima
 from analysis.result import WarningCode
-from analysis.slices import budgets, interpolated_slices, measured_slices
+from analysis.slices import Slice, budgets, interpolated_slices, measured_slices
 from analysis.table import load_table
 from harness.records import InputError
 
@@ -183,3 +184,13 @@ def test_coverage(method: str) -> None:
 @pytest.mark.parametrize("noise", [0.001, 0.003])
 def test_coverage_in_full(method: str, noise: float) -> None:
     assert 0.86 <= covered(1000, method, noise) / 1000 <= 0.96
+
+
+def test_the_optimum_lies_on_its_parabola() -> None:
+    """A star of the figure is on the curve, not on the straight line between two sizes."""
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    y = (x - 1.4) ** 2 + 0.5
+    piece = Slice(0.0, x, -x, np.eye(4), np.zeros(4))
+    (optimum,), _, _ = optima([piece], y, np.zeros((4, 1)), "quadratic")
+    assert optimum.log_n == pytest.approx(1.4)
+    assert optimum.log_loss == pytest.approx(0.5)
