@@ -87,9 +87,12 @@ def point_times(results: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in SweepFolder(results).runs.glob("*/points/*.json")}
 
 
-# The command without calibration and without fits, which take most of a small sweep's time.
+# The command without calibration and without fits, which take most of a small sweep's time. A shell starts
+# background jobs with SIGINT ignored, and their children inherit that.
 TRAIN_ONLY = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import harness.sweep as command
 command.matmul_rate = lambda: 1e10
 command.conclude = lambda folder, resamples: {}
