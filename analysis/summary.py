@@ -40,7 +40,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
         "a under 6ND": _exponent(fit["frontier"]),
         "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
-        "± by leaving one size out": number((fits["jackknife"] or {}).get("a_se")),
+        "± of a under 6ND, leaving one size out at a time": number((fits["jackknife"] or {}).get("a_se")),
         **_forecast(fits.get("forecast"), fits["primary"]["law"]),
         "seed noise": percent(fits["noise"]["pooled_relative"]),
     }
