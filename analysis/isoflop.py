@@ -76,9 +76,7 @@ def fit_isoflop(
     shocks = draw_noise(table, spread, resamples or DRAWS_FOR_WEIGHTS, rng)
     found, n_draws, d_draws = optima(pieces, np.log(table.loss), shocks, method)
     lines = regress(found, n_draws, d_draws)
-    a_interval, b_interval = (
-        percentile_interval(lines.samples[:, k], level) if resamples else None for k in (0, 1)
-    )
+    ends = [percentile_interval(lines.samples[:, k], level) if resamples else None for k in (0, 1)]
     bias = slicing_bias(pieces, table, surface) if source == "interpolated" and surface else None
     return Fit(
         law="power_law",
@@ -89,20 +87,16 @@ def fit_isoflop(
         n_clusters=len(np.unique(table.cluster)),
         params={"a": lines.a, "b": lines.b, "G": lines.g},
         level=level,
-        frontier=Exponents(lines.a, a_interval, lines.b, b_interval, lines.g),
+        frontier=Exponents(lines.a, ends[0], lines.b, ends[1], lines.g),
         samples=lines.samples if resamples else None,
         largest_c=float(np.exp(max(piece.log_c for piece in pieces))),
         warnings=tuple(_warnings(found, source, sizes, bias)),
         excluded=table.excluded,
         seconds=time.perf_counter() - start,
-        extra={
-            "method": method,
-            "slices": source,
-            "window": WINDOW,
-            "min_sizes": sizes,
+        extra={"method": method, "slices": source, "window": WINDOW, "min_sizes": sizes, "bias": bias}
+        | {
             "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
             "optima": [_optimum_row(optimum) for optimum in found],
-            "bias": bias,
         },
     )
 

@@ -12,17 +12,9 @@ from fake_law import SEED_SD, WIDTHS
 Json = dict[str, Any]
 
 
-def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
-    """The contents of fits.json and forecast.json."""
-    usable = points[(points.role == "fit") & (points.status == "done")]
-    parametric = [fit_dict(usable, law, count) for law in ("joint", "chinchilla") for count in COUNTS]
-    chosen = {fit["law"]: fit for fit in reversed(parametric)}
-    sealed, score = make_forecast(chosen, points)
-    noise, reference = noise_and_reference(points)
-    chosen["joint"]["warnings"] = [
-        {"code": "active_bound", "message": "E sits at its bound 0, so these runs do not identify it."}
-    ]
-    adequacy = {
+def make_adequacy() -> Json:
+    """How well each law describes the runs."""
+    return {
         law: {
             "residual_rms": rms,
             "residual_max": 2.4 * rms,
@@ -37,6 +29,18 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
             ("chinchilla", 0.013, 1e-5, 1e-4, 1e-6, "residuals follow N and D: the form does not hold"),
         )
     }
+
+
+def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
+    """The contents of fits.json and forecast.json."""
+    usable = points[(points.role == "fit") & (points.status == "done")]
+    parametric = [fit_dict(usable, law, count) for law in ("joint", "chinchilla") for count in COUNTS]
+    chosen = {fit["law"]: fit for fit in reversed(parametric)}
+    sealed, score = make_forecast(chosen, points)
+    noise, reference = noise_and_reference(points)
+    chosen["joint"]["warnings"] = [
+        {"code": "active_bound", "message": "E sits at its bound 0, so these runs do not identify it."}
+    ]
     study = {
         "schema": 1,
         "primary": {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]},
@@ -65,7 +69,7 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
                 "chosen": False,
             },
         ],
-        "adequacy": adequacy,
+        "adequacy": make_adequacy(),
         "jackknife": {
             "a": [{"left_out": f"d{w}", "a": 0.5 + 0.01 * i} for i, w in enumerate(WIDTHS)],
             "a_se": 0.03,
