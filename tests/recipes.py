@@ -59,8 +59,8 @@ def inputs(should_stop=lambda: False, mesh: MeshConfig | None = None, seconds: f
     token_bytes = np.ones(VOCAB, np.int64)
     return TrainInputs(
         tokens=tokens(),
-        eval_set=EvalSet.build(windows(8, 4, seed=11), token_bytes),
-        curve_eval_set=EvalSet.build(windows(2, 4, seed=11), token_bytes),
+        eval_set=EvalSet.build(windows(8, 4, seed=11).reshape(32, -1), token_bytes),
+        curve_eval_set=EvalSet.build(windows(2, 4, seed=11).reshape(8, -1), token_bytes),
         mesh=make_mesh(mesh or MeshConfig()),
         checkpoint_seconds=seconds,
         should_stop=should_stop,

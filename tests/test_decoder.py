@@ -39,10 +39,10 @@ def test_gradients_equal_the_textbook_model(spec):
 def test_rotation_keeps_length_and_depends_on_distance_alone():
     spec = model()
     cosine, sine = rotary_tables(spec)
-    q, k = (jax.random.normal(jax.random.key(seed), (1, 1, spec.head_dim)) for seed in (0, 1))
-    q_all, k_all = (rotate(jnp.repeat(x, spec.seq_len, axis=1), cosine, sine)[0] for x in (q, k))
-    np.testing.assert_allclose(jnp.linalg.norm(q_all, axis=-1), jnp.linalg.norm(q), rtol=1e-5)
-    scores = q_all @ k_all.T
+    q, k = (jax.random.normal(jax.random.key(seed), (1, spec.head_dim, 1)) for seed in (0, 1))
+    q_all, k_all = (rotate(jnp.repeat(x, spec.seq_len, axis=2), cosine, sine)[0] for x in (q, k))
+    np.testing.assert_allclose(jnp.linalg.norm(q_all, axis=0), jnp.linalg.norm(q), rtol=1e-5)
+    scores = q_all.T @ k_all
     np.testing.assert_allclose(jnp.diagonal(scores, 3), scores[0, 3], rtol=1e-4)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.packing import Order, eval_batches
+from harness.data.packing import Order, eval_windows
 from harness.records import InputError
 
 orders = st.builds(
@@ -89,19 +89,19 @@ def test_an_order_refuses_another_corpus() -> None:
 
 def test_evaluation_windows_cover_the_text_once_and_never_change() -> None:
     tokens = np.arange(1_001, dtype=np.uint32)
-    batches = eval_batches(tokens, 10, 5, 1_000)
-    assert batches.shape == (20, 5, 11)
-    np.testing.assert_array_equal(batches[:, :, 1:].ravel(), tokens[1:])
-    np.testing.assert_array_equal(batches, eval_batches(tokens, 10, 5, 1_000))
+    windows = eval_windows(tokens, 10, 1_000)
+    assert windows.shape == (100, 11)
+    np.testing.assert_array_equal(windows[:, 1:].ravel(), tokens[1:])
+    np.testing.assert_array_equal(windows, eval_windows(tokens, 10, 1_000))
 
 
 def test_fewer_evaluation_windows_are_spread_over_the_text() -> None:
-    batches = eval_batches(np.arange(1_001), 10, 5, 249)
-    assert batches.shape == (4, 5, 11)
-    np.testing.assert_array_equal(batches[:, :, 0].ravel(), np.arange(0, 1_000, 50))
+    windows = eval_windows(np.arange(1_001), 10, 209)
+    assert windows.shape == (20, 11)
+    np.testing.assert_array_equal(windows[:, 0], np.arange(0, 1_000, 50))
 
 
-@pytest.mark.parametrize("n_tokens", [49, 1_050])
+@pytest.mark.parametrize("n_tokens", [9, 1_010])
 def test_evaluation_sizes_that_cannot_be_reached(n_tokens: int) -> None:
-    with pytest.raises(InputError, match=r"expected 50 to 1000"):
-        eval_batches(np.arange(1_001), 10, 5, n_tokens)
+    with pytest.raises(InputError, match=r"expected 10 to 1000"):
+        eval_windows(np.arange(1_001), 10, n_tokens)

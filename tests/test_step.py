@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from harness.records import InputError
+from harness.train.evaluate import window_losses
 from harness.train.mesh import MeshConfig, make_mesh
 from harness.train.step import Engine, advance, engine_for, parameter_groups
+from harness.train.step_size import eval_batch_size, micro_batch_size
 from tests.recipes import optim, run_spec, windows
 
 SPEC = run_spec()
@@ -51,6 +53,26 @@ def test_meshes_train_like_one_device(shape):
         _, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
         losses.append(metrics.loss)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [MeshConfig(), MeshConfig(4, 1), MeshConfig(1, 3)])
+def test_every_window_is_scored_once_however_many_devices_share_it(shape):
+    engine = engine_for(replace(SPEC, optim=optim(batch_size=12)), make_mesh(shape))
+    held_out = windows(1, 10, seed=5)[0]
+    state = fresh(engine)
+    params = jax.device_get(state["params"])
+    alone = engine_for(SPEC, make_mesh(MeshConfig()))
+    expected = [float(alone.window_losses(params, held_out[None, None, i])[0, 0]) for i in range(10)]
+    np.testing.assert_allclose(window_losses(engine, state["params"], held_out), expected, rtol=1e-5)
+
+
+def test_accelerators_take_a_whole_batch():
+    wide = replace(SPEC, model=replace(SPEC.model, seq_len=128, d_model=96), optim=optim(batch_size=16))
+    assert micro_batch_size(wide, 1) == 2
+    assert micro_batch_size(replace(wide, model=replace(wide.model, d_model=64)), 1) == 1
+    assert micro_batch_size(wide, 4) == 8
+    assert micro_batch_size(wide, 1, "gpu") == 16
+    assert eval_batch_size(128, 2, "gpu") == 256
 
 
 def test_fsdp_splits_the_state():

@@ -71,26 +71,21 @@ class Order:
         return np.concatenate(parts)
 
 
-def eval_batches(
-    tokens: np.ndarray, seq_len: int, batch_size: int, n_tokens: int
-) -> Int32[np.ndarray, "batches batch window"]:
-    """The fixed evaluation windows: `n_tokens` of them in tokens, rounded down to whole batches.
+def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
+    """The fixed evaluation windows: `n_tokens` of them in tokens, rounded down to whole windows.
 
     They are spread evenly over the evaluation text, so that fewer of them still sample all of it, and stay in
-    the order of the text: neighbouring windows share documents, so batch means are close to independent
-    clusters for a standard error where single windows are not.
+    the order of the text: neighbouring windows share documents, so means of neighbours are close to
+    independent clusters for a standard error where single windows are not.
     """
     available = (len(tokens) - 1) // seq_len
-    n_batches = n_tokens // (seq_len * batch_size)
-    chosen = n_batches * batch_size
+    chosen = n_tokens // seq_len
     if not 0 < chosen <= available:
         raise InputError(
-            f"Cannot score n_tokens={n_tokens} in batches of {batch_size} windows of {seq_len}: expected "
-            f"{batch_size * seq_len} to {available * seq_len}, what the evaluation split holds; change "
-            "n_eval_tokens or give more text."
+            f"Cannot score n_tokens={n_tokens} in windows of {seq_len}: expected {seq_len} to "
+            f"{available * seq_len}, what the evaluation split holds; change n_eval_tokens or give more text."
         )
-    windows = np.arange(chosen) * available // chosen
-    return _gather(tokens, (windows * seq_len).reshape(n_batches, batch_size), seq_len)
+    return _gather(tokens, np.arange(chosen) * available // chosen * seq_len, seq_len)
 
 
 def _gather(tokens: np.ndarray, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:

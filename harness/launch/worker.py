@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
 LOCK_SECONDS = 120.0
-# Sequences scored at a time: small enough for a core's cache.
-EVAL_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     """Load the prepared corpus and the fixed evaluation sets."""
     import jax
 
-    from harness.data.packing import eval_batches
+    from harness.data.packing import eval_windows
     from harness.data.prepare import DataConfig, prepare_corpus
     from harness.train.evaluate import EvalSet
     from harness.train.loop import TrainInputs
@@ -103,8 +101,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
 
     def eval_set(n_tokens: int) -> EvalSet:
-        windows = eval_batches(corpus.eval, config.seq_len, EVAL_BATCH, n_tokens)
-        return EvalSet.build(windows, corpus.token_bytes)
+        return EvalSet.build(eval_windows(corpus.eval, config.seq_len, n_tokens), corpus.token_bytes)
 
     return TrainInputs(
         tokens=corpus.train,

@@ -16,22 +16,22 @@ EMBED_STD = 1.0
 HEAD_INIT_SCALE = 0.1
 
 
-def rotary_tables(spec: ModelSpec) -> tuple[Float[Array, "seq head_dim"], Float[Array, "seq head_dim"]]:
+def rotary_tables(spec: ModelSpec) -> tuple[Float[Array, "head_dim seq"], Float[Array, "head_dim seq"]]:
     """Cosine and signed sine of every position (Su et al., arXiv:2104.09864, section 3.4)."""
     half = spec.head_dim // 2
     rates = spec.rope_theta ** (-jnp.arange(half) / half)
-    angles = jnp.arange(spec.seq_len)[:, None] * rates[None, :]
-    cosine = jnp.concatenate([jnp.cos(angles)] * 2, axis=1)
-    sine = jnp.concatenate([-jnp.sin(angles), jnp.sin(angles)], axis=1)
+    angles = rates[:, None] * jnp.arange(spec.seq_len)[None, :]
+    cosine = jnp.concatenate([jnp.cos(angles)] * 2)
+    sine = jnp.concatenate([-jnp.sin(angles), jnp.sin(angles)])
     return cosine, sine
 
 
 def rotate(
-    x: Float[Array, "heads seq head_dim"], cosine: Array, sine: Array
-) -> Float[Array, "heads seq head_dim"]:
+    x: Float[Array, "heads head_dim seq"], cosine: Array, sine: Array
+) -> Float[Array, "heads head_dim seq"]:
     """Turn each pair (x_i, x_{i+half}) by its position's angle."""
-    half = x.shape[-1] // 2
-    swapped = jnp.concatenate([x[..., half:], x[..., :half]], axis=-1)
+    half = x.shape[1] // 2
+    swapped = jnp.concatenate([x[:, half:], x[:, :half]], axis=1)
     return x * cosine + swapped * sine
 
 
@@ -57,6 +57,13 @@ class Norm(nnx.Module):
         return kernels.rms_norm(x, self.gain[...], self.eps)
 
 
+class HeadNorm(Norm):
+    """RMSNorm over the features of each head, laid out before the positions."""
+
+    def __call__(self, x: Float[Array, "heads head_dim seq"]) -> Float[Array, "heads head_dim seq"]:
+        return kernels.rms_norm(x, self.gain[...][:, None], self.eps, axis=1)
+
+
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
@@ -64,24 +71,24 @@ class Attention(nnx.Module):
         out_scale = (2 * spec.n_layers) ** -0.5
         self.qkv = Dense(spec.d_model, 3 * spec.d_model, rngs, textbook=textbook)
         self.out = Dense(spec.d_model, spec.d_model, rngs, out_scale, textbook)
-        self.q_norm = Norm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
-        self.k_norm = Norm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
+        self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
+        self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.apply = kernels.textbook_attention if textbook else kernels.attention
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
         spec = self.spec
-        heads = self.qkv(x).reshape(batch, -1, 3, spec.n_heads, spec.head_dim)
-        heads = heads.transpose(2, 0, 3, 1, 4).reshape(3, batch * spec.n_heads, -1, spec.head_dim)
-        q, k, v = heads[0], heads[1], heads[2]
+        # Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
+        qkv = self.qkv(x).T.reshape(3, spec.n_heads, spec.head_dim, batch, -1)
+        q, k, v = qkv.transpose(0, 3, 1, 2, 4).reshape(3, batch * spec.n_heads, spec.head_dim, -1)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         cosine, sine = rotary_tables(spec)
-        length = q.shape[1]
-        q = rotate(q, cosine[:length], sine[:length]) * spec.head_dim**-0.5
-        k = rotate(k, cosine[:length], sine[:length])
-        mixed = self.apply(q, k, v).reshape(batch, spec.n_heads, length, spec.head_dim)
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch * length, spec.d_model))
+        length = q.shape[2]
+        q = rotate(q, cosine[:, :length], sine[:, :length]) * spec.head_dim**-0.5
+        k = rotate(k, cosine[:, :length], sine[:, :length])
+        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
+        return self.out(mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model))
 
 
 class Mlp(nnx.Module):

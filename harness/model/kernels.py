@@ -2,7 +2,8 @@
 
 XLA's automatic backward pass of these small shapes spends its time on transposed copies and on T×T softmax
 passes with materialised broadcasts. Written by hand, the backward pass contracts over tokens directly, and
-attention keeps scores as keys × queries, so that the softmax reduces over the major axis.
+attention keeps positions last and scores as keys × queries, so that norms, rotations and the softmax reduce
+over a major axis and run along contiguous positions.
 `textbook_*` are the oracles the tests hold these against, and what `kernels="textbook"` runs.
 """
 
@@ -53,9 +54,9 @@ def textbook_dense(x: Array, w: Array) -> Array:
 # --- RMSNorm -------------------------------------------------------------------------------------------
 
 
-def rms_norm(x: Float[Array, "*tokens d"], gain: Float[Array, " d"], eps: float) -> Float[Array, "*tokens d"]:
-    """x / rms(x) · gain (Zhang & Sennrich, arXiv:1910.07467), statistics in fp32."""
-    return x * lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps) * gain
+def rms_norm(x: Float[Array, "..."], gain: Float[Array, "..."], eps: float, axis: int = -1) -> Array:
+    """x / rms(x) · gain over one axis (Zhang & Sennrich, arXiv:1910.07467), statistics in fp32."""
+    return x * lax.rsqrt(jnp.mean(x * x, axis=axis, keepdims=True) + eps) * gain
 
 
 # --- causal attention ----------------------------------------------------------------------------------
@@ -63,18 +64,18 @@ def rms_norm(x: Float[Array, "*tokens d"], gain: Float[Array, " d"], eps: float)
 
 def _causal_scores(q: Array, k: Array) -> Array:
     """Masked scores [heads, keys, queries]."""
-    length = q.shape[1]
+    length = q.shape[2]
     keys = lax.broadcasted_iota(jnp.int32, (length, length), 0)
     queries = lax.broadcasted_iota(jnp.int32, (length, length), 1)
-    return jnp.where(keys <= queries, _contract(k, q, 2, 2, batch=True), NEGATIVE)
+    return jnp.where(keys <= queries, _contract(k, q, 1, 1, batch=True), NEGATIVE)
 
 
 @jax.custom_vjp
 def attention(
-    q: Float[Array, "heads seq head_dim"],
-    k: Float[Array, "heads seq head_dim"],
-    v: Float[Array, "heads seq head_dim"],
-) -> Float[Array, "heads seq head_dim"]:
+    q: Float[Array, "heads head_dim seq"],
+    k: Float[Array, "heads head_dim seq"],
+    v: Float[Array, "heads head_dim seq"],
+) -> Float[Array, "heads head_dim seq"]:
     """Causal softmax attention of already scaled queries; `heads` runs over batch × heads."""
     return _attention_forward(q, k, v)[0]
 
@@ -82,19 +83,19 @@ def attention(
 def _attention_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     scores = _causal_scores(q, k)
     p = jnp.exp(scores - scores.max(axis=1, keepdims=True))
-    inverse = (1.0 / p.sum(axis=1))[:, :, None]
-    out = _contract(p, v, 1, 1, batch=True) * inverse
+    inverse = 1.0 / p.sum(axis=1, keepdims=True)
+    out = _contract(v, p, 2, 1, batch=True) * inverse
     return out, (q, k, v, p, inverse, out)
 
 
 def _attention_backward(saved: Any, g: Array) -> tuple[Array, Array, Array]:
     q, k, v, p, inverse, out = saved
     g = g * inverse
-    delta = (g * out).sum(axis=2)[:, None, :]
-    d_scores = p * (_contract(v, g, 2, 2, batch=True) - delta)
-    d_q = _contract(d_scores, k, 1, 1, batch=True)
-    d_k = _contract(d_scores, q, 2, 1, batch=True)
-    d_v = _contract(p, g, 2, 1, batch=True)
+    delta = (g * out).sum(axis=1, keepdims=True)
+    d_scores = p * (_contract(v, g, 1, 1, batch=True) - delta)
+    d_q = _contract(k, d_scores, 2, 1, batch=True)
+    d_k = _contract(q, d_scores, 2, 2, batch=True)
+    d_v = _contract(g, p, 2, 2, batch=True)
     return d_q, d_k, d_v
 
 
@@ -102,10 +103,10 @@ attention.defvjp(_attention_forward, _attention_backward)
 
 
 def textbook_attention(q: Array, k: Array, v: Array) -> Array:
-    length = q.shape[1]
-    scores = jnp.einsum("hqd,hkd->hqk", q, k)
+    length = q.shape[2]
+    scores = jnp.einsum("hdq,hdk->hqk", q, k)
     mask = jnp.tril(jnp.ones((length, length), bool))
-    return jnp.einsum("hqk,hkd->hqd", jax.nn.softmax(jnp.where(mask, scores, NEGATIVE)), v)
+    return jnp.einsum("hqk,hdk->hdq", jax.nn.softmax(jnp.where(mask, scores, NEGATIVE)), v)
 
 
 # --- cross-entropy -------------------------------------------------------------------------------------

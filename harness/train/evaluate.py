@@ -16,19 +16,19 @@ BLOCK_WINDOWS = 16
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Windows [n_batches, batch, seq+1] and the bytes that their labels stand for."""
+    """Windows [windows, seq+1] and the bytes that their labels stand for."""
 
     windows: np.ndarray
     n_bytes: int
 
     @property
     def n_tokens(self) -> int:
-        n_batches, batch, width = self.windows.shape
-        return n_batches * batch * (width - 1)
+        n_windows, width = self.windows.shape
+        return n_windows * (width - 1)
 
     @classmethod
     def build(cls, windows: np.ndarray, token_bytes: np.ndarray) -> EvalSet:
-        return cls(windows, int(token_bytes[windows[:, :, 1:]].sum()))
+        return cls(windows, int(token_bytes[windows[:, 1:]].sum()))
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,21 @@ def block_sem(window_losses: np.ndarray) -> float | None:
     return float(blocks.std(ddof=1) / math.sqrt(n_blocks))
 
 
+def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarray:
+    """Mean loss of each window [windows, seq+1], in batches that the devices share evenly.
+
+    The last batch is filled up with windows whose losses are dropped again.
+    """
+    n_windows, width = windows.shape
+    n_batches = -(-n_windows // engine.eval_batch)
+    filled = np.resize(windows, (n_batches * engine.eval_batch, width))
+    batches = filled.reshape(n_batches, engine.eval_batch, width)
+    return np.asarray(engine.window_losses(params, batches), np.float64).reshape(-1)[:n_windows]
+
+
 def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
     """Score every window once; sums in fp64 on the host."""
-    losses = np.asarray(engine.window_losses(params, eval_set.windows), np.float64).reshape(-1)
+    losses = window_losses(engine, params, eval_set.windows)
     loss = float(losses.mean())
     bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
     return EvalResult(loss, block_sem(losses), bits)

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from harness.model.decoder import Decoder, group_of
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import mesh as meshes
-from harness.train.step_size import micro_batch_size
+from harness.train.step_size import eval_batch_size, micro_batch_size
 
 State = dict[str, Any]
 
@@ -32,6 +32,11 @@ class Metrics:
 
     loss: np.ndarray
     grad_norm: np.ndarray
+
+
+def platform_of(mesh: Mesh) -> str:
+    """`cpu`, `gpu` or `tpu`."""
+    return str(mesh.devices.flat[0].platform)
 
 
 def group_rates(optim: OptimSpec) -> dict[str, float]:
@@ -59,6 +64,7 @@ class Engine:
     def __init__(self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh):
         self.mesh = mesh
         self.micro_batch = micro_batch
+        self.eval_batch = eval_batch_size(model.seq_len, mesh.size, platform_of(mesh))
         self.model = model
         self._transform = adamw(optim)
         self._graph, self._empty = nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
@@ -144,7 +150,8 @@ def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh) ->
 def engine_for(spec: RunSpec, mesh: Mesh) -> Engine:
     """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
     shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
-    return _engine(spec.model, shape_only, micro_batch_size(spec, mesh.size), mesh)
+    micro_batch = micro_batch_size(spec, mesh.size, platform_of(mesh))
+    return _engine(spec.model, shape_only, micro_batch, mesh)
 
 
 def advance(
