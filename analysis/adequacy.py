@@ -24,10 +24,11 @@ CANDIDATES = ("chinchilla", "joint", "joint_e0")
 TIE = 0.05  # rollout errors closer than this are a tie
 CONTEST_RULE = (
     f"Candidates: {', '.join(CANDIDATES)}. For every compute c that leaves each candidate at least two fit "
-    "cells more than it has parameters, each law is fitted to the fit cells with C <= c by least squares on "
-    "log loss and predicts the others. The law with the lowest RMS of log-loss error, pooled over all c, is "
+    "cells more than it has parameters, each law is fitted to the fit cells with C <= c and predicts the "
+    "others, by generalised least squares on log loss: points of a trunk share noise, as much of it as the "
+    "seeds of all fit cells show. The law with the lowest RMS of log-loss error, pooled over all c, is "
     f"chosen; among laws within {100 * TIE:.0f} % of it the one with the fewest parameters, then the lowest "
-    "error. Without such a compute the lowest BIC decides."
+    "error. Without such a compute the lowest BIC of ordinary least squares decides."
 )
 SIGNIFICANT = 0.01
 

@@ -1,6 +1,7 @@
 """Robust least squares for many problems at once: every start and every bootstrap resample is one row.
 
 Levenberg–Marquardt on Σ w·ρ(r) with Huber's ρ, vectorised over a batch of parameter vectors and weights.
+`gls` is least squares on residuals freed of the noise that the points of a trunk share.
 A law is solved in centred units (each axis divided by its geometric mean) and in coordinates z, in
 which coefficients are logarithms; results come back in natural units.
 """
@@ -9,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.law import Law, centre_of
+from analysis.noise import TrunkNoise, trunk_share
 from analysis.table import LossTable
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss")
+ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss", "gls")
 LAD_DELTA = 1e-7  # Huber this narrow is least absolute deviations to seven digits
 FIRST_DELTA = 0.1  # continuation: start where the objective is least squares, then narrow
 NARROWING = 0.2
@@ -43,12 +46,16 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """One law on one table under one estimator."""
+    """One law on one table under one estimator.
+
+    `shared` is the part of the noise common to a trunk, for `gls`; measured on the table where None.
+    """
 
     law: Law
     table: LossTable
     estimator: str = "huber"
     delta: float = 1e-3
+    shared: float | None = None
 
     @property
     def width(self) -> float:
@@ -59,6 +66,15 @@ class Problem:
     def weights(self) -> Array:
         return np.ones(len(self.table)) if self.table.weights is None else self.table.weights
 
+    @cached_property
+    def _trunk_noise(self) -> TrunkNoise:
+        shared = trunk_share(self.table) if self.shared is None else self.shared
+        return TrunkNoise.of(self.table.cluster, shared)
+
+    def independent(self, values: Array, weights: Array) -> Array:
+        """Residuals [batch, rows] or their slopes [batch, rows, params] as the estimator weighs them."""
+        return self._trunk_noise.remove(values, weights) if self.estimator == "gls" else values
+
     def residual(self, theta: Array) -> Array:
         """Measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
         table = self.table
@@ -68,10 +84,15 @@ class Problem:
         return np.log(table.loss) - np.log(predicted)
 
     def objective(self, theta: Array, weights: Array | None = None) -> Array:
-        """The minimised sum in natural units: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares."""
-        sums = np.sum(
-            (self.weights if weights is None else weights) * huber(self.residual(theta), self.width), axis=-1
+        """The minimised sum in natural units: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares.
+
+        For `gls` r is the residual freed of its trunk's shared noise.
+        """
+        used = self.weights if weights is None else weights
+        residual = self.independent(
+            self.residual(theta), np.broadcast_to(used, (*theta.shape[:-1], used.shape[-1]))
         )
+        sums = np.sum(used * huber(residual, self.width), axis=-1)
         return sums / LAD_DELTA if self.estimator == "lad" else sums
 
     def solve(
@@ -176,16 +197,21 @@ def _minimise(
     reweighting). Small λ ends in a Newton step, large λ in a descent that always succeeds.
     """
     in_loss = problem.estimator == "lsq_loss"
+
+    def total(z: Array, weights: Array) -> Array:
+        residual = problem.independent(coordinates.residual(z, in_loss), weights)
+        return np.asarray(np.sum(weights * huber(residual, width), axis=-1))
+
     z, converged = z.copy(), np.zeros(len(z), bool)
     damping = np.full(len(z), 1e-2)
-    value = np.sum(weights * huber(coordinates.residual(z, in_loss), width), axis=-1)
+    value = total(z, weights)
     running = np.arange(len(z))
     for _ in range(iterations):
         here = z[running]
-        step, gain = _step(coordinates, here, weights[running], free, width, damping[running], in_loss)
+        step, gain = _step(problem, coordinates, here, weights[running], free, width, damping[running])
         there = coordinates.inside(here + step)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            trial = np.sum(weights[running] * huber(coordinates.residual(there, in_loss), width), axis=-1)
+            trial = total(there, weights[running])
         better = trial < value[running]
         z[running[better]] = there[better]
         value[running[better]] = trial[better]
@@ -199,16 +225,18 @@ def _minimise(
 
 
 def _step(
+    problem: Problem,
     coordinates: _Coordinates,
     z: Array,
     weights: Array,
     free: Mask,
     width: float,
     damping: Array,
-    in_loss: bool,
 ) -> tuple[Array, Array]:
     """The damped step [batch, params] and the decrease that it predicts [batch]."""
-    residual, slope = coordinates.residual(z, in_loss), coordinates.slope(z, in_loss)
+    in_loss = problem.estimator == "lsq_loss"
+    residual = problem.independent(coordinates.residual(z, in_loss), weights)
+    slope = problem.independent(coordinates.slope(z, in_loss), weights)
     size = np.abs(residual)
     pull = np.clip(residual, -width, width)
     gradient = np.einsum("brp,br->bp", slope, weights * pull)

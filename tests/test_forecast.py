@@ -15,7 +15,10 @@ from analysis.fit import fit_law
 from analysis.forecast import content_sha256, score, seal, table_sha256
 from analysis.interval import Spread, calibrate, predict_interval, rollout_rows, spread_of
 from analysis.laws import find_law
+from analysis.noise import trunk_share
 from analysis.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
+from analysis.search import multi_start
+from analysis.solver import Problem
 from analysis.table import LossTable
 from harness.records import InputError
 
@@ -45,9 +48,12 @@ def test_rollout_equals_separate_fits() -> None:
     at = cuts(FITTED, ["chinchilla"])[[0, -1]]
     rolled = rollout(FITTED, "chinchilla", at)
     for c in at:
-        fit = fit_law(FITTED.select(FITTED.c <= c), "chinchilla", FORECAST_ESTIMATOR, resamples=0)
+        below = FITTED.select(FITTED.c <= c)
+        problem = Problem(find_law("chinchilla"), below, FORECAST_ESTIMATOR, shared=trunk_share(FITTED))
+        theta = multi_start(problem, np.random.default_rng(0)).theta
         mine = [entry for entry in rolled if entry.c_fit == c]
-        expected = fit.predict(np.array([e.n for e in mine]), np.array([e.d for e in mine]))
+        n, d, compute = (np.array([getattr(e, axis) for e in mine]) for axis in ("n", "d", "c"))
+        expected = problem.law.value(theta, n, d, compute)
         np.testing.assert_allclose([e.predicted for e in mine], expected, rtol=1e-5)
         assert all(entry.factor > 1 for entry in mine)
 

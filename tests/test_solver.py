@@ -8,6 +8,7 @@ from scipy.optimize import least_squares
 from simulated_tables import SURFACES, ladder
 
 from analysis.laws import find_law
+from analysis.noise import MAX_TRUNK_SHARE, trunk_share
 from analysis.search import multi_start, variable_projection
 from analysis.solver import Problem, huber
 
@@ -41,6 +42,44 @@ def test_never_worse_than_scipy(law: str, surface: str, estimator: str) -> None:
     assert found.objective == pytest.approx(problem.objective(found.theta), rel=1e-12)
 
 
+def test_gls_is_least_squares_under_the_covariance_of_shared_noise() -> None:
+    table = ladder(SURFACES["joint"], np.random.default_rng(5), seeded=tuple(range(6)))
+    problem = Problem(find_law("joint_e0"), table, "gls")
+    share = trunk_share(table)
+    assert 0.1 < share <= MAX_TRUNK_SHARE
+    same_trunk = table.cluster[:, None] == table.cluster[None, :]
+    covariance = share * same_trunk + (1 - share) * np.eye(len(table))
+    theta = problem.law.starts(table, np.random.default_rng(0), 3)
+    residual = problem.residual(theta)
+    quadratic = 0.5 * np.einsum("br,rs,bs->b", residual, np.linalg.inv(covariance), residual)
+    np.testing.assert_allclose(problem.objective(theta), (1 - share) * quadratic, rtol=1e-10)
+
+
+def test_the_share_of_noise_common_to_a_trunk_is_recovered() -> None:
+    """The ladder's is one half."""
+    rng = np.random.default_rng(0)
+    shares = [trunk_share(ladder(SURFACES["joint"], rng, seeded=tuple(range(6)))) for _ in range(60)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.06)
+
+
+def test_gls_sees_only_rows_with_weight() -> None:
+    table = ladder(SURFACES["joint"], np.random.default_rng(5))
+    mask = table.c <= np.median(table.c)
+    whole = Problem(find_law("joint_e0"), table, "gls", shared=0.6)
+    half = Problem(find_law("joint_e0"), table.select(mask), "gls", shared=0.6)
+    theta = half.law.starts(table, np.random.default_rng(0), 3)
+    weights = np.tile(mask.astype(float), (3, 1))
+    np.testing.assert_allclose(whole.objective(theta, weights), half.objective(theta), rtol=1e-12)
+
+
+def test_without_repeated_trunks_gls_is_least_squares() -> None:
+    table = ladder(SURFACES["joint"], np.random.default_rng(5), seeded=())
+    assert trunk_share(table) == 0.0
+    theta = find_law("joint").starts(table, np.random.default_rng(0), 3)
+    both = [Problem(find_law("joint"), table, estimator).objective(theta) for estimator in ("gls", "lsq")]
+    np.testing.assert_array_equal(*both)
+
+
 @pytest.mark.parametrize("estimator", ["huber", "lad", "lsq", "lsq_loss"])
 @pytest.mark.parametrize("law", ["chinchilla", "joint", "kaplan_d_offset"])
 def test_two_routes_end_in_the_same_place(law: str, estimator: str) -> None:
@@ -50,6 +89,13 @@ def test_two_routes_end_in_the_same_place(law: str, estimator: str) -> None:
     starts = multi_start(problem, np.random.default_rng(0))
     projection = variable_projection(problem, np.random.default_rng(0))
     assert projection.objective == pytest.approx(starts.objective, rel=3e-3 if estimator == "lad" else 1e-5)
+
+
+def test_gls_minimum_agrees_with_variable_projection() -> None:
+    problem = Problem(find_law("joint_e0"), ladder(SURFACES["joint"], np.random.default_rng(5)), "gls")
+    starts = multi_start(problem, np.random.default_rng(0))
+    projection = variable_projection(problem, np.random.default_rng(0))
+    assert projection.objective == pytest.approx(starts.objective, rel=1e-5)
 
 
 @pytest.mark.parametrize("law", ["chinchilla", "joint_e0"])
