@@ -20,7 +20,7 @@ from analysis.table import LossTable
 
 Array = NDArray[np.float64]
 
-CANDIDATES = ("chinchilla", "joint", "joint_e0")
+CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0")
 TIE = 0.05  # rollout errors closer than this are a tie
 CONTEST_RULE = (
     f"Candidates: {', '.join(CANDIDATES)}. For every compute c that leaves each candidate at least two fit "

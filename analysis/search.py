@@ -90,6 +90,6 @@ def _at(law: Law, table: LossTable, searched: Array) -> Array:
     offset = np.full(batch, 0.4 * table.loss.min()) if "E" in law.params else np.zeros(batch)
     rest = np.exp(np.mean(np.log(table.loss))) - offset
     for term in law.terms:
-        theta[term.coefficient] = rest ** (1 / theta.get("gamma", np.ones(batch))) / len(law.terms)
+        theta[term.coefficient] = rest ** (1 / theta.get("gamma", np.full(batch, law.power))) / len(law.terms)
     theta["E"] = offset
     return law.rescale(np.stack([theta[name] for name in law.params], axis=-1), centre_of(table))

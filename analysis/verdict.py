@@ -14,6 +14,7 @@ Json = Mapping[str, Any]
 UNQUOTABLE = {WarningCode.E_NOT_BRACKETED.value, WarningCode.ACTIVE_BOUND.value}
 PLAIN = {
     "chinchilla": "additive (Chinchilla) law",
+    "quadrature": "quadrature law",
     "joint": "joint law",
     "joint_e0": "joint law without irreducible loss",
 }

@@ -71,6 +71,7 @@ class Law:
     terms: tuple[Term, ...]
     value_of: Function
     jacobian_of: Function
+    power: float = 1.0  # of the sum of terms, where gamma is not a parameter
 
     def value(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
         """Loss [..., rows]; without `c` the compute is 6·n·d."""
@@ -100,7 +101,11 @@ class Law:
         """k random starting points [k, params]: exponents at random, the loss shared among the terms."""
         bounded = {name: limits for name, limits in self.bounds.items() if name != "E"}
         theta = {name: np.full(k, np.sqrt(low * high)) for name, (low, high) in bounded.items()}
-        gamma = np.exp(rng.uniform(np.log(0.2), np.log(1.2), k)) if "gamma" in self.params else np.ones(k)
+        gamma = (
+            np.exp(rng.uniform(np.log(0.2), np.log(1.2), k))
+            if "gamma" in self.params
+            else np.full(k, self.power)
+        )
         theta["gamma"] = gamma
         offset = rng.uniform(0, 1, k) ** 0.5 * np.min(table.loss) if "E" in self.params else np.zeros(k)
         theta["E"] = offset
@@ -138,8 +143,16 @@ def centre_of(table: Measured) -> dict[str, float]:
     }
 
 
-def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool, gamma: bool = False) -> Law:
-    """The law E + (Σ coefficient·axis^-exponent)^gamma; E is 0 without `offset`, gamma 1 without `gamma`."""
+def power_sum(
+    name: str,
+    formula: str,
+    terms: tuple[Term, ...],
+    *,
+    offset: bool,
+    gamma: bool = False,
+    power: float = 1.0,
+) -> Law:
+    """The law E + (Σ coefficient·axis^-exponent)^gamma; E is 0 without `offset`, a fixed gamma is `power`."""
     coefficients = tuple(term.coefficient for term in terms)
     exponents = tuple(dict.fromkeys(term.exponent for term in terms))  # terms may share one
     params = (("E",) if offset else ()) + coefficients + exponents + (("gamma",) if gamma else ())
@@ -150,27 +163,29 @@ def power_sum(name: str, formula: str, terms: tuple[Term, ...], *, offset: bool,
 
     def parts(theta: Array, columns: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array], Array]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
+        named.setdefault("gamma", np.asarray(power))
         powers = [np.exp(-named[term.exponent] * np.log(columns[term.axis])) for term in terms]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
         return named, powers, np.sum(scaled, axis=0)
 
     def value(theta: Array, n: Array, d: Array, c: Array) -> Array:
         named, _, inner = parts(theta, {"n": n, "d": d, "c": c})
-        outer = inner ** named["gamma"] if gamma else inner
+        outer = inner ** named["gamma"] if gamma or power != 1 else inner
         return named["E"] + outer if offset else outer
 
     def jacobian(theta: Array, n: Array, d: Array, c: Array) -> Array:
         columns = {"n": n, "d": d, "c": c}
         named, powers, inner = parts(theta, columns)
-        slope = named["gamma"] * inner ** (named["gamma"] - 1) if gamma else np.ones_like(inner)
+        curved = gamma or power != 1
+        slope = named["gamma"] * inner ** (named["gamma"] - 1) if curved else np.ones_like(inner)
         by_name: dict[str, Array] = {"E": np.ones_like(inner)}
-        for term, power in zip(terms, powers, strict=True):
-            by_name[term.coefficient] = slope * power
+        for term, decay in zip(terms, powers, strict=True):
+            by_name[term.coefficient] = slope * decay
             logs = np.log(columns[term.axis])
-            change = -slope * named[term.coefficient] * power * logs
+            change = -slope * named[term.coefficient] * decay * logs
             by_name[term.exponent] = by_name.get(term.exponent, 0.0) + change
         if gamma:
             by_name["gamma"] = inner ** named["gamma"] * np.log(inner)
         return np.stack([by_name[name] for name in params], axis=-1)
 
-    return Law(name, formula, params, bounds, terms, value, jacobian)
+    return Law(name, formula, params, bounds, terms, value, jacobian, power)

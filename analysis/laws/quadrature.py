@@ -1,0 +1,12 @@
+"""The quadrature law L = E + (A·N^-alpha + B·D^-beta)^(1/2): losses from size and data add in squares.
+
+With one of them at infinity the other leaves a plain power law, sqrt(A)·N^(-alpha/2) or sqrt(B)·D^(-beta/2),
+above E; where both matter the larger one rules, as in the joint law, which leaves the power free. Free power
+and E trade off so closely that few runs tell them apart; this law fixes the power and asks the runs for E.
+"""
+
+from analysis.laws.law import Term, power_sum
+
+TERMS = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
+
+LAWS = (power_sum("quadrature", "E + (A·N^-alpha + B·D^-beta)^(1/2)", TERMS, offset=True, power=0.5),)
