@@ -34,7 +34,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     fit = fits["fits"][fits["recommended"]]
     return {
         "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
-        "wall-clock": f"{sweep['seconds'] / 60:.1f} minutes",
+        "wall-clock, fits and report included": f"{sweep['seconds_total'] / 60:.1f} minutes",
         "runs": _runs(pd.read_parquet(folder.points)),
         "law, N": f"{fit['law']}, `{fit['count']}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness import counting
 from harness.grid import Cell
+from harness.points import unmeasured
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_table
 
 
@@ -19,10 +20,17 @@ def finished(folder: SweepFolder, cell: Cell) -> bool:
 
 
 def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
-    """The recorded end point of a cell, or None."""
-    path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
-    values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return values or None
+    """The recorded end point of a cell, a row that says why its run failed, or None."""
+    run = folder.run(cell.spec.run_id)
+    path = run.point(cell.spec.point_id(cell.n_tokens))
+    if path.exists():
+        values: dict[str, Any] = json.loads(path.read_text())
+        return values or None
+    state = run.read_state()
+    if state.get("status") != "failed":
+        return None
+    reason = str(state.get("error") or "see its log.txt")
+    return unmeasured(cell.spec, cell.n_tokens, "failed", reason) | {"seconds": None, "device": None}
 
 
 def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
@@ -33,7 +41,7 @@ def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.Data
         if row is not None:
             rows.append(row | {"grid": grid, "role": cell.role})
     for row in rows:
-        for column in ("loss", "loss_sem", "bits_per_byte"):
+        for column in ("loss", "loss_sem", "bits_per_byte", "seconds"):
             row[column] = np.nan if row[column] is None else row[column]
     return as_table(rows, POINT_COLUMNS)
 

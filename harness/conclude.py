@@ -25,6 +25,23 @@ def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell]
     write_json(folder.forecast, sealed)
 
 
+def check_forecast(cells: list[Cell]) -> None:
+    """Raise InputError when the hold-out leaves too few cells to fit the competing laws to."""
+    from analysis.adequacy import CANDIDATES
+    from analysis.laws import find_law
+
+    if not any(cell.role == "holdout" for cell in cells):
+        return
+    need = max(len(find_law(law).params) for law in CANDIDATES)
+    fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
+    sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
+    if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
+        raise InputError(
+            f"grid.holdout_factor leaves {len(fitted)} cells of {len(sizes)} sizes and {len(tokens)} token "
+            f"counts to fit, the forecast needs {need} of 2 and 2; lower it, set it to null, or add cells"
+        )
+
+
 def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json."""
     from analysis.report import write_report

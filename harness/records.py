@@ -163,6 +163,14 @@ class RunFolder:
     def state(self) -> Path:
         return self.root / "state.json"
 
+    def read_state(self) -> dict[str, Any]:
+        """What the run last said about itself; empty when it has not begun."""
+        try:
+            state: dict[str, Any] = json.loads(self.state.read_text())
+        except (OSError, json.JSONDecodeError):
+            return {}
+        return state
+
     @property
     def log(self) -> Path:
         return self.root / "log.txt"

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from harness.launch.progress import format_duration, read_state
+from harness.launch.progress import format_duration
 from harness.records import InputError, SweepFolder
 
 # A run that has not reported for this long is not running any more.
@@ -23,16 +24,27 @@ def run_rows(folder: SweepFolder) -> list[dict[str, Any]]:
     """State of every run of the plan in sweep.json: finished, running, failed, diverged or missing."""
     if not folder.sweep.exists():
         raise InputError(f"{folder.root} is no sweep folder (sweep.json is missing); give results/NAME")
+    recorded = _recorded_points(folder)
     runs: dict[str, list[dict[str, Any]]] = {}
     for cell in json.loads(folder.sweep.read_text())["cells"]:
         runs.setdefault(cell["run_id"], []).append(cell)
-    return [_run_row(folder, run_id, cells) for run_id, cells in runs.items()]
+    return [_run_row(folder, run_id, cells, recorded) for run_id, cells in runs.items()]
 
 
-def _run_row(folder: SweepFolder, run_id: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _recorded_points(folder: SweepFolder) -> set[str]:
+    """End points of the collected table: all there is of a sweep whose run folders are gone."""
+    if folder.runs.exists() or not folder.points.exists():
+        return set()
+    points = pd.read_parquet(folder.points, columns=["point_id", "status"])
+    return set(points.point_id[points.status != "failed"])
+
+
+def _run_row(
+    folder: SweepFolder, run_id: str, cells: list[dict[str, Any]], recorded: set[str]
+) -> dict[str, Any]:
     run = folder.run(run_id)
-    state = read_state(folder, run_id)
-    n_finished = sum(run.point(cell["point_id"]).exists() for cell in cells)
+    state = run.read_state()
+    n_finished = sum(run.point(cell["point_id"]).exists() or cell["point_id"] in recorded for cell in cells)
     return {
         "run_id": run_id,
         "rung": cells[0]["rung"],
@@ -58,8 +70,19 @@ def _status(state: dict[str, Any], n_finished: int, n_points: int) -> str:
 def status_table(rows: list[dict[str, Any]]) -> Table:
     """Table of runs with progress, speed and time left."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in ("run", "rung", "seed", "status", "points", "loss", "tokens/s", "left", "last error"):
-        table.add_column(name, justify="right" if name in ("seed", "loss", "tokens/s") else "left")
+    for name in (
+        "run",
+        "rung",
+        "seed",
+        "status",
+        "points",
+        "loss",
+        "tokens/s",
+        "left",
+        "retries",
+        "last error",
+    ):
+        table.add_column(name, justify="right" if name in ("seed", "loss", "tokens/s", "retries") else "left")
     for row in rows:
         state = row["state"]
         table.add_row(
@@ -71,6 +94,7 @@ def status_table(rows: list[dict[str, Any]]) -> Table:
             f"{state['loss']:.3f}" if state.get("loss") is not None else "",
             f"{state['tokens_per_second']:,.0f}" if row["status"] == "running" and "loss" in state else "",
             _left(row),
+            str(state["retries"]) if state.get("retries") else "",
             state.get("error") or "",
         )
     return table

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.collect import write_tables
-from harness.conclude import conclude, enough_to_fit, print_conclusion, seal_forecast
+from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion, seal_forecast
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.grid import Cell, expand
@@ -126,6 +126,8 @@ class Sweep:
         n_workers = n_workers_here(settings.launcher.n_workers, n_devices)
         check_memory(cells, n_workers, n_devices)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
+        if plan.open_cells:
+            check_forecast(cells)
         self._print_plan(plan, n_workers)
         if settings.dry_run:
             return 0
@@ -175,8 +177,10 @@ class Sweep:
             },
             "provenance": provenance(),
             "seconds": before.get("seconds", 0.0) if resumed else 0.0,
+            "seconds_total": before.get("seconds_total", 0.0) if resumed else 0.0,
         }
         self._seconds_before = self.record["seconds"]
+        self._total_before = self.record["seconds_total"]
         if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
             write_json(self.folder.sweep, self.record)
 
@@ -192,7 +196,11 @@ class Sweep:
         finally:
             launcher.close()
             self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
-            write_json(self.folder.sweep, self.record)
+            self._write_total()
+
+    def _write_total(self) -> None:
+        self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
+        write_json(self.folder.sweep, self.record)
 
     def _launcher(self, plan: Plan, config: DataConfig, n_workers: int) -> LocalLauncher:
         settings = self.settings
@@ -238,6 +246,7 @@ class Sweep:
         enough_to_fit(points)
         if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
             result = conclude(self.folder, self.settings.grid.resamples)
+            self._write_total()
         else:
             result = json.loads(self.folder.fits.read_text())
         print_conclusion(self.console, self.folder, result)

@@ -144,6 +144,7 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
             "corpus": {"name": "python", "corpus_id": "python-corpus", "entropy_rate": None},
             "provenance": {"code_revision": "0123abc", "machine": "Test CPU", "cores": 2},
             "seconds": 512.0,
+            "seconds_total": 540.0,
         },
     )
     return root

@@ -66,6 +66,18 @@ def test_missing_values_are_null_and_never_zero(tmp_path: Path) -> None:
     assert frame.excluded_reason.isna().tolist() == [False, True]
 
 
+def test_a_failed_run_has_rows_that_say_why_and_stays_open(tmp_path: Path) -> None:
+    folder, (cell, other) = SweepFolder(tmp_path), small_cells()
+    record(folder, other)
+    write_json(folder.run(cell.spec.run_id).state, {"status": "failed", "error": "OSError: no"})
+    frame = collect_points(folder, [cell, other], "g")
+    assert frame.status.tolist() == ["failed", "done"]
+    assert frame.excluded_reason[0] == "failed: OSError: no"
+    assert frame[["loss", "seconds"]].isna().all(axis=1).tolist() == [True, False]
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == POINT_COLUMNS
+    assert not finished(folder, cell)
+
+
 def test_nothing_recorded_gives_empty_tables(tmp_path: Path) -> None:
     folder, cells = SweepFolder(tmp_path), small_cells()
     assert read_point(folder, cells[0]) is None

@@ -14,7 +14,6 @@ from harness.collect import write_tables
 from harness.data.build import DataConfig
 from harness.grid import Cell, job_flops, jobs
 from harness.launch.local import LocalLauncher, Outcome, n_workers_here
-from harness.launch.progress import read_state
 from harness.launch.worker import WorkerConfig
 from harness.provenance import usable_cores
 from harness.records import SweepFolder
@@ -57,7 +56,7 @@ class Killer:
             run = self.folder.run(job.spec.run_id)
             if self.run_id is None and any(run.curves.glob("*.parquet")):
                 self.run_id = run.run_id
-                os.kill(int(read_state(self.folder, run.run_id)["pid"]), signal.SIGKILL)
+                os.kill(int(self.folder.run(run.run_id).read_state()["pid"]), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
     }
     (failed,) = [outcome for outcome in outcomes if outcome.status == "failed"]
     assert failed.error == "worker ended with signal 9 (out of memory?)"
-    state = read_state(folder, failed.job.spec.run_id)
+    state = folder.run(failed.job.spec.run_id).read_state()
     assert (state["status"], state["error"]) == ("failed", failed.error)
     before = point_times(folder.root)
     assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
@@ -115,7 +114,7 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
     seen: list[int] = []
 
     def interrupt(running: list[Job]) -> None:
-        states = [read_state(folder, job.spec.run_id) for job in running]
+        states = [folder.run(job.spec.run_id).read_state() for job in running]
         if any(state.get("tokens_trained") for state in states):
             seen.extend(worker.process.pid for worker in made._workers)
             raise KeyboardInterrupt
@@ -126,7 +125,7 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
     for pid in seen:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    states = [read_state(folder, job.spec.run_id).get("status") for job in jobs(cells())]
+    states = [folder.run(job.spec.run_id).read_state().get("status") for job in jobs(cells())]
     assert "interrupted" in states
     assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
     assert_same_tables(folder.root, undisturbed)

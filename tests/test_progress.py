@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import counting
 from harness.grid import job_flops, jobs
-from harness.launch.progress import LINE_SECONDS, Progress, format_duration, read_state
+from harness.launch.progress import LINE_SECONDS, Progress, format_duration
 from harness.records import SweepFolder, write_json
 from tests.small_sweeps import small_cells
 
@@ -88,4 +88,4 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_state_of_a_run_that_is_not_there(tmp_path: Path) -> None:
-    assert read_state(SweepFolder(tmp_path), "none") == {}
+    assert SweepFolder(tmp_path).run("none").read_state() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import tomllib
@@ -94,3 +95,15 @@ def test_links_lead_somewhere(link: str) -> None:
         assert link[1:] in anchors
     else:
         assert (ROOT / link.split("#")[0]).exists()
+
+
+@pytest.mark.parametrize(("group", "digits"), [("hidden", 4), ("embed", 3)])
+def test_the_learning_rates_quoted_are_those_of_the_committed_grid(group: str, digits: int) -> None:
+    fits = json.loads((ROOT / "results/lr/fits.json").read_text())
+    (rule,) = next(g for g in fits["learning_rate"]["groups"] if g["group"] == group)["rules"]
+    rates = [f"{value:.{digits}f}" for value in rule["rate_64_interval"]]
+    powers = [f"{value:.2f}" for value in (rule["exponent"], *rule["exponent_interval"])]
+    quoted = (
+        f"{rule['rate_64']:.3f} [{', '.join(rates)}] ∝ d_model^{powers[0]} [{', '.join(powers[1:])}]"
+    ).replace("-", "−")
+    assert quoted in " ".join(TEXT.split())

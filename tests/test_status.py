@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.records import SweepFolder, write_json
 from harness.status import SILENT_SECONDS, main, run_rows
+from harness.train.journal import retries_after
 
 CELLS = [
     {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n}
@@ -62,6 +64,17 @@ def test_states(folder: SweepFolder, said: str, age: float, n_points: int, expec
     assert run_rows(folder)[0]["n_finished"] == n_points
 
 
+def test_retries_are_counted_but_not_wanted_stops() -> None:
+    assert [retries_after(s) for s in ({}, {"status": "interrupted", "retries": 2})] == [0, 2]
+    assert [retries_after({"status": s, "retries": 1}) for s in ("failed", "running", "done")] == [2, 2, 1]
+
+
+def test_a_folder_without_its_runs_is_read_from_its_table(folder: SweepFolder) -> None:
+    points = pd.DataFrame({"point_id": ["aa1", "aa2", "bb1"], "status": ["done", "diverged", "failed"]})
+    points.to_parquet(folder.points)
+    assert [row["status"] for row in run_rows(folder)] == ["finished", "missing"]
+
+
 def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:
     state(folder, "running")
     folder.run("aa").state.write_text('{"status": "run')
@@ -74,7 +87,9 @@ def test_the_table_shows_progress_speed_time_left_and_errors(
     speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 1234.5}
     state(folder, "running", loss=3.21, **speed)
     finish(folder, "aa1")
-    write_json(folder.run("bb").state, {"status": "failed", "error": "OSError: disk", "updated": 0.0})
+    write_json(
+        folder.run("bb").state, {"status": "failed", "error": "OSError: disk", "updated": 0.0, "retries": 7}
+    )
     assert main([str(folder.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (first,) = [line for line in lines if "aa" in line]
@@ -82,6 +97,7 @@ def test_the_table_shows_progress_speed_time_left_and_errors(
     (second,) = [line for line in lines if "bb" in line]
     assert "failed" in second
     assert "OSError: disk" in second
+    assert " 7 " in second
     assert lines[-1] == "1 running, 1 failed"
 
 

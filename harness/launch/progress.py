@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -17,15 +16,6 @@ from harness.records import SweepFolder
 from harness.spec import Job
 
 LINE_SECONDS = 15.0
-
-
-def read_state(folder: SweepFolder, run_id: str) -> dict[str, Any]:
-    """What a run last said about itself; empty when it has not begun."""
-    try:
-        state: dict[str, Any] = json.loads(folder.run(run_id).state.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return state
 
 
 def format_duration(seconds: float) -> str:
@@ -70,7 +60,7 @@ class Progress:
 
     def watch(self, running: list[Job]) -> None:
         """Show where the running jobs stand."""
-        views = [(job, read_state(self._folder, job.spec.run_id)) for job in running]
+        views = [(job, self._folder.run(job.spec.run_id).read_state()) for job in running]
         share = min(1.0, (self._done + sum(self._worked(job, state) for job, state in views)) / self._total)
         if self._live:
             self._live.update(self._table(views, share))

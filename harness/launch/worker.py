@@ -113,10 +113,17 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     )
 
 
+def set_state(folder: RunFolder, status: str, error: str | None = None) -> None:
+    """Say how a run ended; its count of retries stays."""
+    retries = folder.read_state().get("retries", 0)
+    state = {"status": status, "error": error, "updated": time.time(), "retries": retries}
+    write_json(folder.state, state)
+
+
 def record_failure(folder: RunFolder, reason: str) -> None:
     """Say in the run's state why it failed, if the disk still takes it."""
     with contextlib.suppress(OSError):
-        write_json(folder.state, {"status": "failed", "error": reason, "updated": time.time()})
+        set_state(folder, "failed", reason)
 
 
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]:
@@ -129,7 +136,7 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]
         with run_lock(folder):
             return reply | {"status": train_job(job, folder, inputs)}
     except Interrupted:
-        write_json(folder.state, {"status": "interrupted", "updated": time.time()})
+        set_state(folder, "interrupted")
         return reply | {"status": "interrupted"}
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from harness import counting
-from harness.provenance import code_revision
+from harness.points import point_row, unmeasured
 from harness.records import CURVE_COLUMNS, RunFolder, as_table, write_json, write_table
 from harness.spec import Job
 from harness.train.evaluate import EvalResult
@@ -32,6 +32,11 @@ class PointResult:
     result: EvalResult
 
 
+def retries_after(state: dict[str, Any]) -> int:
+    """How often a run has been started again after it failed or died; being told to stop does not count."""
+    return int(state.get("retries", 0)) + int(state.get("status") in ("failed", "running"))
+
+
 class Journal:
     """Writes the files of one run."""
 
@@ -40,7 +45,11 @@ class Journal:
         self._job = job
         self._rows: list[dict[str, Any]] = []
         self._segment = "trunk"
-        self._progress: dict[str, Any] = {"status": "running", "pid": os.getpid()}
+        self._progress: dict[str, Any] = {
+            "status": "running",
+            "pid": os.getpid(),
+            "retries": retries_after(folder.read_state()),
+        }
         self._written_at = 0.0
         self._began = time.monotonic()
         self._point_began = time.monotonic()
@@ -121,9 +130,8 @@ class Journal:
         for tokens in n_tokens:
             path = self._folder.point(self._job.spec.point_id(tokens))
             if not path.exists():
-                row = self._point_row(tokens)
-                row |= {"n_unique_tokens": tokens, "loss": None, "loss_sem": None, "bits_per_byte": None}
-                write_json(path, row | {"status": "diverged", "excluded_reason": f"diverged: {reason}"})
+                row = unmeasured(self._job.spec, tokens, "diverged", reason)
+                write_json(path, row | self._point_row(tokens))
         self.set_status("diverged", reason)
 
     def set_status(self, status: str, error: str | None = None) -> None:
@@ -136,33 +144,7 @@ class Journal:
         self._written_at = time.monotonic()
 
     def _point_row(self, n_tokens: int) -> dict[str, Any]:
-        spec = self._job.spec
-        model = spec.model
-        return {
-            "run_id": spec.run_id,
-            "trunk_id": spec.run_id,
-            "point_id": spec.point_id(n_tokens),
-            "rung": spec.rung,
-            "seed": spec.seed,
-            "n_layers": model.n_layers,
-            "d_model": model.d_model,
-            "n_params": counting.n_params(model),
-            "n_params_matmul": counting.n_params_matmul(model),
-            "n_params_body": counting.n_params_body(model),
-            "n_tokens": n_tokens,
-            "flops": counting.train_flops(model, n_tokens),
-            "flops_6nd": counting.train_flops_6nd(model, n_tokens),
-            "peak_lr": spec.optim.hidden_lr,
-            "embed_lr": spec.optim.embed_lr,
-            "head_lr": spec.optim.head_lr,
-            "gain_lr": spec.optim.gain_lr,
-            "batch_tokens": spec.batch_tokens,
-            "n_steps": spec.n_steps(n_tokens),
-            "schedule": spec.schedule.kind,
-            "cooled": True,
+        return point_row(self._job.spec, n_tokens) | {
             "seconds": time.monotonic() - self._point_began,
             "device": jax.devices()[0].device_kind,
-            "code_revision": code_revision(),
-            "corpus_id": spec.data.corpus_id,
-            "tokenizer_id": spec.data.tokenizer_id,
         }

@@ -166,11 +166,13 @@ class Trajectory:
             raise Diverged(f"loss {losses[np.argmax(bad)]} at step {first}")
 
     def _is_eval_step(self, step: int, interval: int) -> bool:
-        """About CURVE_EVALS_PER_DOUBLING log-spaced evaluations, on the raster of logging intervals."""
+        """CURVE_EVALS_PER_DOUBLING log-spaced evaluations after the warm-up, on the raster of intervals."""
+        if step <= self.spec.schedule.warmup_steps:
+            return False
         level = np.floor(
             np.log2([step / interval, max(1, step - interval) / interval]) * CURVE_EVALS_PER_DOUBLING
         )
-        return bool(level[0] > level[1]) or step == interval
+        return bool(level[0] > level[1])
 
 
 def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
