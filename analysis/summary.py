@@ -34,7 +34,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     fit = fits["fits"][fits["recommended"]]
     return {
         "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
-        "wall-clock, fits and report included": f"{sweep['seconds_total'] / 60:.1f} minutes",
+        "wall-clock": _wall_clock(sweep),
         "runs": _runs(pd.read_parquet(folder.points)),
         "law, N": f"{fit['law']}, `{fit['count']}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
@@ -44,6 +44,11 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         **_forecast(fits.get("forecast"), fits["primary"]["law"]),
         "seed noise": percent(fits["noise"]["pooled_relative"]),
     }
+
+
+def _wall_clock(sweep: Json) -> str:
+    total = sweep.get("seconds_total")
+    return f"{total / 60:.1f} minutes" if total else f"{sweep['seconds'] / 60:.1f} minutes of training"
 
 
 def _runs(points: pd.DataFrame) -> str:
