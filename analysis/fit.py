@@ -3,7 +3,7 @@
 The parametric approach (approach 3 of Hoffmann et al. 2022, arXiv:2203.15556) minimises the sum of
 Huber's loss (delta 1e-3) of log-loss residuals over all rows, as Besiroglu et al. 2024 do
 (arXiv:2404.10102); `lad` is the limit of a tiny delta, `lsq` and `lsq_loss` are least squares in log loss
-and in loss.
+and in loss, `gls` is least squares in log loss with the noise that points of a trunk share.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
     parser.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
     parser.add_argument("--approach", default="parametric", choices=(*APPROACHES, "all"))
-    parser.add_argument("--estimator", default="huber", choices=ESTIMATORS)
+    parser.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
     parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
     parser.add_argument("--loss", default="loss", help="column that holds the loss")
     parser.add_argument("--map", help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops")

@@ -37,8 +37,8 @@ def check_forecast(cells: list[Cell]) -> None:
     sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
     if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
         raise InputError(
-            f"grid.holdout_factor leaves {len(fitted)} cells of {len(sizes)} sizes and {len(tokens)} token "
-            f"counts to fit, the forecast needs {need} of 2 and 2; lower it, set it to null, or add cells"
+            f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
+            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it, set it to null, or add cells"
         )
 
 

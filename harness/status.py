@@ -31,20 +31,25 @@ def run_rows(folder: SweepFolder) -> list[dict[str, Any]]:
     return [_run_row(folder, run_id, cells, recorded) for run_id, cells in runs.items()]
 
 
-def _recorded_points(folder: SweepFolder) -> set[str]:
-    """End points of the collected table: all there is of a sweep whose run folders are gone."""
+def _recorded_points(folder: SweepFolder) -> dict[str, str]:
+    """Status of every end point of the collected table, all there is where the run folders are gone."""
     if folder.runs.exists() or not folder.points.exists():
-        return set()
+        return {}
     points = pd.read_parquet(folder.points, columns=["point_id", "status"])
-    return set(points.point_id[points.status != "failed"])
+    return dict(zip(points.point_id, points.status, strict=True))
 
 
 def _run_row(
-    folder: SweepFolder, run_id: str, cells: list[dict[str, Any]], recorded: set[str]
+    folder: SweepFolder, run_id: str, cells: list[dict[str, Any]], recorded: dict[str, str]
 ) -> dict[str, Any]:
     run = folder.run(run_id)
-    state = run.read_state()
-    n_finished = sum(run.point(cell["point_id"]).exists() or cell["point_id"] in recorded for cell in cells)
+    known = [recorded.get(cell["point_id"], "missing") for cell in cells]
+    worst = next((status for status in ("failed", "diverged", "done") if status in known), None)
+    state = run.read_state() or ({"status": worst} if worst else {})
+    n_finished = sum(
+        run.point(cell["point_id"]).exists() or status in ("done", "diverged")
+        for cell, status in zip(cells, known, strict=True)
+    )
     return {
         "run_id": run_id,
         "rung": cells[0]["rung"],

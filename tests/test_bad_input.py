@@ -39,7 +39,7 @@ def refused(overrides: list[str], results: Path, cache: Path, capsys: pytest.Cap
         (["data=text", "data.path=/nowhere", "data.vocab_size=300"], ["/nowhere", "does not exist"]),
         (["grid.rungs=[]"], ["no cells", "grid.rungs"]),
         (["grid.holdout_factor=1e9"], ["no cell to fit"]),
-        (["grid.rungs=[16,32]", "grid.holdout_factor=2"], ["cells of", "needs 6", "lower it"]),
+        (["grid.rungs=[16,32]", "grid.holdout_factor=2"], ["to fit", "needs 6", "lower it"]),
         (["data.curve_eval_tokens=16384"], ["data.curve_eval_tokens=16384", "data.eval_tokens=8192"]),
     ],
 )

@@ -60,11 +60,12 @@ def test_rescale_is_a_change_of_units(n0: float, d0: float) -> None:
     )
 
 
-def test_joint_with_gamma_one_is_chinchilla() -> None:
+@pytest.mark.parametrize(("name", "gamma"), [("chinchilla", 1.0), ("quadrature", 0.5)])
+def test_laws_of_a_fixed_power_are_joint_at_that_gamma(name: str, gamma: float) -> None:
     theta = np.array([1.8, 480.0, 2000.0, 0.35, 0.37])
     both = (
-        find_law("chinchilla").value(theta, TABLE.n, TABLE.d),
-        find_law("joint").value(np.append(theta, 1.0), TABLE.n, TABLE.d),
+        find_law(name).value(theta, TABLE.n, TABLE.d),
+        find_law("joint").value(np.append(theta, gamma), TABLE.n, TABLE.d),
     )
     np.testing.assert_allclose(*both, rtol=1e-14)
 

@@ -72,7 +72,9 @@ def test_retries_are_counted_but_not_wanted_stops() -> None:
 def test_a_folder_without_its_runs_is_read_from_its_table(folder: SweepFolder) -> None:
     points = pd.DataFrame({"point_id": ["aa1", "aa2", "bb1"], "status": ["done", "diverged", "failed"]})
     points.to_parquet(folder.points)
-    assert [row["status"] for row in run_rows(folder)] == ["finished", "missing"]
+    assert [row["status"] for row in run_rows(folder)] == ["diverged", "failed"]
+    points.assign(status="done").to_parquet(folder.points)
+    assert [row["status"] for row in run_rows(folder)] == ["finished", "partial"]
 
 
 def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:

@@ -6,11 +6,9 @@ gamma = 1 is the additive law; E = 0 and gamma = alpha_D is Kaplan's joint form
 References: Kaplan et al. 2020, arXiv:2001.08361, equation 1.5.
 """
 
-from analysis.laws.law import Term, power_sum
-
-TERMS = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
+from analysis.laws.law import SIZE_AND_DATA, power_sum
 
 LAWS = (
-    power_sum("joint", "E + (A·N^-alpha + B·D^-beta)^gamma", TERMS, offset=True, gamma=True),
-    power_sum("joint_e0", "(A·N^-alpha + B·D^-beta)^gamma", TERMS, offset=False, gamma=True),
+    power_sum("joint", "E + (A·N^-alpha + B·D^-beta)^gamma", SIZE_AND_DATA, offset=True, gamma=True),
+    power_sum("joint_e0", "(A·N^-alpha + B·D^-beta)^gamma", SIZE_AND_DATA, offset=False, gamma=True),
 )

@@ -45,6 +45,9 @@ class Term:
     axis: Axis
 
 
+SIZE_AND_DATA = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
+
+
 @dataclass(frozen=True)
 class ClosedFrontier:
     """N* = g·(C/6)^a and D* = (C/6)^b / g, the minimum of a law under C = 6·N·D."""
@@ -160,6 +163,7 @@ def power_sum(
     bounds |= dict.fromkeys(exponents, EXPONENT_BOUNDS)
     bounds |= {"E": (0.0, np.inf)} if offset else {}
     bounds |= {"gamma": GAMMA_BOUNDS} if gamma else {}
+    curved = gamma or power != 1
 
     def parts(theta: Array, columns: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array], Array]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
@@ -170,13 +174,12 @@ def power_sum(
 
     def value(theta: Array, n: Array, d: Array, c: Array) -> Array:
         named, _, inner = parts(theta, {"n": n, "d": d, "c": c})
-        outer = inner ** named["gamma"] if gamma or power != 1 else inner
+        outer = inner ** named["gamma"] if curved else inner
         return named["E"] + outer if offset else outer
 
     def jacobian(theta: Array, n: Array, d: Array, c: Array) -> Array:
         columns = {"n": n, "d": d, "c": c}
         named, powers, inner = parts(theta, columns)
-        curved = gamma or power != 1
         slope = named["gamma"] * inner ** (named["gamma"] - 1) if curved else np.ones_like(inner)
         by_name: dict[str, Array] = {"E": np.ones_like(inner)}
         for term, decay in zip(terms, powers, strict=True):

@@ -5,8 +5,6 @@ above E; where both matter the larger one rules, as in the joint law, which leav
 and E trade off so closely that few runs tell them apart; this law fixes the power and asks the runs for E.
 """
 
-from analysis.laws.law import Term, power_sum
+from analysis.laws.law import SIZE_AND_DATA, power_sum
 
-TERMS = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
-
-LAWS = (power_sum("quadrature", "E + (A·N^-alpha + B·D^-beta)^(1/2)", TERMS, offset=True, power=0.5),)
+LAWS = (power_sum("quadrature", "E + (A·N^-alpha + B·D^-beta)^(1/2)", SIZE_AND_DATA, offset=True, power=0.5),)

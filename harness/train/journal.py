@@ -112,7 +112,7 @@ class Journal:
 
     def write_point(self, point: PointResult) -> None:
         """Record a finished end point."""
-        row = self._point_row(point.n_tokens)
+        row = point_row(self._job.spec, point.n_tokens) | self._where_and_how_long()
         row |= {
             "n_unique_tokens": point.n_unique_tokens,
             "loss": point.result.loss,
@@ -131,7 +131,7 @@ class Journal:
             path = self._folder.point(self._job.spec.point_id(tokens))
             if not path.exists():
                 row = unmeasured(self._job.spec, tokens, "diverged", reason)
-                write_json(path, row | self._point_row(tokens))
+                write_json(path, row | self._where_and_how_long())
         self.set_status("diverged", reason)
 
     def set_status(self, status: str, error: str | None = None) -> None:
@@ -143,8 +143,5 @@ class Journal:
         write_json(self._folder.state, self._progress | {"seconds": seconds, "updated": time.time()})
         self._written_at = time.monotonic()
 
-    def _point_row(self, n_tokens: int) -> dict[str, Any]:
-        return point_row(self._job.spec, n_tokens) | {
-            "seconds": time.monotonic() - self._point_began,
-            "device": jax.devices()[0].device_kind,
-        }
+    def _where_and_how_long(self) -> dict[str, Any]:
+        return {"seconds": time.monotonic() - self._point_began, "device": jax.devices()[0].device_kind}
