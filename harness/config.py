@@ -54,6 +54,7 @@ class ModelSettings:
     seq_len: int = MISSING
     mlp: str = MISSING
     qk_norm: bool = MISSING
+    key_shift: bool = MISSING
     rope_theta: float = MISSING
     norm_eps: float = MISSING
 

@@ -44,6 +44,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int) -> ModelSpe
         seq_len=settings.seq_len,
         mlp=settings.mlp,
         qk_norm=settings.qk_norm,
+        key_shift=settings.key_shift,
         rope_theta=settings.rope_theta,
         norm_eps=settings.norm_eps,
     )

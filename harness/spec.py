@@ -35,6 +35,7 @@ class ModelSpec:
     seq_len: int
     mlp: str
     qk_norm: bool
+    key_shift: bool
     rope_theta: float
     norm_eps: float
 

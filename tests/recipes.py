@@ -22,7 +22,8 @@ RASTER = SEQ_LEN * BATCH * INTERVAL
 def model(**changes: object) -> ModelSpec:
     values: dict[str, object] = {
         "n_layers": 2, "d_model": 16, "n_heads": 2, "d_ff": 32, "vocab_size": VOCAB, "seq_len": SEQ_LEN,
-        "mlp": "gelu", "qk_norm": False, "rope_theta": 1e4, "norm_eps": 1e-6,
+        "mlp": "gelu", "qk_norm": False, "key_shift": False,
+        "rope_theta": 1e4, "norm_eps": 1e-6,
     }  # fmt: skip
     return ModelSpec(**(values | changes))  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ from tests.recipes import model
 SHAPES = [
     model(),
     model(d_model=48, n_heads=3, d_ff=192, n_layers=3),
-    model(mlp="swiglu", qk_norm=True, d_ff=40, vocab_size=50),
+    model(mlp="swiglu", qk_norm=True, key_shift=True, d_ff=40, vocab_size=50),
 ]
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from harness.model.decoder import Decoder, rotary_tables, rotate
+from harness.model.decoder import Decoder, KeyShift, rotary_tables, rotate
 from tests.recipes import VOCAB, model, windows
 
 
-@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True)])
+@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True, key_shift=True)])
 def test_a_token_does_not_see_its_future(spec):
     decoder = Decoder(spec, nnx.Rngs(0))
     tokens = jnp.asarray(windows(1)[0, :, :-1])
@@ -22,7 +22,7 @@ def test_a_token_does_not_see_its_future(spec):
     assert float(jnp.abs(before[:, 9:] - after[:, 9:]).max()) > 1e-3
 
 
-@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True)])
+@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True, key_shift=True)])
 def test_gradients_equal_the_textbook_model(spec):
     batch = jnp.asarray(windows(1)[0])
     grads = []
@@ -44,6 +44,16 @@ def test_rotation_keeps_length_and_depends_on_distance_alone():
     np.testing.assert_allclose(jnp.linalg.norm(q_all, axis=0), jnp.linalg.norm(q), rtol=1e-5)
     scores = q_all.T @ k_all
     np.testing.assert_allclose(jnp.diagonal(scores, 3), scores[0, 3], rtol=1e-4)
+
+
+def test_shifted_keys_are_mixed_with_the_key_before_in_a_share_per_head():
+    shift = KeyShift(2)
+    np.testing.assert_allclose(shift.gain[...], [-2.0, 2.0])
+    k = jax.random.normal(jax.random.key(0), (4, 3, 5))  # two sequences of two heads
+    share = np.tile(1 / (1 + np.exp([2.0, -2.0])), 2)[:, None]
+    mixed = np.asarray(shift(k))
+    np.testing.assert_allclose(mixed[:, :, 0], (1 - share) * k[:, :, 0], rtol=1e-5)
+    np.testing.assert_allclose(mixed[:, :, 3], (1 - share) * k[:, :, 3] + share * k[:, :, 2], rtol=1e-5)
 
 
 def test_a_fresh_model_guesses_uniformly():

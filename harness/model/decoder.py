@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -14,6 +15,8 @@ from harness.spec import ModelSpec
 EMBED_STD = 1.0
 # A head that starts small gives the uniform loss ln(vocabulary) at step 0.
 HEAD_INIT_SCALE = 0.1
+# The first and the last head of a layer take this far below and above one half of the key before, as logits.
+KEY_SHIFT_SPREAD = 2.0
 
 
 def rotary_tables(spec: ModelSpec) -> tuple[Float[Array, "head_dim seq"], Float[Array, "head_dim seq"]]:
@@ -64,6 +67,24 @@ class HeadNorm(Norm):
         return kernels.rms_norm(x, self.gain[...][:, None], self.eps, axis=1)
 
 
+class KeyShift(nnx.Module):
+    """Mixes each key with the key before it, in a learned share per head (Xu et al., arXiv:2411.19574).
+
+    A head then finds what followed an earlier occurrence of a token without a second layer that copies the
+    token before into each position. The heads start with different shares: which head takes up copying is
+    then no matter of chance, and seeds differ less. The first position is mixed with zeros.
+    """
+
+    def __init__(self, n_heads: int):
+        logits = np.linspace(-KEY_SHIFT_SPREAD, KEY_SHIFT_SPREAD, n_heads) if n_heads > 1 else np.zeros(1)
+        self.gain = nnx.Param(jnp.asarray(logits, jnp.float32))
+
+    def __call__(self, k: Float[Array, "heads head_dim seq"]) -> Float[Array, "heads head_dim seq"]:
+        share = jnp.tile(jax.nn.sigmoid(self.gain[...]), k.shape[0] // self.gain.shape[0])[:, None, None]
+        before = jnp.pad(k, ((0, 0), (0, 0), (1, 0)))[:, :, :-1]
+        return (1 - share) * k + share * before
+
+
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
@@ -73,6 +94,7 @@ class Attention(nnx.Module):
         self.out = Dense(spec.d_model, spec.d_model, rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
+        self.key_shift = KeyShift(spec.n_heads) if spec.key_shift else None
         self.apply = kernels.textbook_attention if textbook else kernels.attention
         self.spec = spec
 
@@ -83,6 +105,8 @@ class Attention(nnx.Module):
         q, k, v = qkv.transpose(0, 3, 1, 2, 4).reshape(3, batch * spec.n_heads, spec.head_dim, -1)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
+        if self.key_shift is not None:
+            k = self.key_shift(k)
         cosine, sine = rotary_tables(spec)
         length = q.shape[2]
         q = rotate(q, cosine[:, :length], sine[:, :length]) * spec.head_dim**-0.5
