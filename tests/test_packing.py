@@ -105,3 +105,12 @@ def test_fewer_evaluation_windows_are_spread_over_the_text() -> None:
 def test_evaluation_sizes_that_cannot_be_reached(n_tokens: int) -> None:
     with pytest.raises(InputError, match=r"expected 10 to 1000"):
         eval_windows(np.arange(1_001), 10, n_tokens)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_stretch_of_the_order_reads_all_parts_of_the_corpus(seed: int) -> None:
+    order = Order(10 * 3000 + 1, 10, 4, seed)
+    read = starts(order, 0, 750) // 10
+    for first in range(0, 3000 - 300, 100):
+        parts = np.histogram(read[first : first + 300], bins=10, range=(0, 3000))[0]
+        assert np.ptp(parts) <= 6, "a plain shuffle spreads by 16 on average"
