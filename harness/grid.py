@@ -54,18 +54,21 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
 
 
 def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
-    """Cells above 1/`factor` of the largest compute are held out."""
+    """Cells above 1/`factor` of the largest compute are held out; none where `factor` is 1."""
     if factor is None:
         return cells
     candidates = [cell.flops for cell in cells if cell.role == "fit"]
     if not candidates:
         raise InputError(
-            f"grid.holdout_factor={factor} needs cells to fit and this grid has none; set it to null"
+            f"grid.holdout_factor={factor} needs cells to fit and this grid has none; "
+            "set it to 1, which holds nothing out"
         )
     limit = max(candidates) / factor
     held = [Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells]
     if not any(cell.role == "fit" for cell in held):
-        raise InputError(f"grid.holdout_factor={factor} leaves no cell to fit; lower it")
+        raise InputError(
+            f"grid.holdout_factor={factor} leaves no cell to fit; lower it (1 holds nothing out)"
+        )
     return held
 
 

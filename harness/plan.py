@@ -32,9 +32,13 @@ class Plan:
 
     @property
     def phases(self) -> list[list[Cell]]:
-        """What is fitted comes first; the hold-out is trained after the forecast is sealed."""
-        first = [cell for cell in self.open_cells if cell.role != "holdout"]
-        second = [cell for cell in self.open_cells if cell.role == "holdout"]
+        """What is fitted comes first; the hold-out is trained after the forecast is sealed.
+
+        References, which no fit sees, wait with the hold-out and fill the worker that is done with it first.
+        """
+        late = ("holdout", "reference") if any(c.role == "holdout" for c in self.open_cells) else ()
+        first = [cell for cell in self.open_cells if cell.role not in late]
+        second = [cell for cell in self.open_cells if cell.role in late]
         return [phase for phase in (first, second) if phase]
 
     @property

@@ -221,7 +221,7 @@ class Sweep:
         """Seal the forecast when the hold-out is next and none of it has been trained."""
         holdout = [cell for cell in plan.cells if cell.role == "holdout"]
         untouched = {cell.key for cell in holdout} <= {cell.key for cell in plan.open_cells}
-        if phase[0].role == "holdout" and untouched:
+        if untouched and any(cell.role == "holdout" for cell in phase):
             points = write_tables(self.folder, plan.cells, self.settings.grid.name)
             enough_to_fit(points)
             seal_forecast(self.folder, points, holdout)

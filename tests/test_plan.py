@@ -14,7 +14,7 @@ from harness.grid import Cell, job_flops, job_tokens, jobs
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
 from harness.records import InputError, SweepFolder, write_json
 from harness.train.step_size import micro_batch_size
-from tests.small_sweeps import small_cells
+from tests.small_sweeps import grid_cells, small_cells
 
 TOKENS = "grid.n_tokens=[4096,8192,16384]"
 N_EVAL = 8192
@@ -46,6 +46,17 @@ def test_the_hold_out_is_a_phase_of_its_own(tmp_path: Path) -> None:
     assert {cell.role for cell in first} == {"fit"}
     assert {cell.role for cell in second} == {"holdout"}
     assert len(first) + len(second) == len(made.cells)
+
+
+def test_references_wait_with_the_hold_out(tmp_path: Path) -> None:
+    """No fit sees them, so the forecast need not wait for them."""
+    cells = grid_cells("chinchilla")
+    first, second = plan.make_plan(SweepFolder(tmp_path), cells, N_EVAL).phases
+    assert {cell.role for cell in first} == {"fit"}
+    assert {cell.role for cell in second} == {"holdout", "reference"}
+    unheld = grid_cells("chinchilla", "grid.holdout_factor=1")
+    (only,) = plan.make_plan(SweepFolder(tmp_path), unheld, N_EVAL).phases
+    assert {cell.role for cell in only} == {"fit", "reference"}
 
 
 def test_cost_counts_what_is_left_and_the_evaluations(tmp_path: Path) -> None:
