@@ -99,6 +99,7 @@ class _Builder:
     def _smallest_steps(self) -> int:
         batch_tokens = self.settings.optim.batch_size * self.settings.model.seq_len
         tokens = [n for rung in self.rungs for n in self._tokens(rung)]
+        tokens += [n for extra in self.chosen.extra or [] for n in extra.n_tokens]
         tokens += [r.n_tokens for r in self.chosen.references or []]
         return min(tokens, default=batch_tokens) // batch_tokens
 

@@ -60,11 +60,11 @@ def test_every_approach_under_every_count(result: Json) -> None:
     assert sources == {"end points", "training curves"}
 
 
-def test_the_true_form_is_chosen_and_recommended(result: Json) -> None:
+def test_the_form_that_holds_is_chosen_and_recommended(result: Json) -> None:
     fit = result["fits"][result["recommended"]]
-    assert result["primary"]["law"] == "joint_e0"
-    assert (fit["approach"], fit["law"], fit["count"]) == ("parametric", "joint_e0", "n_params_matmul")
-    assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint_e0"]
+    assert result["primary"]["law"] == "joint"
+    assert (fit["approach"], fit["law"], fit["count"]) == ("parametric", "joint", "n_params_matmul")
+    assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint"]
     low, high = fit["frontier_exact"]["a_interval"]
     assert low <= 0.52 <= high
     trends = {
@@ -102,10 +102,10 @@ def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
     additive = next(row for row in score["losers"] if row["law"] == "chinchilla")
     assert additive["rms_percent"] > 3 * score["rms_percent"]
     for words in (
-        "The joint law without irreducible loss",
+        "The joint law, L =",
         f"{score['rms_percent']:.2g} % RMS",
         f"additive (Chinchilla) law {additive['rms_percent']:.2g} %",
-        "no irreducible loss E",
+        "Do not quote E",
     ):
         assert words in result["verdict"]
 
@@ -114,9 +114,9 @@ def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
     ("path", "value", "words"),
     [
         (("recommended",), None, "No loss law could be fitted"),
-        (("adequacy", "joint_e0", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
-        (("adequacy", "joint_e0", "structure"), [{"axis": "D/N", "p": 1e-6}], "still follows D/N"),
-        (("adequacy", "joint_e0", "seed_sd"), None, "without runs repeated with other seeds"),
+        (("adequacy", "joint", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
+        (("adequacy", "joint", "structure"), [{"axis": "D/N", "p": 1e-6}], "still follows D/N"),
+        (("adequacy", "joint", "seed_sd"), None, "without runs repeated with other seeds"),
         (("forecast",), None, "Fitted to the cheaper runs only, it missed the dearer ones by"),
         (("forecast", "seal_intact"), False, "seal is broken"),
         (("jackknife", "a_se"), 0.5, "±0.82, which is wider and the figure to believe"),
