@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report_numbers import DASH, given, in_percent, interval, number, percent
+from analysis.report_numbers import DASH, count, given, in_percent, interval, number, percent, signed
 from harness.records import InputError, SweepFolder
 
 Json = Mapping[str, Any]
@@ -42,6 +42,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
         "± of a under 6ND, leaving one size out at a time": number((fits["jackknife"] or {}).get("a_se")),
         **_forecast(fits.get("forecast"), fits["primary"]["law"]),
+        "trunk + branch minus tuned cosine, nats": _references(fits["reference"]),
         "seed noise": percent(fits["noise"]["pooled_relative"]),
     }
 
@@ -67,6 +68,15 @@ def _param(fit: Json, name: str) -> str:
 
 def _exponent(frontier: Json | None) -> str:
     return DASH if not frontier else f"{number(frontier['a'])} {interval(frontier['a_interval'])}"
+
+
+def _references(cells: Sequence[Json]) -> str:
+    """Difference ± standard error at every cell that has cosine runs."""
+    shown = [
+        f"{signed(cell['difference'])} ± {number(cell['se'])} ({cell['rung']}, D = {count(cell['n_tokens'])})"
+        for cell in cells
+    ]
+    return "; ".join(shown) or DASH
 
 
 def _forecast(score: Json | None, law: str) -> dict[str, str]:

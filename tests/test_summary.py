@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_every_number_of_the_summary_is_in_its_files(folder):
     assert "[" in rows["alpha"]
     assert "held out" in rows["runs"]
     assert "% RMS" in rows["forecast error, chinchilla"]
+    references = json.loads(folder.fits.read_text())["reference"]
+    assert rows["trunk + branch minus tuned cosine, nats"].count("±") == len(references) > 0
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):
