@@ -38,7 +38,7 @@ def check_forecast(cells: list[Cell]) -> None:
     if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
         raise InputError(
             f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
-            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it, set it to null, or add cells"
+            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it (1 holds nothing out) or add cells"
         )
 
 

@@ -54,8 +54,8 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
 
 
 def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
-    """Cells above 1/`factor` of the largest compute are held out; none where `factor` is 1."""
-    if factor is None:
+    """Cells above 1/`factor` of the largest compute are held out; none for a factor of 1 or less."""
+    if factor is None or factor <= 1:
         return cells
     candidates = [cell.flops for cell in cells if cell.role == "fit"]
     if not candidates:

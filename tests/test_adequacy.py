@@ -107,7 +107,6 @@ def test_a_special_case_must_predict_twice_as_well_as_the_general_law() -> None:
 
 
 def test_a_special_case_that_does_not_hold_is_not_chosen() -> None:
-    """Where the truth is joint, the additive law may predict near cells but is never taken."""
     entrants = contest(JOINT, ("joint_e0", "chinchilla"))
     assert {entrant.law: entrant.chosen for entrant in entrants} == {"joint_e0": True, "chinchilla": False}
 

@@ -45,6 +45,7 @@ def test_identity_ignores_where_a_run_is_trained(override: str) -> None:
         "model.mlp=swiglu",
         "model.rope_theta=77",
         "model.norm_eps=1e-5",
+        "model.key_shift=true",
         "optim.batch_size=2",
         "optim.hidden_lr=0.5",
         "optim.gain_lr=0.5",
@@ -106,6 +107,23 @@ def test_a_cell_named_twice_is_one_cell() -> None:
     made = small_cells(extra, "grid.n_tokens=[4096,8192,8192]")
     assert len(made) == len(ids(made)) == 2 + 3
     assert {cell.role for cell in made} == {"fit"}
+
+
+def test_the_warm_up_is_that_of_the_smallest_token_count_wherever_it_stands() -> None:
+    """A longer one would be a larger share of the smallest run than the recipe says."""
+    plain = small_cells("grid.n_tokens=[40960]")
+    with_extra = small_cells(
+        "grid.n_tokens=[40960]", "grid.extra=[{d_model: 16, n_tokens: [10240], seeds: [0]}]"
+    )
+    steps = {cell.spec.schedule.warmup_steps for cell in with_extra}
+    assert steps == {small_cells("grid.n_tokens=[10240]")[0].spec.schedule.warmup_steps}
+    assert steps != {plain[0].spec.schedule.warmup_steps}
+
+
+def test_a_factor_of_one_holds_nothing_out() -> None:
+    for grid in ("chinchilla", "lr"):
+        cells = grid_cells(grid, "grid.holdout_factor=1")
+        assert "holdout" not in {cell.role for cell in cells}
 
 
 def test_references_are_cosine_runs_with_all_rates_scaled() -> None:

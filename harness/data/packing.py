@@ -97,9 +97,8 @@ def _permutation(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "wi
     """A random order of which every stretch reads all parts of the corpus about equally often.
 
     The van der Corput sequence in base 2 with nested random flips (Owen, 1995, "Randomly permuted
-    (t,m,s)-nets", section 3): 2^k windows in a row fall one into each of 2^k equal parts of the corpus. A
-    plain shuffle gives the short runs of different seeds different mixtures of documents, and with them
-    losses that differ by that luck.
+    (t,m,s)-nets", section 3): 2^k windows in a row fall one into each of 2^k equal parts of the corpus,
+    so that the short runs of different seeds read the same mixture of documents.
     """
     rng = np.random.default_rng([seed, epoch])
     n_bits = int(n_windows - 1).bit_length()

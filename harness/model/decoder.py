@@ -71,8 +71,8 @@ class KeyShift(nnx.Module):
     """Mixes each key with the key before it, in a learned share per head (Xu et al., arXiv:2411.19574).
 
     A head then finds what followed an earlier occurrence of a token without a second layer that copies the
-    token before into each position. The heads start with different shares: which head takes up copying is
-    then no matter of chance, and seeds differ less. The first position is mixed with zeros.
+    token before into each position. The heads start with different shares; the first position is mixed with
+    zeros.
     """
 
     def __init__(self, n_heads: int):
