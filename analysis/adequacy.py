@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fit import checked_problem, estimate
-from analysis.laws import find_law
+from analysis.laws import find_law, saturating, with_limits
 from analysis.noise import seed_noise
 from analysis.result import Warning_, WarningCode, plain
 from analysis.rollout import Rolled, cuts, rollout, rollout_rms
@@ -20,18 +20,24 @@ from analysis.table import LossTable
 
 Array = NDArray[np.float64]
 
-CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0")
-# The other candidates are special cases of `joint`. With a parameter less they predict cells near the fitted
-# ones about as well even when they are wrong, and are off far out: one must do much better to be chosen.
+CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0", "saturating")
+# Special cases of the joint law predict cells near the fitted ones about as well as it does even when they
+# are wrong, for they have a parameter less, and are off far out: one must do much better to be chosen.
+GENERAL, SPECIAL = "joint", ("chinchilla", "quadrature", "joint_e0")
 MARGIN = 2.0
+# The saturating law is held at both ends by what is known beforehand, the joint law bends as the runs ask:
+# where both predict near cells alike, the first is nearer far out.
+TRUSTED, TRUST = saturating.FAMILY, 1.5
 CONTEST_RULE = (
-    f"Candidates: {', '.join(CANDIDATES)}. For every compute c that leaves each candidate at least two fit "
-    "cells more than it has parameters, each law is fitted to the fit cells with C <= c and predicts the "
-    "others, by generalised least squares on log loss: points of a trunk share noise, as much of it as the "
-    "seeds of all fit cells show. Of the laws whose RMS of log-loss error, pooled over all c, is at most "
-    f"{MARGIN:g} times the lowest, the one with the most parameters is chosen, then the one with the lowest "
-    "error: the other candidates are special cases of the joint law, and a wrong one shows only far out. "
-    "Without such a compute the lowest BIC of ordinary least squares decides."
+    f"Candidates: {', '.join(CANDIDATES)} (the last where the table has its two limits). For every compute "
+    "c that leaves each candidate at least two fit cells more than it has parameters, each law is fitted to "
+    "the fit cells with C <= c and predicts the others, by generalised least squares on log loss: points of "
+    "a trunk share noise, as much of it as the seeds of all fit cells show. The error of a law is its RMS of "
+    f"log-loss error, pooled over all c. The {TRUSTED} law, whose limits are known beforehand, is chosen "
+    f"where its error is at most {TRUST:g} times the lowest; otherwise the law with the lowest error. If that "
+    f"is {', '.join(SPECIAL[:-1])} or {SPECIAL[-1]}, the {GENERAL} law is chosen in its place unless its error "
+    f"is more than {MARGIN:g} times as large: these are special cases of it, and a wrong one shows only far "
+    "out. Without such a compute the lowest BIC of ordinary least squares decides."
 )
 SIGNIFICANT = 0.01
 
@@ -53,25 +59,36 @@ class Entrant:
         return {key: plain(getattr(self, key)) for key in keys}
 
 
-def contest(table: LossTable, laws: Sequence[str] = CANDIDATES, seed: int = 0) -> list[Entrant]:
-    """Compare laws by CONTEST_RULE on the same cuts; exactly one is chosen."""
+def candidates(table: LossTable) -> tuple[str, ...]:
+    """The laws that compete on `table`: CANDIDATES, less those whose limits the table does not have."""
+    usable = [law for law in CANDIDATES if law != saturating.FAMILY or table.limits is not None]
+    return tuple(with_limits(law, table.limits) for law in usable)
+
+
+def contest(table: LossTable, laws: Sequence[str] | None = None, seed: int = 0) -> list[Entrant]:
+    """Compare laws (`candidates` unless given) by CONTEST_RULE on the same cuts; exactly one is chosen."""
+    laws = candidates(table) if laws is None else laws
     at = cuts(table, laws)
     rolled = {law: tuple(rollout(table, law, at, seed)) for law in laws}
     rms = {law: rollout_rms(rolled[law]) for law in laws}
     bics = {law: bic(table, law, seed) for law in laws}
     sizes = {law: len(find_law(law).params) for law in laws}
     measured = {law: value for law, value in rms.items() if value is not None}
-    chosen = most_general(measured, sizes) if measured else min(laws, key=lambda law: bics[law])
+    chosen = winner(measured) if measured else min(laws, key=lambda law: bics[law])
     return [
         Entrant(law, table.count, rms[law], bics[law], sizes[law], law == chosen, rolled[law]) for law in laws
     ]
 
 
-def most_general(errors: Mapping[str, float], sizes: Mapping[str, int]) -> str:
-    """The law with the most parameters (`sizes`) among those with `errors` within MARGIN of the lowest."""
-    limit = min(errors.values()) * MARGIN
-    near = [law for law in errors if errors[law] <= limit]
-    return max(near, key=lambda law: (sizes[law], -errors[law]))
+def winner(errors: Mapping[str, float]) -> str:
+    """The law that CONTEST_RULE chooses, from the rollout error of each."""
+    best = min(errors, key=lambda law: errors[law])
+    trusted = [law for law in errors if law.startswith(TRUSTED) and errors[law] <= TRUST * errors[best]]
+    if trusted:
+        return trusted[0]
+    if best in SPECIAL and errors.get(GENERAL, np.inf) <= MARGIN * errors[best]:
+        return GENERAL
+    return best
 
 
 def bic(table: LossTable, law: str, seed: int = 0) -> float:

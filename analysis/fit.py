@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.bootstrap import bootstrap
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
-from analysis.laws import Law, find_law
+from analysis.laws import Law, find_law, with_limits
 from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
@@ -52,6 +52,7 @@ def fit_law(
         InputError: unknown law or estimator, or a table that cannot hold the law at all.
     """
     began = time.perf_counter()
+    law = with_limits(law, table.limits)
     problem = checked_problem(table, law, estimator, delta)
     rng = np.random.default_rng(seed)
     starts = multi_start(problem, rng)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.adequacy import CANDIDATES, CONTEST_RULE, Entrant, contest
+from analysis.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.fit import fit_law
 from analysis.identifiability import extrapolation_warning
 from analysis.interval import LEVEL, calibrate, predict_interval
@@ -29,7 +29,7 @@ def seal(
     points: LossTable | pd.DataFrame,
     cells: pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
-    laws: Sequence[str] = CANDIDATES,
+    laws: Sequence[str] | None = None,
     code_revision: str = "",
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -47,6 +47,7 @@ def seal(
         The content of forecast.json; "sha256" covers everything else in it.
     """
     table = load_table(points) if isinstance(points, pd.DataFrame) else points
+    laws = candidates(table) if laws is None else laws
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
     fits = {law: fit_law(table, law, FORECAST_ESTIMATOR, resamples, level, seed) for law in laws}

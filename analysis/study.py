@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.adequacy import (
-    CANDIDATES,
     CONTEST_RULE,
     Entrant,
     adequacy,
+    candidates,
     contest,
     lack_of_fit_warning,
 )
@@ -63,7 +63,7 @@ def study(
     noise = noise_report(points.iloc[table.row])
     entrants, warnings = _contest(table, seed)
     law = _primary_law(entrants, forecast)
-    others = [candidate for candidate in CANDIDATES if candidate != law]
+    others = [candidate for candidate in candidates(table) if candidate != law]
     attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
     fits = attempts.fits
     recommended = _position(fits, law)
@@ -133,7 +133,7 @@ def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]
 def _primary_law(entrants: Sequence[Entrant], forecast: Json | None) -> str:
     if forecast:
         return str(forecast["law"])
-    return next((entrant.law for entrant in entrants if entrant.chosen), CANDIDATES[0])
+    return next((entrant.law for entrant in entrants if entrant.chosen), "chinchilla")
 
 
 def _position(fits: Sequence[Fit], law: str) -> int | None:

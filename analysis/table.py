@@ -26,8 +26,12 @@ OWN_COLUMNS = {
     "role": "role",
     "rung": "rung",
     "unique": "n_unique_tokens",
+    "unigram": "unigram_nats",
+    "vocab": "vocab_size",
 }
-MAPPED = ("N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique")
+MAPPED = (
+    "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
+)  # fmt: skip
 ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
 
 
@@ -51,6 +55,8 @@ class LossTable:
         loss: nats per token.  loss_sem: its standard error over the evaluation set.
         weights: of rows in the fit.  cluster: code of the trunk whose noise the row shares.
         row: row of the source.  unique_d: tokens without repetition.
+        limits: losses without size (of a unigram model) and without data (logarithm of the vocabulary), nats
+            per token; None where the table does not have them or they differ between rows.
     """
 
     n: Array
@@ -67,6 +73,7 @@ class LossTable:
     row: Codes
     excluded: tuple[Excluded, ...] = ()
     rung: list[str] | None = None
+    limits: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -155,7 +162,9 @@ def load_table(
     )
     reasons = _reasons(frame, table, columns)
     excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
-    usable = replace(table.select(np.array([reason is None for reason in reasons])), excluded=excluded)
+    kept = np.array([reason is None for reason in reasons])
+    limits = _limits(optional("unigram"), optional("vocab"), kept)
+    usable = replace(table.select(kept), excluded=excluded, limits=limits)
     if len(usable) == 0:
         raise InputError(
             f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
@@ -202,6 +211,19 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
     """A column as floats; what is not a number becomes NaN and is excluded with a reason later."""
     return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def _limits(
+    unigram: Array | None, vocab: Array | None, kept: NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """The loss of a unigram model and the logarithm of the vocabulary, where all kept rows agree."""
+    if unigram is None or vocab is None or not kept.any():
+        return None
+    no_data = np.log(np.maximum(vocab[kept], 1.0))
+    no_size = np.minimum(unigram[kept], no_data)
+    if np.ptp(no_size) != 0 or np.ptp(no_data) != 0 or not no_size[0] > 0:
+        return None
+    return float(no_size[0]), float(no_data[0])
 
 
 def _codes(frame: pd.DataFrame, column: str | None) -> Codes:

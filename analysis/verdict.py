@@ -17,6 +17,7 @@ PLAIN = {
     "quadrature": "quadrature law",
     "joint": "joint law",
     "joint_e0": "joint law without irreducible loss",
+    "saturating": "saturating law",
 }
 Z90 = 1.645
 
@@ -134,7 +135,8 @@ def _exponent(study: Json, fit: Json) -> str:
 
 def plain_name(law: str) -> str:
     """The law's name in prose."""
-    return PLAIN.get(law, f"{law} law")
+    family = law.split("(")[0]
+    return PLAIN.get(family, f"{law} law")
 
 
 def _list(items: Sequence[str]) -> str:

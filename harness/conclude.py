@@ -27,12 +27,12 @@ def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell]
 
 def check_forecast(cells: list[Cell]) -> None:
     """Raise InputError when the hold-out leaves too few cells to fit the competing laws to."""
-    from analysis.adequacy import CANDIDATES
+    from analysis.adequacy import GENERAL
     from analysis.laws import find_law
 
     if not any(cell.role == "holdout" for cell in cells):
         return
-    need = max(len(find_law(law).params) for law in CANDIDATES)
+    need = len(find_law(GENERAL).params)
     fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
     sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
     if len(fitted) < need or min(len(sizes), len(tokens)) < 2:

@@ -25,7 +25,7 @@ def n_matrices_layer(model: ModelSpec) -> int:
 def n_params_body(model: ModelSpec) -> int:
     """Parameters without embedding and head (Kaplan's N), gains included."""
     gains = 2 * model.d_model + (2 * model.head_dim if model.qk_norm else 0)
-    gains += model.n_heads if model.key_shift else 0
+    gains += model.d_model if model.key_shift else 0
     return model.n_layers * (n_matrices_layer(model) + gains) + model.d_model
 
 

@@ -37,6 +37,8 @@ def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
         "code_revision": code_revision(),
         "corpus_id": spec.data.corpus_id,
         "tokenizer_id": spec.data.tokenizer_id,
+        "vocab_size": model.vocab_size,
+        "unigram_nats": spec.data.unigram_nats,
     }
 
 

@@ -49,6 +49,8 @@ POINT_COLUMNS: dict[str, str] = {
     "code_revision": "string",
     "corpus_id": "string",
     "tokenizer_id": "string",
+    "vocab_size": "int64",
+    "unigram_nats": "float64",
 }
 
 CURVE_COLUMNS: dict[str, str] = {

@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 SCHEDULES = ("wsd", "cosine")
 
 
@@ -73,10 +73,11 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which tokens are read and which are scored."""
+    """Which tokens are read and which are scored; `unigram_nats` is the entropy of the training tokens."""
 
     corpus_id: str
     tokenizer_id: str
+    unigram_nats: float
     n_eval_tokens: int
     n_curve_eval_tokens: int
 

@@ -116,9 +116,7 @@ class Sweep:
         settings = self.settings
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
-        data = DataSpec(
-            corpus.corpus_id, corpus.tokenizer_id, settings.data.eval_tokens, settings.data.curve_eval_tokens
-        )
+        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens)
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
@@ -173,6 +171,7 @@ class Sweep:
                 "n_train_bytes": corpus.n_train_bytes,
                 "n_eval_tokens": corpus.n_eval_tokens,
                 "entropy_rate": corpus.entropy_rate,
+                "unigram_nats": corpus.unigram_nats,
                 "report": corpus.report,
             },
             "provenance": provenance(),

@@ -40,7 +40,7 @@ def run_spec(seed: int = 0, kind: str = "wsd", n_steps: int | None = None, **par
     values: dict[str, object] = {
         "rung": "d16", "model": model(), "optim": optim(),
         "schedule": ScheduleSpec(kind, 4, 0.25, 0.0, n_steps),
-        "data": DataSpec("corpus", "tokenizer", 512, 128), "seed": seed, "log_interval": INTERVAL,
+        "data": DataSpec("corpus", "tokenizer", 5.0, 512, 128), "seed": seed, "log_interval": INTERVAL,
     }  # fmt: skip
     return RunSpec(**(values | parts))  # type: ignore[arg-type]
 

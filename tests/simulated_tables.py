@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.laws.saturating import saturating
 from analysis.table import LossTable, load_table
 
 Array = NDArray[np.float64]
@@ -39,21 +40,34 @@ def uneven(n: Array, d: Array) -> Array:
     return np.asarray(joint(n, d) * np.exp(0.004 * np.sin(3 * np.log(n))))
 
 
+LIMITS = (5.3, float(np.log(512)))  # losses of a unigram model and of the uniform guess
+SATURATING = np.array([1.55, 1.0 * 5e4**0.6, 1.0 * 4e6**0.58, 0.6, 0.58])
+
+
+def saturates(n: Array, d: Array) -> Array:
+    return saturating(*LIMITS).value(SATURATING, n, d)
+
+
 SURFACES: dict[str, Surface] = {
     "additive": additive,
     "joint": joint,
     "joint_with_offset": joint_with_offset,
     "bent": bent,
     "uneven": uneven,
+    "saturates": saturates,
 }
 
 
 def ladder(
-    surface: Surface, rng: np.random.Generator, noise: float = 0.0035, seeded: tuple[int, ...] = (1, 3)
+    surface: Surface,
+    rng: np.random.Generator,
+    noise: float = 0.0035,
+    seeded: tuple[int, ...] = (1, 3),
+    limits: bool = False,
 ) -> LossTable:
     """Six sizes with five token counts each, one trunk a size, three at the sizes of `seeded`.
 
-    Half of the noise variance is common to a trunk.
+    Half of the noise variance is common to a trunk. With `limits` the saturating law can be fitted.
     """
     rows = []
     for index, width in enumerate(WIDTHS):
@@ -74,7 +88,10 @@ def ladder(
                 | {"seed": seed, "rung": f"d{width}"}
                 for d, loss in zip(tokens, losses, strict=True)
             ]
-    return load_table(pd.DataFrame(rows), {"cluster": "cluster", "C": "C", "seed": "seed", "rung": "rung"})
+    frame = pd.DataFrame(rows)
+    if limits:
+        frame = frame.assign(unigram_nats=LIMITS[0], vocab_size=512)
+    return load_table(frame, {"cluster": "cluster", "C": "C", "seed": "seed", "rung": "rung"})
 
 
 def split(table: LossTable, factor: float = 10.0) -> tuple[LossTable, LossTable]:

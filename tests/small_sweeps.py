@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VOCAB = 32
 # batch 4 × seq_len 32 × log_interval 8.
 RASTER = 1024
-DATA = DataSpec("corpus", "tokenizer", 8192, 2048)
+DATA = DataSpec("corpus", "tokenizer", 5.0, 8192, 2048)
 SMALL = [
     "+grid=smoke",
     "data=synthetic",

@@ -7,19 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_tables import SURFACES, additive, joint, ladder, split
+from simulated_tables import SURFACES, additive, joint, ladder, saturates, split
 
 from analysis.adequacy import (
     CANDIDATES,
     CONTEST_RULE,
     adequacy,
     bic,
+    candidates,
     contest,
     gamma_test,
     lack_of_fit,
     lack_of_fit_warning,
-    most_general,
     structure,
+    winner,
 )
 from analysis.result import WarningCode
 
@@ -94,16 +95,41 @@ def test_the_contest_finds_the_family(surface: str, winners: set[str]) -> None:
 def test_contest_rows() -> None:
     entrants = contest(JOINT)
     rows = [entrant.to_dict() for entrant in entrants]
-    assert [row["law"] for row in rows] == list(CANDIDATES)
+    assert [row["law"] for row in rows] == list(candidates(JOINT)) == list(CANDIDATES[:-1])
     assert list(rows[0]) == ["law", "count", "rollout_rms", "bic", "n_params", "chosen"]
     assert len({len(entrant.rolled) for entrant in entrants}) == 1
     assert all(law in CONTEST_RULE for law in CANDIDATES)
 
 
 def test_a_special_case_must_predict_twice_as_well_as_the_general_law() -> None:
-    sizes = {"chinchilla": 5, "joint": 6, "joint_e0": 5}
-    assert most_general({"chinchilla": 0.010, "joint": 0.019, "joint_e0": 0.012}, sizes) == "joint"
-    assert most_general({"chinchilla": 0.010, "joint": 0.021, "joint_e0": 0.012}, sizes) == "chinchilla"
+    assert winner({"chinchilla": 0.010, "joint": 0.019, "joint_e0": 0.012}) == "joint"
+    assert winner({"chinchilla": 0.010, "joint": 0.021, "joint_e0": 0.012}) == "chinchilla"
+    assert winner({"chinchilla": 0.010, "joint_e0": 0.012}) == "chinchilla"
+
+
+def test_the_saturating_law_is_trusted_half_as_far_again() -> None:
+    name = "saturating(5.3,6.2)"
+    assert winner({"joint": 0.010, "quadrature": 0.012, name: 0.014}) == name
+    assert winner({"joint": 0.010, "quadrature": 0.012, name: 0.016}) == "joint"
+    assert winner({"joint": 0.012, "quadrature": 0.010, name: 0.016}) == "joint"
+
+
+def test_the_saturating_law_competes_where_the_table_has_its_limits() -> None:
+    name = "saturating(5.3000,6.2383)"
+    assert candidates(ladder(saturates, np.random.default_rng(0))) == CANDIDATES[:-1]
+    chosen = []
+    for seed in range(4):
+        below, _ = split(ladder(saturates, np.random.default_rng(seed), limits=True))
+        assert candidates(below) == (*CANDIDATES[:-1], name)
+        chosen += [entrant.law for entrant in contest(below) if entrant.chosen]
+    assert chosen == [name] * 4
+
+
+@pytest.mark.parametrize("surface", ["additive", "joint_with_offset"])
+def test_the_saturating_law_is_not_trusted_where_it_does_not_hold(surface: str) -> None:
+    for seed in range(2):
+        below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed), limits=True))
+        assert not next(entrant.law for entrant in contest(below) if entrant.chosen).startswith("saturating")
 
 
 def test_a_special_case_that_does_not_hold_is_not_chosen() -> None:
@@ -116,5 +142,5 @@ def test_without_cuts_bic_decides() -> None:
     few = few.select(np.arange(len(few)) < 7)
     entrants = contest(few)
     assert all(entrant.rollout_rms is None for entrant in entrants)
-    best = min(CANDIDATES, key=lambda law: bic(few, law))
+    best = min(candidates(few), key=lambda law: bic(few, law))
     assert [entrant.law for entrant in entrants if entrant.chosen] == [best]

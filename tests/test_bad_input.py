@@ -11,7 +11,6 @@ import pytest
 
 from harness import sweep
 from harness.records import InputError, SweepFolder, write_json
-from harness.spec import DataSpec
 from tests.small_sweeps import SMALL, settings
 
 
@@ -75,7 +74,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
     """A results folder as the small sweep leaves it, but for its runs."""
     folder, values = SweepFolder(tmp_path_factory.mktemp("small")), settings()
     corpus = sweep.prepare_corpus(sweep.data_config(values), data_cache)
-    data = DataSpec(corpus.corpus_id, corpus.tokenizer_id, 8192, 2048)
+    data = corpus.spec(8192, 2048)
     write_json(folder.sweep, {"recipe": sweep.recipe_of(values, data)})
     folder.runs.mkdir()
     return folder.root

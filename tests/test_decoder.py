@@ -46,11 +46,12 @@ def test_rotation_keeps_length_and_depends_on_distance_alone():
     np.testing.assert_allclose(jnp.diagonal(scores, 3), scores[0, 3], rtol=1e-4)
 
 
-def test_shifted_keys_are_mixed_with_the_key_before_in_a_share_per_head():
-    shift = KeyShift(2)
-    np.testing.assert_allclose(shift.gain[...], [-2.0, 2.0])
+def test_shifted_keys_are_mixed_with_the_key_before_in_a_share_per_channel():
+    shift = KeyShift(2, 3)
+    np.testing.assert_allclose(shift.gain[...], [[-2.0, 0.0, 2.0]] * 2)
+    shift.gain[...] = shift.gain[...].at[1].set(1.0)
     k = jax.random.normal(jax.random.key(0), (4, 3, 5))  # two sequences of two heads
-    share = np.tile(1 / (1 + np.exp([2.0, -2.0])), 2)[:, None]
+    share = np.tile(1 / (1 + np.exp([[2.0, 0.0, -2.0], [-1.0] * 3])), (2, 1))
     mixed = np.asarray(shift(k))
     np.testing.assert_allclose(mixed[:, :, 0], (1 - share) * k[:, :, 0], rtol=1e-5)
     np.testing.assert_allclose(mixed[:, :, 3], (1 - share) * k[:, :, 3] + share * k[:, :, 2], rtol=1e-5)

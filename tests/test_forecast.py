@@ -210,10 +210,14 @@ def test_table_hash_ignores_order_and_sees_every_number() -> None:
     assert table_sha256(changed) != table_sha256(FITTED)
 
 
-def inside_shares(surface: str, factor: float, seeds: range, resamples: int) -> list[float]:
+def inside_shares(
+    surface: str, factor: float, seeds: range, resamples: int, limits: bool = True
+) -> list[float]:
+    """Share of held-out rows inside; with `limits` the saturating law competes as in the harness's tables."""
     shares = []
     for seed in seeds:
-        fitted, held = split(ladder(SURFACES[surface], np.random.default_rng(seed)), factor)
+        table = ladder(SURFACES[surface], np.random.default_rng(seed), limits=limits)
+        fitted, held = split(table, factor)
         sealed = seal(fitted, cells_of(held), resamples=resamples)
         shares.append(score(sealed, points_of(held))["inside_share"])
     return shares
@@ -226,7 +230,8 @@ def test_held_out_cells_fall_inside(surface: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("limits", [False, True])
 @pytest.mark.parametrize("factor", [8, 15])
 @pytest.mark.parametrize("surface", SURFACES)
-def test_coverage_of_forecasts(surface: str, factor: float) -> None:
-    assert np.mean(inside_shares(surface, factor, range(300, 320), resamples=150)) >= 0.8
+def test_coverage_of_forecasts(surface: str, factor: float, limits: bool) -> None:
+    assert np.mean(inside_shares(surface, factor, range(300, 320), 150, limits)) >= 0.8

@@ -45,7 +45,7 @@ def test_identity_ignores_where_a_run_is_trained(override: str) -> None:
         "model.mlp=swiglu",
         "model.rope_theta=77",
         "model.norm_eps=1e-5",
-        "model.key_shift=true",
+        "model.key_shift=false",
         "optim.batch_size=2",
         "optim.hidden_lr=0.5",
         "optim.gain_lr=0.5",

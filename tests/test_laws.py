@@ -35,12 +35,15 @@ def check_jacobian(name: str) -> None:
         np.testing.assert_allclose(difference / scale, jacobian[..., index] / scale, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", law_names())
+NAMES = [*law_names(), "saturating(5.3,6.2383)"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_jacobian_matches_differences(name: str) -> None:
     check_jacobian(name)
 
 
-@pytest.mark.parametrize("name", law_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_starts_are_finite_and_near_the_losses(name: str) -> None:
     law = find_law(name)
     theta = law.starts(TABLE, np.random.default_rng(0), 50)

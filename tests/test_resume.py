@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_fits_of_other_points_are_removed(pair: tuple[Path, dict[str, int]], tmp
     shutil.copytree(pair[0], tmp_path / "copy")
     folder = SweepFolder(tmp_path / "copy")
     record = json.loads(folder.sweep.read_text())
-    data = DataSpec(record["corpus"]["corpus_id"], record["corpus"]["tokenizer_id"], 8192, 2048)
+    data = DataSpec(*(record["recipe"][f"data.{field.name}"] for field in fields(DataSpec)))
     cells = expand(small_sweeps.settings(LONG, "grid.seeds=[0,1]"), data, small_sweeps.VOCAB)
     write_json(folder.fits, {})
     assert len(write_tables(folder, cells, "smoke")) == 4

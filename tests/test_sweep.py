@@ -14,7 +14,7 @@ from analysis.table import load_table
 from harness import sweep
 from harness.grid import Cell
 from harness.records import SweepFolder
-from harness.spec import RECIPE_VERSION, DataSpec
+from harness.spec import RECIPE_VERSION
 from harness.status import run_rows
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, point_times
@@ -194,7 +194,7 @@ def trained_cells(overrides: list[str], cache: Path) -> list[Cell]:
     """The cells with the identity of the corpus that the command prepares."""
     settings = small_sweeps.settings(*overrides)
     corpus = sweep.prepare_corpus(sweep.data_config(settings), cache)
-    data = DataSpec(corpus.corpus_id, corpus.tokenizer_id, 8192, 2048)
+    data = corpus.spec(8192, 2048)
     return [cell for cell in sweep.expand(settings, data, corpus.vocab_size) if cell.spec.rung == "d16"]
 
 

@@ -6,10 +6,11 @@ import difflib
 import importlib
 import pkgutil
 
+from analysis.laws import saturating
 from analysis.laws.law import Law
 from harness.records import InputError
 
-__all__ = ["Law", "find_law", "law_names"]
+__all__ = ["Law", "find_law", "law_names", "with_limits"]
 
 
 def _all_laws() -> dict[str, Law]:
@@ -26,13 +27,30 @@ def law_names() -> list[str]:
     return sorted(_all_laws())
 
 
+def with_limits(name: str, limits: tuple[float, float] | None) -> str:
+    """`name`, or for `saturating` the name that carries the table's `limits` (U, V in nats per token).
+
+    Raises:
+        InputError: the law needs limits and the table has none.
+    """
+    if name != saturating.FAMILY:
+        return name
+    if limits is None:
+        raise InputError(
+            "the saturating law needs the loss U of a unigram model and the logarithm V of the vocabulary: "
+            "map columns that are the same in every row (--map unigram=COLUMN,vocab=COLUMN) or type "
+            "--law 'saturating(U,V)' with both in nats per token"
+        )
+    return saturating.name_of(*limits)
+
+
 def find_law(name: str) -> Law:
     """The law called `name`; raises InputError that lists the laws and suggests the nearest."""
     laws = _all_laws()
-    if name in laws:
-        return laws[name]
-    near = difflib.get_close_matches(name, laws, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(
-        f"there is no law called {name!r}{hint} Type --law with one of: {', '.join(sorted(laws))}."
-    )
+    found = laws.get(name) or saturating.parse(name)
+    if found is not None:
+        return found
+    known = sorted([*laws, f"{saturating.FAMILY}(U,V)"])
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise InputError(f"there is no law called {name!r}{hint} Type --law with one of: {', '.join(known)}.")

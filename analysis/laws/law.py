@@ -125,7 +125,8 @@ class Law:
 
         E + (A·N^-α + B·D^-β)^γ is smallest where the inner sum is, since x ↦ x^γ rises for γ > 0:
         a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)), whatever γ and E
-        (Hoffmann et al., arXiv:2203.15556, section 3.3).
+        (Hoffmann et al., arXiv:2203.15556, section 3.3). For the saturating law this is the frontier of the
+        additive law that it approaches at large compute.
         """
         by_axis = {term.axis: term for term in self.terms}
         if set(by_axis) != {"n", "d"} or len(self.terms) != 2:

@@ -18,9 +18,10 @@ from harness.data.corpora import SourceFile, list_python, list_text
 from harness.data.store import Store
 from harness.data.tokenizer import Tokenizer, check_vocabulary, token_dtype
 from harness.records import InputError
+from harness.spec import DataSpec
 
-# Part of every cache key: raise it when the same inputs would give other tokens.
-PREPARATION_VERSION = 1
+# Part of every cache key: raise it when the same inputs would give other tokens or another description.
+PREPARATION_VERSION = 2
 # The fields that decide the tokens, and so the cache key, besides name and vocab_size.
 FIELDS = {
     "python": ("tokenizer", "eval_fraction", "packages"),
@@ -36,7 +37,8 @@ class Corpus:
 
     `token_bytes` is the number of bytes that each token stands for (0 for the separator; 1 for a synthetic
     symbol), `n_documents` counts the training split, `entropy_rate` is in nats per token where it is known,
-    `report` has the counts at every step. `tokenizer` turns tokens back into text (None: synthetic).
+    `unigram_nats` is the loss of `unigram_loss`, `report` has the counts at every step. `tokenizer` turns
+    tokens back into text (None: synthetic).
     """
 
     corpus_id: str
@@ -50,8 +52,15 @@ class Corpus:
     n_eval_tokens: int
     n_documents: int
     entropy_rate: float | None
+    unigram_nats: float
     report: dict[str, Any]
     tokenizer: Tokenizer | None = None
+
+    def spec(self, n_eval_tokens: int, n_curve_eval_tokens: int) -> DataSpec:
+        """What a run records of its data."""
+        return DataSpec(
+            self.corpus_id, self.tokenizer_id, self.unigram_nats, n_eval_tokens, n_curve_eval_tokens
+        )
 
 
 def prepare_corpus(
@@ -67,7 +76,7 @@ def prepare_corpus(
     found = store.find(key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
-        _store(store, key, _build(config, files, progress))
+        _store(store, key, config.vocab_size, _build(config, files, progress))
         found = store.find(key)
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
@@ -126,7 +135,19 @@ def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
         )
 
 
-def _store(store: Store, key: str, prepared: Prepared) -> None:
+def unigram_loss(
+    train: UInt[np.ndarray, "train"], held_out: UInt[np.ndarray, "eval"], vocab_size: int
+) -> float:
+    """Nats per token of `held_out` under the token frequencies of `train`, plus one each, to four digits.
+
+    No model without parameters for context does better, whatever it is trained on.
+    """
+    counts = np.bincount(train, minlength=vocab_size) + 1
+    scored = np.bincount(held_out, minlength=vocab_size) / len(held_out)
+    return round(float(-scored @ np.log(counts / counts.sum())), 4)
+
+
+def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:
     tokenizer = prepared.tokenizer
     files: dict[str, bytes | np.ndarray] = {TRAIN: prepared.train, EVAL: prepared.eval}
     if tokenizer:
@@ -138,6 +159,7 @@ def _store(store: Store, key: str, prepared: Prepared) -> None:
         "n_train_bytes": prepared.n_train_bytes,
         "n_documents": prepared.n_documents,
         "entropy_rate": prepared.entropy_rate,
+        "unigram_nats": unigram_loss(prepared.train, prepared.eval, vocab_size),
         "report": prepared.report,
     }
     store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)

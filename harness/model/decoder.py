@@ -15,7 +15,7 @@ from harness.spec import ModelSpec
 EMBED_STD = 1.0
 # A head that starts small gives the uniform loss ln(vocabulary) at step 0.
 HEAD_INIT_SCALE = 0.1
-# The first and the last head of a layer take this far below and above one half of the key before, as logits.
+# Logits of the share of the key before: the first and the last channel of a head start so far from one half.
 KEY_SHIFT_SPREAD = 2.0
 
 
@@ -68,19 +68,21 @@ class HeadNorm(Norm):
 
 
 class KeyShift(nnx.Module):
-    """Mixes each key with the key before it, in a learned share per head (Xu et al., arXiv:2411.19574).
+    """Mixes each key with the key before it, in a learned share per channel (Xu et al., arXiv:2411.19574).
 
     A head then finds what followed an earlier occurrence of a token without a second layer that copies the
-    token before into each position. The heads start with different shares; the first position is mixed with
-    zeros.
+    token before into each position. The channels of a head start with shares from little to most of the key
+    before, the same in every head, so that heads of all widths of model start alike; the first position is
+    mixed with zeros.
     """
 
-    def __init__(self, n_heads: int):
-        logits = np.linspace(-KEY_SHIFT_SPREAD, KEY_SHIFT_SPREAD, n_heads) if n_heads > 1 else np.zeros(1)
-        self.gain = nnx.Param(jnp.asarray(logits, jnp.float32))
+    def __init__(self, n_heads: int, head_dim: int):
+        logits = np.linspace(-KEY_SHIFT_SPREAD, KEY_SHIFT_SPREAD, head_dim)
+        self.gain = nnx.Param(jnp.asarray(np.tile(logits, (n_heads, 1)), jnp.float32))
 
     def __call__(self, k: Float[Array, "heads head_dim seq"]) -> Float[Array, "heads head_dim seq"]:
-        share = jnp.tile(jax.nn.sigmoid(self.gain[...]), k.shape[0] // self.gain.shape[0])[:, None, None]
+        copies = k.shape[0] // self.gain.shape[0]
+        share = jnp.tile(jax.nn.sigmoid(self.gain[...]), (copies, 1))[:, :, None]
         before = jnp.pad(k, ((0, 0), (0, 0), (1, 0)))[:, :, :-1]
         return (1 - share) * k + share * before
 
@@ -94,7 +96,7 @@ class Attention(nnx.Module):
         self.out = Dense(spec.d_model, spec.d_model, rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
-        self.key_shift = KeyShift(spec.n_heads) if spec.key_shift else None
+        self.key_shift = KeyShift(spec.n_heads, spec.head_dim) if spec.key_shift else None
         self.apply = kernels.textbook_attention if textbook else kernels.attention
         self.spec = spec
 

@@ -1,0 +1,86 @@
+"""The saturating law: its limits, its name, its frontier, and a table that carries the limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated_tables import LIMITS, SATURATING, ladder, saturates
+
+from analysis.fit import fit_law
+from analysis.frontier import exponent, optimum, six_n, surface_of
+from analysis.laws import find_law, with_limits
+from analysis.laws.saturating import name_of
+from analysis.table import load_table
+from harness.records import InputError
+
+LAW = find_law(name_of(*LIMITS))
+
+
+def test_without_size_or_data_the_limits_remain() -> None:
+    n, d = np.array([1e-9, 1e15, 1e15]), np.array([1e15, 1e-9, 1e18])
+    np.testing.assert_allclose(LAW.value(SATURATING, n, d), [*LIMITS, SATURATING[0]], atol=1e-3)
+
+
+def test_low_losses_follow_the_additive_law() -> None:
+    n, d = np.array([1e12, 2e13]), np.array([1e14, 1e13])
+    additive = find_law("chinchilla").value(SATURATING, n, d)
+    np.testing.assert_allclose(LAW.value(SATURATING, n, d) - 1.55, additive - 1.55, rtol=0.02)
+
+
+def test_parameters_are_recovered() -> None:
+    table = ladder(saturates, np.random.default_rng(3), noise=1e-5, limits=True)
+    found = fit_law(table, "saturating", resamples=0)
+    assert found.law == "saturating(5.3000,6.2383)"
+    np.testing.assert_allclose(found.theta[[0, 3, 4]], SATURATING[[0, 3, 4]], rtol=2e-3)
+    np.testing.assert_allclose(found.predict(table.n, table.d), saturates(table.n, table.d), rtol=1e-4)
+
+
+def test_the_closed_frontier_is_near_the_searched_one() -> None:
+    """Exact only where the two limits are the same, and towards large compute."""
+    fit = fit_law(ladder(saturates, np.random.default_rng(3), limits=True), "saturating", resamples=0)
+    flops = np.geomspace(1e12, 1e15, 4)
+    surface = surface_of(fit, ladder(saturates, np.random.default_rng(3)), six_n)
+    searched, closed = optimum(surface, flops)[0], LAW.frontier(fit.theta)
+    assert closed is not None
+    np.testing.assert_allclose(searched[0], closed.g * (flops / 6) ** closed.a, rtol=0.1)
+    assert float(exponent(flops, searched)[0]) == pytest.approx(closed.a, abs=0.02)
+
+
+def test_the_name_carries_the_limits() -> None:
+    assert with_limits("saturating", (5.30124, 6.23832)) == "saturating(5.3012,6.2383)"
+    assert with_limits("joint", None) == "joint"
+    assert "5.3" in LAW.formula
+    for text, said in (
+        ("saturating(7,6)", "0 < U ≤ V"),
+        ("saturating(0,6)", "0 < U ≤ V"),
+        ("saturating", r"saturating\(U,V\)"),
+    ):
+        with pytest.raises(InputError, match=said):
+            find_law(text)
+    with pytest.raises(InputError, match="--map unigram=COLUMN,vocab=COLUMN"):
+        with_limits("saturating", None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "limits"),
+    [
+        ({"unigram_nats": 5.3, "vocab_size": 512}, LIMITS),
+        ({"unigram_nats": 6.5, "vocab_size": 512}, (LIMITS[1], LIMITS[1])),
+        ({"unigram_nats": [5.3, 5.2, 5.3], "vocab_size": 512}, None),
+        ({"unigram_nats": 5.3, "vocab_size": [512, 512, 1024]}, None),
+        ({"unigram_nats": [5.3, None, 5.3], "vocab_size": 512}, None),
+        ({"vocab_size": 512}, None),
+        ({"unigram_nats": 0.0, "vocab_size": 512}, None),
+    ],
+)
+def test_limits_of_a_table(columns: dict[str, object], limits: tuple[float, float] | None) -> None:
+    frame = pd.DataFrame({"N": [1e4, 2e4, 4e4], "D": 1e6, "loss": [3.0, 2.9, 2.8]}).assign(**columns)
+    assert load_table(frame).limits == (None if limits is None else pytest.approx(limits))
+
+
+def test_rows_left_out_do_not_count_for_the_limits() -> None:
+    frame = pd.DataFrame(
+        {"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, -1.0], "vocab": 512, "unigram": [5.3, 5.1]}
+    )
+    assert load_table(frame).limits == pytest.approx(LIMITS)
