@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fit import checked_problem, estimate
-from analysis.laws import find_law, saturating, with_limits
+from analysis.laws import family, find_law, saturating, with_limits
 from analysis.noise import seed_noise
 from analysis.result import Warning_, WarningCode, plain
 from analysis.rollout import Rolled, cuts, rollout, rollout_rms
@@ -34,10 +34,10 @@ CONTEST_RULE = (
     "the fit cells with C <= c and predicts the others, by generalised least squares on log loss: points of "
     "a trunk share noise, as much of it as the seeds of all fit cells show. The error of a law is its RMS of "
     f"log-loss error, pooled over all c. The {TRUSTED} law, whose limits are known beforehand, is chosen "
-    f"where its error is at most {TRUST:g} times the lowest; otherwise the law with the lowest error. If that "
-    f"is {', '.join(SPECIAL[:-1])} or {SPECIAL[-1]}, the {GENERAL} law is chosen in its place unless its error "
-    f"is more than {MARGIN:g} times as large: these are special cases of it, and a wrong one shows only far "
-    "out. Without such a compute the lowest BIC of ordinary least squares decides."
+    f"where its error is at most {TRUST:g} times the lowest; otherwise the law with the lowest error. If "
+    f"that is {', '.join(SPECIAL[:-1])} or {SPECIAL[-1]}, the {GENERAL} law is chosen in its place unless "
+    f"its error is more than {MARGIN:g} times as large: these are special cases of it, and a wrong one shows "
+    "only far out. Without such a compute the lowest BIC of ordinary least squares decides."
 )
 SIGNIFICANT = 0.01
 
@@ -178,7 +178,7 @@ def lack_of_fit_warning(result: dict[str, Any], law: str) -> Warning_ | None:
         return None
     return Warning_(
         WarningCode.LACK_OF_FIT,
-        f"{law} leaves {100 * result['residual_rms']:.2g} % RMS where seeds differ by "
+        f"{family(law)} leaves {100 * result['residual_rms']:.2g} % RMS where seeds differ by "
         f"{100 * result['seed_sd']:.2g} % (p = {p:.2g}): its intervals are too narrow",
     )
 
@@ -232,8 +232,10 @@ def _verdict(law: str, result: dict[str, Any]) -> str:
     if gamma is not None and gamma < SIGNIFICANT and law == "chinchilla":
         doubts.append(f"the data ask for gamma other than 1 (p = {gamma:.2g})")
     if doubts:
-        return f"{law} does not describe these runs: {'; '.join(doubts)}."
+        return f"{family(law)} does not describe these runs: {'; '.join(doubts)}."
     against = (
         f", seeds differ by {100 * sd:.2g} %" if sd is not None else "; no repeated cell to compare with"
     )
-    return f"{law} describes these runs: residuals {100 * rms:.2g} % RMS{against}, no structure found."
+    return (
+        f"{family(law)} describes these runs: residuals {100 * rms:.2g} % RMS{against}, no structure found."
+    )

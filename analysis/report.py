@@ -19,6 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.laws import family
 from analysis.report_numbers import FILTERS
 from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
 
@@ -138,7 +139,7 @@ def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
     """Warnings of single fits, each message once with the fits that carry it."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fit in fits:
-        name = fit["law"] if fit["approach"] in ("parametric", "kaplan") else fit["approach"]
+        name = family(fit["law"]) if fit["approach"] in ("parametric", "kaplan") else fit["approach"]
         label = f"{name}, N {COUNT_WORDS[fit['count']]}"
         for warning in fit["warnings"]:
             groups.setdefault((warning["code"], warning["message"]), []).append(label)
@@ -165,7 +166,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, family=family)
     done = sweep.finished
     all_fits, recommended = sweep.fits["fits"], sweep.fits["recommended"]
     return environment.get_template(TEMPLATE).render(

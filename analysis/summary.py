@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.laws import family
 from analysis.report_numbers import DASH, count, given, in_percent, interval, number, percent, signed
 from harness.records import InputError, SweepFolder
 
@@ -36,7 +37,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
         "wall-clock": _wall_clock(sweep),
         "runs": _runs(pd.read_parquet(folder.points)),
-        "law, N": f"{fit['law']}, `{fit['count']}`",
+        "law, N": f"{family(fit['law'])}, `{fit['count']}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
         "a under 6ND": _exponent(fit["frontier"]),
         "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
@@ -82,8 +83,8 @@ def _references(cells: Sequence[Json]) -> str:
 def _forecast(score: Json | None, law: str) -> dict[str, str]:
     if not score:
         return {"sealed forecast": "none"}
-    rows = {f"forecast error, {law} (chosen)": _errors(score)}
-    rows |= {f"forecast error, {loser['law']}": _errors(loser) for loser in score["losers"]}
+    rows = {f"forecast error, {family(law)} (chosen)": _errors(score)}
+    rows |= {f"forecast error, {family(loser['law'])}": _errors(loser) for loser in score["losers"]}
     return rows
 
 

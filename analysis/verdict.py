@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.adequacy import SIGNIFICANT
-from analysis.laws import find_law
+from analysis.laws import family, find_law
 from analysis.result import WarningCode
 
 Json = Mapping[str, Any]
@@ -135,8 +135,7 @@ def _exponent(study: Json, fit: Json) -> str:
 
 def plain_name(law: str) -> str:
     """The law's name in prose."""
-    family = law.split("(")[0]
-    return PLAIN.get(family, f"{law} law")
+    return PLAIN.get(family(law), f"{law} law")
 
 
 def _list(items: Sequence[str]) -> str:

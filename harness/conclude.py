@@ -93,6 +93,8 @@ def _table(title: str, columns: list[str]) -> Table:
 
 def _exponents(result: dict[str, Any]) -> Table:
     """One row a fit that gives a frontier; Kaplan's one-axis laws are in the report."""
+    from analysis.laws import family
+
     table = _table(
         "N* ∝ C^a, with intervals (→ recommended)", ["", "approach", "law", "N", "a", "alpha", "beta", "E"]
     )
@@ -104,7 +106,7 @@ def _exponents(result: dict[str, Any]) -> Table:
             table.add_row(
                 "→" if index == result["recommended"] else "",
                 fit["approach"],
-                fit["law"],
+                family(fit["law"]),
                 fit["count"].removeprefix("n_params_").replace("n_params", "all"),
                 f"{_number(frontier['a'])} {_interval(frontier['a_interval'])}",
                 *(f"{_number(value)} {_interval(pair)}" for value, pair in zip(values, bounds, strict=True)),

@@ -69,6 +69,8 @@ def point_row(width: int, n_tokens: int, seed: int, role: str, loss: float, lr_s
         "code_revision": "0123abc",
         "corpus_id": "python-corpus",
         "tokenizer_id": "bpe-512",
+        "vocab_size": 512,
+        "unigram_nats": 5.3,
     }
 
 

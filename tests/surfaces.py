@@ -181,6 +181,8 @@ def _row(
         "code_revision": "0" * 40,
         "corpus_id": "made-up",
         "tokenizer_id": "bpe-512",
+        "vocab_size": 512,
+        "unigram_nats": 5.3,
     }
 
 

@@ -10,7 +10,7 @@ from analysis.laws import saturating
 from analysis.laws.law import Law
 from harness.records import InputError
 
-__all__ = ["Law", "find_law", "law_names", "with_limits"]
+__all__ = ["Law", "family", "find_law", "law_names", "with_limits"]
 
 
 def _all_laws() -> dict[str, Law]:
@@ -25,6 +25,11 @@ def _all_laws() -> dict[str, Law]:
 def law_names() -> list[str]:
     """Names of all laws, in alphabetical order."""
     return sorted(_all_laws())
+
+
+def family(name: str) -> str:
+    """The name of a law without the constants of its corpus, for tables and legends."""
+    return name.split("(")[0]
 
 
 def with_limits(name: str, limits: tuple[float, float] | None) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.laws import find_law
+from analysis.laws import family, find_law
 from analysis.plots.style import (
     BLUE,
     GREEN,
@@ -66,7 +66,9 @@ def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None)
             colour, marker = styles[fit["law"]]
             error = 100 * np.log(points["loss"].to_numpy(float) / predicted(fit, points))
             alpha = 0.55 if rank else 0.9
-            panel.plot(x, error, marker, color=colour, label=fit["law"], alpha=alpha, zorder=4 - 0.1 * rank)
+            panel.plot(
+                x, error, marker, color=colour, label=family(fit["law"]), alpha=alpha, zorder=4 - 0.1 * rank
+            )
         log_axis(panel, "x", si)
         panel.set_xlabel(name)
     axes[0].set_ylabel("measured − fitted loss, %")
@@ -84,7 +86,7 @@ def forecast_against_truth(forecast: Json, score: Json | None) -> Figure:
     figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else 5.5, 3.8))
     for rank, (law, cells) in enumerate(laws):
         colour, marker = styles[law]
-        look = {"fmt": marker, "color": colour, "label": law, "zorder": 4 - 0.1 * rank}
+        look = {"fmt": marker, "color": colour, "label": family(law), "zorder": 4 - 0.1 * rank}
         _forecast_panel(axes[0], cells, truth, look)
         if truth:
             _error_panel(axes[1], cells, truth, look, bars=law == forecast["law"])
@@ -160,7 +162,7 @@ def rollout(rows: Sequence[Json], chosen: str) -> Figure:
             color=colour,
             linewidth=2,
             markersize=6,
-            label=f"{law}, RMS",
+            label=f"{family(law)}, RMS",
             zorder=4 - 0.1 * rank,
         )
     axes.axhline(1, color=GREY, linewidth=0.9, linestyle="--", label="1 %")
