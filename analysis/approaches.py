@@ -15,6 +15,7 @@ from analysis.fit import fit_law
 from analysis.frontier import find_frontier, surface_of
 from analysis.isoflop import fit_isoflop
 from analysis.kaplan import fit_kaplan
+from analysis.laws import family
 from analysis.optimum import AKIMA_SIZES
 from analysis.result import Fit, Warning_, WarningCode
 from analysis.table import LossTable
@@ -75,7 +76,7 @@ def fit_everything(
     few = WarningCode.FEW_SIZES
     for count, table in tables.items():
         chosen = attempts.add(
-            f"the {law} law with N = {count}", few, parametric, table, law, resamples, level, seed
+            f"the {family(law)} law with N = {count}", few, parametric, table, law, resamples, level, seed
         )
         options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
         options["surface"] = surface_of(chosen[0], table) if chosen else None
@@ -89,7 +90,7 @@ def fit_everything(
         attempts.add(what, few, fit_kaplan, table, level=level, seed=seed, axes=axes)
     for other in others:
         draws = resamples // LOSER_SHARE
-        attempts.add(f"the {other} law", few, parametric, tables[primary], other, draws, level, seed)
+        attempts.add(f"the {family(other)} law", few, parametric, tables[primary], other, draws, level, seed)
     return attempts
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bootstrap import bootstrap
+from analysis.frontier import six_nd_exponents
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
-from analysis.laws import Law, find_law, with_limits
+from analysis.laws import find_law, with_limits
 from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
@@ -72,7 +73,7 @@ def fit_law(
         level=level,
         objective=starts.objective,
         status="converged" if starts.converged else "stopped before the tolerance was met",
-        frontier=exponents_of(problem.law, starts.theta, samples, level),
+        frontier=exponents_of(problem, starts.theta, samples, level),
         samples=samples,
         resid=problem.residual(starts.theta)
         if estimator != "lsq_loss"
@@ -117,25 +118,28 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     return Problem(found, table, estimator, delta)
 
 
-def exponents_of(law: Law, theta: Array, samples: Array | None, level: float) -> Exponents:
-    """Closed-form frontier exponents with percentile intervals from the bootstrap estimates."""
-    closed = law.frontier(theta)
-    if closed is None:
+def exponents_of(problem: Problem, theta: Array, samples: Array | None, level: float) -> Exponents:
+    """Frontier exponents under C = 6·N·D with percentile intervals from the bootstrap estimates."""
+    law, table = problem.law, problem.table
+    here = six_nd_exponents(law, theta[None], table)
+    if len(here) == 0:
         return Exponents()
+    a, closed = float(here[0]), law.frontier(theta)
+    g = None if closed is None else closed.g
     if samples is None:
-        return Exponents(a=closed.a, b=closed.b, g=closed.g)
-    each = [entry for entry in map(law.frontier, samples) if entry is not None]
+        return Exponents(a=a, b=1 - a, g=g)
+    each = six_nd_exponents(law, samples, table)
     return Exponents(
-        a=closed.a,
-        a_interval=percentile_interval(np.array([entry.a for entry in each]), level),
-        b=closed.b,
-        b_interval=percentile_interval(np.array([entry.b for entry in each]), level),
-        g=closed.g,
+        a=a,
+        a_interval=percentile_interval(each, level),
+        b=1 - a,
+        b_interval=percentile_interval(1 - each, level),
+        g=g,
     )
 
 
 def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[str, Any]:
-    """Leave one size out: the exponent a without each size, and the jackknife standard error of a.
+    """Leave one size out: the exponent a under C = 6·N·D without each size, and its jackknife standard error.
 
     SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. Sizes whose removal leaves too few rows are skipped.
     """
@@ -145,10 +149,11 @@ def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[
         rest = table.select(table.n != size)
         if len(rest) < len(found.params) or len(np.unique(rest.n)) < 2:
             continue
-        closed = found.frontier(estimate(rest, law, seed))
-        if closed is not None:
+        # Over the budgets of the whole table: a shorter range would itself move a searched exponent.
+        without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)
+        if len(without):
             left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
-            rows.append({"left_out": left_out, "a": closed.a})
+            rows.append({"left_out": left_out, "a": float(without[0])})
     values = np.array([row["a"] for row in rows])
     k = len(values)
     error = float(np.sqrt((k - 1) / k * np.sum((values - values.mean()) ** 2))) if k > 1 else None

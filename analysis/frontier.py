@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from analysis.laws import find_law
+from analysis.laws import Law, find_law
 from analysis.result import Fit, percentile_interval
 from analysis.table import LossTable
 
@@ -27,6 +27,7 @@ REACH = 1e3  # the search goes this far beyond the measured sizes
 SPLINE_SIZES = 12  # up to so many sizes the cost per token passes through each
 ZOOM_POINTS = 33  # of the search grid in log N, at every zoom
 ZOOMS = 5
+EXPONENT_BUDGETS = 7  # of the line through searched optima
 FLAT_SHARE = 1e-3  # the flatness band: loss within this share of the best
 FLAT_POINTS = 801
 FLAT_REACH = 6.0  # the band is looked for this far from the optimum, in log N
@@ -164,6 +165,21 @@ def exponent(flops: F64, values: F64) -> F64:
 def local_exponent(surface: Surface, flops: F64) -> float:
     """Exponent a of N* ∝ C^a over the given budgets."""
     return float(exponent(flops, optimum(surface, flops)[0])[0])
+
+
+def six_nd_exponents(law: Law, theta: F64, table: LossTable) -> F64:
+    """Exponents a [draws] under C = 6·N·D of `theta` [draws, params]; empty for laws without N and D.
+
+    In closed form where there is one, else searched over the measured range of compute.
+    """
+    if {term.axis for term in law.terms} != {"n", "d"}:
+        return np.empty(0)
+    if law.rises_with_sum:
+        return np.array([one.a for one in map(law.frontier, theta) if one is not None])
+    spent = 6 * table.n * table.d
+    flops = np.geomspace(spent.min(), spent.max(), EXPONENT_BUDGETS)
+    surface = Surface(law.name, lambda n, d: law.value(theta, n, d), six_n, _reach(table))
+    return exponent(flops, optimum(surface, flops, len(theta))[0])
 
 
 def flatness(surface: Surface, flops: F64, n_opt: F64, share: float = FLAT_SHARE) -> F64:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.frontier import Surface, local_exponent
+from analysis.laws import family
 from analysis.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.optimum import AKIMA_SIZES, WINDOW, Method, Optimum, optima, parabola_residuals
 from analysis.result import Exponents, Fit, Warning_, WarningCode, percentile_interval
@@ -243,8 +244,8 @@ def _interpolated_text(sizes: int, bias: dict[str, Any] | None) -> str:
     if bias is None:
         return text
     return (
-        f"{text}; the same slices of the fitted {bias['law']} surface give a = {bias['a_slices']:.3f} "
-        f"where its frontier has {bias['a_surface']:.3f}"
+        f"{text}; the same slices of the fitted {family(bias['law'])} surface give a = "
+        f"{bias['a_slices']:.3f} where its frontier has {bias['a_surface']:.3f}"
     )
 
 

@@ -32,6 +32,7 @@ OWN_COLUMNS = {
 MAPPED = (
     "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
 )  # fmt: skip
+LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
 ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
 
 
@@ -220,7 +221,13 @@ def _limits(
     if unigram is None or vocab is None or not kept.any():
         return None
     no_data = np.log(np.maximum(vocab[kept], 1.0))
-    no_size = np.minimum(unigram[kept], no_data)
+    no_size = unigram[kept]
+    if np.any(no_size > (1 + LIMIT_SLACK) * no_data):
+        raise InputError(
+            f"the loss of a unigram model is {no_size.max():g}, above that of the uniform guess over the "
+            f"vocabulary, {no_data.min():.4g} nats per token: give it in nats, or map another column"
+        )
+    no_size = np.minimum(no_size, no_data)
     if np.ptp(no_size) != 0 or np.ptp(no_data) != 0 or not no_size[0] > 0:
         return None
     return float(no_size[0]), float(no_data[0])

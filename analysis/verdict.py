@@ -91,7 +91,7 @@ def _forecast(score: Json) -> str:
     cells = score["cells"]
     inside = sum(bool(cell["inside"]) for cell in cells)
     text = (
-        f"Its forecast of {len(cells)} held-out runs, at up to {max(cell['factor'] for cell in cells):.2g} "
+        f"Its forecast of {len(cells)} held-out cells, at up to {max(cell['factor'] for cell in cells):.2g} "
         f"times the largest fitted compute and sealed before they were trained, was off by "
         f"{score['rms_percent']:.2g} % RMS, {inside} of {len(cells)} inside their intervals"
     )

@@ -73,7 +73,7 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which tokens are read and which are scored; `unigram_nats` is the entropy of the training tokens."""
+    """Which tokens are read and which are scored; `unigram_nats` is the loss of token frequencies."""
 
     corpus_id: str
     tokenizer_id: str

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_tables import SURFACES, additive, joint, ladder, saturates, split
+from simulated_tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
 
 from analysis.adequacy import (
     CANDIDATES,
@@ -22,6 +22,8 @@ from analysis.adequacy import (
     structure,
     winner,
 )
+from analysis.fit import fit_law
+from analysis.laws.saturating import name_of
 from analysis.result import WarningCode
 
 JOINT = ladder(joint, np.random.default_rng(1))
@@ -125,7 +127,7 @@ def test_the_saturating_law_competes_where_the_table_has_its_limits() -> None:
     assert chosen == [name] * 4
 
 
-@pytest.mark.parametrize("surface", ["additive", "joint_with_offset"])
+@pytest.mark.parametrize("surface", sorted(set(SURFACES) - {"saturates"}))
 def test_the_saturating_law_is_not_trusted_where_it_does_not_hold(surface: str) -> None:
     for seed in range(2):
         below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed), limits=True))
@@ -144,3 +146,23 @@ def test_without_cuts_bic_decides() -> None:
     assert all(entrant.rollout_rms is None for entrant in entrants)
     best = min(candidates(few), key=lambda law: bic(few, law))
     assert [entrant.law for entrant in entrants if entrant.chosen] == [best]
+
+
+def test_near_cells_do_not_tell_the_joint_law_from_the_saturating_one_but_far_cells_do() -> None:
+    name = name_of(*LIMITS)
+    near, far = [], []
+    for seed in range(4):
+        below, above = split(ladder(saturates, np.random.default_rng(seed), limits=True))
+        entrants = {entrant.law: entrant.rollout_rms for entrant in contest(below, ("joint", name))}
+        near.append((entrants["joint"] or 0) / (entrants[name] or 1))
+        errors = [
+            np.log(
+                fit_law(below, law, "gls", resamples=0).predict(above.n, above.d)
+                / saturates(above.n, above.d)
+            )
+            for law in ("joint", name)
+        ]
+        far.append(np.abs(errors).max(axis=1))
+    assert np.median(near) < 1.5
+    joint_error, own_error = np.mean(far, axis=0)
+    assert joint_error > 1.5 * own_error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from simulated_tables import LIMITS, SATURATING, ladder, saturates
 
-from analysis.fit import fit_law
-from analysis.frontier import exponent, optimum, six_n, surface_of
+from analysis.fit import fit_law, jackknife
+from analysis.frontier import Surface, exponent, optimum, six_n, surface_of
 from analysis.laws import find_law, with_limits
 from analysis.laws.saturating import name_of
 from analysis.table import load_table
@@ -36,28 +38,53 @@ def test_parameters_are_recovered() -> None:
     np.testing.assert_allclose(found.predict(table.n, table.d), saturates(table.n, table.d), rtol=1e-4)
 
 
-def test_the_closed_frontier_is_near_the_searched_one() -> None:
-    """Exact only where the two limits are the same, and towards large compute."""
-    fit = fit_law(ladder(saturates, np.random.default_rng(3), limits=True), "saturating", resamples=0)
-    flops = np.geomspace(1e12, 1e15, 4)
-    surface = surface_of(fit, ladder(saturates, np.random.default_rng(3)), six_n)
-    searched, closed = optimum(surface, flops)[0], LAW.frontier(fit.theta)
+def test_exponents_are_those_of_the_searched_optima() -> None:
+    """The loss is no function of s + t alone, so β/(α + β) is only the limit at large compute."""
+    table = ladder(saturates, np.random.default_rng(3), limits=True)
+    fit = fit_law(table, "saturating", resamples=0)
+    alpha, beta = fit.params["alpha"], fit.params["beta"]
+    assert LAW.frontier(fit.theta) is None
+    spent = 6 * table.n * table.d
+    flops = np.geomspace(spent.min(), spent.max(), 30)
+    searched = exponent(flops, optimum(surface_of(fit, table, six_n), flops)[0])[0]
+    assert fit.frontier.a == pytest.approx(searched, abs=2e-3)
+    assert fit.frontier.a + fit.frontier.b == pytest.approx(1)
+    assert fit.frontier.a > beta / (alpha + beta) + 0.005
+    far = exponent(
+        flops * 1e12, optimum(replace(surface_of(fit, table, six_n), n_range=(1e3, 1e16)), flops * 1e12)[0]
+    )
+    assert far[0] == pytest.approx(beta / (alpha + beta), abs=2e-3)
+
+
+def test_equal_limits_leave_the_closed_frontier() -> None:
+    law = find_law("saturating(6,6)")
+    closed = law.frontier(SATURATING)
     assert closed is not None
-    np.testing.assert_allclose(searched[0], closed.g * (flops / 6) ** closed.a, rtol=0.1)
-    assert float(exponent(flops, searched)[0]) == pytest.approx(closed.a, abs=0.02)
+    flops = np.geomspace(1e12, 1e15, 4)
+    surface = Surface(law.name, lambda n, d: law.value(SATURATING, n, d), six_n, (1e3, 1e9))
+    np.testing.assert_allclose(optimum(surface, flops)[0][0], closed.g * (flops / 6) ** closed.a, rtol=1e-3)
+
+
+def test_intervals_and_jackknife_use_the_same_exponent() -> None:
+    table = ladder(saturates, np.random.default_rng(3), limits=True)
+    fit = fit_law(table, "saturating", resamples=40)
+    low, high = fit.frontier.a_interval or (1.0, 0.0)
+    without = [row["a"] for row in jackknife(table, fit.law)["a"]]
+    assert low <= (fit.frontier.a or 0) <= high
+    assert len(without) == 6
+    assert abs(np.mean(without) - (fit.frontier.a or 0)) < 0.02
 
 
 def test_the_name_carries_the_limits() -> None:
     assert with_limits("saturating", (5.30124, 6.23832)) == "saturating(5.3012,6.2383)"
     assert with_limits("joint", None) == "joint"
     assert "5.3" in LAW.formula
-    for text, said in (
-        ("saturating(7,6)", "0 < U ≤ V"),
-        ("saturating(0,6)", "0 < U ≤ V"),
-        ("saturating", r"saturating\(U,V\)"),
-    ):
-        with pytest.raises(InputError, match=said):
+    for text in ("saturating(7,6)", "saturating(0,6)", "saturating(5..3,6)", "saturating(U,V)", "saturating"):
+        with pytest.raises(InputError, match=r"type saturating\(U,V\) with .*0 < U ≤ V"):
             find_law(text)
+    assert find_law(" saturating( 5.3 , 6.2383 )").name == LAW.name
+    with pytest.raises(InputError, match=r"did you mean saturating\?"):
+        find_law("saturatin")
     with pytest.raises(InputError, match="--map unigram=COLUMN,vocab=COLUMN"):
         with_limits("saturating", None)
 
@@ -66,7 +93,7 @@ def test_the_name_carries_the_limits() -> None:
     ("columns", "limits"),
     [
         ({"unigram_nats": 5.3, "vocab_size": 512}, LIMITS),
-        ({"unigram_nats": 6.5, "vocab_size": 512}, (LIMITS[1], LIMITS[1])),
+        ({"unigram_nats": 6.25, "vocab_size": 512}, (LIMITS[1], LIMITS[1])),
         ({"unigram_nats": [5.3, 5.2, 5.3], "vocab_size": 512}, None),
         ({"unigram_nats": 5.3, "vocab_size": [512, 512, 1024]}, None),
         ({"unigram_nats": [5.3, None, 5.3], "vocab_size": 512}, None),
@@ -84,3 +111,9 @@ def test_rows_left_out_do_not_count_for_the_limits() -> None:
         {"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, -1.0], "vocab": 512, "unigram": [5.3, 5.1]}
     )
     assert load_table(frame).limits == pytest.approx(LIMITS)
+
+
+def test_a_unigram_loss_above_the_uniform_guess_is_refused() -> None:
+    frame = pd.DataFrame({"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, 2.9], "vocab": 512, "unigram": 7.65})
+    with pytest.raises(InputError, match=r"a unigram model is 7\.65, above .* 6\.238 nats"):
+        load_table(frame)

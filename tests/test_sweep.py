@@ -57,8 +57,15 @@ def test_the_whole_way_leaves_tables_fits_forecast_and_report(first: tuple[Sweep
     assert (trained.status == "done").all()
     assert trained.loss.between(1.0, np.log(257) + 1).all()
     assert len(pd.read_parquet(folder.curves)) > len(points)
+    corpus = json.loads(folder.sweep.read_text())["corpus"]
+    for column in ("vocab_size", "unigram_nats"):
+        assert (points[column] == corpus[column]).all()
+    assert 0.5 * np.log(257) < corpus["unigram_nats"] < np.log(corpus["vocab_size"])
     fits = json.loads(folder.fits.read_text())
     assert fits["fits"][fits["recommended"]]["params"]
+    assert any(row["law"].startswith("saturating(") for row in fits["contest"])
+    contest = folder.report.read_text().split("Contest of laws")[1].split("</table>")[0]
+    assert "<td>saturating</td>" in contest
     assert len(fits["forecast"]["cells"]) == 2
     assert "<svg" in folder.report.read_text()
     assert list(folder.figures.glob("*.png"))

@@ -1,4 +1,4 @@
-"""Loss laws. Every module of this folder that defines `LAWS` adds its laws; nothing else is to be touched."""
+"""Loss laws: a module here that defines `LAWS` adds them; `saturating` makes one for each corpus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _all_laws() -> dict[str, Law]:
 
 
 def law_names() -> list[str]:
-    """Names of all laws, in alphabetical order."""
+    """Names of all laws but the saturating ones, in alphabetical order."""
     return sorted(_all_laws())
 
 
@@ -42,9 +42,10 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
         return name
     if limits is None:
         raise InputError(
-            "the saturating law needs the loss U of a unigram model and the logarithm V of the vocabulary: "
-            "map columns that are the same in every row (--map unigram=COLUMN,vocab=COLUMN) or type "
-            "--law 'saturating(U,V)' with both in nats per token"
+            "the saturating law needs the loss U of a unigram model and the vocabulary of the corpus, and "
+            "this table has no column for them, or one that is empty, not positive or not the same in all "
+            "rows: type --map unigram=COLUMN,vocab=COLUMN, or --law 'saturating(U,V)' with U and the "
+            "logarithm V of the vocabulary in nats per token"
         )
     return saturating.name_of(*limits)
 
@@ -55,7 +56,7 @@ def find_law(name: str) -> Law:
     found = laws.get(name) or saturating.parse(name)
     if found is not None:
         return found
-    known = sorted([*laws, f"{saturating.FAMILY}(U,V)"])
+    known = sorted([*laws, saturating.FAMILY])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise InputError(f"there is no law called {name!r}{hint} Type --law with one of: {', '.join(known)}.")

@@ -1,8 +1,8 @@
 """What a loss law is: names, bounds, value, Jacobian, starts and closed-form frontier.
 
-Every law here has the shape L = E + (Σ_k coefficient_k · axis_k^-exponent_k)^gamma with the axes
+Most laws have the shape L = E + (Σ_k coefficient_k · axis_k^-exponent_k)^gamma with the axes
 N (parameters), D (tokens) or C (training FLOPs). `power_sum` builds one from its terms; a law of
-another shape passes its own `value` and `jacobian` to `Law`.
+another shape (saturating.py) passes its own `value` and `jacobian` to `Law`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Law:
     value_of: Function
     jacobian_of: Function
     power: float = 1.0  # of the sum of terms, where gamma is not a parameter
+    rises_with_sum: bool = True  # whether the loss depends on the terms through their sum alone
 
     def value(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
         """Loss [..., rows]; without `c` the compute is 6·n·d."""
@@ -121,15 +122,14 @@ class Law:
         return self.rescale(stacked, centre_of(table))
 
     def frontier(self, theta: Array) -> ClosedFrontier | None:
-        """Exponents of the compute-optimal sizes under C = 6·N·D; None unless the law has N and D.
+        """Exponents of the compute-optimal sizes under C = 6·N·D; None where they are not in closed form.
 
         E + (A·N^-α + B·D^-β)^γ is smallest where the inner sum is, since x ↦ x^γ rises for γ > 0:
         a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)), whatever γ and E
-        (Hoffmann et al., arXiv:2203.15556, section 3.3). For the saturating law this is the frontier of the
-        additive law that it approaches at large compute.
+        (Hoffmann et al., arXiv:2203.15556, section 3.3).
         """
         by_axis = {term.axis: term for term in self.terms}
-        if set(by_axis) != {"n", "d"} or len(self.terms) != 2:
+        if set(by_axis) != {"n", "d"} or len(self.terms) != 2 or not self.rises_with_sum:
             return None
         named = dict(zip(self.params, np.asarray(theta, float), strict=True))
         n, d = by_axis["n"], by_axis["d"]

@@ -1,13 +1,15 @@
 """The saturating law: additive where losses are low, held down by what a model knows without size or data.
 
-L = E + (a + b) / (1 + a/(U − E) + b/(V − E)) with a = A·N^-alpha and b = B·D^-beta. Without size (a → ∞) the
-loss is U, that of a unigram model: all that can be learned without parameters for context.
-Without data (b → ∞) it is V, the logarithm of the vocabulary: the uniform guess. Both are known beforehand,
-so the law has the five parameters of the additive law, L = E + a + b (Hoffmann et al., arXiv:2203.15556,
-equation 2), and becomes that law where a and b are small against U − E. Small models and short runs are not
-there: their losses bend towards U and V, which a power gamma < 1 of the sum imitates over a short range.
+L = E + (s + t) / (1 + s/(U − E) + t/(V − E)) with s = A·N^-alpha and t = B·D^-beta. Without size (s → ∞) the
+loss is U, that of a unigram model: what a model can learn without parameters for context. Without data
+(t → ∞) it is V, the logarithm of the vocabulary: the uniform guess. Both are known beforehand, so the law has
+the five parameters of the additive law, L = E + s + t (Hoffmann et al., arXiv:2203.15556, equation 2), and
+becomes that law where s and t are small against U − E. Small models and short runs are not there: their
+losses bend, which a power gamma < 1 of the sum imitates over a short range.
 
-A law of this kind belongs to one corpus; its name carries U and V in nats: `saturating(5.3012,6.2383)`.
+That the limits are these two is an assumption; the contest of laws shows whether it serves. A law of this
+kind belongs to one corpus; its name carries U and V in nats: `saturating(5.3012,6.2383)`. Its frontier is
+searched numerically, since the loss does not depend on s + t alone.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Array = NDArray[np.float64]
 FAMILY = "saturating"
 PARAMS = ("E", "A", "B", "alpha", "beta")
 E_SHARE = 0.95  # E stays below this share of the lower limit
-NAME = re.compile(rf"{FAMILY}\(([0-9.]+),\s*([0-9.]+)\)")
+NAME = re.compile(rf"{FAMILY}\(\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*\)")
 
 
 def name_of(no_size: float, no_data: float) -> str:
@@ -34,19 +36,19 @@ def name_of(no_size: float, no_data: float) -> str:
 
 
 def parse(name: str) -> Law | None:
-    """The law of a name made by `name_of`; None for names of other laws.
+    """The law of a name such as `saturating(5.3,6.24)`; None for names of other laws.
 
     Raises:
-        InputError: limits that are not 0 < U ≤ V.
+        InputError: limits that are missing, no numbers or not 0 < U ≤ V.
     """
-    found = NAME.fullmatch(name.strip())
-    if found is None:
+    if name.split("(")[0].strip() != FAMILY:
         return None
-    no_size, no_data = (float(text) for text in found.groups())
+    found = NAME.fullmatch(name.strip())
+    no_size, no_data = (float(text) for text in found.groups()) if found else (0.0, 0.0)
     if not 0 < no_size <= no_data:
         raise InputError(
-            f"{name} has limits {no_size:g} and {no_data:g}: expected {FAMILY}(U,V) with the loss U of a "
-            "unigram model and the logarithm V of the vocabulary, both in nats per token, 0 < U ≤ V"
+            f"the law {name!r} lacks its limits: type {FAMILY}(U,V) with the loss U of a unigram model and "
+            f"the logarithm V of the vocabulary in nats per token, 0 < U ≤ V, for example {FAMILY}(5.30,6.24)"
         )
     return saturating(no_size, no_data)
 
@@ -61,16 +63,16 @@ def saturating(no_size: float, no_data: float) -> Law:
         return e, size, data, a * size, b * data, room_n, room_d
 
     def value(theta: Array, n: Array, d: Array, _: Array) -> Array:
-        e, *_powers, a, b, room_n, room_d = parts(theta, n, d)
-        return np.asarray(e + (a + b) / (1 + a / room_n + b / room_d))
+        e, *_powers, s, t, room_n, room_d = parts(theta, n, d)
+        return np.asarray(e + (s + t) / (1 + s / room_n + t / room_d))
 
     def jacobian(theta: Array, n: Array, d: Array, _: Array) -> Array:
-        size, data, a, b, room_n, room_d = parts(theta, n, d)[1:]
-        held = 1 + a / room_n + b / room_d
-        by_e = 1 - (a + b) * (a / room_n**2 + b / room_d**2) / held**2
-        by_a = (held - (a + b) / room_n) / held**2
-        by_b = (held - (a + b) / room_d) / held**2
-        columns = (by_e, by_a * size, by_b * data, -by_a * a * np.log(n), -by_b * b * np.log(d))
+        size, data, s, t, room_n, room_d = parts(theta, n, d)[1:]
+        held = 1 + s / room_n + t / room_d
+        by_e = 1 - (s + t) * (s / room_n**2 + t / room_d**2) / held**2
+        by_s = (held - (s + t) / room_n) / held**2
+        by_t = (held - (s + t) / room_d) / held**2
+        columns = (by_e, by_s * size, by_t * data, -by_s * s * np.log(n), -by_t * t * np.log(d))
         return np.stack(np.broadcast_arrays(*columns), axis=-1)
 
     bounds = {
@@ -81,6 +83,9 @@ def saturating(no_size: float, no_data: float) -> Law:
         "beta": EXPONENT_BOUNDS,
     }
     formula = (
-        f"E + (a + b)/(1 + a/({no_size:.4g} - E) + b/({no_data:.4g} - E)), a = A·N^-alpha, b = B·D^-beta"
+        f"E + (s + t)/(1 + s/({no_size:.4g} - E) + t/({no_data:.4g} - E)), s = A·N^-alpha, t = B·D^-beta"
     )
-    return Law(name_of(no_size, no_data), formula, PARAMS, bounds, SIZE_AND_DATA, value, jacobian)
+    name = name_of(no_size, no_data)
+    return Law(
+        name, formula, PARAMS, bounds, SIZE_AND_DATA, value, jacobian, rises_with_sum=no_size == no_data
+    )
