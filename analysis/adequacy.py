@@ -83,7 +83,7 @@ def contest(table: LossTable, laws: Sequence[str] | None = None, seed: int = 0) 
 def winner(errors: Mapping[str, float]) -> str:
     """The law that CONTEST_RULE chooses, from the rollout error of each."""
     best = min(errors, key=lambda law: errors[law])
-    trusted = [law for law in errors if law.startswith(TRUSTED) and errors[law] <= TRUST * errors[best]]
+    trusted = [law for law in errors if family(law) == TRUSTED and errors[law] <= TRUST * errors[best]]
     if trusted:
         return trusted[0]
     if best in SPECIAL and errors.get(GENERAL, np.inf) <= MARGIN * errors[best]:

@@ -11,7 +11,7 @@ Rollout errors hold parameter error and lack of fit at once, so the largest of t
 sum. The half-width is that root times Student's t with (sizes − 1, at least 2) degrees of freedom: all runs
 of a size share what its shape and its tuning do to the loss, so sizes, not runs, are independent.
 tests/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21 fitted cells, on surfaces of
-which two follow no candidate law.
+which some follow no candidate law.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from analysis.bootstrap import bootstrap
+from analysis.frontier import six_nd_exponents
 from analysis.laws import find_law
 from analysis.search import multi_start
 from analysis.solver import Problem
@@ -52,10 +53,10 @@ def simulated(truth: Truth, rng: np.random.Generator, seeds: int, noise: float =
     return load_table(pd.DataFrame(rows), {"cluster": "trunk"})
 
 
-def quantities(theta: np.ndarray) -> np.ndarray:
-    """alpha, beta, E and a of parameter vectors [..., params]."""
-    e, alpha, beta = theta[..., 0], theta[..., 3], theta[..., 4]
-    return np.stack([alpha, beta, e, beta / (alpha + beta)], axis=-1)
+def quantities(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """alpha, beta, E and a under C = 6·N·D, as fits quote it, of parameter vectors [draws, params]."""
+    a = six_nd_exponents(problem.law, theta, problem.table)
+    return np.stack([theta[:, 3], theta[:, 4], theta[:, 0], a], axis=-1)
 
 
 def covered(truth: Truth, estimator: str, seeds: int, tables: int, resamples: int) -> np.ndarray:
@@ -65,9 +66,10 @@ def covered(truth: Truth, estimator: str, seeds: int, tables: int, resamples: in
         rng = np.random.default_rng(seed)
         problem = Problem(find_law(truth.law), simulated(truth, rng, seeds), estimator)
         theta = multi_start(problem, rng, starts=12).theta
-        samples = quantities(bootstrap(problem, theta, resamples, seed))
+        samples = quantities(problem, bootstrap(problem, theta, resamples, seed))
         low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        hits.append((low <= quantities(truth.theta)) & (quantities(truth.theta) <= high))
+        (true,) = quantities(problem, truth.theta[None])
+        hits.append((low <= true) & (true <= high))
     return np.array(hits)
 
 

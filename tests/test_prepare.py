@@ -15,6 +15,13 @@ def test_unigram_loss_scores_held_out_tokens_with_training_frequencies() -> None
     assert unigram_loss(train, held_out, 4) == pytest.approx(expected, abs=5e-5)
 
 
+def test_pieces_are_counted_like_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = np.random.default_rng(0).integers(0, 6, 1000).astype(np.uint16)
+    whole = unigram_loss(train, train[:100], 8)
+    monkeypatch.setattr("harness.data.prepare.COUNTED_AT_ONCE", 7)
+    assert unigram_loss(train, train[:100], 8) == whole
+
+
 def test_unigram_loss_of_equal_frequencies_is_the_uniform_guess() -> None:
     every = np.tile(np.arange(8, dtype=np.uint16), 50)
     assert unigram_loss(every, every, 8) == pytest.approx(np.log(8), abs=5e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.summary import key_numbers
 from analysis.table import load_table
 from harness import sweep
 from harness.grid import Cell
@@ -66,6 +67,9 @@ def test_the_whole_way_leaves_tables_fits_forecast_and_report(first: tuple[Sweep
     assert any(row["law"].startswith("saturating(") for row in fits["contest"])
     contest = folder.report.read_text().split("Contest of laws")[1].split("</table>")[0]
     assert "<td>saturating</td>" in contest
+    legend = (folder.figures / "rollout.svg").read_text()
+    assert "saturating" in legend
+    assert "saturating(" not in legend + printed + " ".join(key_numbers(folder))
     assert len(fits["forecast"]["cells"]) == 2
     assert "<svg" in folder.report.read_text()
     assert list(folder.figures.glob("*.png"))

@@ -28,6 +28,7 @@ FIELDS = {
     "text": ("tokenizer", "eval_fraction", "path", "text_field"),
     "synthetic": ("synthetic_tokens", "min_eval_tokens", "markov_order", "branching", "zipf", "source_seed"),
 }
+COUNTED_AT_ONCE = 2**24
 TRAIN, EVAL, TOKENIZER = "train.bin", "eval.bin", "tokenizer.json"
 
 
@@ -139,9 +140,16 @@ def unigram_loss(
     train: UInt[np.ndarray, "train"], held_out: UInt[np.ndarray, "eval"], vocab_size: int
 ) -> float:
     """Nats per token of `held_out` under the token frequencies of `train`, plus one each, to four digits."""
-    counts = np.bincount(train, minlength=vocab_size) + 1
-    scored = np.bincount(held_out, minlength=vocab_size) / len(held_out)
-    return round(float(-scored @ np.log(counts / counts.sum())), 4)
+    counts = _counts(train, vocab_size) + 1
+    return round(float(-_counts(held_out, vocab_size) @ np.log(counts / counts.sum()) / len(held_out)), 4)
+
+
+def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.ndarray, "vocab"]:
+    """How often each id occurs; in pieces, since numpy counts a copy eight bytes wide."""
+    counts = np.zeros(vocab_size, np.int64)
+    for first in range(0, len(tokens), COUNTED_AT_ONCE):
+        counts += np.bincount(tokens[first : first + COUNTED_AT_ONCE], minlength=vocab_size)
+    return counts
 
 
 def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:

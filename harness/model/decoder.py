@@ -70,12 +70,10 @@ class HeadNorm(Norm):
 class KeyShift(nnx.Module):
     """Mixes each key with the key before it, in a learned share per channel.
 
-    After Xu et al. (arXiv:2411.19574), who mix keys and values with a share per head.
-
-    A head then finds what followed an earlier occurrence of a token without a second layer that copies the
-    token before into each position. The channels of a head start with shares from little to most of the key
-    before, the same in every head, so that heads of all widths of model start alike; the first position is
-    mixed with zeros.
+    After Xu et al. (arXiv:2411.19574), who mix keys and values with a share per head. A head then finds what
+    followed an earlier occurrence of a token without a second layer that copies the token before into each
+    position. The channels of a head start with shares from little to most of the key before, the same in
+    every head, so that small models start as large ones do; the first position is mixed with zeros.
     """
 
     def __init__(self, n_heads: int, head_dim: int):
