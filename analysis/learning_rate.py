@@ -215,7 +215,8 @@ def _rule(optima: Sequence[Json], n_tokens: int, noise: Noise, level: float) -> 
         "rate_64": None,
         "rate_64_interval": None,
         "scatter": None,
-        "recipe_exponent": float(recipe[1]) if recipe is not None else None,
+        # Rounded: the slope through equal rates is 0 but for the last bits.
+        "recipe_exponent": round(float(recipe[1]), 9) if recipe is not None else None,
         "recipe_rate_64": float(np.exp(recipe[0])) if recipe is not None else None,
     }
     if _widths(counted) < 2:
