@@ -34,12 +34,18 @@ class Plan:
     def phases(self) -> list[list[Cell]]:
         """What is fitted comes first; the hold-out is trained after the forecast is sealed.
 
-        References, which no fit sees, wait with the hold-out and fill the worker that is done with it first.
+        References, which no fit sees, come with the hold-out.
         """
         late = ("holdout", "reference") if any(c.role == "holdout" for c in self.open_cells) else ()
         first = [cell for cell in self.open_cells if cell.role not in late]
         second = [cell for cell in self.open_cells if cell.role in late]
         return [phase for phase in (first, second) if phase]
+
+    @property
+    def spare_jobs(self) -> list[Job]:
+        """Jobs of the last phase that fill workers with nothing to do before: the references."""
+        phases = self.phases
+        return jobs([cell for cell in phases[-1] if cell.role == "reference"]) if len(phases) > 1 else []
 
     @property
     def open_flops(self) -> float:

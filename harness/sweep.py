@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,7 @@ class Sweep:
         launcher = self._launcher(plan, config, n_workers)
         try:
             with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
-                for phase in plan.phases:
-                    self._before_phase(plan, phase)
-                    self._train_phase(plan, phase, launcher, progress)
+                self._train_phases(plan, launcher, progress)
         finally:
             launcher.close()
             self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
@@ -226,10 +225,18 @@ class Sweep:
             seal_forecast(self.folder, points, holdout)
             self.console.print(f"forecast of {len(holdout)} held-out cells sealed in {self.folder.forecast}")
 
-    def _train_phase(
-        self, plan: Plan, phase: list[Cell], launcher: LocalLauncher, progress: Progress
-    ) -> None:
-        for outcome in launcher.run(plan.phase_jobs(phase), progress.watch):
+    def _train_phases(self, plan: Plan, launcher: LocalLauncher, progress: Progress) -> None:
+        spare = plan.spare_jobs
+        spare_ids = {job.spec.run_id for job in spare}
+        for phase in plan.phases:
+            self._before_phase(plan, phase)
+            due = [job for job in plan.phase_jobs(phase) if job.spec.run_id not in spare_ids]
+            if phase == plan.phases[-1]:
+                due, spare = due + spare, []
+            self._collect_outcomes(launcher.run(due, progress.watch, spare), progress)
+
+    def _collect_outcomes(self, outcomes: Iterator[Outcome], progress: Progress) -> None:
+        for outcome in outcomes:
             progress.finish(outcome.job)
             label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
             if outcome.status == "failed":

@@ -76,6 +76,29 @@ def test_two_workers_equal_one(undisturbed: Path, tmp_path: Path, data_cache: Pa
     assert_same_tables(folder.root, undisturbed)
 
 
+def test_an_idle_worker_takes_a_spare_job_and_it_is_yielded_once(
+    undisturbed: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    folder = SweepFolder(tmp_path)
+    made = launcher(folder, data_cache, 2)
+    long, extra = jobs(cells())
+    uneven = small_cells("grid.n_tokens=[16384]", "grid.seeds=[2]") + small_cells(
+        "grid.n_tokens=[65536]", "grid.seeds=[3]"
+    )
+    spare = [extra]
+    try:
+        first = [outcome.job for outcome in made.run(jobs(uneven), lambda _: None, spare)]
+        assert spare == []
+        rest = [outcome.job for outcome in made.run([long], lambda _: None)]
+    finally:
+        made.close()
+    assert sorted(job.spec.run_id for job in first + rest) == sorted(
+        job.spec.run_id for job in [*jobs(uneven), extra, long]
+    )
+    write_tables(folder, cells(), "test")
+    assert_same_tables(folder.root, undisturbed)
+
+
 def test_a_killed_worker_is_replaced(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
     folder = SweepFolder(tmp_path)
     made = launcher(folder, data_cache)

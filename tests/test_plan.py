@@ -51,12 +51,18 @@ def test_the_hold_out_is_a_phase_of_its_own(tmp_path: Path) -> None:
 def test_references_wait_with_the_hold_out(tmp_path: Path) -> None:
     """No fit sees them, so the forecast need not wait for them."""
     cells = grid_cells("chinchilla")
-    first, second = plan.make_plan(SweepFolder(tmp_path), cells, N_EVAL).phases
+    made = plan.make_plan(SweepFolder(tmp_path), cells, N_EVAL)
+    first, second = made.phases
     assert {cell.role for cell in first} == {"fit"}
     assert {cell.role for cell in second} == {"holdout", "reference"}
+    references = [cell for cell in second if cell.role == "reference"]
+    assert len(references) == 9
+    assert made.spare_jobs == jobs(references)
     unheld = grid_cells("chinchilla", "grid.holdout_factor=1")
-    (only,) = plan.make_plan(SweepFolder(tmp_path), unheld, N_EVAL).phases
+    made = plan.make_plan(SweepFolder(tmp_path), unheld, N_EVAL)
+    (only,) = made.phases
     assert {cell.role for cell in only} == {"fit", "reference"}
+    assert made.spare_jobs == []
 
 
 def test_cost_counts_what_is_left_and_the_evaluations(tmp_path: Path) -> None:

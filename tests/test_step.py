@@ -66,13 +66,23 @@ def test_every_window_is_scored_once_however_many_devices_share_it(shape):
     np.testing.assert_allclose(window_losses(engine, state["params"], held_out), expected, rtol=1e-5)
 
 
+def test_evaluation_sets_of_any_size_share_one_program():
+    engine = Engine(SPEC.model, SPEC.optim, 1, make_mesh(MeshConfig()))
+    params = fresh(engine)["params"]
+    call = engine.eval_call * engine.eval_batch
+    for n in (3, call + 1, 2 * call):
+        assert len(window_losses(engine, params, windows(1, n)[0])) == n
+    assert engine.window_losses._cache_size() == 1
+
+
 def test_accelerators_take_a_whole_batch():
     wide = replace(SPEC, model=replace(SPEC.model, seq_len=128, d_model=96), optim=optim(batch_size=16))
     assert micro_batch_size(wide, 1) == 2
     assert micro_batch_size(replace(wide, model=replace(wide.model, d_model=64)), 1) == 1
     assert micro_batch_size(wide, 4) == 8
     assert micro_batch_size(wide, 1, "gpu") == 16
-    assert eval_batch_size(128, 2, "gpu") == 256
+    assert eval_batch_size(wide.model, 1) == 2
+    assert eval_batch_size(wide.model, 2, "gpu") == 256
 
 
 def test_fsdp_splits_the_state():

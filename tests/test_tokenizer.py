@@ -10,6 +10,7 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data.encode import encode_documents
 from harness.data.tokenizer import SEPARATOR, WORD, Tokenizer, check_vocabulary, token_dtype, train_tokenizer
 from harness.records import InputError
 
@@ -47,6 +48,12 @@ def test_encoding_word_by_word_equals_the_library(texts: list[str]) -> None:
 def test_text_that_spells_the_separator_is_text(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode([f"a {SEPARATOR} b"])
     assert (tokens == tokenizer.separator).tolist() == [False] * (len(tokens) - 1) + [True]
+
+
+def test_processes_encode_as_one_does() -> None:
+    texts = [*TEXTS, "", *TEXTS]
+    share = sum(map(len, texts)) // 2
+    assert encode_documents(BPE, texts, share).tolist() == BPE.encode(texts).tolist()
 
 
 @TOKENIZERS

@@ -14,6 +14,7 @@ from jaxtyping import UInt
 from harness.data.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
 from harness.data.corpora import PYTHON_PACKAGES, Document, SourceFile, read_python, read_text
 from harness.data.dedup import Split, drop_exact, drop_near, shingle, split_documents
+from harness.data.encode import encode_documents
 from harness.data.synthetic import make_source, n_chains
 from harness.data.tokenizer import Tokenizer, train_tokenizer
 from harness.records import InputError
@@ -68,7 +69,7 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
     tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size)
     progress("tokenising")
-    train_tokens, eval_tokens = tokenizer.encode(train), tokenizer.encode(held_out)
+    train_tokens, eval_tokens = encode_documents(tokenizer, train), encode_documents(tokenizer, held_out)
     n_train_bytes, n_eval_bytes = (int(tokenizer.token_bytes[t].sum()) for t in (train_tokens, eval_tokens))
     report["train"] = _counts(len(train), n_train_bytes) | {"tokens": len(train_tokens)}
     report["eval"] = _counts(len(held_out), n_eval_bytes) | {"tokens": len(eval_tokens)}

@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int64, UInt64
 
 from harness.data.corpora import Document
@@ -55,7 +56,7 @@ def shingle(documents: list[Document]) -> Shingles:
     if not documents:
         return Shingles({}, 0)
     hashes = [_shingle_hashes(document.text) for document in documents]
-    distinct, ids = np.unique(np.concatenate(hashes), return_inverse=True)
+    ids, distinct = pd.factorize(np.concatenate(hashes))
     parts = np.split(ids, np.cumsum([len(h) for h in hashes])[:-1])
     names = [document.name for document in documents]
     return Shingles(dict(zip(names, parts, strict=True)), len(distinct))

@@ -136,34 +136,44 @@ class LocalLauncher:
     max_attempts: int
     cost: Callable[[Job], float]
     _workers: list[_Worker] = field(default_factory=list)
+    _attempts: dict[str, int] = field(default_factory=dict)
 
-    def run(self, jobs: list[Job], watch: Callable[[list[Job]], None]) -> Iterator[Outcome]:
+    def run(
+        self, jobs: list[Job], watch: Callable[[list[Job]], None], spare: list[Job] | None = None
+    ) -> Iterator[Outcome]:
         """Yield each job's outcome as it ends; `watch` is called now and then with the jobs under way.
 
+        A worker that would have nothing to do takes a job from `spare`, which loses it; one still under way
+        when the last of `jobs` ends goes on, and the next `run` yields it.
         On KeyboardInterrupt the workers are asked to save and end before it is raised again.
         """
         waiting = sorted(jobs, key=self.cost, reverse=True)
-        attempts: dict[str, int] = {}
+        spare = [] if spare is None else spare
+        due = {job.spec.run_id for job in jobs} | {w.job.spec.run_id for w in self._workers if w.job}
         try:
-            while waiting or any(worker.job for worker in self._workers):
-                self._employ(waiting, attempts)
+            while due or waiting:
+                self._employ(waiting, spare)
                 time.sleep(POLL_SECONDS)
                 watch([worker.job for worker in self._workers if worker.job])
                 for worker in list(self._workers):
-                    yield from self._collect(worker, waiting, attempts)
+                    for outcome in self._collect(worker, waiting):
+                        due.discard(outcome.job.spec.run_id)
+                        yield outcome
         except (KeyboardInterrupt, GeneratorExit):
             self.stop()
             raise
 
-    def _employ(self, waiting: list[Job], attempts: dict[str, int]) -> None:
+    def _employ(self, waiting: list[Job], spare: list[Job]) -> None:
         cores = self._free_cores()
         while waiting and len(self._workers) < min(self.n_workers, len(waiting) + len(self._workers)):
             self._workers.append(_Worker(self.config, cores.pop(0) if cores else None))
         for worker in self._workers:
-            if worker.job is None and waiting:
-                job = self._next(waiting, worker.last)
-                waiting.remove(job)
-                attempts[job.spec.run_id] = attempts.get(job.spec.run_id, 0) + 1
+            queue = waiting or spare
+            if worker.job is None and queue:
+                job = self._next(queue, worker.last)
+                queue.remove(job)
+                run_id = job.spec.run_id
+                self._attempts[run_id] = self._attempts.get(run_id, 0) + 1
                 worker.give(job)
 
     def _free_cores(self) -> list[int | None]:
@@ -182,7 +192,7 @@ class LocalLauncher:
         free = [job for job in near if job.spec.model not in elsewhere]
         return (own or free or waiting)[0]
 
-    def _collect(self, worker: _Worker, waiting: list[Job], attempts: dict[str, int]) -> Iterator[Outcome]:
+    def _collect(self, worker: _Worker, waiting: list[Job]) -> Iterator[Outcome]:
         died = worker.process.poll() is not None
         if died:
             time.sleep(POLL_SECONDS)  # Let the reader thread hand over a last reply.
@@ -190,16 +200,16 @@ class LocalLauncher:
         if not worker.replies.empty() and job is not None:
             reply = worker.replies.get()
             worker.job = None
-            yield Outcome(job, reply["status"], reply.get("error"), attempts[job.spec.run_id])
+            yield Outcome(job, reply["status"], reply.get("error"), self._attempts[job.spec.run_id])
         elif died:
             worker.close()
             self._workers.remove(worker)
-            if job is not None and attempts[job.spec.run_id] < self.max_attempts:
+            if job is not None and self._attempts[job.spec.run_id] < self.max_attempts:
                 waiting.insert(0, job)
             elif job is not None:
                 reason = worker.ending()
                 record_failure(SweepFolder(Path(self.config.sweep)).run(job.spec.run_id), reason)
-                yield Outcome(job, "failed", reason, attempts[job.spec.run_id])
+                yield Outcome(job, "failed", reason, self._attempts[job.spec.run_id])
 
     def stop(self) -> None:
         """Ask all workers to save and end; kill those that do not."""

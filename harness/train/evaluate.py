@@ -52,13 +52,15 @@ def block_sem(window_losses: np.ndarray) -> float | None:
 def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarray:
     """Mean loss of each window [windows, seq+1], in batches that the devices share evenly.
 
-    The last batch is filled up with windows whose losses are dropped again.
+    Every call scores the same number of windows, the last one is filled up with windows whose losses are
+    dropped again.
     """
     n_windows, width = windows.shape
-    n_batches = -(-n_windows // engine.eval_batch)
-    filled = np.resize(windows, (n_batches * engine.eval_batch, width))
-    batches = filled.reshape(n_batches, engine.eval_batch, width)
-    return np.asarray(engine.window_losses(params, batches), np.float64).reshape(-1)[:n_windows]
+    shape = (engine.eval_call, engine.eval_batch, width)
+    n_calls = -(-n_windows // (engine.eval_call * engine.eval_batch))
+    calls = np.resize(windows, (n_calls, *shape))
+    losses = [engine.window_losses(params, call) for call in calls]
+    return np.concatenate([np.asarray(part, np.float64).ravel() for part in losses])[:n_windows]
 
 
 def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:

@@ -21,9 +21,12 @@ from jaxtyping import Array, Float, Int
 from harness.model.decoder import Decoder, group_of
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import mesh as meshes
-from harness.train.step_size import eval_batch_size, micro_batch_size
+from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
 
 State = dict[str, Any]
+
+# For a program that runs once: half the time to compile, the same numbers.
+QUICK_COMPILE = {"xla_backend_optimization_level": 1}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Engine:
     def __init__(self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh):
         self.mesh = mesh
         self.micro_batch = micro_batch
-        self.eval_batch = eval_batch_size(model.seq_len, mesh.size, platform_of(mesh))
+        self.eval_batch = eval_batch_size(model, mesh.size, platform_of(mesh))
+        self.eval_call = eval_call_batches(model.seq_len, self.eval_batch)
         self.model = model
         self._transform = adamw(optim)
         self._graph, self._empty = nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
@@ -73,7 +77,11 @@ class Engine:
         self.state_shardings = meshes.state_shardings(mesh, abstract)
         tokens = meshes.batch_sharding(mesh, 2, 4)
         plain = meshes.replicated(mesh)
-        self.init = jax.jit(self._init, out_shardings=self.state_shardings)
+        self.init = jax.jit(
+            self._init,
+            out_shardings=self.state_shardings,
+            compiler_options=QUICK_COMPILE if platform_of(mesh) == "cpu" else None,
+        )
         self.advance = jax.jit(
             self._advance,
             in_shardings=(self.state_shardings, tokens, plain, plain),
