@@ -72,7 +72,7 @@ def contest(table: LossTable, laws: Sequence[str] | None = None, seed: int = 0) 
     rolled = {law: tuple(rollout(table, law, at, seed)) for law in laws}
     rms = {law: rollout_rms(rolled[law]) for law in laws}
     bics = {law: bic(table, law, seed) for law in laws}
-    sizes = {law: len(find_law(law).params) for law in laws}
+    sizes = {law: find_law(law).n_free for law in laws}
     measured = {law: value for law, value in rms.items() if value is not None}
     chosen = winner(measured) if measured else min(laws, key=lambda law: bics[law])
     return [
@@ -128,7 +128,7 @@ def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
     F = (SSE − SS_pure)/(cells − p) / (SS_pure/dof_pure); None where no cell has several rows.
     """
     pure, dof = seed_noise(table)
-    spare = len(np.unique(table.cell)) - len(find_law(law).params)
+    spare = len(np.unique(table.cell)) - find_law(law).n_free
     if dof == 0 or pure == 0 or spare <= 0:
         return None
     ratio = max(_sse(table, law, seed) - pure, 0) / spare / (pure / dof)
@@ -137,7 +137,7 @@ def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
 
 def gamma_test(table: LossTable, law: str, seed: int = 0) -> float | None:
     """p-value of gamma = 1 (additive) inside the joint law: F with one degree of freedom above."""
-    axes = {term.axis for term in find_law(law).terms}
+    axes = {term.column for term in find_law(law).terms}
     spare = len(table) - len(find_law("joint").params)
     if axes != {"n", "d"} or spare <= 0:
         return None

@@ -31,7 +31,7 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
     """
     clusters, member = np.unique(table.cluster, return_inverse=True)
     groups = [
-        np.unique(column, return_inverse=True)[1] for column in (getattr(table, t.axis) for t in law.terms)
+        np.unique(column, return_inverse=True)[1] for column in (getattr(table, t.column) for t in law.terms)
     ]
     presence = [np.eye(int(group.max()) + 1)[group] for group in groups]
     kept: list[Array] = []
@@ -39,7 +39,7 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
     while total < resamples:
         counts = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=resamples)
         weights = counts[:, member].astype(float)
-        usable = np.sum(weights > 0, axis=1) >= min(len(law.params), len(table))
+        usable = np.sum(weights > 0, axis=1) >= min(law.n_free, len(table))
         for present in presence:
             distinct = np.sum((weights > 0) @ present > 0, axis=1)
             usable &= distinct >= min(MIN_DISTINCT, present.shape[1])

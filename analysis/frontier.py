@@ -172,10 +172,11 @@ def six_nd_exponents(law: Law, theta: F64, table: LossTable) -> F64:
 
     In closed form where there is one, else searched over the measured range of compute.
     """
-    if {term.axis for term in law.terms} != {"n", "d"}:
+    if {term.column for term in law.terms} != {"n", "d"}:
         return np.empty(0)
-    if law.rises_with_sum:
-        return np.array([one.a for one in map(law.frontier, theta) if one is not None])
+    closed = [law.frontier(one) for one in theta]
+    if None not in closed:
+        return np.array([one.a for one in closed if one is not None])
     spent = 6 * table.n * table.d
     flops = np.geomspace(spent.min(), spent.max(), EXPONENT_BUDGETS)
     surface = Surface(law.name, lambda n, d: law.value(theta, n, d), six_n, _reach(table))

@@ -60,8 +60,10 @@ def condition_number(problem: Problem, theta: Array) -> float:
     law, table = problem.law, problem.table
     centre = centre_of(table)
     n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
+    u = None if table.unique_d is None else table.unique_d / centre["d"]
     centred = law.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
-    slope = law.jacobian(centred, n, d, c) / law.value(centred, n, d, c)[:, None]
+    slope = law.jacobian(centred, n, d, c, u) / law.value(centred, n, d, c, u)[:, None]
+    slope = slope[:, [name not in law.held for name in law.params]]
     norm = np.linalg.norm(slope, axis=0)
     if np.any(norm == 0):
         return float("inf")
@@ -71,7 +73,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
 def tied_ratio(problem: Problem, theta: Array) -> float | None:
     """Objective with all exponents equal over the objective at theta; None for laws with one exponent."""
     exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
-    if len(exponents) < 2:
+    if len(exponents) < 2 or set(exponents) & set(problem.law.held):
         return None
     tied = best_at(problem, dict.fromkeys(exponents, TIED_GRID))
     middle = TIED_GRID[tied.best]
@@ -105,6 +107,8 @@ def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
     centred = law.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
     for index, name in enumerate(law.params):
         low, high = law.bounds[name]
+        if name in law.held:
+            continue
         value = float(centred[index])
         if value <= low * (1 + 1e-6) + 1e-12 or value >= high * (1 - 1e-6):
             shown = "its term is negligible or without limit" if name in inner else f"{name} = {value:.4g}"
@@ -115,7 +119,7 @@ def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
 
 
 def _design(law: Law, table: LossTable) -> Iterator[Warning_]:
-    axes = {term.axis for term in law.terms}
+    axes = {term.column for term in law.terms}
     sizes, tokens = np.unique(table.n), np.unique(table.d)
     if "n" in axes and (len(sizes) < MIN_SIZES or sizes[-1] / sizes[0] < MIN_SIZE_RANGE):
         yield Warning_(
@@ -161,7 +165,7 @@ def _conditioning(problem: Problem, theta: Array) -> Iterator[Warning_]:
 
 
 def _offset(problem: Problem, theta: Array) -> Iterator[Warning_]:
-    if "E" not in problem.law.params:
+    if "E" not in problem.law.params or "E" in problem.law.held:
         return
     loss = problem.table.loss
     gap = float(loss.min() - theta[problem.law.params.index("E")])

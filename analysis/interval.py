@@ -111,7 +111,7 @@ def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[dict[
     are None where those cells allow no rollout.
     """
     rolled = rollout(table, law)
-    n_params = len(find_law(law).params)
+    n_params = find_law(law).n_free
     rows = []
     for entry in rolled:
         inside = [other for other in rolled if other.c <= entry.c_fit]

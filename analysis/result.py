@@ -125,9 +125,10 @@ class Fit:
             for index, name in enumerate(self.params)
         }
 
-    def predict(self, n: Array, d: Array, c: Array | None = None) -> Array:
-        """Predicted loss at (n, d); `c` defaults to 6·n·d and matters for laws in C only."""
-        return find_law(self.law).value(self.theta, n, d, c)
+    def predict(self, n: Array, d: Array, c: Array | None = None, u: Array | None = None) -> Array:
+        """Predicted loss at (n, d); `c` defaults to 6·n·d and matters for laws in C only, `u` (unique
+        tokens) to d and matters for laws with repetition."""
+        return find_law(self.law).value(self.theta, n, d, c, u)
 
     def with_warnings(self, *warnings: Warning_) -> Fit:
         return replace(self, warnings=self.warnings + warnings)

@@ -51,7 +51,7 @@ class Rolled:
 
 def cuts(table: LossTable, laws: Sequence[str]) -> Array:
     """Computes that leave every one of `laws` two cells more than parameters and a cell to predict."""
-    need = max(len(find_law(law).params) for law in laws) + SPARE_CELLS
+    need = max(find_law(law).n_free for law in laws) + SPARE_CELLS
     of_cell = np.sort([table.c[table.cell == cell].max() for cell in np.unique(table.cell)])
     fitted = np.searchsorted(of_cell, of_cell, side="right")
     enough = (fitted >= need) & (of_cell < of_cell[-1])
@@ -84,7 +84,7 @@ def rollout(
     rolled: list[Rolled] = []
     for c_fit, used, theta in zip(chosen, below > 0, solved.theta[lowest], strict=True):
         n_fit = len(np.unique(table.cell[used]))
-        sd = residual_sd(problem.residual(theta)[used], len(found.params))
+        sd = residual_sd(problem.residual(theta)[used], found.n_free)
         rolled += [
             _predicted(problem, theta, float(c_fit), n_fit, sd, rows) for rows in _cells_above(table, used)
         ]
@@ -111,7 +111,8 @@ def _predicted(
     problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, rows: NDArray[np.int64]
 ) -> Rolled:
     table, first = problem.table, rows[:1]
-    predicted = problem.law.value(theta, table.n[first], table.d[first], table.c[first])
+    unique = None if table.unique_d is None else table.unique_d[first]
+    predicted = problem.law.value(theta, table.n[first], table.d[first], table.c[first], unique)
     loss = float(np.exp(np.mean(np.log(table.loss[rows]))))
     n, d, c = float(table.n[first[0]]), float(table.d[first[0]]), float(table.c[first[0]])
     return Rolled(problem.law.name, c_fit, n_fit, n, d, c, loss, float(predicted[0]), sd, int(first[0]))

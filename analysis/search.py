@@ -40,7 +40,7 @@ def multi_start(problem: Problem, rng: np.random.Generator, starts: int = STARTS
 
 
 def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
-    """Search the exponents (and gamma); the coefficients and E, kept non-negative, are solved inside.
+    """Search the exponents (and gamma); the coefficients, scales and E, kept non-negative, are solved inside.
 
     A grid over the searched parameters finds the basin; a Gaussian cloud around its best nodes,
     re-centred on the best quarter of its points, then shrinks onto the minimum (cross-entropy search).
@@ -92,4 +92,5 @@ def _at(law: Law, table: LossTable, searched: Array) -> Array:
     for term in law.terms:
         theta[term.coefficient] = rest ** (1 / theta.get("gamma", np.full(batch, law.power))) / len(law.terms)
     theta["E"] = offset
+    theta |= {name: np.full(batch, np.sqrt(np.prod(law.bounds[name]))) for name in law.scales}
     return law.rescale(np.stack([theta[name] for name in law.params], axis=-1), centre_of(table))

@@ -78,7 +78,7 @@ class Problem:
     def residual(self, theta: Array) -> Array:
         """Measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
         table = self.table
-        predicted = self.law.value(theta, table.n, table.d, table.c)
+        predicted = self.law.value(theta, table.n, table.d, table.c, table.unique_d)
         if self.estimator == "lsq_loss":
             return table.loss - predicted
         return np.log(table.loss) - np.log(predicted)
@@ -130,9 +130,10 @@ class _Coordinates:
         self.centre = centre_of(table)
         self.n, self.d = table.n / self.centre["n"], table.d / self.centre["d"]
         self.c = table.c / self.centre["c"]
+        self.u = self.d if table.unique_d is None else table.unique_d / self.centre["d"]
         self.loss = table.loss
-        coefficients = {term.coefficient for term in law.terms}
-        self.is_log = np.array([name in coefficients for name in law.params])
+        logarithmic = {term.coefficient for term in law.terms} | set(law.scales)
+        self.is_log = np.array([name in logarithmic for name in law.params])
         limits = np.array([law.bounds[name] for name in law.params], dtype=float)
         with np.errstate(divide="ignore"):
             limits[self.is_log] = np.log(limits[self.is_log])
@@ -152,15 +153,17 @@ class _Coordinates:
         return np.clip(z, self.low, self.high)
 
     def residual(self, z: Array, in_loss: bool) -> Array:
-        predicted = self.law.value(self.centred(z), self.n, self.d, self.c)
+        predicted = self.law.value(self.centred(z), self.n, self.d, self.c, self.u)
         return self.loss - predicted if in_loss else np.log(self.loss) - np.log(predicted)
 
     def slope(self, z: Array, in_loss: bool) -> Array:
         """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]."""
         theta = self.centred(z)
-        jacobian = self.law.jacobian(theta, self.n, self.d, self.c)
+        jacobian = self.law.jacobian(theta, self.n, self.d, self.c, self.u)
         jacobian = jacobian * np.where(self.is_log, theta, 1.0)[:, None, :]
-        return jacobian if in_loss else jacobian / self.law.value(theta, self.n, self.d, self.c)[..., None]
+        if in_loss:
+            return jacobian
+        return jacobian / self.law.value(theta, self.n, self.d, self.c, self.u)[..., None]
 
 
 def huber(residual: Array, width: float) -> Array:

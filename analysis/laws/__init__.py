@@ -1,4 +1,8 @@
-"""Loss laws: a module here that defines `LAWS` adds them; `saturating` makes one for each corpus."""
+"""Loss laws: a module here that defines `LAWS` adds them; `saturating` makes one for each corpus.
+
+A name may end in limits of parameters, so that whoever reads the name knows them: `chinchilla[E=1.69]`
+holds E, `joint[gamma=0.2:0.5]` bounds gamma.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import pkgutil
 
 from analysis.laws import saturating
 from analysis.laws.law import Law
+from analysis.laws.limited import limited, split_limits
 from harness.records import InputError
 
 __all__ = ["Law", "family", "find_law", "law_names", "with_limits"]
@@ -28,8 +33,9 @@ def law_names() -> list[str]:
 
 
 def family(name: str) -> str:
-    """The name of a law without the constants of its corpus, for tables and legends."""
-    return name.split("(")[0]
+    """The name of a law without the constants of its corpus, for tables and legends; limits stay."""
+    base, limits = split_limits(name)
+    return base.split("(")[0] + limits
 
 
 def with_limits(name: str, limits: tuple[float, float] | None) -> str:
@@ -38,7 +44,8 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
     Raises:
         InputError: the law needs limits and the table has none.
     """
-    if name != saturating.FAMILY:
+    base, limited_to = split_limits(name)
+    if base != saturating.FAMILY:
         return name
     if limits is None:
         raise InputError(
@@ -47,15 +54,16 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
             "rows: type --map unigram=COLUMN,vocab=COLUMN, or --law 'saturating(U,V)' with U and the "
             "logarithm V of the vocabulary in nats per token"
         )
-    return saturating.name_of(*limits)
+    return saturating.name_of(*limits) + limited_to
 
 
 def find_law(name: str) -> Law:
     """The law called `name`; raises InputError that lists the laws and suggests the nearest."""
+    name, limits = split_limits(name)
     laws = _all_laws()
     found = laws.get(name) or saturating.parse(name)
     if found is not None:
-        return found
+        return limited(found, limits) if limits else found
     known = sorted([*laws, saturating.FAMILY])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."

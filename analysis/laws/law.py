@@ -1,25 +1,27 @@
 """What a loss law is: names, bounds, value, Jacobian, starts and closed-form frontier.
 
 Most laws have the shape L = E + (Σ_k coefficient_k · axis_k^-exponent_k)^gamma with the axes
-N (parameters), D (tokens) or C (training FLOPs). `power_sum` builds one from its terms; a law of
-another shape (saturating.py) passes its own `value` and `jacobian` to `Law`.
+N (parameters), D (tokens), C (training FLOPs), C/M or C·M (M = D/N). `power_sum` builds one from its terms;
+a law of another shape (saturating.py) passes its own `value` and `jacobian` to `Law`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Axis = Literal["n", "d", "c"]
-Function = Callable[[Array, Array, Array, Array], Array]
+Axis = Literal["n", "d", "c", "c/m", "c*m"]
+Function = Callable[[Array, Array, Array, Array, Array], Array]
 
 EXPONENT_BOUNDS = (1e-3, 4.0)
 GAMMA_BOUNDS = (0.05, 3.0)
+SCALE_BOUNDS = (1e-4, 1e4)  # of a parameter on an axis, around the centre of the table
+SCALE_START = 2.0  # such a parameter starts within so many e-folds of the centre
 COEFFICIENT_BOUNDS = (1e-9, 1e9)  # of the term at the centre of the table, where losses are of order 1
 
 
@@ -44,6 +46,13 @@ class Term:
     exponent: str
     axis: Axis
 
+    @property
+    def column(self) -> Literal["n", "d", "c"]:
+        """The column that moves the term: where C = 6·N·D, C/M is 6·N² and C·M is 6·D²."""
+        if self.axis == "c/m":
+            return "n"
+        return "d" if self.axis == "c*m" else self.axis
+
 
 SIZE_AND_DATA = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
 
@@ -61,10 +70,12 @@ class ClosedFrontier:
 class Law:
     """A loss law.
 
-    `value_of(theta, n, d, c)` and `jacobian_of(theta, n, d, c)` take theta [..., params] in natural
-    units and columns [rows]; they return [..., rows] and [..., rows, params].
-    `bounds` hold in natural units, except for coefficients of terms: those are bounded by the size
-    of their term at the centre of a table.
+    `value_of(theta, n, d, c, u)` and `jacobian_of(theta, n, d, c, u)` take theta [..., params] in natural
+    units and columns [rows], u being the tokens without repetition; they return [..., rows] and
+    [..., rows, params].
+    `bounds` hold in natural units, except for coefficients of terms, which are bounded by the size of their
+    term at the centre of a table, and for `scales` that lie on an axis, which are bounded around its centre.
+    `scales` are positive parameters fitted by their logarithm: {name: axis on which it lies, or None}.
     """
 
     name: str
@@ -76,22 +87,39 @@ class Law:
     jacobian_of: Function
     power: float = 1.0  # of the sum of terms, where gamma is not a parameter
     rises_with_sum: bool = True  # whether the loss depends on the terms through their sum alone
+    scales: Mapping[str, Axis | None] = field(default_factory=dict)
 
-    def value(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
-        """Loss [..., rows]; without `c` the compute is 6·n·d."""
-        n, d = np.asarray(n, float), np.asarray(d, float)
-        return self.value_of(np.asarray(theta, float), n, d, 6 * n * d if c is None else c)
+    def value(
+        self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
+    ) -> Array:
+        """Loss [..., rows]; without `c` the compute is 6·n·d, without `u` no token is repeated."""
+        return self.value_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
-    def jacobian(self, theta: Array, n: Array, d: Array, c: Array | None = None) -> Array:
+    def jacobian(
+        self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
+    ) -> Array:
         """Derivative of `value` by every parameter, [..., rows, params]."""
-        n, d = np.asarray(n, float), np.asarray(d, float)
-        return self.jacobian_of(np.asarray(theta, float), n, d, 6 * n * d if c is None else c)
+        return self.jacobian_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
     @property
     def searched(self) -> tuple[str, ...]:
         """The parameters of the outer search of variable projection: exponents and gamma."""
-        inner = {term.coefficient for term in self.terms} | {"E"}
+        inner = {term.coefficient for term in self.terms} | {"E"} | set(self.scales)
         return tuple(name for name in self.params if name not in inner)
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Parameters whose range is a single value."""
+        return tuple(name for name, (low, high) in self.bounds.items() if low == high)
+
+    @property
+    def n_free(self) -> int:
+        """Parameters that a fit determines."""
+        return len(self.params) - len(self.held)
+
+    def depends_on_units(self, name: str) -> bool:
+        """Whether the value of a parameter changes with the units of N, D or C."""
+        return name in {term.coefficient for term in self.terms} or bool(self.scales.get(name))
 
     def rescale(self, theta: Array, centre: Mapping[str, float]) -> Array:
         """Express theta for columns that were multiplied by `centre` ({"n": n0, "d": d0, "c": c0})."""
@@ -99,6 +127,9 @@ class Law:
         for term in self.terms:
             exponent = scaled[..., self.params.index(term.exponent)]
             scaled[..., self.params.index(term.coefficient)] *= centre[term.axis] ** exponent
+        for name, axis in self.scales.items():
+            if axis is not None:
+                scaled[..., self.params.index(name)] *= centre[axis]
         return scaled
 
     def starts(self, table: Measured, rng: np.random.Generator, k: int) -> Array:
@@ -118,6 +149,11 @@ class Law:
         for index, term in enumerate(self.terms):
             theta[term.exponent] = np.exp(rng.uniform(np.log(0.05), np.log(0.9), k)) / gamma
             theta[term.coefficient] = rest * np.maximum(shares[:, index], 0.02)
+        for name, axis in self.scales.items():
+            spread = (
+                SCALE_START if axis is not None else 0.5 * np.log(self.bounds[name][1] / self.bounds[name][0])
+            )
+            theta[name] = theta[name] * np.exp(rng.uniform(-spread, spread, k))
         stacked = np.stack([theta[name] for name in self.params], axis=-1)
         return self.rescale(stacked, centre_of(table))
 
@@ -128,23 +164,40 @@ class Law:
         a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)), whatever γ and E
         (Hoffmann et al., arXiv:2203.15556, section 3.3).
         """
-        by_axis = {term.axis: term for term in self.terms}
+        named = dict(zip(self.params, np.asarray(theta, float), strict=True))
+        by_axis = dict(_under_six_nd(term, named) for term in self.terms)
         if set(by_axis) != {"n", "d"} or len(self.terms) != 2 or not self.rises_with_sum:
             return None
-        named = dict(zip(self.params, np.asarray(theta, float), strict=True))
-        n, d = by_axis["n"], by_axis["d"]
-        alpha, beta = named[n.exponent], named[d.exponent]
-        ratio = alpha * named[n.coefficient] / (beta * named[d.coefficient])
+        (size, alpha), (data, beta) = by_axis["n"], by_axis["d"]
+        ratio = alpha * size / (beta * data)
         total = alpha + beta
         return ClosedFrontier(float(beta / total), float(alpha / total), float(ratio ** (1 / total)))
 
 
 def centre_of(table: Measured) -> dict[str, float]:
     """Geometric mean of each axis: the units in which a fit is well conditioned."""
-    return {
-        axis: float(np.exp(np.mean(np.log(values))))
-        for axis, values in (("n", table.n), ("d", table.d), ("c", table.c))
-    }
+    n, d, c = (float(np.exp(np.mean(np.log(values)))) for values in (table.n, table.d, table.c))
+    return {"n": n, "d": d, "c": c, "c/m": c * n / d, "c*m": c * d / n}
+
+
+def axis_of(axis: Axis, n: Array, d: Array, c: Array) -> Array:
+    """The column of an axis."""
+    if axis == "c/m":
+        return c * n / d
+    return c * d / n if axis == "c*m" else {"n": n, "d": d, "c": c}[axis]
+
+
+def _columns(n: Array, d: Array, c: Array | None, u: Array | None) -> tuple[Array, Array, Array, Array]:
+    n, d = np.asarray(n, float), np.asarray(d, float)
+    return n, d, 6 * n * d if c is None else c, d if u is None else u
+
+
+def _under_six_nd(term: Term, named: Mapping[str, float]) -> tuple[str, tuple[float, float]]:
+    """Column, coefficient and exponent of a term as a power of that column where C = 6·N·D."""
+    coefficient, exponent = named[term.coefficient], named[term.exponent]
+    if term.axis != term.column:
+        coefficient, exponent = coefficient * 6**-exponent, 2 * exponent
+    return term.column, (coefficient, exponent)
 
 
 def power_sum(
@@ -166,26 +219,25 @@ def power_sum(
     bounds |= {"gamma": GAMMA_BOUNDS} if gamma else {}
     curved = gamma or power != 1
 
-    def parts(theta: Array, columns: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array], Array]:
+    def parts(theta: Array, n: Array, d: Array, c: Array) -> tuple[dict[str, Array], list[Array], Array]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
         named.setdefault("gamma", np.asarray(power))
-        powers = [np.exp(-named[term.exponent] * np.log(columns[term.axis])) for term in terms]
+        powers = [np.exp(-named[term.exponent] * np.log(axis_of(term.axis, n, d, c))) for term in terms]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
         return named, powers, np.sum(scaled, axis=0)
 
-    def value(theta: Array, n: Array, d: Array, c: Array) -> Array:
-        named, _, inner = parts(theta, {"n": n, "d": d, "c": c})
+    def value(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
+        named, _powers, inner = parts(theta, n, d, c)
         outer = inner ** named["gamma"] if curved else inner
         return named["E"] + outer if offset else outer
 
-    def jacobian(theta: Array, n: Array, d: Array, c: Array) -> Array:
-        columns = {"n": n, "d": d, "c": c}
-        named, powers, inner = parts(theta, columns)
+    def jacobian(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
+        named, powers, inner = parts(theta, n, d, c)
         slope = named["gamma"] * inner ** (named["gamma"] - 1) if curved else np.ones_like(inner)
         by_name: dict[str, Array] = {"E": np.ones_like(inner)}
         for term, decay in zip(terms, powers, strict=True):
             by_name[term.coefficient] = slope * decay
-            logs = np.log(columns[term.axis])
+            logs = np.log(axis_of(term.axis, n, d, c))
             change = -slope * named[term.coefficient] * decay * logs
             by_name[term.exponent] = by_name.get(term.exponent, 0.0) + change
         if gamma:

@@ -62,11 +62,11 @@ def saturating(no_size: float, no_data: float) -> Law:
         room_n, room_d = no_size - e, no_data - e
         return e, size, data, a * size, b * data, room_n, room_d
 
-    def value(theta: Array, n: Array, d: Array, _: Array) -> Array:
+    def value(theta: Array, n: Array, d: Array, _c: Array, _u: Array) -> Array:
         e, *_powers, s, t, room_n, room_d = parts(theta, n, d)
         return np.asarray(e + (s + t) / (1 + s / room_n + t / room_d))
 
-    def jacobian(theta: Array, n: Array, d: Array, _: Array) -> Array:
+    def jacobian(theta: Array, n: Array, d: Array, _c: Array, _u: Array) -> Array:
         size, data, s, t, room_n, room_d = parts(theta, n, d)[1:]
         held = 1 + s / room_n + t / room_d
         by_e = 1 - (s + t) * (s / room_n**2 + t / room_d**2) / held**2
