@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.checks import check_overflow, check_units, row_reasons
 from harness.records import InputError
 
 Array = NDArray[np.float64]
@@ -32,8 +33,8 @@ OWN_COLUMNS = {
 MAPPED = (
     "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
 )  # fmt: skip
+MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
-ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
 
 
 @dataclass(frozen=True)
@@ -119,58 +120,82 @@ def load_table(
     mapping: Mapping[str, str] | None = None,
     count: str = "n_params_matmul",
     loss: str = "loss",
+    scale: Mapping[str, float] | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> LossTable:
     """Read `source` (CSV, parquet or a frame) into a LossTable.
 
     Own tables need no mapping; `count` chooses which parameter count is N. For foreign tables `mapping`
-    names the columns ({"N": "params", "D": "tokens", "loss": "val", "C": "flops", ...}).
-    C is 6·N·D where it is missing, D is C/(6·N).
+    names the columns ({"N": "params", "D": "tokens", "loss": "val", "C": "flops", ...}); a quantity mapped
+    to "" is taken as missing. C is 6·N·D where it is missing, D is C/(6·N).
+    `scale` gives the units of N, D or C ({"N": 1e9}: billions); `where` keeps the rows with these values of
+    columns. Rows that repeat an earlier one in every column are left out.
 
     Raises:
-        InputError: unreadable or empty file, missing column, no usable row.
+        InputError: unreadable or empty file, missing column, units that look mixed, C that overflowed
+            integers, no usable row.
     """
     frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
     if frame.empty:
         raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
     columns = _columns(frame, mapping or {}, count, loss)
-    numbers = {key: _numbers(frame, columns[key]) for key in ("N", "D", "C", "loss") if key in columns}
-    n, losses = numbers["N"], numbers["loss"]
-    d = numbers["D"] if "D" in numbers else numbers["C"] / (6 * n)
-    c = numbers["C"] if "C" in numbers else 6 * n * d
-
-    def optional(key: str) -> Array | None:
-        return _numbers(frame, columns[key]) if key in columns else None
+    numbers = _quantities(frame, columns, scale or {})
+    reasons = row_reasons(frame, numbers, columns, where or {})
+    excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
+    kept = np.array([reason is None for reason in reasons])
+    if not kept.any():
+        raise InputError(
+            f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
+        )
+    n, d, c = (numbers[key][kept] for key in ("N", "D", "C"))
+    check_units(n, d, c, set(columns), set(scale or {}))
 
     def words(key: str) -> list[str] | None:
-        return frame[columns[key]].astype(str).tolist() if key in columns else None
+        return frame.loc[kept, columns[key]].astype(str).tolist() if key in columns else None
 
-    rows = np.arange(len(frame), dtype=np.int64)
+    def optional(key: str) -> Array | None:
+        return numbers[key][kept] if key in numbers else None
+
     seeds = optional("seed")
-    table = LossTable(
+    return LossTable(
         n=n,
         d=d,
         c=c,
-        loss=losses,
+        loss=numbers["loss"][kept],
         loss_sem=optional("sem"),
         weights=optional("weight"),
-        cluster=_codes(frame, columns.get("cluster")),
+        cluster=_codes(frame, columns.get("cluster"))[kept],
         seed=None if seeds is None else np.nan_to_num(seeds, nan=-1).astype(np.int64),
         count="N" if "N" in (mapping or {}) else columns["N"],
         role=words("role"),
         unique_d=optional("unique"),
-        row=rows,
+        row=np.flatnonzero(kept),
+        excluded=excluded,
         rung=words("rung"),
+        limits=_limits(optional("unigram"), optional("vocab")),
     )
-    reasons = _reasons(frame, table, columns)
-    excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
-    kept = np.array([reason is None for reason in reasons])
-    limits = _limits(optional("unigram"), optional("vocab"), kept)
-    usable = replace(table.select(kept), excluded=excluded, limits=limits)
-    if len(usable) == 0:
-        raise InputError(
-            f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
-        )
-    return usable
+
+
+def _quantities(
+    frame: pd.DataFrame, columns: Mapping[str, str], scale: Mapping[str, float]
+) -> dict[str, Array]:
+    """Every mapped column of numbers by its quantity, in parameters, tokens and FLOPs, with D and C."""
+    unknown = sorted(set(scale) - {"N", "D", "C"})
+    if unknown:
+        raise InputError(f"--scale does not know {', '.join(unknown)}: type it as N=1e9,D=1e6,C=1e18")
+    numbers = {key: _numbers(frame, column) for key, column in columns.items() if key in MEASURED}
+    if {"N", "D", "C"} <= set(numbers) and not scale:
+        check_overflow(numbers, columns["C"])
+    for key, unit in scale.items():
+        if key in numbers:
+            numbers[key] = unit * numbers[key]
+    if "unique" in numbers:
+        numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
+    if "D" not in numbers:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            numbers["D"] = numbers["C"] / (6 * numbers["N"])
+    numbers.setdefault("C", 6 * numbers["N"] * numbers["D"])
+    return numbers
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -180,7 +205,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path)
+        return pd.read_csv(path, low_memory=False)
     except (OSError, ValueError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"cannot read {path} as a .csv or .parquet table: {reason}") from error
@@ -191,6 +216,7 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
     unknown = sorted(set(mapping) - set(MAPPED))
     if unknown:
         raise InputError(f"--map does not know {', '.join(unknown)}: the left sides are {', '.join(MAPPED)}")
+    absent = {key for key, name in mapping.items() if not name}
     wanted = {"loss": loss, **mapping}
     defaults = {"N": count, **OWN_COLUMNS}
     for key, name in defaults.items():
@@ -198,6 +224,7 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
             if key not in wanted and candidate in frame.columns:
                 wanted[key] = candidate
     wanted.setdefault("N", count)
+    wanted = {key: name for key, name in wanted.items() if key not in absent}
     if "D" not in wanted and "C" not in wanted:
         wanted["D"] = OWN_COLUMNS["D"]
     missing = {key: name for key, name in wanted.items() if name not in frame.columns}
@@ -214,14 +241,12 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
     return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
-def _limits(
-    unigram: Array | None, vocab: Array | None, kept: NDArray[np.bool_]
-) -> tuple[float, float] | None:
-    """The loss of a unigram model and the logarithm of the vocabulary, where all kept rows agree."""
-    if unigram is None or vocab is None or not kept.any():
+def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:
+    """The loss of a unigram model and the logarithm of the vocabulary, where all rows agree."""
+    if unigram is None or vocab is None:
         return None
-    no_data = np.log(np.maximum(vocab[kept], 1.0))
-    no_size = unigram[kept]
+    no_data = np.log(np.maximum(vocab, 1.0))
+    no_size = unigram
     if np.any(no_size > (1 + LIMIT_SLACK) * no_data):
         raise InputError(
             f"the loss of a unigram model is {no_size.max():g}, above that of the uniform guess over the "
@@ -241,26 +266,3 @@ def _codes(frame: pd.DataFrame, column: str | None) -> Codes:
     alone = codes < 0
     codes[alone] = codes.max() + 1 + np.arange(alone.sum())
     return codes
-
-
-def _reasons(frame: pd.DataFrame, table: LossTable, columns: Mapping[str, str]) -> list[str | None]:
-    """Why a row is left out, or None for the rows to keep."""
-
-    def of_row(row: int) -> str | None:
-        stated = frame["excluded_reason"].iloc[row] if "excluded_reason" in frame else None
-        if stated is not None and not pd.isna(stated) and str(stated):
-            return str(stated)
-        if "status" in frame and frame["status"].iloc[row] != "done":
-            return f"run {frame['status'].iloc[row]}"
-        if table.role is not None and table.role[row] in ROLE_REASONS:
-            return ROLE_REASONS[table.role[row]]
-        if "cooled" in frame and not frame["cooled"].iloc[row]:
-            return "learning rate not cooled down"
-        for key, values in (("N", table.n), ("D", table.d), ("C", table.c), ("loss", table.loss)):
-            if not np.isfinite(values[row]):
-                return f"{columns.get(key, key)} is not a number"
-            if values[row] <= 0:
-                return f"{columns.get(key, key)} is {values[row]:g}, expected a positive number"
-        return None
-
-    return [of_row(row) for row in range(len(frame))]
