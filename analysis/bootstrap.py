@@ -1,4 +1,4 @@
-"""Resample trunks, refit, and read intervals off the estimates.
+"""Resample trunks (or residuals), refit, and read intervals off the estimates.
 
 The cluster is the trunk: points of one trunk share its noise. A resample is a weighting of the rows, so
 all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
@@ -18,6 +18,7 @@ from harness.records import InputError
 
 Array = NDArray[np.float64]
 
+KINDS = ("cluster", "residual")
 MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
 BATCH_NUMBERS = 400_000  # resamples × rows solved at once, keeps memory below about 200 MB
 MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
@@ -54,17 +55,55 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
     return chosen if table.weights is None else chosen * table.weights
 
 
-def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int) -> Array:
-    """Estimates [resamples, params] refitted from the point estimate and from one random start each."""
+def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Losses [resamples, rows]: the fitted ones times residuals drawn with replacement.
+
+    The residuals are centred and widened by sqrt(n/(n − p)) for the p fitted parameters (Davison & Hinkley
+    1997, Bootstrap Methods, section 6.2.3).
+
+    Raises:
+        InputError: points share trunks, whose common noise this would take apart, or no spare row.
+    """
+    table, n = problem.table, len(problem.table)
+    if len(np.unique(table.cluster)) < n:
+        raise InputError(
+            "points of one trunk share noise, which resampled residuals would take apart: use the cluster "
+            "bootstrap (the default)"
+        )
+    spare = n - problem.law.n_free
+    if spare <= 0:
+        raise InputError(f"{n} rows for {problem.law.n_free} parameters leave no residual: add rows")
+    predicted = problem.law.value(theta, table.n, table.d, table.c, table.unique_d)
+    residual = np.log(table.loss / predicted)
+    pool = (residual - residual.mean()) * np.sqrt(n / spare)
+    return np.asarray(predicted * np.exp(rng.choice(pool, (resamples, n))))
+
+
+def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: str = KINDS[0]) -> Array:
+    """Estimates [resamples, params] refitted from the point estimate and from one random start each.
+
+    `kind`: `cluster` draws trunks, `residual` draws residuals around the fit.
+    """
     rng = np.random.default_rng(seed)
-    weights = cluster_resamples(problem.table, problem.law, resamples, rng)
+    weights, losses = None, None
+    if kind == "cluster":
+        weights = cluster_resamples(problem.table, problem.law, resamples, rng)
+    else:
+        losses = residual_resamples(problem, theta, resamples, rng)
     random_starts = problem.law.starts(problem.table, rng, resamples)
     size = max(1, BATCH_NUMBERS // len(problem.table))
     parts = []
     for first in range(0, resamples, size):
         batch = slice(first, first + size)
-        near = problem.solve(np.broadcast_to(theta, random_starts[batch].shape), weights[batch])
-        far = problem.solve(random_starts[batch], weights[batch])
+        far_starts = random_starts[batch]
+        near, far = (
+            problem.solve(starts, _part(weights, batch), losses=_part(losses, batch))
+            for starts in (np.broadcast_to(theta, far_starts.shape), far_starts)
+        )
         closer = near.objective <= far.objective
         parts.append(np.where(closer[:, None], near.theta, far.theta))
     return np.concatenate(parts)
+
+
+def _part(values: Array | None, batch: slice) -> Array | None:
+    return None if values is None else values[batch]

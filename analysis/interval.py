@@ -74,9 +74,10 @@ def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None
     """The Spread of `fit` on its own table, from its residuals, its seeds and the rollout inside it."""
     pure, dof = seed_noise(table)
     seeds = float(np.sqrt(pure / dof)) if dof else 0.0
-    noise = max(seeds, residual_sd(fit.resid, len(fit.params)))
+    n_free = find_law(fit.law).n_free
+    noise = max(seeds, residual_sd(fit.resid, n_free))
     inside = rollout(table, fit.law) if rolled is None else rolled
-    return spread_of(inside, noise, len(fit.params), len(np.unique(table.cell)), len(np.unique(table.n)))
+    return spread_of(inside, noise, n_free, len(np.unique(table.cell)), len(np.unique(table.n)))
 
 
 def predict_interval(

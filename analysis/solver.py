@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,22 +76,23 @@ class Problem:
         """Residuals [batch, rows] or their slopes [batch, rows, params] as the estimator weighs them."""
         return self._trunk_noise.remove(values, weights) if self.estimator == "gls" else values
 
-    def residual(self, theta: Array) -> Array:
+    def residual(self, theta: Array, loss: Array | None = None) -> Array:
         """Measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
         table = self.table
+        loss = table.loss if loss is None else loss
         predicted = self.law.value(theta, table.n, table.d, table.c, table.unique_d)
         if self.estimator == "lsq_loss":
-            return table.loss - predicted
-        return np.log(table.loss) - np.log(predicted)
+            return loss - predicted
+        return np.log(loss) - np.log(predicted)
 
-    def objective(self, theta: Array, weights: Array | None = None) -> Array:
+    def objective(self, theta: Array, weights: Array | None = None, loss: Array | None = None) -> Array:
         """The minimised sum in natural units: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares.
 
         For `gls` r is the residual freed of its trunk's shared noise.
         """
         used = self.weights if weights is None else weights
         residual = self.independent(
-            self.residual(theta), np.broadcast_to(used, (*theta.shape[:-1], used.shape[-1]))
+            self.residual(theta, loss), np.broadcast_to(used, (*theta.shape[:-1], used.shape[-1]))
         )
         sums = np.sum(used * huber(residual, self.width), axis=-1)
         return sums / LAD_DELTA if self.estimator == "lad" else sums
@@ -101,25 +103,38 @@ class Problem:
         weights: Array | None = None,
         free: Mask | None = None,
         iterations: int = ITERATIONS,
+        losses: Array | None = None,
     ) -> Solution:
         """Minimise from every start [batch, params].
 
         `weights` [batch, rows] replace the table's (a resample is a weighting); `free` [params] holds
-        the other parameters at their start.
+        the other parameters at their start; `losses` [batch, rows] replace the table's.
         """
         coordinates = _Coordinates(self.law, self.table)
         starts = np.atleast_2d(starts)
-        batch_weights = np.broadcast_to(
-            self.weights if weights is None else weights, (len(starts), len(self.table))
-        )
+        shape = (len(starts), len(self.table))
+        batch_weights = np.broadcast_to(self.weights if weights is None else weights, shape)
+        losses = self.table.loss if losses is None else losses
+        measured = losses if self.estimator == "lsq_loss" else np.log(losses)
+        seen = _Seen(np.broadcast_to(measured, shape), batch_weights)
         z, converged = coordinates.inside(coordinates.forward(starts)), np.zeros(len(starts), bool)
         usable = np.ones(len(self.law.params), bool) if free is None else free
         *wider, last = _narrowing(self.width)
         for width in wider:
-            z, _ = _minimise(self, coordinates, z, batch_weights, usable, width, WIDE_ITERATIONS)
-        z, converged = _minimise(self, coordinates, z, batch_weights, usable, last, iterations)
+            z, _ = _minimise(self, coordinates, z, seen, usable, width, WIDE_ITERATIONS)
+        z, converged = _minimise(self, coordinates, z, seen, usable, last, iterations)
         theta = coordinates.backward(z)
-        return Solution(theta, self.objective(theta, batch_weights), converged)
+        return Solution(theta, self.objective(theta, batch_weights, losses), converged)
+
+
+class _Seen(NamedTuple):
+    """What each of a batch is fitted to, [batch, rows]: log losses (losses for `lsq_loss`) and weights."""
+
+    measured: Array
+    weights: Array
+
+    def of(self, running: NDArray[np.int64]) -> _Seen:
+        return _Seen(self.measured[running], self.weights[running])
 
 
 class _Coordinates:
@@ -131,7 +146,6 @@ class _Coordinates:
         self.n, self.d = table.n / self.centre["n"], table.d / self.centre["d"]
         self.c = table.c / self.centre["c"]
         self.u = self.d if table.unique_d is None else table.unique_d / self.centre["d"]
-        self.loss = table.loss
         logarithmic = {term.coefficient for term in law.terms} | set(law.scales)
         self.is_log = np.array([name in logarithmic for name in law.params])
         limits = np.array([law.bounds[name] for name in law.params], dtype=float)
@@ -152,9 +166,9 @@ class _Coordinates:
     def inside(self, z: Array) -> Array:
         return np.clip(z, self.low, self.high)
 
-    def residual(self, z: Array, in_loss: bool) -> Array:
+    def residual(self, z: Array, measured: Array, in_loss: bool) -> Array:
         predicted = self.law.value(self.centred(z), self.n, self.d, self.c, self.u)
-        return self.loss - predicted if in_loss else np.log(self.loss) - np.log(predicted)
+        return measured - (predicted if in_loss else np.log(predicted))
 
     def slope(self, z: Array, in_loss: bool) -> Array:
         """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]."""
@@ -188,7 +202,7 @@ def _minimise(
     problem: Problem,
     coordinates: _Coordinates,
     z: Array,
-    weights: Array,
+    seen: _Seen,
     free: Mask,
     width: float,
     iterations: int,
@@ -201,20 +215,20 @@ def _minimise(
     """
     in_loss = problem.estimator == "lsq_loss"
 
-    def total(z: Array, weights: Array) -> Array:
-        residual = problem.independent(coordinates.residual(z, in_loss), weights)
-        return np.asarray(np.sum(weights * huber(residual, width), axis=-1))
+    def total(z: Array, seen: _Seen) -> Array:
+        residual = problem.independent(coordinates.residual(z, seen.measured, in_loss), seen.weights)
+        return np.asarray(np.sum(seen.weights * huber(residual, width), axis=-1))
 
     z, converged = z.copy(), np.zeros(len(z), bool)
     damping = np.full(len(z), 1e-2)
-    value = total(z, weights)
+    value = total(z, seen)
     running = np.arange(len(z))
     for _ in range(iterations):
-        here = z[running]
-        step, gain = _step(problem, coordinates, here, weights[running], free, width, damping[running])
+        here, fitted = z[running], seen.of(running)
+        step, gain = _step(problem, coordinates, here, fitted, free, width, damping[running])
         there = coordinates.inside(here + step)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            trial = total(there, weights[running])
+            trial = total(there, fitted)
         better = trial < value[running]
         z[running[better]] = there[better]
         value[running[better]] = trial[better]
@@ -231,14 +245,14 @@ def _step(
     problem: Problem,
     coordinates: _Coordinates,
     z: Array,
-    weights: Array,
+    seen: _Seen,
     free: Mask,
     width: float,
     damping: Array,
 ) -> tuple[Array, Array]:
     """The damped step [batch, params] and the decrease that it predicts [batch]."""
-    in_loss = problem.estimator == "lsq_loss"
-    residual = problem.independent(coordinates.residual(z, in_loss), weights)
+    in_loss, weights = problem.estimator == "lsq_loss", seen.weights
+    residual = problem.independent(coordinates.residual(z, seen.measured, in_loss), weights)
     slope = problem.independent(coordinates.slope(z, in_loss), weights)
     size = np.abs(residual)
     pull = np.clip(residual, -width, width)

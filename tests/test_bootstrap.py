@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from simulated_tables import additive, joint, ladder
 
-from analysis.bootstrap import bootstrap, cluster_resamples
+from analysis.bootstrap import KINDS, bootstrap, cluster_resamples, residual_resamples
 from analysis.fit import fit_law
 from analysis.laws import find_law
 from analysis.search import multi_start
@@ -78,3 +78,30 @@ def test_a_thousand_refits_take_seconds() -> None:
     samples = bootstrap(problem, theta, 1000, 0)
     assert time.process_time() - began < 10  # 1 to 2 s on one quiet core
     assert samples.shape == (1000, 6)
+
+
+def test_resampled_residuals_are_centred_and_as_wide_as_the_noise() -> None:
+    table = ladder(additive, np.random.default_rng(0), noise=0.01, seeded=())
+    problem = Problem(LAW, replace(table, cluster=np.arange(len(table))), "lsq")
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    losses = residual_resamples(problem, theta, 400, np.random.default_rng(0))
+    noise = np.log(losses / np.exp(np.log(table.loss) - problem.residual(theta)))
+    spread = np.sqrt(np.sum(problem.residual(theta) ** 2) / (len(table) - 5))
+    assert noise.std() == pytest.approx(spread, rel=0.03)
+    assert abs(noise.mean()) < 0.1 * spread
+
+
+def test_residuals_of_shared_trunks_are_refused() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    with pytest.raises(InputError, match="use the cluster bootstrap"):
+        fit_law(table, resamples=20, kind="residual")
+    with pytest.raises(InputError, match="no bootstrap 'wild': type one of cluster, residual"):
+        fit_law(table, resamples=20, kind="wild")
+
+
+def test_both_kinds_tell_the_same_story_where_runs_are_independent() -> None:
+    table = ladder(additive, np.random.default_rng(3), seeded=())
+    alone = replace(table, cluster=np.arange(len(table)))
+    fits = [fit_law(alone, estimator="lsq", resamples=300, kind=kind) for kind in KINDS]
+    assert fits[0].bse["alpha"] == pytest.approx(fits[1].bse["alpha"], rel=0.5)
+    assert "bootstrap over residuals" in fits[1].summary()
