@@ -1,0 +1,85 @@
+"""`python -m analysis.published`: refit the published sets and hold each number against the printed one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.published.refits import Outcome, refit_set
+from analysis.published.registry import SETS, find_set
+from harness.records import InputError, write_json
+
+RESAMPLES = 4000  # as many as Besiroglu et al. took, arXiv:2404.10102
+FEWEST_RESAMPLES = 100  # for standard errors
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.published",
+        description="Refit published scaling data and compare with the printed numbers.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="sets, all of them when none is named")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap refits of Chinchilla")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the comparisons here")
+    return parser
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    """The set's part of the table."""
+    dataset = outcome.dataset
+    head = f"{dataset.name}  {dataset.title} ({dataset.reference})"
+    if outcome.note:
+        return [head, f"  {outcome.note}"]
+    width = max(len(row.quantity) for row in outcome.comparisons)
+    lines = [head, f"  {'quantity':{width}}  {'published':>12}  {'obtained':>12}  tolerance"]
+    for row in outcome.comparisons:
+        published = "" if row.published is None else f"{row.published:.6g}"
+        numbers = f"{published:>12}  {row.obtained:12.6g}"
+        lines.append(f"  {row.quantity:{width}}  {numbers}  {row.allowed:9}  {row.verdict}")
+    return lines
+
+
+def _closing(outcomes: Sequence[Outcome]) -> str:
+    compared, off = (sum(getattr(each, name) for each in outcomes) for name in ("compared", "off"))
+    without = [each.dataset.name for each in outcomes if each.note]
+    text = f"{compared - off} of {compared} compared numbers are inside their tolerance"
+    return text + (f"; not compared: {', '.join(without)}" if without else "")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.resamples < FEWEST_RESAMPLES:
+        raise InputError(f"--resamples is {arguments.resamples}: expected {FEWEST_RESAMPLES} or more")
+    chosen = [find_set(name) for name in arguments.names] or list(SETS)
+    outcomes = []
+    for dataset in chosen:
+        outcome = refit_set(dataset, arguments.resamples, arguments.seed, required=bool(arguments.names))
+        print("\n".join(_lines(outcome)), end="\n\n", flush=True)
+        outcomes.append(outcome)
+    print(_closing(outcomes))
+    if arguments.json:
+        content = {
+            "resamples": arguments.resamples,
+            "seed": arguments.seed,
+            "sets": [outcome.to_dict() for outcome in outcomes],
+        }
+        try:
+            write_json(arguments.json, content)
+        except OSError as error:
+            raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+    return int(any(outcome.off for outcome in outcomes))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 0 when every number is inside its tolerance, 1 when one is not, 2 for wrong input."""
+    try:
+        return _run(_parser().parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""From a registered file to a checked file on disk: a pre-filled folder, the cache, or the network.
+
+The folder named by SCALING_DATA_DIR is looked at first, then the cache; both hold `<set>/<file>`. What is in
+neither is downloaded with pooch from its pinned URLs into the cache. Whatever the way, the SHA-256 of the
+registry decides whether the file is the right one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from analysis.published.dataset import DataFile, DataSet
+from harness.records import InputError
+
+FOLDER = "SCALING_DATA_DIR"
+CACHE = "SCALING_CACHE"
+
+
+class PreparedTableMissing(InputError):
+    """A prepared table lies in no folder; it cannot be downloaded."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `published` in $SCALING_CACHE or ~/.cache/scaling-harness."""
+    return Path(os.environ.get(CACHE, "~/.cache/scaling-harness")).expanduser() / "published"
+
+
+def data_file(dataset: DataSet, file: DataFile) -> Path:
+    """The path of a registered file whose bytes have been checked.
+
+    Raises:
+        PreparedTableMissing: a prepared table that neither the folder nor the cache holds.
+        InputError: SCALING_DATA_DIR is no folder, a file has other bytes than registered, or no download
+            succeeded.
+    """
+    wanted = f"{dataset.name}/{file.name}"
+    for folder in (*_given_folder(), cache_folder()):
+        path = folder / dataset.name / file.name
+        if path.is_file():
+            return _checked(path, file, dataset)
+    if not file.urls:
+        raise PreparedTableMissing(
+            f"{dataset.name} is a prepared table ({dataset.prepared}) and cannot be downloaded: set {FOLDER} "
+            f"to a folder that holds {wanted}"
+        )
+    return _download(dataset, file)
+
+
+def _given_folder() -> list[Path]:
+    """The folder of SCALING_DATA_DIR where that is set."""
+    text = os.environ.get(FOLDER)
+    if not text:
+        return []
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{FOLDER} is {text}, which is no folder: name the folder that holds <set>/<file>")
+    return [folder]
+
+
+def _checked(path: Path, file: DataFile, dataset: DataSet) -> Path:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != file.sha256:
+        raise InputError(
+            f"{path} is not the file of the set {dataset.name}: expected SHA-256 {file.sha256[:12]}…, got "
+            f"{found[:12]}…; delete it or set {FOLDER} to a folder with the right one"
+        )
+    return path
+
+
+def _download(dataset: DataSet, file: DataFile) -> Path:
+    import pooch  # takes a third of a second to load, and only a download needs it
+
+    pooch.get_logger().setLevel("WARNING")
+    folder = cache_folder() / dataset.name
+    reasons = []
+    for url in file.urls:
+        try:
+            found = pooch.retrieve(url, f"sha256:{file.sha256}", fname=file.name, path=folder)
+        except (OSError, ValueError) as error:  # No network, no such page; other bytes.
+            reasons.append(type(error).__name__)
+        else:
+            return Path(found)
+    raise InputError(
+        f"{file.name} of the set {dataset.name} could not be downloaded from {file.urls[0]} "
+        f"({', '.join(reasons)}): connect to the network, or set {FOLDER} to a folder that holds "
+        f"{dataset.name}/{file.name}"
+    )

@@ -1,0 +1,69 @@
+"""The numbers that the authors of the published sets print, by the quantity they belong to."""
+
+# The additive law E + A·N^-alpha + B·D^-beta of Hoffmann et al. 2022, arXiv:2203.15556, section 3.3 (in the
+# digits that Pearce & Song use), and of Besiroglu et al. 2024, arXiv:2404.10102, by least absolute
+# deviations with a free scale.
+HOFFMANN = {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849}
+BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+
+# Besiroglu et al. 2024: the sum of Huber's loss on 240 points, its bootstrap standard errors, and their fit.
+EPOCH = {
+    "huber E": 1.81724,
+    "huber A": 477.84,
+    "huber B": 2143.86,
+    "huber alpha": 0.34731,
+    "huber beta": 0.36718,
+    "huber a": 0.513,
+    "huber objective": 1.0183e-3,
+    "se E": 0.0257,
+    "se alpha": 0.0154,
+    "se beta": 0.0206,
+    "se a": 0.020,
+    "lad E": 1.8169,
+    "lad A": 482.01,
+    "lad B": 2085.43,
+    "lad alpha": 0.3478,
+    "lad beta": 0.3658,
+    "lad log-likelihood": 879.77,
+}
+
+# Gadre et al. 2024, arXiv:2403.08540, by training corpus: L = E + (A·M^eta + B·M^-eta)·C^-eta on C4, and
+# error = epsilon - k·exp(-gamma·L) over 17 tasks. The errors of the two forecasts are in percent.
+_GADRE_NAMES = ("E", "A", "B", "eta", "epsilon", "k", "gamma")
+_GADRE_FITS = {
+    "c4_original": (1.51, 141, 190, 0.121, 0.850, 2.08, 0.756),
+    "rpj": (1.84, 212, 367, 0.136, 0.857, 2.21, 0.715),
+    "rw_original": (1.73, 157, 246, 0.127, 0.865, 2.21, 0.707),
+}
+GADRE = {
+    f"{corpus} {name}": value
+    for corpus, values in _GADRE_FITS.items()
+    for name, value in zip(_GADRE_NAMES, values, strict=True)
+} | {"rpj open_lm_1b at M=640": 0.7103, "rpj open_lm_7b at M=20": 0.7320}
+
+# Exponents of N in C: regressions on the four stored optima, and what the log states for the runs.
+NANOCHAT = {
+    "optima, kaplan_style": 0.524,
+    "optima, chinchilla_style": 0.366,
+    "optima, transformer_only": 0.681,
+    "runs, kaplan_style": 0.54,
+    "runs, chinchilla_style": 0.37,
+    "runs, transformer_only": 0.70,
+}
+
+# Dey et al. 2023, arXiv:2304.03208: L(C) = (C/C_c)^-kappa + E.
+CEREBRAS = {"kappa": 0.0737, "E": 0.5066, "C_c": 5.984e22}
+
+# Exponents of N in C: reference readings of the FineWeb-Edu loss at the 35 stored checkpoints, and the two of
+# McLeish et al. 2025, arXiv:2502.06857, on their own validation loss at many more checkpoints.
+GEMSTONES = {
+    "hull, all checkpoints": 0.503,
+    "hull, from 100B tokens on": 0.791,
+    "bins, all checkpoints": 0.60,
+    "bins, from 100B tokens on": 0.89,
+    "their loss, up to 100B tokens": 0.499,
+    "their loss, above 120B tokens": 0.799,
+}
+
+# Pearce & Song 2024, arXiv:2406.12907: exponents of N_body in C_body = 6·N_body·D under both additive laws.
+PEARCE = {"Besiroglu's constants": 0.788, "Hoffmann's constants": 0.751}

@@ -1,0 +1,78 @@
+"""Refit a published set and say how that ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.published import epoch, exponents, gadre, porian
+from analysis.published.comparison import Comparison
+from analysis.published.dataset import DataSet
+from analysis.published.fetch import PreparedTableMissing, data_file
+from analysis.result import plain
+
+Refit = Callable[[Mapping[str, Path], int, int], list[Comparison]]
+
+REFITS: dict[str, Refit] = {
+    "epoch_chinchilla": epoch.refit,
+    "porian2024_refinedweb": porian.refit,
+    "gadre2024": gadre.refit,
+    "nanochat_isoflop": exponents.refit_nanochat,
+    "cerebras_gpt": exponents.refit_cerebras,
+    "gemstones": exponents.refit_gemstones,
+    "pearce2024": exponents.refit_pearce,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The comparisons of a set, or in `note` why there are none."""
+
+    dataset: DataSet
+    comparisons: tuple[Comparison, ...] = ()
+    note: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def compared(self) -> int:
+        return sum(row.ok is not None for row in self.comparisons)
+
+    @property
+    def off(self) -> int:
+        return sum(row.ok is False for row in self.comparisons)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.dataset.name,
+            "title": self.dataset.title,
+            "reference": self.dataset.reference,
+            "source": self.dataset.source,
+            "licence": self.dataset.licence,
+            "note": self.note,
+            "seconds": self.seconds,
+            "comparisons": [plain(row.to_dict()) for row in self.comparisons],
+        }
+
+
+def refit_set(dataset: DataSet, resamples: int, seed: int, *, required: bool) -> Outcome:
+    """Fetch and refit one set with `resamples` bootstrap refits.
+
+    A prepared table that lies nowhere is skipped with the reason, unless the set is `required`.
+
+    Raises:
+        InputError: the files cannot be had, or they are not the registered ones.
+    """
+    if dataset.name not in REFITS:
+        return Outcome(dataset, note="registered, no refit here")
+    began = time.perf_counter()
+    try:
+        paths = {file.name: data_file(dataset, file) for file in dataset.files}
+    except PreparedTableMissing as error:
+        if required:
+            raise
+        return Outcome(dataset, note=f"skipped: {error}")
+    comparisons = tuple(REFITS[dataset.name](paths, resamples, seed))
+    return Outcome(dataset, comparisons, seconds=time.perf_counter() - began)
