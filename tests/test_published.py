@@ -16,7 +16,7 @@ import pandas as pd
 import pooch
 import pytest
 
-from analysis.published import fetch, refits
+from analysis.published import refits
 from analysis.published.__main__ import main
 from analysis.published.comparison import Comparison
 from analysis.published.dataset import DataSet
@@ -172,31 +172,29 @@ def test_the_registry_describes_the_files(dataset: DataSet, monkeypatch: pytest.
     """Hashes hold, every column of the tables is described, and no description is idle."""
     monkeypatch.setenv("SCALING_DATA_DIR", str(DATA))
     tables = [pd.read_csv(data_file(dataset, file)) for file in dataset.files]
-    columns = set(tables[0].columns)
+    columns = set(tables[0])
     if dataset.name == "obsscaling_emergent":  # Two tables of models; elsewhere the second is a key.
-        columns |= set(tables[1].columns)
-    first = {
+        columns |= set(tables[1])
+    found = {
         column: next((p for p in dataset.columns if fnmatch.fnmatch(column, p)), None) for column in columns
     }
-    assert [column for column, pattern in first.items() if pattern is None] == []
-    assert set(first.values()) == set(dataset.columns)
+    assert [column for column, pattern in found.items() if pattern is None] == []
+    assert set(found.values()) == set(dataset.columns)
 
 
 def test_names_are_unique_and_prepared_tables_have_no_url() -> None:
     assert len({each.name for each in SETS}) == len(SETS)
     for each in SETS:
-        assert all(
-            len(file.sha256) == 64 and bool(file.urls) == (each.prepared is None) for file in each.files
-        )
+        assert all(bool(file.urls) == (each.prepared is None) for file in each.files)
 
 
 @needs_data
 def test_other_bytes_are_refused(
     nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(DATA / "nanochat_isoflop", tmp_path / "nanochat_isoflop", copy_function=shutil.copyfile)
-    with (tmp_path / "nanochat_isoflop" / "optima.csv").open("a") as file:
-        file.write("\n")
+    table = tmp_path / "nanochat_isoflop" / "optima.csv"
+    table.parent.mkdir()
+    table.write_bytes((DATA / "nanochat_isoflop" / "optima.csv").read_bytes() + b"\n")
     monkeypatch.setenv("SCALING_DATA_DIR", str(tmp_path))
     assert main(["nanochat_isoflop"]) == 2
     error = capsys.readouterr().err
@@ -208,9 +206,7 @@ def test_other_bytes_are_refused(
 def test_a_missing_prepared_table(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Skipped with the reason in a run over all sets, an error where it was asked for by name."""
     outcome = refit_set(find_set(GADRE), 100, 0, required=False)
-    assert outcome.note is not None
-    assert outcome.note.startswith("skipped: gadre2024 is a prepared table")
-    assert "SCALING_DATA_DIR" in outcome.note
+    assert (outcome.note or "").startswith("skipped: gadre2024 is a prepared table")
     assert outcome.compared == 0
     assert main([GADRE]) == 2
     assert f"holds {GADRE}/runs.csv" in capsys.readouterr().err
@@ -232,7 +228,7 @@ def test_no_file_no_cache_no_network(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_download_is_pinned_by_its_hash_and_kept(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = find_set(EPOCH)
     (file,) = dataset.files
-    asked: list[str] = []
+    asked = []
 
     def retrieve(url: str, known_hash: str, fname: str, path: Path) -> str:
         asked.append(url)
@@ -271,13 +267,12 @@ def test_the_command(
     printed = capsys.readouterr().out
     assert "2 of 2 compared numbers are inside their tolerance; not compared: pythia_evals" in printed
     pearce, pythia = json.loads(out.read_text())["sets"]
-    assert [row["ok"] for row in pearce["comparisons"]] == [True, True]
-    assert pythia["note"] == "registered, no refit here"
+    assert ([row["ok"] for row in pearce["comparisons"]], pearce["note"]) == ([True, True], None)
+    assert (pythia["comparisons"], pythia["note"]) == ([], "registered, no refit here")
     monkeypatch.setitem(refits.REFITS, "pearce2024", lambda *_: [Comparison("a", 0.788, 0.7, 0.003)])
     assert main(["pearce2024"]) == 1
     assert "OFF" in capsys.readouterr().out
     assert main(["pearce2024", "--json", str(tmp_path)]) == 2
-    assert "cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -302,4 +297,3 @@ def test_pooch_is_loaded_for_a_download_only() -> None:
     code = "import sys, analysis.published.__main__\nprint('pooch' in sys.modules, 'requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
-    assert "pooch" not in vars(fetch)
