@@ -78,8 +78,10 @@ def _download(dataset: DataSet, file: DataFile) -> Path:
     for url in file.urls:
         try:
             found = pooch.retrieve(url, f"sha256:{file.sha256}", fname=file.name, path=folder)
-        except (OSError, ValueError) as error:  # No network, no such page; other bytes.
+        except OSError as error:
             reasons.append(type(error).__name__)
+        except ValueError:
+            reasons.append("other bytes than registered")
         else:
             return Path(found)
     raise InputError(
