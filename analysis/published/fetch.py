@@ -70,7 +70,7 @@ def _checked(path: Path, file: DataFile, dataset: DataSet) -> Path:
 
 
 def _download(dataset: DataSet, file: DataFile) -> Path:
-    import pooch  # takes a third of a second to load, and only a download needs it
+    import pooch  # here, since only a download needs it
 
     pooch.get_logger().setLevel("WARNING")
     folder = cache_folder() / dataset.name
