@@ -26,6 +26,7 @@ from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
 Json = Mapping[str, Any]
 COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
 LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
+OF_ONE_FIT = {"cloud": plots.cloud, "profile": plots.profiles}  # by the key of the fit that they draw
 TEMPLATE = "report_template.html.j2"
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
@@ -69,6 +70,12 @@ class Sweep:
             if fit["approach"] == "parametric" and fit["count"] == chosen["count"]
         ]
         return sorted(same, key=lambda fit: fit["law"] != chosen["law"])
+
+    @property
+    def chosen_under_each_count(self) -> list[Json]:
+        """Parametric fits of the chosen law, one a way to count N."""
+        law = self.fits["primary"]["law"]
+        return [fit for fit in self.fits["fits"] if (fit["approach"], fit["law"]) == ("parametric", law)]
 
 
 def read_sweep(root: Path) -> Sweep:
@@ -126,8 +133,11 @@ def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     if sweep.primary:
         figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
         figures["residuals"] = plots.residuals(done, sweep.parametric, fits["noise"]["pooled_relative"])
+        figures |= {name: draw(sweep.primary) for name, draw in OF_ONE_FIT.items() if sweep.primary.get(name)}
     if fits["frontier"]:
         figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"])
+    if fits.get("frontier_by_count"):
+        figures["counting"] = plots.counting(fits["frontier_by_count"], sweep.chosen_under_each_count)
     if sweep.forecast:
         figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits["forecast"])
     if fits["rollout"]:

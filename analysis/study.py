@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from analysis.fit import jackknife
 from analysis.forecast import score
 from analysis.frontier import find_frontier
 from analysis.interval import LEVEL, calibrate, predict_interval, rollout_rows
+from analysis.laws import find_law
 from analysis.learning_rate import learning_rate_study, rate_warnings, recipe_runs
 from analysis.noise import noise_report
+from analysis.profile import RESAMPLES, profile
 from analysis.reference import compare_schedules
 from analysis.result import Fit, Warning_, WarningCode, plain
 from analysis.table import COUNTS, Excluded, LossTable, load_table
@@ -31,6 +34,10 @@ from harness.records import InputError
 
 PRIMARY_COUNT = "n_params_matmul"  # what the FLOPs of a step see
 BEYOND = 10.0  # the frontier is shown up to so many times the largest measured compute
+CLOUD = ("alpha", "beta")  # bootstrap estimates kept for the report
+CLOUD_POINTS, CLOUD_DIGITS = 200, 5
+FRONTIER_KEYS = ("flops", "n_opt", "n_low", "n_high")
+PROFILED = ("E", "alpha", "beta", "gamma")  # coefficients carry the units of N and D and say little alone
 REASON = (
     "the law that the rule chose, fitted to every finished run; N counts the parameters that enter matrix "
     "products, because compute is spent on those"
@@ -67,6 +74,8 @@ def study(
     attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
     fits = attempts.fits
     recommended = _position(fits, law)
+    if recommended is not None:
+        fits[recommended] = with_uncertainty(fits[recommended], table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     chosen_warnings = () if recommended is None else fits[recommended].warnings
     reference, untuned = compare_schedules(points, noise["pooled_relative"])
@@ -81,6 +90,7 @@ def study(
         "jackknife": {"a": [], "a_se": None} if recommended is None else jackknife(table, law, seed),
         "rollout": [row for entrant in entrants for row in rollout_rows(table, entrant.law, level)],
         "frontier": [] if recommended is None else _frontier(fits[recommended], table, level),
+        "frontier_by_count": _frontier_by_count(fits, tables, law),
         "noise": noise,
         "reference": reference,
         "learning_rate": None,
@@ -111,6 +121,7 @@ def _learning_rates(points: pd.DataFrame, level: float) -> Json:
         "jackknife": {"a": [], "a_se": None},
         "rollout": [],
         "frontier": [],
+        "frontier_by_count": [],
         "noise": noise_report(recipe_runs(points)),
         "reference": [],
         "learning_rate": rates,
@@ -161,6 +172,31 @@ def _frontier(fit: Fit, table: LossTable, level: float) -> list[Json]:
         {**row, "loss_low": float(low), "loss_high": float(high)}
         for row, low, high in zip(rows, run.low, run.high, strict=True)
     ]
+
+
+def _frontier_by_count(fits: Sequence[Fit], tables: Mapping[str, LossTable], law: str) -> list[Json]:
+    """The best size at each budget under every way to count N, from the fits of the chosen law."""
+    rows: list[Json] = []
+    for fit in fits:
+        if (fit.approach, fit.law) == ("parametric", law):
+            table = tables[fit.count]
+            found = find_frontier(fit, table, budgets(table, BEYOND)).rows()
+            rows += [{"count": fit.count, **{key: row[key] for key in FRONTIER_KEYS}} for row in found]
+    return rows
+
+
+def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> Fit:
+    """The fit with its bootstrap cloud, thinned, and the profiles of its parameters, for the report."""
+    law, extra = find_law(fit.law), dict(fit.extra)
+    if fit.samples is not None and set(CLOUD) <= set(law.params):
+        rows = np.unique(np.linspace(0, len(fit.samples) - 1, CLOUD_POINTS).astype(int))
+        columns = [law.params.index(name) for name in CLOUD]
+        extra["cloud"] = fit.samples[rows][:, columns].round(CLOUD_DIGITS)
+    if len(table) > len(law.params):
+        names = [name for name in PROFILED if name in law.params and name not in law.held]
+        draws = min(resamples, RESAMPLES)
+        extra["profile"] = [profile(fit, table, name, None, draws, seed).to_dict() for name in names]
+    return replace(fit, extra=extra)
 
 
 def _score(forecast: Json | None, points: pd.DataFrame) -> Json | None:

@@ -8,6 +8,7 @@ import pandas as pd
 from fake_fits import COUNTS, fit_dict, frontier_rows, kaplan_fit, noise_and_reference, power_fit
 from fake_forecast import make_forecast, rollout_rows
 from fake_law import SEED_SD, WIDTHS
+from fake_uncertainty import fake_cloud, fake_frontier_by_count, fake_profile
 
 Json = dict[str, Any]
 
@@ -41,6 +42,11 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
     chosen["joint"]["warnings"] = [
         {"code": "active_bound", "message": "E sits at its bound 0, so these runs do not identify it."}
     ]
+    best = chosen["joint"]
+    best["cloud"] = fake_cloud(best)
+    best["profile"] = [fake_profile(best, name, open_below=name == "E") for name in ("E", "alpha", "beta")]
+    for fit in parametric:
+        fit["largest_flops"] = float(usable.flops.max())
     study = {
         "schema": 1,
         "primary": {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]},
@@ -76,6 +82,9 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
         },
         "rollout": rollout_rows(usable),
         "frontier": frontier_rows(),
+        "frontier_by_count": fake_frontier_by_count(
+            frontier_rows(), dict(zip(COUNTS, (0.0, 0.08, -0.06), strict=True))
+        ),
         "noise": noise,
         "reference": reference,
         "learning_rate": None,

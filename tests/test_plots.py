@@ -7,6 +7,7 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ NAMES = {
     "residuals",
     "forecast",
     "rollout",
+    "cloud",
+    "profile",
+    "counting",
 }
 
 
@@ -213,3 +217,73 @@ def test_runs_without_a_point_are_left_out(sweep: Sweep, draw: Callable[[Any, An
     stray = sweep.curves.head(5).assign(run_id="unfinished")
     with_stray = draw(sweep.finished, pd.concat([sweep.curves, stray]))
     assert len(with_stray.axes[0].lines) == len(draw(sweep.finished, sweep.curves).axes[0].lines)
+
+
+def test_cloud_shows_every_resample_and_the_line_through_the_estimate(
+    sweep: Sweep, figures: dict[str, Figure]
+) -> None:
+    fit, figure = sweep.primary, figures["cloud"]
+    assert fit is not None
+    np.testing.assert_allclose(line(figure, "one resample"), fit["cloud"])
+    alpha, beta = fit["params"]["alpha"], fit["params"]["beta"]
+    through = line(figure, f"β/(α+β) = {beta / (alpha + beta):.3f},\nas estimated")
+    np.testing.assert_allclose(through[:, 1] / through[:, 0], beta / alpha)
+    lines = line(figure, "other values of it")
+    shares = lines[:, 1] / (lines[:, 0] + lines[:, 1])
+    names = [float(text.get_text()) for text in figure.axes[0].texts]
+    np.testing.assert_allclose(shares[::2], names, atol=1e-9)
+
+
+def test_profiles_shade_the_values_below_the_cut(sweep: Sweep, figures: dict[str, Figure]) -> None:
+    fit, figure = sweep.primary, figures["profile"]
+    assert fit is not None
+    assert [axes.get_xlabel()[0] for axes in figure.axes] == ["E", "α", "β"]
+    for panel, entry in enumerate(fit["profile"]):
+        height = line(figure, "cut, 90 %", panel)[0, 1]
+        curve = line(figure, "profile", panel)
+        (shade,) = figure.axes[panel].patches
+        inside = curve[curve[:, 1] <= height, 0]
+        assert shade.get_extents().transformed(figure.axes[panel].transData.inverted()).x0 == pytest.approx(
+            inside[0] if entry["interval"][0] is None else entry["interval"][0]
+        )
+        assert curve[:, 1].min() == pytest.approx(0, abs=0.1)
+    assert figure.axes[0].get_title("left").startswith("90 %: open to ")
+
+
+def test_a_profile_without_a_cut_says_so(sweep: Sweep) -> None:
+    fit = sweep.primary
+    assert fit is not None
+    uncut = [entry | {"cut": None, "interval": [None, None]} for entry in fit["profile"]]
+    figure = plots.profiles({**fit, "profile": uncut})
+    assert [axes.get_title("left") for axes in figure.axes] == ["no interval"] * 3
+    assert "interval" not in legend_texts(figure)
+
+
+def test_counting_draws_a_line_a_count_with_its_exponent(sweep: Sweep, figures: dict[str, Figure]) -> None:
+    texts = legend_texts(figures["counting"])
+    exact = {fit["count"]: fit["frontier_exact"] for fit in sweep.chosen_under_each_count}
+    for count, name in (("n_params", "all parameters"), ("n_params_body", "body only")):
+        a, (low, high) = exact[count]["a"], exact[count]["a_interval"]
+        label = f"{name}\na = {a:.3f} [{low:.3f}, {high:.3f}]"
+        assert label in texts
+        rows = [row for row in sweep.fits["frontier_by_count"] if row["count"] == count]
+        np.testing.assert_allclose(line(figures["counting"], label)[:, 1], [row["n_opt"] for row in rows])
+    assert len(figures["counting"].axes[0].collections) == 3
+
+
+def test_counting_without_intervals_draws_lines_alone(sweep: Sweep) -> None:
+    bare = [row | {"n_low": None, "n_high": None} for row in sweep.fits["frontier_by_count"]]
+    fits = [
+        fit | {"frontier_exact": fit["frontier_exact"] | {"a_interval": None}}
+        for fit in sweep.chosen_under_each_count
+    ]
+    assert not plots.counting(bare, fits).axes[0].collections
+
+
+def test_files_without_the_later_keys_leave_the_figures_out(sweep: Sweep) -> None:
+    old = json.loads(json.dumps(sweep.fits))
+    del old["frontier_by_count"]
+    for fit in old["fits"]:
+        for key in ("cloud", "profile", "largest_flops"):
+            fit.pop(key, None)
+    assert set(draw_figures(replace(sweep, fits=old))) == NAMES - {"cloud", "profile", "counting"}

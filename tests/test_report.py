@@ -116,8 +116,8 @@ def test_report_needs_no_network_and_no_script(written: SweepFolder, html: str) 
 
 def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder, html: str) -> None:
     names = re.findall(r'<figure id="figure-(\w+)"', html)
-    assert len(names) == 8
-    assert html.count("<figcaption>") == html.count("<svg") == 8
+    assert len(names) == 11
+    assert html.count("<figcaption>") == html.count("<svg") == 11
     on_disk = {path.name for path in written.figures.iterdir()}
     assert on_disk == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
 
@@ -141,6 +141,17 @@ def test_numbers_are_those_of_the_files(written: SweepFolder, html: str) -> None
     assert "8.5 min" in text
     assert "Test CPU" in text
     assert fits["verdict"] in text
+
+
+def test_profile_intervals_stand_beside_those_of_the_bootstrap(written: SweepFolder, html: str) -> None:
+    fits = json.loads(written.fits.read_text())
+    fit = fits["fits"][fits["recommended"]]
+    text = text_of(html[html.index('id="figure-profile"') : html.index('id="points"')])
+    for entry in fit["profile"]:
+        low, high = ("open" if end is None else f"{end:.3f}" for end in entry["interval"])
+        assert f"[{low}, {high}]" in text.replace("−", "-")
+        assert entry["rule"] in text
+    assert "[open, " in text
 
 
 def test_recommended_row_is_marked_once(html: str) -> None:
@@ -187,6 +198,7 @@ def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
         fits=[fit for fit in fits["fits"] if fit["approach"] == "kaplan"],
         recommended=None,
         frontier=[],
+        frontier_by_count=[],
         rollout=[],
         forecast=None,
         reference=[],
@@ -210,6 +222,9 @@ def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
         "IsoFLOP slices: no budget has enough sizes",
         "Residuals: no law in N and D was fitted",
         "Error against extrapolation: there are too few points",
+        "Bootstrap cloud of the exponents: fits.json holds no resampled exponents",
+        "Profiles of the parameters: fits.json holds no profiles",
+        "Best size under each way to count: fits.json holds no best sizes",
     ):
         assert sentence in text
 

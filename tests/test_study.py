@@ -12,19 +12,21 @@ import pytest
 from surfaces import SMALL_JOINT, sweep_curves, sweep_points
 
 from analysis.adequacy import CANDIDATES
+from analysis.fit import fit_law
 from analysis.forecast import seal
 from analysis.laws import family
 from analysis.noise import noise_report
 from analysis.reference import compare_schedules
-from analysis.study import study
-from analysis.table import COUNTS
+from analysis.study import study, with_uncertainty
+from analysis.table import COUNTS, load_table
 from analysis.verdict import verdict
 from harness.records import InputError
 
 Json = dict[str, Any]
 KEYS = [
     "schema", "primary", "fits", "recommended", "reason", "contest", "adequacy", "jackknife", "rollout",
-    "frontier", "noise", "reference", "learning_rate", "forecast", "warnings", "excluded", "verdict",
+    "frontier", "frontier_by_count", "noise", "reference", "learning_rate", "forecast", "warnings",
+    "excluded", "verdict",
 ]  # fmt: skip
 FIT_KEYS = [
     "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
@@ -91,6 +93,38 @@ def test_frontier_is_ordered_and_covers_the_truth(result: Json) -> None:
         assert row["loss_low"] <= true_loss <= row["loss_high"]
     losses = [row["loss"] for row in rows]
     assert losses == sorted(losses, reverse=True)
+
+
+def test_best_sizes_under_every_count(result: Json) -> None:
+    rows = result["frontier_by_count"]
+    assert list(dict.fromkeys(row["count"] for row in rows)) == list(COUNTS)
+    assert all(row["n_low"] <= row["n_opt"] <= row["n_high"] for row in rows)
+    primary = [row["n_opt"] for row in rows if row["count"] == result["primary"]["count"]]
+    assert primary == [row["n_opt"] for row in result["frontier"]]
+
+
+def test_the_recommended_fit_carries_its_cloud_and_its_profiles(result: Json) -> None:
+    fit = result["fits"][result["recommended"]]
+    assert [entry["parameter"] for entry in fit["profile"]] == ["E", "alpha", "beta", "gamma"]
+    assert all(entry["level"] == fit["level"] for entry in fit["profile"])
+    cloud = np.array(fit["cloud"])
+    assert cloud.shape == (60, 2)
+    for column, name in enumerate(("alpha", "beta")):
+        low, high = fit["interval"][name]
+        assert 0.85 <= np.mean((cloud[:, column] >= low - 1e-5) & (cloud[:, column] <= high + 1e-5)) <= 0.95
+    others = [other for other in result["fits"] if other is not fit]
+    assert not any({"cloud", "profile"} & set(other) for other in others)
+
+
+def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
+    table = load_table(points)
+    fit = fit_law(table, "tied", resamples=450)
+    assert "cloud" not in with_uncertainty(fit, table, resamples=0, seed=0).extra
+    fit = fit_law(table, "chinchilla", resamples=450)
+    cloud = with_uncertainty(fit, table, resamples=0, seed=0).extra["cloud"]
+    assert len(cloud) == 200
+    assert fit.samples is not None
+    assert cloud[-1].tolist() == fit.samples[-1, [3, 4]].round(5).tolist()
 
 
 def test_rollout_rows_name_their_rungs(result: Json) -> None:

@@ -5,15 +5,19 @@ from analysis.plots.frontier import contours, frontier
 from analysis.plots.learning_rate import learning_rate
 from analysis.plots.runs import isoflop, loss_against_compute, loss_curves
 from analysis.plots.style import to_svg, write_images
+from analysis.plots.uncertainty import cloud, counting, profiles
 
 __all__ = [
+    "cloud",
     "contours",
+    "counting",
     "forecast_against_truth",
     "frontier",
     "isoflop",
     "learning_rate",
     "loss_against_compute",
     "loss_curves",
+    "profiles",
     "residuals",
     "rollout",
     "to_svg",

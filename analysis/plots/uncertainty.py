@@ -1,0 +1,153 @@
+"""Figures of what a fit leaves open: bootstrap cloud, profiles, and the best size under each way to count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    grid,
+    legend_beside,
+    log_axis,
+    power_of_ten,
+    si,
+    styled,
+)
+
+Json = Mapping[str, Any]
+FAN = (0.02, 0.05, 0.1)  # steps of β/(α+β) between the lines of the cloud, the first that gives few lines
+MOST_LINES = 7
+COUNT_LOOKS: dict[str, tuple[str, str, Any]] = {
+    "n_params_matmul": ("body and head", BLUE, "-"),
+    "n_params": ("all parameters", VERMILION, (0, (3, 1))),
+    "n_params_body": ("body only", GREEN, (0, (1.2, 0.8))),
+}
+UNITS = {"E": "E, nats per token", "alpha": "α, exponent of N", "beta": "β, exponent of D"}
+
+
+@styled
+def cloud(fit: Json) -> Figure:
+    """Bootstrap estimates (alpha, beta) of a parametric fit, with lines along which β/(α+β) is the same.
+
+    That share is a under C = 6·N·D for laws that depend on the sum of their terms alone.
+    """
+    figure, (axes,) = grid(1, 1, (7.6, 4.6))
+    alpha, beta = np.array(fit["cloud"], dtype=float).T
+    here = fit["params"]["alpha"], fit["params"]["beta"]
+    axes.plot(alpha, beta, "o", color=SKY, alpha=0.55, markersize=4, markeredgewidth=0, label="one resample")
+    spread = [[[here[i] - ends[0]], [ends[1] - here[i]]] for i, ends in enumerate(_intervals(fit))]
+    axes.errorbar(
+        *here, yerr=spread[1], xerr=spread[0], fmt="o", color=BLUE, markersize=7, capsize=4, elinewidth=1.8,
+        label=f"estimate, {100 * fit['level']:g} % intervals", zorder=4,
+    )  # fmt: skip
+    axes.margins(0.08)
+    x, y = np.array(axes.get_xlim()), np.array(axes.get_ylim())
+    axes.plot(x, x * here[1] / here[0], color=VERMILION, linewidth=1.6, label=_share_label(*here), zorder=1.5)
+    for share in _fan(x, y):
+        axes.plot(
+            x, x * share / (1 - share), ":", color=GREY, linewidth=0.9, label="other values of it", zorder=1
+        )
+        _name_line(axes, share, x, y)
+    axes.set_xlim(*x)
+    axes.set_ylim(*y)
+    axes.set_xlabel("α, exponent of N")
+    axes.set_ylabel("β, exponent of D")
+    legend_beside(figure, axes)
+    return figure
+
+
+def _intervals(fit: Json) -> list[Sequence[float]]:
+    return [fit["interval"][name] for name in ("alpha", "beta")]
+
+
+def _share_label(alpha: float, beta: float) -> str:
+    return f"β/(α+β) = {beta / (alpha + beta):.3f},\nas estimated"
+
+
+def _fan(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Round values of β/(α+β) whose lines cross the axes' window."""
+    low, high = y[0] / (x[1] + y[0]), y[1] / (x[0] + y[1])
+    step = next((step for step in FAN if (high - low) / step <= MOST_LINES), FAN[-1])
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+
+
+def _name_line(axes: Axes, share: float, x: np.ndarray, y: np.ndarray) -> None:
+    """The value of a line where it leaves the window, at the top or at the right."""
+    slope = share / (1 - share)
+    at_top = slope * x[1] > y[1]
+    place = (y[1] / slope, y[1]) if at_top else (x[1], slope * x[1])
+    axes.annotate(
+        f"{share:.2f}", place, xytext=(0, 2) if at_top else (3, 0), textcoords="offset points", color=GREY,
+        fontsize=7.5, ha="center" if at_top else "left", va="bottom" if at_top else "center",
+    )  # fmt: skip
+
+
+@styled
+def profiles(fit: Json) -> Figure:
+    """Rise of the objective with one parameter held, a panel a parameter, with the cut and the interval."""
+    drawn = fit["profile"]
+    figure, axes = grid(1, len(drawn), (2.2 + 2.6 * len(drawn), 3.5), sharey=True)
+    for panel, entry in zip(axes, drawn, strict=True):
+        lowest, (low, high) = entry["lowest"], entry["interval"]
+        values = np.array(entry["values"])
+        rise = 100 * (np.array(entry["objective"]) / lowest - 1)
+        if entry["cut"] is not None:
+            panel.axhline(100 * (entry["cut"] / lowest - 1), color=VERMILION, linestyle="--", linewidth=1.2,
+                          label=f"cut, {100 * entry['level']:g} %")  # fmt: skip
+            ends = values[0] if low is None else low, values[-1] if high is None else high
+            panel.axvspan(*ends, color=ORANGE, alpha=0.22, linewidth=0, label="interval", zorder=0)
+        panel.plot(values, rise, color=BLUE, linewidth=2, label="profile")
+        panel.plot(entry["estimate"], 0, "o", color=BLUE, markersize=6, label="estimate", zorder=4)
+        panel.set_xlim(values[0], values[-1])
+        panel.locator_params(axis="x", nbins=5)
+        panel.set_xlabel(UNITS.get(entry["parameter"], entry["parameter"]))
+        panel.set_title(_interval_text(entry))
+    axes[0].set_ylabel("objective above its minimum, %")
+    legend_beside(figure, axes[0])
+    return figure
+
+
+def _interval_text(entry: Json) -> str:
+    if entry["cut"] is None:
+        return "no interval"
+    low, high = ("open" if end is None else f"{end:.3f}" for end in entry["interval"])
+    return f"{100 * entry['level']:g} %: {low} to {high}"
+
+
+@styled
+def counting(rows: Sequence[Json], fits: Sequence[Json]) -> Figure:
+    """N* against C under each way to count N, with bands; `fits` are those whose exponents are quoted."""
+    figure, (axes,) = grid(1, 1, (8.6, 4.2))
+    table = pd.DataFrame(rows)
+    for count, own in table.groupby("count", sort=False):
+        name, colour, line = COUNT_LOOKS[str(count)]
+        exact = next(fit["frontier_exact"] for fit in fits if fit["count"] == count)
+        label = f"{name}\na = {_with_interval(exact['a'], exact['a_interval'])}"
+        axes.plot(own["flops"], own["n_opt"], linestyle=line, color=colour, linewidth=2.2, label=label)
+        low, high = (own[key].to_numpy(float, na_value=np.nan) for key in ("n_low", "n_high"))
+        if np.isfinite(low).any():
+            axes.fill_between(own["flops"], low, high, color=colour, alpha=0.18, linewidth=0)
+    largest = max(fit["largest_flops"] for fit in fits)
+    axes.axvline(largest, color=BLACK, linewidth=0.9, linestyle=":", label="largest run")
+    log_axis(axes, "x", power_of_ten)
+    log_axis(axes, "y", si)
+    axes.set_xlabel("training compute C, FLOPs")
+    axes.set_ylabel("best size N*, as counted")
+    legend_beside(figure, axes, "N counts")
+    return figure
+
+
+def _with_interval(value: float, ends: Sequence[float] | None) -> str:
+    return f"{value:.3f}" if ends is None else f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
