@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.doubts import with_doubts
 from analysis.envelope import curve_table, fit_envelope
 from analysis.fit import fit_law
 from analysis.frontier import find_frontier, surface_of
@@ -59,47 +60,63 @@ def budgets(table: LossTable, beyond: float = 1.0) -> F64:
 
 def fit_everything(
     tables: dict[str, LossTable],
-    points: pd.DataFrame,
+    points: pd.DataFrame | None,
     curves: pd.DataFrame | None,
     law: str,
     others: list[str],
     resamples: int,
     level: float,
     seed: int,
+    estimator: str = "huber",
 ) -> Attempts:
     """All approaches × counting conventions; `tables` maps a count to its table, the primary one first.
 
-    The laws of `others` are fitted under the primary count only.
+    The laws of `others` are fitted under the primary count only; `points` and `curves` are our own tables,
+    where there are any, for the envelope of the training curves.
     """
     attempts = Attempts()
     primary = next(iter(tables))
     few = WarningCode.FEW_SIZES
     for count, table in tables.items():
         chosen = attempts.add(
-            f"the {family(law)} law with N = {count}", few, parametric, table, law, resamples, level, seed
+            f"the {family(law)} law with N = {count}",
+            few,
+            parametric,
+            table,
+            law,
+            resamples,
+            level,
+            seed,
+            estimator,
         )
         options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
-        options["surface"] = surface_of(chosen[0], table) if chosen else None
+        two_axes = bool(chosen) and chosen[0].frontier.a is not None
+        options["surface"] = surface_of(chosen[0], table) if two_axes else None
         _isoflop(attempts, table, options)
         what = f"the envelope with N = {count}"
         attempts.add(f"{what} over end points", few, fit_envelope, table, level=level)
-        if curves is not None and not curves.empty:
+        if points is not None and curves is not None and not curves.empty:
             attempts.add(f"{what} over training curves", few, _envelope, points, curves, count, level)
         axes = "ndc" if count == primary else "n"  # how N is counted matters for L(N) only
-        what = f"Kaplan's laws with N = {count}"
+        what = f"a fit of Kaplan's laws with N = {count}"
         attempts.add(what, few, fit_kaplan, table, level=level, seed=seed, axes=axes)
     for other in others:
-        draws = resamples // LOSER_SHARE
-        attempts.add(f"the {family(other)} law", few, parametric, tables[primary], other, draws, level, seed)
+        what, draws = f"the {family(other)} law", resamples // LOSER_SHARE
+        attempts.add(what, few, parametric, tables[primary], other, draws, level, seed, estimator)
     return attempts
 
 
-def parametric(table: LossTable, law: str, resamples: int, level: float, seed: int) -> Fit:
+def parametric(
+    table: LossTable, law: str, resamples: int, level: float, seed: int, estimator: str = "huber"
+) -> Fit:
     """A fitted law with the exponents of its frontier under the table's own FLOPs, `frontier_exact`."""
     try:
-        fit = fit_law(table, law, resamples=resamples, level=level, seed=seed)
+        fit = fit_law(table, law, estimator, resamples, level, seed)
     except InputError:
-        fit = fit_law(table, law, resamples=0, level=level, seed=seed)
+        fit = fit_law(table, law, estimator, 0, level, seed)
+    fit = with_doubts(fit, table)
+    if fit.frontier.a is None:
+        return fit
     found = find_frontier(fit, table, budgets(table))
     exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
     return replace(fit, extra={**fit.extra, "frontier_exact": exact})

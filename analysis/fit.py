@@ -12,26 +12,26 @@ import argparse
 import importlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bootstrap import bootstrap
+from analysis.doubts import with_doubts
 from analysis.frontier import six_nd_exponents
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
 from analysis.laws import find_law, with_limits
+from analysis.options import parser, reading
 from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
-from analysis.table import LossTable, load_table
+from analysis.table import LossTable, load_table, read_frame
 from harness.records import InputError, write_json
 
 Array = NDArray[np.float64]
 
-APPROACHES = ("parametric", "isoflop", "envelope", "kaplan")
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 
 
@@ -188,45 +188,12 @@ def _log_residual(problem: Problem, theta: Array) -> Array:
 def fit_approach(
     table: LossTable, approach: str, law: str, estimator: str, *, level: float, resamples: int, seed: int
 ) -> list[Fit]:
-    """The fits of one approach, or of all of them."""
-    if approach == "all":
-        return [
-            fit
-            for each in APPROACHES
-            for fit in fit_approach(table, each, law, estimator, level=level, resamples=resamples, seed=seed)
-        ]
+    """The fits of one approach, with the doubts about the table."""
     if approach == "parametric":
-        return [fit_law(table, law, estimator, resamples, level, seed)]
+        return [with_doubts(fit_law(table, law, estimator, resamples, level, seed), table)]
     module = importlib.import_module(f"analysis.{approach}")
     found = getattr(module, f"fit_{approach}")(table, level=level, resamples=resamples, seed=seed)
-    return list(found) if isinstance(found, list) else [found]
-
-
-def parse_mapping(text: str | None) -> dict[str, str]:
-    """`N=params,D=tokens` as a dictionary."""
-    if not text:
-        return {}
-    pairs = [entry.split("=", 1) for entry in text.split(",")]
-    wrong = [pair[0] for pair in pairs if len(pair) != 2]
-    if wrong:
-        raise InputError(f"--map has {wrong[0]!r} without '=': type it as N=COLUMN,D=COLUMN,loss=COLUMN")
-    return {key.strip(): column.strip() for key, column in pairs}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.fit", description="Fit loss laws to a table.")
-    parser.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
-    parser.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
-    parser.add_argument("--approach", default="parametric", choices=(*APPROACHES, "all"))
-    parser.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
-    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
-    parser.add_argument("--loss", default="loss", help="column that holds the loss")
-    parser.add_argument("--map", help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result here")
-    return parser
+    return [with_doubts(fit, table) for fit in (found if isinstance(found, list) else [found])]
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -234,31 +201,43 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--level is {arguments.level:g}: expected a share between 0 and 1 such as 0.95")
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
-    mapping: Mapping[str, str] = parse_mapping(arguments.map)
-    table = load_table(arguments.table, mapping, arguments.count, arguments.loss)
-    fits = fit_approach(
-        table,
-        arguments.approach,
-        arguments.law,
-        arguments.estimator,
-        level=arguments.level,
-        resamples=arguments.resamples,
-        seed=arguments.seed,
-    )
-    print("\n\n".join(fit.summary() for fit in fits))
+    text, result = _all(arguments) if arguments.approach == "all" else _one(arguments)
+    print(text)
     if arguments.json:
-        entries = [fit.to_dict() for fit in fits]
-        several = arguments.approach == "all" or len(entries) > 1
         try:
-            write_json(arguments.json, entries if several else entries[0])
+            write_json(arguments.json, result)
         except OSError as error:
             raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+
+
+def _one(arguments: argparse.Namespace) -> tuple[str, Any]:
+    """Text and JSON of one approach."""
+    mapping, scale, where = reading(arguments)
+    if "|" in mapping.get("N", ""):
+        raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
+    table = load_table(arguments.table, mapping, arguments.count, arguments.loss, scale, where)
+    options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
+    fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options)
+    entries = [fit.to_dict() for fit in fits]
+    return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
+
+
+def _all(arguments: argparse.Namespace) -> tuple[str, Any]:
+    """Text and JSON of all approaches."""
+    comparing = importlib.import_module("analysis.compare")
+    written = importlib.import_module("analysis.compare_text")
+    mapping, scale, where = reading(arguments)
+    frame = read_frame(arguments.table)
+    tables = comparing.counted_tables(frame, mapping, arguments.count, arguments.loss, scale, where)
+    options = (arguments.law, arguments.estimator, arguments.resamples, arguments.level, arguments.seed)
+    found = comparing.compare(tables, *options)
+    return written.comparison_text(found), found.entries()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
     try:
-        _run(_parser().parse_args(argv))
+        _run(parser().parse_args(argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -35,6 +35,9 @@ class WarningCode(StrEnum):
     FEW_BUDGETS = "few_budgets"
     INTERPOLATED = "interpolated"  # slices read off an interpolated rectangle of cells
     METHODS_DISAGREE = "methods_disagree"  # two readings of the same data differ
+    APPROACHES_DISAGREE = "approaches_disagree"  # exponents further apart than their intervals say
+    COUNTS_DISAGREE = "counts_disagree"  # the exponent depends on how N is counted
+    FLOPS_APART = "flops_apart"  # C is far from 6·N·D in every row
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis import fit
 from harness import sweep
 from harness.records import InputError, SweepFolder, write_json
 from tests.small_sweeps import SMALL, settings
@@ -121,3 +122,38 @@ def test_a_full_disk_of_the_driver_is_one_sentence(
 def test_nothing_finished_is_one_sentence() -> None:
     with pytest.raises(InputError, match="no run finished"):
         sweep.enough_to_fit(pd.DataFrame({"status": ["diverged"]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.parquet", b"junk", "cannot read"),
+        ("x.parquet", b"", "cannot read"),
+        ("x.csv", b"", "cannot read"),
+        ("x.csv", b"\xff\xfe\x00", "cannot read"),
+        ("x.csv", b"N,D,loss\n", "the table has no rows"),
+        ("none.csv", None, "there is no file"),
+    ],
+)
+@pytest.mark.parametrize("approach", ["parametric", "all"])
+def test_a_table_that_cannot_be_read_is_one_sentence(
+    name: str,
+    content: bytes | None,
+    words: str,
+    approach: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert fit.main([str(tmp_path / name), "--approach", approach]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert words in error
+
+
+def test_a_parquet_without_rows_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pd.DataFrame({"N": [1.0], "D": [1.0], "loss": [1.0]}).iloc[:0].to_parquet(tmp_path / "x.parquet")
+    assert fit.main([str(tmp_path / "x.parquet")]) == 2
+    assert "the table has no rows" in capsys.readouterr().err

@@ -1,0 +1,244 @@
+"""Every approach on one table, side by side, under each way of counting N that it has.
+
+The law to quote is chosen as in a study: laws compete by rollout error under CONTEST_RULE (adequacy.py) on
+the rows that are not held out. `python -m analysis.fit TABLE --approach all` prints the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.adequacy import MARGIN, SPECIAL, TRUST, bic, candidates, winner
+from analysis.approaches import fit_everything
+from analysis.envelope import APART
+from analysis.fit import checked_problem
+from analysis.laws import family, find_law, with_limits
+from analysis.options import APPROACHES
+from analysis.result import Fit, Warning_, WarningCode
+from analysis.rollout import cuts, rollout, rollout_rms
+from analysis.table import COUNTS, LossTable, load_table
+from harness.records import InputError
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+
+MAX_CUTS = 16  # a contest on hundreds of rows takes so many of the usable computes, evenly by rank
+NOT_TOLD_APART = (
+    "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
+    "describes them"
+)
+SEPARATOR = "|"  # between columns that count N in different ways
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Rollout error (RMS of log loss) by law, the law that the rule chooses, and why, in words."""
+
+    errors: Mapping[str, float]
+    chosen: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fits of all approaches; `recommended` is the position of the row to quote, None where D follows N."""
+
+    fits: tuple[Fit, ...]
+    recommended: int | None
+    reason: str
+    not_possible: tuple[str, ...]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The JSON: one entry a fit with `recommended`; that entry has the `reason` too.
+
+        `not_possible`, what the table does not allow, stands in the recommended entry, or in the first.
+        """
+        found = [{**fit.to_dict(), "recommended": i == self.recommended} for i, fit in enumerate(self.fits)]
+        found[self.recommended or 0] |= {"reason": self.reason, "not_possible": list(self.not_possible)}
+        return found
+
+
+def counted_tables(
+    frame: pd.DataFrame,
+    mapping: Mapping[str, str],
+    count: str,
+    loss: str = "loss",
+    scale: Mapping[str, float] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> dict[str, LossTable]:
+    """The table under each way of counting N, the primary one first.
+
+    A mapping {"N": "total|body"} names several columns. Without one, the counts of our own tables are taken,
+    `count` first.
+
+    Raises:
+        InputError: as `load_table`.
+    """
+    columns = [name.strip() for name in mapping.get("N", "").split(SEPARATOR) if name.strip()]
+    if len(columns) > 1:
+        several = {
+            name: load_table(frame, {**mapping, "N": name}, count, loss, scale, where) for name in columns
+        }
+        return {name: replace(table, count=name) for name, table in several.items()}
+    own = [] if columns else [name for name in dict.fromkeys((count, *COUNTS)) if name in frame]
+    if count not in own:
+        table = load_table(frame, mapping, count, loss, scale, where)
+        return {table.count: table}
+    return {name: load_table(frame, mapping, name, loss, scale, where) for name in own}
+
+
+def compare(
+    tables: Mapping[str, LossTable],
+    law: str = "chinchilla",
+    estimator: str = "huber",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Fit `tables` (one a way of counting N, the primary one first) by every approach.
+
+    `law` competes with the candidates of the contest; the law that the rule chooses is fitted under every
+    count, the others under the primary one. The recommended row carries the disagreements of approaches
+    and of counts; a parametric row under the primary count has the extra key `rollout_rms`.
+
+    Raises:
+        InputError: a law or an estimator that does not exist, or a table that no law can be fitted to.
+    """
+    primary, table = next(iter(tables.items()))
+    wanted = find_law(with_limits(law, table.limits)).name
+    laws = tuple(dict.fromkeys((*candidates(table), wanted)))
+    found = contest_of(table, laws, wanted, estimator, seed)
+    others = [each for each in laws if each != found.chosen]
+    attempts = fit_everything(
+        dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator=estimator
+    )
+    fits = [_with_error(fit, found.errors.get(fit.law), primary) for fit in attempts.fits]
+    fits.sort(key=lambda fit: (list(tables).index(fit.count), APPROACHES.index(fit.approach)))
+    at = [(fit.law, fit.count) for fit in fits].index((found.chosen, primary))
+    fits[at] = fits[at].with_warnings(*disagreements(fits, at))
+    not_possible = tuple(warning.message for warning in attempts.warnings)
+    if WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}:
+        return Comparison(tuple(fits), None, NOT_TOLD_APART, not_possible)
+    counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
+    return Comparison(tuple(fits), at, found.reason + counted, not_possible)
+
+
+def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: str, seed: int) -> Contest:
+    """Which of `laws` the rule chooses on the rows that are not held out; those it cannot hold are left out.
+
+    Raises:
+        InputError: no law can be fitted; the text says why for `wanted`.
+    """
+    held = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
+    rows = table.select(~held)
+    able = [law for law in laws if _problem_with(rows, law, estimator) is None]
+    if not able:
+        checked_problem(rows, wanted, estimator)  # raises what is wrong with the asked law
+    usable = cuts(rows, able)
+    taken = min(len(usable), MAX_CUTS)
+    at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
+    errors = {law: rollout_rms(rollout(rows, law, at, seed)) for law in able}
+    measured = {law: error for law, error in errors.items() if error is not None}
+    if not measured:
+        chosen = min(able, key=lambda law: bic(rows, law, seed))
+        return Contest({}, chosen, f"too few cells to roll out, so the lowest BIC decides: {family(chosen)}")
+    return Contest(measured, winner(measured), _why(measured, len(at), len(usable)))
+
+
+def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
+    try:
+        checked_problem(table, law, estimator)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _why(errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
+    chosen, best = winner(errors), min(errors, key=lambda law: errors[law])
+    of_all = f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
+    text = (
+        f"fitted below {of_all} computes and predicting above them, {family(chosen)} is off by "
+        f"{100 * errors[chosen]:.2g} % RMS"
+    )
+    if chosen == best:
+        return f"{text}, the lowest of the laws"
+    if best in SPECIAL:
+        return (
+            f"{text}; {family(best)}, a special case of it, is off by {100 * errors[best]:.2g} %, and would "
+            f"have to be {MARGIN:g} times as good to be chosen"
+        )
+    return (
+        f"{text}, within a factor {TRUST:g} of {family(best)} ({100 * errors[best]:.2g} %), and its limits "
+        "are known beforehand"
+    )
+
+
+def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:
+    if fit.approach != "parametric" or fit.count != primary:
+        return fit
+    return replace(fit, extra={**fit.extra, "rollout_rms": error})
+
+
+def exponent_of(fit: Fit) -> tuple[float | None, Interval | None]:
+    """Exponent a of N* and its interval, under the FLOPs of the table."""
+    exact = fit.extra.get("frontier_exact")
+    if exact:
+        return exact["a"], exact["a_interval"]
+    return fit.frontier.a, fit.frontier.a_interval
+
+
+def disagreements(fits: Sequence[Fit], recommended: int) -> list[Warning_]:
+    """Warnings where other approaches, or other counts of the same law, leave the recommended interval of a.
+
+    Two intervals disagree where they do not meet. A row without interval counts as ± APART, by which two
+    readings of one edge differ.
+    """
+    quoted = fits[recommended]
+    a, interval = exponent_of(quoted)
+    if a is None or interval is None:
+        return []
+    approaches = [f for f in fits if f.approach != quoted.approach and f.count == quoted.count]
+    counts = [f for f in fits if f.law == quoted.law and f.count != quoted.count]
+    warnings = []
+    for code, others, name in (
+        (WarningCode.APPROACHES_DISAGREE, approaches, label),
+        (WarningCode.COUNTS_DISAGREE, counts, lambda fit: f"N = {fit.count}"),
+    ):
+        apart = [f"{shown_exponent(other)} ({name(other)})" for other in others if _apart(interval, other)]
+        if apart:
+            own = f"{shown_exponent(quoted)} ({name(quoted)})"
+            text = f"a = {own} against {', '.join(apart)}: further apart than the intervals say"
+            warnings.append(Warning_(code, text))
+    return warnings
+
+
+def _apart(interval: Interval, other: Fit) -> bool:
+    a, theirs = exponent_of(other)
+    if a is None:
+        return False
+    low, high = theirs or (a - APART, a + APART)
+    return low > interval[1] or high < interval[0]
+
+
+def label(fit: Fit) -> str:
+    """Approach and law, or the reading of the data that an approach without a law takes."""
+    reading = fit.extra.get("method") or family(fit.law)
+    source = fit.extra.get("source")
+    if reading.startswith(fit.approach):
+        return reading
+    return f"{fit.approach} {reading}" + (f" of {source}" if source else "")
+
+
+def shown_exponent(fit: Fit) -> str:
+    """a with its interval, as text."""
+    a, interval = exponent_of(fit)
+    if a is None:
+        return ""
+    value, *ends = (f"{round(number, 3) + 0:.3f}" for number in (a, *(interval or ())))
+    return f"{value} [{', '.join(ends)}]" if ends else value
