@@ -212,9 +212,9 @@ def find_frontier(
     law = find_law(fit.law)
     drawn = Surface(fit.law, lambda n, d: law.value(samples, n, d), surface.flops_per_token, surface.n_range)
     draws = optimum(drawn, flops, len(samples))
-    n_band, d_band, loss_band = (_band(value, level) for value in draws)
+    n_band, d_band, loss_band = (_band(value, level, fit.stretch) for value in draws)
     a_interval, b_interval = (
-        None if fit.samples is None else percentile_interval(exponent(flops, value), level)
+        None if fit.samples is None else percentile_interval(exponent(flops, value), level, fit.stretch)
         for value in draws[:2]
     )
     return Frontier(
@@ -233,5 +233,6 @@ def find_frontier(
     )
 
 
-def _band(draws: F64, level: float) -> F64:
-    return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0).T)
+def _band(draws: F64, level: float, stretch: float) -> F64:
+    """Percentile intervals [budgets, 2] of draws [draws, budgets]."""
+    return np.array([percentile_interval(column, level, stretch) for column in draws.T])
