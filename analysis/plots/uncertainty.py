@@ -34,7 +34,12 @@ COUNT_LOOKS: dict[str, tuple[str, str, Any]] = {
     "n_params": ("all parameters", VERMILION, (0, (3, 1))),
     "n_params_body": ("body only", GREEN, (0, (1.2, 0.8))),
 }
-UNITS = {"E": "E, nats per token", "alpha": "α, exponent of N", "beta": "β, exponent of D"}
+AXES = {
+    "E": "E, nats per token",
+    "alpha": "α, exponent of N",
+    "beta": "β, exponent of D",
+    "gamma": "γ, outer exponent",
+}
 
 
 @styled
@@ -112,7 +117,7 @@ def profiles(fit: Json) -> Figure:
         panel.plot(entry["estimate"], 0, "o", color=BLUE, markersize=6, label="estimate", zorder=4)
         panel.set_xlim(values[0], values[-1])
         panel.locator_params(axis="x", nbins=5)
-        panel.set_xlabel(UNITS.get(entry["parameter"], entry["parameter"]))
+        panel.set_xlabel(AXES.get(entry["parameter"], entry["parameter"]))
         panel.set_title(_interval_text(entry))
     axes[0].set_ylabel("objective above its minimum, %")
     legend_beside(figure, axes[0])
