@@ -25,6 +25,7 @@ F64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 BINS_PER_DECADE = 20
+SIEVE_BINS = 4096  # of log C, in which long curves are thinned before the hull is walked
 MIN_SIZES = 3  # different sizes on the edge
 SMOOTH_PER_DOUBLING = 4  # bins that a noisy training curve is averaged in
 MIN_EVALUATIONS = 8  # a curve with fewer is read from the training loss
@@ -58,12 +59,27 @@ def fit_envelope(
 def lower_hull(x: F64, y: F64) -> Index:
     """Vertices of the lower convex hull from left to right, up to the lowest y (monotone chain)."""
     hull: list[int] = []
-    for i in np.lexsort((y, x)):
+    for i in _possible_vertices(x, y):
         while len(hull) >= 2 and _not_convex(x, y, hull[-2], hull[-1], int(i)):
             hull.pop()
         hull.append(int(i))
     vertices = np.array(hull)
     return vertices[: int(np.argmin(y[vertices])) + 1]
+
+
+def _possible_vertices(x: F64, y: F64) -> Index:
+    """Rows from left to right, without those above the chain through the lowest point of each of SIEVE_BINS.
+
+    A point above a chord between two others is no vertex of the hull, so few of many rows remain.
+    """
+    rows = np.lexsort((y, x))
+    if len(rows) <= SIEVE_BINS:
+        return rows
+    x, y = x[rows], y[rows]
+    bins = np.floor(SIEVE_BINS * (x - x[0]) / (x[-1] - x[0] or 1.0))
+    by_bin = np.lexsort((y, bins))
+    lowest = by_bin[np.unique(bins[by_bin], return_index=True)[1]]
+    return rows[y <= np.interp(x, x[lowest], y[lowest], left=np.inf, right=np.inf)]
 
 
 def _not_convex(x: F64, y: F64, first: int, middle: int, last: int) -> bool:

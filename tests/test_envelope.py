@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial import ConvexHull
 from surfaces import CHINCHILLA, SMALL_JOINT, foreign_table, sweep_curves, sweep_points
 from test_isoflop import published
 
@@ -25,6 +26,30 @@ def test_hull_does_not_depend_on_the_order_of_rows() -> None:
     x, y = rng.uniform(size=(2, 200))
     order = rng.permutation(200)
     assert order[lower_hull(x[order], y[order])].tolist() == lower_hull(x, y).tolist()
+
+
+@pytest.mark.parametrize("kind", ["cloud", "curve", "steps"])
+def test_thinning_long_curves_leaves_the_hull_as_it_is(kind: str) -> None:
+    """Against SciPy's hull, on more points than are walked along one by one."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0, 5, 20_000)
+    y = {
+        "cloud": rng.uniform(size=len(x)),
+        "curve": np.exp(-x) + 0.01 * rng.uniform(size=len(x)),
+        "steps": np.round(np.exp(-x), 3),
+    }[kind]
+    points = np.column_stack([x, y])
+    vertices = set(ConvexHull(points).vertices)
+    found = lower_hull(x, y)
+    assert len(found) > 5
+    assert set(found) <= vertices
+    line = np.interp(x, x[found], y[found], left=-np.inf, right=-np.inf)
+    assert np.all(y >= line - 1e-12)
+
+
+def test_many_losses_at_one_compute() -> None:
+    y = np.linspace(3, 2, 10_000)
+    assert lower_hull(np.full(len(y), 5.0), y).tolist() == [len(y) - 1]
 
 
 def test_bins_keep_the_lowest_of_each_bin() -> None:
