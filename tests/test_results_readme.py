@@ -14,7 +14,13 @@ from fake_sweep import make_sweep
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
 
 README = Path(__file__).parent.parent / "results" / "README.md"
-NAMED_BY_DATA = {"params", "se", "interval", "adequacy"}  # their keys are parameters and laws
+NAMED_BY_DATA = {
+    "params",
+    "se",
+    "se_gauss_newton",
+    "interval",
+    "adequacy",
+}  # their keys are parameters and laws
 
 
 def section(name: str) -> str:
@@ -62,6 +68,12 @@ def test_every_key_is_explained(folder: SweepFolder, name: str) -> None:
     explained = set(re.findall(r"`(\w+)`", section("fits.json") + section("forecast.json")))
     written = set(keys_of(json.loads((folder.root / name).read_text())))
     assert written - explained == set()
+
+
+@pytest.mark.parametrize("path", sorted(README.parent.glob("*/fits.json")), ids=lambda path: path.parent.name)
+def test_every_key_of_a_real_sweep_is_explained(path: Path) -> None:
+    explained = set(re.findall(r"`(\w+)`", section("fits.json") + section("forecast.json")))
+    assert set(keys_of(json.loads(path.read_text()))) - explained == set()
 
 
 def test_every_file_is_listed() -> None:
