@@ -19,6 +19,7 @@ from analysis.laws.law import (
     Law,
     Term,
     axis_of,
+    stacked,
 )
 
 Array = NDArray[np.float64]
@@ -53,7 +54,7 @@ def broken(axis: Axis) -> Law:
             fall * change * past / turn,
             fall * change * (past * beyond - soft),
         )
-        return np.stack(np.broadcast_arrays(*columns), axis=-1)
+        return stacked(columns)
 
     bounds = {
         "E": (0.0, np.inf),

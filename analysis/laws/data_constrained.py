@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law
+from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def jacobian(theta: Array, n: Array, d: Array, _: Array, u: Array) -> Array:
         -beta * t * p["by_r_d"],
         -alpha * s * p["by_r_n"],
     )
-    return np.stack(np.broadcast_arrays(*columns), axis=-1)
+    return stacked(columns)
 
 
 BOUNDS = {

@@ -7,7 +7,8 @@ a law of another shape (saturating.py) passes its own `value` and `jacobian` to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -187,6 +188,11 @@ def axis_of(axis: Axis, n: Array, d: Array, c: Array) -> Array:
     return c * d / n if axis == "c*m" else {"n": n, "d": d, "c": c}[axis]
 
 
+def stacked(columns: Sequence[Array]) -> Array:
+    """Columns [..., rows] as [..., rows, params], rows next to each other in memory."""
+    return np.stack(np.broadcast_arrays(*columns), axis=-2).swapaxes(-1, -2)
+
+
 def _columns(n: Array, d: Array, c: Array | None, u: Array | None) -> tuple[Array, Array, Array, Array]:
     n, d = np.asarray(n, float), np.asarray(d, float)
     return n, d, 6 * n * d if c is None else c, d if u is None else u
@@ -224,7 +230,7 @@ def power_sum(
         named.setdefault("gamma", np.asarray(power))
         powers = [np.exp(-named[term.exponent] * np.log(axis_of(term.axis, n, d, c))) for term in terms]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
-        return named, powers, np.sum(scaled, axis=0)
+        return named, powers, functools.reduce(np.add, scaled)
 
     def value(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
         named, _powers, inner = parts(theta, n, d, c)
@@ -242,6 +248,6 @@ def power_sum(
             by_name[term.exponent] = by_name.get(term.exponent, 0.0) + change
         if gamma:
             by_name["gamma"] = inner ** named["gamma"] * np.log(inner)
-        return np.stack([by_name[name] for name in params], axis=-1)
+        return stacked([by_name[name] for name in params])
 
     return Law(name, formula, params, bounds, terms, value, jacobian, power)

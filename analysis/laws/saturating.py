@@ -19,7 +19,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law
+from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
 from harness.records import InputError
 
 Array = NDArray[np.float64]
@@ -73,7 +73,7 @@ def saturating(no_size: float, no_data: float) -> Law:
         by_s = (held - (s + t) / room_n) / held**2
         by_t = (held - (s + t) / room_d) / held**2
         columns = (by_e, by_s * size, by_t * data, -by_s * s * np.log(n), -by_t * t * np.log(d))
-        return np.stack(np.broadcast_arrays(*columns), axis=-1)
+        return stacked(columns)
 
     bounds = {
         "E": (0.0, E_SHARE * no_size),

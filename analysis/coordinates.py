@@ -1,0 +1,66 @@
+"""The coordinates in which a law is fitted: centred columns, logarithms of coefficients and scales."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law, centre_of
+from analysis.table import LossTable
+
+Array = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What each of a batch is fitted to, [batch, rows]: losses or (`logs`) their logarithms, and weights."""
+
+    measured: Array
+    weights: Array
+    logs: bool
+
+    def of(self, running: NDArray[np.int64]) -> Seen:
+        return Seen(self.measured[running], self.weights[running], self.logs)
+
+
+class Coordinates:
+    """The map between natural parameters and z: centred columns, logarithms of coefficients."""
+
+    def __init__(self, law: Law, table: LossTable) -> None:
+        self.law = law
+        self.centre = centre_of(table)
+        self.n, self.d = table.n / self.centre["n"], table.d / self.centre["d"]
+        self.c = table.c / self.centre["c"]
+        self.u = self.d if table.unique_d is None else table.unique_d / self.centre["d"]
+        logarithmic = {term.coefficient for term in law.terms} | set(law.scales)
+        self.is_log = np.array([name in logarithmic for name in law.params])
+        limits = np.array([law.bounds[name] for name in law.params], dtype=float)
+        with np.errstate(divide="ignore"):
+            limits[self.is_log] = np.log(limits[self.is_log])
+        self.low, self.high = limits[:, 0], limits[:, 1]
+
+    def forward(self, theta: Array) -> Array:
+        centred = self.law.rescale(theta, {axis: 1 / value for axis, value in self.centre.items()})
+        return np.where(self.is_log, np.log(np.where(self.is_log, centred, 1.0)), centred)
+
+    def backward(self, z: Array) -> Array:
+        return self.law.rescale(self.centred(z), self.centre)
+
+    def centred(self, z: Array) -> Array:
+        return np.where(self.is_log, np.exp(np.where(self.is_log, z, 0.0)), z)
+
+    def inside(self, z: Array) -> Array:
+        return np.clip(z, self.low, self.high)
+
+    def residual(self, z: Array, seen: Seen) -> Array:
+        """Measured minus predicted, [batch, rows]."""
+        predicted = self.law.value(self.centred(z), self.n, self.d, self.c, self.u)
+        return seen.measured - (np.log(predicted) if seen.logs else predicted)
+
+    def slope(self, z: Array, residual: Array, seen: Seen) -> Array:
+        """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]; `residual` at z."""
+        theta = self.centred(z)
+        jacobian = self.law.jacobian(theta, self.n, self.d, self.c, self.u)
+        factors = np.where(self.is_log, theta, 1.0)[:, None, :]
+        return jacobian * (factors * np.exp(residual - seen.measured)[..., None] if seen.logs else factors)
