@@ -78,7 +78,7 @@ def one_by_one(columns: Any, options: Any) -> tuple[Array, float]:
 
 
 def main(path: Path) -> None:
-    """Replace the problem in a file by its minima under tight tolerances and the seconds under default ones."""
+    """Replace the problem in a file by minima under tight tolerances and seconds under default ones."""
     with np.load(path) as found:
         columns = dict(found)
     _, seconds = one_by_one(columns, {})
