@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bootstrap import bootstrap
+from analysis.bootstrap import KINDS, bootstrap
+from analysis.covariance import gauss_newton_cov
 from analysis.doubts import with_doubts
 from analysis.frontier import six_nd_exponents
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
@@ -43,25 +44,30 @@ def fit_law(
     level: float = 0.95,
     seed: int = 0,
     delta: float = DELTA,
+    kind: str = KINDS[0],
 ) -> Fit:
-    """Fit `law` to every row of `table`, with cluster-bootstrap intervals and warnings.
+    """Fit `law` to every row of `table`, with bootstrap intervals and warnings.
 
     Two independent searches must end in the same place, otherwise the fit carries a warning.
-    `resamples=0` leaves out standard errors and intervals, as do fewer than MIN_CLUSTERS trunks.
+    `resamples=0` leaves out standard errors and intervals, as do fewer than MIN_CLUSTERS trunks. `kind` says
+    what is resampled: `cluster` (trunks) or `residual`.
 
     Raises:
-        InputError: unknown law or estimator, or a table that cannot hold the law at all.
+        InputError: unknown law, estimator or kind, or a table that cannot hold the law at all.
     """
     began = time.perf_counter()
     law = with_limits(law, table.limits)
     problem = checked_problem(table, law, estimator, delta)
+    if kind not in KINDS:
+        raise InputError(f"there is no bootstrap {kind!r}: type one of {', '.join(KINDS)}")
     rng = np.random.default_rng(seed)
     starts = multi_start(problem, rng)
     projection = variable_projection(problem, rng)
     n_clusters = len(np.unique(table.cluster))
     # Too few trunks always resample to nearly the same table: intervals of no width.
     intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
-    samples = bootstrap(problem, starts.theta, resamples, seed) if intervals else None
+    samples = bootstrap(problem, starts.theta, resamples, seed, kind) if intervals else None
+    stretch = _stretch(problem, kind)
     return Fit(
         law=law,
         approach="parametric",
@@ -73,8 +79,9 @@ def fit_law(
         level=level,
         objective=starts.objective,
         status="converged" if starts.converged else "stopped before the tolerance was met",
-        frontier=exponents_of(problem, starts.theta, samples, level),
+        frontier=exponents_of(problem, starts.theta, samples, level, stretch),
         samples=samples,
+        stretch=stretch,
         resid=problem.residual(starts.theta)
         if estimator != "lsq_loss"
         else _log_residual(problem, starts.theta),
@@ -84,6 +91,8 @@ def fit_law(
         seconds=time.perf_counter() - began,
         extra={
             "resamples": resamples,
+            "bootstrap": kind,
+            "se_gauss_newton": _gauss_newton_errors(problem, starts.theta),
             "delta": delta if estimator == "huber" else None,
             "log_likelihood": log_likelihood(problem, starts.theta),
             "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
@@ -92,6 +101,13 @@ def fit_law(
             "largest_flops": float(table.c.max()),
         },
     )
+
+
+def _gauss_newton_errors(problem: Problem, theta: Array) -> dict[str, float | None] | None:
+    cov = gauss_newton_cov(problem, theta)
+    if cov is None:
+        return None
+    return dict(zip(problem.law.params, np.sqrt(np.diag(cov)).tolist(), strict=True))
 
 
 def log_likelihood(problem: Problem, theta: Array) -> float | None:
@@ -138,7 +154,21 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     return Problem(found, table, estimator, delta)
 
 
-def exponents_of(problem: Problem, theta: Array, samples: Array | None, level: float) -> Exponents:
+def _stretch(problem: Problem, kind: str) -> float:
+    """sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
+
+    Drawn rows carry residuals, which are smaller than the noise; drawn residuals are widened already, and the
+    narrow Huber losses do not need it (simulated, tests/test_coverage.py).
+    """
+    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
+    if kind == "residual" or np.isfinite(problem.width) or min(g - 1, n - p) < 1:
+        return 1.0
+    return float(np.sqrt(g / (g - 1) * (n - 1) / (n - p)))
+
+
+def exponents_of(
+    problem: Problem, theta: Array, samples: Array | None, level: float, stretch: float = 1.0
+) -> Exponents:
     """Frontier exponents under C = 6·N·D with percentile intervals from the bootstrap estimates."""
     law, table = problem.law, problem.table
     here = six_nd_exponents(law, theta[None], table)
@@ -151,9 +181,9 @@ def exponents_of(problem: Problem, theta: Array, samples: Array | None, level: f
     each = six_nd_exponents(law, samples, table)
     return Exponents(
         a=a,
-        a_interval=percentile_interval(each, level),
+        a_interval=percentile_interval(each, level, stretch),
         b=1 - a,
-        b_interval=percentile_interval(1 - each, level),
+        b_interval=percentile_interval(1 - each, level, stretch),
         g=g,
     )
 

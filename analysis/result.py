@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from analysis.laws import find_law
 from analysis.table import Excluded
@@ -79,6 +80,8 @@ class Fit:
         params: estimates in natural units (L in nats per token, N in parameters, D in tokens, C in FLOPs).
         samples: bootstrap estimates [resamples, params], in the order of `params`; None without bootstrap.
         resid: log(loss) minus log(prediction) of the fitted rows; empty for approaches without a law.
+        stretch: factor on the spread of the samples; above 1 for least squares, whose residuals are smaller
+            than the noise by what the parameters took up.
         largest_c: the largest fitted compute, FLOPs; what extrapolation factors refer to.
         extra: further documented keys of the JSON.
     """
@@ -95,6 +98,7 @@ class Fit:
     status: str = "converged"
     frontier: Exponents = Exponents()
     samples: Array | None = None
+    stretch: float = 1.0
     resid: Array = field(default_factory=lambda: np.empty(0))
     largest_c: float | None = None
     warnings: tuple[Warning_, ...] = ()
@@ -108,10 +112,10 @@ class Fit:
 
     @property
     def cov(self) -> Array | None:
-        """Covariance of the bootstrap estimates [params, params]."""
+        """Covariance of the bootstrap estimates, stretched [params, params]."""
         if self.samples is None or len(self.samples) < 2:
             return None
-        return np.atleast_2d(np.cov(self.samples, rowvar=False))
+        return self.stretch**2 * np.atleast_2d(np.cov(self.samples, rowvar=False))
 
     @property
     def bse(self) -> dict[str, float]:
@@ -123,8 +127,9 @@ class Fit:
         """Percentile intervals of the parameters; empty without bootstrap."""
         if self.samples is None:
             return {}
+        level = self.level if level is None else level
         return {
-            name: percentile_interval(self.samples[:, index], self.level if level is None else level)
+            name: percentile_interval(self.samples[:, index], level, self.stretch)
             for index, name in enumerate(self.params)
         }
 
@@ -150,7 +155,8 @@ class Fit:
             if value is not None:
                 lines.append(_line(name, value, interval, None))
         if intervals:
-            lines.append(f"intervals: {100 * self.level:g} % percentile bootstrap over clusters")
+            drawn = self.extra.get("bootstrap", "cluster")
+            lines.append(f"intervals: {100 * self.level:g} % percentile bootstrap over {drawn}s")
         lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
         if self.excluded:
             lines.append(f"{len(self.excluded)} rows excluded")
@@ -179,9 +185,13 @@ class Fit:
         }
 
 
-def percentile_interval(samples: Array, level: float) -> tuple[float, float]:
-    """The central `level` share of the samples."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> tuple[float, float]:
+    """The central `level` share of the samples, or of normal ones `stretch` times as wide.
+
+    Expanded percentiles after Hesterberg 2015, arXiv:1411.5279, section 3.3: ends stay inside the samples.
+    """
+    tail = (1 - level) / 2 if stretch == 1 else float(ndtr(-stretch * ndtri((1 + level) / 2)))
+    low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
 
 
