@@ -103,6 +103,7 @@ def fit_everything(
     for other in others:
         what, draws = f"the {family(other)} law", resamples // LOSER_SHARE
         attempts.add(what, few, parametric, tables[primary], other, draws, level, seed, estimator)
+    attempts.fits = [with_doubts(fit, tables[fit.count]) for fit in attempts.fits]
     return attempts
 
 
@@ -114,7 +115,6 @@ def parametric(
         fit = fit_law(table, law, estimator, resamples, level, seed)
     except InputError:
         fit = fit_law(table, law, estimator, 0, level, seed)
-    fit = with_doubts(fit, table)
     if fit.frontier.a is None:
         return fit
     found = find_frontier(fit, table, budgets(table))

@@ -160,23 +160,24 @@ def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
 
 
 def _why(errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
+    """Why the rule chooses as it does, with the errors that decided."""
     chosen, best = winner(errors), min(errors, key=lambda law: errors[law])
-    of_all = f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
-    text = (
-        f"fitted below {of_all} computes and predicting above them, {family(chosen)} is off by "
-        f"{100 * errors[chosen]:.2g} % RMS"
-    )
+    name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
+    text = f"{name}, fitted below {of_all} computes, is off by {in_percent(errors[chosen])} RMS above them"
     if chosen == best:
-        return f"{text}, the lowest of the laws"
+        return f"{text}, the least of the laws"
+    text += f"; {family(best)} is off by {in_percent(errors[best])}, but "
     if best in SPECIAL:
-        return (
-            f"{text}; {family(best)}, a special case of it, is off by {100 * errors[best]:.2g} %, and would "
-            f"have to be {MARGIN:g} times as good to be chosen"
+        return text + (
+            "is a special case of it, and such a one is chosen only when the other's error is more than "
+            f"{MARGIN:g} times as large"
         )
-    return (
-        f"{text}, within a factor {TRUST:g} of {family(best)} ({100 * errors[best]:.2g} %), and its limits "
-        "are known beforehand"
-    )
+    return f"{text}the limits of {name} are known beforehand, so {TRUST:g} times is allowed"
+
+
+def in_percent(error: float) -> str:
+    """An error of log loss in per cent."""
+    return f"{100 * error:.3g} %"
 
 
 def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:

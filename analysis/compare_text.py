@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from analysis.compare import Comparison, label, shown_exponent
+from analysis.compare import Comparison, in_percent, label, shown_exponent
 from analysis.result import Fit
 from analysis.table import Excluded
 
@@ -45,7 +45,7 @@ def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
         shown_exponent(fit),
         *(f"{fit.params[name]:.3f}" if name in fit.params else "" for name in SHOWN),
         " ".join(others),
-        "" if error is None else f"{100 * error:.2g} %",
+        "" if error is None else in_percent(error),
     )
 
 

@@ -39,6 +39,7 @@ class WarningCode(StrEnum):
     APPROACHES_DISAGREE = "approaches_disagree"  # exponents further apart than their intervals say
     COUNTS_DISAGREE = "counts_disagree"  # the exponent depends on how N is counted
     FLOPS_APART = "flops_apart"  # C is far from 6·N·D in every row
+    MIXED_CELLS = "mixed_cells"  # losses of equal N and D further apart than seeds
 
 
 @dataclass(frozen=True)

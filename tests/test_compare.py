@@ -35,7 +35,7 @@ def test_the_rule_s_law_under_the_first_count_is_recommended(own: Comparison) ->
     assert own.recommended == 0
     quoted = own.fits[0]
     assert (quoted.approach, family(quoted.law), quoted.count) == ("parametric", "joint", "n_params_matmul")
-    assert "joint is off by" in own.reason
+    assert "joint, fitted below" in own.reason
     assert "n_params_matmul is the first way of counting N" in own.reason
 
 
@@ -171,6 +171,14 @@ def test_flops_are_doubted_only_when_no_row_is_near_six_n_d() -> None:
     (doubt,) = table_warnings(replace(table, c=table.c / 4))
     assert doubt.code is WarningCode.FLOPS_APART
     assert "C is 0.25 times 6·N·D in every row" in doubt.message
+
+
+def test_cells_of_several_set_ups_are_doubted() -> None:
+    table = dense()
+    again = {key: np.concatenate([getattr(table, key)] * 2) for key in ("n", "d", "c", "cluster", "row")}
+    for factor, codes in ((1.01, []), (1.05, [WarningCode.MIXED_CELLS])):
+        twice = replace(table, **again, loss=np.concatenate([table.loss, factor * table.loss]))
+        assert [doubt.code for doubt in table_warnings(twice)] == codes
 
 
 def test_a_table_that_holds_no_law_is_an_input_error() -> None:
