@@ -151,7 +151,7 @@ def _check(fit: Fit, table: LossTable, parameter: str, level: float) -> None:
 
 def _f_factor(problem: Problem, level: float) -> float:
     """The F cut as a multiple of the lowest objective."""
-    spare = len(problem.table) - len(problem.law.params) + len(problem.law.held)
+    spare = len(problem.table) - problem.law.n_free
     return 1 + float(stats.f.ppf(level, 1, spare)) / spare
 
 
