@@ -154,9 +154,7 @@ def check_units(n: Array, d: Array, c: Array, given: set[str], scaled: set[str])
         if key in given - scaled and not vouched and values.max() < PLAUSIBLE[key][0]:
             _refuse(n, d, c, given, f"the largest {key} is {values.max():.4g}, too few for {what}")
         if key in given - scaled and values.min() < 1:
-            _refuse(
-                n, d, c, given, f"the smallest {key} is {values.min():.3g}, a fraction of one of the {what}"
-            )
+            _refuse(n, d, c, given, f"the smallest {key} is {values.min():.3g}, less than one {what[:-1]}")
     per_parameter = float(np.median(d / n))
     if not (scaled or vouched or RATIOS[0] <= per_parameter <= RATIOS[1]):
         _refuse(n, d, c, given, f"D/N is about {per_parameter:.1g} tokens per parameter")
@@ -166,12 +164,13 @@ def _refuse(n: Array, d: Array, c: Array, given: set[str], finding: str) -> NoRe
     keys = [key for key in ("N", "D", "C") if key in given]
     units = _units(n, d, c, given)
     stated = ",".join(f"{key}=1e{power}" for key, power in zip(keys, units, strict=True) if power)
-    as_they_are = ",".join(f"{key}=1" for key in keys if key != "C")
+    known = ",".join(f"{key}=1" for key in keys if key != "C")
+    as_they_are = f"--scale {known} if the numbers" if len(keys) < 3 else "--map C= if N and D"
     text = f"{finding}: are the columns in different units? "
     text += (
         f"Type --scale {stated} if these are the units" if stated else "Type the units as --scale N=1e9,D=1e9"
     )
-    raise InputError(f"{text}, map other columns, or type --scale {as_they_are} if the numbers are right")
+    raise InputError(f"{text}, map other columns, or type {as_they_are} are right")
 
 
 def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ MAPPED = (
     "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
 )  # fmt: skip
 MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
+TEXT = (".csv", ".tsv", ".txt")  # read as they are; other suffixes name compressed files
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
 
 
@@ -205,10 +206,19 @@ def read_frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, low_memory=False)
+        return pd.read_csv(path, sep=_separator(path), low_memory=False)
     except (OSError, ValueError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"cannot read {path} as a .csv or .parquet table: {reason}") from error
+
+
+def _separator(path: Path) -> str:
+    """What stands between the columns of a text file: commas, or else semicolons or tabs."""
+    if path.suffix not in TEXT:
+        return ","
+    with open(path, encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    return max(",;\t", key=lambda sign: (sign == "," and sign in header, header.count(sign)))
 
 
 def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> dict[str, str]:

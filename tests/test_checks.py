@@ -86,6 +86,9 @@ def test_units_that_cannot_be_right_come_with_the_remedy(
     counted = frame.assign(**{key: frame[key] / value for key, value in unit.items()})
     with pytest.raises(InputError, match=f"--scale {advice} if"):
         load_table(counted)
+    remedy = "--map C= if N and D are right" if with_flops else "--scale N=1,D=1 if the numbers are right"
+    with pytest.raises(InputError, match=f"or type {remedy}"):
+        load_table(counted)
     table = load_table(counted, scale=unit)
     np.testing.assert_allclose(table.n, frame.N)
     np.testing.assert_allclose(table.d, frame.D)
@@ -113,7 +116,7 @@ def test_small_numbers_are_believed_when_stated_or_when_flops_agree() -> None:
 def test_consistent_flops_do_not_excuse_fractions_of_a_parameter() -> None:
     frame = plain_rows().assign(C=lambda rows: 6 * rows.N * rows.D / 1e21)
     counted = frame.assign(N=frame.N / 1e9, D=frame.D / 1e12)
-    with pytest.raises(InputError, match=r"fraction of one.*--scale N=1e9,D=1e12,C=1e21"):
+    with pytest.raises(InputError, match=r"N is 0.1, less than one parameter.*--scale N=1e9,D=1e12,C=1e21"):
         load_table(counted)
 
 

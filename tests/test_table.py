@@ -132,3 +132,10 @@ def test_unreadable_files(tmp_path, name: str, content: bytes) -> None:
 def test_absent_file(tmp_path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         load_table(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(("sign", "size"), [(";", "N"), ("\t", "N"), (",", "N;M")])
+def test_columns_are_separated_by_commas_semicolons_or_tabs(tmp_path, sign: str, size: str) -> None:
+    frame = pd.DataFrame({size: [1e8, 2e8], "D": [2e9, 4e9], "loss": [3.0, 2.5]})
+    frame.to_csv(tmp_path / "t.csv", sep=sign, index=False)
+    assert load_table(tmp_path / "t.csv", {"N": size}).d.tolist() == [2e9, 4e9]
