@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from simulated_tables import additive, joint, ladder
 from surfaces import SMALL_JOINT, sweep_points
+from test_fit import KEYS
+from test_isoflop import published
 
 from analysis.compare import MAX_CUTS, Comparison, compare, contest_of, counted_tables, disagreements
 from analysis.compare_text import comparison_text
@@ -205,3 +207,27 @@ def test_the_command_prints_one_table_and_writes_a_list(
     assert seen[1:] == ["joint", "lsq", 7, 0.8, 3]
     assert json.loads(out.read_text()) == json.loads(json.dumps(own.entries()))
     assert capsys.readouterr().out.strip() == comparison_text(own).strip()
+
+
+SHARED = {
+    "epoch_chinchilla/svg_extracted_data.csv": ["N=Model Size,C=Training FLOP", None],
+    "porian2024_refinedweb/isoflops.csv": ["N=n,D=t,C=flops", "config=rw-base-long-kaplan-standard-val"],
+    "gadre2024/runs.csv": ["N=N|N_no_embed,loss=loss_c4_val", "dataset=c4_original"],
+    "cerebras_gpt/cerebras_gpt.csv": ["N=params,D=tokens,C=train_flops,loss=pile_test_xent_paper", None],
+    "gemstones/gemstones_evals.csv": ["N=N_active,D=tokens,loss=fineweb_edu_loss,cluster=model", None],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_published_tables_are_compared_and_written(name: str, tmp_path: Path) -> None:
+    folder, file = name.split("/")
+    mapping, where = SHARED[name]
+    arguments = [str(published(folder) / file), "--map", mapping, "--approach", "all", "--resamples", "0"]
+    arguments += ["--where", where] if where else []
+    assert main([*arguments, "--json", str(tmp_path / "all.json")]) == 0
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert all(list(entry)[: len(KEYS)] == KEYS for entry in written)
+    assert {entry["approach"] for entry in written} >= {"parametric", "envelope", "kaplan"}
+    collinear = folder == "cerebras_gpt"
+    assert sum(entry["recommended"] for entry in written) == (0 if collinear else 1)
