@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from analysis.laws import find_law
 from analysis.table import Excluded
 
 Array = NDArray[np.float64]
+
+NORMAL = NormalDist()
 
 
 class WarningCode(StrEnum):
@@ -191,7 +193,7 @@ def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> t
 
     Expanded percentiles after Hesterberg 2015, arXiv:1411.5279, section 3.3: ends stay inside the samples.
     """
-    tail = (1 - level) / 2 if stretch == 1 else float(ndtr(-stretch * ndtri((1 + level) / 2)))
+    tail = (1 - level) / 2 if stretch == 1 else NORMAL.cdf(-stretch * NORMAL.inv_cdf((1 + level) / 2))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
 
