@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from analysis.adequacy import MARGIN, SPECIAL, TRUST, bic, candidates, winner
 from analysis.approaches import fit_everything
 from analysis.envelope import APART
-from analysis.fit import checked_problem
+from analysis.fit import APPROACHES, checked_problem
 from analysis.laws import family, find_law, with_limits
-from analysis.options import APPROACHES
 from analysis.result import Fit, Warning_, WarningCode
 from analysis.rollout import cuts, rollout, rollout_rms
 from analysis.table import COUNTS, LossTable, load_table

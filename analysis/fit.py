@@ -13,6 +13,7 @@ import importlib
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,18 @@ from numpy.typing import NDArray
 
 from analysis.bootstrap import KINDS, bootstrap
 from analysis.covariance import gauss_newton_cov
-from analysis.doubts import with_doubts
 from analysis.frontier import six_nd_exponents
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
 from analysis.laws import find_law, with_limits
-from analysis.options import parser, reading
 from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
-from analysis.table import LossTable, load_table, read_frame
+from analysis.table import LossTable
 from harness.records import InputError, write_json
 
 Array = NDArray[np.float64]
 
+APPROACHES = ("parametric", "isoflop", "envelope", "kaplan")
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 
 
@@ -215,15 +215,31 @@ def _log_residual(problem: Problem, theta: Array) -> Array:
     return np.log(table.loss) - np.log(problem.law.value(theta, table.n, table.d, table.c, table.unique_d))
 
 
-def fit_approach(
-    table: LossTable, approach: str, law: str, estimator: str, *, level: float, resamples: int, seed: int
-) -> list[Fit]:
-    """The fits of one approach, with the doubts about the table."""
-    if approach == "parametric":
-        return [with_doubts(fit_law(table, law, estimator, resamples, level, seed), table)]
-    module = importlib.import_module(f"analysis.{approach}")
-    found = getattr(module, f"fit_{approach}")(table, level=level, resamples=resamples, seed=seed)
-    return [with_doubts(fit, table) for fit in (found if isinstance(found, list) else [found])]
+def _parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(prog="python -m analysis.fit", description="Fit loss laws to a table.")
+    command.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
+    command.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
+    command.add_argument(
+        "--approach",
+        default="parametric",
+        choices=(*APPROACHES, "all"),
+        help="all compares them, with a contest of laws, and marks the row to quote",
+    )
+    command.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
+    command.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    command.add_argument("--loss", default="loss", help="column that holds the loss")
+    command.add_argument(
+        "--map",
+        help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops; N=total|body compares two "
+        "counts with --approach all; C= leaves a column out",
+    )
+    command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
+    command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
+    command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
+    command.add_argument("--level", type=float, default=0.95, help="of the intervals")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--json", type=Path, help="write the result here")
+    return command
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -231,7 +247,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--level is {arguments.level:g}: expected a share between 0 and 1 such as 0.95")
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
-    text, result = _all(arguments) if arguments.approach == "all" else _one(arguments)
+    command = importlib.import_module("analysis.command")
+    text, result = (command.every if arguments.approach == "all" else command.one)(arguments)
     print(text)
     if arguments.json:
         try:
@@ -240,34 +257,10 @@ def _run(arguments: argparse.Namespace) -> None:
             raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
 
 
-def _one(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Text and JSON of one approach."""
-    mapping, scale, where = reading(arguments)
-    if "|" in mapping.get("N", ""):
-        raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
-    table = load_table(arguments.table, mapping, arguments.count, arguments.loss, scale, where)
-    options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
-    fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options)
-    entries = [fit.to_dict() for fit in fits]
-    return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
-
-
-def _all(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Text and JSON of all approaches."""
-    comparing = importlib.import_module("analysis.compare")
-    written = importlib.import_module("analysis.compare_text")
-    mapping, scale, where = reading(arguments)
-    frame = read_frame(arguments.table)
-    tables = comparing.counted_tables(frame, mapping, arguments.count, arguments.loss, scale, where)
-    options = (arguments.law, arguments.estimator, arguments.resamples, arguments.level, arguments.seed)
-    found = comparing.compare(tables, *options)
-    return written.comparison_text(found), found.entries()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
     try:
-        _run(parser().parse_args(argv))
+        _run(_parser().parse_args(argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_tables import additive, joint, ladder
 
-from analysis.fit import estimate, fit_approach, fit_law, jackknife, main
-from analysis.options import APPROACHES
+from analysis.command import fit_approach
+from analysis.fit import APPROACHES, estimate, fit_law, jackknife, main
 from analysis.result import Fit, WarningCode, percentile_interval, plain
 from analysis.table import LossTable, load_table
 from harness.records import InputError
