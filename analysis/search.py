@@ -49,7 +49,10 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     position = [law.params.index(name) for name in law.searched]
     inner = np.ones(len(law.params), bool)
     inner[position] = False
-    axes = [GAMMA_GRID if name == "gamma" else EXPONENT_GRID for name in law.searched]
+    axes = [
+        np.unique(np.clip(GAMMA_GRID if name == "gamma" else EXPONENT_GRID, *law.bounds[name]))
+        for name in law.searched
+    ]
     outer = np.log(np.array(list(itertools.product(*axes))))
     low, high = np.log(np.array([law.bounds[name] for name in law.searched])).T
     best, value, theta = np.empty((0, len(position))), np.empty(0), np.empty((0, len(law.params)))
