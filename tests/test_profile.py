@@ -17,7 +17,7 @@ from analysis.laws import find_law
 from analysis.profile import cut_of, profile
 from analysis.result import Fit
 from analysis.search import multi_start
-from analysis.solver import Problem
+from analysis.solver import ESTIMATORS, Problem
 from analysis.table import LossTable
 from harness.records import InputError
 
@@ -92,13 +92,8 @@ def test_intervals_are_not_ruled_out(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("surface", TRUTHS)
-@pytest.mark.parametrize(
-    ("estimator", "rows"),
-    [
-        *((estimator, "independent") for estimator in ("huber", "lad", "lsq", "lsq_loss", "gls")),
-        *((estimator, "trunks") for estimator in ("huber", "lsq", "gls")),
-    ],
-)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("rows", MAKERS)
 def test_intervals_cover(surface: str, estimator: str, rows: str) -> None:
     share = covered(surface, estimator, rows, 200, 200, ("E", "B", "alpha")).mean(axis=0)
     assert np.all(share >= WANTED), share
