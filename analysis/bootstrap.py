@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 
 KINDS = ("cluster", "residual")
 MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
-BATCH_NUMBERS = 400_000  # resamples × rows solved at once, keeps memory below about 200 MB
+PROBED = 500
+WON = 1e-6  # relative decrease of the objective that is no rounding
 MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
 
 
@@ -80,8 +81,10 @@ def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.r
 
 
 def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: str = KINDS[0]) -> Array:
-    """Estimates [resamples, params] refitted from the point estimate and from one random start each.
+    """Estimates [resamples, params], each refitted to the tolerance of a point fit from the point estimate.
 
+    The first PROBED are refitted from a random start too, and all the others where that ever ends lower: with
+    none of 500, fewer than one in 100 resamples has a lower minimum elsewhere (p = .007).
     `kind`: `cluster` draws trunks, `residual` draws residuals around the fit.
     """
     rng = np.random.default_rng(seed)
@@ -91,18 +94,14 @@ def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: s
     else:
         losses = residual_resamples(problem, theta, resamples, rng)
     random_starts = problem.law.starts(problem.table, rng, resamples)
-    size = max(1, BATCH_NUMBERS // len(problem.table))
-    parts = []
-    for first in range(0, resamples, size):
-        batch = slice(first, first + size)
-        far_starts = random_starts[batch]
-        near, far = (
-            problem.solve(starts, _part(weights, batch), losses=_part(losses, batch))
-            for starts in (np.broadcast_to(theta, far_starts.shape), far_starts)
-        )
-        closer = near.objective <= far.objective
-        parts.append(np.where(closer[:, None], near.theta, far.theta))
-    return np.concatenate(parts)
+    found = problem.solve(np.broadcast_to(theta, random_starts.shape), weights, losses=losses, near=True)
+    for rows in (slice(0, PROBED), slice(PROBED, resamples)):
+        far = problem.solve(random_starts[rows], _part(weights, rows), losses=_part(losses, rows))
+        closer = far.objective < found.objective[rows]
+        found.theta[rows][closer] = far.theta[closer]
+        if not np.any(far.objective < (1 - WON) * found.objective[rows]) or resamples <= PROBED:
+            break
+    return found.theta
 
 
 def _part(values: Array | None, batch: slice) -> Array | None:

@@ -9,9 +9,7 @@ which coefficients are logarithms; results come back in natural units.
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,11 +112,13 @@ class Problem:
         free: Mask | None = None,
         iterations: int = ITERATIONS,
         losses: Array | None = None,
+        near: bool = False,
     ) -> Solution:
         """Minimise from every start [batch, params].
 
         `weights` [batch, rows] replace the table's (a resample is a weighting); `free` [params] holds
-        the other parameters at their start; `losses` [batch, rows] replace the table's.
+        the other parameters at their start; `losses` [batch, rows] replace the table's. Starts `near` the
+        minimum go without the wider losses that lead to it.
         """
         starts = np.atleast_2d(starts)
         shape = (len(starts), len(self.table))
@@ -128,32 +128,26 @@ class Problem:
         coordinates = Coordinates(self.law, self.table)
 
         def part(rows: slice) -> Solution:
-            return self._solve(coordinates, starts[rows], weights[rows], losses[rows], usable, iterations)
+            logs = self.estimator != "lsq_loss"
+            seen = Seen(np.log(losses[rows]) if logs else losses[rows], weights[rows], logs)
+            theta, converged = self._solve(coordinates, starts[rows], seen, usable, iterations, near)
+            return Solution(theta, self.objective(theta, weights[rows], losses[rows]), converged)
 
         _keep_freed_memory()
         size = max(1, CACHED_NUMBERS // len(self.table))
-        return Solution.joined(_in_threads(part, [slice(i, i + size) for i in range(0, len(starts), size)]))
+        return Solution.joined([part(slice(i, i + size)) for i in range(0, len(starts), size)])
 
     def _solve(
-        self,
-        coordinates: Coordinates,
-        starts: Array,
-        weights: Array,
-        losses: Array,
-        free: Mask,
-        iterations: int,
-    ) -> Solution:
-        logs = self.estimator != "lsq_loss"
-        seen = Seen(np.log(losses) if logs else losses, weights, logs)
+        self, coordinates: Coordinates, starts: Array, seen: Seen, free: Mask, iterations: int, near: bool
+    ) -> tuple[Array, Mask]:
         z = coordinates.inside(coordinates.forward(starts))
         *wider, last = narrowing(self.width)
-        for width in wider:
+        for width in () if near else wider:
             z, _ = minimise(
                 coordinates, self.independent, z, seen, free, width, WIDE_ITERATIONS, WIDE_TOLERANCE
             )
         z, converged = minimise(coordinates, self.independent, z, seen, free, last, iterations)
-        theta = coordinates.backward(z)
-        return Solution(theta, self.objective(theta, weights, losses), converged)
+        return coordinates.backward(z), converged
 
 
 @functools.cache
@@ -165,15 +159,3 @@ def _keep_freed_memory() -> None:
     """
     block = np.empty(KEPT_BYTES, np.uint8)
     del block
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_threads(work: Callable[[slice], Solution], parts: list[slice]) -> list[Solution]:
-    """`work` on every part, in as many threads as there are cores: NumPy computes outside Python's lock."""
-    if len(parts) == 1:
-        return [work(parts[0])]
-    with ThreadPoolExecutor(min(len(parts), _cores())) as pool:
-        return list(pool.map(work, parts))

@@ -105,3 +105,19 @@ def test_both_kinds_tell_the_same_story_where_runs_are_independent() -> None:
     fits = [fit_law(alone, estimator="lsq", resamples=300, kind=kind) for kind in KINDS]
     assert fits[0].bse["alpha"] == pytest.approx(fits[1].bse["alpha"], rel=0.5)
     assert "bootstrap over residuals" in fits[1].summary()
+
+
+def test_lower_minima_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a bad estimate the near refits stay in a bad minimum; the random starts leave it, for all rows."""
+    table = ladder(joint, np.random.default_rng(0))
+    problem = Problem(find_law("joint"), table)
+    good = multi_start(problem, np.random.default_rng(0)).theta
+    bad = np.array([2.0, 1e-3, 1e-3, 0.01, 0.01, 3.0])
+    monkeypatch.setattr("analysis.bootstrap.PROBED", 10)
+    theta = bootstrap(problem, bad, 40, 0)
+    weights = cluster_resamples(table, problem.law, 40, np.random.default_rng(0))
+    lowest = problem.objective(bootstrap(problem, good, 40, 0), weights)
+    reached = problem.objective(theta, weights) < 1.01 * lowest + 1e-9
+    assert reached[10:].mean() > 0.8
+    near = problem.solve(np.broadcast_to(bad, (40, 6)), weights, near=True).objective
+    assert np.mean(near < 1.01 * lowest + 1e-9) < 0.5
