@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fake_sweep import make_sweep
 
+from analysis.result import WarningCode
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
 
 README = Path(__file__).parent.parent / "results" / "README.md"
@@ -81,3 +82,9 @@ def test_every_file_is_listed() -> None:
     paths = [folder.sweep, folder.points, folder.curves, folder.forecast, folder.fits, folder.report]
     listed = README.read_text().split("\n## ")[0]
     assert [path.name for path in paths if f"| `{path.name}` |" not in listed] == []
+
+
+def test_every_warning_code_is_explained_once() -> None:
+    table = section("fits.json").split("| code | doubt |")[1].split("\n\n")[0]
+    explained = [code for row in table.splitlines()[2:] for code in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(explained) == sorted(code.value for code in WarningCode)
