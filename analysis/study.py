@@ -18,6 +18,7 @@ from analysis.adequacy import (
     lack_of_fit_warning,
 )
 from analysis.approaches import budgets, fit_everything
+from analysis.compare import disagreements
 from analysis.fit import jackknife
 from analysis.forecast import score
 from analysis.frontier import find_frontier
@@ -74,6 +75,8 @@ def study(
     attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
     fits = attempts.fits
     recommended = _position(fits, law)
+    if recommended is not None:
+        fits[recommended] = fits[recommended].with_warnings(*disagreements(fits, recommended))
     if recommended is not None:
         fits[recommended] = with_uncertainty(fits[recommended], table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)

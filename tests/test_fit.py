@@ -86,6 +86,24 @@ def test_units_of_n_and_d_only_move_the_coefficients(n0: float, d0: float) -> No
     )
 
 
+@settings(max_examples=5, deadline=None)
+@given(repeated=st.lists(st.integers(0, 19), min_size=1, max_size=30))
+def test_repeated_rows_change_nothing_and_are_named(repeated: list[int]) -> None:
+    frame = pd.DataFrame(grid_columns())
+    once, again = load_table(frame), load_table(pd.concat([frame, frame.iloc[repeated]]))
+    np.testing.assert_array_equal(estimate(again, "chinchilla"), estimate(once, "chinchilla"))
+    assert [row.reason for row in again.excluded] == [f"repeats row {row}" for row in repeated]
+
+
+@settings(max_examples=5, deadline=None)
+@given(times=st.integers(2, 5))
+def test_a_table_several_times_over_has_the_same_minimum(times: int) -> None:
+    table = ladder(joint, np.random.default_rng(1))
+    columns = {k: np.tile(getattr(table, k), times) for k in ("n", "d", "c", "loss", "cluster", "row")}
+    more = replace(table, **columns, seed=None, rung=None, weights=None)
+    np.testing.assert_allclose(estimate(more, "joint_e0"), estimate(table, "joint_e0"), rtol=1e-4)
+
+
 def test_weights_count_as_repetitions() -> None:
     table = ladder(additive, np.random.default_rng(0))
     doubled = table.select(np.ones(len(table), bool))

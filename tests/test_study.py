@@ -17,6 +17,7 @@ from analysis.forecast import seal
 from analysis.laws import family
 from analysis.noise import noise_report
 from analysis.reference import compare_schedules
+from analysis.result import Warning_, WarningCode
 from analysis.study import study, with_uncertainty
 from analysis.table import COUNTS, load_table
 from analysis.verdict import verdict
@@ -125,6 +126,16 @@ def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
     assert len(cloud) == 200
     assert fit.samples is not None
     assert cloud[-1].tolist() == fit.samples[-1, [3, 4]].round(5).tolist()
+
+
+def test_disagreements_travel_with_the_recommended_fit_and_the_whole(
+    points: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = Warning_(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
+    monkeypatch.setattr("analysis.study.disagreements", lambda *_: [doubt])
+    found = study(points, None, None, resamples=0)
+    assert doubt.to_dict() in found["fits"][found["recommended"]]["warnings"]
+    assert doubt.to_dict() in found["warnings"]
 
 
 def test_rollout_rows_name_their_rungs(result: Json) -> None:
