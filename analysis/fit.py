@@ -67,7 +67,7 @@ def fit_law(
     # Too few trunks always resample to nearly the same table: intervals of no width.
     intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
     samples = bootstrap(problem, starts.theta, resamples, seed, kind) if intervals else None
-    stretch = _stretch(problem, kind)
+    stretch = stretch_of(problem, kind)
     return Fit(
         law=law,
         approach="parametric",
@@ -154,7 +154,7 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     return Problem(found, table, estimator, delta)
 
 
-def _stretch(problem: Problem, kind: str) -> float:
+def stretch_of(problem: Problem, kind: str) -> float:
     """sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
 
     Drawn rows carry residuals, which are smaller than the noise; drawn residuals are widened already, and the

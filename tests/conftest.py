@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false"
 os.environ["CI"] = "true"
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+# Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
+TOGETHER = {
+    "test_compare.py", "test_local.py", "test_plots.py", "test_published.py", "test_report.py",
+    "test_resume.py", "test_study.py", "test_sweep.py",
+}  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out single tests, but the modules of TOGETHER as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::")[0]
+        return path if Path(path).name in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:
+    return ModulesTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

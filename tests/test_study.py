@@ -35,6 +35,9 @@ FIT_KEYS = [
 ]  # fmt: skip
 
 
+DOUBT = Warning_(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
+
+
 @pytest.fixture(scope="module")
 def points() -> pd.DataFrame:
     return sweep_points(SMALL_JOINT)
@@ -45,7 +48,9 @@ def result(points: pd.DataFrame) -> Json:
     """A sweep whose truth is the joint law, with a forecast sealed before the hold-out."""
     held = points.role == "holdout"
     sealed = seal(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
-    return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.study.disagreements", lambda *_: [DOUBT])
+        return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
 
 
 def test_keys_are_those_of_the_fits_file(result: Json) -> None:
@@ -128,14 +133,9 @@ def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
     assert cloud[-1].tolist() == fit.samples[-1, [3, 4]].round(5).tolist()
 
 
-def test_disagreements_travel_with_the_recommended_fit_and_the_whole(
-    points: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    doubt = Warning_(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
-    monkeypatch.setattr("analysis.study.disagreements", lambda *_: [doubt])
-    found = study(points, None, None, resamples=0)
-    assert doubt.to_dict() in found["fits"][found["recommended"]]["warnings"]
-    assert doubt.to_dict() in found["warnings"]
+def test_disagreements_travel_with_the_recommended_fit_and_the_whole(result: Json) -> None:
+    assert DOUBT.to_dict() in result["fits"][result["recommended"]]["warnings"]
+    assert DOUBT.to_dict() in result["warnings"]
 
 
 def test_rollout_rows_name_their_rungs(result: Json) -> None:
