@@ -57,9 +57,10 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     low, high = np.log(np.array([law.bounds[name] for name in law.searched])).T
     best, value, theta = np.empty((0, len(position))), np.empty(0), np.empty((0, len(law.params)))
     for _ in range(ROUNDS):
-        solved = problem.solve(
-            _at(law, problem.table, np.exp(outer)), free=inner, iterations=INNER_ITERATIONS
-        )
+        near = len(theta) > 0
+        held = np.exp(outer)
+        begin = _moved(law, problem.table, theta[0], held) if near else _at(law, problem.table, held)
+        solved = problem.solve(begin, free=inner, iterations=INNER_ITERATIONS, near=near)
         best, value = np.concatenate([best, outer]), np.concatenate([value, solved.objective])
         theta = np.concatenate([theta, solved.theta])
         order = np.argsort(value)[:ELITE]
@@ -84,6 +85,15 @@ def _lowest(solution: Solution) -> Route:
     value = float(solution.objective[solution.best])
     agreeing = float(np.mean(solution.objective <= value * (1 + SAME_OBJECTIVE) + 1e-300))
     return Route(solution.theta[solution.best], value, bool(solution.converged[solution.best]), agreeing)
+
+
+def _moved(law: Law, table: LossTable, theta: Array, searched: Array) -> Array:
+    """`theta` with other values of the searched parameters [batch, searched], its terms kept mid-table."""
+    centre = centre_of(table)
+    centred = law.rescale(theta[None], {axis: 1 / value for axis, value in centre.items()})
+    moved = np.repeat(centred, len(searched), axis=0)
+    moved[:, [law.params.index(name) for name in law.searched]] = searched
+    return law.rescale(moved, centre)
 
 
 def _at(law: Law, table: LossTable, searched: Array) -> Array:
