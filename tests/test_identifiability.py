@@ -50,6 +50,17 @@ def test_one_ray() -> None:
     assert WarningCode.COLLINEAR in found
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_one_ray_gives_no_confident_exponent(seed: int) -> None:
+    sizes = np.geomspace(1e7, 1e10, 12)
+    noise = np.exp(0.003 * np.random.default_rng(seed).standard_normal(12))
+    loss = find_law("chinchilla").value(TRUTH, sizes, 20 * sizes) * noise
+    fit = fit_law(load_table(pd.DataFrame({"N": sizes, "D": 20 * sizes, "loss": loss})), resamples=100)
+    assert fit.frontier.a_interval is not None
+    assert fit.frontier.a_interval[1] - fit.frontier.a_interval[0] > 0.3
+    assert WarningCode.COLLINEAR in {warning.code for warning in fit.warnings}
+
+
 def test_few_sizes_and_tokens() -> None:
     found = codes(grid(np.geomspace(1e6, 1e7, 3), np.geomspace(1e8, 5e8, 3)))
     assert {WarningCode.FEW_SIZES, WarningCode.FEW_TOKENS} <= found
