@@ -149,7 +149,7 @@ CASES = [
 def test_intervals_are_not_ruled_out(
     surface: str, design: str, noise: float, estimator: str, kind: str
 ) -> None:
-    tables = tables_of(surface, design, noise, 40)
+    tables = tables_of(surface, design, noise, 30)
     found = fits(SURFACES[surface], tables, estimator=estimator, kind=kind, resamples=100)
     assert not_ruled_out(found) == ALL_NAMES
 
@@ -164,7 +164,7 @@ LAWS = pytest.mark.parametrize(
 @TRUNKS
 @LAWS
 def test_intervals_with_shared_noise_are_not_ruled_out(truth: Truth, estimator: str, seeds: int) -> None:
-    tables = [trunks(truth, seeds, np.random.default_rng(seed)) for seed in range(40)]
+    tables = [trunks(truth, seeds, np.random.default_rng(seed)) for seed in range(30)]
     assert not_ruled_out(fits(truth, tables, estimator=estimator, resamples=100)) == ALL_NAMES
 
 

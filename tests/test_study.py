@@ -124,9 +124,9 @@ def test_the_recommended_fit_carries_its_cloud_and_its_profiles(result: Json) ->
 
 def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
     table = load_table(points)
-    fit = fit_law(table, "tied", resamples=450)
+    fit = fit_law(table, "tied", resamples=50)
     assert "cloud" not in with_uncertainty(fit, table, resamples=0, seed=0).extra
-    fit = fit_law(table, "chinchilla", resamples=450)
+    fit = fit_law(table, "chinchilla", resamples=250)
     cloud = with_uncertainty(fit, table, resamples=0, seed=0).extra["cloud"]
     assert len(cloud) == 200
     assert fit.samples is not None
