@@ -65,10 +65,15 @@ def candidates(table: LossTable) -> tuple[str, ...]:
     return tuple(with_limits(law, table.limits) for law in usable)
 
 
-def contest(table: LossTable, laws: Sequence[str] | None = None, seed: int = 0) -> list[Entrant]:
-    """Compare laws (`candidates` unless given) by CONTEST_RULE on the same cuts; exactly one is chosen."""
+def contest(
+    table: LossTable, laws: Sequence[str] | None = None, seed: int = 0, at: Array | None = None
+) -> list[Entrant]:
+    """Compare laws (`candidates` unless given) by CONTEST_RULE on the same cuts; exactly one is chosen.
+
+    `at` are the computes of the cuts, all that the laws allow (`rollout.cuts`) unless given.
+    """
     laws = candidates(table) if laws is None else laws
-    at = cuts(table, laws)
+    at = cuts(table, laws) if at is None else at
     rolled = {law: tuple(rollout(table, law, at, seed)) for law in laws}
     rms = {law: rollout_rms(rolled[law]) for law in laws}
     bics = {law: bic(table, law, seed) for law in laws}

@@ -74,7 +74,7 @@ def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.r
     spare = n - problem.law.n_free
     if spare <= 0:
         raise InputError(f"{n} rows for {problem.law.n_free} parameters leave no residual: add rows")
-    predicted = problem.law.value(theta, table.n, table.d, table.c, table.unique_d)
+    predicted = problem.predict(theta)
     residual = np.log(table.loss / predicted)
     pool = (residual - residual.mean()) * np.sqrt(n / spare)
     return np.asarray(predicted * np.exp(rng.choice(pool, (resamples, n))))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.bootstrap import KINDS
 from analysis.doubts import with_doubts
 from analysis.fit import fit_law
 from analysis.result import Fit
@@ -46,11 +47,20 @@ def reading(arguments: argparse.Namespace) -> tuple[dict[str, str], dict[str, fl
 
 
 def fit_approach(
-    table: LossTable, approach: str, law: str, estimator: str, *, level: float, resamples: int, seed: int
+    table: LossTable,
+    approach: str,
+    law: str,
+    estimator: str,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+    kind: str = KINDS[0],
 ) -> list[Fit]:
-    """The fits of one approach, with the doubts about the table."""
+    """The fits of one approach, with the doubts about the table; `kind` of bootstrap as in `fit_law`."""
     if approach == "parametric":
-        return [with_doubts(fit_law(table, law, estimator, resamples, level, seed), table)]
+        fit = fit_law(table, law, estimator, resamples, level, seed, kind=kind)
+        return [with_doubts(fit, table)]
     module = importlib.import_module(f"analysis.{approach}")
     found = getattr(module, f"fit_{approach}")(table, level=level, resamples=resamples, seed=seed)
     return [with_doubts(fit, table) for fit in (found if isinstance(found, list) else [found])]
@@ -63,7 +73,8 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
     table = load_table(arguments.table, mapping, arguments.count, arguments.loss, scale, where)
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
-    fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options)
+    kind = arguments.bootstrap
+    fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
     entries = [fit.to_dict() for fit in fits]
     return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
 

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.adequacy import MARGIN, SPECIAL, TRUST, bic, candidates, winner
+from analysis.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.approaches import fit_everything
 from analysis.envelope import APART
 from analysis.fit import APPROACHES, checked_problem
 from analysis.laws import family, find_law, with_limits
 from analysis.result import Fit, Warning_, WarningCode
-from analysis.rollout import cuts, rollout, rollout_rms
+from analysis.rollout import cuts
 from analysis.table import COUNTS, LossTable, load_table
 from harness.records import InputError
 
@@ -142,12 +142,12 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     usable = cuts(rows, able)
     taken = min(len(usable), MAX_CUTS)
     at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
-    errors = {law: rollout_rms(rollout(rows, law, at, seed)) for law in able}
-    measured = {law: error for law, error in errors.items() if error is not None}
+    entrants = contest(rows, able, seed, at)
+    (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
+    measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
     if not measured:
-        chosen = min(able, key=lambda law: bic(rows, law, seed))
         return Contest({}, chosen, f"too few cells to roll out, so the lowest BIC decides: {family(chosen)}")
-    return Contest(measured, winner(measured), _why(measured, len(at), len(usable)))
+    return Contest(measured, chosen, _why(chosen, measured, len(at), len(usable)))
 
 
 def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
@@ -158,9 +158,9 @@ def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
     return None
 
 
-def _why(errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
+def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
     """Why the rule chooses as it does, with the errors that decided."""
-    chosen, best = winner(errors), min(errors, key=lambda law: errors[law])
+    best = min(errors, key=lambda law: errors[law])
     name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
     text = f"{name}, fitted below {of_all} computes, is off by {in_percent(errors[chosen])} RMS above them"
     if chosen == best:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,12 @@ from analysis.laws.law import Law, centre_of
 from analysis.table import LossTable
 
 Array = NDArray[np.float64]
+
+
+def centred_columns(table: LossTable, centre: Mapping[str, float]) -> tuple[Array, Array, Array, Array]:
+    """N, D, C and the tokens without repetition, each divided by its centre."""
+    n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
+    return n, d, c, d if table.unique_d is None else table.unique_d / centre["d"]
 
 
 class Seen(NamedTuple):
@@ -30,9 +37,7 @@ class Coordinates:
     def __init__(self, law: Law, table: LossTable) -> None:
         self.law = law
         self.centre = centre_of(table)
-        self.n, self.d = table.n / self.centre["n"], table.d / self.centre["d"]
-        self.c = table.c / self.centre["c"]
-        self.u = self.d if table.unique_d is None else table.unique_d / self.centre["d"]
+        self.columns = centred_columns(table, self.centre)
         logarithmic = {term.coefficient for term in law.terms} | set(law.scales)
         self.is_log = np.array([name in logarithmic for name in law.params])
         limits = np.array([law.bounds[name] for name in law.params], dtype=float)
@@ -41,7 +46,7 @@ class Coordinates:
         self.low, self.high = limits[:, 0], limits[:, 1]
 
     def forward(self, theta: Array) -> Array:
-        centred = self.law.rescale(theta, {axis: 1 / value for axis, value in self.centre.items()})
+        centred = self.law.centred(theta, self.centre)
         return np.where(self.is_log, np.log(np.where(self.is_log, centred, 1.0)), centred)
 
     def backward(self, z: Array) -> Array:
@@ -55,13 +60,13 @@ class Coordinates:
 
     def residual(self, z: Array, seen: Seen) -> Array:
         """Measured minus predicted, [batch, rows]."""
-        predicted = self.law.value(self.centred(z), self.n, self.d, self.c, self.u)
+        predicted = self.law.value(self.centred(z), *self.columns)
         return seen.measured - (np.log(predicted) if seen.logs else predicted)
 
     def slope(self, z: Array, residual: Array, seen: Seen) -> Array:
         """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]; `residual` at z."""
         theta = self.centred(z)
-        jacobian = self.law.jacobian(theta, self.n, self.d, self.c, self.u)
+        jacobian = self.law.jacobian(theta, *self.columns)
         # In place, and one factor after the other: both keep the rows next to each other in memory.
         jacobian *= np.where(self.is_log, theta, 1.0)[:, None, :]
         if seen.logs:

@@ -56,17 +56,15 @@ def gauss_newton_cov(problem: Problem, theta: Array) -> Array | None:
 def _free(problem: Problem, theta: Array) -> NDArray[np.bool_]:
     """Parameters inside their range; coefficients are bounded at the centre of the table."""
     law = problem.law
-    centred = law.rescale(theta, {axis: 1 / value for axis, value in centre_of(problem.table).items()})
+    centred = law.centred(theta, centre_of(problem.table))
     low, high = np.array([law.bounds[name] for name in law.params]).T
     return np.asarray((centred > low * (1 + AT_BOUND)) & (centred < high * (1 - AT_BOUND)))
 
 
 def _slope(problem: Problem, theta: Array) -> Array:
     """Slope [rows, params] of the log prediction (of the prediction for `lsq_loss`)."""
-    table, law = problem.table, problem.law
-    columns = (table.n, table.d, table.c, table.unique_d)
-    slope = law.jacobian(theta, *columns)
-    return slope if problem.estimator == "lsq_loss" else slope / law.value(theta, *columns)[:, None]
+    slope = problem.law.jacobian(theta, *problem.columns)
+    return slope if problem.estimator == "lsq_loss" else slope / problem.predict(theta)[:, None]
 
 
 def _influence(residual: Array, width: float) -> tuple[Array, float]:

@@ -25,7 +25,7 @@ from analysis.frontier import six_nd_exponents
 from analysis.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
 from analysis.laws import find_law, with_limits
 from analysis.result import Exponents, Fit, percentile_interval
-from analysis.search import multi_start, variable_projection
+from analysis.search import Route, multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
 from analysis.table import LossTable
 from harness.records import InputError, write_json
@@ -82,25 +82,27 @@ def fit_law(
         frontier=exponents_of(problem, starts.theta, samples, level, stretch),
         samples=samples,
         stretch=stretch,
-        resid=problem.residual(starts.theta)
-        if estimator != "lsq_loss"
-        else _log_residual(problem, starts.theta),
+        resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
         largest_c=float(table.c.max()),
         warnings=identifiability_warnings(problem, starts, projection),
         excluded=table.excluded,
         seconds=time.perf_counter() - began,
-        extra={
-            "resamples": resamples,
-            "bootstrap": kind,
-            "se_gauss_newton": _gauss_newton_errors(problem, starts.theta),
-            "delta": delta if estimator == "huber" else None,
-            "log_likelihood": log_likelihood(problem, starts.theta),
-            "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
-            "starts_agreeing": starts.agreeing,
-            "condition_number": condition_number(problem, starts.theta),
-            "largest_flops": float(table.c.max()),
-        },
+        extra={"resamples": resamples, "bootstrap": kind, **_details(problem, starts, projection)},
     )
+
+
+def _details(problem: Problem, starts: Route, projection: Route) -> dict[str, Any]:
+    """Further keys of the JSON (results/README.md)."""
+    theta = starts.theta
+    return {
+        "se_gauss_newton": _gauss_newton_errors(problem, theta),
+        "delta": problem.delta if problem.estimator == "huber" else None,
+        "log_likelihood": log_likelihood(problem, theta),
+        "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
+        "starts_agreeing": starts.agreeing,
+        "condition_number": condition_number(problem, theta),
+        "largest_flops": float(problem.table.c.max()),
+    }
 
 
 def _gauss_newton_errors(problem: Problem, theta: Array) -> dict[str, float | None] | None:
@@ -161,7 +163,7 @@ def stretch_of(problem: Problem, kind: str) -> float:
     narrow Huber losses do not need it (simulated, tests/test_coverage.py).
     """
     n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
-    if kind == "residual" or np.isfinite(problem.width) or min(g - 1, n - p) < 1:
+    if kind == "residual" or not problem.least_squares or min(g - 1, n - p) < 1:
         return 1.0
     return float(np.sqrt(g / (g - 1) * (n - 1) / (n - p)))
 
@@ -210,11 +212,6 @@ def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[
     return {"a": rows, "a_se": error}
 
 
-def _log_residual(problem: Problem, theta: Array) -> Array:
-    table = problem.table
-    return np.log(table.loss) - np.log(problem.law.value(theta, table.n, table.d, table.c, table.unique_d))
-
-
 def _parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog="python -m analysis.fit", description="Fit loss laws to a table.")
     command.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
@@ -236,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
+    command.add_argument("--bootstrap", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}")
     command.add_argument("--level", type=float, default=0.95, help="of the intervals")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--json", type=Path, help="write the result here")
@@ -247,6 +245,11 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--level is {arguments.level:g}: expected a share between 0 and 1 such as 0.95")
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
+    if arguments.bootstrap != KINDS[0] and arguments.approach != "parametric":
+        raise InputError(
+            f"--bootstrap {arguments.bootstrap} belongs to --approach parametric, got {arguments.approach}: "
+            "leave it out"
+        )
     command = importlib.import_module("analysis.command")
     text, result = (command.every if arguments.approach == "all" else command.one)(arguments)
     print(text)

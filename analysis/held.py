@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.coordinates import centred_columns
 from analysis.laws.law import Law, Term, centre_of
 from analysis.solver import Problem, Solution
 from analysis.table import LossTable
@@ -43,7 +44,7 @@ class HeldProblem:
         law, centre = problem.law, centre_of(problem.table)
         index = law.params.index(parameter)
         term = next((term for term in law.terms if term.coefficient == parameter), None)
-        start = law.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
+        start = law.centred(theta, centre)
         scale = float(law.rescale(np.ones(len(theta)), centre)[index])
         if term is not None:
             law, start = _in_logarithm(law, term, float(np.log(centre[term.axis]))), start.copy()
@@ -97,8 +98,7 @@ class HeldProblem:
 
 def _centred(table: LossTable, centre: Mapping[str, float]) -> LossTable:
     """The table in units in which every axis has the geometric mean 1."""
-    unique = None if table.unique_d is None else table.unique_d / centre["d"]
-    n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
+    n, d, c, unique = centred_columns(table, centre)
     return replace(table, n=n, d=d, c=c, unique_d=unique)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.coordinates import centred_columns
 from analysis.laws.law import Law, centre_of
 from analysis.result import Warning_, WarningCode
 from analysis.search import Route, best_at
@@ -57,12 +58,9 @@ def condition_number(problem: Problem, theta: Array) -> float:
 
     Taken at the centre of the table, where A and alpha are not confounded by units alone.
     """
-    law, table = problem.law, problem.table
-    centre = centre_of(table)
-    n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
-    u = None if table.unique_d is None else table.unique_d / centre["d"]
-    centred = law.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
-    slope = law.jacobian(centred, n, d, c, u) / law.value(centred, n, d, c, u)[:, None]
+    law, centre = problem.law, centre_of(problem.table)
+    centred, columns = law.centred(theta, centre), centred_columns(problem.table, centre)
+    slope = law.jacobian(centred, *columns) / law.value(centred, *columns)[:, None]
     slope = slope[:, [name not in law.held for name in law.params]]
     norm = np.linalg.norm(slope, axis=0)
     if np.any(norm == 0):
@@ -103,8 +101,7 @@ def _routes(law: Law, starts: Route, projection: Route) -> Iterator[Warning_]:
 def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
     law = problem.law
     inner = {term.coefficient for term in law.terms}
-    centre = centre_of(problem.table)
-    centred = law.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
+    centred = law.centred(theta, centre_of(problem.table))
     for index, name in enumerate(law.params):
         low, high = law.bounds[name]
         if name in law.held:

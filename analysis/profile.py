@@ -44,7 +44,6 @@ Array = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
 
 RESAMPLES = 300
-LEAST_SQUARES = ("lsq", "lsq_loss", "gls")
 SHOWN = 41  # points of the profile that is returned
 MARGIN = 1.3  # it reaches so far beyond the ends of the interval
 OPEN_REACH = 3.0  # on an open side, so many times as far as on the closed one
@@ -161,7 +160,7 @@ def cut_of(
     """The objective that bounds the interval, and in words how it was found or why there is none."""
     problem = held.original
     trunks = len(np.unique(problem.table.cluster))
-    if problem.estimator in LEAST_SQUARES and trunks == len(problem.table):
+    if problem.least_squares and trunks == len(problem.table):
         return lowest * _f_factor(problem, level), "F cut, rows taken as independent"
     if problem.estimator == "gls" and trunk_share(problem.table) > 0:
         return lowest * _f_factor(problem, level), "F cut, the noise that trunks share taken out"

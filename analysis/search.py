@@ -90,8 +90,7 @@ def _lowest(solution: Solution) -> Route:
 def _moved(law: Law, table: LossTable, theta: Array, searched: Array) -> Array:
     """`theta` with other values of the searched parameters [batch, searched], its terms kept mid-table."""
     centre = centre_of(table)
-    centred = law.rescale(theta[None], {axis: 1 / value for axis, value in centre.items()})
-    moved = np.repeat(centred, len(searched), axis=0)
+    moved = np.repeat(law.centred(theta[None], centre), len(searched), axis=0)
     moved[:, [law.params.index(name) for name in law.searched]] = searched
     return law.rescale(moved, centre)
 

@@ -67,6 +67,10 @@ class Problem:
     shared: float | None = None
 
     @property
+    def least_squares(self) -> bool:
+        return np.isinf(self.width)
+
+    @property
     def width(self) -> float:
         """Residual beyond which Huber's ρ grows linearly."""
         return {"huber": self.delta, "lad": LAD_DELTA}.get(self.estimator, np.inf)
@@ -84,14 +88,21 @@ class Problem:
         """Residuals [batch, rows] or their slopes [batch, rows, params] as the estimator weighs them."""
         return self._trunk_noise.remove(values, weights) if self.estimator == "gls" else values
 
+    @property
+    def columns(self) -> tuple[Array, Array, Array, Array | None]:
+        """N, D, C and the tokens without repetition of the table, as a law takes them."""
+        table = self.table
+        return table.n, table.d, table.c, table.unique_d
+
+    def predict(self, theta: Array) -> Array:
+        """Losses of the law on the table, [..., rows]."""
+        return self.law.value(theta, *self.columns)
+
     def residual(self, theta: Array, loss: Array | None = None) -> Array:
         """Measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
-        table = self.table
-        loss = table.loss if loss is None else loss
-        predicted = self.law.value(theta, table.n, table.d, table.c, table.unique_d)
-        if self.estimator == "lsq_loss":
-            return loss - predicted
-        return np.log(loss) - np.log(predicted)
+        loss = self.table.loss if loss is None else loss
+        predicted = self.predict(theta)
+        return loss - predicted if self.estimator == "lsq_loss" else np.log(loss) - np.log(predicted)
 
     def objective(self, theta: Array, weights: Array | None = None, loss: Array | None = None) -> Array:
         """The minimised sum in natural units: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares.

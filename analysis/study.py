@@ -76,9 +76,8 @@ def study(
     fits = attempts.fits
     recommended = _position(fits, law)
     if recommended is not None:
-        fits[recommended] = fits[recommended].with_warnings(*disagreements(fits, recommended))
-    if recommended is not None:
-        fits[recommended] = with_uncertainty(fits[recommended], table, resamples, seed)
+        doubted = fits[recommended].with_warnings(*disagreements(fits, recommended))
+        fits[recommended] = with_uncertainty(doubted, table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     chosen_warnings = () if recommended is None else fits[recommended].warnings
     reference, untuned = compare_schedules(points, noise["pooled_relative"])

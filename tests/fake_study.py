@@ -32,6 +32,18 @@ def make_adequacy() -> Json:
     }
 
 
+def entrant(law: str, rollout_rms: float, bic: float, n_params: int) -> Json:
+    """A law in the contest, which joint wins."""
+    return {
+        "law": law,
+        "count": COUNTS[0],
+        "rollout_rms": rollout_rms,
+        "bic": bic,
+        "n_params": n_params,
+        "chosen": law == "joint",
+    }
+
+
 def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
     """The contents of fits.json and forecast.json."""
     usable = points[(points.role == "fit") & (points.status == "done")]
@@ -57,24 +69,7 @@ def make_fits(points: pd.DataFrame) -> tuple[Json, Json]:
         ],
         "recommended": 0,
         "reason": "smallest rollout error, and exact FLOPs are what a user pays",
-        "contest": [
-            {
-                "law": "joint",
-                "count": "n_params_matmul",
-                "rollout_rms": 0.006,
-                "bic": -240.0,
-                "n_params": 6,
-                "chosen": True,
-            },
-            {
-                "law": "chinchilla",
-                "count": "n_params_matmul",
-                "rollout_rms": 0.031,
-                "bic": -170.0,
-                "n_params": 5,
-                "chosen": False,
-            },
-        ],
+        "contest": [entrant("joint", 0.006, -240.0, 6), entrant("chinchilla", 0.031, -170.0, 5)],
         "adequacy": make_adequacy(),
         "jackknife": {
             "a": [{"left_out": f"d{w}", "a": 0.5 + 0.01 * i} for i, w in enumerate(WIDTHS)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import replace
@@ -17,46 +16,13 @@ from simulated_tables import additive, joint, ladder
 from analysis.command import fit_approach
 from analysis.fit import APPROACHES, estimate, fit_law, jackknife, main
 from analysis.result import Fit, WarningCode, percentile_interval, plain
-from analysis.table import LossTable, load_table
+from analysis.table import LossTable
 from harness.records import InputError
 
-DATA = Path(os.environ.get("SCALING_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-EPOCH = DATA / "epoch_chinchilla" / "svg_extracted_data.csv"
-needs_epoch = pytest.mark.skipif(not EPOCH.exists(), reason=f"published data not found at {EPOCH}")
 KEYS = [
     "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
     "objective", "status", "frontier", "warnings", "excluded", "seconds",
 ]  # fmt: skip
-
-
-def epoch_240() -> LossTable:
-    table = load_table(EPOCH, {"N": "Model Size", "C": "Training FLOP"})
-    return table.select(table.loss < np.sort(table.loss)[-5], "one of the five highest losses")
-
-
-@needs_epoch
-def test_published_points_give_the_published_fit() -> None:
-    """Besiroglu et al. 2024 (arXiv:2404.10102) with sum-Huber, and their bootstrap standard errors."""
-    fit = fit_law(epoch_240(), resamples=400)
-    assert fit.nobs == 240
-    assert len(fit.excluded) == 5
-    assert fit.params["alpha"] == pytest.approx(0.34731, abs=1e-3)
-    assert fit.params["beta"] == pytest.approx(0.36718, abs=1e-3)
-    assert fit.params["E"] == pytest.approx(1.81724, abs=1e-3)
-    assert fit.objective is not None
-    assert fit.objective <= 1.0183e-3
-    assert fit.frontier.a == pytest.approx(0.513, abs=2e-3)
-    for name, error in (("E", 0.0257), ("alpha", 0.0154), ("beta", 0.0206)):
-        assert fit.bse[name] == pytest.approx(error, rel=0.15)
-    assert fit.frontier.a_interval == pytest.approx((0.48, 0.556), abs=0.012)
-
-
-@needs_epoch
-def test_published_points_by_least_absolute_deviations() -> None:
-    """The constants printed in that paper come from an estimator this close to LAD."""
-    params = fit_law(epoch_240(), estimator="lad", resamples=0).params
-    printed = {"A": 482.01, "B": 2085.43, "E": 1.8169, "alpha": 0.3478, "beta": 0.3658}
-    assert params == pytest.approx(printed, rel=1e-3)
 
 
 def test_json_has_exactly_the_promised_keys_first() -> None:
@@ -248,3 +214,26 @@ def test_a_table_in_units_is_fitted_in_parameters_and_tokens(tmp_path: Path) -> 
         assert main([str(path), "--scale", f"N={unit:g}", "--resamples", "0", "--json", str(out)]) == 0
         found.append(json.loads(out.read_text())["params"])
     assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_the_kind_of_bootstrap_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, **grid_columns())
+    assert main([str(path), "--resamples", "50", "--bootstrap", "residual"]) == 0
+    assert "percentile bootstrap over residuals" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--bootstrap", "wild"], "there is no bootstrap 'wild': type one of cluster, residual"),
+        (
+            ["--bootstrap", "residual", "--approach", "isoflop"],
+            "belongs to --approach parametric, got isoflop",
+        ),
+    ],
+)
+def test_a_wrong_bootstrap_is_one_sentence(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write(tmp_path, **grid_columns())), *options]) == 2
+    assert words in capsys.readouterr().err

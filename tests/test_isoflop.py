@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,14 +29,6 @@ from analysis.table import load_table
 from harness.records import InputError
 
 BUDGETS = np.geomspace(1e17, 1e20, 6)
-PORIAN = "porian2024_refinedweb"
-
-
-def published(folder: str) -> Path:
-    root = Path(os.environ.get("SCALING_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-    if not (root / folder).is_dir():
-        pytest.skip(f"no published data at {root / folder}: set SCALING_DATA_DIR")
-    return root / folder
 
 
 @pytest.mark.parametrize("truth", [CHINCHILLA, TIED])
@@ -142,20 +131,6 @@ def test_interpolation_meets_the_cells_and_the_surface() -> None:
         )
 
 
-@pytest.mark.parametrize(("method", "noise", "within"), [("quadratic", None, 0.03), ("akima", 5e-4, 0.005)])
-def test_published_exponents_of_porian(method: str, noise: float | None, within: float) -> None:
-    folder = published(PORIAN)
-    rows = pd.read_csv(folder / "isoflops.csv")
-    exponents = pd.read_csv(folder / "exponents_published.csv").set_index("config")["a"]
-    off = {}
-    for config, a in exponents.items():
-        table = load_table(rows[rows.config == config], {"N": "n", "D": "t", "C": "flops"})
-        fit = fit_isoflop(table, method=method, noise=noise)  # type: ignore[arg-type]
-        assert fit.frontier.a is not None
-        off[config] = fit.frontier.a - a
-    assert max(map(abs, off.values())) <= within, off
-
-
 def covered(truths: int, method: str, noise: float) -> int:
     """How many nominal 90 % intervals of a hold the truth, over independent tables with noise."""
     hits = 0
@@ -179,7 +154,6 @@ def test_coverage(method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("RUN_SLOW") != "1", reason="takes minutes: set RUN_SLOW=1")
 @pytest.mark.parametrize("method", ["quadratic", "akima"])
 @pytest.mark.parametrize("noise", [0.001, 0.003])
 def test_coverage_in_full(method: str, noise: float) -> None:

@@ -262,7 +262,7 @@ def test_a_profile_without_a_cut_says_so(sweep: Sweep) -> None:
 def test_counting_draws_a_line_a_count_with_its_exponent(sweep: Sweep, figures: dict[str, Figure]) -> None:
     texts = legend_texts(figures["counting"])
     exact = {fit["count"]: fit["frontier_exact"] for fit in sweep.chosen_under_each_count}
-    for count, name in (("n_params", "all parameters"), ("n_params_body", "body only")):
+    for count, name in (("n_params", "all parameters"), ("n_params_body", "body parameters")):
         a, (low, high) = exact[count]["a"], exact[count]["a_interval"]
         label = f"{name}\na = {a:.3f} [{low:.3f}, {high:.3f}]"
         assert label in texts

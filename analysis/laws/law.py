@@ -133,6 +133,10 @@ class Law:
                 scaled[..., self.params.index(name)] *= centre[axis]
         return scaled
 
+    def centred(self, theta: Array, centre: Mapping[str, float]) -> Array:
+        """Express theta for columns that were divided by `centre`: the inverse of `rescale`."""
+        return self.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
+
     def starts(self, table: Measured, rng: np.random.Generator, k: int) -> Array:
         """k random starting points [k, params]: exponents at random, the loss shared among the terms."""
         bounded = {name: limits for name, limits in self.bounds.items() if name != "E"}

@@ -20,6 +20,7 @@ from analysis.plots.style import (
     PURPLE,
     SKY,
     VERMILION,
+    count_axis,
     grid,
     legend_beside,
     log_axis,
@@ -31,11 +32,6 @@ from analysis.plots.style import (
 Json = Mapping[str, Any]
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))
 SMALLEST_ERROR = 0.05  # per cent; smaller ones are drawn here
-COUNT_NAMES = {
-    "n_params_matmul": "body and head parameters N",
-    "n_params_body": "body parameters N",
-    "n_params": "all parameters N",
-}
 
 
 def law_styles(chosen: str, others: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -58,7 +54,7 @@ def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None)
     styles = law_styles(fits[0]["law"], [fit["law"] for fit in fits])
     count = str(fits[0]["count"])
     n, d = points[count].to_numpy(float), points["n_tokens"].to_numpy(float)
-    for panel, x, name in zip(axes, (n, d, d / n), (COUNT_NAMES[count], "tokens D", "D / N"), strict=True):
+    for panel, x, name in zip(axes, (n, d, d / n), (count_axis(count), "tokens D", "D / N"), strict=True):
         panel.axhline(0, color=GREY, linewidth=0.8)
         if seed_sd is not None:
             panel.axhspan(-200 * seed_sd, 200 * seed_sd, color=LIGHT, alpha=0.6, label="±2 seed SD", zorder=0)

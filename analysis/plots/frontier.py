@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.laws import find_law
-from analysis.plots.checks import COUNT_NAMES
 from analysis.plots.style import (
     BLACK,
     BLUE,
+    COUNT_NAMES,
     GREY,
     ORANGE,
     VERMILION,
+    count_axis,
     grid,
     legend_beside,
     log_axis,
@@ -64,7 +65,7 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
     log_axis(axes, "y", si, (y[0], y[-1]))
     axes.clabel(lines, fmt="%.2f", fontsize=7.5, colors=BLACK)
     axes.grid(False)
-    axes.set_xlabel(COUNT_NAMES[str(fit["count"])])
+    axes.set_xlabel(count_axis(str(fit["count"])))
     axes.set_ylabel("training tokens D")
     legend_beside(figure, axes)
     return figure
@@ -92,7 +93,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str) -> Figure:
         log_axis(panel, "x", power_of_ten)
         log_axis(panel, "y", si)
         panel.set_xlabel("training compute C, FLOPs")
-    axes[0].set_ylabel(f"best size N* ({COUNT_NAMES[count].removesuffix(' N')})")
+    axes[0].set_ylabel(f"best size N* ({COUNT_NAMES[count]} parameters)")
     axes[1].set_ylabel("best number of tokens D*")
     legend_beside(figure, axes[0])
     return figure

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from analysis.envelope import lower_hull
 from analysis.optimum import parabola_window
-from analysis.plots.checks import COUNT_NAMES
 from analysis.plots.style import (
     BLACK,
     GREY,
     VERMILION,
+    count_axis,
     grid,
     legend_beside,
     log_axis,
@@ -125,7 +125,7 @@ def isoflop(points: pd.DataFrame, fit: Json) -> Figure:
     )
     log_axis(axes, "x", si)
     loss_axis(axes)
-    axes.set_xlabel(COUNT_NAMES[str(fit["count"])])
+    axes.set_xlabel(count_axis(str(fit["count"])))
     axes.set_ylabel("loss, nats per token")
     legend_beside(figure, axes, "compute C, FLOPs")
     return figure

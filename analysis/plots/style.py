@@ -33,6 +33,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
 )
 GREY, LIGHT = "#6b7280", "#d1d5db"
 MARKERS = "osD^vP*X<>"
+COUNT_NAMES = {"n_params_matmul": "body and head", "n_params_body": "body", "n_params": "all"}
 SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -74,6 +75,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             return figure
 
     return wrapper
+
+
+def count_axis(count: str) -> str:
+    """Label of an axis of N, which says what the column counts."""
+    return f"{COUNT_NAMES[count]} parameters N"
 
 
 def si(value: float, digits: int = 3) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.plots.style import (
     BLACK,
     BLUE,
+    COUNT_NAMES,
     GREEN,
     GREY,
     ORANGE,
@@ -29,10 +30,10 @@ from analysis.plots.style import (
 Json = Mapping[str, Any]
 FAN = (0.02, 0.05, 0.1)  # steps of β/(α+β) between the lines of the cloud, the first that gives few lines
 MOST_LINES = 7
-COUNT_LOOKS: dict[str, tuple[str, str, Any]] = {
-    "n_params_matmul": ("body and head", BLUE, "-"),
-    "n_params": ("all parameters", VERMILION, (0, (3, 1))),
-    "n_params_body": ("body only", GREEN, (0, (1.2, 0.8))),
+COUNT_LOOKS: dict[str, tuple[str, Any]] = {
+    "n_params_matmul": (BLUE, "-"),
+    "n_params": (VERMILION, (0, (3, 1))),
+    "n_params_body": (GREEN, (0, (1.2, 0.8))),
 }
 AXES = {
     "E": "E, nats per token",
@@ -137,9 +138,9 @@ def counting(rows: Sequence[Json], fits: Sequence[Json]) -> Figure:
     figure, (axes,) = grid(1, 1, (8.6, 4.2))
     table = pd.DataFrame(rows)
     for count, own in table.groupby("count", sort=False):
-        name, colour, line = COUNT_LOOKS[str(count)]
+        name, (colour, line) = COUNT_NAMES[str(count)], COUNT_LOOKS[str(count)]
         exact = next(fit["frontier_exact"] for fit in fits if fit["count"] == count)
-        label = f"{name}\na = {_with_interval(exact['a'], exact['a_interval'])}"
+        label = f"{name} parameters\na = {_with_interval(exact['a'], exact['a_interval'])}"
         axes.plot(own["flops"], own["n_opt"], linestyle=line, color=colour, linewidth=2.2, label=label)
         low, high = (own[key].to_numpy(float, na_value=np.nan) for key in ("n_low", "n_high"))
         if np.isfinite(low).any():
