@@ -242,6 +242,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day(config: DataConfig, t
     for path in (old, young):
         path.mkdir()
     os.utime(old, (0, 0))
+    (tmp_path / f"{store.PARTIAL}gone").symlink_to("published by another process in the meantime")
     prepare_corpus(config, tmp_path)
     assert young.exists()
     assert not old.exists()

@@ -1,4 +1,4 @@
-"""Envelope: hull and bins on made-up edges, surfaces and published curves."""
+"""Envelope: hull and bins on made-up edges and surfaces."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 from scipy.spatial import ConvexHull
 from surfaces import CHINCHILLA, SMALL_JOINT, foreign_table, sweep_curves, sweep_points
-from test_isoflop import published
 
 from analysis.envelope import bin_minima, curve_table, fit_envelope, lower_hull
 from analysis.result import WarningCode
-from analysis.table import load_table
 from harness.records import InputError
 
 
@@ -117,16 +115,3 @@ def test_curves_of_other_runs_are_an_input_error() -> None:
 def test_too_few_sizes_on_the_edge_is_an_input_error() -> None:
     with pytest.raises(InputError, match="got 2: train more sizes"):
         fit_envelope(foreign_table(dense_curves(2)))
-
-
-def test_gemstones_hull_and_bins() -> None:
-    frame = pd.read_csv(published("gemstones") / "gemstones_evals.csv")
-    mapping = {"N": "N_active", "D": "tokens", "loss": "fineweb_edu_loss", "cluster": "model"}
-    every = load_table(frame, mapping)
-    for table, hull_a, bins_a in (
-        (every, 0.503, 0.60),
-        (load_table(frame[frame.tokens >= 100e9], mapping), 0.791, 0.89),
-    ):
-        hull, bins = fit_envelope(table)
-        assert hull.params["a"] == pytest.approx(hull_a, abs=0.005)
-        assert bins.params["a"] == pytest.approx(bins_a, abs=0.02)

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ class Store:
 
     def _remove_leftovers(self) -> None:
         for path in self.root.glob(f"{PARTIAL}*"):
-            if time.time() - path.stat().st_mtime > PARTIAL_LIFETIME_S:
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(FileNotFoundError):  # its process published it in the meantime
+                if time.time() - path.stat().st_mtime > PARTIAL_LIFETIME_S:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def default_root() -> Path:
