@@ -10,11 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 RECIPE_VERSION = 2
 SCHEDULES = ("wsd", "cosine")
+
+
+def added(default: Any) -> Any:
+    """A field that recipes did not always have: left out of a recipe's identity while it has its default."""
+    return field(default=default, metadata={"added": True})
+
+
+def recipe_dict(spec: Any) -> dict[str, Any]:
+    """Nested dict of a recipe without added fields at their default, so that older identities stay."""
+    kept = {
+        item.name: getattr(spec, item.name)
+        for item in fields(spec)
+        if not (item.metadata.get("added") and getattr(spec, item.name) == item.default)
+    }
+    return {name: recipe_dict(value) if is_dataclass(value) else value for name, value in kept.items()}
 
 
 def content_id(value: Any, length: int = 12) -> str:
@@ -97,7 +112,7 @@ class RunSpec:
 
     @property
     def run_id(self) -> str:
-        return content_id(asdict(self))
+        return content_id(recipe_dict(self))
 
     @property
     def batch_tokens(self) -> int:
@@ -110,7 +125,7 @@ class RunSpec:
         return content_id([self.run_id, n_tokens])
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return recipe_dict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunSpec:
@@ -132,7 +147,7 @@ class Job:
     n_tokens: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"spec": self.spec.to_dict(), "n_tokens": list(self.n_tokens)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:

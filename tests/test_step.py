@@ -11,7 +11,8 @@ import pytest
 from harness.records import InputError
 from harness.train.evaluate import window_losses
 from harness.train.mesh import MeshConfig, make_mesh
-from harness.train.step import Engine, advance, engine_for, parameter_groups
+from harness.train.optim import parameter_groups
+from harness.train.step import Engine, advance, engine_for
 from harness.train.step_size import eval_batch_size, micro_batch_size
 from tests.recipes import optim, run_spec, windows
 

@@ -18,9 +18,10 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.model.decoder import Decoder, group_of
+from harness.model.decoder import Decoder
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import mesh as meshes
+from harness.train.optim import adamw, group_rates, parameter_groups
 from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
 
 State = dict[str, Any]
@@ -40,25 +41,6 @@ class Metrics:
 def platform_of(mesh: Mesh) -> str:
     """`cpu`, `gpu` or `tpu`."""
     return str(mesh.devices.flat[0].platform)
-
-
-def group_rates(optim: OptimSpec) -> dict[str, float]:
-    """Peak learning rate of each parameter group."""
-    return {"hidden": optim.hidden_lr, "embed": optim.embed_lr, "head": optim.head_lr, "gain": optim.gain_lr}
-
-
-def adamw(optim: OptimSpec) -> optax.GradientTransformation:
-    """Clipped Adam direction with decoupled decay (Loshchilov & Hutter, arXiv:1711.05101), rate 1."""
-    return optax.chain(
-        optax.clip_by_global_norm(optim.grad_clip),
-        optax.scale_by_adam(b1=optim.beta1, b2=optim.beta2, eps=optim.eps),
-        optax.add_decayed_weights(optim.weight_decay),
-    )
-
-
-def parameter_groups(params: Any) -> list[str]:
-    """Group of every leaf of a parameter tree, in the order of `jax.tree.leaves`."""
-    return [group_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
 
 
 class Engine:
