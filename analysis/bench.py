@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.bench_scipy import scipy_alone
-from analysis.bootstrap import bootstrap, cluster_resamples
+from analysis.bootstrap import bootstrap, resampled_weights
 from analysis.envelope import curve_table, fit_envelope
 from analysis.fit import checked_problem
 from analysis.laws import find_law
@@ -106,7 +106,7 @@ def _against_scipy(
     """Times of SciPy under its default tolerances, minima under tight ones, on samples of both."""
     some = np.linspace(0, len(random) - 1, min(SAMPLED_STARTS, len(random))).astype(int)
     wanted = min(SAMPLED_RESAMPLES, resamples)
-    weights = cluster_resamples(problem.table, problem.law, wanted, np.random.default_rng(seed))
+    weights = resampled_weights(problem, wanted, np.random.default_rng(seed))
     centre = np.tile(best, (len(weights), 1))
     starts = scipy_alone(problem, random[some], np.ones((len(some), weights.shape[1])))
     refits = scipy_alone(problem, centre, weights)

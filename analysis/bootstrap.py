@@ -2,8 +2,9 @@
 
 The cluster is the trunk: points of one trunk share its noise. A resample is a weighting of the rows, so
 all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
-a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %
-(simulated, tests/test_coverage.py holds the first figure).
+a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %. For
+Huber's loss on many separate runs it is the other way round: drawn rows give intervals up to 20 % too wide,
+exponential weights keep the level (simulated, tests/test_coverage.py holds both figures).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ KINDS = ("cluster", "residual")
 MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
 PROBED = 500
 WON = 1e-6  # relative decrease of the objective that is no rounding
+ROWS_A_PARAMETER = 6  # with fewer separate runs exponential weights give intervals a little too narrow
 MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
 
 
@@ -56,11 +58,32 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
     return chosen if table.weights is None else chosen * table.weights
 
 
+def smooth_resamples(table: LossTable, resamples: int, rng: np.random.Generator) -> Array:
+    """Exponential row weights [resamples, rows], mean 1 and variance 1 as those of drawn rows.
+
+    No row ever leaves, so that estimators which rest on a few rows, as least absolute deviations, vary as
+    much as they do over new data (Rao & Zhao 1992, Sankhya A 54; Jin, Ying & Wei 2001, Biometrika 88).
+    """
+    weights = rng.exponential(size=(resamples, len(table)))
+    return weights if table.weights is None else weights * table.weights
+
+
+def resampled_weights(problem: Problem, resamples: int, rng: np.random.Generator) -> Array:
+    """Row weights [resamples, rows] as the estimator and the table want them: smooth ones or drawn trunks."""
+    table, n = problem.table, len(problem.table)
+    separate = len(np.unique(table.cluster)) == n
+    if separate and not problem.least_squares and n >= ROWS_A_PARAMETER * problem.law.n_free:
+        return smooth_resamples(table, resamples, rng)
+    return cluster_resamples(table, problem.law, resamples, rng)
+
+
 def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Losses [resamples, rows]: the fitted ones times residuals drawn with replacement.
 
     The residuals are centred and widened by sqrt(n/(n − p)) for the p fitted parameters (Davison & Hinkley
-    1997, Bootstrap Methods, section 6.2.3).
+    1997, Bootstrap Methods, section 6.2.3). Where the loss is no square, a draw is averaged with normal noise
+    so that its variance stays (Silverman & Young 1987, Biometrika 74): without, intervals of Huber's loss
+    cover 82 to 88 % of 90 %.
 
     Raises:
         InputError: points share trunks, whose common noise this would take apart, or no spare row.
@@ -77,7 +100,10 @@ def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.r
     predicted = problem.predict(theta)
     residual = np.log(table.loss / predicted)
     pool = (residual - residual.mean()) * np.sqrt(n / spare)
-    return np.asarray(predicted * np.exp(rng.choice(pool, (resamples, n))))
+    drawn = rng.choice(pool, (resamples, n))
+    if not problem.least_squares:
+        drawn = (drawn + pool.std() * rng.standard_normal((resamples, n))) / np.sqrt(2)
+    return np.asarray(predicted * np.exp(drawn))
 
 
 def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: str = KINDS[0]) -> Array:
@@ -85,12 +111,13 @@ def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: s
 
     The first PROBED are refitted from a random start too, and all the others where that ever ends lower: with
     none of 500, fewer than one in 100 resamples has a lower minimum elsewhere (p = .007).
-    `kind`: `cluster` draws trunks, `residual` draws residuals around the fit.
+    `kind`: `cluster` draws trunks (and weights many separate runs smoothly where the loss is no square),
+    `residual` draws residuals around the fit.
     """
     rng = np.random.default_rng(seed)
     weights, losses = None, None
     if kind == "cluster":
-        weights = cluster_resamples(problem.table, problem.law, resamples, rng)
+        weights = resampled_weights(problem, resamples, rng)
     else:
         losses = residual_resamples(problem, theta, resamples, rng)
     random_starts = problem.law.starts(problem.table, rng, resamples)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from simulated_tables import additive, joint, ladder
 
-from analysis.bootstrap import KINDS, bootstrap, cluster_resamples, residual_resamples
+from analysis.bootstrap import (
+    KINDS,
+    bootstrap,
+    cluster_resamples,
+    resampled_weights,
+    residual_resamples,
+    smooth_resamples,
+)
 from analysis.fit import fit_law
 from analysis.laws import find_law
 from analysis.search import multi_start
@@ -40,6 +47,35 @@ def test_table_weights_multiply() -> None:
     heavy = replace(table, weights=np.full(len(table), 2.5))
     plain = cluster_resamples(table, LAW, 5, np.random.default_rng(0))
     np.testing.assert_allclose(cluster_resamples(heavy, LAW, 5, np.random.default_rng(0)), 2.5 * plain)
+
+
+def test_smooth_weights_have_the_moments_of_drawn_rows() -> None:
+    table = replace(ladder(additive, np.random.default_rng(0)), weights=None)
+    weights = smooth_resamples(table, 4000, np.random.default_rng(0))
+    assert weights.min() > 0
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.1)
+    np.testing.assert_allclose(weights.var(axis=0), 1, atol=0.25)
+    doubled = replace(table, weights=np.full(len(table), 2.0))
+    np.testing.assert_array_equal(smooth_resamples(doubled, 4000, np.random.default_rng(0)), 2 * weights)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "rows", "separate", "smooth"),
+    [
+        ("huber", 30, True, True),
+        ("lad", 30, True, True),
+        ("lsq", 30, True, False),
+        ("huber", 29, True, False),  # fewer than six rows a parameter
+        ("huber", 30, False, False),
+    ],
+)
+def test_many_separate_runs_are_weighted_smoothly(
+    estimator: str, rows: int, separate: bool, smooth: bool
+) -> None:
+    table = ladder(additive, np.random.default_rng(0), seeded=()).select(np.arange(30) < rows)
+    table = replace(table, cluster=np.arange(rows)) if separate else table
+    weights = resampled_weights(Problem(LAW, table, estimator), 20, np.random.default_rng(0))
+    assert (np.min(weights) > 0) == smooth
 
 
 def test_too_few_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,13 +116,14 @@ def test_a_thousand_refits_take_seconds() -> None:
     assert samples.shape == (1000, 6)
 
 
-def test_resampled_residuals_are_centred_and_as_wide_as_the_noise() -> None:
+@pytest.mark.parametrize("estimator", ["lsq", "lad"])
+def test_resampled_residuals_are_centred_and_as_wide_as_the_noise(estimator: str) -> None:
     table = ladder(additive, np.random.default_rng(0), noise=0.01, seeded=())
-    problem = Problem(LAW, replace(table, cluster=np.arange(len(table))), "lsq")
+    problem = Problem(LAW, replace(table, cluster=np.arange(len(table))), estimator)
     theta = multi_start(problem, np.random.default_rng(0)).theta
     losses = residual_resamples(problem, theta, 400, np.random.default_rng(0))
     noise = np.log(losses / np.exp(np.log(table.loss) - problem.residual(theta)))
-    spread = np.sqrt(np.sum(problem.residual(theta) ** 2) / (len(table) - 5))
+    spread = problem.residual(theta).std() * np.sqrt(len(table) / (len(table) - 5))
     assert noise.std() == pytest.approx(spread, rel=0.03)
     assert abs(noise.mean()) < 0.1 * spread
 
