@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from harness.model import kernels
+from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
+from harness.model.partition import constrain, gathered, sharded
 from harness.spec import ModelSpec
 
 # Standard deviation of the embedding; its learning rate is of the same order (results/lr).
 EMBED_STD = 1.0
 # A head that starts small gives the uniform loss ln(vocabulary) at step 0.
 HEAD_INIT_SCALE = 0.1
-# Logits of the share of the key before: the first and the last channel of a head start so far from one half.
-KEY_SHIFT_SPREAD = 2.0
-
-
-def rotary_tables(spec: ModelSpec) -> tuple[Float[Array, "head_dim seq"], Float[Array, "head_dim seq"]]:
-    """Cosine and signed sine of every position (Su et al., arXiv:2104.09864, section 3.4)."""
-    half = spec.head_dim // 2
-    rates = spec.rope_theta ** (-jnp.arange(half) / half)
-    angles = rates[:, None] * jnp.arange(spec.seq_len)[None, :]
-    cosine = jnp.concatenate([jnp.cos(angles)] * 2)
-    sine = jnp.concatenate([-jnp.sin(angles), jnp.sin(angles)])
-    return cosine, sine
-
-
-def rotate(
-    x: Float[Array, "heads head_dim seq"], cosine: Array, sine: Array
-) -> Float[Array, "heads head_dim seq"]:
-    """Turn each pair (x_i, x_{i+half}) by its position's angle."""
-    half = x.shape[1] // 2
-    swapped = jnp.concatenate([x[:, half:], x[:, :half]], axis=1)
-    return x * cosine + swapped * sine
-
-
-class Dense(nnx.Module):
-    """Bias-free linear map, initialised N(0, scale²/d_in)."""
-
-    def __init__(self, d_in: int, d_out: int, rngs: nnx.Rngs, scale: float = 1.0, textbook: bool = False):
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (d_in, d_out)) * (scale * d_in**-0.5))
-        self.apply = kernels.textbook_dense if textbook else kernels.dense
-
-    def __call__(self, x: Float[Array, "tokens d_in"]) -> Float[Array, "tokens d_out"]:
-        return self.apply(x, self.kernel[...])
-
-
-class Norm(nnx.Module):
-    """RMSNorm with a learned gain."""
-
-    def __init__(self, width: int, eps: float):
-        self.gain = nnx.Param(jnp.ones(width))
-        self.eps = eps
-
-    def __call__(self, x: Float[Array, "*tokens d"]) -> Float[Array, "*tokens d"]:
-        return kernels.rms_norm(x, self.gain[...], self.eps)
-
-
-class HeadNorm(Norm):
-    """RMSNorm over the features of each head, laid out before the positions."""
-
-    def __call__(self, x: Float[Array, "heads head_dim seq"]) -> Float[Array, "heads head_dim seq"]:
-        return kernels.rms_norm(x, self.gain[...][:, None], self.eps, axis=1)
-
-
-class KeyShift(nnx.Module):
-    """Mixes each key with the key before it, in a learned share per channel.
-
-    After Xu et al. (arXiv:2411.19574), who mix keys and values with a share per head. A head then finds what
-    followed an earlier occurrence of a token without a second layer that copies the token before into each
-    position. The channels of a head start with shares from little to most of the key before, the same in
-    every head, so that small models start as large ones do; the first position is mixed with zeros.
-    """
-
-    def __init__(self, n_heads: int, head_dim: int):
-        logits = np.linspace(-KEY_SHIFT_SPREAD, KEY_SHIFT_SPREAD, head_dim)
-        self.gain = nnx.Param(jnp.asarray(np.tile(logits, (n_heads, 1)), jnp.float32))
-
-    def __call__(self, k: Float[Array, "heads head_dim seq"]) -> Float[Array, "heads head_dim seq"]:
-        copies = k.shape[0] // self.gain.shape[0]
-        share = jnp.tile(jax.nn.sigmoid(self.gain[...]), (copies, 1))[:, :, None]
-        before = jnp.pad(k, ((0, 0), (0, 0), (1, 0)))[:, :, :-1]
-        return (1 - share) * k + share * before
 
 
 class Attention(nnx.Module):
@@ -92,8 +23,9 @@ class Attention(nnx.Module):
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
         out_scale = (2 * spec.n_layers) ** -0.5
-        self.qkv = Dense(spec.d_model, 3 * spec.d_model, rngs, textbook=textbook)
-        self.out = Dense(spec.d_model, spec.d_model, rngs, out_scale, textbook)
+        d = spec.d_model
+        self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
+        self.out = Dense((d, d), ("heads", "embed"), rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.key_shift = KeyShift(spec.n_heads, spec.head_dim) if spec.key_shift else None
@@ -102,19 +34,30 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
         spec = self.spec
-        # Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
-        qkv = self.qkv(x).T.reshape(3, spec.n_heads, spec.head_dim, batch, -1)
-        q, k, v = qkv.transpose(0, 3, 1, 2, 4).reshape(3, batch * spec.n_heads, spec.head_dim, -1)
+        q, k, v = self._heads(self.qkv(x), batch)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.key_shift is not None:
             k = self.key_shift(k)
         cosine, sine = rotary_tables(spec)
-        length = q.shape[2]
+        length = q.shape[-1]
         q = rotate(q, cosine[:, :length], sine[:, :length]) * spec.head_dim**-0.5
         k = rotate(k, cosine[:, :length], sine[:, :length])
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
-        return self.out(mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model))
+        mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
+        return self.out(constrain(mixed, "batch", "heads"))
+
+    def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
+        """Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
+
+        On one device batch and heads are one axis; where they are split over devices they stay apart.
+        """
+        spec = self.spec
+        last = constrain(jnp.moveaxis(qkv, 0, -1), None, "heads", "batch") if sharded() else qkv.T
+        qkv = last.reshape(3, spec.n_heads, spec.head_dim, batch, -1).transpose(0, 3, 1, 2, 4)
+        if sharded():
+            return constrain(qkv, None, "batch", "heads")
+        return qkv.reshape(3, batch * spec.n_heads, spec.head_dim, -1)
 
 
 class Mlp(nnx.Module):
@@ -123,14 +66,14 @@ class Mlp(nnx.Module):
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
         out_scale = (2 * spec.n_layers) ** -0.5
         gated = spec.mlp == "swiglu"
-        self.up = Dense(spec.d_model, spec.d_ff, rngs, textbook=textbook)
-        self.gate = Dense(spec.d_model, spec.d_ff, rngs, textbook=textbook) if gated else None
-        self.down = Dense(spec.d_ff, spec.d_model, rngs, out_scale, textbook)
+        wide, axes = (spec.d_model, spec.d_ff), ("embed", "mlp")
+        self.up = Dense(wide, axes, rngs, textbook=textbook)
+        self.gate = Dense(wide, axes, rngs, textbook=textbook) if gated else None
+        self.down = Dense(wide[::-1], axes[::-1], rngs, out_scale, textbook)
 
     def __call__(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens d"]:
-        if self.gate is None:
-            return self.down(jax.nn.gelu(self.up(x)))
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+        hidden = jax.nn.gelu(self.up(x)) if self.gate is None else jax.nn.silu(self.gate(x)) * self.up(x)
+        return self.down(constrain(hidden, "batch", "mlp"))
 
 
 class Block(nnx.Module):
@@ -143,33 +86,50 @@ class Block(nnx.Module):
         self.mlp = Mlp(spec, rngs, textbook)
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
-        x = x + self.attention(self.attention_norm(x), batch)
-        return x + self.mlp(self.mlp_norm(x))
+        x = constrain(x + self.attention(self.attention_norm(x), batch), "batch")
+        return constrain(x + self.mlp(self.mlp_norm(x)), "batch")
 
 
 class Decoder(nnx.Module):
     """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False):
-        self.embed = nnx.Param(jax.random.normal(rngs.params(), (spec.vocab_size, spec.d_model)) * EMBED_STD)
+        shape = (spec.vocab_size, spec.d_model)
+        self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
         self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
-        self.head = Dense(spec.d_model, spec.vocab_size, rngs, HEAD_INIT_SCALE, textbook)
+        self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, HEAD_INIT_SCALE, textbook)
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
         batch, length = tokens.shape
-        x = self.embed[...][tokens.reshape(-1)]
+        x = self.embedded(tokens)
         for block in self.blocks:
             x = block(x, batch)
-        return self.head(self.final_norm(x)).reshape(batch, length, -1)
+        return self.logits(x).reshape(batch, length, -1)
+
+    def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
+        """The residual stream before the first block, batch and positions in one axis."""
+        table = gathered(self.embed[...], ("vocab", "embed"))
+        return constrain(table[tokens.reshape(-1)], "batch")
+
+    def logits(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens vocab"]:
+        """Final norm and head."""
+        return constrain(self.head(self.final_norm(x)), "batch", "vocab")
+
+    def token_losses(
+        self, x: Float[Array, "tokens d"], labels: Int[Array, "batch seq"]
+    ) -> Float[Array, "batch seq"]:
+        """Loss in nats of every label, from the residual stream after the last block."""
+        return self.cross_entropy(self.logits(x), labels.reshape(-1)).reshape(labels.shape)
 
     def losses(self, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
         """Loss in nats of every next token of each window."""
         inputs, labels = windows[:, :-1], windows[:, 1:]
-        logits = self(inputs)
-        flat = self.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
-        return flat.reshape(labels.shape)
+        x = self.embedded(inputs)
+        for block in self.blocks:
+            x = block(x, inputs.shape[0])
+        return self.token_losses(x, labels)
 
 
 def group_of(path: tuple[jax.tree_util.DictKey, ...]) -> str:

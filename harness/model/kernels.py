@@ -9,6 +9,7 @@ over a major axis and run along contiguous positions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -19,17 +20,22 @@ from jaxtyping import Array, Float, Int
 NEGATIVE = -1e30
 
 
-def _contract(a: Array, b: Array, axis_a: int, axis_b: int, batch: bool = False) -> Array:
-    """Dot product over one axis of each side; with `batch`, axis 0 of both runs along."""
-    shared = ((0,), (0,)) if batch else ((), ())
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), shared))
+def _contract(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
+    """Dot product over one axis of each side."""
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())))
+
+
+def _contract_heads(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
+    """Dot product over one of the last two axes of each side, for every entry of the axes before."""
+    shared = tuple(range(a.ndim - 2))
+    return lax.dot_general(a, b, (((a.ndim + axis_a,), (b.ndim + axis_b,)), (shared, shared)))
 
 
 # --- dense ---------------------------------------------------------------------------------------------
 
 
 @jax.custom_vjp
-def dense(x: Float[Array, "tokens d_in"], w: Float[Array, "d_in d_out"]) -> Float[Array, "tokens d_out"]:
+def dense(x: Float[Array, "tokens d_in"], w: Float[Array, "d_in *d_out"]) -> Float[Array, "tokens *d_out"]:
     """Matrix product whose weight gradient contracts over tokens with the narrower side first."""
     return _contract(x, w, 1, 0)
 
@@ -40,15 +46,17 @@ def _dense_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _dense_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, w = saved
-    grad_w = _contract(x, g, 0, 0) if w.shape[0] <= w.shape[1] else _contract(g, x, 0, 0).T
-    return _contract(g, w, 1, 1), grad_w
+    narrow = w.shape[0] <= math.prod(w.shape[1:])
+    grad_w = _contract(x, g, 0, 0) if narrow else jnp.moveaxis(_contract(g, x, 0, 0), -1, 0)
+    out = tuple(range(1, g.ndim))
+    return lax.dot_general(g, w, ((out, out), ((), ()))), grad_w
 
 
 dense.defvjp(_dense_forward, _dense_backward)
 
 
 def textbook_dense(x: Array, w: Array) -> Array:
-    return x @ w
+    return jnp.tensordot(x, w, 1)
 
 
 # --- RMSNorm -------------------------------------------------------------------------------------------
@@ -63,39 +71,39 @@ def rms_norm(x: Float[Array, "..."], gain: Float[Array, "..."], eps: float, axis
 
 
 def _causal_scores(q: Array, k: Array) -> Array:
-    """Masked scores [heads, keys, queries]."""
-    length = q.shape[2]
+    """Masked scores [*batch, keys, queries]."""
+    length = q.shape[-1]
     keys = lax.broadcasted_iota(jnp.int32, (length, length), 0)
     queries = lax.broadcasted_iota(jnp.int32, (length, length), 1)
-    return jnp.where(keys <= queries, _contract(k, q, 1, 1, batch=True), NEGATIVE)
+    return jnp.where(keys <= queries, _contract_heads(k, q, -2, -2), NEGATIVE)
 
 
 @jax.custom_vjp
 def attention(
-    q: Float[Array, "heads head_dim seq"],
-    k: Float[Array, "heads head_dim seq"],
-    v: Float[Array, "heads head_dim seq"],
-) -> Float[Array, "heads head_dim seq"]:
-    """Causal softmax attention of already scaled queries; `heads` runs over batch × heads."""
+    q: Float[Array, "*batch head_dim seq"],
+    k: Float[Array, "*batch head_dim seq"],
+    v: Float[Array, "*batch head_dim seq"],
+) -> Float[Array, "*batch head_dim seq"]:
+    """Causal softmax attention of already scaled queries, for every sequence and head."""
     return _attention_forward(q, k, v)[0]
 
 
 def _attention_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     scores = _causal_scores(q, k)
-    p = jnp.exp(scores - scores.max(axis=1, keepdims=True))
-    inverse = 1.0 / p.sum(axis=1, keepdims=True)
-    out = _contract(v, p, 2, 1, batch=True) * inverse
+    p = jnp.exp(scores - scores.max(axis=-2, keepdims=True))
+    inverse = 1.0 / p.sum(axis=-2, keepdims=True)
+    out = _contract_heads(v, p, -1, -2) * inverse
     return out, (q, k, v, p, inverse, out)
 
 
 def _attention_backward(saved: Any, g: Array) -> tuple[Array, Array, Array]:
     q, k, v, p, inverse, out = saved
     g = g * inverse
-    delta = (g * out).sum(axis=1, keepdims=True)
-    d_scores = p * (_contract(v, g, 1, 1, batch=True) - delta)
-    d_q = _contract(k, d_scores, 2, 1, batch=True)
-    d_k = _contract(q, d_scores, 2, 2, batch=True)
-    d_v = _contract(g, p, 2, 2, batch=True)
+    delta = (g * out).sum(axis=-2, keepdims=True)
+    d_scores = p * (_contract_heads(v, g, -2, -2) - delta)
+    d_q = _contract_heads(k, d_scores, -1, -2)
+    d_k = _contract_heads(q, d_scores, -1, -1)
+    d_v = _contract_heads(g, p, -1, -1)
     return d_q, d_k, d_v
 
 
@@ -103,10 +111,11 @@ attention.defvjp(_attention_forward, _attention_backward)
 
 
 def textbook_attention(q: Array, k: Array, v: Array) -> Array:
-    length = q.shape[2]
-    scores = jnp.einsum("hdq,hdk->hqk", q, k)
+    length = q.shape[-1]
+    scores = jnp.einsum("...dq,...dk->...qk", q, k)
     mask = jnp.tril(jnp.ones((length, length), bool))
-    return jnp.einsum("hqk,hdk->hdq", jax.nn.softmax(jnp.where(mask, scores, NEGATIVE)), v)
+    weights = jax.nn.softmax(jnp.where(mask, scores, NEGATIVE))
+    return jnp.einsum("...qk,...dk->...dq", weights, v)
 
 
 # --- cross-entropy -------------------------------------------------------------------------------------

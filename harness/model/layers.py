@@ -1,0 +1,97 @@
+"""Linear maps, norms, rotary positions and the mixing of keys: what attention and MLP are made of."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from harness.model import kernels
+from harness.model.partition import Axes, gathered, sharded
+from harness.spec import ModelSpec
+
+# Logits of the share of the key before: the first and the last channel of a head start so far from one half.
+KEY_SHIFT_SPREAD = 2.0
+
+
+def rotary_tables(spec: ModelSpec) -> tuple[Float[Array, "head_dim seq"], Float[Array, "head_dim seq"]]:
+    """Cosine and signed sine of every position (Su et al., arXiv:2104.09864, section 3.4)."""
+    half = spec.head_dim // 2
+    rates = spec.rope_theta ** (-jnp.arange(half) / half)
+    angles = rates[:, None] * jnp.arange(spec.seq_len)[None, :]
+    cosine = jnp.concatenate([jnp.cos(angles)] * 2)
+    sine = jnp.concatenate([-jnp.sin(angles), jnp.sin(angles)])
+    return cosine, sine
+
+
+def rotate(
+    x: Float[Array, "*batch head_dim seq"], cosine: Array, sine: Array
+) -> Float[Array, "*batch head_dim seq"]:
+    """Turn each pair (x_i, x_{i+half}) by its position's angle."""
+    half = x.shape[-2] // 2
+    swapped = jnp.concatenate([x[..., half:, :], x[..., :half, :]], axis=-2)
+    return x * cosine + swapped * sine
+
+
+class Dense(nnx.Module):
+    """Bias-free linear map, initialised N(0, scale²/d_in); `axes` names the dimensions of its kernel."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        axes: Axes,
+        rngs: nnx.Rngs,
+        scale: float = 1.0,
+        textbook: bool = False,
+    ):
+        values = jax.random.normal(rngs.params(), shape) * (scale * shape[0] ** -0.5)
+        self.kernel = nnx.Param(values, axes=axes)
+        self.axes = axes
+        self.apply = kernels.textbook_dense if textbook else kernels.dense
+
+    def __call__(self, x: Float[Array, "tokens d_in"]) -> Float[Array, "tokens *d_out"]:
+        kernel = gathered(self.kernel[...], self.axes)
+        # Merged dimensions make a plain matrix product, which is faster; split ones must stay apart.
+        return self.apply(x, kernel if sharded() else kernel.reshape(len(kernel), -1))
+
+
+class Norm(nnx.Module):
+    """RMSNorm with a learned gain."""
+
+    def __init__(self, width: int, eps: float):
+        self.gain = nnx.Param(jnp.ones(width), axes=(None,))
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "*tokens d"]) -> Float[Array, "*tokens d"]:
+        return kernels.rms_norm(x, self.gain[...], self.eps)
+
+
+class HeadNorm(Norm):
+    """RMSNorm over the features of each head, laid out before the positions."""
+
+    def __call__(self, x: Float[Array, "*batch head_dim seq"]) -> Float[Array, "*batch head_dim seq"]:
+        return kernels.rms_norm(x, self.gain[...][:, None], self.eps, axis=-2)
+
+
+class KeyShift(nnx.Module):
+    """Mixes each key with the key before it, in a learned share per channel.
+
+    After Xu et al. (arXiv:2411.19574), who mix keys and values with a share per head. A head then finds what
+    followed an earlier occurrence of a token without a second layer that copies the token before into each
+    position. The channels of a head start with shares from little to most of the key before, the same in
+    every head, so that small models start as large ones do; the first position is mixed with zeros.
+    """
+
+    def __init__(self, n_heads: int, head_dim: int):
+        logits = np.linspace(-KEY_SHIFT_SPREAD, KEY_SHIFT_SPREAD, head_dim)
+        self.gain = nnx.Param(jnp.asarray(np.tile(logits, (n_heads, 1)), jnp.float32), axes=("heads", None))
+
+    def __call__(self, k: Float[Array, "*heads head_dim seq"]) -> Float[Array, "*heads head_dim seq"]:
+        share = jax.nn.sigmoid(self.gain[...])
+        if k.ndim == 3:  # heads of all sequences in one axis
+            share = jnp.tile(share, (k.shape[0] // len(share), 1))
+        share = share[..., None]
+        before = jnp.pad(k, [(0, 0)] * (k.ndim - 1) + [(1, 0)])[..., :-1]
+        return (1 - share) * k + share * before
