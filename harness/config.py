@@ -57,6 +57,7 @@ class ModelSettings:
     key_shift: bool = MISSING
     rope_theta: float = MISSING
     norm_eps: float = MISSING
+    precision: str = "fp32"
 
 
 @dataclass
@@ -89,6 +90,18 @@ class MeshSettings:
 
     data: int = 1
     fsdp: int = 1
+    tensor: int = 1
+    stage: int = 1
+    expert: int = 1
+
+
+@dataclass
+class ExecutionSettings:
+    """Memory against time; null leaves the choice to the platform."""
+
+    remat: str = "none"
+    scan_layers: bool | None = None
+    micro_batch: int | None = None
 
 
 @dataclass
@@ -153,6 +166,7 @@ class SweepSettings:
     model: ModelSettings = field(default_factory=ModelSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
     launcher: LauncherSettings = field(default_factory=LauncherSettings)
     grid: GridSettings = field(default_factory=GridSettings)
     budget: str = DEFAULT_BUDGET

@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.execution import REMAT, MeshConfig, check_divides
 from harness.records import InputError
+from harness.spec import PRECISIONS
 
 if TYPE_CHECKING:
     from harness.config import SweepSettings
@@ -34,7 +36,8 @@ COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True),
 RANGES = {
     COUNT: (
         "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
-        "optim.batch_size mesh.data mesh.fsdp launcher.n_workers launcher.max_attempts "
+        "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
+        "launcher.n_workers launcher.max_attempts execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (
@@ -52,7 +55,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.name": ("python", "text", "synthetic"),
     "data.tokenizer": ("bpe", "bytes"),
     "model.mlp": ("gelu", "swiglu"),
+    "model.precision": PRECISIONS,
     "optim.schedule": ("wsd", "cosine"),
+    "execution.remat": REMAT,
     "launcher.name": ("local",),
 }
 
@@ -87,12 +92,7 @@ def check_ranges(settings: SweepSettings) -> None:
 
 def check_together(settings: SweepSettings) -> None:
     """Raise InputError for a batch that the mesh does not divide, and for a part larger than the whole."""
-    n_devices = settings.mesh.data * settings.mesh.fsdp
-    if settings.optim.batch_size % n_devices:
-        raise InputError(
-            f"optim.batch_size={settings.optim.batch_size} is not divided by the {n_devices} devices of "
-            f"mesh.data={settings.mesh.data} × mesh.fsdp={settings.mesh.fsdp}; use a multiple of {n_devices}"
-        )
+    check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     data = settings.data
     if data.curve_eval_tokens > data.eval_tokens:
         raise InputError(

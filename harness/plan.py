@@ -70,12 +70,10 @@ def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Pla
     return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
 
 
-def check_memory(cells: list[Cell], n_workers: int, n_devices: int) -> None:
+def check_memory(cells: list[Cell], n_workers: int, n_shards: int) -> None:
     """Raise InputError when the workers' largest rungs do not fit into free memory."""
     available = available_bytes()
-    need = max(
-        counting.train_bytes(cell.spec.model, micro_batch_size(cell.spec, n_devices)) for cell in cells
-    )
+    need = max(counting.train_bytes(cell.spec.model, micro_batch_size(cell.spec, n_shards)) for cell in cells)
     total = n_workers * (need + PROCESS_BYTES)
     if available is not None and total > available:
         raise InputError(

@@ -47,6 +47,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int) -> ModelSpe
         key_shift=settings.key_shift,
         rope_theta=settings.rope_theta,
         norm_eps=settings.norm_eps,
+        precision=settings.precision,
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 RECIPE_VERSION = 2
 SCHEDULES = ("wsd", "cosine")
+# Of activations and matrix products; parameters, optimiser, norms, softmax and loss are fp32 in any case.
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def added(default: Any) -> Any:
@@ -53,6 +55,7 @@ class ModelSpec:
     key_shift: bool
     rope_theta: float
     norm_eps: float
+    precision: str = added("fp32")
 
     @property
     def head_dim(self) -> int:

@@ -12,16 +12,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from omegaconf import MISSING
 from rich.console import Console
 
 from harness.collect import write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion, seal_forecast
-from harness.config import SweepSettings, load, options, plain, resolved_yaml
+from harness.config import ModelSettings, OptimSettings, SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.execution import Execution, MeshConfig, check_mesh
 from harness.grid import Cell, expand
 from harness.launch.calibrate import matmul_rate
 from harness.launch.local import LocalLauncher, Outcome, n_workers_here
@@ -92,13 +94,24 @@ def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
     """Raise InputError when the folder holds runs of another recipe."""
     if not folder.runs.exists() or not folder.sweep.exists():
         return
-    before = json.loads(folder.sweep.read_text())["recipe"]
+    before = _recipe_defaults() | json.loads(folder.sweep.read_text())["recipe"]
     for key in sorted(before.keys() | recipe.keys()):
         if before.get(key) != recipe.get(key):
             raise InputError(
                 f"{folder.root} holds runs made with {key}={before.get(key)} and this sweep has "
                 f"{key}={recipe.get(key)}; choose another folder with results_dir=DIR or delete this one"
             )
+
+
+def _recipe_defaults() -> dict[str, Any]:
+    """Values of keys that recipes did not always have."""
+    sections = {"model": ModelSettings, "optim": OptimSettings}
+    return {
+        f"{section}.{item.name}": item.default
+        for section, settings in sections.items()
+        for item in fields(settings)
+        if item.default is not MISSING
+    }
 
 
 class Sweep:
@@ -121,9 +134,10 @@ class Sweep:
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
-        n_devices = settings.mesh.data * settings.mesh.fsdp
-        n_workers = n_workers_here(settings.launcher.n_workers, n_devices)
-        check_memory(cells, n_workers, n_devices)
+        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+        check_mesh((cell.spec for cell in cells), mesh, execution)
+        n_workers = n_workers_here(settings.launcher.n_workers, mesh.n_devices)
+        check_memory(cells, n_workers, mesh.n_batch_shards)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)
@@ -209,8 +223,8 @@ class Sweep:
             seq_len=settings.model.seq_len,
             eval_tokens=settings.data.eval_tokens,
             curve_eval_tokens=settings.data.curve_eval_tokens,
-            mesh_data=settings.mesh.data,
-            mesh_fsdp=settings.mesh.fsdp,
+            mesh=plain(settings.mesh),
+            execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
         )
         return LocalLauncher(worker, n_workers, settings.launcher.max_attempts, plan.job_flops)

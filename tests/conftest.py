@@ -1,4 +1,4 @@
-"""Shared set-up: CPU with four virtual devices, a compile cache of the session, small recipes."""
+"""Shared set-up: CPU with eight virtual devices, a compile cache of the session, small recipes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false"
 os.environ["CI"] = "true"
 
 import pytest

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.execution import Execution, MeshConfig
 from harness.records import RunFolder
 from harness.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 from harness.train.evaluate import EvalSet
 from harness.train.loop import TrainInputs, train_job
-from harness.train.mesh import MeshConfig, make_mesh
+from harness.train.mesh import make_mesh
+from harness.train.step import DEFAULTS
 
 VOCAB = 32
 SEQ_LEN = 16
@@ -56,13 +58,19 @@ def windows(n: int, batch: int = BATCH, seed: int = 3) -> np.ndarray:
     return stream.reshape(n, batch, SEQ_LEN + 1)
 
 
-def inputs(should_stop=lambda: False, mesh: MeshConfig | None = None, seconds: float = 1e9) -> TrainInputs:  # type: ignore[no-untyped-def]
+def inputs(  # type: ignore[no-untyped-def]
+    should_stop=lambda: False,
+    mesh: MeshConfig | None = None,
+    seconds: float = 1e9,
+    execution: Execution = DEFAULTS,
+) -> TrainInputs:
     token_bytes = np.ones(VOCAB, np.int64)
     return TrainInputs(
         tokens=tokens(),
         eval_set=EvalSet.build(windows(8, 4, seed=11).reshape(32, -1), token_bytes),
         curve_eval_set=EvalSet.build(windows(2, 4, seed=11).reshape(8, -1), token_bytes),
         mesh=make_mesh(mesh or MeshConfig()),
+        execution=execution,
         checkpoint_seconds=seconds,
         should_stop=should_stop,
     )

@@ -115,13 +115,13 @@ def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     largest = max(cells, key=lambda cell: counting.n_params(cell.spec.model)).spec
     need = plan.PROCESS_BYTES + counting.train_bytes(largest.model, micro_batch_size(largest, 1))
     monkeypatch.setattr(plan, "available_bytes", lambda: 2 * need + 1)
-    plan.check_memory(cells, n_workers=2, n_devices=1)
+    plan.check_memory(cells, n_workers=2, n_shards=1)
     with pytest.raises(
         InputError, match=r"3 workers need about .* GB .* are free; lower launcher\.n_workers"
     ):
-        plan.check_memory(cells, n_workers=3, n_devices=1)
+        plan.check_memory(cells, n_workers=3, n_shards=1)
     monkeypatch.setattr(plan, "available_bytes", lambda: None)
-    plan.check_memory(cells, n_workers=3, n_devices=1)
+    plan.check_memory(cells, n_workers=3, n_shards=1)
 
 
 def test_free_memory_is_read_from_the_system() -> None:

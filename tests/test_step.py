@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from harness.execution import MeshConfig
 from harness.records import InputError
 from harness.train.evaluate import window_losses
-from harness.train.mesh import MeshConfig, make_mesh
+from harness.train.mesh import make_mesh
 from harness.train.optim import parameter_groups
 from harness.train.step import Engine, advance, engine_for
 from harness.train.step_size import eval_batch_size, micro_batch_size

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.execution import MeshConfig
 from harness.launch.worker import WorkerConfig, record_failure
 from harness.provenance import usable_cores
 from harness.records import SweepFolder
@@ -69,7 +70,7 @@ class _Worker:
 
     def __init__(self, config: WorkerConfig, core: int | None):
         self.core = core
-        environment = worker_environment(core, config.mesh_data * config.mesh_fsdp)
+        environment = worker_environment(core, MeshConfig(**config.mesh).n_devices)
         self.errors: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.launch.worker"],
@@ -178,7 +179,7 @@ class LocalLauncher:
 
     def _free_cores(self) -> list[int | None]:
         """Cores without a worker; None (no pinning) where one worker has the machine to itself."""
-        if self.n_workers == 1 and self.config.mesh_data * self.config.mesh_fsdp > 1:
+        if self.n_workers == 1 and MeshConfig(**self.config.mesh).n_devices > 1:
             return [None]
         taken = {worker.core for worker in self._workers}
         return [core for core in usable_cores() if core not in taken]

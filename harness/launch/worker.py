@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.execution import Execution, MeshConfig
 from harness.records import RunFolder, SweepFolder, write_json
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class WorkerConfig:
     seq_len: int
     eval_tokens: int
     curve_eval_tokens: int
-    mesh_data: int
-    mesh_fsdp: int
+    mesh: dict[str, int]
+    execution: dict[str, Any]
     checkpoint_seconds: float
 
     @classmethod
@@ -91,7 +92,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     from harness.data.prepare import DataConfig, prepare_corpus
     from harness.train.evaluate import EvalSet
     from harness.train.loop import TrainInputs
-    from harness.train.mesh import MeshConfig, make_mesh
+    from harness.train.mesh import make_mesh
 
     cache = Path(config.cache_dir)
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
@@ -107,7 +108,8 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
         tokens=corpus.train,
         eval_set=eval_set(config.eval_tokens),
         curve_eval_set=eval_set(config.curve_eval_tokens),
-        mesh=make_mesh(MeshConfig(config.mesh_data, config.mesh_fsdp)),
+        mesh=make_mesh(MeshConfig(**config.mesh)),
+        execution=Execution(**config.execution),
         checkpoint_seconds=config.checkpoint_seconds,
         should_stop=should_stop,
     )

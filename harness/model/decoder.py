@@ -12,6 +12,7 @@ from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables,
 from harness.model.partition import constrain, gathered, sharded
 from harness.spec import ModelSpec
 
+DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16, "fp16": jnp.float16}
 # Standard deviation of the embedding; its learning rate is of the same order (results/lr).
 EMBED_STD = 1.0
 # A head that starts small gives the uniform loss ln(vocabulary) at step 0.
@@ -99,6 +100,7 @@ class Decoder(nnx.Module):
         self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
         self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, HEAD_INIT_SCALE, textbook)
+        self.precision = spec.precision
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
@@ -110,12 +112,12 @@ class Decoder(nnx.Module):
 
     def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
         """The residual stream before the first block, batch and positions in one axis."""
-        table = gathered(self.embed[...], ("vocab", "embed"))
+        table = gathered(self.embed[...].astype(DTYPES[self.precision]), ("vocab", "embed"))
         return constrain(table[tokens.reshape(-1)], "batch")
 
     def logits(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens vocab"]:
         """Final norm and head."""
-        return constrain(self.head(self.final_norm(x)), "batch", "vocab")
+        return constrain(self.head(self.final_norm(x), jnp.float32), "batch", "vocab")
 
     def token_losses(
         self, x: Float[Array, "tokens d"], labels: Int[Array, "batch seq"]

@@ -10,6 +10,7 @@ over a major axis and run along contiguous positions.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,26 +27,33 @@ def _contract(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
 
 
 def _contract_heads(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
-    """Dot product over one of the last two axes of each side, for every entry of the axes before."""
+    """Dot product over one of the last two axes of each side, sums in fp32."""
     shared = tuple(range(a.ndim - 2))
-    return lax.dot_general(a, b, (((a.ndim + axis_a,), (b.ndim + axis_b,)), (shared, shared)))
+    numbers = (((a.ndim + axis_a,), (b.ndim + axis_b,)), (shared, shared))
+    return lax.dot_general(a, b, numbers, preferred_element_type=jnp.float32)
 
 
 # --- dense ---------------------------------------------------------------------------------------------
 
 
-@jax.custom_vjp
-def dense(x: Float[Array, "tokens d_in"], w: Float[Array, "d_in *d_out"]) -> Float[Array, "tokens *d_out"]:
-    """Matrix product whose weight gradient contracts over tokens with the narrower side first."""
-    return _contract(x, w, 1, 0)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def dense(
+    x: Float[Array, "tokens d_in"], w: Float[Array, "d_in *d_out"], dtype: Any = None
+) -> Float[Array, "tokens *d_out"]:
+    """Matrix product whose weight gradient contracts over tokens with the narrower side first.
+
+    The result has the dtype of `x`, or `dtype`: fp32 keeps the sums of half-precision products whole.
+    """
+    return lax.dot_general(x, w, (((1,), (0,)), ((), ())), preferred_element_type=dtype)
 
 
-def _dense_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _contract(x, w, 1, 0), (x, w)
+def _dense_forward(x: Array, w: Array, dtype: Any) -> tuple[Array, tuple[Array, Array]]:
+    return dense(x, w, dtype), (x, w)
 
 
-def _dense_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _dense_backward(_: Any, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, w = saved
+    g = g.astype(x.dtype)
     narrow = w.shape[0] <= math.prod(w.shape[1:])
     grad_w = _contract(x, g, 0, 0) if narrow else jnp.moveaxis(_contract(g, x, 0, 0), -1, 0)
     out = tuple(range(1, g.ndim))
@@ -55,8 +63,8 @@ def _dense_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]
 dense.defvjp(_dense_forward, _dense_backward)
 
 
-def textbook_dense(x: Array, w: Array) -> Array:
-    return jnp.tensordot(x, w, 1)
+def textbook_dense(x: Array, w: Array, dtype: Any = None) -> Array:
+    return jnp.tensordot(x, w, 1, preferred_element_type=dtype)
 
 
 # --- RMSNorm -------------------------------------------------------------------------------------------
@@ -64,7 +72,9 @@ def textbook_dense(x: Array, w: Array) -> Array:
 
 def rms_norm(x: Float[Array, "..."], gain: Float[Array, "..."], eps: float, axis: int = -1) -> Array:
     """x / rms(x) · gain over one axis (Zhang & Sennrich, arXiv:1910.07467), statistics in fp32."""
-    return x * lax.rsqrt(jnp.mean(x * x, axis=axis, keepdims=True) + eps) * gain
+    wide = x.astype(jnp.float32)
+    normed = wide * lax.rsqrt(jnp.mean(wide * wide, axis=axis, keepdims=True) + eps) * gain
+    return normed.astype(x.dtype)
 
 
 # --- causal attention ----------------------------------------------------------------------------------
@@ -92,19 +102,21 @@ def _attention_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     scores = _causal_scores(q, k)
     p = jnp.exp(scores - scores.max(axis=-2, keepdims=True))
     inverse = 1.0 / p.sum(axis=-2, keepdims=True)
-    out = _contract_heads(v, p, -1, -2) * inverse
-    return out, (q, k, v, p, inverse, out)
+    half = p.astype(v.dtype)
+    out = (_contract_heads(v, half, -1, -2) * inverse).astype(v.dtype)
+    return out, (q, k, v, half, inverse, out)
 
 
 def _attention_backward(saved: Any, g: Array) -> tuple[Array, Array, Array]:
     q, k, v, p, inverse, out = saved
     g = g * inverse
     delta = (g * out).sum(axis=-2, keepdims=True)
-    d_scores = p * (_contract_heads(v, g, -2, -2) - delta)
+    g = g.astype(v.dtype)
+    d_scores = (p * (_contract_heads(v, g, -2, -2) - delta)).astype(q.dtype)
     d_q = _contract_heads(k, d_scores, -1, -2)
     d_k = _contract_heads(q, d_scores, -1, -1)
     d_v = _contract_heads(g, p, -1, -1)
-    return d_q, d_k, d_v
+    return d_q.astype(q.dtype), d_k.astype(k.dtype), d_v.astype(v.dtype)
 
 
 attention.defvjp(_attention_forward, _attention_backward)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,7 @@ def rotate(
     """Turn each pair (x_i, x_{i+half}) by its position's angle."""
     half = x.shape[-2] // 2
     swapped = jnp.concatenate([x[..., half:, :], x[..., :half, :]], axis=-2)
-    return x * cosine + swapped * sine
+    return (x * cosine + swapped * sine).astype(x.dtype)
 
 
 class Dense(nnx.Module):
@@ -51,10 +53,10 @@ class Dense(nnx.Module):
         self.axes = axes
         self.apply = kernels.textbook_dense if textbook else kernels.dense
 
-    def __call__(self, x: Float[Array, "tokens d_in"]) -> Float[Array, "tokens *d_out"]:
-        kernel = gathered(self.kernel[...], self.axes)
+    def __call__(self, x: Float[Array, "tokens d_in"], dtype: Any = None) -> Float[Array, "tokens *d_out"]:
+        kernel = gathered(self.kernel[...].astype(x.dtype), self.axes)
         # Merged dimensions make a plain matrix product, which is faster; split ones must stay apart.
-        return self.apply(x, kernel if sharded() else kernel.reshape(len(kernel), -1))
+        return self.apply(x, kernel if sharded() else kernel.reshape(len(kernel), -1), dtype)
 
 
 class Norm(nnx.Module):
@@ -89,7 +91,7 @@ class KeyShift(nnx.Module):
         self.gain = nnx.Param(jnp.asarray(np.tile(logits, (n_heads, 1)), jnp.float32), axes=("heads", None))
 
     def __call__(self, k: Float[Array, "*heads head_dim seq"]) -> Float[Array, "*heads head_dim seq"]:
-        share = jax.nn.sigmoid(self.gain[...])
+        share = jax.nn.sigmoid(self.gain[...]).astype(k.dtype)
         if k.ndim == 3:  # heads of all sequences in one axis
             share = jnp.tile(share, (k.shape[0] // len(share), 1))
         share = share[..., None]

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from harness.data.packing import Order
+from harness.execution import Execution
 from harness.records import RunFolder
 from harness.spec import Job, RunSpec
 from harness.train.checkpoint import CheckpointStore
@@ -44,6 +45,7 @@ class TrainInputs:
     eval_set: EvalSet
     curve_eval_set: EvalSet
     mesh: jax.sharding.Mesh
+    execution: Execution
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
 
@@ -70,7 +72,7 @@ class Trajectory:
     def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs):
         self.spec = job.spec
         self.inputs = inputs
-        self.engine = engine_for(job.spec, inputs.mesh)
+        self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
         self.order = data_order(job.spec, len(inputs.tokens))
         self.store = CheckpointStore(folder.checkpoints)
         self.journal = Journal(folder, job)

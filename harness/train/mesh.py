@@ -1,13 +1,12 @@
 """The device mesh, and where each array of a training step lives on it.
 
-`pjit` is today `jax.jit` with `NamedSharding`; this file is the one place that spells it. Axes: `data` splits
-the batch, `fsdp` splits the batch and also parameters, gradients and optimiser state. A single device is a
-1×1 mesh.
+`pjit` is today `jax.jit` with `NamedSharding`; this file is the one place that spells it. The rules that map
+dimensions to axes are the table of harness/model/partition.py. A single device is a mesh of ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,55 +14,45 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from harness.execution import MeshConfig
+from harness.model import partition
 from harness.records import InputError
 
-BATCH_AXES = ("data", "fsdp")
 
-
-@dataclass(frozen=True)
-class MeshConfig:
-    """Number of devices along each axis."""
-
-    data: int = 1
-    fsdp: int = 1
-
-    @property
-    def n_devices(self) -> int:
-        return self.data * self.fsdp
-
-
-def make_mesh(config: MeshConfig) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Mesh over the first `n_devices` devices; raises InputError when there are fewer."""
-    available = jax.device_count()
-    if config.n_devices > available:
+    if devices is None:
+        devices = jax.devices()
+    if config.n_devices > len(devices):
         raise InputError(
-            f"mesh.data={config.data} × mesh.fsdp={config.fsdp} needs {config.n_devices} devices, "
-            f"this machine shows {available}; lower mesh.data or mesh.fsdp"
+            f"{config} needs {config.n_devices} devices, this machine shows {len(devices)}; "
+            f"lower an axis of the mesh"
         )
-    devices = jax.devices()[: config.n_devices]
-    shape = (config.data, config.fsdp)
-    return jax.make_mesh(shape, BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    shape = tuple(getattr(config, axis) for axis in partition.AXES)
+    kinds = (AxisType.Auto,) * len(shape)
+    chosen = devices[: config.n_devices]
+    return jax.make_mesh(shape, partition.AXES, axis_types=kinds, devices=chosen)
 
 
-def parameter_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
-    """Split the largest axis that `fsdp` divides; small or odd arrays are replicated."""
-    size = mesh.shape["fsdp"]
-    divisible = [axis for axis, length in enumerate(shape) if length % size == 0 and length >= size]
-    if size == 1 or not divisible:
-        return NamedSharding(mesh, P())
-    axis = max(divisible, key=lambda candidate: shape[candidate])
-    return NamedSharding(mesh, P(*("fsdp" if i == axis else None for i in range(len(shape)))))
+def n_batch_shards(mesh: Mesh) -> int:
+    """Parts into which a batch is cut."""
+    return partition.n_shards(mesh, "batch")
 
 
-def state_shardings(mesh: Mesh, state: Any) -> Any:
-    """Sharding of every leaf of a (possibly abstract) training state."""
-    return jax.tree.map(lambda leaf: parameter_sharding(mesh, np.shape(leaf)), state)
+def array_sharding(mesh: Mesh, shape: tuple[int, ...], axes: partition.Axes) -> NamedSharding:
+    """Where an array lives whose dimensions have these names."""
+    return NamedSharding(mesh, partition.partition_spec(mesh, shape, axes))
 
 
 def batch_sharding(mesh: Mesh, batch_axis: int, n_axes: int) -> NamedSharding:
     """Sharding of a token array whose axis `batch_axis` counts sequences."""
-    return NamedSharding(mesh, P(*(BATCH_AXES if i == batch_axis else None for i in range(n_axes))))
+    return NamedSharding(mesh, P(*(partition.BATCH if i == batch_axis else None for i in range(n_axes))))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
+
+
+def tree_shardings(mesh: Mesh, leaves: Any, axes: Any) -> Any:
+    """Shardings of a tree of (possibly abstract) arrays, by a tree of the names of their dimensions."""
+    return jax.tree.map(lambda leaf, names: array_sharding(mesh, np.shape(leaf), names), leaves, axes)

@@ -14,18 +14,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.model.decoder import Decoder
+from harness.execution import Execution
+from harness.model import partition
+from harness.model.forward import Forward, Layout
 from harness.spec import ModelSpec, OptimSpec, RunSpec
+from harness.train import loss_scale
 from harness.train import mesh as meshes
 from harness.train.optim import adamw, group_rates, parameter_groups
 from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
 
 State = dict[str, Any]
 
+PLAIN, DEFAULTS = Layout(), Execution()
 # For a program that runs once: half the time to compile, the same numbers.
 QUICK_COMPILE = {"xla_backend_optimization_level": 1}
 
@@ -46,23 +49,26 @@ def platform_of(mesh: Mesh) -> str:
 class Engine:
     """Compiled programs of one shape on one mesh: `init`, `advance`, `window_losses`."""
 
-    def __init__(self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh):
+    def __init__(
+        self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, layout: Layout = PLAIN
+    ):
         self.mesh = mesh
         self.micro_batch = micro_batch
-        self.eval_batch = eval_batch_size(model, mesh.size, platform_of(mesh))
-        self.eval_call = eval_call_batches(model.seq_len, self.eval_batch)
         self.model = model
+        platform, shards = platform_of(mesh), meshes.n_batch_shards(mesh)
+        self.eval_batch = eval_batch_size(model, shards, platform)
+        self.eval_call = eval_call_batches(model.seq_len, self.eval_batch)
+        self.forward = Forward(model, layout, mesh)
         self._transform = adamw(optim)
-        self._graph, self._empty = nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
         abstract = jax.eval_shape(self._init, jax.random.key(0))
         self._groups = parameter_groups(abstract["params"])
-        self.state_shardings = meshes.state_shardings(mesh, abstract)
+        self.state_shardings = self._shardings(abstract)
         tokens = meshes.batch_sharding(mesh, 2, 4)
         plain = meshes.replicated(mesh)
         self.init = jax.jit(
             self._init,
             out_shardings=self.state_shardings,
-            compiler_options=QUICK_COMPILE if platform_of(mesh) == "cpu" else None,
+            compiler_options=QUICK_COMPILE if platform == "cpu" else None,
         )
         self.advance = jax.jit(
             self._advance,
@@ -81,20 +87,33 @@ class Engine:
             self.state_shardings,
         )
 
+    def _shardings(self, abstract: State) -> State:
+        """Every array of the optimiser lives where its parameter lives; its counters are everywhere."""
+        plain = meshes.replicated(self.mesh)
+        params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes)
+        optimiser = optax.tree.map_params(
+            self._transform,
+            lambda _, sharding: sharding,
+            abstract["optimiser"],
+            params,
+            transform_non_params=lambda _: plain,
+        )
+        scaling = jax.tree.map(lambda _: plain, abstract.get("loss_scale", {}))
+        return {"params": params, "optimiser": optimiser} | ({"loss_scale": scaling} if scaling else {})
+
     def _init(self, key: Array) -> State:
-        _, params = nnx.split(Decoder(self.model, nnx.Rngs(key)))
-        pure = nnx.to_pure_dict(params)
-        return {"params": pure, "optimiser": self._transform.init(pure)}
+        params = self.forward.init(key)
+        state = {"params": params, "optimiser": self._transform.init(params)}
+        return state | ({"loss_scale": loss_scale.initial()} if self.model.precision == "fp16" else {})
 
-    def _losses(self, params: Any, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
-        state = nnx.clone(self._empty)
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(self._graph, state).losses(windows)
-
-    def _gradients(self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"]) -> tuple[Array, Any]:
-        """Mean loss and its gradient, summed over micro-batches in order."""
-        scale = 1.0 / (windows.shape[0] * windows.shape[1] * (windows.shape[2] - 1))
-        value_and_grad = jax.value_and_grad(lambda p, x: self._losses(p, x).sum() * scale)
+    def _gradients(
+        self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"], factor: Array | float = 1.0
+    ) -> tuple[Array, Any]:
+        """Mean loss times `factor` and its gradient, summed over micro-batches in order."""
+        scale = factor / (windows.shape[0] * windows.shape[1] * (windows.shape[2] - 1))
+        if self.forward.layout.n_stages > 1:
+            return jax.value_and_grad(lambda p: self.forward.losses_of_many(p, windows).sum() * scale)(params)
+        value_and_grad = jax.value_and_grad(lambda p, x: self.forward.losses(p, x).sum() * scale)
         if windows.shape[0] == 1:
             return value_and_grad(params, windows[0])
 
@@ -114,12 +133,25 @@ class Engine:
         """One logging interval: a step for each leading entry of `windows`."""
 
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
-            loss, grads = self._gradients(state["params"], inputs[0])
+            if "loss_scale" in state:
+                return scaled_step(state, inputs)
+            return apply(state, inputs[1], *self._gradients(state["params"], inputs[0]))
+
+        def scaled_step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
+            before = state["loss_scale"]
+            outcome = self._gradients(state["params"], inputs[0], before["scale"])
+            loss, grads = jax.tree.map(lambda leaf: leaf / before["scale"], outcome)
+            finite = loss_scale.all_finite(grads)
+            after, metrics = apply(state, inputs[1], loss, grads)
+            kept = loss_scale.keep_unless(finite, after, {name: state[name] for name in after})
+            return kept | {"loss_scale": loss_scale.adjust(before, finite)}, metrics
+
+        def apply(state: State, factor: Array, loss: Array, grads: Any) -> tuple[State, dict[str, Array]]:
             norm = optax.tree.norm(grads)
             updates, optimiser = self._transform.update(grads, state["optimiser"], state["params"])
             leaves, tree = jax.tree.flatten(updates)
             grouped = zip(leaves, self._groups, strict=True)
-            scaled = [leaf * (-inputs[1] * rates[group]) for leaf, group in grouped]
+            scaled = [leaf * (-factor * rates[group]) for leaf, group in grouped]
             params = optax.apply_updates(state["params"], jax.tree.unflatten(tree, scaled))
             return {"params": params, "optimiser": optimiser}, {"loss": loss, "grad_norm": norm}
 
@@ -129,19 +161,32 @@ class Engine:
         self, params: Any, windows: Int[Array, "n_batches batch seq_plus_1"]
     ) -> Float[Array, "n_batches batch"]:
         """Mean loss of each window."""
-        return jax.lax.map(lambda batch: self._losses(params, batch).mean(axis=1), windows)
+        if self.forward.layout.n_stages > 1:
+            return self.forward.losses_of_many(params, windows).mean(axis=2)
+        return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
+
+
+def layout_of(mesh: Mesh, execution: Execution) -> Layout:
+    """How blocks are run there: accelerators scan them, for one block's compile time instead of all."""
+    stages = mesh.shape[partition.STAGE]
+    scanned = execution.scan_layers
+    if scanned is None:
+        scanned = platform_of(mesh) != "cpu"
+    return Layout(stages, scanned or stages > 1, execution.remat)
 
 
 @lru_cache(maxsize=16)
-def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh) -> Engine:
-    return Engine(model, optim, micro_batch, mesh)
+def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, layout: Layout) -> Engine:
+    return Engine(model, optim, micro_batch, mesh, layout)
 
 
-def engine_for(spec: RunSpec, mesh: Mesh) -> Engine:
+def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> Engine:
     """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
     shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
-    micro_batch = micro_batch_size(spec, mesh.size, platform_of(mesh))
-    return _engine(spec.model, shape_only, micro_batch, mesh)
+    layout = layout_of(mesh, execution)
+    shards = meshes.n_batch_shards(mesh)
+    micro_batch = execution.micro_batch or micro_batch_size(spec, shards, platform_of(mesh), layout.n_stages)
+    return _engine(spec.model, shape_only, micro_batch, mesh, layout)
 
 
 def advance(

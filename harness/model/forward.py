@@ -1,0 +1,153 @@
+"""Losses of a parameter tree on any layout: layers one by one, scanned, or in pipeline over stages.
+
+One by one, the tree has a subtree for every block; scanned and in pipeline, the blocks' arrays are stacked
+along a first axis named `layer`. The mathematics is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from harness.model import partition
+from harness.model.decoder import Block, Decoder
+from harness.spec import ModelSpec
+
+Params = dict[str, Any]
+POLICIES = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "full": None}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the blocks are run; more than one stage means stacked."""
+
+    n_stages: int = 1
+    stacked: bool = False
+    remat: str = "none"
+
+
+class _Module:
+    """A Flax module as a function of its parameters."""
+
+    def __init__(self, make: Callable[[], nnx.Module]):
+        self.graph, self.state = nnx.split(nnx.eval_shape(make))
+
+    def __call__(self, params: Params) -> Any:
+        state = nnx.clone(self.state)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(self.graph, state)
+
+    @property
+    def axes(self) -> Params:
+        """Names of the dimensions of every parameter, as a tree of the parameters' shape."""
+        named = jax.tree.map(
+            lambda leaf: leaf.axes, self.state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+        )
+        return nnx.to_pure_dict(named)
+
+
+def stack(params: Params) -> Params:
+    """Blocks as arrays with a first axis of layers."""
+    blocks = [params["blocks"][i] for i in sorted(params["blocks"])]
+    return params | {"blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}
+
+
+def unstack(params: Params, n_layers: int) -> Params:
+    """The inverse of `stack`."""
+    blocks = {i: jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"]) for i in range(n_layers)}
+    return params | {"blocks": blocks}
+
+
+class Forward:
+    """The model of a recipe on one mesh, as pure functions of its parameters."""
+
+    def __init__(self, model: ModelSpec, layout: Layout, mesh: Mesh):
+        self.model, self.layout, self.mesh = model, layout, mesh
+        self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0)))
+        self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
+        self._block = _Module(lambda: Block(model, nnx.Rngs(0), textbook=False))
+
+    def init(self, key: Array) -> Params:
+        """Fresh parameters, the same on every layout."""
+        _, state = nnx.split(Decoder(self.model, nnx.Rngs(key)))
+        params = nnx.to_pure_dict(state)
+        return stack(params) if self.layout.stacked else params
+
+    @property
+    def axes(self) -> Params:
+        """Names of the dimensions of every parameter."""
+        axes = self._whole.axes
+        if not self.layout.stacked:
+            return axes
+        blocks = jax.tree.map(lambda names: ("layer", *names), axes["blocks"][0], is_leaf=_is_names)
+        return axes | {"blocks": blocks}
+
+    def losses(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
+        """Loss in nats of every next token of each window."""
+        if self.layout.n_stages > 1:
+            return self.losses_of_many(params, windows[None])[0]
+        with partition.on(self.mesh):
+            inputs, labels = windows[:, :-1], windows[:, 1:]
+            ends = self._ends(_without_blocks(params))
+            x = self._run(params["blocks"], ends.embedded(inputs), len(windows))
+            return ends.token_losses(x, labels)
+
+    def losses_of_many(
+        self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
+    ) -> Float[Array, "n batch seq"]:
+        """Losses of several micro-batches, which follow each other through the stages of a pipeline."""
+        if self.layout.n_stages == 1:
+            return jax.lax.map(lambda batch: self.losses(params, batch), windows)
+        with partition.on(self.mesh):
+            inputs, labels = windows[..., :-1], windows[..., 1:]
+            ends = self._ends(_without_blocks(params))
+            x = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
+            return jax.lax.map(lambda pair: ends.token_losses(*pair), (x, labels))
+
+    def _run(self, blocks: Params, x: Array, batch: int) -> Array:
+        """All of these blocks, one after the other."""
+        apply = self._rematerialised(lambda params, x: self._block(params)(x, batch))
+        if not self.layout.stacked:
+            for index in sorted(blocks):
+                x = apply(blocks[index], x)
+            return x
+        return jax.lax.scan(lambda x, params: (apply(params, x), None), x, blocks)[0]
+
+    def _rematerialised(self, apply: Callable[..., Array]) -> Callable[..., Array]:
+        if self.layout.remat == "none":
+            return apply
+        return jax.checkpoint(apply, policy=POLICIES[self.layout.remat])
+
+    def _pipeline(self, blocks: Params, x: Float[Array, "n tokens d"], batch: int) -> Array:
+        """Micro-batches through stages that all work at once (GPipe, Huang et al., arXiv:1811.06965).
+
+        Written as in GSPMD (Xu et al., arXiv:2105.04663, section 3.3): stages are a vmapped axis that the
+        mesh splits, and the shift from one to the next becomes a collective permutation.
+        """
+        n_stages, n = self.layout.n_stages, len(x)
+        split = jax.tree.map(lambda leaf: leaf.reshape(n_stages, -1, *leaf.shape[1:]), blocks)
+        run = jax.vmap(lambda params, x: self._run(params, x, batch), spmd_axis_name=partition.STAGE)
+
+        def tick(stages: Array, time: Array) -> tuple[Array, Array]:
+            fed = x[jnp.minimum(time, n - 1)]
+            moved = jnp.roll(stages, 1, axis=0).at[0].set(fed)
+            stages = run(split, partition.constrain(moved, "layer", "batch"))
+            return stages, stages[-1]
+
+        empty = partition.constrain(jnp.zeros((n_stages, *x.shape[1:]), x.dtype), "layer", "batch")
+        return jax.lax.scan(tick, empty, jnp.arange(n + n_stages - 1))[1][n_stages - 1 :]
+
+
+def _without_blocks(params: Params) -> Params:
+    return {name: leaf for name, leaf in params.items() if name != "blocks"}
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple)

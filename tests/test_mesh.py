@@ -1,0 +1,158 @@
+"""Meshes of eight virtual devices: the same curve, the expected collectives, sensible refusals."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from harness.execution import Execution, MeshConfig, check_divides, check_mesh
+from harness.records import InputError
+from harness.train.evaluate import window_losses
+from harness.train.mesh import make_mesh
+from harness.train.step import DEFAULTS, Engine, advance, engine_for
+from tests.recipes import model, optim, run_spec, windows
+
+SPEC = run_spec(
+    model=model(n_layers=4, n_heads=4, d_model=32, qk_norm=True, key_shift=True), optim=optim(batch_size=16)
+)
+SCANNED = Execution(scan_layers=True)  # quicker to compile
+FACTORS = np.ones(6, np.float32)
+BATCHES = windows(6, batch=16)
+MESHES = [
+    MeshConfig(data=8),
+    MeshConfig(fsdp=8),
+    MeshConfig(tensor=4, data=2),
+    MeshConfig(stage=4, data=2),
+    MeshConfig(data=2, fsdp=2, tensor=2),
+    MeshConfig(fsdp=2, tensor=2, stage=2),
+]
+
+
+@cache
+def curve(mesh: MeshConfig, execution: Execution = SCANNED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses, gradient norms and the losses of held-out windows after training."""
+    engine = engine_for(SPEC, make_mesh(mesh), execution)
+    state, metrics = advance(engine, engine.init(jax.random.key(0)), BATCHES, FACTORS, SPEC.optim)
+    return metrics.loss, metrics.grad_norm, window_losses(engine, state["params"], windows(1, 10, seed=5)[0])
+
+
+@pytest.fixture(scope="module")
+def alone() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return curve(MeshConfig(), DEFAULTS)
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=str)
+def test_meshes_train_like_one_device(mesh: MeshConfig, alone: tuple[np.ndarray, ...]) -> None:
+    for obtained, expected in zip(curve(mesh), alone, strict=True):
+        np.testing.assert_allclose(obtained, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        SCANNED,
+        Execution(remat="full"),
+        Execution(remat="dots", scan_layers=True),
+        Execution(micro_batch=16),
+    ],
+    ids=str,
+)
+def test_execution_leaves_the_curve_as_it_is(execution: Execution, alone: tuple[np.ndarray, ...]) -> None:
+    for obtained, expected in zip(curve(MeshConfig(), execution), alone, strict=True):
+        np.testing.assert_allclose(obtained, expected, rtol=1e-5)
+
+
+def compiled(mesh: MeshConfig) -> str:
+    engine = engine_for(SPEC, make_mesh(mesh), SCANNED)
+    batches = BATCHES.reshape(6, -1, engine.micro_batch, BATCHES.shape[-1])
+    rates = dict.fromkeys(("hidden", "embed", "head", "gain"), np.float32(0.1))
+    return engine.advance.lower(engine.abstract_state, batches, FACTORS, rates).compile().as_text()
+
+
+@pytest.mark.parametrize(
+    ("mesh", "expected"),
+    [
+        (MeshConfig(data=8), "all-reduce"),
+        (MeshConfig(fsdp=8), "all-reduce all-gather"),
+        (MeshConfig(tensor=4), "all-reduce"),
+        (MeshConfig(stage=4), "collective-permute"),
+        (MeshConfig(), ""),
+    ],
+    ids=str,
+)
+def test_collectives_are_those_of_the_parallelism(mesh: MeshConfig, expected: str) -> None:
+    names = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+    found = set(re.findall(rf" ({names})(?:-start)?\(", compiled(mesh)))
+    assert set(expected.split()) <= found
+    assert found or not expected
+    if mesh == MeshConfig(data=8):
+        assert found == {"all-reduce"}
+
+
+@pytest.mark.parametrize(
+    ("mesh", "place", "parts"),
+    [
+        (MeshConfig(fsdp=8), ("blocks", 0, "mlp", "up", "kernel"), 8),
+        (MeshConfig(tensor=4), ("blocks", 0, "attention", "qkv", "kernel"), 4),
+        (MeshConfig(fsdp=2, tensor=4), ("embed",), 8),
+        (MeshConfig(stage=4, tensor=2), ("blocks", "mlp", "down", "kernel"), 8),
+    ],
+    ids=str,
+)
+def test_state_is_split(mesh: MeshConfig, place: tuple[str | int, ...], parts: int) -> None:
+    engine = engine_for(SPEC, make_mesh(mesh))
+    state = engine.init(jax.random.key(0))
+    for tree in (state["params"], state["optimiser"][1].mu):
+        leaf = tree
+        for name in place:
+            leaf = leaf[name]
+        assert leaf.addressable_shards[0].data.size == leaf.size // parts
+
+
+def test_a_pipeline_gets_micro_batches_to_fill_it() -> None:
+    engine = engine_for(SPEC, make_mesh(MeshConfig(stage=2, data=2)))
+    assert engine.micro_batch == 2  # eight micro-batches of a sequence for each part of the batch
+
+
+def test_every_layout_starts_with_the_same_parameters() -> None:
+    plain = engine_for(SPEC, make_mesh(MeshConfig())).init(jax.random.key(3))["params"]
+    stacked = engine_for(SPEC, make_mesh(MeshConfig(stage=4))).init(jax.random.key(3))["params"]
+    up = [plain["blocks"][i]["mlp"]["up"]["kernel"] for i in range(4)]
+    np.testing.assert_array_equal(stacked["blocks"]["mlp"]["up"]["kernel"], np.stack(up))
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        (MeshConfig(tensor=8), r"rung d16 has 4 heads .*mesh.tensor=8 does not divide; use mesh.tensor=4"),
+        (MeshConfig(stage=3), r"has 4 layers \(n_layers\).*use mesh.stage=2"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_mesh_is_refused(mesh: MeshConfig, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_mesh([SPEC], mesh, Execution())
+
+
+def test_batches_and_micro_batches_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"batch_size=12 is not divided by the 8 parts.*multiple of 8"):
+        check_divides(12, MeshConfig(data=2, fsdp=2, expert=2))
+    with pytest.raises(InputError, match=r"micro_batch=3 was given.*use one of \[2, 4, 8, 16\]"):
+        check_mesh([SPEC], MeshConfig(data=2), Execution(micro_batch=3))
+    check_mesh([SPEC], MeshConfig(data=2), Execution(micro_batch=4))
+
+
+def test_a_mesh_larger_than_the_machine_is_refused() -> None:
+    with pytest.raises(InputError, match=r"mesh.data=8 × mesh.fsdp=8 needs 64 devices, this machine shows 8"):
+        make_mesh(MeshConfig(8, 8))
+
+
+def test_engines_of_layouts_are_apart() -> None:
+    mesh = make_mesh(MeshConfig())
+    assert engine_for(SPEC, mesh) is engine_for(replace(SPEC, seed=9), mesh)
+    assert engine_for(SPEC, mesh) is not engine_for(SPEC, mesh, Execution(remat="full"))
+    assert isinstance(engine_for(SPEC, mesh), Engine)
