@@ -161,6 +161,9 @@ def main() -> None:
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Standard output is for answers alone; what libraries print there (Gloo does) goes to standard error.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     from harness.spec import Job
     from harness.train.distributed import initialize_from_environment, is_alone
 
@@ -172,7 +175,7 @@ def main() -> None:
     for line in sys.stdin:
         job = Job.from_dict(json.loads(line))
         reply = run_job(job, sweep, inputs)
-        print(json.dumps(reply), flush=True)
+        print(json.dumps(reply), file=answers, flush=True)
         # After a failure the processes of one run may stand at different places: they start anew.
         if reply["status"] == "interrupted" or (reply["status"] == "failed" and not is_alone()):
             break

@@ -219,5 +219,8 @@ def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
     except Diverged as reason:
         trajectory.journal.write_diverged(unfinished, str(reason))
         return "diverged"
+    except Interrupted:
+        trajectory.journal.set_status("interrupted")
+        raise
     trajectory.journal.set_status("done")
     return "done"
