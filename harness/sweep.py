@@ -25,6 +25,7 @@ from harness.config import ModelSettings, OptimSettings, SweepSettings, load, op
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.execution import Execution, MeshConfig, check_mesh
 from harness.grid import Cell, expand
+from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.local import LocalLauncher, Outcome, n_workers_here
 from harness.launch.progress import Progress, format_duration
@@ -192,6 +193,7 @@ class Sweep:
             "provenance": provenance(),
             "seconds": before.get("seconds", 0.0) if resumed else 0.0,
             "seconds_total": before.get("seconds_total", 0.0) if resumed else 0.0,
+            "worker_seconds": before.get("worker_seconds", {}) if resumed else {},
         }
         self._seconds_before = self.record["seconds"]
         self._total_before = self.record["seconds_total"]
@@ -202,13 +204,17 @@ class Sweep:
         if not plan.open_cells:
             return
         launcher = self._launcher(plan, config, n_workers)
+        began = time.monotonic()
         try:
             with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
                 self._train_phases(plan, launcher, progress)
         finally:
             launcher.close()
+            spent = launcher.worker_time.total(n_workers, time.monotonic() - began)
+            self.record["worker_seconds"] = added(self.record["worker_seconds"], spent)
             self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
             self._write_total()
+        self.console.print(f"workers' time: {shares(spent)}")
 
     def _write_total(self) -> None:
         self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
@@ -253,6 +259,8 @@ class Sweep:
         for outcome in outcomes:
             progress.finish(outcome.job)
             label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
+            for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
+                self.console.print(f"warning: {label}: {text}", markup=False)
             if outcome.status == "failed":
                 self.failed.append(outcome)
                 self.console.print(f"failed: {label}: {outcome.error}", markup=False)

@@ -133,21 +133,6 @@ def test_a_diverging_run_is_recorded_and_not_fatal(tmp_path):
     assert state["status"] == "diverged"
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, undisturbed, caplog):
-    asked = iter(range(1000))
-    with pytest.raises(Interrupted):
-        run_in(tmp_path, SPEC, should_stop=lambda: next(asked) >= 4, seconds=0.0)
-    trunk = tmp_path / "runs" / SPEC.run_id / "checkpoints" / "trunk"
-    steps = sorted(int(path.name) for path in trunk.iterdir() if path.name.isdigit())
-    assert len(steps) == 2
-    for path in (trunk / str(steps[-1])).rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert run_in(tmp_path, SPEC) == "done"
-    assert "using an earlier one" in caplog.text
-    assert_same(tables(tmp_path, SPEC), undisturbed)
-
-
 def test_evaluation_set_is_common_to_all_points(undisturbed):
     points, curves = undisturbed
     np.testing.assert_allclose(points.bits_per_byte, points.loss / np.log(2), rtol=1e-6)

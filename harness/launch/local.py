@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.execution import MeshConfig
+from harness.launch.accounting import WorkerTime
 from harness.launch.worker import WorkerConfig, record_failure
 from harness.provenance import usable_cores
-from harness.records import SweepFolder
+from harness.records import RunFolder, SweepFolder
 from harness.spec import Job
 
 POLL_SECONDS = 0.2
@@ -87,6 +88,8 @@ class _Worker:
         threading.Thread(target=self._read_errors, daemon=True).start()
         self.job: Job | None = None
         self.last: Job | None = None
+        self.n_jobs = 0
+        self._given_at = 0.0
         self._send(config.to_line())
 
     def _send(self, line: str) -> None:
@@ -110,8 +113,14 @@ class _Worker:
                 self.errors = [*self.errors[-19:], line.rstrip()]
 
     def give(self, job: Job) -> None:
+        self.n_jobs += 1
+        self._given_at = time.monotonic()
         self.job = self.last = job
         self._send(json.dumps(job.to_dict()))
+
+    def in_hand(self) -> float:
+        """Seconds since it was given its job."""
+        return time.monotonic() - self._given_at
 
     def close(self) -> None:
         """Let the worker end after its last job."""
@@ -136,6 +145,7 @@ class LocalLauncher:
     n_workers: int
     max_attempts: int
     cost: Callable[[Job], float]
+    worker_time: WorkerTime = field(default_factory=WorkerTime)
     _workers: list[_Worker] = field(default_factory=list)
     _attempts: dict[str, int] = field(default_factory=dict)
 
@@ -200,17 +210,24 @@ class LocalLauncher:
         job = worker.job
         if not worker.replies.empty() and job is not None:
             reply = worker.replies.get()
+            spent = self._folder(job).read_state().get("spent", {})
+            self.worker_time.finished(worker.in_hand(), spent, worker.n_jobs == 1)
             worker.job = None
             yield Outcome(job, reply["status"], reply.get("error"), self._attempts[job.spec.run_id])
         elif died:
             worker.close()
             self._workers.remove(worker)
+            if job is not None:
+                self.worker_time.lost(worker.in_hand())
             if job is not None and self._attempts[job.spec.run_id] < self.max_attempts:
                 waiting.insert(0, job)
             elif job is not None:
                 reason = worker.ending()
-                record_failure(SweepFolder(Path(self.config.sweep)).run(job.spec.run_id), reason)
+                record_failure(self._folder(job), reason)
                 yield Outcome(job, "failed", reason, self._attempts[job.spec.run_id])
+
+    def _folder(self, job: Job) -> RunFolder:
+        return SweepFolder(Path(self.config.sweep)).run(job.spec.run_id)
 
     def stop(self) -> None:
         """Ask all workers to save and end; kill those that do not."""
@@ -224,6 +241,9 @@ class LocalLauncher:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            if worker.job is not None:
+                spent = self._folder(worker.job).read_state().get("spent", {})
+                self.worker_time.finished(worker.in_hand(), spent, worker.n_jobs == 1)
         self._workers.clear()
 
     def close(self) -> None:

@@ -2,6 +2,9 @@
 
 The first line is the `WorkerConfig`. For every job one line comes back on standard output: `run_id`, `status`
 (done, diverged, failed, interrupted) and `error`. Everything else a run leaves behind is in its folder.
+
+Several workers train each run together when their environment names a coordinator, see
+harness.train.distributed. They are given the same lines; the first one writes the files, its answers count.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.execution import Execution, MeshConfig
-from harness.records import RunFolder, SweepFolder, write_json
+from harness.records import InputError, RunFolder, SweepFolder, write_json
 
 if TYPE_CHECKING:
     from harness.spec import Job
@@ -116,10 +119,11 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
 
 
 def set_state(folder: RunFolder, status: str, error: str | None = None) -> None:
-    """Say how a run ended; its count of retries stays."""
-    retries = folder.read_state().get("retries", 0)
-    state = {"status": status, "error": error, "updated": time.time(), "retries": retries}
-    write_json(folder.state, state)
+    """Say how a run ended; its count of retries, its seconds and its warnings stay."""
+    before = folder.read_state()
+    kept = {key: before[key] for key in ("spent", "warnings") if key in before}
+    state = {"status": status, "error": error, "updated": time.time(), "retries": before.get("retries", 0)}
+    write_json(folder.state, state | kept)
 
 
 def record_failure(folder: RunFolder, reason: str) -> None:
@@ -130,22 +134,26 @@ def record_failure(folder: RunFolder, reason: str) -> None:
 
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]:
     """Train one job and return its reply line; an exception goes to the run's log."""
+    from harness.train.distributed import is_first
     from harness.train.loop import Interrupted, train_job
 
     folder = sweep.run(job.spec.run_id)
     reply = {"run_id": job.spec.run_id}
     try:
-        with run_lock(folder):
+        with run_lock(folder) if is_first() else contextlib.nullcontext():
             return reply | {"status": train_job(job, folder, inputs)}
     except Interrupted:
-        set_state(folder, "interrupted")
+        if is_first():
+            set_state(folder, "interrupted")
         return reply | {"status": "interrupted"}
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        # On a full disk the log cannot be written; the reply still tells the driver.
-        with contextlib.suppress(OSError), open(folder.log, "a") as log:
-            log.write(traceback.format_exc())
-        record_failure(folder, reason)
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        reason = reason.split("\n")[0]
+        if is_first():
+            # On a full disk the log cannot be written; the reply still tells the driver.
+            with contextlib.suppress(OSError), open(folder.log, "a") as log:
+                log.write(traceback.format_exc())
+            record_failure(folder, reason)
         return reply | {"status": "failed", "error": reason}
 
 
@@ -155,17 +163,23 @@ def main() -> None:
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Standard output is for answers alone; what libraries print there (Gloo does) goes to standard error.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     from harness.spec import Job
+    from harness.train.distributed import initialize_from_environment, is_alone
 
     stop = StopFlag()
     config = WorkerConfig.from_line(sys.stdin.readline())
+    initialize_from_environment()
     inputs = build_inputs(config, stop)
     sweep = SweepFolder(Path(config.sweep))
     for line in sys.stdin:
         job = Job.from_dict(json.loads(line))
         reply = run_job(job, sweep, inputs)
-        print(json.dumps(reply), flush=True)
-        if reply["status"] == "interrupted":
+        print(json.dumps(reply), file=answers, flush=True)
+        # After a failure the processes of one run may stand at different places: they start anew.
+        if reply["status"] == "interrupted" or (reply["status"] == "failed" and not is_alone()):
             break
 
 

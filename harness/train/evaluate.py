@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.train.distributed import place
+from harness.train.mesh import batch_sharding
 from harness.train.step import Engine
 
 # Consecutive windows share documents, so the standard error is taken over blocks of this many windows.
@@ -59,7 +61,8 @@ def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarra
     shape = (engine.eval_call, engine.eval_batch, width)
     n_calls = -(-n_windows // (engine.eval_call * engine.eval_batch))
     calls = np.resize(windows, (n_calls, *shape))
-    losses = [engine.window_losses(params, call) for call in calls]
+    sharding = batch_sharding(engine.mesh, 1, 3)
+    losses = [engine.window_losses(params, place(call, sharding)) for call in calls]
     return np.concatenate([np.asarray(part, np.float64).ravel() for part in losses])[:n_windows]
 
 

@@ -2,13 +2,16 @@
 
 Curve rows are kept in memory between checkpoints and written as one immutable part file just before a
 checkpoint. After a restart the parts beyond the checkpoint are removed, and the same rows are trained again.
+Where several processes train one run, the first one writes.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,10 +20,13 @@ from harness import counting
 from harness.points import point_row, unmeasured
 from harness.records import CURVE_COLUMNS, RunFolder, as_table, write_json, write_table
 from harness.spec import Job
+from harness.train import distributed
 from harness.train.evaluate import EvalResult
 from harness.train.schedule import Segment
+from harness.train.stopwatch import Stopwatch
 
 STATE_SECONDS = 1.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,11 @@ def retries_after(state: dict[str, Any]) -> int:
 class Journal:
     """Writes the files of one run."""
 
-    def __init__(self, folder: RunFolder, job: Job):
+    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch):
         self._folder = folder
         self._job = job
+        self._stopwatch = stopwatch
+        self._writes = distributed.is_first()
         self._rows: list[dict[str, Any]] = []
         self._segment = "trunk"
         self._progress: dict[str, Any] = {
@@ -53,7 +61,19 @@ class Journal:
         self._written_at = 0.0
         self._began = time.monotonic()
         self._point_began = time.monotonic()
-        write_json(folder.spec, job.spec.to_dict())
+        self._put(folder.spec, job.spec.to_dict())
+
+    def _put(self, path: Path, value: Any) -> None:
+        if self._writes:
+            write_json(path, value)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for the user: in the run's log, and in its state for those who watch."""
+        self._progress["warnings"] = [*self._progress.get("warnings", []), text]
+        log.warning("%s", text)
+        if self._writes:
+            with open(self._folder.log, "a") as file:
+                file.write(f"warning: {text}\n")
 
     def start(self, tokens_ahead: int) -> None:
         """Say how much work lies ahead."""
@@ -97,17 +117,17 @@ class Journal:
 
     def flush(self) -> None:
         """Write the rows kept so far as one part."""
-        if self._rows:
+        if self._rows and self._writes:
             first, last = self._rows[0]["step"], self._rows[-1]["step"]
             path = self._folder.curve_part(self._segment, first, last)
             write_table(path, as_table(self._rows, CURVE_COLUMNS))
-            self._rows = []
+        self._rows = []
 
     def rewind(self, segment: str, step: int) -> None:
         """Forget the parts of a segment that lie beyond `step`; they will be trained again."""
         self.flush()
         for path in self._folder.curves.glob(f"{segment}-*.parquet"):
-            if int(path.stem.rsplit("-", 2)[1]) > step:
+            if self._writes and int(path.stem.rsplit("-", 2)[1]) > step:
                 path.unlink()
 
     def write_point(self, point: PointResult) -> None:
@@ -121,7 +141,7 @@ class Journal:
             "status": "done",
             "excluded_reason": None,
         }
-        write_json(self._folder.point(row["point_id"]), row)
+        self._put(self._folder.point(row["point_id"]), row)
         self._point_began = time.monotonic()
 
     def write_diverged(self, n_tokens: list[int], reason: str) -> None:
@@ -131,7 +151,7 @@ class Journal:
             path = self._folder.point(self._job.spec.point_id(tokens))
             if not path.exists():
                 row = unmeasured(self._job.spec, tokens, "diverged", reason)
-                write_json(path, row | self._where_and_how_long())
+                self._put(path, row | self._where_and_how_long())
         self.set_status("diverged", reason)
 
     def set_status(self, status: str, error: str | None = None) -> None:
@@ -140,7 +160,8 @@ class Journal:
 
     def _write_state(self) -> None:
         seconds = time.monotonic() - self._began
-        write_json(self._folder.state, self._progress | {"seconds": seconds, "updated": time.time()})
+        now = {"seconds": seconds, "spent": self._stopwatch.spent(), "updated": time.time()}
+        self._put(self._folder.state, self._progress | now)
         self._written_at = time.monotonic()
 
     def _where_and_how_long(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ continues from its last checkpoint and ends with the same curve and the same poi
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from harness.data.packing import Order
 from harness.execution import Execution
 from harness.records import RunFolder
 from harness.spec import Job, RunSpec
+from harness.train import distributed
 from harness.train.checkpoint import CheckpointStore
 from harness.train.evaluate import EvalSet, evaluate
 from harness.train.journal import Journal, PointResult
 from harness.train.schedule import Segment, lr_factors, segments
 from harness.train.step import Engine, advance, engine_for
+from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TRAINING, Stopwatch
 
 # A loss this far above that of uniform guessing will not come back.
 EXPLODED_NATS = 3.0
@@ -30,7 +33,7 @@ CURVE_EVALS_PER_DOUBLING = 2
 
 
 class Diverged(Exception):
-    """Non-finite or exploding loss; the text names step and value."""
+    """Non-finite or exploding loss; the text names step, value and the last good loss."""
 
 
 class Interrupted(Exception):
@@ -70,18 +73,27 @@ class Trajectory:
     """The state of one run while it trains."""
 
     def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs):
+        self.stopwatch = Stopwatch()
         self.spec = job.spec
         self.inputs = inputs
         self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
         self.order = data_order(job.spec, len(inputs.tokens))
-        self.store = CheckpointStore(folder.checkpoints)
-        self.journal = Journal(folder, job)
+        self.journal = Journal(folder, job, self.stopwatch)
+        self.store = CheckpointStore(folder.checkpoints, job.spec.run_id, self.journal.warn)
         self._saved_at = time.monotonic()
+        # Loss of the last step trained here.
+        self._loss: float | None = None
         # Where the trunk waits while a branch is trained.
         self._trunk: tuple[int, Any] | None = None
 
     def train(self, unfinished: list[int]) -> None:
-        """Yield the points of `unfinished` token counts; raises Diverged or Interrupted."""
+        """Write the points of `unfinished` token counts; raises Diverged, or Interrupted after saving."""
+        with contextlib.closing(self.store):
+            self._train(unfinished)
+            with self.stopwatch.time(CHECKPOINTS):
+                self.store.wait()
+
+    def _train(self, unfinished: list[int]) -> None:
         plan = segments(self.spec, unfinished)
         position, state = self._restore_trunk(plan)
         self.journal.start(self._tokens_ahead(plan, position))
@@ -103,44 +115,54 @@ class Trajectory:
     def _restore_trunk(self, plan: list[Segment]) -> tuple[int, Any]:
         """Latest trunk checkpoint that no unfinished branch has already left behind, or a fresh start."""
         starts = [segment.first for segment in plan if segment.n_tokens is not None]
-        found = self.store.restore("trunk", self.engine.abstract_state, min(starts, default=plan[-1].last))
+        found = self._restore("trunk", min(starts, default=plan[-1].last))
         position, state = found if found else (0, initial_state(self.engine, self.spec.seed))
         self.journal.rewind("trunk", position)
         return position, state
 
+    def _restore(self, name: str, at_most: int) -> tuple[int, Any] | None:
+        with self.stopwatch.time(CHECKPOINTS):
+            return self.store.restore(name, self.engine.abstract_state, at_most)
+
     def _branch(self, segment: Segment, trunk_state: Any) -> None:
         self._trunk = (segment.first, trunk_state)
-        found = self.store.restore(segment.name, self.engine.abstract_state, segment.last)
+        found = self._restore(segment.name, segment.last)
         # The step donates its input, and the trunk goes on from this very state.
         position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
         self.journal.rewind(segment.name, position)
+        before = self._loss
         state = self._advance_to(segment, position, state)
+        self._loss = before
         assert segment.n_tokens is not None
         self._finish(segment.n_tokens, state)
-        self.store.drop(segment.name)
+        with self.stopwatch.time(CHECKPOINTS):
+            self.store.drop(segment.name)
 
     def _finish(self, n_tokens: int, state: Any) -> None:
         self.journal.flush()
-        result = evaluate(self.engine, state["params"], self.inputs.eval_set)
+        with self.stopwatch.time(EVALUATION):
+            result = evaluate(self.engine, state["params"], self.inputs.eval_set)
         unique = self.order.unique_tokens(n_tokens)
         self.journal.write_point(PointResult(n_tokens, unique, result))
 
     def _save(self, segment: Segment, step: int, state: Any) -> None:
-        self.journal.flush()
-        if segment.n_tokens is not None and self._trunk is not None:
-            self.store.save("trunk", *self._trunk)
-        self.store.save(segment.name, step, state)
+        with self.stopwatch.time(CHECKPOINTS):
+            self.journal.flush()
+            if segment.n_tokens is not None and self._trunk is not None:
+                self.store.save("trunk", *self._trunk)
+            self.store.save(segment.name, step, state)
         self._saved_at = time.monotonic()
 
     def _advance_to(self, segment: Segment, step: int, state: Any) -> Any:
         """Train from `step` to the end of the segment, one logging interval after the other."""
         interval = self.spec.log_interval
         while step < segment.last:
-            if self.inputs.should_stop():
+            due = time.monotonic() - self._saved_at > self.inputs.checkpoint_seconds
+            stop, save = distributed.true_anywhere(self.inputs.should_stop(), due)
+            if stop or save:
                 self._save(segment, step, state)
+            if stop:
                 raise Interrupted(f"stopped at step {step}")
-            if time.monotonic() - self._saved_at > self.inputs.checkpoint_seconds:
-                self._save(segment, step, state)
             state = self._interval(segment, step, interval, state)
             step += interval
         return state
@@ -149,12 +171,14 @@ class Trajectory:
         began = time.monotonic()
         windows = self.order.batches(self.inputs.tokens, step, n)
         factors = lr_factors(self.spec.schedule, segment, step, n)
-        state, metrics = advance(self.engine, state, windows, factors, self.spec.optim)
+        with self.stopwatch.time(TRAINING):
+            state, metrics = advance(self.engine, state, windows, factors, self.spec.optim)
         loss = float(metrics.loss.astype(np.float64).mean())
         self._check_finite(step + n, metrics.loss)
         eval_loss = None
         if segment.n_tokens is None and self._is_eval_step(step + n, n):
-            eval_loss = evaluate(self.engine, state["params"], self.inputs.curve_eval_set).loss
+            with self.stopwatch.time(EVALUATION):
+                eval_loss = evaluate(self.engine, state["params"], self.inputs.curve_eval_set).loss
         speed = n * self.spec.batch_tokens / (time.monotonic() - began)
         lr = float(factors[-1]) * self.spec.optim.hidden_lr
         self.journal.log(segment, step + n, loss, eval_loss, lr, float(metrics.grad_norm[-1]), speed)
@@ -162,10 +186,13 @@ class Trajectory:
 
     def _check_finite(self, step: int, losses: np.ndarray) -> None:
         limit = np.log(self.spec.model.vocab_size) + EXPLODED_NATS
-        bad = ~(losses <= limit)
-        if bad.any():
-            first = step - len(losses) + int(np.argmax(bad)) + 1
-            raise Diverged(f"loss {losses[np.argmax(bad)]} at step {first}")
+        bad = np.flatnonzero(~(losses <= limit))
+        if len(bad):
+            at = step - len(losses) + int(bad[0]) + 1
+            good = float(losses[bad[0] - 1]) if bad[0] else self._loss
+            before = "" if good is None else f", after {good:.4g} at step {at - 1}"
+            raise Diverged(f"loss {losses[bad[0]]:.4g} at step {at}{before}")
+        self._loss = float(losses[-1])
 
     def _is_eval_step(self, step: int, interval: int) -> bool:
         """CURVE_EVALS_PER_DOUBLING log-spaced evaluations after the warm-up, on the raster of intervals."""
@@ -183,7 +210,9 @@ def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
     Divergence is a result, not an error: the open points are recorded with their reason.
     Raises Interrupted when asked to stop, after saving; any other exception is for the caller to record.
     """
-    unfinished = [n for n in job.n_tokens if not folder.point(job.spec.point_id(n)).exists()]
+    unfinished = [
+        n for n in job.n_tokens if not distributed.told_by_first(folder.point(job.spec.point_id(n)).exists())
+    ]
     if not unfinished:
         return "done"
     trajectory = Trajectory(job, folder, inputs)
@@ -192,5 +221,8 @@ def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
     except Diverged as reason:
         trajectory.journal.write_diverged(unfinished, str(reason))
         return "diverged"
+    except Interrupted:
+        trajectory.journal.set_status("interrupted")
+        raise
     trajectory.journal.set_status("done")
     return "done"

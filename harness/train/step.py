@@ -21,7 +21,7 @@ from harness.execution import Execution
 from harness.model import partition
 from harness.model.forward import Forward, Layout
 from harness.spec import ModelSpec, OptimSpec, RunSpec
-from harness.train import loss_scale
+from harness.train import distributed, loss_scale
 from harness.train import mesh as meshes
 from harness.train.optim import adamw, group_rates, parameter_groups
 from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
@@ -195,7 +195,8 @@ def advance(
     """Run one logging interval from host arrays: windows [steps, batch, seq+1], factors [steps]."""
     steps, batch, width = windows.shape
     micro = windows.reshape(steps, batch // engine.micro_batch, engine.micro_batch, width)
+    placed = distributed.place(micro, meshes.batch_sharding(engine.mesh, 2, 4))
     rates = {group: np.float32(rate) for group, rate in group_rates(optim).items()}
-    state, metrics = engine.advance(state, micro, factors, rates)
+    state, metrics = engine.advance(state, placed, factors, rates)
     host = jax.device_get(metrics)
     return state, Metrics(host["loss"], host["grad_norm"])

@@ -1,0 +1,97 @@
+"""A process that trains the tiny run, alone or as one of several: its environment says which one it is.
+
+    python -m tests.run_process FOLDER DATA FSDP [KILL_AT ...]
+
+It saves at every logging interval. With KILL_AT it trains in one child after the other, and each kills itself
+at that moment, counted over intervals and the middles of saves; at 0 it lives. The last line printed has the
+exit codes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.train import checkpoint
+from harness.train.distributed import initialize_from_environment
+from harness.train.mesh import MeshConfig
+from tests.recipes import RASTER, model, run_spec, train
+
+ENDS = (4 * RASTER, 8 * RASTER)
+SPEC = run_spec(model=model(n_layers=1))
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def start(
+    folder: Path, cache: Path, data: int, fsdp: int, kill_at: list[int], **environment: str
+) -> subprocess.Popen[str]:
+    """Start such a process; it compiles into a cache of its own."""
+    own = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "tests"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    arguments = [str(argument) for argument in (folder, data, fsdp, *kill_at)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.run_process", *arguments],
+        cwd=ROOT,
+        env=os.environ | own | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(folder: Path, cache: Path, data: int, fsdp: int) -> list[subprocess.Popen[str]]:
+    """Start two processes with one device each that train the run together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    common = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false",
+        "HARNESS_COORDINATOR": coordinator,
+        "HARNESS_PROCESSES": "2",
+    }
+    return [start(folder, cache, data, fsdp, [], HARNESS_PROCESS=str(i), **common) for i in range(2)]
+
+
+def train_here(folder: Path, mesh: MeshConfig, kill_at: int = 0) -> None:
+    """Train to the end, or until the moment `kill_at`."""
+    moments = itertools.count(1)
+
+    def moment() -> bool:
+        if next(moments) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    checksums = checkpoint.checksums
+    checkpoint.checksums = lambda path: (moment(), checksums(path))[1]
+    assert train(folder, SPEC, ENDS, mesh=mesh, seconds=0.0, should_stop=moment) == "done"
+
+
+def train_in_child(folder: Path, mesh: MeshConfig, kill_at: int) -> int:
+    """The same in a child, and its exit code; this process has not started JAX yet, so it may fork."""
+    child = os.fork()
+    if child == 0:
+        train_here(folder, mesh, kill_at)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    """Train as the arguments say."""
+    folder, mesh = Path(sys.argv[1]), MeshConfig(int(sys.argv[2]), int(sys.argv[3]))
+    initialize_from_environment()
+    if len(sys.argv) == 4:
+        train_here(folder, mesh)
+    else:
+        print(*[train_in_child(folder, mesh, int(moment)) for moment in sys.argv[4:]])
+
+
+if __name__ == "__main__":
+    main()
