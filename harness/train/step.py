@@ -1,4 +1,4 @@
-"""The jitted training step: micro-batched gradients, AdamW with a rate per parameter group, one scan.
+"""The jitted training step: micro-batched gradients, a rate per parameter group, one scan.
 
 Learning rates, schedule, seed and token count are inputs of the compiled program; only shapes and the
 optimiser's decay constants are compiled in, so that runs of one shape share one program.
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from harness.model.decoder import Decoder
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import mesh as meshes
-from harness.train.optim import adamw, group_rates, parameter_groups
+from harness.train.optim import Optimiser, group_rates
 from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
 
 State = dict[str, Any]
@@ -44,7 +44,7 @@ def platform_of(mesh: Mesh) -> str:
 
 
 class Engine:
-    """Compiled programs of one shape on one mesh: `init`, `advance`, `window_losses`."""
+    """Compiled programs of one shape on one mesh: `init`, `advance`, `eval_params`, `window_losses`."""
 
     def __init__(self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh):
         self.mesh = mesh
@@ -52,10 +52,9 @@ class Engine:
         self.eval_batch = eval_batch_size(model, mesh.size, platform_of(mesh))
         self.eval_call = eval_call_batches(model.seq_len, self.eval_batch)
         self.model = model
-        self._transform = adamw(optim)
+        self._optimiser = Optimiser(optim)
         self._graph, self._empty = nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
         abstract = jax.eval_shape(self._init, jax.random.key(0))
-        self._groups = parameter_groups(abstract["params"])
         self.state_shardings = meshes.state_shardings(mesh, abstract)
         tokens = meshes.batch_sharding(mesh, 2, 4)
         plain = meshes.replicated(mesh)
@@ -69,6 +68,10 @@ class Engine:
             in_shardings=(self.state_shardings, tokens, plain, plain),
             out_shardings=(self.state_shardings, plain),
             donate_argnums=0,
+        )
+        self.eval_params = jax.jit(
+            lambda state: self._optimiser.eval_params(state["params"], state["optimiser"]),
+            out_shardings=self.state_shardings["params"],
         )
         self.window_losses = jax.jit(
             self._window_losses,
@@ -84,7 +87,7 @@ class Engine:
     def _init(self, key: Array) -> State:
         _, params = nnx.split(Decoder(self.model, nnx.Rngs(key)))
         pure = nnx.to_pure_dict(params)
-        return {"params": pure, "optimiser": self._transform.init(pure)}
+        return {"params": pure, "optimiser": self._optimiser.init(pure)}
 
     def _losses(self, params: Any, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
         state = nnx.clone(self._empty)
@@ -116,11 +119,9 @@ class Engine:
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
             loss, grads = self._gradients(state["params"], inputs[0])
             norm = optax.tree.norm(grads)
-            updates, optimiser = self._transform.update(grads, state["optimiser"], state["params"])
-            leaves, tree = jax.tree.flatten(updates)
-            grouped = zip(leaves, self._groups, strict=True)
-            scaled = [leaf * (-inputs[1] * rates[group]) for leaf, group in grouped]
-            params = optax.apply_updates(state["params"], jax.tree.unflatten(tree, scaled))
+            params, optimiser = self._optimiser.update(
+                grads, state["optimiser"], state["params"], inputs[1], rates
+            )
             return {"params": params, "optimiser": optimiser}, {"loss": loss, "grad_norm": norm}
 
         return jax.lax.scan(step, state, (windows, factors))
