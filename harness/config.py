@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.limits import check_choices, check_ranges, check_together, near
 from harness.records import InputError
+from harness.spec import added
 
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
@@ -62,9 +63,10 @@ class ModelSettings:
 
 @dataclass
 class OptimSettings:
-    """AdamW, schedule and the width rule lr(d_model) = lr·(d_model/64)^exponent of each parameter group."""
+    """Optimiser, schedule and, for each parameter group, the width rule lr·(d_model/64)^exponent."""
 
     batch_size: int = MISSING
+    name: str = added("adamw")
     hidden_lr: float = MISSING
     hidden_lr_exponent: float = MISSING
     embed_lr: float = MISSING

@@ -8,7 +8,7 @@ from harness import counting, recipe
 from harness.config import GridCells, GridSettings, SweepSettings
 from harness.recipe import Rung
 from harness.records import InputError
-from harness.spec import DataSpec, Job, RunSpec, ScheduleSpec
+from harness.spec import GROUPS, SEPARATE_SCHEDULES, DataSpec, Job, RunSpec, ScheduleSpec
 from harness.train.schedule import check_reachable, segments
 
 ROLES = ("fit", "holdout", "reference", "lr")
@@ -134,6 +134,11 @@ class _Builder:
 
     def _reference_cells(self) -> list[Cell]:
         depth = self.settings.model.n_layers
+        if self.chosen.references and self.settings.optim.name == "schedule_free":
+            raise InputError(
+                "grid.references are runs with a cosine schedule and optim.name=schedule_free has none; "
+                "add grid.references=[]"
+            )
         return [
             self._cell(
                 Rung(r.d_model, depth), r.n_tokens, seed, "reference", self._scale_all(scale), "cosine"
@@ -145,10 +150,10 @@ class _Builder:
 
     def _lr_cells(self, scales: dict[str, list[float]]) -> list[Cell]:
         """One group at a time around the recipe, at every rung and token count."""
-        unknown = sorted(set(scales) - set(recipe.GROUPS))
+        unknown = sorted(set(scales) - set(GROUPS))
         if unknown:
             raise InputError(
-                f"grid.lr_scale has no parameter group {unknown[0]}; groups are {', '.join(recipe.GROUPS)}"
+                f"grid.lr_scale has no parameter group {unknown[0]}; groups are {', '.join(GROUPS)}"
             )
         return [
             self._cell(rung, n_tokens, seed, "lr", {group: factor})
@@ -161,7 +166,7 @@ class _Builder:
 
     @staticmethod
     def _scale_all(scale: float) -> dict[str, float]:
-        return dict.fromkeys(recipe.GROUPS, scale)
+        return dict.fromkeys(GROUPS, scale)
 
     def _cell(
         self,
@@ -185,7 +190,7 @@ class _Builder:
                 warmup_steps=recipe.warmup_steps(settings.optim, self.smallest_steps),
                 cooldown_frac=settings.optim.cooldown_frac,
                 final_lr_frac=settings.optim.final_lr_frac,
-                n_steps=n_steps if kind == "cosine" else None,
+                n_steps=n_steps if kind in SEPARATE_SCHEDULES else None,
             ),
             data=self.data,
             seed=seed,

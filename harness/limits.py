@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.execution import REMAT, MeshConfig, check_divides
 from harness.records import InputError
-from harness.spec import PRECISIONS
+from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRUNK_SCHEDULES
 
 if TYPE_CHECKING:
     from harness.config import SweepSettings
@@ -56,7 +56,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.tokenizer": ("bpe", "bytes"),
     "model.mlp": ("gelu", "swiglu"),
     "model.precision": PRECISIONS,
-    "optim.schedule": ("wsd", "cosine"),
+    "optim.name": OPTIMISERS,
+    "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "execution.remat": REMAT,
     "launcher.name": ("local",),
 }
@@ -91,7 +92,8 @@ def check_ranges(settings: SweepSettings) -> None:
 
 
 def check_together(settings: SweepSettings) -> None:
-    """Raise InputError for a batch that the mesh does not divide, and for a part larger than the whole."""
+    """Raise InputError for settings that are fine alone and do not go together."""
+    _check_schedule(settings)
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     data = settings.data
     if data.curve_eval_tokens > data.eval_tokens:
@@ -99,3 +101,21 @@ def check_together(settings: SweepSettings) -> None:
             f"data.curve_eval_tokens={data.curve_eval_tokens} is a part of "
             f"data.eval_tokens={data.eval_tokens} and cannot be larger; lower the first or raise the second"
         )
+
+
+def _check_schedule(settings: SweepSettings) -> None:
+    """Averaging takes the place of a cooldown: schedule-free runs have a constant rate, and only they do."""
+    optim = settings.optim
+    averaged, constant = optim.name == "schedule_free", optim.schedule == "constant"
+    if averaged and not constant:
+        raise InputError(
+            f"optim.name=schedule_free was expected with optim.schedule=constant and came with "
+            f"optim.schedule={optim.schedule}; type optim=schedule_free, which sets both"
+        )
+    if constant and not averaged:
+        raise InputError(
+            f"optim.schedule=constant leaves the end points of optim.name={optim.name} uncooled, and only "
+            "cooled ones are fitted; use optim.schedule=wsd, or optim=schedule_free, which averages instead"
+        )
+    if averaged and optim.beta1 == 0:
+        raise InputError("optim.beta1=0 gives no average to score with optim.name=schedule_free; use 0.9")

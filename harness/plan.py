@@ -58,9 +58,8 @@ class Plan:
         """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
         ready = [c.n_tokens for c in self.cells if c.spec.run_id == job.spec.run_id]
         trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
-        done = (
-            job_flops(Job(job.spec, (max(trained),))) if trained and job.spec.schedule.kind == "wsd" else 0.0
-        )
+        reused = trained and job.spec.schedule.has_trunk
+        done = job_flops(Job(job.spec, (max(trained),))) if reused else 0.0
         evaluation = counting.forward_flops_token(job.spec.model) * self.n_eval_tokens * len(job.n_tokens)
         return max(0.0, job_flops(job) - done) + evaluation
 
@@ -167,7 +166,10 @@ def rule_lines(cells: list[Cell]) -> list[str]:
     broken: dict[str, list[str]] = {}
     for cell in cells:
         steps = cell.spec.n_steps(cell.n_tokens)
-        breaks = recipe.rule_breaks(steps, cell.spec.schedule.cooldown_frac, cell.spec.model)
+        schedule = cell.spec.schedule
+        # Other schedules cool down all the way, or average instead.
+        cooldown_frac = schedule.cooldown_frac if schedule.kind == "wsd" else 1.0
+        breaks = recipe.rule_breaks(steps, cooldown_frac, cell.spec.model)
         for text in breaks:
             broken.setdefault(text, []).append(cell.spec.rung)
     return [

@@ -13,7 +13,6 @@ REFERENCE_D_MODEL = 64
 MIN_STEPS = 500
 MIN_COOLDOWN_STEPS = 100
 MAX_VOCAB_FACTOR = 4
-GROUPS = ("hidden", "embed", "head", "gain")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def width_rate(base: float, exponent: float, d_model: int) -> float:
 
 
 def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> OptimSpec:
-    """AdamW settings of a rung; `scale` multiplies the rate of a parameter group (learning-rate grids)."""
+    """Optimiser of a rung; `scale` multiplies the rate of a parameter group (learning-rate grids)."""
 
     def rate(group: str) -> float:
         base = getattr(settings, f"{group}_lr")
@@ -75,6 +74,7 @@ def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> 
         eps=settings.eps,
         weight_decay=settings.weight_decay,
         grad_clip=settings.grad_clip,
+        name=settings.name,
     )
 
 

@@ -14,9 +14,15 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 RECIPE_VERSION = 2
-SCHEDULES = ("wsd", "cosine")
 # Of activations and matrix products; parameters, optimiser, norms, softmax and loss are fp32 in any case.
 PRECISIONS = ("fp32", "bf16", "fp16")
+OPTIMISERS = ("adamw", "muon", "schedule_free")
+# Parameter groups, each with a learning rate of its own.
+GROUPS = ("hidden", "embed", "head", "gain")
+# Trunks with a branch to each token count: `wsd` cools it down, `constant` ends where the trunk stands.
+TRUNK_SCHEDULES = ("wsd", "constant")
+# A run of its own for each token count.
+SEPARATE_SCHEDULES = ("cosine", "linear")
 
 
 def added(default: Any) -> Any:
@@ -64,7 +70,10 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class OptimSpec:
-    """AdamW with one peak learning rate per parameter group."""
+    """Optimiser with one peak learning rate per parameter group.
+
+    `hidden_weight_decay` is the decay of hidden matrices where it differs from `weight_decay`.
+    """
 
     batch_size: int
     hidden_lr: float
@@ -76,17 +85,28 @@ class OptimSpec:
     eps: float
     weight_decay: float
     grad_clip: float
+    name: str = added("adamw")
+    hidden_weight_decay: float | None = added(None)
 
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """Warm-up, then constant with cooldown branches (`wsd`) or cosine down to one fixed end (`cosine`)."""
+    """Warm-up, then a constant rate with branches, or one fall to a fixed end after `n_steps`.
+
+    `kind`: `wsd` (branches cool down), `constant` (branches of no steps: schedule-free averages are scored),
+    `cosine`, `linear`.
+    """
 
     kind: str
     warmup_steps: int
     cooldown_frac: float
     final_lr_frac: float
     n_steps: int | None = None
+
+    @property
+    def has_trunk(self) -> bool:
+        """Whether one trajectory serves several token counts."""
+        return self.kind in TRUNK_SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -102,7 +122,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One trajectory: a trunk with its cooldown branches, or one cosine run."""
+    """One trajectory: a trunk with its cooldown branches, or one cosine or linear run."""
 
     rung: str
     model: ModelSpec

@@ -33,7 +33,7 @@ from harness.launch.worker import WorkerConfig
 from harness.plan import Plan, check_memory, estimate_seconds, make_plan, print_plan
 from harness.provenance import provenance
 from harness.records import InputError, SweepFolder, write_json
-from harness.spec import RECIPE_VERSION, DataSpec
+from harness.spec import RECIPE_VERSION, DataSpec, recipe_dict
 
 # Width of tables where the output is no terminal.
 LOG_WIDTH = 120
@@ -84,7 +84,11 @@ def data_config(settings: SweepSettings) -> DataConfig:
 
 def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
     """What all cells of a results folder must share."""
-    sections = {"model": plain(settings.model), "optim": plain(settings.optim), "data": asdict(data)}
+    sections = {
+        "model": recipe_dict(settings.model),
+        "optim": recipe_dict(settings.optim),
+        "data": asdict(data),
+    }
     flat = {
         f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
     }

@@ -130,7 +130,9 @@ def test_help_lists_the_grids(capsys: pytest.CaptureFixture[str]) -> None:
         (["+grid=smoke", "budget=full"], ["budget=full", "smoke", "no budgets"]),
         (["+grid=smoke", "data.name=pyton"], ["data.name=pyton", "did you mean python"]),
         (["+grid=smoke", "model.mlp=gleu"], ["model.mlp=gleu", "did you mean gelu"]),
-        (["+grid=smoke", "optim.schedule=cosin"], ["optim.schedule=cosin", "did you mean cosine"]),
+        (["+grid=smoke", "optim.schedule=cosin"], ["optim.schedule=cosin", "did you mean cosine", "linear"]),
+        (["+grid=smoke", "optim=muom"], ["optim=muom", "did you mean muon", "schedule_free"]),
+        (["+grid=smoke", "optim.name=adam"], ["optim.name=adam", "did you mean adamw", "muon"]),
     ],
 )
 def test_a_mistyped_name_suggests_the_near_one(
@@ -205,3 +207,20 @@ def test_known_keys_are_those_of_the_schema() -> None:
     known = set(config._known_keys())
     assert schema_keys(SweepSettings) <= known
     assert OmegaConf.structured(SweepSettings).keys() <= known
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optim.schedule=constant"], ["uncooled", "optim.schedule=wsd", "optim=schedule_free"]),
+        (["optim=muon", "optim.schedule=constant"], ["optim.name=muon", "uncooled"]),
+        (["optim=schedule_free", "optim.schedule=cosine"], ["optim.schedule=cosine", "optim=schedule_free"]),
+        (["optim.name=schedule_free"], ["optim.schedule=wsd", "type optim=schedule_free"]),
+        (["optim=schedule_free", "optim.beta1=0"], ["optim.beta1=0"]),
+    ],
+)
+def test_an_optimiser_and_a_schedule_that_do_not_go_together(
+    overrides: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["+grid=smoke", *overrides], capsys)
+    assert [word for word in words if word not in message] == []

@@ -279,3 +279,22 @@ def test_a_job_trains_its_trunk_once() -> None:
     assert job_flops(job) == counting.train_flops_token(job.spec.model) * job_tokens(job)
     (cosine,) = jobs(small_cells("optim.schedule=cosine", "grid.n_tokens=[8192]"))
     assert job_tokens(cosine) == 8192
+
+
+def test_schedule_free_runs_have_no_cosine_references() -> None:
+    references = "grid.references=[{d_model: 16, n_tokens: 8192, lr_scale: [1.0], seeds: [0]}]"
+    with pytest.raises(InputError, match=r"add grid.references=\[\]"):
+        small_cells("optim=schedule_free", references)
+
+
+@pytest.mark.parametrize(("schedule", "n_jobs"), [("cosine", 2), ("linear", 2), ("wsd", 1)])
+def test_schedules_that_fall_to_one_end_have_a_run_for_each(schedule: str, n_jobs: int) -> None:
+    made = small_cells(f"optim.schedule={schedule}")
+    assert len(jobs(made)) == n_jobs
+    ends = [cell.spec.schedule.n_steps for cell in made]
+    assert ends == ([None, None] if n_jobs == 1 else [32, 64])
+
+
+def test_end_points_of_a_constant_schedule_train_nothing_twice() -> None:
+    (job,) = jobs(small_cells("optim=schedule_free"))
+    assert job_tokens(job) == max(job.n_tokens) == 8192

@@ -30,7 +30,7 @@ def cells() -> list[Cell]:
 
 def launcher(folder: SweepFolder, cache: Path, n_workers: int = 1, max_attempts: int = 3) -> LocalLauncher:
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
-    config = WorkerConfig(str(folder.root), str(cache), data, 32, 8192, 2048, 1, 1, 0.2)
+    config = WorkerConfig(str(folder.root), str(cache), data, 32, 8192, 2048, {}, {}, 0.2)
     return LocalLauncher(config, n_workers, max_attempts, job_flops)
 
 

@@ -122,6 +122,35 @@ def test_cosine_runs_end_once(tmp_path):
     assert curves.lr.iloc[-1] == pytest.approx(0.0, abs=1e-9)
 
 
+AVERAGED = replace(run_spec(kind="constant"), optim=optim(name="schedule_free"))
+ORTHOGONAL = replace(SPEC, optim=optim(name="muon"))
+
+
+@pytest.mark.parametrize("spec", [ORTHOGONAL, AVERAGED], ids=["muon", "schedule_free"])
+def test_other_optimisers_learn_and_resume_to_the_last_bit(tmp_path, spec):
+    """Stopped before every second interval, in the trunk, at the first end point and behind it."""
+    assert run_in(tmp_path / "whole", spec) == "done"
+    for _ in range(30):
+        asked = iter(range(1000))
+        try:
+            run_in(tmp_path / "cut", spec, should_stop=lambda asked=asked: next(asked) >= 2)
+        except Interrupted:
+            continue
+        break
+    assert_same(tables(tmp_path / "cut", spec), tables(tmp_path / "whole", spec))
+    assert tables(tmp_path / "whole", spec)[0].loss.is_monotonic_decreasing
+
+
+def test_end_points_of_a_schedule_free_run_lie_on_one_trajectory(tmp_path):
+    """Neither trained on nor changed by the end points before it."""
+    assert run_in(tmp_path / "both", AVERAGED) == "done"
+    assert run_in(tmp_path / "last", AVERAGED, ENDS[1:]) == "done"
+    both, curves = tables(tmp_path / "both", AVERAGED)
+    assert tables(tmp_path / "last", AVERAGED, ENDS[1:])[0].loss[0] == both.loss[1]
+    assert curves.point_id.isna().all()
+    assert len(curves) == ENDS[1] // RASTER
+
+
 def test_a_diverging_run_is_recorded_and_not_fatal(tmp_path):
     wild = replace(SPEC, optim=optim(hidden_lr=1e20, head_lr=1e20, embed_lr=1e20))
     assert run_in(tmp_path, wild) == "diverged"

@@ -7,6 +7,7 @@ import pytest
 from harness import recipe
 from harness.recipe import Rung
 from harness.records import InputError
+from harness.spec import GROUPS
 from tests.recipes import model
 from tests.small_sweeps import settings
 
@@ -21,7 +22,7 @@ def test_rates_follow_the_width_of_their_group(d_model: int) -> None:
     assert made.head_lr == pytest.approx(optim.head_lr * (d_model / 64) ** optim.head_lr_exponent)
 
 
-@pytest.mark.parametrize("group", recipe.GROUPS)
+@pytest.mark.parametrize("group", GROUPS)
 def test_a_scale_moves_one_group(group: str) -> None:
     optim, rung = settings().optim, Rung(32, 3)
     plain, scaled = recipe.optim_spec(rung, optim, {}), recipe.optim_spec(rung, optim, {group: 2.0})

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import InputError
+from harness.spec import ScheduleSpec
 from harness.train.schedule import Segment, branch_start, check_reachable, lr_factors, segments
 from tests.recipes import RASTER, run_spec
 
@@ -33,6 +34,29 @@ def test_cosine_ends_at_its_floor():
     assert rates.max() <= 1.0
     assert rates[-1] == pytest.approx(0.0, abs=1e-6)
     assert only == Segment(0, 64)
+
+
+def test_linear_falls_evenly_from_the_warmup_to_its_floor():
+    spec = run_spec(schedule=ScheduleSpec("linear", 4, 0.25, 0.1, 24))
+    (only,) = segments(spec, [spec.batch_tokens * 24])
+    rates = lr_factors(spec.schedule, only, 0, 24)
+    # 20 steps take the rate from 1 to .1; the warm-up of four ends in the first of them.
+    np.testing.assert_allclose(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0 - 0.9 / 20], rtol=1e-6)
+    np.testing.assert_allclose(np.diff(rates[3:]), -0.9 / 20, rtol=1e-4)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_branches_of_a_constant_schedule_have_no_steps():
+    spec = run_spec(kind="constant")
+    ends = [4 * RASTER, 7 * RASTER]
+    plan = segments(spec, ends)
+    steps = [spec.n_steps(n) for n in ends]
+    assert plan == [
+        Segment(0, steps[0]), Segment(steps[0], steps[0], ends[0]),
+        Segment(*steps), Segment(steps[1], steps[1], ends[1]),
+    ]  # fmt: skip
+    assert (lr_factors(spec.schedule, plan[2], 4, 8) == 1.0).all()
+    assert branch_start(spec, ends[0]) == steps[0]
 
 
 @given(st.lists(st.integers(4, 60), min_size=1, max_size=6, unique=True))

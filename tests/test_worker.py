@@ -28,7 +28,7 @@ JOB = Job(run_spec(), (4 * RASTER,))
 
 def config(root: Path, cache: Path) -> WorkerConfig:
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
-    return WorkerConfig(str(root), str(cache), data, 32, 8192, 2048, 1, 1, 60.0)
+    return WorkerConfig(str(root), str(cache), data, 32, 8192, 2048, {}, {}, 60.0)
 
 
 def state(folder: SweepFolder) -> dict[str, object]:

@@ -101,7 +101,7 @@ class Trajectory:
             if segment.n_tokens is None:
                 state = self._advance_to(segment, max(position, segment.first), state)
                 position = segment.last
-                if self.spec.schedule.kind == "cosine":
+                if not self.spec.schedule.has_trunk:
                     self._finish(unfinished[0], state)
             else:
                 if index == len(plan) - 1:
@@ -141,7 +141,7 @@ class Trajectory:
     def _finish(self, n_tokens: int, state: Any) -> None:
         self.journal.flush()
         with self.stopwatch.time(EVALUATION):
-            result = evaluate(self.engine, state["params"], self.inputs.eval_set)
+            result = evaluate(self.engine, self.engine.eval_params(state), self.inputs.eval_set)
         unique = self.order.unique_tokens(n_tokens)
         self.journal.write_point(PointResult(n_tokens, unique, result))
 
@@ -178,7 +178,9 @@ class Trajectory:
         eval_loss = None
         if segment.n_tokens is None and self._is_eval_step(step + n, n):
             with self.stopwatch.time(EVALUATION):
-                eval_loss = evaluate(self.engine, state["params"], self.inputs.curve_eval_set).loss
+                eval_loss = evaluate(
+                    self.engine, self.engine.eval_params(state), self.inputs.curve_eval_set
+                ).loss
         speed = n * self.spec.batch_tokens / (time.monotonic() - began)
         lr = float(factors[-1]) * self.spec.optim.hidden_lr
         self.journal.log(segment, step + n, loss, eval_loss, lr, float(metrics.grad_norm[-1]), speed)

@@ -32,13 +32,16 @@ def warmup_factor(schedule: ScheduleSpec, steps: np.ndarray) -> np.ndarray:
 
 
 def trunk_factors(schedule: ScheduleSpec, steps: np.ndarray) -> np.ndarray:
-    """Rate of a trunk, or of a cosine run (to `final_lr_frac` at its last step), relative to the peak."""
-    if schedule.kind == "wsd":
+    """Rate of a trunk, or of a run that falls to `final_lr_frac` at its last step, relative to the peak.
+
+    References: linear to the end, Bergsma et al., arXiv:2502.15938.
+    """
+    if schedule.has_trunk:
         return warmup_factor(schedule, steps)
     assert schedule.n_steps is not None
     span = max(1, schedule.n_steps - schedule.warmup_steps)
     progress = np.clip((steps + 1.0 - schedule.warmup_steps) / span, 0.0, 1.0)
-    falling = 0.5 * (1.0 + np.cos(math.pi * progress))
+    falling = 1.0 - progress if schedule.kind == "linear" else 0.5 * (1.0 + np.cos(math.pi * progress))
     floor = schedule.final_lr_frac
     return warmup_factor(schedule, steps) * (floor + (1.0 - floor) * falling)
 
@@ -64,8 +67,10 @@ def lr_factors(schedule: ScheduleSpec, segment: Segment, first: int, n: int) -> 
 
 
 def branch_start(spec: RunSpec, n_tokens: int) -> int:
-    """Trunk step at which the cooldown to `n_tokens` leaves it, on the logging raster."""
+    """Trunk step at which the branch to `n_tokens` leaves it, on the logging raster."""
     n_steps = spec.n_steps(n_tokens)
+    if spec.schedule.kind == "constant":
+        return n_steps
     cooldown = n_steps * spec.schedule.cooldown_frac
     return n_steps - max(spec.log_interval, round(cooldown / spec.log_interval) * spec.log_interval)
 
@@ -73,9 +78,9 @@ def branch_start(spec: RunSpec, n_tokens: int) -> int:
 def segments(spec: RunSpec, n_tokens: list[int]) -> list[Segment]:
     """Order of work of one trajectory: along the trunk, each branch where it leaves it.
 
-    A cosine run is a trunk alone, up to its one end.
+    A cosine or linear run is a trunk alone, up to its one end. A branch of a constant schedule has no steps.
     """
-    if spec.schedule.kind == "cosine":
+    if not spec.schedule.has_trunk:
         return [Segment(0, spec.n_steps(n_tokens[0]))]
     plan: list[Segment] = []
     position = 0

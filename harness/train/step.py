@@ -1,4 +1,4 @@
-"""The jitted training step: micro-batched gradients, AdamW with a rate per parameter group, one scan.
+"""The jitted training step: micro-batched gradients, a rate per parameter group, one scan.
 
 Learning rates, schedule, seed and token count are inputs of the compiled program; only shapes and the
 optimiser's decay constants are compiled in, so that runs of one shape share one program.
@@ -23,7 +23,7 @@ from harness.model.forward import Forward, Layout
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import distributed, loss_scale
 from harness.train import mesh as meshes
-from harness.train.optim import adamw, group_rates, parameter_groups
+from harness.train.optim import Optimiser, group_rates
 from harness.train.step_size import eval_batch_size, eval_call_batches, micro_batch_size
 
 State = dict[str, Any]
@@ -47,7 +47,7 @@ def platform_of(mesh: Mesh) -> str:
 
 
 class Engine:
-    """Compiled programs of one shape on one mesh: `init`, `advance`, `window_losses`."""
+    """Compiled programs of one shape on one mesh: `init`, `advance`, `eval_params`, `window_losses`."""
 
     def __init__(
         self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, layout: Layout = PLAIN
@@ -59,9 +59,8 @@ class Engine:
         self.eval_batch = eval_batch_size(model, shards, platform)
         self.eval_call = eval_call_batches(model.seq_len, self.eval_batch)
         self.forward = Forward(model, layout, mesh)
-        self._transform = adamw(optim)
+        self._optimiser = Optimiser(optim)
         abstract = jax.eval_shape(self._init, jax.random.key(0))
-        self._groups = parameter_groups(abstract["params"])
         self.state_shardings = self._shardings(abstract)
         tokens = meshes.batch_sharding(mesh, 2, 4)
         plain = meshes.replicated(mesh)
@@ -75,6 +74,10 @@ class Engine:
             in_shardings=(self.state_shardings, tokens, plain, plain),
             out_shardings=(self.state_shardings, plain),
             donate_argnums=0,
+        )
+        self.eval_params = jax.jit(
+            lambda state: self._optimiser.eval_params(state["params"], state["optimiser"]),
+            out_shardings=self.state_shardings["params"],
         )
         self.window_losses = jax.jit(
             self._window_losses,
@@ -92,7 +95,7 @@ class Engine:
         plain = meshes.replicated(self.mesh)
         params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes)
         optimiser = optax.tree.map_params(
-            self._transform,
+            self._optimiser,
             lambda _, sharding: sharding,
             abstract["optimiser"],
             params,
@@ -103,7 +106,7 @@ class Engine:
 
     def _init(self, key: Array) -> State:
         params = self.forward.init(key)
-        state = {"params": params, "optimiser": self._transform.init(params)}
+        state = {"params": params, "optimiser": self._optimiser.init(params)}
         return state | ({"loss_scale": loss_scale.initial()} if self.model.precision == "fp16" else {})
 
     def _gradients(
@@ -148,11 +151,9 @@ class Engine:
 
         def apply(state: State, factor: Array, loss: Array, grads: Any) -> tuple[State, dict[str, Array]]:
             norm = optax.tree.norm(grads)
-            updates, optimiser = self._transform.update(grads, state["optimiser"], state["params"])
-            leaves, tree = jax.tree.flatten(updates)
-            grouped = zip(leaves, self._groups, strict=True)
-            scaled = [leaf * (-factor * rates[group]) for leaf, group in grouped]
-            params = optax.apply_updates(state["params"], jax.tree.unflatten(tree, scaled))
+            params, optimiser = self._optimiser.update(
+                grads, state["optimiser"], state["params"], factor, rates
+            )
             return {"params": params, "optimiser": optimiser}, {"loss": loss, "grad_norm": norm}
 
         return jax.lax.scan(step, state, (windows, factors))
