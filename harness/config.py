@@ -58,7 +58,7 @@ class ModelSettings:
     key_shift: bool = MISSING
     rope_theta: float = MISSING
     norm_eps: float = MISSING
-    precision: str = "fp32"
+    precision: str = added("fp32")
 
 
 @dataclass

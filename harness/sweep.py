@@ -12,16 +12,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
 from rich.console import Console
 
 from harness.collect import write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion, seal_forecast
-from harness.config import ModelSettings, OptimSettings, SweepSettings, load, options, plain, resolved_yaml
+from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.execution import Execution, MeshConfig, check_mesh
 from harness.grid import Cell, expand
@@ -33,7 +32,8 @@ from harness.launch.worker import WorkerConfig
 from harness.plan import Plan, check_memory, estimate_seconds, make_plan, print_plan
 from harness.provenance import provenance
 from harness.records import InputError, SweepFolder, write_json
-from harness.spec import RECIPE_VERSION, DataSpec, recipe_dict
+from harness.shared_recipe import check_recipe, recipe_of
+from harness.spec import DataSpec
 
 # Width of tables where the output is no terminal.
 LOG_WIDTH = 120
@@ -80,43 +80,6 @@ def data_config(settings: SweepSettings) -> DataConfig:
         zipf=data.zipf,
         source_seed=data.source_seed,
     )
-
-
-def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
-    """What all cells of a results folder must share."""
-    sections = {
-        "model": recipe_dict(settings.model),
-        "optim": recipe_dict(settings.optim),
-        "data": asdict(data),
-    }
-    flat = {
-        f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
-    }
-    return flat | {"grid.log_interval": settings.grid.log_interval, "recipe_version": RECIPE_VERSION}
-
-
-def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
-    """Raise InputError when the folder holds runs of another recipe."""
-    if not folder.runs.exists() or not folder.sweep.exists():
-        return
-    before = _recipe_defaults() | json.loads(folder.sweep.read_text())["recipe"]
-    for key in sorted(before.keys() | recipe.keys()):
-        if before.get(key) != recipe.get(key):
-            raise InputError(
-                f"{folder.root} holds runs made with {key}={before.get(key)} and this sweep has "
-                f"{key}={recipe.get(key)}; choose another folder with results_dir=DIR or delete this one"
-            )
-
-
-def _recipe_defaults() -> dict[str, Any]:
-    """Values of keys that recipes did not always have."""
-    sections = {"model": ModelSettings, "optim": OptimSettings}
-    return {
-        f"{section}.{item.name}": item.default
-        for section, settings in sections.items()
-        for item in fields(settings)
-        if item.default is not MISSING
-    }
 
 
 class Sweep:

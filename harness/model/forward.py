@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Int
 
 from harness.model import partition
 from harness.model.decoder import Block, Decoder
+from harness.model.layers import PRODUCT
 from harness.spec import ModelSpec
 
 Params = dict[str, Any]
-POLICIES = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "full": None}
+POLICIES = {"dots": jax.checkpoint_policies.save_only_these_names(PRODUCT), "full": None}
 
 
 @dataclass(frozen=True)

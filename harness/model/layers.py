@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from harness.model import kernels
 from harness.model.partition import Axes, gathered, sharded
 from harness.spec import ModelSpec
 
+# What rematerialisation may keep: results of matrix products.
+PRODUCT = "product"
 # Logits of the share of the key before: the first and the last channel of a head start so far from one half.
 KEY_SHIFT_SPREAD = 2.0
 
@@ -56,7 +59,8 @@ class Dense(nnx.Module):
     def __call__(self, x: Float[Array, "tokens d_in"], dtype: Any = None) -> Float[Array, "tokens *d_out"]:
         kernel = gathered(self.kernel[...].astype(x.dtype), self.axes)
         # Merged dimensions make a plain matrix product, which is faster; split ones must stay apart.
-        return self.apply(x, kernel if sharded() else kernel.reshape(len(kernel), -1), dtype)
+        flat = kernel if sharded() else kernel.reshape(len(kernel), -1)
+        return checkpoint_name(self.apply(x, flat, dtype), PRODUCT)
 
 
 class Norm(nnx.Module):

@@ -94,15 +94,12 @@ class Engine:
         """Every array of the optimiser lives where its parameter lives; its counters are everywhere."""
         plain = meshes.replicated(self.mesh)
         params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes)
-        optimiser = optax.tree.map_params(
-            self._optimiser,
-            lambda _, sharding: sharding,
-            abstract["optimiser"],
-            params,
-            transform_non_params=lambda _: plain,
-        )
-        scaling = jax.tree.map(lambda _: plain, abstract.get("loss_scale", {}))
-        return {"params": params, "optimiser": optimiser} | ({"loss_scale": scaling} if scaling else {})
+        known = dict(jax.tree_util.tree_leaves_with_path(params))
+
+        def where(path: tuple[Any, ...], _: Any) -> Any:
+            return next((known[path[i:]] for i in range(len(path)) if path[i:] in known), plain)
+
+        return jax.tree_util.tree_map_with_path(where, abstract)
 
     def _init(self, key: Array) -> State:
         params = self.forward.init(key)
