@@ -26,6 +26,8 @@ from tests.recipes import train
 from tests.run_process import ENDS, SPEC, start, start_two, two_processes
 from tests.small_sweeps import ROOT, environment
 
+DEVICES = "--xla_force_host_platform_device_count"
+
 
 def run_folder(root: Path) -> Path:
     return root / "runs" / SPEC.run_id
@@ -126,17 +128,26 @@ def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[st
         )
 
 
-def test_workers_with_a_coordinator_train_a_job_together(tmp_path: Path, data_cache: Path) -> None:
-    """What a launcher starts; each answers one line, whatever libraries print."""
-    flag = "--xla_force_host_platform_device_count="
-    alone = start_worker(tmp_path / "one", data_cache, XLA_FLAGS=f"{flag}2")
-    finish(alone)
-    pair = [
-        start_worker(tmp_path, data_cache, XLA_FLAGS=f"{flag}1", **surroundings)
-        for surroundings in two_processes()
-    ]
-    spoken = [process.communicate(timeout=300) for process in pair]
-    answers = [json.loads(output) for output, _ in spoken]
-    assert [answer["status"] for answer in answers] == ["done", "done"], spoken
+def start_pair(root: Path, cache: Path) -> list[subprocess.Popen[str]]:
+    """Two workers with a device each, as a launcher starts them."""
+    return [start_worker(root, cache, XLA_FLAGS=f"{DEVICES}=1", **said) for said in two_processes()]
+
+
+def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
+    """What each answers in its one line, whatever libraries print."""
+    spoken = [worker.communicate(timeout=200) for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers), spoken
+    return [json.loads(output)["status"] for output, _ in spoken]
+
+
+def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path, data_cache: Path) -> None:
+    assert statuses([start_worker(tmp_path / "one", data_cache, XLA_FLAGS=f"{DEVICES}=2")]) == ["done"]
+    pair, run = start_pair(tmp_path, data_cache), RunFolder(run_folder(tmp_path))
+    while not run.state.exists():
+        assert all(worker.poll() is None for worker in pair), pair[0].communicate()
+        time.sleep(0.05)
+    assert run.read_state()["pid"] == pair[0].pid
+    pair[1].terminate()
+    assert statuses(pair) == ["interrupted", "interrupted"]
+    assert statuses(start_pair(tmp_path, data_cache)) == ["done", "done"]
     assert_close(tmp_path, tables(tmp_path / "one"))
-    assert RunFolder(run_folder(tmp_path)).read_state()["pid"] == pair[0].pid
