@@ -47,17 +47,19 @@ def start(
     )
 
 
-def start_two(folder: Path, cache: Path, data: int, fsdp: int) -> list[subprocess.Popen[str]]:
-    """Start two processes with one device each that train the run together."""
+def two_processes() -> list[dict[str, str]]:
+    """What the environments of two processes that train together say."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    common = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false",
-        "HARNESS_COORDINATOR": coordinator,
-        "HARNESS_PROCESSES": "2",
-    }
-    return [start(folder, cache, data, fsdp, [], HARNESS_PROCESS=str(i), **common) for i in range(2)]
+    common = {"HARNESS_COORDINATOR": coordinator, "HARNESS_PROCESSES": "2"}
+    return [common | {"HARNESS_PROCESS": str(i)} for i in range(2)]
+
+
+def start_two(folder: Path, cache: Path, data: int, fsdp: int) -> list[subprocess.Popen[str]]:
+    """Start two processes with one device each that train the run together."""
+    one = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"}
+    return [start(folder, cache, data, fsdp, [], **one, **surroundings) for surroundings in two_processes()]
 
 
 def train_here(folder: Path, mesh: MeshConfig, kill_at: int = 0) -> None:

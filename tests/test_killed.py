@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import subprocess
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,17 @@ import pandas as pd
 import pytest
 
 from harness.collect import collect_curves, collect_points
+from harness.data.build import DataConfig
 from harness.grid import Cell
+from harness.launch.worker import WorkerConfig
 from harness.records import TIMING_COLUMNS, RunFolder, SweepFolder
+from harness.spec import Job
 from harness.train.mesh import MeshConfig
 from tests.recipes import train
-from tests.run_process import ENDS, SPEC, start, start_two
+from tests.run_process import ENDS, SPEC, start, start_two, two_processes
+from tests.small_sweeps import ROOT, environment
+
+DEVICES = "--xla_force_host_platform_device_count"
 
 
 def run_folder(root: Path) -> Path:
@@ -79,18 +88,66 @@ def kill_two_in_a_branch(root: Path, cache: Path, mesh: MeshConfig) -> None:
         process.communicate()
 
 
-@pytest.mark.parametrize("mesh", [MeshConfig(data=2), MeshConfig(fsdp=2)], ids=str)
-def test_two_processes_train_as_one(tmp_path: Path, data_cache: Path, mesh: MeshConfig) -> None:
-    """And where both are killed and started again, the bytes are those of the two undisturbed."""
+def assert_close(root: Path, other: list[pd.DataFrame]) -> None:
+    """The same steps, and losses to 1e-5."""
+    (points, curve), (points_of_other, curve_of_other) = tables(root), other
+    assert list(curve.step) == list(curve_of_other.step)
+    np.testing.assert_allclose(curve.train_loss, curve_of_other.train_loss, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(points.loss, points_of_other.loss, rtol=0, atol=1e-5)
+
+
+def test_two_processes_train_as_one_and_go_on_after_both_were_killed(
+    tmp_path: Path, data_cache: Path
+) -> None:
+    mesh = MeshConfig(fsdp=2)
     finish(*start_two(run_folder(tmp_path), data_cache, mesh.data, mesh.fsdp))
-    points, curve = tables(tmp_path)
-    points_of_one, curve_of_one = whole(tmp_path, mesh)
-    assert list(curve.step) == list(curve_of_one.step)
-    np.testing.assert_allclose(curve.train_loss, curve_of_one.train_loss, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(points.loss, points_of_one.loss, rtol=0, atol=1e-5)
-    if mesh.fsdp == 2:
-        kill_two_in_a_branch(tmp_path / "killed", data_cache, mesh)
-        finish(*start_two(run_folder(tmp_path / "killed"), data_cache, mesh.data, mesh.fsdp))
-        assert RunFolder(run_folder(tmp_path / "killed")).read_state()["retries"] == 1
-        for mine, theirs in zip(tables(tmp_path / "killed"), (points, curve), strict=True):
-            assert file_bytes(mine) == file_bytes(theirs)
+    assert_close(tmp_path, whole(tmp_path, mesh))
+    kill_two_in_a_branch(tmp_path / "killed", data_cache, mesh)
+    finish(*start_two(run_folder(tmp_path / "killed"), data_cache, mesh.data, mesh.fsdp))
+    assert RunFolder(run_folder(tmp_path / "killed")).read_state()["retries"] == 1
+    for mine, theirs in zip(tables(tmp_path / "killed"), tables(tmp_path), strict=True):
+        assert file_bytes(mine) == file_bytes(theirs)
+
+
+def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[str]:
+    """A worker of a sweep whose mesh splits the batch over two devices, with one job."""
+    data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
+    config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, 2, 1, 60.0)
+    root.mkdir(exist_ok=True)
+    lines = root / "lines"
+    lines.write_text("\n".join([config.to_line(), json.dumps(Job(SPEC, ENDS).to_dict()), ""]))
+    with open(lines) as given:
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness.launch.worker"],
+            cwd=ROOT,
+            env=environment(cache) | changes,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def start_pair(root: Path, cache: Path) -> list[subprocess.Popen[str]]:
+    """Two workers with a device each, as a launcher starts them."""
+    return [start_worker(root, cache, XLA_FLAGS=f"{DEVICES}=1", **said) for said in two_processes()]
+
+
+def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
+    """What each answers in its one line, whatever libraries print."""
+    spoken = [worker.communicate(timeout=200) for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers), spoken
+    return [json.loads(output)["status"] for output, _ in spoken]
+
+
+def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path, data_cache: Path) -> None:
+    assert statuses([start_worker(tmp_path / "one", data_cache, XLA_FLAGS=f"{DEVICES}=2")]) == ["done"]
+    pair, run = start_pair(tmp_path, data_cache), RunFolder(run_folder(tmp_path))
+    while not run.state.exists():
+        assert all(worker.poll() is None for worker in pair), pair[0].communicate()
+        time.sleep(0.05)
+    assert run.read_state()["pid"] == pair[0].pid
+    pair[1].terminate()
+    assert statuses(pair) == ["interrupted", "interrupted"]
+    assert statuses(start_pair(tmp_path, data_cache)) == ["done", "done"]
+    assert_close(tmp_path, tables(tmp_path / "one"))

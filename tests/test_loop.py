@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from harness.collect import collect_curves, collect_points
 from harness.grid import Cell
 from harness.records import TIMING_COLUMNS, RunFolder, SweepFolder
 from harness.spec import RunSpec
-from harness.train.loop import Interrupted
-from tests.recipes import RASTER, optim, run_spec, train
+from harness.train.loop import EXPLODED_NATS, Interrupted
+from tests.recipes import RASTER, VOCAB, optim, run_spec, train
 
 SPEC = run_spec()
 ENDS = (4 * RASTER, 8 * RASTER)
@@ -160,6 +161,39 @@ def test_a_diverging_run_is_recorded_and_not_fatal(tmp_path):
     assert points.excluded_reason.str.contains("step").all()
     state = json.loads((tmp_path / "runs" / wild.run_id / "state.json").read_text())
     assert state["status"] == "diverged"
+
+
+@pytest.mark.parametrize(("rate", "losses"), [(1e20, ("nan", "inf")), (30.0, None)], ids=["nan", "exploding"])
+def test_a_diverged_run_says_where_and_from_which_loss(tmp_path, rate, losses):
+    wild = replace(SPEC, optim=optim(hidden_lr=rate, head_lr=rate, embed_lr=rate, grad_clip=1e9))
+    assert run_in(tmp_path, wild) == "diverged"
+    reason = tables(tmp_path, wild)[0].excluded_reason[0]
+    found = re.search(r"loss (\S+) at step (\d+), after (\S+) at step (\d+)$", reason)
+    assert found, reason
+    assert int(found[4]) == int(found[2]) - 1
+    assert float(found[3]) < np.log(VOCAB) + EXPLODED_NATS
+    if losses:
+        assert found[1] in losses
+    else:
+        assert np.log(VOCAB) + EXPLODED_NATS < float(found[1]) < np.inf
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_word_to_the_user(tmp_path, undisturbed, caplog):
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        run_in(tmp_path, SPEC, should_stop=lambda: next(asked) >= 4, seconds=0.0)
+    run = RunFolder(tmp_path / "runs" / SPEC.run_id)
+    steps = sorted(int(path.name) for path in (run.checkpoints / "trunk").iterdir())
+    assert len(steps) == 2
+    for path in (run.checkpoints / "trunk" / str(steps[-1])).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run_in(tmp_path, SPEC) == "done"
+    warning = f"checkpoint trunk/{steps[-1]} is damaged"
+    assert warning in caplog.text
+    assert run.log.read_text().startswith(f"warning: {warning}")
+    assert [text.startswith(warning) for text in run.read_state()["warnings"]] == [True]
+    assert_same(tables(tmp_path, SPEC), undisturbed)
 
 
 def test_evaluation_set_is_common_to_all_points(undisturbed):

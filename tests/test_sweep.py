@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from analysis.summary import key_numbers
 from analysis.table import load_table
 from harness import sweep
 from harness.grid import Cell
+from harness.provenance import usable_cores
 from harness.records import SweepFolder
 from harness.spec import RECIPE_VERSION
 from harness.status import run_rows
@@ -80,6 +82,22 @@ def test_the_whole_way_leaves_tables_fits_forecast_and_report(first: tuple[Sweep
         f"report: {folder.report}",
     ):
         assert words.replace("\n", "") in printed.replace("\n", "")
+
+
+def test_the_workers_time_is_told_whole(first: tuple[SweepFolder, str]) -> None:
+    folder, printed = first
+    record = json.loads(folder.sweep.read_text())
+    spent = record["worker_seconds"]
+    assert {"training steps", "evaluation", "compilation", "checkpoints", "start", "idle", "other"} <= set(
+        spent
+    )
+    assert all(seconds >= 0 for seconds in spent.values())
+    told = " ".join(printed.split("workers' time: ")[1].split())
+    shares = re.match(r"([0-9.]+% [a-z ]+(, |))+", told)
+    assert shares
+    assert sum(float(share) for share in re.findall(r"([0-9.]+)%", shares[0])) == pytest.approx(100, abs=0.5)
+    n_workers = record["config"]["launcher"]["n_workers"] or len(usable_cores())
+    assert 0.5 * record["seconds"] < sum(spent.values()) / n_workers < record["seconds"]
 
 
 def test_the_forecast_is_sealed_before_the_hold_out_is_trained(first: tuple[SweepFolder, str]) -> None:

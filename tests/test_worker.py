@@ -18,8 +18,9 @@ from harness.data.build import DataConfig
 from harness.launch import worker
 from harness.launch.local import worker_environment
 from harness.launch.worker import StopFlag, WorkerConfig, run_job, run_lock
-from harness.records import RunFolder, SweepFolder
+from harness.records import InputError, RunFolder, SweepFolder
 from harness.spec import Job
+from harness.train.distributed import initialize_from_environment
 from tests.recipes import RASTER, inputs, optim, run_spec
 from tests.small_sweeps import ROOT, environment
 
@@ -115,6 +116,16 @@ def test_a_parent_gone_before_the_worker_looked_asks_to_stop(monkeypatch: pytest
     monkeypatch.setenv("HARNESS_PARENT", str(done.pid))
     assert StopFlag()()
     assert worker_environment(None, 1)["HARNESS_PARENT"] == str(os.getpid())
+
+
+@pytest.mark.parametrize("said", [{}, {"HARNESS_PROCESSES": "two", "HARNESS_PROCESS": "0"}])
+def test_a_coordinator_without_numbers_is_refused(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str]
+) -> None:
+    for name, value in (said | {"HARNESS_COORDINATOR": "host:1"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="needs whole numbers in HARNESS_PROCESSES and HARNESS_PROCESS, got"):
+        initialize_from_environment()
 
 
 def test_an_environment_pins_one_thread_per_core() -> None:

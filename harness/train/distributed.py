@@ -24,6 +24,8 @@ def initialize(coordinator: str, n_processes: int, process: int) -> None:
     """Join the processes of a run; `coordinator` is host:port of the first. Before any other use of JAX."""
     # CPU processes have no network of their own; other platforms ignore this.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself, by which a worker is asked to save and stop.
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(coordinator, n_processes, process)
 
 

@@ -25,7 +25,7 @@ class CompileSeconds:
         if not event.startswith("/jax/core/compile/"):
             return
         began = time.monotonic() - duration_secs
-        # Tracing reports inner functions before the outer one, whose time contains theirs.
+        # Constants compiled while a function is traced report first; its time contains theirs.
         while self._spans and self._spans[-1][0] >= began:
             self._spans.pop()
         self._spans.append((began, duration_secs))
