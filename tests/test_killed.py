@@ -112,7 +112,7 @@ def test_two_processes_train_as_one_and_go_on_after_both_were_killed(
 def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[str]:
     """A worker of a sweep whose mesh splits the batch over two devices, with one job."""
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
-    config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, 2, 1, 60.0)
+    config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, {"data": 2}, {}, 60.0)
     root.mkdir(exist_ok=True)
     lines = root / "lines"
     lines.write_text("\n".join([config.to_line(), json.dumps(Job(SPEC, ENDS).to_dict()), ""]))
