@@ -15,6 +15,7 @@ from typing import Any
 
 RECIPE_VERSION = 2
 OPTIMISERS = ("adamw", "muon", "schedule_free")
+TRANSFERS = ("measured", "mup", "completep")
 # Parameter groups, each with a learning rate of its own.
 GROUPS = ("hidden", "embed", "head", "gain")
 # Trunks with a branch to each token count: `wsd` cools it down, `constant` ends where the trunk stands.
@@ -46,7 +47,11 @@ def content_id(value: Any, length: int = 12) -> str:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Shape of a decoder-only Transformer."""
+    """Shape of a decoder-only Transformer.
+
+    `head_init_scale` multiplies the initial head, `residual_scale` what each block adds to the residual
+    stream, `attention_scale` the scores of attention (None: 1/√head_dim): see `harness.recipe`.
+    """
 
     n_layers: int
     d_model: int
@@ -59,6 +64,9 @@ class ModelSpec:
     key_shift: bool
     rope_theta: float
     norm_eps: float
+    head_init_scale: float = added(1.0)
+    residual_scale: float = added(1.0)
+    attention_scale: float | None = added(None)
 
     @property
     def head_dim(self) -> int:

@@ -87,11 +87,16 @@ class KeyShift(nnx.Module):
         return (1 - share) * k + share * before
 
 
+def residual_init(spec: ModelSpec) -> float:
+    """Initial scale of a projection onto the residual stream: 1/√(2·layers) where blocks are not scaled."""
+    return float((2 * spec.n_layers * spec.residual_scale) ** -0.5)
+
+
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
-        out_scale = (2 * spec.n_layers) ** -0.5
+        out_scale = residual_init(spec)
         self.qkv = Dense(spec.d_model, 3 * spec.d_model, rngs, textbook=textbook)
         self.out = Dense(spec.d_model, spec.d_model, rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
@@ -111,7 +116,8 @@ class Attention(nnx.Module):
             k = self.key_shift(k)
         cosine, sine = rotary_tables(spec)
         length = q.shape[2]
-        q = rotate(q, cosine[:, :length], sine[:, :length]) * spec.head_dim**-0.5
+        scale = spec.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        q = rotate(q, cosine[:, :length], sine[:, :length]) * scale
         k = rotate(k, cosine[:, :length], sine[:, :length])
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
         return self.out(mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model))
@@ -121,7 +127,7 @@ class Mlp(nnx.Module):
     """GELU MLP, or SwiGLU (Shazeer, arXiv:2002.05202)."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
-        out_scale = (2 * spec.n_layers) ** -0.5
+        out_scale = residual_init(spec)
         gated = spec.mlp == "swiglu"
         self.up = Dense(spec.d_model, spec.d_ff, rngs, textbook=textbook)
         self.gate = Dense(spec.d_model, spec.d_ff, rngs, textbook=textbook) if gated else None
@@ -141,10 +147,11 @@ class Block(nnx.Module):
         self.attention = Attention(spec, rngs, textbook)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
         self.mlp = Mlp(spec, rngs, textbook)
+        self.scale = spec.residual_scale
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
-        x = x + self.attention(self.attention_norm(x), batch)
-        return x + self.mlp(self.mlp_norm(x))
+        x = x + self.scale * self.attention(self.attention_norm(x), batch)
+        return x + self.scale * self.mlp(self.mlp_norm(x))
 
 
 class Decoder(nnx.Module):
@@ -154,7 +161,8 @@ class Decoder(nnx.Module):
         self.embed = nnx.Param(jax.random.normal(rngs.params(), (spec.vocab_size, spec.d_model)) * EMBED_STD)
         self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
-        self.head = Dense(spec.d_model, spec.vocab_size, rngs, HEAD_INIT_SCALE, textbook)
+        head_scale = HEAD_INIT_SCALE * spec.head_init_scale
+        self.head = Dense(spec.d_model, spec.vocab_size, rngs, head_scale, textbook)
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
