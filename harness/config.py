@@ -66,6 +66,7 @@ class OptimSettings:
 
     batch_size: int = MISSING
     name: str = added("adamw")
+    transfer: str = added("measured")
     hidden_lr: float = MISSING
     hidden_lr_exponent: float = MISSING
     embed_lr: float = MISSING

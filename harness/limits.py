@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.records import InputError
-from harness.spec import OPTIMISERS, SEPARATE_SCHEDULES, TRUNK_SCHEDULES
+from harness.spec import OPTIMISERS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 
 if TYPE_CHECKING:
     from harness.config import SweepSettings
@@ -54,6 +54,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.tokenizer": ("bpe", "bytes"),
     "model.mlp": ("gelu", "swiglu"),
     "optim.name": OPTIMISERS,
+    "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "launcher.name": ("local",),
 }
