@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # OmegaConf lets it through
 
-from harness.limits import check_choices, check_ranges, check_together, near
+from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
 from harness.spec import added
 
@@ -170,7 +172,11 @@ def options(group: str) -> list[str]:
 
 
 def load(overrides: list[str]) -> SweepSettings:
-    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit."""
+    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit.
+
+    `group=FILE.yaml` sets every key that the file has, such as the optim.yaml of a learning-rate sweep.
+    """
+    overrides = [item for given in overrides for item in _unfold(given)]
     _check_groups(overrides)
     _check_added(overrides)
     ConfigStore.instance().store(name="schema", node=SweepSettings)
@@ -183,7 +189,7 @@ def load(overrides: list[str]) -> SweepSettings:
         raise InputError(_explain(error, overrides)) from None
     assert isinstance(settings, SweepSettings)
     check_choices(settings)
-    _check_budget(settings)
+    check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
     check_together(settings)
     return settings
@@ -199,6 +205,22 @@ def plain(settings: Any) -> Any:
     node = OmegaConf.structured(settings)
     assert isinstance(node, DictConfig)
     return OmegaConf.to_container(node)
+
+
+def _unfold(override: str) -> list[str]:
+    """`optim=FILE.yaml` as one override for each key of the file; other overrides as they are."""
+    if not re.fullmatch(r"optim=.*\.yaml", override):
+        return [override]
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(override.removeprefix("optim=")))
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
+        content = None
+    if not isinstance(content, dict) or not content:
+        names = ", optim=".join(options("optim"))
+        raise InputError(
+            f"{override}: no YAML file of optim settings is there; type its path or optim={names}"
+        )
+    return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 
 
 def _check_groups(overrides: list[str]) -> None:
@@ -269,16 +291,3 @@ def _known_keys() -> list[str]:
 
     walk("", OmegaConf.structured(SweepSettings))
     return keys
-
-
-def _check_budget(settings: SweepSettings) -> None:
-    budgets = sorted(settings.grid.budgets)
-    if not budgets and settings.budget != DEFAULT_BUDGET:
-        raise InputError(
-            f"budget={settings.budget} was given and grid {settings.grid.name} has no budgets; leave it out"
-        )
-    if budgets and settings.budget not in budgets:
-        raise InputError(
-            f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "
-            f"{', '.join(budgets)}{near(settings.budget, budgets)}"
-        )

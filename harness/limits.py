@@ -105,6 +105,20 @@ def check_together(settings: SweepSettings) -> None:
         )
 
 
+def check_budget(settings: SweepSettings, default: str) -> None:
+    """Raise InputError for a budget that the grid does not have."""
+    budgets = sorted(settings.grid.budgets)
+    if not budgets and settings.budget != default:
+        raise InputError(
+            f"budget={settings.budget} was given and grid {settings.grid.name} has no budgets; leave it out"
+        )
+    if budgets and settings.budget not in budgets:
+        raise InputError(
+            f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "
+            f"{', '.join(budgets)}{near(settings.budget, budgets)}"
+        )
+
+
 def _check_schedule(settings: SweepSettings) -> None:
     """Averaging takes the place of a cooldown: schedule-free runs have a constant rate, and only they do."""
     optim = settings.optim
