@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.interval import LEVEL
 from analysis.noise import ASSUMED_SD, KNOWN_DOF, Noise
 from analysis.rate_curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
+from analysis.rate_rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.rate_verdict import group_verdict, study_verdict
 from analysis.result import Warning_, WarningCode, plain
 
-F64 = NDArray[np.float64]
 Json = dict[str, Any]
 
 RATE_COLUMNS = {"hidden": "peak_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
-REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
 FEWEST_DOF = 2  # of residuals, to take the noise from them
 
 
@@ -52,6 +49,7 @@ def learning_rate_study(points: pd.DataFrame, level: float = LEVEL, noise: float
             "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
             "optima": optima,
             "rules": _rules(optima, spread, level),
+            "rule": joint_rule(optima, spread, level),
         }
         groups.append({**entry, "verdict": group_verdict(entry)})
     missing = [group for group in RATE_COLUMNS if group not in swept]
@@ -107,6 +105,7 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
         yield RateCurve(
             rung=str(cell.rung.iloc[0]),
             d_model=int(cell.d_model.iloc[0]),
+            n_params_matmul=int(cell.n_params_matmul.iloc[0]),
             n_tokens=int(cell.n_tokens.iloc[0]),
             recipe_rate=float(cell.recipe.iloc[0]),
             rate=done.rate.to_numpy(float),
@@ -139,6 +138,7 @@ def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: f
     return {
         "rung": curve.rung,
         "d_model": curve.d_model,
+        "n_params_matmul": curve.n_params_matmul,
         "n_tokens": curve.n_tokens,
         "n_seeds": len(np.unique(curve.seed)),
         "rates": curve.rates.tolist(),
@@ -198,13 +198,11 @@ def _rules(optima: Sequence[Json], noise: Noise, level: float) -> list[Json]:
 
 
 def _rule(optima: Sequence[Json], n_tokens: int, noise: Noise, level: float) -> Json:
-    """Rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE².
-
-    Where the optima scatter about the line more than their errors explain, the errors grow by that factor
-    and the intervals take Student's t with the degrees of freedom of the line; else those of the noise.
-    """
+    """Rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE²."""
     counted = [row for row in optima if row["reason"] is None]
-    recipe = _line(optima, "recipe_rate", np.ones(len(optima)))[0] if _widths(optima) > 1 else None
+    rates = np.log([row["recipe_rate"] for row in optima])
+    several = _widths(optima) > 1
+    recipe = weighted_line([width_column(optima)], rates, np.ones(len(rates)))[0] if several else None
     rule: Json = {
         "n_tokens": n_tokens,
         "n_sizes": len(counted),
@@ -221,19 +219,14 @@ def _rule(optima: Sequence[Json], n_tokens: int, noise: Noise, level: float) -> 
     }
     if _widths(counted) < 2:
         return rule | {"reason": _no_rule(len(counted), len(optima))}
-    se = np.array([row["se_log_rate"] for row in counted])
-    (log_rate, exponent), cov, resid = _line(counted, "rate_opt", 1 / se**2)
-    free = len(counted) - 2
-    scatter = float(np.sqrt(np.sum((resid / se) ** 2) / free)) if free else 0.0
-    t = float(stats.t.ppf((1 + level) / 2, free if scatter > 1 else noise.dof))
-    log_rate_se, exponent_se = max(1.0, scatter) * np.sqrt(np.diag(cov))
+    line = fit_line([width_column(counted)], counted, noise, level)
     return rule | {
-        "exponent": exponent,
-        "exponent_se": exponent_se,
-        "exponent_interval": (exponent - t * exponent_se, exponent + t * exponent_se),
-        "rate_64": np.exp(log_rate),
-        "rate_64_interval": tuple(np.exp(log_rate + np.array([-t, t]) * log_rate_se)),
-        "scatter": scatter if free else None,
+        "exponent": line.found[1],
+        "exponent_se": line.se[1],
+        "exponent_interval": line.interval(1),
+        "rate_64": np.exp(line.found[0]),
+        "rate_64_interval": line.rate_interval(),
+        "scatter": line.scatter,
     }
 
 
@@ -246,13 +239,3 @@ def _no_rule(counted: int, tried: int) -> str:
         f"no exponent in d_model: {counted} of {tried} sizes {'has' if counted == 1 else 'have'} an optimum "
         "that counts, and a rule needs two"
     )
-
-
-def _line(optima: Sequence[Json], column: str, weights: F64) -> tuple[F64, F64, F64]:
-    """Weighted least squares of ln(column) on ln(d_model/64): (intercept, slope), covariance, residuals."""
-    x = np.log([row["d_model"] / REFERENCE_WIDTH for row in optima])
-    y = np.log([row[column] for row in optima])
-    design = np.column_stack([np.ones(len(x)), x])
-    cov = np.linalg.inv(design.T @ (design * weights[:, None]))
-    found = cov @ (design.T @ (weights * y))
-    return found, np.asarray(cov, float), y - design @ found

@@ -28,6 +28,7 @@ class RateCurve:
 
     rung: str
     d_model: int
+    n_params_matmul: int
     n_tokens: int
     recipe_rate: float
     rate: F64

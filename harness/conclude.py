@@ -13,6 +13,7 @@ from rich.table import Table
 from harness.collect import cell_table
 from harness.grid import Cell
 from harness.provenance import code_revision
+from harness.rate_recipe import rule_line, write_rate_recipe
 from harness.records import InputError, SweepFolder, write_json
 
 
@@ -43,7 +44,10 @@ def check_forecast(cells: list[Cell]) -> None:
 
 
 def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
-    """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json."""
+    """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json.
+
+    A learning-rate sweep also leaves its rule as a recipe, optim.yaml.
+    """
     from analysis.report import write_report
     from analysis.study import study
 
@@ -51,6 +55,8 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     curves = pd.read_parquet(folder.curves)
     forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
     result = study(points, curves, forecast, resamples=resamples)
+    if result["learning_rate"]:
+        write_rate_recipe(folder, result["learning_rate"])
     write_json(folder.fits, result)
     write_report(folder.root)
     return result
@@ -72,6 +78,10 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     for warning in result["warnings"]:
         console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
     console.print(result["verdict"], markup=False)
+    if rates and folder.optim.exists():
+        for group in rates["groups"]:
+            console.print(f"best rate of {rule_line(group)}", markup=False)
+        console.print(f"to train with these rates: optim={folder.optim}", markup=False)
     console.print(f"report: {folder.report}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # OmegaConf lets it through
 
-from harness.limits import check_choices, check_ranges, check_together, near
+from harness.explain import explain, unknown_key
+from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
 from harness.spec import added
 
@@ -67,6 +70,7 @@ class OptimSettings:
 
     batch_size: int = MISSING
     name: str = added("adamw")
+    transfer: str = added("measured")
     hidden_lr: float = MISSING
     hidden_lr_exponent: float = MISSING
     embed_lr: float = MISSING
@@ -183,7 +187,11 @@ def options(group: str) -> list[str]:
 
 
 def load(overrides: list[str]) -> SweepSettings:
-    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit."""
+    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit.
+
+    `group=FILE.yaml` sets every key that the file has, such as the optim.yaml of a learning-rate sweep.
+    """
+    overrides = [item for given in overrides for item in _unfold(given)]
     _check_groups(overrides)
     _check_added(overrides)
     ConfigStore.instance().store(name="schema", node=SweepSettings)
@@ -193,10 +201,10 @@ def load(overrides: list[str]) -> SweepSettings:
             composed = compose("config", overrides)
         settings = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(error, overrides)) from None
+        raise InputError(explain(error, overrides, _known_keys())) from None
     assert isinstance(settings, SweepSettings)
     check_choices(settings)
-    _check_budget(settings)
+    check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
     check_together(settings)
     return settings
@@ -212,6 +220,22 @@ def plain(settings: Any) -> Any:
     node = OmegaConf.structured(settings)
     assert isinstance(node, DictConfig)
     return OmegaConf.to_container(node)
+
+
+def _unfold(override: str) -> list[str]:
+    """`optim=FILE.yaml` as one override for each key of the file; other overrides as they are."""
+    if not re.fullmatch(r"optim=.*\.yaml", override):
+        return [override]
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(override.removeprefix("optim=")))
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
+        content = None
+    if not isinstance(content, dict) or not content:
+        names = ", optim=".join(options("optim"))
+        raise InputError(
+            f"{override}: no YAML file of optim settings is there; type its path or optim={names}"
+        )
+    return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 
 
 def _check_groups(overrides: list[str]) -> None:
@@ -239,35 +263,7 @@ def _check_added(overrides: list[str]) -> None:
     for override in overrides:
         key = override.lstrip("+").split("=", 1)[0]
         if override.startswith("+") and key not in known and not key.startswith(OPEN_MAPPINGS):
-            raise InputError(_unknown(key, override, known))
-
-
-def _unknown(key: str, override: str, known: list[str]) -> str:
-    return f"unknown key {key!r} in {override!r}{near(key, known)}"
-
-
-def _explain(error: Exception, overrides: list[str]) -> str:
-    """One sentence from a composition error, with the nearest existing key."""
-    text = str(error)
-    known = _known_keys()
-    for override in overrides:
-        key = override.lstrip("+~").split("=", 1)[0]
-        if key not in known and ("." in key or key in text):
-            return _unknown(key, override, known)
-    cause = str(error.__cause__ or error)
-    place = re.search(r"full_key: (\S+)", cause)
-    piece = re.search(r"at input '(.*)'", cause)
-    guilty = [
-        item
-        for item in overrides
-        if item in text
-        or (place and place[1].startswith(item.split("=", 1)[0] + "["))
-        or (piece and piece[1] in item)
-    ]
-    lines = [
-        line.strip() for line in cause.split("\n") if not re.match(r"\s*(See |\w+_type=|full_key)", line)
-    ]
-    return f"{guilty[0] if guilty else 'the configuration'} does not fit: {', '.join(filter(None, lines))}"
+            raise InputError(unknown_key(key, override, known))
 
 
 def _known_keys() -> list[str]:
@@ -282,16 +278,3 @@ def _known_keys() -> list[str]:
 
     walk("", OmegaConf.structured(SweepSettings))
     return keys
-
-
-def _check_budget(settings: SweepSettings) -> None:
-    budgets = sorted(settings.grid.budgets)
-    if not budgets and settings.budget != DEFAULT_BUDGET:
-        raise InputError(
-            f"budget={settings.budget} was given and grid {settings.grid.name} has no budgets; leave it out"
-        )
-    if budgets and settings.budget not in budgets:
-        raise InputError(
-            f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "
-            f"{', '.join(budgets)}{near(settings.budget, budgets)}"
-        )

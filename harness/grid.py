@@ -179,7 +179,7 @@ class _Builder:
     ) -> Cell:
         settings = self.settings
         kind = schedule or settings.optim.schedule
-        model = recipe.model_spec(rung, settings.model, self.vocab_size)
+        model = recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
         n_steps = n_tokens // (settings.optim.batch_size * model.seq_len)
         spec = RunSpec(
             rung=rung.name,

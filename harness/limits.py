@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.execution import REMAT, MeshConfig, check_divides
 from harness.records import InputError
-from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRUNK_SCHEDULES
+from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 
 if TYPE_CHECKING:
     from harness.config import SweepSettings
@@ -57,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.mlp": ("gelu", "swiglu"),
     "model.precision": PRECISIONS,
     "optim.name": OPTIMISERS,
+    "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "execution.remat": REMAT,
     "launcher.name": ("local",),
@@ -100,6 +101,20 @@ def check_together(settings: SweepSettings) -> None:
         raise InputError(
             f"data.curve_eval_tokens={data.curve_eval_tokens} is a part of "
             f"data.eval_tokens={data.eval_tokens} and cannot be larger; lower the first or raise the second"
+        )
+
+
+def check_budget(settings: SweepSettings, default: str) -> None:
+    """Raise InputError for a budget that the grid does not have."""
+    budgets = sorted(settings.grid.budgets)
+    if not budgets and settings.budget != default:
+        raise InputError(
+            f"budget={settings.budget} was given and grid {settings.grid.name} has no budgets; leave it out"
+        )
+    if budgets and settings.budget not in budgets:
+        raise InputError(
+            f"budget={settings.budget} is not known for grid {settings.grid.name}; use one of "
+            f"{', '.join(budgets)}{near(settings.budget, budgets)}"
         )
 
 

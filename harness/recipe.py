@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from harness.config import ModelSettings, OptimSettings
 from harness.records import InputError
-from harness.spec import ModelSpec, OptimSpec
+from harness.spec import GROUPS, ModelSpec, OptimSpec
 
-# Width at which the rates of sweeps/optim are stated.
+# Shape at which the rates of sweeps/optim are stated.
 REFERENCE_D_MODEL = 64
+REFERENCE_N_LAYERS = 3
+REFERENCE_HEAD_DIM = 16
+# Adam's rates against width in the maximal update parametrisation (arXiv:2203.03466, table 3).
+MUP_EXPONENTS = {"hidden": -1.0, "embed": 0.0, "head": -1.0, "gain": 0.0}
 MIN_STEPS = 500
 MIN_COOLDOWN_STEPS = 100
 MAX_VOCAB_FACTOR = 4
@@ -27,7 +32,7 @@ class Rung:
         return f"d{self.d_model}"
 
 
-def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int) -> ModelSpec:
+def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: str = "measured") -> ModelSpec:
     """Shape of a rung at fixed head width; raises InputError when heads do not divide the width."""
     if rung.d_model % settings.head_dim or settings.head_dim % 2:
         raise InputError(
@@ -47,7 +52,33 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int) -> ModelSpe
         rope_theta=settings.rope_theta,
         norm_eps=settings.norm_eps,
         precision=settings.precision,
+        **_model_transfer(rung, settings, transfer),
     )
+
+
+def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[str, Any]:
+    """What a transfer rule changes in the model; the reference shape stays as it is.
+
+    `mup`: the initial head falls as 1/width, not 1/√width (with its rate, this is the same as an output
+    multiplier 1/width), and attention scores as 1/head_dim, not 1/√head_dim. `completep`: also each block is
+    scaled by 1/depth, with initial weights that do not depend on depth.
+
+    References: Yang et al., arXiv:2203.03466, tables 3 and 8, definition 4.1; Dey et al., arXiv:2505.01618,
+    table 1 with α = 1.
+    """
+    if transfer == "measured":
+        return {}
+    width, depth = _ratios(rung)
+    changes = {
+        "head_init_scale": width**-0.5,
+        "attention_scale": REFERENCE_HEAD_DIM**0.5 / settings.head_dim,
+    }
+    return changes | ({"residual_scale": 1 / depth} if transfer == "completep" else {})
+
+
+def _ratios(rung: Rung) -> tuple[float, float]:
+    """Width and depth over those of the reference shape."""
+    return rung.d_model / REFERENCE_D_MODEL, rung.n_layers / REFERENCE_N_LAYERS
 
 
 def width_rate(base: float, exponent: float, d_model: int) -> float:
@@ -55,13 +86,39 @@ def width_rate(base: float, exponent: float, d_model: int) -> float:
     return base * (d_model / REFERENCE_D_MODEL) ** exponent
 
 
+def width_exponents(settings: OptimSettings) -> dict[str, float]:
+    """Exponent in d_model of each group's rate: as set, or as the transfer rule has it.
+
+    Muon's step has a spectral norm that fits every width (`harness.train.optim`), so its rate is constant.
+    """
+    if settings.transfer == "measured":
+        return {group: getattr(settings, f"{group}_lr_exponent") for group in GROUPS}
+    return MUP_EXPONENTS | ({"hidden": 0.0} if settings.name == "muon" else {})
+
+
+def _eps(rung: Rung, settings: OptimSettings) -> float:
+    """Adam's eps: gradients fall as 1/(width·depth) under CompleteP (arXiv:2505.01618, table 1)."""
+    if settings.transfer != "completep":
+        return settings.eps
+    width, depth = _ratios(rung)
+    return settings.eps / (width * depth)
+
+
+def _hidden_weight_decay(rung: Rung, settings: OptimSettings) -> float | None:
+    """Decay of hidden matrices that keeps rate × decay the same at every width; None without such a rule."""
+    if settings.transfer == "measured" or settings.weight_decay == 0:
+        return None
+    return width_rate(settings.weight_decay, -width_exponents(settings)["hidden"], rung.d_model)
+
+
 def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> OptimSpec:
     """Optimiser of a rung; `scale` multiplies the rate of a parameter group (learning-rate grids)."""
 
+    exponents = width_exponents(settings)
+
     def rate(group: str) -> float:
         base = getattr(settings, f"{group}_lr")
-        exponent = getattr(settings, f"{group}_lr_exponent")
-        return width_rate(base, exponent, rung.d_model) * scale.get(group, 1.0)
+        return width_rate(base, exponents[group], rung.d_model) * scale.get(group, 1.0)
 
     return OptimSpec(
         batch_size=settings.batch_size,
@@ -71,10 +128,11 @@ def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> 
         gain_lr=rate("gain"),
         beta1=settings.beta1,
         beta2=settings.beta2,
-        eps=settings.eps,
+        eps=_eps(rung, settings),
         weight_decay=settings.weight_decay,
         grad_clip=settings.grad_clip,
         name=settings.name,
+        hidden_weight_decay=_hidden_weight_decay(rung, settings),
     )
 
 

@@ -128,6 +128,11 @@ class SweepFolder:
         return self.root / "forecast.json"
 
     @property
+    def optim(self) -> Path:
+        """The recipe that a learning-rate sweep found."""
+        return self.root / "optim.yaml"
+
+    @property
     def fits(self) -> Path:
         return self.root / "fits.json"
 

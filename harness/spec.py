@@ -17,6 +17,7 @@ RECIPE_VERSION = 2
 # Of activations and matrix products; parameters, optimiser, norms, softmax and loss are fp32 in any case.
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adamw", "muon", "schedule_free")
+TRANSFERS = ("measured", "mup", "completep")
 # Parameter groups, each with a learning rate of its own.
 GROUPS = ("hidden", "embed", "head", "gain")
 # Trunks with a branch to each token count: `wsd` cools it down, `constant` ends where the trunk stands.
@@ -48,7 +49,11 @@ def content_id(value: Any, length: int = 12) -> str:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Shape of a decoder-only Transformer."""
+    """Shape of a decoder-only Transformer.
+
+    `head_init_scale` multiplies the initial head, `residual_scale` what each block adds to the residual
+    stream, `attention_scale` the scores of attention (None: 1/√head_dim): see `harness.recipe`.
+    """
 
     n_layers: int
     d_model: int
@@ -62,6 +67,9 @@ class ModelSpec:
     rope_theta: float
     norm_eps: float
     precision: str = added("fp32")
+    head_init_scale: float = added(1.0)
+    residual_scale: float = added(1.0)
+    attention_scale: float | None = added(None)
 
     @property
     def head_dim(self) -> int:

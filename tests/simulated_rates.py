@@ -11,6 +11,7 @@ from fake_sweep import point_row
 
 from analysis.learning_rate import RATE_COLUMNS
 from analysis.study import study
+from harness.config import load, plain
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
 
 CURVATURE = 0.03
@@ -33,8 +34,12 @@ def rate_sweep(
     factors: tuple[float, ...] = FACTORS,
     best: dict[str, tuple[float, float]] = BEST,
     n_tokens: tuple[int, ...] = (524_288,),
+    power: float = 0.0,
 ) -> pd.DataFrame:
-    """points.parquet of a sweep: the base run once per cell and seed, then one group's rate at a time."""
+    """points.parquet of a sweep: the base run once per cell and seed, then one group's rate at a time.
+
+    The best rates vary as (tokens/524288)^`power`.
+    """
     stars = [{}, *({group: factor} for group in groups for factor in factors if factor != 1)]
     rows = []
     for width in widths:
@@ -42,7 +47,9 @@ def rate_sweep(
             for seed in seeds:
                 shift = rng.normal(0, 0.01)  # common to the runs of a seed
                 errors = shift + rng.normal(0, noise, len(stars))
-                rows += [_row(width, tokens, seed, s, best, e) for s, e in zip(stars, errors, strict=True)]
+                moved = (tokens / 524_288) ** power
+                now = {group: (rate_64 * moved, exponent) for group, (rate_64, exponent) in best.items()}
+                rows += [_row(width, tokens, seed, s, now, e) for s, e in zip(stars, errors, strict=True)]
     return as_table(rows, POINT_COLUMNS)
 
 
@@ -55,7 +62,7 @@ def write_rate_folder(root: Path, points: pd.DataFrame) -> SweepFolder:
     about = {
         "command": "python -m harness.sweep +grid=lr",
         "recipe": {"optim.hidden_lr": RECIPE["hidden"][0]},
-        "config": {"grid": {"name": "lr"}},
+        "config": {"grid": {"name": "lr"}, "optim": plain(load(["+grid=lr"]).optim)},
         "cells": [{"run_id": run_id, "role": "lr"} for run_id in points.run_id],
         "provenance": {"code_revision": "0123abc", "machine": "Test CPU", "cores": 2},
         "seconds": 99.0,

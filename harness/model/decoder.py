@@ -19,11 +19,16 @@ EMBED_STD = 1.0
 HEAD_INIT_SCALE = 0.1
 
 
+def residual_init(spec: ModelSpec) -> float:
+    """Initial scale of a projection onto the residual stream: 1/√(2·layers) where blocks are not scaled."""
+    return float((2 * spec.n_layers * spec.residual_scale) ** -0.5)
+
+
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
-        out_scale = (2 * spec.n_layers) ** -0.5
+        out_scale = residual_init(spec)
         d = spec.d_model
         self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
         self.out = Dense((d, d), ("heads", "embed"), rngs, out_scale, textbook)
@@ -42,7 +47,8 @@ class Attention(nnx.Module):
             k = self.key_shift(k)
         cosine, sine = rotary_tables(spec)
         length = q.shape[-1]
-        q = rotate(q, cosine[:, :length], sine[:, :length]) * spec.head_dim**-0.5
+        scale = spec.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        q = rotate(q, cosine[:, :length], sine[:, :length]) * scale
         k = rotate(k, cosine[:, :length], sine[:, :length])
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
         mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
@@ -65,7 +71,7 @@ class Mlp(nnx.Module):
     """GELU MLP, or SwiGLU (Shazeer, arXiv:2002.05202)."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
-        out_scale = (2 * spec.n_layers) ** -0.5
+        out_scale = residual_init(spec)
         gated = spec.mlp == "swiglu"
         wide, axes = (spec.d_model, spec.d_ff), ("embed", "mlp")
         self.up = Dense(wide, axes, rngs, textbook=textbook)
@@ -85,10 +91,11 @@ class Block(nnx.Module):
         self.attention = Attention(spec, rngs, textbook)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
         self.mlp = Mlp(spec, rngs, textbook)
+        self.scale = spec.residual_scale
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
-        x = constrain(x + self.attention(self.attention_norm(x), batch), "batch")
-        return constrain(x + self.mlp(self.mlp_norm(x)), "batch")
+        x = constrain(x + self.scale * self.attention(self.attention_norm(x), batch), "batch")
+        return constrain(x + self.scale * self.mlp(self.mlp_norm(x)), "batch")
 
 
 class Decoder(nnx.Module):
@@ -99,7 +106,8 @@ class Decoder(nnx.Module):
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
         self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
-        self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, HEAD_INIT_SCALE, textbook)
+        head_scale = HEAD_INIT_SCALE * spec.head_init_scale
+        self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, head_scale, textbook)
         self.precision = spec.precision
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 

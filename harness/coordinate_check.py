@@ -1,0 +1,136 @@
+"""`python -m harness.coordinate_check [key=value ...]`: how far activations move with width, at fixed rates.
+
+A rule of transfer is right when the change of every activation after a few steps neither grows nor vanishes
+as models get wider: the slope of ln(change) over ln(width) is near 0.
+
+References: Yang et al., arXiv:2203.03466, appendix D.1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness.config import SweepSettings, load
+from harness.model.decoder import Decoder
+from harness.recipe import Rung, model_spec, optim_spec
+from harness.records import InputError
+from harness.spec import ModelSpec, OptimSpec
+from harness.train.optim import Optimiser, group_rates
+from harness.train.step import QUICK_COMPILE
+
+WIDTHS = (16, 32, 64, 128)
+SEEDS = (0, 1, 2)
+N_STEPS = 4
+VOCAB = 64
+HELP = """\
+usage: python -m harness.coordinate_check [key=value ...]
+
+Mean change of activations after a few steps against d_model, and its slope in logarithms, for the optimiser
+and the model that the keys of a sweep choose, for example optim.transfer=mup model.n_layers=2
+"""
+
+
+def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> list[Array]:
+    """Residual stream behind the embedding and behind every block, and the logit of each label.
+
+    The logits of other tokens are left out: what they move by is noise, which falls as 1/√width.
+    """
+    x = decoder.embed[...][windows[:, :-1].reshape(-1)]
+    found = [x]
+    for block in decoder.blocks:
+        x = block(x, len(windows))
+        found.append(x)
+    logits = decoder.head(decoder.final_norm(x))
+    labels = windows[:, 1:].reshape(-1, 1)
+    return [*found, jnp.take_along_axis(logits, labels, axis=1)]
+
+
+def changes_of(
+    model: ModelSpec, optim: OptimSpec, n_steps: int, key: Array, windows: Int[Array, "batch seq_plus_1"]
+) -> list[Float[Array, ""]]:
+    """Mean |change| of each activation after `n_steps` on one batch."""
+    graph, state = nnx.split(Decoder(model, nnx.Rngs(key)))
+    optimiser = Optimiser(optim)
+
+    def decoder(params: Any) -> Decoder:
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)
+
+    def step(_: int, trained: tuple[Any, Any]) -> tuple[Any, Any]:
+        params, memory = trained
+        grads = jax.grad(lambda p: decoder(p).losses(windows).mean())(params)
+        return optimiser.update(grads, memory, params, jnp.ones(()), group_rates(optim))
+
+    start = nnx.to_pure_dict(state)
+    end, memory = jax.lax.fori_loop(0, n_steps, step, (start, optimiser.init(start)))
+    before = activations(decoder(start), windows)
+    after = activations(decoder(optimiser.eval_params(end, memory)), windows)
+    return [jnp.abs(new - old).mean() for old, new in zip(before, after, strict=True)]
+
+
+def activation_changes(
+    settings: SweepSettings, rung: Rung, seeds: Sequence[int] = SEEDS, n_steps: int = N_STEPS
+) -> dict[str, float]:
+    """Mean |change| of each activation after `n_steps` on one batch of random tokens, over `seeds`."""
+    model = model_spec(rung, settings.model, VOCAB, settings.optim.transfer)
+    optim = optim_spec(rung, settings.optim, {})
+    quick = QUICK_COMPILE if jax.default_backend() == "cpu" else None
+    program = jax.jit(partial(changes_of, model, optim, n_steps), compiler_options=quick)
+    shape = (optim.batch_size, model.seq_len + 1)
+    batches = [np.random.default_rng(seed).integers(0, VOCAB, shape).astype(np.int32) for seed in seeds]
+    rows = [program(jax.random.key(seed), batch) for seed, batch in zip(seeds, batches, strict=True)]
+    names = ["embedding", *(f"block {index + 1}" for index in range(model.n_layers)), "label's logit"]
+    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def log_slope(sizes: Sequence[float], changes: Sequence[float]) -> float:
+    """Least-squares slope of ln(change) over ln(size)."""
+    return float(np.polyfit(np.log(sizes), np.log(changes), 1)[0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--help" in arguments or "-h" in arguments:
+        print(HELP)
+        return 0
+    try:
+        settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", "model.seq_len=32", *arguments])
+        rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
+        if len(rungs) < 2:
+            raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")
+        found = [activation_changes(settings, rung) for rung in rungs]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    Console(highlight=False).print(_table(settings, rungs, found))
+    return 0
+
+
+def _table(settings: SweepSettings, rungs: list[Rung], found: list[dict[str, float]]) -> Table:
+    optim = settings.optim
+    title = f"mean change after {N_STEPS} steps ({optim.name}, optim.transfer={optim.transfer})"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    for name in ("", *(rung.name for rung in rungs), "slope"):
+        table.add_column(name, justify="right" if name else "left")
+    for name in found[0]:
+        changes = [row[name] for row in found]
+        slope = log_slope([rung.d_model for rung in rungs], changes)
+        table.add_row(name, *(f"{change:.3g}" for change in changes), f"{slope:+.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
