@@ -40,7 +40,8 @@ one call a step. torch: a PyTorch decoder of the same shape with fused AdamW and
 eager and under torch.compile, on CPU on one thread"""
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     command = argparse.ArgumentParser(prog="python -m harness.bench", description=DESCRIPTION)
     command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as for a sweep")
     command.add_argument("--rungs", default=RUNGS, help=f"values of d_model (default {RUNGS})")
@@ -147,6 +148,11 @@ def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     compare = tuple(dict.fromkeys(arguments.compare))
     if TORCH in compare:
         check_torch(arguments.torch_python)
+    if arguments.json and not arguments.json.resolve().parent.is_dir():
+        raise InputError(
+            f"--json expected a folder that exists, {arguments.json.parent} does not; type mkdir -p "
+            f"{arguments.json.parent} first"
+        )
     for spec in specs:
         job = RungJob(spec, arguments.seconds, arguments.repeats, compare, arguments.torch_python)
         yield run_rung(job)
@@ -207,8 +213,9 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
     peak = figure(first["matmul_flops_per_second"], 1e9, 0)
     console.print(
         f"{first['device']}, {first['batch_tokens']} tokens a step; median (min–max) of turns. The matmul "
-        "peak is that of square fp32 products in JAX on the same device, of the fastest width tried, timed in "
-        f"turn with the steps: {peak} GFLOP/s beside {first['rung']}."
+        "peak is that of square fp32 products in JAX on the same device, of the fastest width tried, timed "
+        f"in turn with the steps: {peak} GFLOP/s beside {first['rung']}. On CPU, seconds are those of the "
+        "process: what others do on the core does not count."
     )
     for row in rows:
         for variant, reason in (row["torch"] or {"failed": {}})["failed"].items():
@@ -217,7 +224,7 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     rows: list[dict[str, Any]] = []
     try:

@@ -21,7 +21,7 @@ from harness import counting
 from harness.records import InputError
 from harness.spec import RunSpec
 
-COMPILES = 3
+COMPILES = 3  # at most
 STEP, MATMUL = "step", "matmul"
 TEXTBOOK, TORCH = "textbook", "torch"
 
@@ -108,7 +108,7 @@ def measure(job: RungJob) -> dict[str, Any]:
         )
     step = ways.SweepStep(spec)
     memory, compiles = peak_bytes(), [step.compile_seconds]
-    for _ in range(COMPILES - 1):
+    for _ in range(min(COMPILES, job.repeats) - 1):
         jax.clear_caches()
         step = ways.SweepStep(spec)
         compiles.append(step.compile_seconds)

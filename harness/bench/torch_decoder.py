@@ -135,14 +135,15 @@ def make_step(recipe: dict[str, Any], compiled: bool) -> tuple[Callable[[], None
 
 
 def rate(step: Callable[[], None], batch_tokens: int, seconds: float, device: str) -> float:
-    """Tokens per second of the steps that begin within `seconds`."""
-    start, n = time.perf_counter(), 0
-    while n == 0 or time.perf_counter() - start < seconds:
+    """Tokens per second of the steps that begin within `seconds`; the seconds are those of the JAX side."""
+    now = time.process_time if device == "cpu" else time.perf_counter
+    start, n = now(), 0
+    while n == 0 or now() - start < seconds:
         step()
         n += 1
     if device == "cuda":
         torch.cuda.synchronize()
-    return n * batch_tokens / (time.perf_counter() - start)
+    return n * batch_tokens / (now() - start)
 
 
 def prepare(recipe: dict[str, Any]) -> tuple[dict[str, Callable[[], None]], dict[str, Any]]:
