@@ -27,7 +27,7 @@ from harness.spec import DataSpec, RunSpec, ScheduleSpec
 
 SCHEMA = 1
 RUNGS = "16,32,48,64,96,128"
-LOG_WIDTH = 120
+LOG_WIDTH = 140
 DESCRIPTION = """\
 How fast this machine trains each rung: tokens/s, FLOP/s by exact counting, the share of this device's own
 matmul peak, compile seconds without a cache, peak memory. Each rung is trained in a process of its own: on
