@@ -28,6 +28,11 @@ from harness.spec import Job
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 30.0
+# Speeds a step up by 0 to 8 %. A flag that XLA does not know ends the process: only versions that were tried
+# get it.
+VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
+VECTOR_WIDTH = 512
+VECTOR_JAXLIB = ("0.10.", "0.12.")
 # A job is preferred for its shape while it costs at least this share of the most expensive one.
 SAME_SHAPE_SHARE = 0.5
 
@@ -56,12 +61,19 @@ def accelerator_installed() -> bool:
     return bool(importlib.metadata.entry_points(group="jax_plugins"))
 
 
+def _vector_flag() -> str:
+    """Asks for the widest vectors that the processor has, unless the user has asked for others."""
+    known = importlib.metadata.version("jaxlib").startswith(VECTOR_JAXLIB)
+    chosen = VECTOR_FLAG in os.environ.get("XLA_FLAGS", "")
+    return f"{VECTOR_FLAG}={VECTOR_WIDTH}" if known and not chosen else ""
+
+
 def worker_environment(core: int | None, n_devices: int) -> dict[str, str]:
     """Environment of a worker: a single thread per pinned core, `n_devices` virtual devices on CPU."""
     flags = [os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={n_devices}"]
     environment = dict(os.environ, HARNESS_PARENT=str(os.getpid()))
     if core is not None:
-        flags.append("--xla_cpu_multi_thread_eigen=false")
+        flags += ["--xla_cpu_multi_thread_eigen=false", _vector_flag()]
         environment |= {"HARNESS_CORE": str(core), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return environment | {"XLA_FLAGS": " ".join(flags).strip(), "TF_CPP_MIN_LOG_LEVEL": "2"}
 

@@ -1,0 +1,1 @@
+"""`python -m harness.bench`: how fast this machine trains each rung, alone and beside other decoders."""

@@ -1,0 +1,250 @@
+"""The command: which rungs, beside what, and the table of what came out.
+
+Exit codes: 0 done, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness.bench.rung import TEXTBOOK, TORCH, RungJob
+from harness.config import SweepSettings, load
+from harness.launch.local import n_workers_here, worker_environment
+from harness.provenance import provenance, usable_cores
+from harness.recipe import Rung, model_spec, optim_spec
+from harness.records import InputError, write_json
+from harness.spec import DataSpec, RunSpec, ScheduleSpec
+
+SCHEMA = 1
+RUNGS = "16,32,48,64,96,128"
+LOG_WIDTH = 140
+DESCRIPTION = """\
+How fast this machine trains each rung: tokens/s, FLOP/s by exact counting, the share of this device's own
+matmul peak, compile seconds without a cache, peak memory. Each rung is trained in a process of its own: on
+CPU one pinned, single-threaded core, as a worker of a sweep has it; on an accelerator the whole device. Model
+and optimiser are those of sweeps/; any of their keys can be overridden, for example model.mlp=swiglu."""
+COMPARE = """\
+what to time in turn with the step, for paired ratios (can be given twice). textbook: our decoder with plain
+JAX kernels, trained as JAX trainers such as nanodo do it: automatic gradients of the whole batch at once,
+one call a step. torch: a PyTorch decoder of the same shape with fused AdamW and scaled_dot_product_attention,
+eager and under torch.compile, on CPU on one thread"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    command = argparse.ArgumentParser(prog="python -m harness.bench", description=DESCRIPTION)
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as for a sweep")
+    command.add_argument("--rungs", default=RUNGS, help=f"values of d_model (default {RUNGS})")
+    command.add_argument("--seq-len", type=int, help="context (default: model.seq_len)")
+    command.add_argument("--vocab", type=int, help="vocabulary (default: data.vocab_size)")
+    command.add_argument("--batch-tokens", type=int, help="tokens a step (default: batch_size sequences)")
+    command.add_argument("--seconds", type=float, default=0.5, help="of one measurement (default 0.5)")
+    command.add_argument("--repeats", type=int, default=9, help="measurements of each kind (default 9)")
+    command.add_argument("--compare", action="append", choices=(TEXTBOOK, TORCH), default=[], help=COMPARE)
+    command.add_argument(
+        "--torch-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="Python that has PyTorch (default: this)",
+    )
+    command.add_argument("--json", type=Path, metavar="OUT", help="write all figures to a file")
+    return command
+
+
+def rungs_of(text: str, settings: SweepSettings) -> list[Rung]:
+    """Rungs from `16,64`; raises InputError for anything but positive numbers."""
+    widths = [word.strip() for word in text.split(",")]
+    wrong = [word for word in widths if not word.isdecimal() or int(word) == 0]
+    if wrong:
+        raise InputError(
+            f"--rungs expected values of d_model such as {RUNGS}, got {wrong[0]!r}; type for example "
+            "--rungs 16,64"
+        )
+    return [Rung(int(width), settings.model.n_layers) for width in dict.fromkeys(widths)]
+
+
+def settings_of(arguments: argparse.Namespace) -> SweepSettings:
+    """The configuration of a sweep with the options of this command; raises InputError."""
+    for name, low in (("seq_len", 1), ("vocab", 2), ("batch_tokens", 1), ("repeats", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < low:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} expected at least {low}, got {value}; type a larger number")
+    if not arguments.seconds > 0:
+        raise InputError(f"--seconds expected more than 0, got {arguments.seconds:g}; type for example 0.5")
+    settings = load(["+grid=chinchilla", *arguments.overrides])
+    settings.model.seq_len = arguments.seq_len or settings.model.seq_len
+    settings.data.vocab_size = arguments.vocab or settings.data.vocab_size
+    if arguments.batch_tokens:
+        sequences, rest = divmod(arguments.batch_tokens, settings.model.seq_len)
+        if rest:
+            raise InputError(
+                f"--batch-tokens expected a multiple of the context {settings.model.seq_len}, got "
+                f"{arguments.batch_tokens}; type {max(1, sequences) * settings.model.seq_len}"
+            )
+        settings.optim.batch_size = sequences
+    return settings
+
+
+def spec_of(rung: Rung, settings: SweepSettings) -> RunSpec:
+    """The recipe of a rung; what it is trained on and for how long plays no part."""
+    return RunSpec(
+        rung=rung.name,
+        model=model_spec(rung, settings.model, settings.data.vocab_size),
+        optim=optim_spec(rung, settings.optim, {}),
+        schedule=ScheduleSpec("wsd", 1, 0.0, 0.0),
+        data=DataSpec("random", "random", 0.0, 0, 0),
+        seed=0,
+        log_interval=settings.grid.log_interval,
+    )
+
+
+def check_torch(python: str) -> None:
+    """Raise InputError where the interpreter has no PyTorch."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    try:
+        found = subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
+    except OSError:
+        found = False
+    if not found:
+        raise InputError(
+            f"--compare torch needs PyTorch, which {python} does not have; type uv sync --extra torch, or "
+            "give an interpreter that has it with --torch-python PATH"
+        )
+
+
+def run_rung(job: RungJob) -> dict[str, Any]:
+    """Figures of one rung from a process like that of a sweep's worker; raises InputError."""
+    # The last core: the first one has most of the system's own work.
+    core = usable_cores()[-1] if n_workers_here(None, 1) > 1 or len(usable_cores()) == 1 else None
+    environment = worker_environment(core, 1)
+    if TORCH in job.compare:
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # Both share an accelerator's memory.
+    command = [sys.executable, "-m", "harness.bench.rung"]
+    done = subprocess.run(
+        command, input=job.to_line(), capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode == 2:
+        raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
+    if done.returncode:
+        raise RuntimeError(f"rung {job.spec.rung} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Figures of each rung in turn; all of the input is checked before the first."""
+    settings = settings_of(arguments)
+    specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
+    compare = tuple(dict.fromkeys(arguments.compare))
+    if TORCH in compare:
+        check_torch(arguments.torch_python)
+    if arguments.json and not arguments.json.resolve().parent.is_dir():
+        raise InputError(
+            f"--json expected a folder that exists, {arguments.json.parent} does not; type mkdir -p "
+            f"{arguments.json.parent} first"
+        )
+    for spec in specs:
+        job = RungJob(spec, arguments.seconds, arguments.repeats, compare, arguments.torch_python)
+        yield run_rung(job)
+
+
+def figure(values: dict[str, float], unit: float = 1.0, digits: int = 0) -> str:
+    """`median (min–max)` in multiples of `unit`."""
+    median, low, high = (f"{values[key] / unit:,.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median} ({low}–{high})"
+
+
+def speed_table(rows: list[dict[str, Any]]) -> Table:
+    """Speed of every rung."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    names = ("rung", "N", "thousand tokens/s", "GFLOP/s", "% of matmul peak", "compile s", "peak MB")
+    for name in names:
+        table.add_column(name, justify="left" if name == "rung" else "right")
+    for row in rows:
+        table.add_row(
+            row["rung"],
+            f"{row['n_params']:,}",
+            figure(row["tokens_per_second"], 1e3, 1),
+            figure(row["flops_per_second"], 1e9, 1),
+            figure(row["share_of_peak"], 0.01, 1),
+            figure(row["compile_seconds"], 1, 1),
+            f"{row['peak_bytes'] / 1e6:,.0f}",
+        )
+    return table
+
+
+def ratio_table(rows: list[dict[str, Any]]) -> Table:
+    """How many times faster the step of a sweep is than each of the others."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("rung")
+    names = list(dict.fromkeys(name for row in rows for name in row["compare"]))
+    for name in names:
+        table.add_column(f"{name}, thousand tokens/s", justify="right")
+        table.add_column(f"step / {name}", justify="right")
+    for row in rows:
+        cells = []
+        for name in names:
+            other = row["compare"].get(name)
+            cells += (
+                [figure(other["tokens_per_second"], 1e3, 1), figure(other["ratio"], 1, 2)]
+                if other
+                else ["", ""]
+            )
+        table.add_row(row["rung"], *cells)
+    return table
+
+
+def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
+    """What was measured and how to read it."""
+    first = rows[0]
+    console.print(speed_table(rows))
+    if any(row["compare"] for row in rows):
+        console.print(ratio_table(rows))
+    peak = figure(first["matmul_flops_per_second"], 1e9, 0)
+    console.print(
+        f"{first['device']}, {first['batch_tokens']} tokens a step; median (min–max) of turns. The matmul "
+        "peak is that of square fp32 products in JAX on the same device, of the fastest width tried, timed "
+        f"in turn with the steps: {peak} GFLOP/s beside {first['rung']}. On CPU, seconds are those of the "
+        "process: what others do on the core does not count."
+    )
+    for row in rows:
+        for variant, reason in (row["torch"] or {"failed": {}})["failed"].items():
+            console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}", markup=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = parser().parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in results(options):
+            rows.append(row)
+            print(f"{row['rung']} timed", file=sys.stderr)
+        print_tables(console, rows)
+        if options.json:
+            settings = {"seconds": options.seconds, "repeats": options.repeats}
+            write_json(
+                options.json, {"schema": SCHEMA, **settings, "provenance": provenance(), "rungs": rows}
+            )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
