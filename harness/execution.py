@@ -66,6 +66,10 @@ def check_divides(batch_size: int, mesh: MeshConfig) -> None:
 
 def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution) -> None:
     """Raise InputError where a recipe cannot be laid out on the mesh, before anything is compiled."""
+    if mesh.expert > 1:
+        raise InputError(
+            f"mesh.expert={mesh.expert} splits experts and these models have none; use mesh.expert=1"
+        )
     for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
         _check_micro_batch(spec, mesh, execution)
@@ -76,7 +80,6 @@ def _check_model(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
         ("tensor", "n_heads", "heads", model.n_heads),
         ("tensor", "d_ff", "units of the MLP", model.d_ff),
         ("stage", "n_layers", "layers", model.n_layers),
-        ("expert", "n_experts", "experts", getattr(model, "n_experts", 1)),
     ):
         parts = getattr(mesh, axis)
         if size % parts:

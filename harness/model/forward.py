@@ -110,7 +110,9 @@ class Forward:
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
             x = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
-            return jax.lax.map(lambda pair: ends.token_losses(*pair), (x, labels))
+            # Logits of all micro-batches together would outweigh the rest: they are made twice instead.
+            scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
+            return jax.lax.map(scored, (x, labels))
 
     def _run(self, blocks: Params, x: Array, batch: int) -> Array:
         """All of these blocks, one after the other."""

@@ -59,6 +59,9 @@ class Topology:
             )
         return cls(kind, shape)
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.shape}"
+
     @property
     def device_bytes(self) -> int:
         return DEVICE_BYTES[self.kind]
@@ -72,7 +75,7 @@ class Topology:
         package, extra = self._package
         if importlib.util.find_spec(package) is None:
             raise InputError(
-                f"topology={self.kind}:{self.shape} needs the extra {extra!r}, which is not installed; "
+                f"topology={self} needs the extra {extra!r}, which is not installed; "
                 f"type: uv sync --extra {extra}"
             )
         if self.kind in TPU_KINDS:
@@ -89,14 +92,13 @@ class Topology:
 
         try:
             if self.kind in TPU_KINDS:
-                name = f"{self.kind}:{self.shape}"
-                found = topologies.get_topology_desc(platform="tpu", topology_name=name)
+                found = topologies.get_topology_desc(platform="tpu", topology_name=str(self))
             else:
                 shape = f"1x1x{self.shape}"
                 found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology=shape)
         except Exception as error:
             reason = str(error).split("\n")[0]
             raise InputError(
-                f"topology={self.kind}:{self.shape} cannot be described: {reason}; try one like {EXAMPLES}"
+                f"topology={self} cannot be described: {reason}; try one like {EXAMPLES}"
             ) from error
         return list(found.devices)

@@ -1,0 +1,130 @@
+"""Steps compiled for devices that are not here, and memory counted from shapes."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from harness import aot, counting
+from harness.execution import Execution, MeshConfig
+from harness.memory import device_memory, local_params
+from harness.records import InputError
+from harness.spec import GROUPS
+from harness.train.mesh import make_mesh
+from harness.train.step import engine_for
+from harness.train.topology import Topology
+from tests.recipes import model, optim, run_spec
+
+WIDE = model(
+    d_model=1024, n_layers=8, n_heads=16, d_ff=4096, vocab_size=32768, seq_len=1024, precision="bf16"
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_step_is_lowered_for_every_platform(precision: str) -> None:
+    engine = engine_for(run_spec(model=model(precision=precision)), make_mesh(MeshConfig()))
+    shape = jax.ShapeDtypeStruct((2, 1, 4, 17), np.int32)
+    rates = dict.fromkeys(GROUPS, jax.ShapeDtypeStruct((), np.float32))
+    export = jax.export.export(jax.jit(engine._advance), platforms=["cpu", "cuda", "tpu"])
+    lowered = export(engine.abstract_state, shape, jax.ShapeDtypeStruct((2,), np.float32), rates)
+    assert lowered.platforms == ("cpu", "cuda", "tpu")
+
+
+def test_parameters_of_a_device() -> None:
+    n, ends = counting.n_params(WIDE), 2 * 32768 * 1024
+    assert local_params(WIDE, MeshConfig()) == n
+    assert local_params(WIDE, MeshConfig(fsdp=2, tensor=4, data=8)) == n / 8
+    assert local_params(WIDE, MeshConfig(stage=4)) == (n - ends) / 4 + ends
+
+
+def test_rematerialisation_keeps_less() -> None:
+    kept = [device_memory(WIDE, MeshConfig(data=4), remat, 32, 1) for remat in ("none", "dots", "full")]
+    sizes = [memory.activations for memory in kept]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[2] == 8 * 8 * 1024 * 1024 * 2  # eight layers, eight sequences a device, bf16
+    assert kept[0].total == sum(vars(kept[0]).values())
+
+
+# Peak MiB of a device by XLA for v5e:4x4 and 32 sequences of 1,024 tokens (jax 0.10.2, libtpu 0.0.42.1).
+COMPILED = [
+    (MeshConfig(data=4, fsdp=4), "full", 1242, 1),
+    (MeshConfig(data=4, fsdp=4), "none", 3601, 1),
+    (MeshConfig(data=4, tensor=4), "full", 1369, 1),
+]
+
+
+@pytest.mark.parametrize(("mesh", "remat", "mib", "n_micro"), COMPILED)
+def test_counted_memory_is_near_that_of_the_compiler(
+    mesh: MeshConfig, remat: str, mib: float, n_micro: int
+) -> None:
+    assert device_memory(WIDE, mesh, remat, 32, n_micro).total / 2**20 == pytest.approx(mib, rel=0.15)
+
+
+def test_collectives_are_counted() -> None:
+    text = "%a = f32[2] all-reduce(%x), b\n%c = (f32[], f32[]) all-gather-start(%y)\n all-reduce(%z)"
+    assert aot.collectives(text) == {"all-reduce": 2, "all-gather": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+grid=smoke"], "a topology was expected and none was given; add topology=v5e:4x4"),
+        (
+            ["+grid=smoke", "topology=v9:2x2"],
+            "topology=v9:2x2 is not known; write kind:shape with a kind",
+        ),
+        (["+grid=smoke", "topology=v5e"], "topology=v5e is not known"),
+        (["topology=v5e:4x4"], "a grid was expected"),
+        (["+grid=smoke", "topology=v5e:4x4", "mesh.stage=2"], "mesh.stage=2 does not divide"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert aot.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"needs the extra 'tpu'.*uv sync --extra tpu"):
+        Topology.parse("v5e:4x4").prepare()
+    with pytest.raises(InputError, match="needs the extra 'gpu-aot'"):
+        Topology.parse("h100:8").prepare()
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert aot.main(["--help"]) == 0
+    assert "topology=KIND:SHAPE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("topology", "package", "collective"),
+    [("v5e:2x2", "libtpu", "all-reduce"), ("h100:4", "jax_cuda12_plugin", "all-reduce")],
+)
+def test_a_rung_is_compiled_for_devices_not_here(topology: str, package: str, collective: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    command = [sys.executable, "-m", "harness.aot", "+grid=smoke", f"topology={topology}", "mesh.data=4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert collective in done.stdout
+
+
+def test_compiled_on_this_machine() -> None:
+    """The very path of the command, on virtual devices."""
+    spec = run_spec(model=model(n_layers=1), optim=optim(batch_size=8))
+    compiled = aot.compile_rung(spec, MeshConfig(data=2), Execution(scan_layers=True), jax.devices())
+    assert compiled.collectives["all-reduce"] > 0
+    assert compiled.peak > 0
+    cells = aot.row(compiled, limit=0)
+    assert cells[0] == "d16"
+    assert cells[-2] == "no"
+    assert aot.row(replace(compiled, peak=0.5), limit=1)[-2] == "yes"
