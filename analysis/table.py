@@ -30,6 +30,9 @@ OWN_COLUMNS = {
     "unigram": "unigram_nats",
     "vocab": "vocab_size",
 }
+# What tells a sweep's own table from a foreign one whose columns happen to have these names.
+OWN_KEYS = ("run_id", "point_id")
+OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
 MAPPED = (
     "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
 )  # fmt: skip
@@ -116,6 +119,13 @@ class LossTable:
         )
 
 
+def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
+    """Quantities of a sweep's own table: their units are known, so small grids are not doubted."""
+    if not set(OWN_KEYS) <= set(frame.columns):
+        return set()
+    return {key for key in ("N", "D", "C") if columns.get(key, "").startswith(OWN_QUANTITIES)}
+
+
 def load_table(
     source: str | Path | pd.DataFrame,
     mapping: Mapping[str, str] | None = None,
@@ -149,7 +159,7 @@ def load_table(
             f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
         )
     n, d, c = (numbers[key][kept] for key in ("N", "D", "C"))
-    check_units(n, d, c, set(columns), set(scale or {}))
+    check_units(n, d, c, set(columns), set(scale or {}) | _own_units(frame, columns))
 
     def words(key: str) -> list[str] | None:
         return frame.loc[kept, columns[key]].astype(str).tolist() if key in columns else None

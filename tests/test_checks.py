@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from surfaces import SMALL_JOINT, sweep_points
 
 from analysis.checks import PLAUSIBLE
-from analysis.table import load_table
+from analysis.table import COUNTS, load_table
 from harness.records import InputError
 
 
@@ -111,6 +112,19 @@ def test_small_numbers_are_believed_when_stated_or_when_flops_agree() -> None:
     assert small.N.max() < PLAUSIBLE["N"][0]
     assert len(load_table(small, scale={"N": 1, "D": 1})) == 9
     assert len(load_table(small.assign(C=6 * small.N * small.D))) == 9
+
+
+def test_a_small_sweep_is_believed_under_every_count() -> None:
+    """Half a million tokens are few, but the units of a sweep's own table are known."""
+    points = sweep_points(SMALL_JOINT)
+    factor = 3e5 / points.n_tokens.max()
+    small = points.assign(n_tokens=points.n_tokens * factor, flops=points.flops * factor)
+    small = small.assign(n_params_body=small.n_params / 40)
+    assert small.n_tokens.max() < PLAUSIBLE["D"][0]
+    for count in COUNTS:
+        assert len(load_table(small, count=count)) > 0
+    with pytest.raises(InputError, match="too few for"):
+        load_table(small.drop(columns="run_id"), count="n_params_body")
 
 
 def test_consistent_flops_do_not_excuse_fractions_of_a_parameter() -> None:
