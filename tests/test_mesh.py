@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,9 +15,10 @@ import pytest
 from harness.execution import Execution, MeshConfig, check_divides, check_mesh
 from harness.records import InputError
 from harness.train.evaluate import window_losses
+from harness.train.loop import Interrupted
 from harness.train.mesh import make_mesh
 from harness.train.step import DEFAULTS, Engine, advance, engine_for
-from tests.recipes import model, optim, run_spec, windows
+from tests.recipes import RASTER, model, optim, run_spec, train, windows
 
 SPEC = run_spec(
     model=model(n_layers=4, n_heads=4, d_model=32, qk_norm=True, key_shift=True), optim=optim(batch_size=16)
@@ -157,3 +160,24 @@ def test_engines_of_layouts_are_apart() -> None:
     assert engine_for(SPEC, mesh) is engine_for(replace(SPEC, seed=9), mesh)
     assert engine_for(SPEC, mesh) is not engine_for(SPEC, mesh, Execution(remat="full"))
     assert isinstance(engine_for(SPEC, mesh), Engine)
+
+
+@pytest.mark.parametrize(
+    "second", [(MeshConfig(), SCANNED), (MeshConfig(stage=2, data=2), DEFAULTS)], ids=str
+)
+def test_a_run_goes_on_where_layers_are_laid_out_otherwise(
+    tmp_path: Path, second: tuple[MeshConfig, Execution]
+) -> None:
+    """Checkpoints have one tree, whether blocks were stacked, in stages, or neither."""
+    ends = (4 * RASTER, 6 * RASTER)
+    assert train(tmp_path / "alone", run_spec(), ends) == "done"
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        train(tmp_path / "moved", run_spec(), ends, should_stop=lambda: next(asked) >= 2)
+    assert train(tmp_path / "moved", run_spec(), ends, mesh=second[0], execution=second[1]) == "done"
+    losses = [
+        [json.loads(path.read_text())["loss"] for path in sorted((tmp_path / name / "points").glob("*"))]
+        for name in ("alone", "moved")
+    ]
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

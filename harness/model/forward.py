@@ -66,6 +66,15 @@ def unstack(params: Params, n_layers: int) -> Params:
     return params | {"blocks": blocks}
 
 
+def everywhere(change: Callable[[Params], Params], state: Any) -> Any:
+    """`change` applied to every tree of the shape of the parameters: these, and the optimiser's averages."""
+
+    def has_blocks(part: Any) -> bool:
+        return isinstance(part, dict) and "blocks" in part
+
+    return jax.tree.map(lambda part: change(part) if has_blocks(part) else part, state, is_leaf=has_blocks)
+
+
 class Forward:
     """The model of a recipe on one mesh, as pure functions of its parameters."""
 
@@ -81,11 +90,10 @@ class Forward:
         params = nnx.to_pure_dict(state)
         return stack(params) if self.layout.stacked else params
 
-    @property
-    def axes(self) -> Params:
+    def axes(self, stacked: bool) -> Params:
         """Names of the dimensions of every parameter."""
         axes = self._whole.axes
-        if not self.layout.stacked:
+        if not stacked:
             return axes
         blocks = jax.tree.map(lambda names: ("layer", *names), axes["blocks"][0], is_leaf=_is_names)
         return axes | {"blocks": blocks}

@@ -122,7 +122,8 @@ class Trajectory:
 
     def _restore(self, name: str, at_most: int) -> tuple[int, Any] | None:
         with self.stopwatch.time(CHECKPOINTS):
-            return self.store.restore(name, self.engine.abstract_state, at_most)
+            found = self.store.restore(name, self.engine.abstract_checkpoint, at_most)
+            return (found[0], self.engine.from_checkpoint(found[1])) if found else None
 
     def _branch(self, segment: Segment, trunk_state: Any) -> None:
         self._trunk = (segment.first, trunk_state)
@@ -149,8 +150,8 @@ class Trajectory:
         with self.stopwatch.time(CHECKPOINTS):
             self.journal.flush()
             if segment.n_tokens is not None and self._trunk is not None:
-                self.store.save("trunk", *self._trunk)
-            self.store.save(segment.name, step, state)
+                self.store.save("trunk", self._trunk[0], self.engine.to_checkpoint(self._trunk[1]))
+            self.store.save(segment.name, step, self.engine.to_checkpoint(state))
         self._saved_at = time.monotonic()
 
     def _advance_to(self, segment: Segment, step: int, state: Any) -> Any:

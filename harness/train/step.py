@@ -7,7 +7,7 @@ optimiser's decay constants are compiled in, so that runs of one shape share one
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from harness.execution import Execution
 from harness.model import partition
-from harness.model.forward import Forward, Layout
+from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import distributed, loss_scale
 from harness.train import mesh as meshes
@@ -61,7 +61,9 @@ class Engine:
         self.forward = Forward(model, layout, mesh)
         self._optimiser = Optimiser(optim)
         abstract = jax.eval_shape(self._init, jax.random.key(0))
-        self.state_shardings = self._shardings(abstract)
+        self.state_shardings = self._shardings(abstract, layout.stacked)
+        self.abstract_state = _described(abstract, self.state_shardings)
+        self._set_checkpoints()
         tokens = meshes.batch_sharding(mesh, 2, 4)
         plain = meshes.replicated(mesh)
         self.init = jax.jit(
@@ -84,16 +86,26 @@ class Engine:
             in_shardings=(self.state_shardings["params"], meshes.batch_sharding(mesh, 1, 3)),
             out_shardings=plain,
         )
-        self.abstract_state = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract,
-            self.state_shardings,
-        )
 
-    def _shardings(self, abstract: State) -> State:
+    def _set_checkpoints(self) -> None:
+        """Programs that give a state the tree of a checkpoint, which has a subtree for every block, and back.
+
+        So a run goes on wherever its checkpoint was written, also where blocks are stacked or not.
+        """
+        self.abstract_checkpoint = self.abstract_state
+        self.to_checkpoint = self.from_checkpoint = lambda state: state
+        if self.forward.layout.stacked:
+            apart = partial(everywhere, partial(unstack, n_layers=self.model.n_layers))
+            abstract = jax.eval_shape(apart, self.abstract_state)
+            shardings = self._shardings(abstract, stacked=False)
+            self.abstract_checkpoint = _described(abstract, shardings)
+            self.to_checkpoint = jax.jit(apart, out_shardings=shardings)
+            self.from_checkpoint = jax.jit(partial(everywhere, stack), out_shardings=self.state_shardings)
+
+    def _shardings(self, abstract: State, stacked: bool) -> State:
         """Every array of the optimiser lives where its parameter lives; its counters are everywhere."""
         plain = meshes.replicated(self.mesh)
-        params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes)
+        params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes(stacked))
         known = dict(jax.tree_util.tree_leaves_with_path(params))
 
         def where(path: tuple[Any, ...], _: Any) -> Any:
@@ -162,6 +174,14 @@ class Engine:
         if self.forward.layout.n_stages > 1:
             return self.forward.losses_of_many(params, windows).mean(axis=2)
         return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
+
+
+def _described(abstract: State, shardings: State) -> State:
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
 
 
 def layout_of(mesh: Mesh, execution: Execution) -> Layout:
