@@ -83,10 +83,12 @@ def test_an_idle_worker_takes_a_spare_job_and_it_is_yielded_once(
     made = launcher(folder, data_cache, 2)
     long, extra = jobs(cells())
     uneven = small_cells("grid.n_tokens=[16384]", "grid.seeds=[2]") + small_cells(
-        "grid.n_tokens=[65536]", "grid.seeds=[3]"
+        "grid.n_tokens=[262144]", "grid.seeds=[3]"
     )
     spare = [extra]
     try:
+        # Both workers have started and compiled before one is to fall idle long before the other.
+        list(made.run(jobs(small_cells("grid.n_tokens=[16384]", "grid.seeds=[4,5]")), lambda _: None))
         first = [outcome.job for outcome in made.run(jobs(uneven), lambda _: None, spare)]
         assert spare == []
         rest = [outcome.job for outcome in made.run([long], lambda _: None)]
