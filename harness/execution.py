@@ -76,17 +76,17 @@ def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution)
 
 
 def _check_model(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
-    for axis, name, what, size in (
-        ("tensor", "n_heads", "heads", model.n_heads),
-        ("tensor", "d_ff", "units of the MLP", model.d_ff),
-        ("stage", "n_layers", "layers", model.n_layers),
+    for axis, key, what, size in (
+        ("tensor", "model.head_dim", "heads", model.n_heads),
+        ("tensor", "model.mlp_ratio", "units of the MLP", model.d_ff),
+        ("stage", "model.n_layers", "layers", model.n_layers),
     ):
         parts = getattr(mesh, axis)
         if size % parts:
             fitting = [n for n in range(1, size + 1) if size % n == 0 and n <= parts]
             raise InputError(
-                f"rung {rung} has {size} {what} ({name}), which mesh.{axis}={parts} does not divide; "
-                f"use mesh.{axis}={max(fitting)} or another {name}"
+                f"rung {rung} has {size} {what}, which mesh.{axis}={parts} does not divide; "
+                f"use mesh.{axis}={max(fitting)}, another {key} or other grid.rungs"
             )
 
 

@@ -12,8 +12,6 @@ FP32 = 4
 ACTIVATION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Parameters and two moments of Adam.
 STATE_COPIES = 3
-# Scores of attention between forward and backward pass: half-precision and fp32 weights.
-SCORE_COPIES = 1
 # Vectors of d_model that a block keeps: inputs of two norms and of qkv, q, k, v, mixed values, residual.
 WIDE_VECTORS = 8
 
@@ -47,7 +45,8 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str) -> float:
     products = model.d_model + (4 * model.d_model + model.d_ff * counting.mlp_matrices(model)) / mesh.tensor
     if remat == "dots":
         return size * products
-    scores = (size + SCORE_COPIES * FP32) * model.n_heads * model.seq_len / mesh.tensor
+    # Weights of attention, in the precision of activations and in fp32.
+    scores = (size + FP32) * model.n_heads * model.seq_len / mesh.tensor
     hidden = counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     return size * (WIDE_VECTORS * model.d_model + hidden) + scores
 

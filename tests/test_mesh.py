@@ -132,8 +132,11 @@ def test_every_layout_starts_with_the_same_parameters() -> None:
 @pytest.mark.parametrize(
     ("mesh", "message"),
     [
-        (MeshConfig(tensor=8), r"rung d16 has 4 heads .*mesh.tensor=8 does not divide; use mesh.tensor=4"),
-        (MeshConfig(stage=3), r"has 4 layers \(n_layers\).*use mesh.stage=2"),
+        (
+            MeshConfig(tensor=8),
+            r"rung d16 has 4 heads, .*mesh.tensor=8 does not.* mesh.tensor=4, another model.head_dim",
+        ),
+        (MeshConfig(stage=3), r"has 4 layers.*use mesh.stage=2, another model.n_layers"),
         (MeshConfig(expert=2), "these models have none; use mesh.expert=1"),
     ],
 )
