@@ -1,4 +1,4 @@
-"""Exact counts of parameters, training FLOPs and memory, from shapes alone.
+"""Exact counts of parameters and training FLOPs, from shapes alone.
 
 Three parameter counts and two FLOP counts are kept for every run, because published exponents move by more
 than their intervals with the counting rule alone (Porian et al., arXiv:2406.19146, section 3).
@@ -7,10 +7,6 @@ than their intervals with the counting rule alone (Porian et al., arXiv:2406.191
 from __future__ import annotations
 
 from harness.spec import ModelSpec
-
-BYTES_FP32 = 4
-# Parameters, gradients, two Adam moments.
-STATE_COPIES = 4
 
 
 def mlp_matrices(model: ModelSpec) -> int:
@@ -58,22 +54,3 @@ def train_flops(model: ModelSpec, n_tokens: int) -> float:
 def train_flops_6nd(model: ModelSpec, n_tokens: int) -> float:
     """The usual approximation 6·N·D with N = `n_params_matmul` (`flops_6nd`)."""
     return 6.0 * n_params_matmul(model) * n_tokens
-
-
-def state_bytes(model: ModelSpec) -> int:
-    """Parameters, gradients and optimiser state in fp32."""
-    return STATE_COPIES * BYTES_FP32 * n_params(model)
-
-
-def activation_bytes(model: ModelSpec, micro_batch: int) -> int:
-    """Activations kept for one backward pass of `micro_batch` sequences, without rematerialisation."""
-    width = 8 * model.d_model + (mlp_matrices(model)) * model.d_ff
-    scores = model.n_heads * model.seq_len
-    tokens = micro_batch * model.seq_len
-    return BYTES_FP32 * tokens * (model.n_layers * (width + scores) + 2 * model.vocab_size)
-
-
-def train_bytes(model: ModelSpec, micro_batch: int) -> int:
-    """Peak bytes of a training run: its state, a trunk snapshot and one micro-batch's activations."""
-    snapshot = (STATE_COPIES - 1) * BYTES_FP32 * n_params(model)
-    return state_bytes(model) + snapshot + activation_bytes(model, micro_batch)

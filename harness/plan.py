@@ -11,10 +11,12 @@ from rich.table import Table
 
 from harness import counting, recipe
 from harness.collect import finished
+from harness.execution import MeshConfig
 from harness.grid import Cell, job_flops, job_tokens, jobs
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, step_rate
+from harness.memory import device_memory
 from harness.records import InputError, SweepFolder
-from harness.spec import Job
+from harness.spec import Job, RunSpec
 from harness.train.step_size import micro_batch_size
 
 # Memory of a worker beside its arrays: Python, JAX, compiled programs.
@@ -69,11 +71,21 @@ def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Pla
     return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
 
 
+def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int) -> float:
+    """Memory of the workers on their largest rung, each with a snapshot of its trunk's state."""
+
+    def of_worker(spec: RunSpec) -> float:
+        size = micro_batch_size(spec, n_shards)
+        memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
+        return memory.total + memory.state + PROCESS_BYTES
+
+    return n_workers * max(of_worker(cell.spec) for cell in cells)
+
+
 def check_memory(cells: list[Cell], n_workers: int, n_shards: int) -> None:
     """Raise InputError when the workers' largest rungs do not fit into free memory."""
     available = available_bytes()
-    need = max(counting.train_bytes(cell.spec.model, micro_batch_size(cell.spec, n_shards)) for cell in cells)
-    total = n_workers * (need + PROCESS_BYTES)
+    total = workers_bytes(cells, n_workers, n_shards)
     if available is not None and total > available:
         raise InputError(
             f"{n_workers} workers need about {total / 1e9:.1f} GB for the largest rung and "
@@ -120,10 +132,7 @@ def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> 
     console.print(table)
     for line in rule_lines(plan.cells):
         console.print(f"note: {line}")
-    largest = max(plan.cells, key=lambda cell: counting.n_params(cell.spec.model))
-    memory = n_workers * (
-        counting.train_bytes(largest.spec.model, micro_batch_size(largest.spec, 1)) + PROCESS_BYTES
-    )
+    memory = workers_bytes(plan.cells, n_workers, 1)
     trained, separate = tokens_saved(plan.cells)
     console.print(
         f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds / 60:.1f} minutes on "

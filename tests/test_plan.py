@@ -13,7 +13,6 @@ from harness import counting, plan
 from harness.grid import Cell, job_flops, job_tokens, jobs
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
 from harness.records import InputError, SweepFolder, write_json
-from harness.train.step_size import micro_batch_size
 from tests.small_sweeps import grid_cells, small_cells
 
 TOKENS = "grid.n_tokens=[4096,8192,16384]"
@@ -113,7 +112,8 @@ def test_calibration_measures_this_machine() -> None:
 def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = cells_of_two_sizes()
     largest = max(cells, key=lambda cell: counting.n_params(cell.spec.model)).spec
-    need = plan.PROCESS_BYTES + counting.train_bytes(largest.model, micro_batch_size(largest, 1))
+    need = plan.workers_bytes([cell for cell in cells if cell.spec == largest], 1, 1)
+    assert need > plan.PROCESS_BYTES + 3 * 4 * counting.n_params(largest.model)
     monkeypatch.setattr(plan, "available_bytes", lambda: 2 * need + 1)
     plan.check_memory(cells, n_workers=2, n_shards=1)
     with pytest.raises(
