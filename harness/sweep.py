@@ -26,10 +26,10 @@ from harness.grid import expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Outcome, Status
-from harness.launch.launchers import check_launcher, make_launcher, n_workers
+from harness.launch.launchers import check_launcher, check_room, make_launcher, n_workers
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
-from harness.launch.supervise import Supervisor
+from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan import Plan, estimate_seconds, make_plan, print_plan
 from harness.provenance import provenance
@@ -104,15 +104,16 @@ class Sweep:
     def run(self) -> int:
         """Plan, train what is open, fit, report; returns the exit code."""
         settings = self.settings
+        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+        check_launcher(settings.launcher, mesh)
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens)
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
-        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_mesh((cell.spec for cell in cells), mesh, execution)
-        check_launcher(settings.launcher, cells, mesh)
+        check_room(settings.launcher, cells, mesh)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)
@@ -120,7 +121,11 @@ class Sweep:
         if settings.dry_run:
             return 0
         self._write_sweep(plan, corpus, data)
-        self._train(plan, config)
+        try:
+            self._train(plan, config)
+        except Detached as left:
+            self.console.print(str(left))
+            return 0
         self._conclude(plan)
         return 1 if self.failed else 0
 

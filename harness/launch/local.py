@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.execution import MeshConfig
 from harness.launch.accounting import WorkerTime
 from harness.launch.interface import Handle, Outcome, Pack, Status
-from harness.launch.process import WorkerProcess, devices_of
+from harness.launch.process import WorkerProcess
 from harness.launch.seats import Seat
 from harness.launch.worker import WorkerConfig
 from harness.records import SweepFolder
@@ -29,8 +30,16 @@ class LocalLauncher:
 
     detach = False
 
-    def __init__(self, config: WorkerConfig, seats: list[Seat], cost: Callable[[Job], float]):
+    def __init__(
+        self,
+        config: WorkerConfig,
+        seats: list[Seat],
+        cost: Callable[[Job], float],
+        n_devices: int | None = None,
+    ):
+        """`n_devices` of each worker: those of its mesh, unless others have a part of it."""
         self.n_workers = len(seats)
+        self._n_devices = MeshConfig(**config.mesh).n_devices if n_devices is None else n_devices
         self._config = config
         self._seats = seats
         self._cost = cost
@@ -65,7 +74,7 @@ class LocalLauncher:
         n_due = sum(not handle.spare for handle in queue)
         n_idle = sum(worker.handle is None for worker in self._workers)
         for seat in self._free_seats()[: max(0, n_due - n_idle)]:
-            self._workers.append(WorkerProcess(self._config, seat, devices_of(self._config), self._changed))
+            self._workers.append(WorkerProcess(self._config, seat, self._n_devices, self._changed))
         for worker in self._workers:
             if worker.handle is None and queue:
                 handle = self._next(queue, worker.last)

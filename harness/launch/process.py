@@ -11,7 +11,6 @@ import threading
 import time
 from typing import Any
 
-from harness.execution import MeshConfig
 from harness.launch.interface import Handle, Pack
 from harness.launch.seats import Seat, worker_environment
 from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig
@@ -108,8 +107,3 @@ class WorkerProcess:
         with self.process.stderr as lines:
             for line in lines:
                 self.errors = [*self.errors[1 - ERROR_LINES :], line.rstrip()]
-
-
-def devices_of(config: WorkerConfig) -> int:
-    """Devices of the mesh that a worker makes."""
-    return MeshConfig(**config.mesh).n_devices

@@ -35,6 +35,13 @@ class Postponed:
     spare: bool
 
 
+class Detached(Exception):
+    """The driver ends here and the jobs go on; the text says how many."""
+
+    def __init__(self, n_left: int):
+        super().__init__(f"{n_left} runs are queued or under way; the same command later goes on from here")
+
+
 class Supervisor:
     """Sees packs through to the end of each of their jobs."""
 
@@ -61,6 +68,7 @@ class Supervisor:
     def outcomes(self, watch: Callable[[list[Job]], None]) -> Iterator[Outcome]:
         """Yield how each job ended, until none is left but spare ones; `watch` is told which are under way.
 
+        A launcher that detaches is asked once: it raises Detached where jobs are left.
         On KeyboardInterrupt the launcher is stopped before it is raised again.
         """
         watched_at = 0.0
@@ -77,9 +85,15 @@ class Supervisor:
                 if time.monotonic() - watched_at > POLL_SECONDS:
                     watched_at = time.monotonic()
                     watch([job for h in self._handles if h.status == Status.RUNNING for job in h.pack])
+                if self._launcher.detach and not self._ready and self._is_due():
+                    raise Detached(self._n_left())
         except (KeyboardInterrupt, GeneratorExit):
             self._launcher.stop()
             raise
+
+    def _n_left(self) -> int:
+        packs: list[Handle | Postponed] = [*self._handles, *self._postponed]
+        return sum(len(item.pack) for item in packs)
 
     def _is_due(self) -> bool:
         packs: list[Handle | Postponed] = [*self._handles, *self._postponed]
