@@ -148,7 +148,7 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     _, errors = driver.communicate(timeout=400)
     assert driver.returncode == 0, errors
     assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
-    log = "".join(path.read_text() for path in tmp_path.glob("slurm/*/*.err"))
+    log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.err"))
     assert "Requeued job" in log
     assert_same_runs(tmp_path, local)
 
@@ -198,6 +198,7 @@ def test_what_slurm_does_not_have_is_refused(
 ) -> None:
     message = refused(capsys, "launcher.partition=hihg")
     assert "launcher.partition=hihg is not there; use one of high, low; did you mean high?" in message
+    assert "launcher.minutes=1 to train in" in refused(capsys, "launcher.minutes=1")
     message = refused(capsys, "launcher.nodes=2")
     assert "launcher.nodes=2 cannot share the 1 devices of the mesh evenly" in message
     done = train(tmp_path, data_cache, "launcher=slurm", "launcher.gres=gpu:1")
