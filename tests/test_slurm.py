@@ -148,8 +148,8 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     _, errors = driver.communicate(timeout=400)
     assert driver.returncode == 0, errors
     assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
-    log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.err"))
-    assert "Requeued job" in log
+    log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.out"))
+    assert log.count("Requeued job") == 2
     assert_same_runs(tmp_path, local)
 
 
