@@ -22,10 +22,11 @@ from harness.collect import write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion, seal_forecast
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
-from harness.execution import Execution, MeshConfig, check_mesh
+from harness.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.grid import Cell, expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
+from harness.launch.hardware import platform_here
 from harness.launch.local import LocalLauncher, Outcome, n_workers_here
 from harness.launch.progress import Progress, format_duration
 from harness.launch.worker import WorkerConfig
@@ -104,6 +105,7 @@ class Sweep:
         check_recipe(self.folder, recipe_of(settings, data))
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_mesh((cell.spec for cell in cells), mesh, execution)
+        check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
         n_workers = n_workers_here(settings.launcher.n_workers, mesh.n_devices)
         check_memory(cells, n_workers, mesh.n_batch_shards)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
