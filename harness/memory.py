@@ -47,8 +47,8 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
     products = model.d_model + (4 * model.d_model + model.d_ff * counting.mlp_matrices(model)) / mesh.tensor
     if remat == "dots":
         return size * products
-    # Weights of attention, in the precision of activations and in fp32; kernels in blocks keep their sums.
-    kept = (size + FP32) * model.seq_len if attention == "xla" else FP32
+    # Weights of attention; kernels that work in blocks keep one sum a row.
+    kept = size * model.seq_len if attention == "xla" else FP32
     scores = kept * model.n_heads / mesh.tensor
     hidden = counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor

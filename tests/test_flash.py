@@ -96,7 +96,7 @@ def test_fp16_is_refused_on_tpus() -> None:
 
 def test_kernels_in_blocks_keep_no_scores() -> None:
     kept = {name: device_memory(HALF, MeshConfig(), "none", 4, 1, name) for name in ("xla", "splash")}
-    scores = (2 + 4) * HALF.seq_len * HALF.n_heads
+    scores = 2 * HALF.seq_len * HALF.n_heads
     tokens = 4 * HALF.seq_len * HALF.n_layers
     apart = kept["xla"].activations - kept["splash"].activations
     assert apart == tokens * (scores - 4 * HALF.n_heads)

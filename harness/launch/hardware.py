@@ -1,4 +1,4 @@
-"""What this machine computes on, found without opening it: a driver that holds a TPU keeps its workers out."""
+"""What this machine computes on, found without opening it: a driver that holds a TPU keeps workers out."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ class Attention(nnx.Module):
         spec = self.spec
         q, k, v = self._heads(self.qkv(x), batch)
         length = q.shape[-1]
-        mixed = self.apply(*kernels.thrifty(self._prepared, q, k), v).reshape(batch, spec.d_model, length)
+        q, k = kernels.thrifty(self._prepared, q, k)
+        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
         mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
         return self.out(constrain(mixed, "batch", "heads"))
 

@@ -6,6 +6,7 @@ arXiv:2205.14135), and take its arguments: scaled queries, keys and values with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,8 @@ def splash_attention(
 def _splash(q: Array, k: Array, v: Array, interpret: bool) -> Array:
     apart = q.ndim == 4
     moved = [jnp.swapaxes(x if apart else x[:, None], -1, -2) for x in (q, k, v)]
-    mixed = jax.vmap(_splash_kernel(*moved[0].shape[1:3], interpret))(*moved)
+    _, n_heads, length, _ = moved[0].shape
+    mixed = jax.vmap(_splash_kernel(n_heads, length, interpret))(*moved)
     return jnp.swapaxes(mixed if apart else mixed[:, 0], -1, -2)
 
 
@@ -85,4 +87,9 @@ def _splash_kernel(n_heads: int, length: int, interpret: bool) -> Any:
     )
 
 
-ATTENTION = {"xla": kernels.attention, "cudnn": cudnn_attention, "splash": splash_attention}
+Attend = Callable[[Array, Array, Array], Array]
+ATTENTION: dict[str, Attend] = {
+    "xla": kernels.attention,
+    "cudnn": cudnn_attention,
+    "splash": splash_attention,
+}
