@@ -33,6 +33,8 @@ ASK_SECONDS = 2.0
 MISSED_ANSWERS = 3
 RUNNING_STATES = ("RUNNING", "COMPLETING")
 MAX_PARALLEL = 256
+# As long as an array may be where nobody has set MaxArraySize.
+MAX_ARRAY = 1000
 
 
 def check_slurm(settings: LauncherSettings, n_devices: int) -> None:
@@ -123,10 +125,12 @@ class SlurmLauncher:
                 fresh.append(handle)
             else:
                 self._jobs[handle] = job
-        for handle, (job, log) in zip(fresh, self._submit_array(fresh), strict=True):
-            self._jobs[handle] = job
-            for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
-                write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
+        for first in range(0, len(fresh), MAX_ARRAY):
+            handles = fresh[first : first + MAX_ARRAY]
+            for handle, (job, log) in zip(handles, self._submit_array(handles), strict=True):
+                self._jobs[handle] = job
+                for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
+                    write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
         # They are not in the queue that was asked before.
         queue.update({self._jobs[handle]: "PENDING" for handle in fresh})
 
@@ -139,8 +143,6 @@ class SlurmLauncher:
 
     def _submit_array(self, handles: list[Handle]) -> list[tuple[str, str]]:
         """Job number and log of each pack. Raises InputError where Slurm refuses them."""
-        if not handles:
-            return []
         import submitit
 
         from harness.launch.slurm_task import SlurmTask
