@@ -81,7 +81,8 @@ class WorkerProcess:
         """Why a dead worker died, in words."""
         code = self.process.poll()
         if code == -signal.SIGKILL:
-            return "worker ended with signal 9 (out of memory?)"  # What it said before has nothing to do with it.
+            # What it said before has nothing to do with it.
+            return "worker ended with signal 9 (out of memory?)"
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         last = next((line for line in reversed(self.errors) if line.strip()), "")
         return last if self.is_wrong_input() else f"worker ended with {how}{': ' + last if last else ''}"
