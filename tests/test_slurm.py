@@ -20,12 +20,14 @@ import pandas as pd
 import pytest
 
 from harness import sweep
+from harness.config import load
 from harness.launch import slurm
 from harness.records import SweepFolder
 from harness.status import run_rows
 from tests import small_sweeps
 from tests.slurm_cluster import cluster, empty_queue, squeue, why_not
 from tests.small_sweeps import SMALL, start, train
+from tests.test_local import config
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None, reason="needs the extra slurm: uv sync --extra slurm"
@@ -215,3 +217,28 @@ def test_what_is_not_installed_is_named(
         assert "no sbatch is on the PATH" in refused(capsys)
     monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda _: None)
     assert "type uv sync --extra slurm" in refused(capsys)
+
+
+def test_every_setting_reaches_the_batch_file(tmp_path: Path, data_cache: Path) -> None:
+    given = [
+        "account=lab",
+        "qos=long",
+        "gres=gpu:8",
+        "minutes=240",
+        "nodes=2",
+        "cpus_per_task=8",
+        "n_workers=5",
+    ]
+    settings = load(
+        [*SMALL, "launcher=slurm", *(f"launcher.{key}" for key in given), "+launcher.sbatch.mem=8G"]
+    )
+    launcher = slurm.SlurmLauncher(
+        settings.launcher, config(SweepFolder(tmp_path), data_cache), lambda _: 1.0
+    )
+    asked = launcher._parameters()
+    named = {key.split("=")[0]: key.split("=")[1] for key in given[:3]}
+    assert {key: asked[key] for key in named} == named
+    assert (asked["time"], asked["nodes"], asked["ntasks_per_node"], asked["cpus_per_task"]) == (240, 2, 1, 8)
+    assert (asked["array_parallelism"], asked["signal_delay_s"]) == (5, 90)
+    assert asked["additional_parameters"] == {"requeue": True, "mem": "8G"}
+    assert "partition" not in asked, "the cluster has a default"
