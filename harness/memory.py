@@ -15,6 +15,9 @@ STATE_COPIES = 3
 # Vectors of d_model that a block keeps: inputs of two norms and of qkv, q, k, v, mixed values, residual.
 WIDE_VECTORS = 8
 
+# Vectors of d_ff that it keeps: units before and after the activation, and what its derivative is made of.
+MLP_VECTORS = 6
+
 
 @dataclass(frozen=True)
 class DeviceMemory:
@@ -31,10 +34,18 @@ class DeviceMemory:
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters that one device holds: blocks are split by stages too, embedding and head are not."""
+    """Parameters that one device holds: blocks are split by stages too, and experts by the axis for them."""
     ends = 2 * model.vocab_size * model.d_model
-    blocks = counting.n_params(model) - ends
-    return (blocks / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+    experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
+    blocks = counting.n_params(model) - ends - experts
+    return ((blocks + experts / mesh.expert) / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+
+
+def places(model: ModelSpec) -> float:
+    """Places of MLPs for each token: 1, or those of all experts, filled or not."""
+    if model.n_experts == 1:
+        return 1.0
+    return model.n_experts * counting.expert_capacity(model, model.seq_len) / model.seq_len
 
 
 def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str) -> float:
@@ -42,13 +53,14 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str) -> float:
     size = ACTIVATION_BYTES[model.precision]
     if remat == "full":
         return size * model.d_model
-    products = model.d_model + (4 * model.d_model + model.d_ff * counting.mlp_matrices(model)) / mesh.tensor
+    units = places(model) * model.d_ff / mesh.tensor
     if remat == "dots":
-        return size * products
+        return size * (model.d_model + 4 * model.d_model / mesh.tensor + units * counting.mlp_matrices(model))
     # Weights of attention, in the precision of activations and in fp32.
     scores = (size + FP32) * model.n_heads * model.seq_len / mesh.tensor
-    hidden = counting.mlp_matrices(model) * model.d_ff / mesh.tensor
-    return size * (WIDE_VECTORS * model.d_model + hidden) + scores
+    # What goes to the experts, and what comes back from them.
+    sent = places(model) * 2 * model.d_model if model.n_experts > 1 else 0
+    return size * (WIDE_VECTORS * model.d_model + sent + MLP_VECTORS * units) + scores
 
 
 def device_memory(

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from harness.execution import Execution
-from harness.model import partition
+from harness.model import moe, partition
 from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import distributed, loss_scale
@@ -121,11 +121,28 @@ class Engine:
     def _gradients(
         self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"], factor: Array | float = 1.0
     ) -> tuple[Array, Any]:
-        """Mean loss times `factor` and its gradient, summed over micro-batches in order."""
-        scale = factor / (windows.shape[0] * windows.shape[1] * (windows.shape[2] - 1))
+        """Mean loss times `factor` and the gradient of what is trained, summed over micro-batches in order.
+
+        What is trained is the loss and, with experts, the penalty on their routing, which no metric shows.
+        """
+        length = windows.shape[2] - 1
+        scale = factor / (windows.shape[0] * windows.shape[1] * length)
+
+        def trained(params: Any, windows: Array) -> tuple[Array, Array]:
+            losses, routing = score(params, windows)
+            loss = losses.sum() * scale
+            if routing is None:
+                return loss, loss
+            return loss + moe.penalty(self.model, routing).sum() * (scale * length), loss
+
+        def value_and_grad(params: Any, windows: Array) -> tuple[Array, Any]:
+            (_, loss), grads = jax.value_and_grad(trained, has_aux=True)(params, windows)
+            return loss, grads
+
         if self.forward.layout.n_stages > 1:
-            return jax.value_and_grad(lambda p: self.forward.losses_of_many(p, windows).sum() * scale)(params)
-        value_and_grad = jax.value_and_grad(lambda p, x: self.forward.losses(p, x).sum() * scale)
+            score = self.forward.losses_of_many
+            return value_and_grad(params, windows)
+        score = self.forward.losses_and_routing
         if windows.shape[0] == 1:
             return value_and_grad(params, windows[0])
 
@@ -172,7 +189,7 @@ class Engine:
     ) -> Float[Array, "n_batches batch"]:
         """Mean loss of each window."""
         if self.forward.layout.n_stages > 1:
-            return self.forward.losses_of_many(params, windows).mean(axis=2)
+            return self.forward.losses_of_many(params, windows)[0].mean(axis=2)
         return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
 
 
