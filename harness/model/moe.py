@@ -20,8 +20,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from harness.counting import expert_capacity
+from harness.model import kernels
 from harness.model.layers import PRODUCT
-from harness.model.partition import Axes, constrain, gathered
+from harness.model.partition import Axes, constrain, gathered, sharded
 from harness.spec import ModelSpec
 
 
@@ -152,8 +153,14 @@ class ExpertDense(nnx.Module):
     def __call__(
         self, x: Float[Array, "experts batch slots d_in"]
     ) -> Float[Array, "experts batch slots d_out"]:
-        kernel = gathered(self.kernel[...].astype(x.dtype), self.axes)
-        return checkpoint_name(jnp.einsum("ebci,eio->ebco", x, kernel), PRODUCT)
+        kernel, product = self.kernel[...], self._product
+        if sharded() or kernel.dtype != x.dtype:
+            # A kernel is kept as it is stored, in fp32 and in its shards: see `kernels.stored_dense`.
+            product = jax.checkpoint(product, prevent_cse=False)
+        return checkpoint_name(product(x, kernel), PRODUCT)
+
+    def _product(self, x: Array, kernel: Array) -> Array:
+        return jnp.einsum("ebci,eio->ebco", x, gathered(kernel.astype(x.dtype), self.axes))
 
 
 class Moe(nnx.Module):
@@ -186,7 +193,10 @@ class Moe(nnx.Module):
         slots = constrain(x.reshape(batch, self.spec.n_experts, -1, d), "batch").swapaxes(0, 1)
         slots = constrain(slots, "expert", "group")
         up = self.up(slots)
-        hidden = jax.nn.gelu(up) if self.gate is None else jax.nn.silu(self.gate(slots)) * up
+        if self.gate is None:
+            hidden = kernels.thrifty(jax.nn.gelu, up)
+        else:
+            hidden = kernels.thrifty(lambda gate, up: jax.nn.silu(gate) * up, self.gate(slots), up)
         out = self.down(constrain(hidden, "expert", "group", None, "mlp"))
         out = constrain(out, "expert", "group").swapaxes(0, 1)
         return constrain(out, "batch").reshape(batch, n_slots, d)
