@@ -46,7 +46,7 @@ def retries_after(state: dict[str, Any]) -> int:
 class Journal:
     """Writes the files of one run."""
 
-    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch):
+    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch, n_lanes: int = 1):
         self._folder = folder
         self._job = job
         self._stopwatch = stopwatch
@@ -58,6 +58,9 @@ class Journal:
             "pid": os.getpid(),
             "retries": retries_after(folder.read_state()),
         }
+        if n_lanes > 1:
+            # Of the program that trains it: the last bits of its numbers depend on it.
+            self._progress["n_lanes"] = n_lanes
         self._written_at = 0.0
         self._began = time.monotonic()
         self._point_began = time.monotonic()
