@@ -10,11 +10,18 @@ from harness import counting
 from harness.spec import Job, ModelSpec
 
 Pack = tuple[Job, ...]
+# Most runs of a model in one pack.
+Lanes = Callable[[ModelSpec], int]
 
 # Lanes on an accelerator, whose time on a small model goes into starting kernels; of larger models fewer, so
 # that all lanes together have at most PACKED_PARAMS parameters.
 ACCELERATOR_LANES = 8
 PACKED_PARAMS = 1e8
+
+
+def one_lane(_: ModelSpec) -> int:
+    """Every run by itself."""
+    return 1
 
 
 def lanes_of(model: ModelSpec, requested: int | None, accelerator: bool) -> int:
@@ -29,7 +36,7 @@ def lanes_of(model: ModelSpec, requested: int | None, accelerator: bool) -> int:
     return max(1, min(ACCELERATOR_LANES, int(PACKED_PARAMS / counting.n_params(model))))
 
 
-def packs(jobs: Iterable[Job], at_most: Callable[[ModelSpec], int]) -> list[Pack]:
+def packs(jobs: Iterable[Job], at_most: Lanes) -> list[Pack]:
     """Jobs that differ in seed and rates alone, together; packs of about equal size, in the order of jobs."""
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
@@ -37,9 +44,7 @@ def packs(jobs: Iterable[Job], at_most: Callable[[ModelSpec], int]) -> list[Pack
     return [pack for group in groups.values() for pack in _cut(group, at_most(group[0].spec.model))]
 
 
-def open_packs(
-    jobs: Iterable[Job], unfinished: Iterable[Job], at_most: Callable[[ModelSpec], int]
-) -> list[Pack]:
+def open_packs(jobs: Iterable[Job], unfinished: Iterable[Job], at_most: Lanes) -> list[Pack]:
     """Packs of all `jobs`, reduced to what is unfinished of them.
 
     So a sweep that was cut off forms the packs that it began with.
