@@ -14,7 +14,8 @@ from harness.collect import finished
 from harness.execution import MeshConfig
 from harness.grid import Cell, job_flops, job_tokens, jobs
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, step_rate
-from harness.launch.packing import Lanes, Pack, one_lane, packs
+from harness.launch.interface import Pack
+from harness.launch.packing import Lanes, one_lane, packs
 from harness.memory import device_memory
 from harness.records import InputError, SweepFolder
 from harness.spec import Job
@@ -127,7 +128,7 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
     return sum(job_tokens(job) for job in jobs(cells)), sum(cell.n_tokens for cell in cells)
 
 
-def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> None:
+def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int, lanes: Lanes = one_lane) -> None:
     """One row a cell, then totals and warnings about cells that break a rule."""
     open_keys = {cell.key for cell in plan.open_cells}
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
@@ -139,7 +140,7 @@ def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> 
     console.print(table)
     for line in rule_lines(plan.cells):
         console.print(f"note: {line}")
-    memory = workers_bytes(plan.cells, n_workers, 1)
+    memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     trained, separate = tokens_saved(plan.cells)
     console.print(
         f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds / 60:.1f} minutes on "

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +18,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import counting
 from harness.collect import collect_curves, collect_points
 from harness.grid import Cell
-from harness.launch.packing import lanes_of, open_packs, packs
-from harness.plan import PROCESS_BYTES, check_memory, workers_bytes
 from harness.records import TIMING_COLUMNS, InputError, SweepFolder
-from harness.spec import Job, ModelSpec, RunSpec
+from harness.spec import Job, RunSpec
 from harness.train.loop import Interrupted, initial_state
 from harness.train.mesh import MeshConfig, make_mesh
 from harness.train.pack import train_pack
 from harness.train.step import engine_for, micro_batches
 from harness.train.stopwatch import compile_seconds
 from tests.recipes import INTERVAL, RASTER, inputs, model, optim, run_spec, train, windows
+from tests.small_sweeps import ROOT, assert_same_tables, environment, train_command
+from tests.small_sweeps import train as sweep_of
 
 SMALL = model(n_layers=1)
 FIRST = run_spec(model=SMALL)
@@ -225,54 +230,34 @@ def test_another_run_of_a_shape_compiles_nothing(tmp_path: Path) -> None:
     assert compile_seconds().total() == before
 
 
-def two_at_most(_: ModelSpec) -> int:
-    return 2
+PACKED = [
+    "grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]", "launcher.pack=2", "launcher.n_workers=1",
+    "launcher.checkpoint_seconds=0.2",
+]  # fmt: skip
 
 
-def test_packs_are_of_one_shape_and_keep_the_order() -> None:
-    """Seeds and rates may differ, and nothing else."""
-    wide = replace(FIRST, model=model(d_model=32))
-    others = [
-        replace(FIRST, optim=optim(batch_size=8)),
-        replace(FIRST, optim=optim(weight_decay=0.1)),
-        replace(FIRST, schedule=replace(FIRST.schedule, warmup_steps=8)),
-        replace(FIRST, log_interval=8),
-    ]
-    runs = [Job(spec, ENDS) for spec in (wide, *SPECS, replace(wide, seed=1), *others)]
-    shorter = Job(replace(FIRST, seed=9), ENDS[:1])
-    a, b, c, d, e, *alone = [*runs, shorter]
-    assert packs([*runs, shorter], lambda _: 8) == [(a, e), (b, c, d), *[(job,) for job in alone]]
-    assert packs(runs, lambda _: 1) == [(a,), (e,), (b,), (c,), (d,), *[(job,) for job in alone[:-1]]]
+def kill_when_saved(results: Path, cache: Path) -> None:
+    """Start the packed sweep, and kill driver and worker once part of a curve has been saved."""
+    driver = subprocess.Popen(train_command(results, *PACKED), cwd=ROOT, env=environment(cache))
+    deadline = time.monotonic() + 300
+    while not list(results.glob("runs/*/curves/*")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    for state in results.glob("runs/*/state.json"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
 
 
-def test_packs_are_of_equal_size() -> None:
-    runs = [Job(replace(FIRST, seed=seed), ENDS) for seed in range(9)]
-    assert [len(pack) for pack in packs(runs, lambda _: 8)] == [5, 4]
-    assert packs(runs[:3], two_at_most) == [tuple(runs[:2]), (runs[2],)]
-
-
-def test_a_sweep_that_was_cut_off_forms_the_packs_it_began_with() -> None:
-    runs = [Job(replace(FIRST, seed=seed), ENDS) for seed in range(5)]
-    halfway = Job(runs[1].spec, ENDS[1:])
-    assert open_packs(runs, [halfway, runs[4]], two_at_most) == [(halfway,), (runs[4],)]
-    assert open_packs(runs, [halfway, runs[2], runs[3]], two_at_most) == [(halfway,), (runs[2], runs[3])]
-
-
-def test_small_models_share_an_accelerator_and_have_a_core_to_themselves() -> None:
-    large = model(d_model=1024, n_layers=8, d_ff=4096)
-    assert lanes_of(SMALL, None, accelerator=True) == 8
-    assert lanes_of(large, None, accelerator=True) == 1
-    assert lanes_of(SMALL, None, accelerator=False) == 1
-    assert lanes_of(large, 3, accelerator=False) == 3
-
-
-def test_memory_counts_every_run_of_a_pack() -> None:
-    """A state each, its copy in the program and the trunk's; and gradients and activations."""
-    wide = replace(FIRST, model=model(d_model=512, d_ff=2048, n_heads=8))
-    cells = [Cell(replace(wide, seed=seed), ENDS[0], "fit") for seed in range(3)]
-    alone = workers_bytes(cells, 1, 1) - PROCESS_BYTES
-    together = workers_bytes(cells, 1, 1, lambda _: 8) - PROCESS_BYTES
-    state = 12 * counting.n_params(wide.model)
-    assert together == pytest.approx(3 * (alone + state))
-    with pytest.raises(InputError, match=r"launcher\.pack"):
-        check_memory(cells, 100_000, 1, lambda _: 8)
+@pytest.mark.slow
+def test_a_packed_sweep_killed_and_started_again_gives_the_same_bytes(
+    tmp_path: Path, data_cache: Path
+) -> None:
+    assert sweep_of(tmp_path / "whole", data_cache, *PACKED).returncode == 0
+    states = [json.loads(path.read_text()) for path in (tmp_path / "whole").glob("runs/*/state.json")]
+    assert [state["n_lanes"] for state in states] == [2, 2]
+    kill_when_saved(tmp_path / "killed", data_cache)
+    assert sweep_of(tmp_path / "killed", data_cache, *PACKED).returncode == 0
+    assert_same_tables(tmp_path / "killed", tmp_path / "whole")

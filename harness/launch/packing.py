@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness import counting
+from harness.launch.interface import Pack
 from harness.spec import Job, ModelSpec
 
-Pack = tuple[Job, ...]
 # Most runs of a model in one pack.
 Lanes = Callable[[ModelSpec], int]
 
@@ -63,5 +63,7 @@ def _shape(job: Job) -> Any:
 
 
 def _cut(group: list[Job], at_most: int) -> list[Pack]:
+    """Seeds in order, so that added ones come into packs of their own."""
+    group = sorted(group, key=lambda job: job.spec.seed)
     size = math.ceil(len(group) / math.ceil(len(group) / at_most))
     return [tuple(group[i : i + size]) for i in range(0, len(group), size)]
