@@ -122,6 +122,7 @@ class LauncherSettings:
 
     name: str = MISSING
     n_workers: int | None = None
+    pack: int | None = None
     checkpoint_seconds: float = MISSING
     max_attempts: int = MISSING
     detach: bool = False

@@ -39,8 +39,8 @@ RANGES = {
         "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
         "model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
-        "launcher.n_workers launcher.max_attempts launcher.minutes launcher.nodes launcher.cpus_per_task "
-        "execution.micro_batch "
+        "launcher.n_workers launcher.pack launcher.max_attempts launcher.minutes launcher.nodes "
+        "launcher.cpus_per_task execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (

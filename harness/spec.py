@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 RECIPE_VERSION = 2
@@ -102,6 +102,11 @@ class OptimSpec:
     grad_clip: float
     name: str = added("adamw")
     hidden_weight_decay: float | None = added(None)
+
+    @property
+    def compiled(self) -> OptimSpec:
+        """What of it is compiled into a step: all but the rates, which are inputs."""
+        return replace(self, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ optimiser's decay constants are compiled in, so that runs of one shape share one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -85,6 +85,27 @@ class Engine:
             self._window_losses,
             in_shardings=(self.state_shardings["params"], meshes.batch_sharding(mesh, 1, 3)),
             out_shardings=plain,
+        )
+
+    def packed(self, n_lanes: int) -> Any:
+        """`advance` for so many states of this shape side by side, as one program.
+
+        It takes a list of states, windows [lanes, steps, n_micro, batch, seq+1], factors [lanes, steps] and
+        rates [lanes], and gives the list of new states and metrics [lanes, steps].
+        """
+
+        def advance(states: list[State], *inputs: Any) -> tuple[list[State], dict[str, Array]]:
+            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+            together, metrics = jax.vmap(self._advance)(together, *inputs)
+            apart = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(n_lanes)]
+            return apart, metrics
+
+        states, plain = [self.state_shardings] * n_lanes, meshes.replicated(self.mesh)
+        return jax.jit(
+            advance,
+            in_shardings=(states, meshes.batch_sharding(self.mesh, 3, 5), plain, plain),
+            out_shardings=(states, plain),
+            donate_argnums=0,
         )
 
     def _set_checkpoints(self) -> None:
@@ -218,20 +239,23 @@ def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, la
 
 def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> Engine:
     """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
-    shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
     layout = layout_of(spec.model, mesh, execution)
     shards = meshes.n_batch_shards(mesh)
     micro_batch = execution.micro_batch or micro_batch_size(spec, shards, platform_of(mesh), layout.n_stages)
-    return _engine(spec.model, shape_only, micro_batch, mesh, layout)
+    return _engine(spec.model, spec.optim.compiled, micro_batch, mesh, layout)
+
+
+def micro_batches(engine: Engine, windows: np.ndarray) -> np.ndarray:
+    """Windows [..., batch, seq+1] as [..., n_micro, micro_batch, seq+1]."""
+    *before, batch, width = windows.shape
+    return windows.reshape(*before, batch // engine.micro_batch, engine.micro_batch, width)
 
 
 def advance(
     engine: Engine, state: State, windows: np.ndarray, factors: np.ndarray, optim: OptimSpec
 ) -> tuple[State, Metrics]:
     """Run one logging interval from host arrays: windows [steps, batch, seq+1], factors [steps]."""
-    steps, batch, width = windows.shape
-    micro = windows.reshape(steps, batch // engine.micro_batch, engine.micro_batch, width)
-    placed = distributed.place(micro, meshes.batch_sharding(engine.mesh, 2, 4))
+    placed = distributed.place(micro_batches(engine, windows), meshes.batch_sharding(engine.mesh, 2, 4))
     rates = {group: np.float32(rate) for group, rate in group_rates(optim).items()}
     state, metrics = engine.advance(state, placed, factors, rates)
     host = jax.device_get(metrics)
