@@ -1,0 +1,128 @@
+"""The law of a smooth metric along one axis: nll = E + A·10^(−alpha·x), x in decades, E ≥ 0.
+
+Least squares in ln nll on size means. Only the level is linear there, so the two shape numbers (alpha, and
+the share of E in the curve at its middle) are searched on a grid, for all bootstrap draws at once. The
+intervals are a parametric bootstrap: noise of the size of the residuals is laid on the fitted curve and the
+curve fitted again; their coverage is tested in tests/test_emergence_coverage.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+
+ALPHAS = np.geomspace(0.01, 6, 140)  # per decade of the axis, as powers of 10
+FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 40)])  # share of E at the middle of the axis
+DRAWS = 300
+FREE = 3
+MIN_VALUES = 4  # sizes below which there is no law
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class SmoothLaw:
+    """E + A·10^(−alpha·x) with draws of a bootstrap.
+
+    Attributes:
+        params: (E, A, alpha); E and A in nats per token, x counted in decades from `origin`.
+        draws: the same by bootstrap, shape (draws, 3).
+        residual_sd: of ln nll, with three degrees of freedom spent.
+    """
+
+    params: Array
+    draws: Array
+    origin: float
+    residual_sd: float
+
+    def curve(self, x: Array) -> Array:
+        """nats per token at x decades."""
+        return _curve(self.params[None], x - self.origin)[0]
+
+    def band(self, x: Array, level: float = LEVEL) -> tuple[Array, Array]:
+        """Where the curve itself may lie at `x` with share `level`."""
+        drawn = np.log(_curve(self.draws, x - self.origin)) - np.log(self.curve(x))
+        return _around(np.log(self.curve(x)), drawn, level)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Of alpha, by percentiles."""
+        low, high = np.quantile(self.draws[:, 2], [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+
+def _around(centre: Array, deviations: Array, level: float) -> tuple[Array, Array]:
+    low, high = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.exp(centre + low), np.exp(centre + high)
+
+
+def _curve(params: Array, x: Array) -> Array:
+    e, a, alpha = (params[:, i, None] for i in range(3))
+    return np.asarray(e + a * 10 ** (-alpha * x))
+
+
+def fit_smooth_law(
+    x: Array, ln_nll: Array, weight: Array, rng: np.random.Generator, draws: int = DRAWS
+) -> SmoothLaw:
+    """Fit size means `ln_nll` at `x` decades; `weight` is the number of seeds of each."""
+    origin = float(x.mean())
+    grid = _Shapes(x - origin, weight)
+    params, rss = grid.fit(ln_nll[None])
+    k = len(x)
+    freedom = max(k - FREE, 1)
+    sd = float(np.sqrt(rss[0] / freedom))  # of one seed where weights count seeds
+    fitted = np.log(_curve(params, x - origin)[0])
+    # Student's t rather than a normal: the size of the noise is itself estimated from few residuals.
+    scale = np.sqrt(freedom / rng.chisquare(freedom, draws))[:, None]
+    noise = rng.standard_normal((draws, k)) * scale * sd / np.sqrt(weight)
+    drawn = grid.fit(fitted + noise)[0]
+    return SmoothLaw(params[0], drawn, origin, sd / float(np.sqrt(weight.mean())))
+
+
+class _Shapes:
+    """ln of every curve of the grid, freed of its level."""
+
+    def __init__(self, x: Array, weight: Array) -> None:
+        self.x, self.weight = x, weight
+        alpha, floor = (grid.ravel() for grid in np.meshgrid(ALPHAS, FLOORS, indexing="ij"))
+        self.alpha, self.floor = alpha, floor
+        self.shape = np.log(floor[:, None] + (1 - floor[:, None]) * 10 ** (-alpha[:, None] * x))
+        self.free = self._freed(self.shape)
+        self.size = np.sum(self.free**2 * weight, axis=1)
+
+    def _freed(self, y: Array) -> Array:
+        return np.asarray(y - (y @ self.weight / self.weight.sum())[:, None])
+
+    def fit(self, y: Array) -> tuple[Array, Array]:
+        """Parameters, shape (draws, 3), and residual sums of squares of each row of `y`."""
+        rest = self._freed(y)
+        rss = (
+            np.sum(rest**2 * self.weight, axis=1)[:, None]
+            - 2 * (rest * self.weight) @ self.free.T
+            + self.size
+        )
+        best = np.argmin(rss, axis=1)
+        level = (y @ self.weight - self.shape[best] @ self.weight) / self.weight.sum()
+        scale = np.exp(level)
+        params = np.stack(
+            [scale * self.floor[best], scale * (1 - self.floor[best]), self.alpha[best]], axis=1
+        )
+        return params, np.maximum(rss[np.arange(len(y)), best], 0.0)
+
+
+def improves(x: Array, y: Array, weight: Array) -> float:
+    """One-sided p-value that `y` falls along `x`: Student's t of the slope of a weighted line."""
+    k = len(x)
+    if k < 3:
+        return 1.0
+    centred = x - np.average(x, weights=weight)
+    size = float(np.sum(weight * centred**2))
+    slope = float(np.sum(weight * centred * y)) / size
+    rest = y - np.average(y, weights=weight) - slope * centred
+    error = np.sqrt(float(np.sum(weight * rest**2)) / (k - 2) / size)
+    if error == 0:
+        return 0.0 if slope < 0 else 1.0
+    return float(stats.t.cdf(slope / error, k - 2))
