@@ -50,18 +50,20 @@ def make_task(
     difficulty: float = 0.0,
     together: bool = False,
     chance: float = 0.0,
+    luck: float = 0.0,
     sd: float = SEED_SD,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Wide rows and item rows of one task.
 
     Item i has NLL per token nll·h_i with h log-normal of spread `difficulty` and mean 1; a position is right
     with probability e^(−nll·h_i), independently, or with `together` all positions of an answer at once. A
-    share `chance` of the wrong answers is right by luck.
+    share `luck` of the wrong answers is right by luck.
     """
     n = sizes(k)
     mean = truth(np.log10(n / n[0]))
     hard = np.exp(difficulty * rng.standard_normal(n_items) - difficulty**2 / 2)
-    rows, items = [], []
+    rows: list[dict[str, Any]] = []
+    items: list[tuple[str, Any, Any, Array]] = []
     for size, level in zip(n, mean, strict=True):
         for seed in range(seeds):
             nll = float(np.exp(level + sd * rng.standard_normal()))
@@ -70,7 +72,7 @@ def make_task(
                 np.repeat(rng.random((n_items, 1)), length, 1) if together else rng.random((n_items, length))
             )
             right = right < p
-            right |= (rng.random(n_items) < chance)[:, None]
+            right |= (rng.random(n_items) < luck)[:, None]
             point = f"d{size:.0f}-s{seed}"
             accuracy = right.mean(axis=0)
             row = {"point_id": point, "task": task, "length": float(length), "seed": seed, "N": size}
@@ -89,23 +91,30 @@ def make_task(
             }
             rows.append(row)
             hits = (right * (1 << np.arange(length))).sum(axis=1)
-            items.append(
-                pd.DataFrame(
-                    {
-                        "point_id": point,
-                        "task": task,
-                        "length": float(length),
-                        "n_shot": 0,
-                        "item": np.arange(n_items),
-                        "n_positions": length,
-                        "hits": hits.astype(np.int64),
-                        "exact_match": right.all(axis=1),
-                        "log_p_answer": -nll * hard * length,
-                        "nll_per_token": nll * hard,
-                    }
-                )
-            )
-    return pd.DataFrame(rows), pd.concat(items)
+            items.append((point, hits.astype(np.int64), right.all(axis=1), nll * hard))
+    return pd.DataFrame(rows), _item_rows(items, task, length, n_items)
+
+
+def _item_rows(
+    items: list[tuple[str, Any, Any, Array]], task: str, length: int, n_items: int
+) -> pd.DataFrame:
+    points, hits, exact, nll = zip(*items, strict=True)
+    each = np.concatenate(nll)
+    columns = {
+        "point_id": np.repeat(points, n_items),
+        "n_tokens": 4_000_000,
+        "task": task,
+        "length": float(length),
+        "n_shot": 0,
+        "item": np.tile(np.arange(n_items), len(points)),
+        "n_positions": length,
+        "hits": np.concatenate(hits),
+        "exact_match": np.concatenate(exact),
+        "log_p_answer": -each * length,
+        "nll_per_token": each,
+        "margin": np.nan,
+    }
+    return pd.DataFrame(columns)
 
 
 def evaluations(*tasks: tuple[pd.DataFrame, pd.DataFrame]) -> Evaluations:

@@ -1,4 +1,4 @@
-"""`python -m analysis.emergence TABLE|results/<sweep>`: is a jump in exact match one of the model or the metric?"""
+"""`python -m analysis.emergence TABLE`: is a jump in exact match one of the model or of the metric?"""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--axis", help=f"one of {', '.join(AXES)}; all that the table varies if left out")
     parser.add_argument(
         "--map",
-        help=f"columns of a foreign table: {EXAMPLE}; the smooth metric is smooth (nats per token), perplexity "
-        "or score (a share that rises to 1); metric=COLUMN,value=COLUMN for a long table",
+        help=f"columns of a foreign table: {EXAMPLE}; the smooth metric is smooth (nats per token), "
+        "perplexity, or score (a share that rises to 1); metric=COLUMN,value=COLUMN for a long table",
     )
     parser.add_argument("--where", help="keep rows with these values: step=143000,shots=0")
     parser.add_argument("--scale", help="factors on columns: score=0.01 for percent, C=1e21")

@@ -54,9 +54,7 @@ def describe(
         "width": _width(curve) if enough else None,
         "power": _power(curve, law, level, seed, rng) if enough and law else None,
         "dependence": _dependence_keys(errors),
-        "forecast": []
-        if law is None or exact is None
-        else forecast(law, curve.x, exact, curve.chance or 0.0, rng),
+        "forecast": _forecast(curve, law, exact, rng),
         "seed_groups": _groups(curve, rng),
         "descriptive": _scores(curve, exact),
     }
@@ -159,6 +157,16 @@ def _number(value: Any) -> float | int | None:
 
 def _ratio(exact: float | None, product: float | None) -> float | None:
     return exact / product if exact and product else None
+
+
+def _forecast(
+    curve: Curve, law: SmoothLaw | None, exact: Array | None, rng: np.random.Generator
+) -> list[Json]:
+    """Not along the loss, where a factor has no meaning."""
+    if law is None or exact is None or curve.axis == "loss":
+        return []
+    found = forecast(law, curve.x, exact, curve.chance or 0.0, rng)
+    return [{**row, "at": float(curve.at[-1] * row["factor"])} for row in found]
 
 
 def _groups(curve: Curve, rng: np.random.Generator) -> list[Json]:

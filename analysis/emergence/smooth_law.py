@@ -1,7 +1,7 @@
 """The law of a smooth metric along one axis: nll = E + A·10^(−alpha·x), x in decades, E ≥ 0.
 
 Least squares in ln nll on size means. Only the level is linear there, so the two shape numbers (alpha, and
-the share of E in the curve at its middle) are searched on a grid, for all bootstrap draws at once. The
+the share of E in the curve at its middle) are searched on a grid and polished, for all draws at once. The
 intervals are a parametric bootstrap: noise of the size of the residuals is laid on the fitted curve and the
 curve fitted again; their coverage is tested in tests/test_emergence_coverage.py.
 """
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.emergence.polish import polish
+
 Array = NDArray[np.float64]
 
-ALPHAS = np.geomspace(0.01, 6, 140)  # per decade of the axis, as powers of 10
-FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 40)])  # share of E at the middle of the axis
+ALPHAS = np.geomspace(0.01, 6, 45)  # per decade of the axis, as powers of 10
+FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 13)])  # share of E at the middle of the axis
 DRAWS = 300
 FREE = 3
 MIN_VALUES = 4  # sizes below which there is no law
@@ -41,11 +43,11 @@ class SmoothLaw:
 
     def curve(self, x: Array) -> Array:
         """nats per token at x decades."""
-        return _curve(self.params[None], x - self.origin)[0]
+        return curve_of(self.params[None], x - self.origin)[0]
 
     def band(self, x: Array, level: float = LEVEL) -> tuple[Array, Array]:
         """Where the curve itself may lie at `x` with share `level`."""
-        drawn = np.log(_curve(self.draws, x - self.origin)) - np.log(self.curve(x))
+        drawn = np.log(curve_of(self.draws, x - self.origin)) - np.log(self.curve(x))
         return _around(np.log(self.curve(x)), drawn, level)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -59,7 +61,8 @@ def _around(centre: Array, deviations: Array, level: float) -> tuple[Array, Arra
     return np.exp(centre + low), np.exp(centre + high)
 
 
-def _curve(params: Array, x: Array) -> Array:
+def curve_of(params: Array, x: Array) -> Array:
+    """E + A·10^(−alpha·x) of each row (E, A, alpha) of `params`, shape (draws, sizes)."""
     e, a, alpha = (params[:, i, None] for i in range(3))
     return np.asarray(e + a * 10 ** (-alpha * x))
 
@@ -74,7 +77,7 @@ def fit_smooth_law(
     k = len(x)
     freedom = max(k - FREE, 1)
     sd = float(np.sqrt(rss[0] / freedom))  # of one seed where weights count seeds
-    fitted = np.log(_curve(params, x - origin)[0])
+    fitted = np.log(curve_of(params, x - origin)[0])
     # Student's t rather than a normal: the size of the noise is itself estimated from few residuals.
     scale = np.sqrt(freedom / rng.chisquare(freedom, draws))[:, None]
     noise = rng.standard_normal((draws, k)) * scale * sd / np.sqrt(weight)
@@ -99,18 +102,21 @@ class _Shapes:
     def fit(self, y: Array) -> tuple[Array, Array]:
         """Parameters, shape (draws, 3), and residual sums of squares of each row of `y`."""
         rest = self._freed(y)
-        rss = (
-            np.sum(rest**2 * self.weight, axis=1)[:, None]
-            - 2 * (rest * self.weight) @ self.free.T
-            + self.size
-        )
-        best = np.argmin(rss, axis=1)
-        level = (y @ self.weight - self.shape[best] @ self.weight) / self.weight.sum()
-        scale = np.exp(level)
-        params = np.stack(
-            [scale * self.floor[best], scale * (1 - self.floor[best]), self.alpha[best]], axis=1
-        )
-        return params, np.maximum(rss[np.arange(len(y)), best], 0.0)
+        distance = self.size - 2 * (rest * self.weight) @ self.free.T
+        best = np.argmin(distance, axis=1)
+        ends = (float(ALPHAS[0]), 0.0), (float(ALPHAS[-1]), float(FLOORS[-1]))
+        start = self.alpha[best], self.floor[best]
+        alpha, floor, rss = polish(rest, self.weight, self._model, *start, *ends)
+        shape = np.log(floor[:, None] + (1 - floor[:, None]) * 10 ** (-alpha[:, None] * self.x))
+        scale = np.exp((y - shape) @ self.weight / self.weight.sum())
+        return np.stack([scale * floor, scale * (1 - floor), alpha], axis=1), rss
+
+    def _model(self, alpha: Array, floor: Array) -> tuple[Array, Array, Array]:
+        """ln of the curve and its derivatives by alpha and the floor, freed of their levels."""
+        power = 10 ** (-alpha[:, None] * self.x)
+        curve = floor[:, None] + (1 - floor[:, None]) * power
+        by_alpha = -np.log(10) * self.x * (1 - floor[:, None]) * power / curve
+        return self._freed(np.log(curve)), self._freed(by_alpha), self._freed((1 - power) / curve)
 
 
 def improves(x: Array, y: Array, weight: Array) -> float:

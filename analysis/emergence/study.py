@@ -25,6 +25,8 @@ NOT_EXAMINED = (
     "models larger than those trained here",
     "other prompts, tokenizers and decoding rules than the ones evaluated",
 )
+# Verdicts under which both curves may be taken to go on as they are.
+GOES_ON = (Verdict.SMOOTH, Verdict.METRIC_ARTEFACT, Verdict.DEPENDENT_ERRORS)
 NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curves breakthroughs"
 
 Json = dict[str, Any]
@@ -142,6 +144,8 @@ def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations
     facts = evidence(tested.curve, described)
     verdict = decide(facts)
     words = sentence(verdict, facts)
+    if verdict not in GOES_ON:
+        described["forecast"] = []
     return {
         **described,
         "name": name_of(tested.curve.task, tested.curve.length),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.emergence.study import NO_TEST
+from analysis.emergence.study import GOES_ON, NO_TEST
 
 Json = Mapping[str, Any]
+HELD = [verdict.value for verdict in GOES_ON]
 
 
 def text_of(result: Json) -> str:
@@ -27,7 +28,7 @@ def text_of(result: Json) -> str:
 def _task(task: Json) -> str:
     lines = [f"  {task['name']}: {task['label']}", f"    {task['words']}"]
     law = task["law"]
-    if law:
+    if law and task["verdict"] in HELD:
         low, high = law["alpha_interval"]
         lines.append(
             f"    law: alpha {law['alpha']:.3g} [{low:.3g}, {high:.3g}] per decade, E {law['E']:.3g}"
@@ -61,7 +62,7 @@ def _share(row: Json) -> str:
 
 def _dependence(task: Json) -> str:
     found = task["dependence"]
-    if not found or found["interval"] is None:
+    if not found or found["interval"] is None or task["n_positions"] <= 1:
         return ""
     low, high = found["interval"]
     return (
