@@ -81,7 +81,13 @@ def make_task(
                 "D": 4e6,
                 "loss": 1.5 + 2.5 * (size / 2e4) ** -0.3,
             }
-            row |= {"n_items": n_items, "n_shot": 0, "chance_exact": chance, "chance_nll": np.log(10)}
+            row |= {
+                "n_items": n_items,
+                "n_shot": 0,
+                "split": "test",
+                "chance_exact": chance,
+                "chance_nll": np.log(10),
+            }
             row |= {
                 "nll_per_token": float((nll * hard).mean()),
                 "exact_match": right.all(axis=1).mean(),
@@ -169,14 +175,15 @@ def context_rows(points: pd.DataFrame) -> pd.DataFrame:
         add("text", "icl_early_loss", 0, point.loss + 0.5)
         add("text", "icl_late_loss", 0, point.loss + 0.5 - gain)
         add("text", "icl_score", 0, -gain)
-        add("text", "prefix_matching", 0, 0.05 + gain)
+        add("repeated", "prefix_matching_score", 1, 0.05 + gain)
+        add("repeated", "repeated_sequence_score", 64, gain)
         for metric, value in (
             ("model", 0.5 - gain / 2),
             ("uniform", 0.5),
             ("unigram", 0.3),
             ("bigram_bayes", 0.1),
         ):
-            add("markov", f"kl_{metric}", 64, max(value, 0.02))
+            add("markov", f"kl_{metric}", 4, max(value, 0.02))
     return pd.DataFrame(rows)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 METRICS = (
     "loss_at_position", "icl_score", "icl_early_loss", "icl_late_loss", "repeated_sequence_score",
-    "kl_model", "kl_uniform", "kl_unigram", "kl_bigram_bayes", "prefix_matching",
+    "kl_model", "kl_uniform", "kl_unigram", "kl_bigram_bayes", "prefix_matching_score",
 )  # fmt: skip
 KEYS = ["task", "metric", "length", "n_shot", "N"]
 

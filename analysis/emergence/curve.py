@@ -73,6 +73,12 @@ class Curve:
         found = _only(self.rows["n_items"])
         return None if found is None else int(found)
 
+    @property
+    def split(self) -> str | None:
+        """Which problems were asked: held out from training (`test`) or `seen`; None where unknown."""
+        known = self.rows["split"].dropna()
+        return str(known.iloc[0]) if len(known) else None
+
     def seed_sd(self) -> float | None:
         """Standard deviation of ln NLL between seeds of one size, pooled; None without repetitions."""
         groups = np.log(self.rows[SMOOTH]).groupby(self.rows["size"])

@@ -42,6 +42,7 @@ def describe(
         "n_sizes": curve.n_sizes,
         "n_seeds": int(curve.n_seeds.min()),
         "n_shot": int(curve.rows["n_shot"].iloc[0]),
+        "split": curve.split,
         "n_items": curve.n_items,
         "n_positions": length or None,
         "chance": curve.chance if exact is not None else None,

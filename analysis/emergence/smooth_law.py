@@ -24,6 +24,7 @@ DRAWS = 300
 FREE = 3
 MIN_VALUES = 4  # sizes below which there is no law
 LEVEL = 0.9
+KEEP = 0.1  # p-value of the F test above which the floor is not needed
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class SmoothLaw:
         params: (E, A, alpha); E and A in nats per token, x counted in decades from `origin`.
         draws: the same by bootstrap, shape (draws, 3).
         residual_sd: of ln nll, with three degrees of freedom spent.
+        mixed: whether every other draw, from the first on, is of the law without E.
     """
 
     params: Array
     draws: Array
     origin: float
     residual_sd: float
+    mixed: bool
 
     def curve(self, x: Array) -> Array:
         """nats per token at x decades."""
@@ -51,9 +54,12 @@ class SmoothLaw:
         return _around(np.log(self.curve(x)), drawn, level)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Of alpha, by percentiles."""
-        low, high = np.quantile(self.draws[:, 2], [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        """Of alpha, by percentiles; where E is not needed, the union of those with and without it."""
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        alpha = self.draws[:, 2]
+        parts = [alpha[::2], alpha[1::2]] if self.mixed else [alpha]
+        low, high = zip(*(np.quantile(part, ends) for part in parts), strict=True)
+        return float(min(low)), float(max(high))
 
 
 def _around(centre: Array, deviations: Array, level: float) -> tuple[Array, Array]:
@@ -70,19 +76,32 @@ def curve_of(params: Array, x: Array) -> Array:
 def fit_smooth_law(
     x: Array, ln_nll: Array, weight: Array, rng: np.random.Generator, draws: int = DRAWS
 ) -> SmoothLaw:
-    """Fit size means `ln_nll` at `x` decades; `weight` is the number of seeds of each."""
+    """Fit size means `ln_nll` at `x` decades; `weight` is the number of seeds of each.
+
+    Where a floor is not needed (F test), every other draw comes from the straight line without one: E ≥ 0
+    alone would push alpha up and leave the intervals too short on that side.
+    """
     origin = float(x.mean())
     grid = _Shapes(x - origin, weight)
     params, rss = grid.fit(ln_nll[None])
-    k = len(x)
-    freedom = max(k - FREE, 1)
+    freedom = max(len(x) - FREE, 1)
     sd = float(np.sqrt(rss[0] / freedom))  # of one seed where weights count seeds
-    fitted = np.log(curve_of(params, x - origin)[0])
-    # Student's t rather than a normal: the size of the noise is itself estimated from few residuals.
+    drawn = grid.fit(_noisy(np.log(curve_of(params, x - origin)[0]), sd, weight, freedom, rng, draws))[0]
+    line, line_rss = grid.line(ln_nll[None])
+    needless = (line_rss[0] - rss[0]) * freedom <= rss[0] * stats.f.ppf(1 - KEEP, 1, freedom)
+    if needless:
+        line_sd = float(np.sqrt(line_rss[0] / (freedom + 1)))
+        straight = np.log(curve_of(line, x - origin)[0])
+        drawn[::2] = grid.line(_noisy(straight, line_sd, weight, freedom + 1, rng, draws))[0][::2]
+    return SmoothLaw(params[0], drawn, origin, sd / float(np.sqrt(weight.mean())), bool(needless))
+
+
+def _noisy(
+    curve: Array, sd: float, weight: Array, freedom: int, rng: np.random.Generator, draws: int
+) -> Array:
+    """The curve with noise: Student's t rather than normal, as its size is estimated from few residuals."""
     scale = np.sqrt(freedom / rng.chisquare(freedom, draws))[:, None]
-    noise = rng.standard_normal((draws, k)) * scale * sd / np.sqrt(weight)
-    drawn = grid.fit(fitted + noise)[0]
-    return SmoothLaw(params[0], drawn, origin, sd / float(np.sqrt(weight.mean())))
+    return np.asarray(curve + rng.standard_normal((draws, len(curve))) * scale * sd / np.sqrt(weight))
 
 
 class _Shapes:
@@ -110,6 +129,15 @@ class _Shapes:
         shape = np.log(floor[:, None] + (1 - floor[:, None]) * 10 ** (-alpha[:, None] * self.x))
         scale = np.exp((y - shape) @ self.weight / self.weight.sum())
         return np.stack([scale * floor, scale * (1 - floor), alpha], axis=1), rss
+
+    def line(self, y: Array) -> tuple[Array, Array]:
+        """The same with E = 0: a straight line."""
+        rest = self._freed(y)
+        free = self.x - self.x @ self.weight / self.weight.sum()
+        slope = rest @ (self.weight * free) / np.sum(self.weight * free**2)
+        level = y @ self.weight / self.weight.sum() - slope * (self.x @ self.weight) / self.weight.sum()
+        rss = np.sum((rest - slope[:, None] * free) ** 2 * self.weight, axis=1)
+        return np.stack([np.zeros(len(y)), np.exp(level), -slope / np.log(10)], axis=1), rss
 
     def _model(self, alpha: Array, floor: Array) -> tuple[Array, Array, Array]:
         """ln of the curve and its derivatives by alpha and the floor, freed of their levels."""

@@ -21,6 +21,7 @@ EVAL_COLUMNS = (
 )  # fmt: skip
 AXES = ("N", "C", "D", "loss")
 SPLIT = "test"
+TEXT = "text"
 WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
         "chance")  # fmt: skip
 LONG = ("metric", "value")
@@ -116,22 +117,28 @@ def from_tables(
     if final.empty:
         raise InputError("no evaluation belongs to a finished point: let the sweep finish first")
     own = _one_setting(final[final["metric"].isin(METRICS)])
-    frame = _wide(own, chance)
+    frame = _with_text(_wide(own, chance), sizes[sizes["point_id"].isin(own["point_id"])])
     if items is not None:
         items = items.merge(own[["point_id", "task", "length", "n_shot"]].drop_duplicates())
     return Evaluations(frame, items, final[~final["metric"].isin(METRICS)])
 
 
 def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every task the held-out split and the fewest demonstrations in the prompt."""
+    """Of every task × length the held-out problems, if it holds some out, and the fewest demonstrations."""
     kept = []
-    for _, own in rows.groupby("task", sort=True):
-        splits = set(own["split"].dropna())
-        if SPLIT in splits:
-            own = own[own["split"] == SPLIT]
-        shots = own["n_shot"].fillna(0)
-        kept.append(own[shots == shots.min()])
+    for _, own in rows.groupby(["task", "length"], sort=True, dropna=False):
+        chosen = own[own["split"] == SPLIT] if (own["split"] == SPLIT).any() else own
+        shots = chosen["n_shot"].fillna(0)
+        kept.append(chosen[shots == shots.min()])
     return pd.concat(kept) if kept else rows
+
+
+def _with_text(frame: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """The loss on held-out text as one more task, the smooth control, where the table does not have it."""
+    if (frame["task"] == TEXT).any():
+        return frame
+    text = sizes.assign(task=TEXT, length=0.0, n_shot=0, **{SMOOTH: sizes["loss"]})
+    return pd.concat([frame, text.reindex(columns=frame.columns)], ignore_index=True)
 
 
 def _wide(rows: pd.DataFrame, chance: float | None) -> pd.DataFrame:
@@ -147,7 +154,7 @@ def _wide(rows: pd.DataFrame, chance: float | None) -> pd.DataFrame:
         values[name] = own
     if chance is not None:
         values["chance_exact"] = values["chance_exact"].fillna(chance)
-    first = rows.groupby(list(KEYS))[["seed", "N", "C", "D", "loss", "n_items", "n_shot"]].first()
+    first = rows.groupby(list(KEYS))[["seed", "N", "C", "D", "loss", "n_items", "n_shot", "split"]].first()
     return values.join(first).reset_index()
 
 
@@ -213,7 +220,7 @@ def _foreign_metrics(
                 "the table names no chance level: it is taken as 0 (--chance, --map chance=COLUMN)"
             )
     table["chance_nll"] = np.nan
-    table = table.assign(n_shot=0, length=table["length"].fillna(0))
+    table = table.assign(n_shot=0, split=None, length=table["length"].fillna(0))
     table = table.reindex(columns=[*table.columns, *(m for m in METRICS if m not in table)])
     return Evaluations(table, warnings=tuple(warnings))
 
