@@ -146,6 +146,8 @@ def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations
     words = sentence(verdict, facts)
     if verdict not in GOES_ON:
         described["forecast"] = []
+    if facts.p is not None and facts.p < LEVEL:
+        described["power"] = None  # of a test that has found something it would say nothing
     return {
         **described,
         "name": name_of(tested.curve.task, tested.curve.length),

@@ -85,7 +85,7 @@ def decide(found: Evidence) -> Verdict:
         return Verdict.TOO_FEW_SIZES
     if not learned(found):
         return Verdict.NOT_LEARNED
-    if found.p < LEVEL and found.share >= MATERIAL:
+    if max(found.p, found.fall_p) < LEVEL and found.share >= MATERIAL:
         return Verdict.TRANSITION if found.upper < NARROW else Verdict.DELAYED_ONSET
     if found.exact is not None and at_floor(found.exact) and found.fall_p < LEVEL:
         return Verdict.BELOW_RESOLUTION
@@ -168,8 +168,11 @@ def _width(found: Evidence) -> str:
 
 
 def _effective(found: Evidence) -> str:
-    low, high = found.effective or (np.nan, np.nan)
-    return f"an answer behaves like {low:.0%} to {high:.0%} of its positions, were they independent"
+    if found.effective is None:
+        return ""
+    low, high = found.effective
+    share = f"{low:.0%} to {high:.0%}" if round(100 * low) < round(100 * high) else f"about {low:.0%}"
+    return f"an answer behaves as if {share} of its positions were independent and the others followed"
 
 
 def holm(p: list[float]) -> list[float]:

@@ -21,7 +21,6 @@ from analysis.plots.style import (
     VERMILION,
     grid,
     log_axis,
-    loss_axis,
     power_of_ten,
     si,
     styled,
@@ -55,7 +54,7 @@ def emergence(entries: Sequence[Json]) -> Figure:
         _loglog(loglog, entry, at)
         for panel in (smooth, exact, loglog):
             _size_axis(panel, entry["axis"])
-        smooth.set_title(f"{entry['name']}: {entry['label'].split(',')[0].split(' (')[0]}")
+        smooth.set_title(f"{entry['name']}: {entry['verdict'].replace('_', ' ')}")
     handles: dict[str, Any] = {}
     for panel in axes:
         drawn = panel.get_legend_handles_labels()
@@ -92,7 +91,7 @@ def _smooth(axes: Axes, entry: Json, at: Array) -> None:
         axes.axvspan(
             10 ** sharp["start"], 10 ** sharp["end"], color=VERMILION, alpha=0.12, lw=0, label="ramp found"
         )
-    loss_axis(axes)
+    log_axis(axes, "y", lambda value: f"{value:.3g}")
     axes.set_ylabel("NLL, nats per token")
 
 
