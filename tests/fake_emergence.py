@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.emergence.tables import METRICS, Evaluations
+from analysis.emergence.tables import METRICS, Evaluations, hits_by_task
 from harness.records import POINT_COLUMNS, SweepFolder, as_table, write_table
 
 Array = NDArray[np.float64]
@@ -124,9 +124,8 @@ def _item_rows(
 
 
 def evaluations(*tasks: tuple[pd.DataFrame, pd.DataFrame]) -> Evaluations:
-    return Evaluations(
-        pd.concat([rows for rows, _ in tasks], ignore_index=True), pd.concat([i for _, i in tasks])
-    )
+    rows = pd.concat([rows for rows, _ in tasks], ignore_index=True)
+    return Evaluations(rows, hits_by_task(pd.concat([items for _, items in tasks])))
 
 
 def example(seed: int = 0, k: int = SIZES, seeds: int = SEEDS) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -224,11 +223,10 @@ def point_rows(wide: pd.DataFrame) -> pd.DataFrame:
 
 def write_tables(root: Path, tasks: list[tuple[pd.DataFrame, pd.DataFrame]]) -> Path:
     """points, evals and items of a simulated sweep in `root`."""
-    found = evaluations(*tasks)
-    points = point_rows(found.frame)
-    assert found.items is not None
+    wide = pd.concat([rows for rows, _ in tasks], ignore_index=True)
+    points = point_rows(wide)
     write_table(SweepFolder(root).points, points)
-    evals = pd.concat([long_rows(found.frame), context_rows(points)], ignore_index=True)
+    evals = pd.concat([long_rows(wide), context_rows(points)], ignore_index=True)
     write_table(root / "evals.parquet", evals.astype({"split": "string", "run_id": "string"}))
-    write_table(root / "items.parquet", found.items)
+    write_table(root / "items.parquet", pd.concat([items for _, items in tasks]))
     return root

@@ -96,13 +96,11 @@ def _dependence(curve: Curve, items: pd.DataFrame | None, rng: np.random.Generat
     """From the item results of every point of the curve; None where some have none."""
     if items is None:
         return None
-    own = items[(items["task"] == curve.task) & (items["length"].fillna(0) == curve.length)]
-    hits = own.pivot_table(index="item", columns="point_id", values="hits", aggfunc="first").dropna()
     points = [rows["point_id"].tolist() for _, rows in curve.rows.groupby("size")]
-    if hits.empty or not {point for size in points for point in size} <= set(hits.columns):
+    if items.empty or not {point for size in points for point in size} <= set(items.columns):
         return None
-    positions = own.groupby("item")["n_positions"].first().reindex(hits.index).to_numpy(np.int64)
-    sizes = [Answers.from_masks(hits[size].to_numpy().T.astype(np.int64), positions) for size in points]
+    positions = items["n_positions"].to_numpy(np.int64)
+    sizes = [Answers.from_masks(items[size].to_numpy().T.astype(np.int64), positions) for size in points]
     return dependence(sizes, rng)
 
 

@@ -36,7 +36,7 @@ def polish(
         aa, bb, ab = (np.sum(u * v * weight, axis=1) for u, v in ((da, da), (db, db), (da, db)))
         ga, gb = np.sum(r * da, axis=1), np.sum(r * db, axis=1)
         ridge = 1e-9 * (aa + bb) + 1e-300
-        det = (aa + ridge) * (bb + ridge) - ab**2
+        det = np.maximum((aa + ridge) * (bb + ridge) - ab**2, 1e-200)
         step_a, step_b = ((bb + ridge) * ga - ab * gb) / det, ((aa + ridge) * gb - ab * ga) / det
         stuck_b = ((b <= low[1]) & (step_b < 0)) | ((b >= high[1]) & (step_b > 0))
         step_a = np.where(stuck_b, ga / (aa + ridge), step_a)

@@ -13,7 +13,7 @@ from analysis.emergence.contexts import in_context
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.describe import describe, evidence
 from analysis.emergence.sharpness import MIN_SIZES, p_value
-from analysis.emergence.tables import AXES, EXACT, SMOOTH, Evaluations, by_task, read_evaluations
+from analysis.emergence.tables import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
 from analysis.emergence.verdict import LEVEL, Verdict, decide, holm, sentence
 from analysis.result import plain
 from harness.records import InputError, write_json
@@ -70,12 +70,12 @@ def _axes(frame: Any, axis: str | None) -> dict[str, str]:
 def _usable(found: Evaluations) -> tuple[Any, list[Json]]:
     """The rows of tasks that can be analysed; the others with the reason."""
     frame = found.frame
-    both = {name for name in (SMOOTH, EXACT) if frame[name].notna().any()}
-    if len(both) < 2:
-        has, lacks = (EXACT, SMOOTH) if EXACT in both else (SMOOTH, EXACT)
+    asked = frame[frame["task"] != TEXT]
+    there = [name for name in (SMOOTH, EXACT) if asked[name].notna().any()]
+    if len(there) < 2:
         raise InputError(
-            f"the table has {has if both else 'neither metric'} only: expected an exact and a smooth metric "
-            f"of the same models, add rows or map a column of {lacks}"
+            f"the tasks have {there[0] if there else 'no metric'} only: expected an exact and a smooth "
+            f"metric of the same models, {EXACT} and {SMOOTH} (--map exact=COLUMN,smooth=COLUMN)"
         )
     left_out, kept = [], []
     for task, length, rows in by_task(frame):
@@ -139,7 +139,8 @@ def _along(frame: Any, axis: str, found: Evaluations, seed: int) -> list[Json]:
 
 
 def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations, seed: int) -> Json:
-    described = describe(tested.curve, found.items, tested.rng, seed, LEVEL / max(tests, 1))
+    own = found.items.get((tested.curve.task, tested.curve.length))
+    described = describe(tested.curve, own, tested.rng, seed, LEVEL / max(tests, 1))
     described["sharpness"] |= {"statistic": tested.statistic, "p": tested.p, "p_holm": p_holm}
     facts = evidence(tested.curve, described)
     verdict = decide(facts)

@@ -15,6 +15,7 @@ from harness.records import InputError
 SMOOTH, EXACT = "nll_per_token", "exact_match"
 METRICS = (SMOOTH, EXACT, "position_accuracy", "position_accuracy_product", "p_answer")
 KEYS = ("point_id", "task", "length")
+ITEM_KEYS = (*KEYS, "n_shot", "item")
 EVAL_COLUMNS = (
     "run_id", "point_id", "n_tokens", "task", "length", "n_shot", "split", "metric", "value", "sem",
     "n_items", "chance",
@@ -35,13 +36,13 @@ class Evaluations:
     Attributes:
         frame: columns point_id, task, length, seed, N, C, D, loss (nan where unknown), one column a metric of
             METRICS, `chance_nll`, `chance_exact`, n_items, n_shot.
-        items: rows of items.parquet of the same points; None where there are none.
+        items: hits of single items by (task, length): a row an item, a column a point, and `n_positions`.
         contexts: in-context-learning rows of evals.parquet with N; empty where there are none.
         warnings: doubts about the reading, in words.
     """
 
     frame: pd.DataFrame
-    items: pd.DataFrame | None = None
+    items: Mapping[tuple[str, float], pd.DataFrame] = field(default_factory=dict)
     contexts: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
 
@@ -76,7 +77,7 @@ def read_evaluations(
 
 
 def _read_items(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.exists() else None
+    return pd.read_parquet(path, columns=[*ITEM_KEYS, "hits", "n_positions"]) if path.exists() else None
 
 
 def by_task(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
@@ -118,9 +119,18 @@ def from_tables(
         raise InputError("no evaluation belongs to a finished point: let the sweep finish first")
     own = _one_setting(final[final["metric"].isin(METRICS)])
     frame = _with_text(_wide(own, chance), sizes[sizes["point_id"].isin(own["point_id"])])
-    if items is not None:
-        items = items.merge(own[["point_id", "task", "length", "n_shot"]].drop_duplicates())
-    return Evaluations(frame, items, final[~final["metric"].isin(METRICS)])
+    hits = {} if items is None else hits_by_task(items.merge(own[list(ITEM_KEYS[:-1])].drop_duplicates()))
+    return Evaluations(frame, hits, final[~final["metric"].isin(METRICS)])
+
+
+def hits_by_task(items: pd.DataFrame) -> dict[tuple[str, float], pd.DataFrame]:
+    """`Evaluations.items` from rows of items.parquet; items that a point lacks are left out."""
+    found = {}
+    for task, length, rows in by_task(items.assign(length=items["length"].fillna(0))):
+        table = rows.pivot(index="item", columns="point_id", values="hits").dropna()
+        positions = rows.drop_duplicates("item").set_index("item")["n_positions"]
+        found[task, length] = table.assign(n_positions=positions.reindex(table.index))
+    return found
 
 
 def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
