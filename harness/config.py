@@ -24,7 +24,15 @@ from harness.spec import added
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.")
+OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "data.tasks.")
+
+
+@dataclass
+class TaskSettings:
+    """A family of generated problems in the training tokens."""
+
+    share: float = MISSING
+    lengths: list[int] = MISSING
 
 
 @dataclass
@@ -46,6 +54,8 @@ class DataSettings:
     branching: int = 0
     zipf: float = 0.0
     source_seed: int = 0
+    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    task_items: int = 0
 
 
 @dataclass
@@ -152,6 +162,7 @@ class GridCells:
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
+    task_items: int | None = None
 
 
 @dataclass
