@@ -1,7 +1,7 @@
 """The contract between harness and analysis: file names and tables of a sweep.
 
 `points.parquet` holds one row per finished end point, `curves.parquet` one row per logged step. Sweeps with
-tasks also have `evals.parquet`, one row per metric, and `items.parquet`, one row per item of a finished point.
+tasks also have `evals.parquet`, one row per metric, and `items.parquet`, one row per item of an end point.
 Units and meanings of every column stand in results/README.md.
 """
 

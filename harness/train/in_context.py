@@ -17,7 +17,8 @@ from harness.data.tasks.draws import below, bits, named, seeds
 from harness.data.tasks.items import HELD_OUT, Chains
 from harness.model import partition
 from harness.model.forward import unstack
-from harness.train.step import Engine
+from harness.train.step import QUICK_COMPILE, Engine, platform_of
+from harness.train.step_size import CPU
 from harness.train.task_metrics import Row, row
 from harness.train.token_scores import distributions, score
 
@@ -114,7 +115,7 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
         on_next = [weights[..., queries, queries - half + 1].mean(axis=-1) for weights in found]
         return jnp.stack([part.reshape(len(inputs), model.n_heads).T for part in on_next])
 
-    return jax.jit(of_layers)
+    return jax.jit(of_layers, compiler_options=QUICK_COMPILE if platform_of(engine.mesh) == CPU else None)
 
 
 def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:

@@ -19,7 +19,7 @@ from harness.train.task_metrics import Row, answer_rows, choice_rows, item_rows,
 from harness.train.token_scores import Scores, score
 
 # Items decoded for the edit distance: no more than these, and of few items a part.
-N_DECODED, DECODED_PART = 256, 4
+N_DECODED, DECODED_PART = 256, 8
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,16 @@ def _of(group: Group) -> Row:
 
 
 def _answers(engine: Engine, params: Any, groups: Sequence[Group]) -> list[tuple[Group, Scores]]:
-    """Scores of the right answers of all items."""
-    found = score(engine, params, [group.sequences for group in groups])
-    return [(group, scores.last(group.n_positions)) for group, scores in zip(groups, found, strict=True)]
+    """Scores of the right answers of all items; sequences that groups share are scored once."""
+    sequences = {id(group.sequences): group.sequences for group in groups}
+    found = dict(zip(sequences, score(engine, params, list(sequences.values())), strict=True))
+    # Scores are of every token but the first.
+    return [(g, found[id(g.sequences)].part(g.end - 1 - g.n_positions, g.end - 1)) for g in groups]
 
 
 def _hits(group: Group, answer: Scores) -> np.ndarray:
     """Where the likeliest token is the right one."""
-    return np.asarray(answer.predicted == group.sequences[:, -group.n_positions :])
+    return np.asarray(answer.predicted == group.right)
 
 
 def _choices(engine: Engine, params: Any, answers: list[tuple[Group, Scores]]) -> Iterator[Row]:
@@ -93,7 +95,7 @@ def _choices(engine: Engine, params: Any, answers: list[tuple[Group, Scores]]) -
     found = score(engine, params, [_with_wrong(group) for group, _ in asked])
     for (group, answer), scores in zip(asked, found, strict=True):
         some, n_wrong = group.wrong.shape[:2]
-        wrong = scores.last(group.n_positions).log_p.sum(axis=1).reshape(some, n_wrong)
+        wrong = scores.log_p[:, -group.n_positions :].sum(axis=1).reshape(some, n_wrong)
         yield from (_of(group) | own for own in choice_rows(answer.log_p[:some].sum(axis=1), wrong))
 
 

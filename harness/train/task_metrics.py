@@ -72,6 +72,9 @@ def item_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items positi
     """One row for every item; position i of the answer is bit i of `hits`."""
     mask = (hits.astype(np.int64) << np.arange(hits.shape[1])).sum(axis=1)
     log_p = answer.log_p.astype(np.float64)
+    margin = answer.margin.min(axis=1).astype(np.float64)
+    own = (mask, hits.all(axis=1), log_p.sum(axis=1), -log_p.mean(axis=1), margin)
+    names = ("hits", "exact_match", "log_p_answer", "nll_per_token", "margin")
     shared = {
         "task": group.task,
         "length": group.length,
@@ -79,14 +82,6 @@ def item_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items positi
         "n_positions": hits.shape[1],
     }
     return [
-        shared
-        | {
-            "item": item,
-            "hits": int(mask[item]),
-            "exact_match": bool(hits[item].all()),
-            "log_p_answer": float(log_p[item].sum()),
-            "nll_per_token": float(-log_p[item].mean()),
-            "margin": float(answer.margin[item].min()),
-        }
-        for item in range(len(hits))
+        shared | {"item": item} | dict(zip(names, values, strict=True))
+        for item, values in enumerate(zip(*(column.tolist() for column in own), strict=True))
     ]

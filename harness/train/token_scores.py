@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, Int
 
 from harness.train import mesh as meshes
 from harness.train.distributed import place
-from harness.train.step import Engine, platform_of
+from harness.train.step import QUICK_COMPILE, Engine, platform_of
 from harness.train.step_size import ACCELERATOR_EVAL_TOKENS, CPU, cpu_tokens
 
 # Contexts are filled up to one of these widths, or to the model's: one compiled program each.
 WIDTHS = (18, 36, 68)
-# Tokens scored by one call.
-CALL_TOKENS = 4_096
+# Tokens scored by one call: few, since decoding ends with a handful of rows.
+CALL_TOKENS = 1_024
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Scores:
     margin: Float[np.ndarray, "rows width"]
     predicted: Int[np.ndarray, "rows width"]
 
-    def last(self, n: int) -> Scores:
-        """The last `n` places."""
-        return Scores(*(part[:, -n:] for part in (self.log_p, self.margin, self.predicted)))
+    def part(self, first: int, last: int) -> Scores:
+        """Places `first` to `last` − 1."""
+        return Scores(*(values[:, first:last] for values in (self.log_p, self.margin, self.predicted)))
 
 
 def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[Scores]:
@@ -106,11 +106,14 @@ def _score_rows(engine: Engine, params: Any, rows: np.ndarray) -> tuple[np.ndarr
 def _scores(engine: Engine) -> Any:
     def of_batch(params: Any, windows: Int[Array, "batch width_plus_1"]) -> tuple[Array, Array, Array]:
         logits = engine.forward.logits(params, windows[:, :-1])
-        labels = windows[:, 1:, None]
-        label = jnp.take_along_axis(logits, labels, axis=2)[..., 0]
-        others = jnp.where(jnp.arange(logits.shape[2]) == labels, -jnp.inf, logits)
-        log_p = label - jax.nn.logsumexp(logits, axis=2)
-        return log_p, label - others.max(axis=2), jnp.argmax(logits, axis=2).astype(jnp.int32)
+        tokens, labels = jnp.arange(logits.shape[2]), windows[:, 1:, None]
+        label = jnp.take_along_axis(logits, labels, axis=2)
+        top = logits.max(axis=2, keepdims=True)
+        log_p = label - top - jnp.log(jnp.exp(logits - top).sum(axis=2, keepdims=True))
+        margin = label[..., 0] - jnp.where(tokens == labels, -jnp.inf, logits).max(axis=2)
+        # The first of the largest, as argmax has it, by reductions that run along vectors.
+        predicted = jnp.where(logits == top, tokens, len(tokens)).min(axis=2)
+        return log_p[..., 0], margin, predicted
 
     return _compiled(
         engine, lambda params, calls: jax.lax.map(lambda rows: of_batch(params, rows), calls), ()
@@ -132,4 +135,9 @@ def _distributions(engine: Engine) -> Any:
 
 def _compiled(engine: Engine, program: Any, further: tuple[Any, ...]) -> Any:
     shardings = (engine.state_shardings["params"], meshes.batch_sharding(engine.mesh, 1, 3), *further)
-    return jax.jit(program, in_shardings=shardings, out_shardings=meshes.replicated(engine.mesh))
+    return jax.jit(
+        program,
+        in_shardings=shardings,
+        out_shardings=meshes.replicated(engine.mesh),
+        compiler_options=QUICK_COMPILE if platform_of(engine.mesh) == CPU else None,
+    )

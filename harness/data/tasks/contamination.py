@@ -54,6 +54,8 @@ def occurring(strings: set[bytes], texts: list[str]) -> set[bytes]:
     found: set[bytes] = set()
     for first in range(0, len(data), BYTES_AT_ONCE):
         codes = np.frombuffer(data[first : first + BYTES_AT_ONCE + PREFIX - 1], np.uint8)
+        if len(codes) < PREFIX:
+            break
         columns = [codes[i : len(codes) - PREFIX + 1 + i] for i in range(PREFIX)]
         for place in np.flatnonzero(table[_slots(np.stack(columns))]) + first:
             for string in by_prefix.get(data[place : place + PREFIX], ()):

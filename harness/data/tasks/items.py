@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
@@ -24,13 +24,13 @@ from harness.data.tasks.families import FAMILIES, Problems
 from harness.data.tasks.mixture import TaskConfig
 from harness.data.tokenizer import Tokenizer
 
-N_SHOTS = (0, 1, 2, 4, 8)
+N_SHOTS = (1, 2, 4, 8)
 # Wrong answers beside the right one, where the problem has as many.
 N_DISTRACTORS = 3
-# Of all items, those seen with demonstrations, with wrong answers, and at steps before the end.
-SHOT_PART, CHOICE_PART, EARLY_PART = 4, 4, 8
-# Spaces that are not held out have so few problems that most draws repeat one.
-DRAWS_PER_ITEM = 8
+# Of all items, those with wrong answers, the documents with demonstrations, and those asked before the end.
+CHOICE_PART, SHOT_PART, EARLY_PART = 8, 8, 16
+# Draws for one item: of a space that is not held out, most repeat a problem.
+DRAWS_PER_ITEM, DRAWS_PER_SEEN_ITEM = 2, 8
 HELD_OUT, SEEN = "test", "seen"
 
 
@@ -38,8 +38,9 @@ HELD_OUT, SEEN = "test", "seen"
 class Group:
     """Items of one task, length and number of demonstrations.
 
-    `sequences` are separator, tag, demonstrations, prompt and answer, which has `n_positions` tokens;
-    `choices` the number of symbols to guess from at each of them. `wrong` are other answers for the first
+    `sequences` are separator, tag and examples, of which the one that ends before token `end` is asked: its
+    answer has `n_positions` tokens, and those before it are its demonstrations. Groups may share sequences.
+    `choices` is the number of symbols to guess from at each position; `wrong` are other answers for the first
     items.
     """
 
@@ -50,12 +51,17 @@ class Group:
     n_positions: int
     choices: tuple[int, ...]
     sequences: Int32[np.ndarray, "items width"]
+    end: int
     wrong: Int32[np.ndarray, "some distractors answer"]
+
+    @property
+    def right(self) -> Int32[np.ndarray, "items answer"]:
+        """The right answers."""
+        return self.sequences[:, self.end - self.n_positions : self.end]
 
     def first(self, n: int) -> Group:
         """The first `n` items, at least one, without wrong answers."""
-        none = self.wrong[:0]
-        return Group(**(vars(self) | {"sequences": self.sequences[: max(1, n)], "wrong": none}))
+        return replace(self, sequences=self.sequences[: max(1, n)], wrong=self.wrong[:0])
 
 
 @dataclass(frozen=True)
@@ -94,53 +100,59 @@ def task_items(tasks: tuple[TaskConfig, ...], n_items: int, tokenizer: Tokenizer
 
 
 def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len: int) -> Iterator[Group]:
-    family, width, most = FAMILIES[task], example_width(task, length), n_examples(task, length)
-    numbers = _distinct_documents(task, length, n_items)
-    ids = symbol_ids(tokenizer)
-    alphabet = family.alphabet(length)
-    for n_shot in N_SHOTS:
-        # Separator and tag before; no newline after the answer, which is a label and no input.
-        if n_shot >= most or (n_shot + 1) * width > seq_len:
-            break
-        index = numbers if n_shot == 0 else numbers[: max(1, n_items // SHOT_PART)]
-        query = _queries(task, length, index)
-        parts = [*_demonstrations(task, length, index, n_shot), query.prompt, query.answer]
-        symbols = np.concatenate(parts, axis=1)
-        head = np.tile(np.array([tokenizer.separator, ids[tag(task)]], np.int32), (len(index), 1))
-        n_chosen = max(1, len(index) // CHOICE_PART) if n_shot == 0 else 0
-        some = query.take(np.arange(n_chosen))
-        yield Group(
-            task=task,
-            length=length,
-            n_shot=n_shot,
-            split=HELD_OUT if family.held_out(length) else SEEN,
-            n_positions=query.answer.shape[1],
-            choices=tuple(len(symbols) for symbols in alphabet),
-            sequences=np.concatenate([head, ids[symbols].astype(np.int32)], axis=1),
-            wrong=ids[_wrong(task, length, some, alphabet)].astype(np.int32),
-        )
+    """Problems alone, then documents of problems, in which each has those before it for demonstrations."""
+    family, width = FAMILIES[task], example_width(task, length)
+    if width > seq_len:
+        return
+    ids, alphabet = symbol_ids(tokenizer), family.alphabet(length)
+    alone = _distinct_problems(task, length, n_items)
+    some = alone.take(np.arange(max(1, len(alone.answer) // CHOICE_PART)))
+    group = Group(
+        task=task,
+        length=length,
+        n_shot=0,
+        split=HELD_OUT if family.held_out(length) else SEEN,
+        n_positions=alone.answer.shape[1],
+        choices=tuple(len(symbols) for symbols in alphabet),
+        sequences=_sequences(task, [alone.prompt, alone.answer], tokenizer),
+        end=width + 1,
+        wrong=ids[_wrong(task, length, some, alphabet)].astype(np.int32),
+    )
+    yield group
+    # Separator and tag come first; a newline ends every answer but the last, whose last token is no input.
+    shots = [n for n in N_SHOTS if n < n_examples(task, length) and (n + 1) * width <= seq_len]
+    if shots:
+        sequences = _documents(task, length, max(1, n_items // SHOT_PART), shots[-1] + 1, tokenizer)
+        for n in shots:
+            end = 1 + (n + 1) * width
+            yield replace(group, n_shot=n, sequences=sequences, end=end, wrong=group.wrong[:0])
 
 
-def _queries(task: str, length: int, index: np.ndarray) -> Problems:
-    """The problem that each test document asks."""
-    last = np.full_like(index, n_examples(task, length))
-    return draw(task, length, TEST, index, last, test=True)
+def _distinct_problems(task: str, length: int, n_items: int) -> Problems:
+    """The first test problems that differ from each other."""
+    held_out = FAMILIES[task].held_out(length)
+    index = np.arange(n_items * (DRAWS_PER_ITEM if held_out else DRAWS_PER_SEEN_ITEM))
+    found = draw(task, length, TEST, index, np.zeros_like(index), test=True)
+    first = np.unique(np.concatenate([found.prompt, found.answer], axis=1), axis=0, return_index=True)[1]
+    return found.take(np.sort(first)[:n_items])
 
 
-def _demonstrations(task: str, length: int, index: np.ndarray, n_shot: int) -> Iterator[np.ndarray]:
-    """Solved examples: problems of training, or where a document has one rule, those of the rule asked."""
+def _documents(task: str, length: int, n: int, n_shown: int, tokenizer: Tokenizer) -> np.ndarray:
+    """Test documents of `n_shown` examples, the last one without its newline."""
+    index, slots = np.repeat(np.arange(n), n_shown), np.tile(np.arange(n_shown), n)
+    shown = draw(task, length, f"{TEST} documents", index, slots, test=True)
     newline = np.full((len(index), 1), NEWLINE, np.uint8)
-    for slot in range(n_shot):
-        shown = draw(task, length, TEST, index, np.full_like(index, slot), test=FAMILIES[task].shared)
-        yield from (shown.prompt, shown.answer, newline)
+    examples = np.concatenate([shown.prompt, shown.answer, newline], axis=1)
+    return _sequences(task, [examples.reshape(n, -1)[:, :-1]], tokenizer)
 
 
-def _distinct_documents(task: str, length: int, n_items: int) -> np.ndarray:
-    """Numbers of the first test documents that ask different problems."""
-    index = np.arange(n_items * DRAWS_PER_ITEM)
-    query = _queries(task, length, index)
-    first = np.unique(np.concatenate([query.prompt, query.answer], axis=1), axis=0, return_index=True)[1]
-    return np.sort(first)[:n_items]
+def _sequences(
+    task: str, symbols: list[np.ndarray], tokenizer: Tokenizer
+) -> Int32[np.ndarray, "items width"]:
+    """Tokens of symbols, behind a separator and the tag of the task."""
+    ids = symbol_ids(tokenizer)
+    head = np.tile(np.array([tokenizer.separator, ids[tag(task)]], np.int32), (len(symbols[0]), 1))
+    return np.concatenate([head, *(ids[part].astype(np.int32) for part in symbols)], axis=1)
 
 
 def _wrong(
@@ -180,8 +192,6 @@ def _places_to_change(
 
 
 def _chains(n_items: int, tokenizer: Tokenizer) -> Chains:
-    ids = symbol_ids(tokenizer)
     states, matrices = markov.chains(TEST, np.arange(n_items))
-    head = np.tile(np.array([tokenizer.separator, ids[tag(MARKOV)]], np.int32), (n_items, 1))
-    tokens = ids[markov.STATES].astype(np.int32)
-    return Chains(np.concatenate([head, tokens[states]], axis=1), states, matrices, tokens)
+    tokens = symbol_ids(tokenizer)[markov.STATES].astype(np.int32)
+    return Chains(_sequences(MARKOV, [markov.STATES[states]], tokenizer), states, matrices, tokens)
