@@ -19,7 +19,7 @@ from rich.table import Table
 
 from harness import counting
 from harness.config import SweepSettings, load, options, plain
-from harness.execution import Execution, MeshConfig, check_mesh
+from harness.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.grid import expand
 from harness.memory import DeviceMemory, device_memory
 from harness.plan import si
@@ -96,7 +96,14 @@ def compile_rung(
         seconds=time.monotonic() - began,
         peak=peak_bytes(program.memory_analysis()),
         collectives=collectives(program.as_text() or ""),
-        analytic=device_memory(spec.model, mesh_config, execution.remat, engine.micro_batch, n_micro),
+        analytic=device_memory(
+            spec.model,
+            mesh_config,
+            execution.remat,
+            engine.micro_batch,
+            n_micro,
+            engine.forward.layout.attention,
+        ),
     )
 
 
@@ -131,6 +138,7 @@ def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
     mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
     specs = rung_specs(settings)
     check_mesh(specs, mesh, execution)
+    check_platform(specs, mesh, execution, topology.platform)
     topology.prepare()
     devices = topology.devices()
     if mesh.n_devices != len(devices):

@@ -17,13 +17,33 @@ from harness.rate_recipe import rule_line, write_rate_recipe
 from harness.records import InputError, SweepFolder, write_json
 
 
-def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> None:
-    """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained."""
+def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> bool:
+    """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained.
+
+    Returns False where the same table was sealed already, by an earlier invocation or another driver.
+    """
     from analysis.forecast import seal
 
     fitted = points[points.role == "fit"]
+    if _is_sealed(folder, fitted, holdout):
+        return False
     sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), seed=seed)
+    if _is_sealed(folder, fitted, holdout):
+        return False
     write_json(folder.forecast, sealed)
+    return True
+
+
+def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -> bool:
+    from analysis.forecast import table_sha256
+    from analysis.table import load_table
+
+    if not folder.forecast.exists():
+        return False
+    sealed = json.loads(folder.forecast.read_text())
+    cells = {(cell["rung"], cell["n_tokens"]) for cell in sealed["cells"]}
+    same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
+    return same_cells and bool(sealed["table_sha256"] == table_sha256(load_table(fitted)))
 
 
 def check_forecast(cells: list[Cell]) -> None:

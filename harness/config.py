@@ -24,7 +24,7 @@ from harness.spec import added
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "data.tasks.")
+OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.", "data.tasks.")
 
 
 @dataclass
@@ -118,16 +118,27 @@ class ExecutionSettings:
     remat: str = "none"
     scan_layers: bool | None = None
     micro_batch: int | None = None
+    attention: str | None = None
 
 
 @dataclass
 class LauncherSettings:
-    """How runs are started."""
+    """How runs are started; from `detach` on those of a cluster's queue."""
 
     name: str = MISSING
     n_workers: int | None = None
     checkpoint_seconds: float = MISSING
     max_attempts: int = MISSING
+    detach: bool = False
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    minutes: int = 60
+    nodes: int = 1
+    cpus_per_task: int = 1
+    signal_seconds: int = 90
+    sbatch: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import REMAT, MeshConfig, check_divides
+from harness.execution import ATTENTION, REMAT, MeshConfig, check_divides
 from harness.records import InputError
 from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 
@@ -31,18 +31,20 @@ class Range:
         return low if self.high == math.inf else f"{low} and below {self.high:g}"
 
 
+LAUNCHERS = ("local", "slurm")
 COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True), Range(0, 1)
 
 RANGES = {
     COUNT: (
         "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
-        "launcher.n_workers launcher.max_attempts execution.micro_batch "
+        "launcher.n_workers launcher.max_attempts launcher.minutes launcher.nodes launcher.cpus_per_task "
+        "execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
-        "launcher.checkpoint_seconds"
+        "launcher.checkpoint_seconds launcher.signal_seconds"
     ),
     POSITIVE: (
         "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps optim.eps optim.grad_clip "
@@ -60,7 +62,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "execution.remat": REMAT,
-    "launcher.name": ("local",),
+    "execution.attention": ATTENTION,
+    "launcher.name": LAUNCHERS,
 }
 
 
@@ -75,7 +78,7 @@ def check_choices(settings: SweepSettings) -> None:
     for key, allowed in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)
-        if value not in allowed:
+        if value is not None and value not in allowed:
             raise InputError(
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
             )

@@ -7,8 +7,11 @@ Units and meanings of every column stand in results/README.md.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,14 +111,25 @@ class InputError(ValueError):
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     payload = data.encode() if isinstance(data, str) else data
-    with open(temporary, "wb") as file:
+    with _replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(payload)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, of this process on this host alone, that takes the place of `path` at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        # On a full disk a part of a file would only take up room.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -125,10 +139,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write a parquet table atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    frame.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    with _replacing(path) as temporary:
+        frame.to_parquet(temporary, index=False)
 
 
 def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
@@ -221,6 +233,16 @@ class RunFolder:
     @property
     def log(self) -> Path:
         return self.root / "log.txt"
+
+    @property
+    def lease(self) -> Path:
+        """Who trains the run, see harness.launch.lease."""
+        return self.root / "lease"
+
+    @property
+    def submission(self) -> Path:
+        """Where the run was queued: launcher, job number and log."""
+        return self.root / "submission.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,21 @@ from typing import Any
 from rich.console import Console
 
 from harness.collect import write_tables
-from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion, seal_forecast
+from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution import Execution, MeshConfig, check_mesh
-from harness.grid import Cell, chosen_cells, expand
+from harness.grid import chosen_cells, expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
-from harness.launch.local import LocalLauncher, Outcome, n_workers_here
+from harness.launch.interface import Outcome, Status
+from harness.launch.launchers import check_here, check_launcher, make_launcher, n_workers
+from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
+from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
-from harness.plan import Plan, check_memory, estimate_seconds, make_plan, print_plan
+from harness.plan import Plan, estimate_seconds, make_plan, print_plan
 from harness.provenance import provenance
 from harness.records import InputError, SweepFolder, write_json
 from harness.shared_recipe import check_recipe, recipe_of
@@ -38,6 +40,12 @@ from harness.spec import DataSpec
 
 # Width of tables where the output is no terminal.
 LOG_WIDTH = 120
+DISK_TROUBLE = {
+    errno.ENOSPC: ("the disk is full", "free space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free space"),
+    errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
+    errno.EACCES: ("the folder may not be written", "give another results_dir or cache_dir, or its rights"),
+}
 HELP = """\
 usage: python -m harness.sweep +grid=NAME [key=value ...]
 
@@ -104,30 +112,34 @@ class Sweep:
     def run(self) -> int:
         """Plan, train what is open, fit, report; returns the exit code."""
         settings = self.settings
+        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+        check_launcher(settings.launcher, mesh)
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
-        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_mesh((cell.spec for cell in cells), mesh, execution)
-        n_workers = n_workers_here(settings.launcher.n_workers, mesh.n_devices)
-        check_memory(cells, n_workers, mesh.n_batch_shards)
+        check_here(settings.launcher, cells, mesh, execution)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)
-        self._print_plan(plan, n_workers)
+        self._print_plan(plan, n_workers(settings.launcher, mesh))
         if settings.dry_run:
             return 0
         self._write_sweep(plan, corpus, data)
-        self._train(plan, config, n_workers)
+        try:
+            self._train(plan, config)
+        except Detached as left:
+            self.console.print(str(left))
+            return 0
         self._conclude(plan)
         return 1 if self.failed else 0
 
-    def _print_plan(self, plan: Plan, n_workers: int) -> None:
-        seconds = estimate_seconds(plan, matmul_rate(), n_workers) if plan.open_cells else 0.0
-        print_plan(self.console, plan, seconds, n_workers)
+    def _print_plan(self, plan: Plan, at_once: int) -> None:
+        seconds = estimate_seconds(plan, matmul_rate(), at_once) if plan.open_cells else 0.0
+        print_plan(self.console, plan, seconds, at_once)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Record configuration, plan and provenance; training time adds up over invocations."""
@@ -175,29 +187,35 @@ class Sweep:
         if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
             write_json(self.folder.sweep, self.record)
 
-    def _train(self, plan: Plan, config: DataConfig, n_workers: int) -> None:
+    def _train(self, plan: Plan, config: DataConfig) -> None:
+        """Train what is open; the time that it takes is written down even if it breaks off."""
         if not plan.open_cells:
             return
-        launcher = self._launcher(plan, config, n_workers)
+        launcher = make_launcher(self.settings.launcher, self._worker(config), plan.job_flops)
+        supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
+        phases = Phases(plan, self.folder, self.settings.grid.name, self.console)
         began = time.monotonic()
         try:
             with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
-                self._train_phases(plan, launcher, progress)
+                for outcome in phases.train(supervisor, progress):
+                    progress.finish(outcome.job)
+                    self._tell(outcome)
         finally:
             launcher.close()
-            spent = launcher.worker_time.total(n_workers, time.monotonic() - began)
+            spent = launcher.spent(time.monotonic() - began)
             self.record["worker_seconds"] = added(self.record["worker_seconds"], spent)
             self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
             self._write_total()
-        self.console.print(f"workers' time: {shares(spent)}")
+        if spent:
+            self.console.print(f"workers' time: {shares(spent)}")
 
     def _write_total(self) -> None:
         self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
         write_json(self.folder.sweep, self.record)
 
-    def _launcher(self, plan: Plan, config: DataConfig, n_workers: int) -> LocalLauncher:
+    def _worker(self, config: DataConfig) -> WorkerConfig:
         settings = self.settings
-        worker = WorkerConfig(
+        return WorkerConfig(
             sweep=str(self.folder.root.resolve()),
             cache_dir=str(cache_folder(settings)),
             data=asdict(config),
@@ -209,41 +227,18 @@ class Sweep:
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
         )
-        return LocalLauncher(worker, n_workers, settings.launcher.max_attempts, plan.job_flops)
 
-    def _before_phase(self, plan: Plan, phase: list[Cell]) -> None:
-        """Seal the forecast when the hold-out is next and none of it has been trained."""
-        holdout = [cell for cell in plan.cells if cell.role == "holdout"]
-        untouched = {cell.key for cell in holdout} <= {cell.key for cell in plan.open_cells}
-        if untouched and any(cell.role == "holdout" for cell in phase):
-            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
-            enough_to_fit(points)
-            seal_forecast(self.folder, points, holdout)
-            self.console.print(f"forecast of {len(holdout)} held-out cells sealed in {self.folder.forecast}")
-
-    def _train_phases(self, plan: Plan, launcher: LocalLauncher, progress: Progress) -> None:
-        spare = plan.spare_jobs
-        spare_ids = {job.spec.run_id for job in spare}
-        for phase in plan.phases:
-            self._before_phase(plan, phase)
-            due = [job for job in plan.phase_jobs(phase) if job.spec.run_id not in spare_ids]
-            if phase == plan.phases[-1]:
-                due, spare = due + spare, []
-            self._collect_outcomes(launcher.run(due, progress.watch, spare), progress)
-
-    def _collect_outcomes(self, outcomes: Iterator[Outcome], progress: Progress) -> None:
-        for outcome in outcomes:
-            progress.finish(outcome.job)
-            label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
-            for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
-                self.console.print(f"warning: {label}: {text}", markup=False)
-            if outcome.status == "failed":
-                self.failed.append(outcome)
-                self.console.print(f"failed: {label}: {outcome.error}", markup=False)
-            elif outcome.status == "diverged":
-                self.console.print(f"diverged: {label}; recorded and left out of the fits")
-            elif outcome.status == "interrupted":
-                raise KeyboardInterrupt
+    def _tell(self, outcome: Outcome) -> None:
+        label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
+        for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
+            self.console.print(f"warning: {label}: {text}", markup=False)
+        if outcome.status == Status.FAILED:
+            self.failed.append(outcome)
+            self.console.print(f"failed: {label}: {outcome.error}", markup=False)
+        elif outcome.status == Status.DIVERGED:
+            self.console.print(f"diverged: {label}; recorded and left out of the fits")
+        elif outcome.status == Status.INTERRUPTED:
+            raise KeyboardInterrupt
 
     def _conclude(self, plan: Plan) -> None:
         points = write_tables(self.folder, plan.cells, self.settings.grid.name)
@@ -274,9 +269,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in DISK_TROUBLE:
             raise
-        print("error: the disk is full; free space, then the same command goes on from here", file=sys.stderr)
+        what, repair = DISK_TROUBLE[error.errno]
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {what}{where}; {repair}, then the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)

@@ -87,18 +87,28 @@ def point_times(results: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in SweepFolder(results).runs.glob("*/points/*.json")}
 
 
-# The command without calibration and without fits, which take most of a small sweep's time. A shell starts
-# background jobs with SIGINT ignored, and their children inherit that.
+# The command without calibration, long waits and fits, which take most of a small sweep's time. A shell
+# starts background jobs with SIGINT ignored, and their children inherit that.
 TRAIN_ONLY = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+import harness.launch.supervise as supervise
 import harness.sweep as command
+supervise.BACK_OFF_SECONDS, supervise.MAX_BACK_OFF_SECONDS = 0.05, 0.5
 command.matmul_rate = lambda: 1e10
 command.conclude = lambda folder, resamples: {}
 command.print_conclusion = lambda *_: None
 sys.exit(command.main(sys.argv[1:]))
 """
+
+
+def start(results: Path, cache: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start the command up to the tables."""
+    return subprocess.Popen(
+        train_command(results, *overrides),
+        cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def train_command(results: Path, *overrides: str) -> list[str]:

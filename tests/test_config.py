@@ -45,7 +45,7 @@ def test_a_grid_file_names_itself(grid: str) -> None:
 
 
 def keys_of(value: object, prefix: str = "") -> set[str]:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return {prefix}
     return {key for name, item in value.items() for key in keys_of(item, f"{prefix}.{name}".lstrip("."))}
 

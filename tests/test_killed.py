@@ -115,7 +115,7 @@ def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[st
     config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, {"data": 2}, {}, 60.0)
     root.mkdir(exist_ok=True)
     lines = root / "lines"
-    lines.write_text("\n".join([config.to_line(), json.dumps(Job(SPEC, ENDS).to_dict()), ""]))
+    lines.write_text("\n".join([config.to_line(), json.dumps({"jobs": [Job(SPEC, ENDS).to_dict()]}), ""]))
     with open(lines) as given:
         return subprocess.Popen(
             [sys.executable, "-m", "harness.launch.worker"],
@@ -137,7 +137,7 @@ def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
     """What each answers in its one line, whatever libraries print."""
     spoken = [worker.communicate(timeout=200) for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), spoken
-    return [json.loads(output)["status"] for output, _ in spoken]
+    return [json.loads(output)["outcomes"][0]["status"] for output, _ in spoken]
 
 
 def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path, data_cache: Path) -> None:

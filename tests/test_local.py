@@ -13,9 +13,12 @@ import pytest
 from harness.collect import write_tables
 from harness.data.build import DataConfig
 from harness.grid import Cell, job_flops, jobs
-from harness.launch.local import LocalLauncher, Outcome, n_workers_here
+from harness.launch.interface import Handle, Outcome
+from harness.launch.local import LocalLauncher
+from harness.launch.phases import packs
+from harness.launch.seats import seats
+from harness.launch.supervise import Supervisor
 from harness.launch.worker import WorkerConfig
-from harness.provenance import usable_cores
 from harness.records import SweepFolder
 from harness.spec import Job
 from tests.small_sweeps import assert_same_tables, point_times, small_cells
@@ -28,16 +31,23 @@ def cells() -> list[Cell]:
     return small_cells(TOKENS, "grid.seeds=[0,1]")
 
 
-def launcher(folder: SweepFolder, cache: Path, n_workers: int = 1, max_attempts: int = 3) -> LocalLauncher:
+def config(folder: SweepFolder, cache: Path) -> WorkerConfig:
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
-    config = WorkerConfig(str(folder.root), str(cache), data, 32, 8192, 2048, {}, {}, 0.2)
-    return LocalLauncher(config, n_workers, max_attempts, job_flops)
+    return WorkerConfig(str(folder.root), str(cache), data, 32, 8192, 2048, {}, {}, 0.2)
 
 
-def train(made: LocalLauncher, folder: SweepFolder, watch: Callable[[list[Job]], None]) -> list[Outcome]:
+def launcher(folder: SweepFolder, cache: Path, n_workers: int = 1) -> LocalLauncher:
+    return LocalLauncher(config(folder, cache), seats(n_workers, 1), job_flops)
+
+
+def train(
+    made: LocalLauncher, folder: SweepFolder, watch: Callable[[list[Job]], None], max_attempts: int = 3
+) -> list[Outcome]:
     """Train all cells and write their tables."""
+    supervisor = Supervisor(made, folder, max_attempts)
+    supervisor.add(packs(jobs(cells())))
     try:
-        outcomes = list(made.run(jobs(cells()), watch))
+        outcomes = list(supervisor.outcomes(watch))
     finally:
         made.close()
     write_tables(folder, cells(), "test")
@@ -85,13 +95,20 @@ def test_an_idle_worker_takes_a_spare_job_and_it_is_yielded_once(
     uneven = small_cells("grid.n_tokens=[16384]", "grid.seeds=[2]") + small_cells(
         "grid.n_tokens=[262144]", "grid.seeds=[3]"
     )
-    spare = [extra]
+    supervisor = Supervisor(made, folder, 1)
+
+    def trained(due: list[Job]) -> list[Job]:
+        supervisor.add(packs(due))
+        return [outcome.job for outcome in supervisor.outcomes(lambda _: None)]
+
     try:
         # Both workers have started and compiled before one is to fall idle long before the other.
-        list(made.run(jobs(small_cells("grid.n_tokens=[16384]", "grid.seeds=[4,5]")), lambda _: None))
-        first = [outcome.job for outcome in made.run(jobs(uneven), lambda _: None, spare)]
-        assert spare == []
-        rest = [outcome.job for outcome in made.run([long], lambda _: None)]
+        trained(jobs(small_cells("grid.n_tokens=[16384]", "grid.seeds=[4,5]")))
+        supervisor.add([(extra,)], spare=True)
+        first = trained(jobs(uneven))
+        assert extra in first or any(folder.run(extra.spec.run_id).curves.glob("*"))
+        supervisor.nothing_spare()
+        rest = trained([long])
     finally:
         made.close()
     assert sorted(job.spec.run_id for job in first + rest) == sorted(
@@ -117,9 +134,9 @@ def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
     undisturbed: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     folder = SweepFolder(tmp_path)
-    made = launcher(folder, data_cache, max_attempts=1)
+    made = launcher(folder, data_cache)
     killer = Killer(made, folder)
-    outcomes = train(made, folder, killer)
+    outcomes = train(made, folder, killer, max_attempts=1)
     assert {o.job.spec.run_id: o.status for o in outcomes} == {
         job.spec.run_id: "failed" if job.spec.run_id == killer.run_id else "done" for job in jobs(cells())
     }
@@ -156,33 +173,37 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
     assert_same_tables(folder.root, undisturbed)
 
 
-def test_a_worker_that_cannot_start_is_no_endless_loop(tmp_path: Path, data_cache: Path) -> None:
+def test_wrong_settings_are_not_tried_again(tmp_path: Path, data_cache: Path) -> None:
     folder = SweepFolder(tmp_path)
-    made = launcher(folder, data_cache, max_attempts=1)
-    made.config.data["name"] = "nothing"
+    made = launcher(folder, data_cache)
+    made._config.data["name"] = "nothing"
     outcomes = train(made, folder, lambda _: None)
-    assert [outcome.status for outcome in outcomes] == ["failed"] * 2
-    assert all("data.name=nothing is unknown" in str(outcome.error) for outcome in outcomes)
+    assert [(outcome.status, outcome.attempts) for outcome in outcomes] == [("failed", 1)] * 2
+    assert all(str(outcome.error).startswith("data.name=nothing is unknown") for outcome in outcomes)
+
+
+def handle(made: LocalLauncher, width: int, seed: int, cost: float, spare: bool = False) -> Handle:
+    """A pack in the queue that costs so much."""
+    (job,) = jobs(small_cells(f"grid.rungs=[{width}]", f"grid.seeds=[{seed}]"))
+    found = made.submit((job,), spare)
+    found.cost = cost
+    return found
 
 
 def test_workers_keep_to_a_compiled_shape_while_it_is_worth_it(tmp_path: Path) -> None:
     made = launcher(SweepFolder(tmp_path), tmp_path)
-    small, other, large = (
-        jobs(small_cells(f"grid.rungs=[{width}]", f"grid.seeds=[{seed}]"))[0]
-        for width, seed in [(16, 0), (16, 1), (96, 0)]
-    )
+    large, small, other = handle(made, 96, 0, 9.0), handle(made, 16, 0, 1.0), handle(made, 16, 1, 1.0)
     assert made._next([large, small], None) is large
-    assert made._next([large, small], other) is large
-    costs = {id(large): 10.0, id(small): 6.0}
-    made.cost = lambda job: costs[id(job)]
-    assert made._next([large, small], other) is small
+    assert made._next([large, small], other.pack) is large
+    small.cost = 6.0
+    assert made._next([large, small], other.pack) is small
+    small.spare = True
+    assert made._next([large, small], other.pack) is large
 
 
-def test_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert n_workers_here(5, 1) == 5
-    assert n_workers_here(None, 4) == 1
-    assert n_workers_here(None, 1) == len(usable_cores())
-    monkeypatch.setattr("harness.launch.local.accelerator_installed", lambda: True)
-    assert n_workers_here(None, 1) == len(usable_cores()), "JAX_PLATFORMS=cpu is asked for"
-    monkeypatch.delenv("JAX_PLATFORMS")
-    assert n_workers_here(None, 1) == 1
+def test_a_pack_in_the_queue_can_be_cancelled(tmp_path: Path) -> None:
+    made = launcher(SweepFolder(tmp_path), tmp_path, 0)
+    first, second = handle(made, 16, 0, 1.0), handle(made, 16, 1, 2.0)
+    first.cancel()
+    assert made.poll(0.0) == [first]
+    assert (first.status, second.status) == ("interrupted", "waiting")

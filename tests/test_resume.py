@@ -19,7 +19,7 @@ from harness.grid import expand
 from harness.records import SweepFolder, write_json
 from harness.spec import DataSpec
 from tests import small_sweeps
-from tests.small_sweeps import ROOT, SMALL, assert_same_tables, environment, point_times, train
+from tests.small_sweeps import SMALL, assert_same_tables, point_times, train
 
 LONG = "grid.n_tokens=[16384,131072]"
 PAIR = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.2", "launcher.n_workers=2"]
@@ -55,10 +55,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def start(results: Path, cache: Path) -> subprocess.Popen[str]:
     """The sweep of two seeds, up to a moment in the middle of a run that it has saved."""
     parts = set(results.glob("runs/*/curves/*"))
-    process = subprocess.Popen(
-        small_sweeps.train_command(results, *PAIR),
-        cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = small_sweeps.start(results, cache, *PAIR)
     wait_for(lambda: bool(set(results.glob("runs/*/curves/*")) - parts), process)
     return process
 

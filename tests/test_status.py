@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from harness.records import SweepFolder, write_json
+from harness.run_state import retries_after
 from harness.status import SILENT_SECONDS, main, run_rows
-from harness.train.journal import retries_after
 
 CELLS = [
     {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -11,14 +10,15 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.data.build import DataConfig
-from harness.launch import worker
-from harness.launch.local import worker_environment
-from harness.launch.worker import StopFlag, WorkerConfig, run_job, run_lock
-from harness.records import InputError, RunFolder, SweepFolder
+from harness.launch import lease
+from harness.launch.seats import Seat, core_seat, worker_environment
+from harness.launch.worker import WRONG_INPUT_EXIT_CODE, StopFlag, WorkerConfig, run_job, run_pack
+from harness.records import InputError, SweepFolder
 from harness.spec import Job
 from harness.train.distributed import initialize_from_environment
 from tests.recipes import RASTER, inputs, optim, run_spec
@@ -32,16 +32,17 @@ def config(root: Path, cache: Path) -> WorkerConfig:
     return WorkerConfig(str(root), str(cache), data, 32, 8192, 2048, {}, {}, 60.0)
 
 
-def state(folder: SweepFolder) -> dict[str, object]:
-    found: dict[str, object] = json.loads(folder.run(JOB.spec.run_id).state.read_text())
+def state(folder: SweepFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(folder.run(JOB.spec.run_id).state.read_text())
     return found
 
 
 @pytest.fixture
 def restore_signals():
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_settings_survive_the_line(tmp_path: Path) -> None:
@@ -83,29 +84,43 @@ def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: 
         reply = run_job(JOB, folder, inputs())
         assert reply["status"] == "failed"
         assert "No space left on device" in reply["error"]
-        said = {"status": "failed", "error": reply["error"], "retries": 0}
-        assert state(folder) | {"updated": 0} == said | {"updated": 0}
+        assert reply["retry"], "the disk may be freed"
+        said = state(folder)
+        assert (said["status"], said["error"], said["retry"]) == ("failed", reply["error"], True)
+        assert [failed["error"] for failed in said["failures"]] == [reply["error"]]
         assert "Traceback" in folder.run(JOB.spec.run_id).log.read_text()
-        patch.setattr(worker, "write_json", full)
+        patch.setattr("harness.run_state.write_json", full)
         assert run_job(JOB, folder, inputs()) == reply
     assert run_job(JOB, folder, inputs())["status"] == "done"
+    assert state(folder)["retries"] == 1
+    assert state(folder)["failures"] == said["failures"]
 
 
-def test_a_run_belongs_to_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder(tmp_path / "run")
-    monkeypatch.setattr(worker, "LOCK_SECONDS", 0.0)
-    with run_lock(folder), pytest.raises(BlockingIOError), run_lock(folder):
-        pass
-    with run_lock(folder), open(folder.root / "lock") as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def test_a_run_in_other_hands_is_left_alone_and_its_end_is_believed(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    with lease.held(folder.run(JOB.spec.run_id)):
+        assert run_job(JOB, folder, inputs()) == {"run_id": JOB.spec.run_id, "status": "waiting"}
+    wild = Job(replace(JOB.spec, optim=optim(hidden_lr=1e20, head_lr=1e20)), JOB.n_tokens)
+    assert [answer["status"] for answer in run_pack((JOB, wild), folder, inputs())] == ["done", "diverged"]
+    assert run_job(wild, folder, inputs())["status"] == "diverged"
 
 
+def test_wrong_input_is_said_to_be_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise InputError("the recipe is another")
+
+    monkeypatch.setattr("harness.train.loop.train_job", wrong)
+    reply = run_job(JOB, SweepFolder(tmp_path), inputs())
+    assert (reply["error"], reply["retry"]) == ("the recipe is another", False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 @pytest.mark.usefixtures("restore_signals")
-def test_a_signal_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_asks_to_stop(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     monkeypatch.setenv("HARNESS_PARENT", str(os.getppid()))
     stop = StopFlag()
     assert not stop()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     assert stop()
 
 
@@ -115,7 +130,7 @@ def test_a_parent_gone_before_the_worker_looked_asks_to_stop(monkeypatch: pytest
     done.wait()
     monkeypatch.setenv("HARNESS_PARENT", str(done.pid))
     assert StopFlag()()
-    assert worker_environment(None, 1)["HARNESS_PARENT"] == str(os.getpid())
+    assert worker_environment(Seat(), 1)["HARNESS_PARENT"] == str(os.getpid())
 
 
 @pytest.mark.parametrize("said", [{}, {"HARNESS_PROCESSES": "two", "HARNESS_PROCESS": "0"}])
@@ -129,10 +144,10 @@ def test_a_coordinator_without_numbers_is_refused(
 
 
 def test_an_environment_pins_one_thread_per_core() -> None:
-    pinned = worker_environment(1, 1)
+    pinned = worker_environment(core_seat(1), 1)
     assert (pinned["HARNESS_CORE"], pinned["OMP_NUM_THREADS"]) == ("1", "1")
     assert "--xla_cpu_multi_thread_eigen=false" in pinned["XLA_FLAGS"]
-    free = worker_environment(None, 4)
+    free = worker_environment(Seat(), 4)
     assert free["XLA_FLAGS"].split()[-1] == "--xla_force_host_platform_device_count=4"
 
 
@@ -140,17 +155,30 @@ def test_a_worker_answers_a_line_a_job_and_ends_with_its_input(tmp_path: Path, d
     """The real process; its answer to a job that cannot be trained is a line too."""
     made = config(tmp_path, data_cache)
     impossible = Job(replace(JOB.spec, data=JOB.spec.data, log_interval=0), (4 * RASTER,))
-    lines = [made.to_line(), json.dumps(impossible.to_dict())]
-    done = subprocess.run(
+    done = served(made, data_cache, {"jobs": [impossible.to_dict()]})
+    assert done.returncode == 0
+    ((reply,),) = [json.loads(line)["outcomes"] for line in done.stdout.splitlines()]
+    assert (reply["run_id"], reply["status"]) == (impossible.spec.run_id, "failed")
+    assert reply["error"].startswith("ZeroDivisionError")
+    assert not reply["retry"]
+
+
+def served(made: WorkerConfig, cache: Path, *packs: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """A worker process from its settings to the end of its input."""
+    return subprocess.run(
         [sys.executable, "-m", "harness.launch.worker"],
-        input="\n".join(lines) + "\n",
-        env=environment(data_cache),
+        input="\n".join([made.to_line(), *map(json.dumps, packs)]) + "\n",
+        env=environment(cache),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0
-    (reply,) = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (reply["run_id"], reply["status"]) == (impossible.spec.run_id, "failed")
-    assert reply["error"].startswith("ZeroDivisionError")
+
+
+def test_wrong_settings_end_a_worker_with_one_sentence(tmp_path: Path, data_cache: Path) -> None:
+    made = config(tmp_path, data_cache)
+    made.data["name"] = "nothing"
+    done = served(made, data_cache)
+    assert done.returncode == WRONG_INPUT_EXIT_CODE
+    assert done.stderr.startswith("data.name=nothing is unknown")

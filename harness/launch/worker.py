@@ -1,7 +1,9 @@
-"""A worker process: takes jobs from standard input, one JSON line each, and trains one after the other.
+"""A worker process: takes packs of jobs from standard input and trains one pack after the other.
 
-The first line is the `WorkerConfig`. For every job one line comes back on standard output: `run_id`, `status`
-(done, diverged, failed, interrupted) and `error`. Everything else a run leaves behind is in its folder.
+The first line is the `WorkerConfig`, every other one `{"jobs": […]}`. For each of these one line comes back
+on standard output: `{"outcomes": [{"run_id", "status", "error", "retry"}, …]}`, one outcome a job. `status`
+is done, diverged, failed, interrupted, or waiting where another process trains the run; `retry` says whether
+a failed job may end otherwise another time. Everything else a run leaves behind is in its folder.
 
 Several workers train each run together when their environment names a coordinator, see
 harness.train.distributed. They are given the same lines; the first one writes the files, its answers count.
@@ -10,12 +12,11 @@ harness.train.distributed. They are given the same lines; the first one writes t
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,13 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.execution import Execution, MeshConfig
-from harness.records import InputError, RunFolder, SweepFolder, write_json
+from harness.launch import lease
+from harness.launch.interface import Pack
+from harness.records import InputError, RunFolder, SweepFolder
+from harness.run_state import record_failure
+from harness.spec import Job
 
 if TYPE_CHECKING:
-    from harness.spec import Job
     from harness.train.loop import TrainInputs
 
-LOCK_SECONDS = 120.0
+WRONG_INPUT_EXIT_CODE = 2
+# Errors of a disk that is full, over quota or away for a while.
+PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @dataclass(frozen=True)
@@ -56,36 +62,20 @@ class WorkerConfig:
 
 
 class StopFlag:
-    """Set by SIGTERM, and when the parent is gone."""
+    """Set by SIGTERM, by SIGUSR2 (what schedulers send ahead of time), and when the parent is gone."""
 
     def __init__(self) -> None:
         # The parent may have died before this line: its number comes from itself.
         self._parent = int(os.environ.get("HARNESS_PARENT") or os.getppid())
         self._told = False
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, *_: object) -> None:
         self._told = True
 
     def __call__(self) -> bool:
         return self._told or os.getppid() != self._parent
-
-
-@contextlib.contextmanager
-def run_lock(folder: RunFolder) -> Iterator[None]:
-    """Hold a run for this process; the system lets go of it when the process dies."""
-    folder.root.mkdir(parents=True, exist_ok=True)
-    with open(folder.root / "lock", "w") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-        yield
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
@@ -124,43 +114,83 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     )
 
 
-def set_state(folder: RunFolder, status: str, error: str | None = None) -> None:
-    """Say how a run ended; its count of retries, its seconds and its warnings stay."""
-    before = folder.read_state()
-    kept = {key: before[key] for key in ("spent", "warnings") if key in before}
-    state = {"status": status, "error": error, "updated": time.time(), "retries": before.get("retries", 0)}
-    write_json(folder.state, state | kept)
+def run_pack(pack: Pack, sweep: SweepFolder, inputs: TrainInputs) -> list[dict[str, Any]]:
+    """Train the jobs of a pack and return an answer for each, in order."""
+    return [run_job(job, sweep, inputs) for job in pack]
 
 
-def record_failure(folder: RunFolder, reason: str) -> None:
-    """Say in the run's state why it failed, if the disk still takes it."""
-    with contextlib.suppress(OSError):
-        set_state(folder, "failed", reason)
+def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
+    """Train one job, unless another process has its run, and return its answer."""
+    folder = sweep.run(job.spec.run_id)
+    reply: dict[str, Any] = {"run_id": job.spec.run_id}
+    try:
+        with own_run(folder):
+            return reply | train_owned(job, folder, inputs)
+    except lease.Held:
+        return reply | {"status": "waiting"}
+    except OSError as error:
+        return reply | failure(folder, error)
 
 
-def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, str]:
-    """Train one job and return its reply line; an exception goes to the run's log."""
-    from harness.train.distributed import is_first
+def train_owned(job: Job, folder: RunFolder, inputs: TrainInputs) -> dict[str, Any]:
+    """Train one job of which this process holds the run; an exception goes to the run's log."""
     from harness.train.loop import Interrupted, train_job
 
-    folder = sweep.run(job.spec.run_id)
-    reply = {"run_id": job.spec.run_id}
     try:
-        with run_lock(folder) if is_first() else contextlib.nullcontext():
-            return reply | {"status": train_job(job, folder, inputs)}
+        return {"status": ended_before(job, folder) or train_job(job, folder, inputs)}
     except Interrupted:
-        if is_first():
-            set_state(folder, "interrupted")
-        return reply | {"status": "interrupted"}
+        return {"status": "interrupted"}
     except Exception as error:
-        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        reason = reason.split("\n")[0]
+        return failure(folder, error)
+
+
+@contextlib.contextmanager
+def own_run(folder: RunFolder) -> Iterator[None]:
+    """Hold the lease of a run; of several processes the first holds it for all. Raises lease.Held."""
+    from harness.train.distributed import is_first, told_by_first
+
+    with contextlib.ExitStack() as stack:
+        is_held = False
         if is_first():
-            # On a full disk the log cannot be written; the reply still tells the driver.
-            with contextlib.suppress(OSError), open(folder.log, "a") as log:
-                log.write(traceback.format_exc())
-            record_failure(folder, reason)
-        return reply | {"status": "failed", "error": reason}
+            try:
+                stack.enter_context(lease.held(folder))
+            except lease.Held:
+                is_held = True
+        if told_by_first(is_held):
+            raise lease.Held(str(folder.root))
+        yield
+
+
+def ended_before(job: Job, folder: RunFolder) -> str | None:
+    """How a job ended that another process has trained in the meantime."""
+    from harness.train.distributed import told_by_first
+
+    points = [folder.point(job.spec.point_id(n)) for n in job.n_tokens]
+    diverged = all(path.exists() for path in points) and folder.read_state().get("status") == "diverged"
+    return "diverged" if told_by_first(diverged) else None
+
+
+def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
+    """What to answer after an exception; its traceback goes to the run's log, the reason to its state."""
+    from harness.train.distributed import is_first
+
+    wrong = isinstance(error, InputError)
+    reason = (str(error) if wrong else f"{type(error).__name__}: {error}").split("\n")[0]
+    retry = not wrong and may_pass(error)
+    if is_first():
+        # On a full disk the log cannot be written; the reply still tells the driver.
+        with contextlib.suppress(OSError), open(folder.log, "a") as log:
+            log.write(traceback.format_exc())
+        record_failure(folder, reason, retry)
+    return {"status": "failed", "error": reason, "retry": retry}
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether another attempt may end otherwise: the disk was full or away, or another process was lost."""
+    from harness.train.distributed import is_alone
+
+    full = "No space left on device" in str(error)
+    return full or (isinstance(error, OSError) and error.errno in PASSING_ERRORS) or not is_alone()
 
 
 def main() -> None:
@@ -172,20 +202,24 @@ def main() -> None:
     # Standard output is for answers alone; what libraries print there (Gloo does) goes to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    from harness.spec import Job
     from harness.train.distributed import initialize_from_environment, is_alone
 
     stop = StopFlag()
     config = WorkerConfig.from_line(sys.stdin.readline())
-    initialize_from_environment()
-    inputs = build_inputs(config, stop)
+    try:
+        initialize_from_environment()
+        inputs = build_inputs(config, stop)
+    except InputError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(WRONG_INPUT_EXIT_CODE)
     sweep = SweepFolder(Path(config.sweep))
     for line in sys.stdin:
-        job = Job.from_dict(json.loads(line))
-        reply = run_job(job, sweep, inputs)
-        print(json.dumps(reply), file=answers, flush=True)
+        pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
+        outcomes = run_pack(pack, sweep, inputs)
+        print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
+        statuses = {outcome["status"] for outcome in outcomes}
         # After a failure the processes of one run may stand at different places: they start anew.
-        if reply["status"] == "interrupted" or (reply["status"] == "failed" and not is_alone()):
+        if "interrupted" in statuses or ("failed" in statuses and not is_alone()):
             break
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from harness.records import (
     write_json,
     write_table,
 )
+from harness.run_state import retries_after
 from harness.spec import Job
 from harness.train import distributed
 from harness.train.evaluate import EvalResult
@@ -46,11 +48,6 @@ class PointResult:
     result: EvalResult
 
 
-def retries_after(state: dict[str, Any]) -> int:
-    """How often a run has been started again after it failed or died; being told to stop does not count."""
-    return int(state.get("retries", 0)) + int(state.get("status") in ("failed", "running"))
-
-
 class Journal:
     """Writes the files of one run."""
 
@@ -61,11 +58,15 @@ class Journal:
         self._writes = distributed.is_first()
         self._rows: list[dict[str, Any]] = []
         self._segment = "trunk"
+        before = folder.read_state()
         self._progress: dict[str, Any] = {
             "status": "running",
             "pid": os.getpid(),
-            "retries": retries_after(folder.read_state()),
+            "host": socket.gethostname(),
+            "retries": retries_after(before),
         }
+        if "failures" in before:
+            self._progress["failures"] = before["failures"]
         self._written_at = 0.0
         self._began = time.monotonic()
         self._point_began = time.monotonic()

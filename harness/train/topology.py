@@ -63,6 +63,11 @@ class Topology:
         return f"{self.kind}:{self.shape}"
 
     @property
+    def platform(self) -> str:
+        """`tpu` or `gpu`."""
+        return "tpu" if self.kind in TPU_KINDS else "gpu"
+
+    @property
     def device_bytes(self) -> int:
         return DEVICE_BYTES[self.kind]
 

@@ -1,0 +1,48 @@
+"""The one place that knows which launchers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.execution import Execution, MeshConfig, check_platform
+from harness.grid import Cell
+from harness.launch.hardware import platform_here
+from harness.launch.interface import Launcher
+from harness.launch.local import LocalLauncher
+from harness.launch.seats import n_workers_here, seats
+from harness.launch.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
+from harness.launch.worker import WorkerConfig
+from harness.plan import check_memory
+from harness.spec import Job
+
+if TYPE_CHECKING:
+    from harness.config import LauncherSettings
+
+
+def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
+    """How many runs are trained at the same time."""
+    if settings.name == "slurm":
+        return settings.n_workers or MAX_PARALLEL
+    return n_workers_here(settings.n_workers, mesh.n_devices)
+
+
+def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
+    """Raise InputError where the launcher cannot be used as these settings say."""
+    if settings.name == "slurm":
+        check_slurm(settings, mesh.n_devices)
+
+
+def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:
+    """Raise InputError where workers on this machine have no room for the cells, or not what they ask for."""
+    if settings.name == "local":
+        check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
+        check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards)
+
+
+def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callable[[Job], float]) -> Launcher:
+    """The launcher that launcher=NAME chose; `cost` of a job says what to start first."""
+    if settings.name == "slurm":
+        return SlurmLauncher(settings, config, cost)
+    mesh = MeshConfig(**config.mesh)
+    return LocalLauncher(config, seats(settings.n_workers, mesh.n_devices), cost)

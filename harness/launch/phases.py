@@ -1,0 +1,59 @@
+"""The order in which a sweep trains: what is fitted, then the sealed forecast, then what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from harness.collect import finished, write_tables
+from harness.conclude import enough_to_fit, seal_forecast
+from harness.grid import Cell
+from harness.launch.interface import Outcome, Pack
+from harness.launch.progress import Progress
+from harness.launch.supervise import Supervisor
+from harness.plan import Plan
+from harness.records import SweepFolder
+from harness.spec import Job
+
+
+def packs(jobs: list[Job]) -> list[Pack]:
+    """Jobs that are trained together as one program: each by itself."""
+    return [(job,) for job in jobs]
+
+
+class Phases:
+    """Trains a plan through a supervisor, phase after phase."""
+
+    def __init__(self, plan: Plan, folder: SweepFolder, grid: str, console: Console):
+        self._plan = plan
+        self._folder = folder
+        self._grid = grid
+        self._console = console
+
+    def train(self, supervisor: Supervisor, progress: Progress) -> Iterator[Outcome]:
+        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn."""
+        spare = self._plan.spare_jobs
+        spare_ids = {job.spec.run_id for job in spare}
+        supervisor.add(packs(spare), spare=True)
+        for phase in self._plan.phases:
+            self._before(phase)
+            due = [job for job in self._plan.phase_jobs(phase) if job.spec.run_id not in spare_ids]
+            if phase == self._plan.phases[-1]:
+                supervisor.nothing_spare()
+            supervisor.add(packs(due))
+            yield from supervisor.outcomes(progress.watch)
+
+    def _before(self, phase: list[Cell]) -> None:
+        """Seal the forecast when the hold-out is next and none of it has been trained, by nobody."""
+        holdout = [cell for cell in self._plan.cells if cell.role == "holdout"]
+        if any(cell.role == "holdout" for cell in phase) and not self._begun(holdout):
+            points = write_tables(self._folder, self._plan.cells, self._grid)
+            enough_to_fit(points)
+            if seal_forecast(self._folder, points, holdout):
+                self._console.print(
+                    f"forecast of {len(holdout)} held-out cells sealed in {self._folder.forecast}"
+                )
+
+    def _begun(self, holdout: list[Cell]) -> bool:
+        return any(finished(self._folder, cell) for cell in holdout)

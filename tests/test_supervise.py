@@ -1,0 +1,195 @@
+"""Retries, other drivers' runs and spare packs, with a launcher that only pretends to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.grid import jobs
+from harness.launch import lease, supervise
+from harness.launch.interface import Handle, Outcome, Pack, Status
+from harness.launch.supervise import Supervisor
+from harness.records import SweepFolder, write_json
+from harness.run_state import record_failure
+from harness.spec import Job
+from tests.small_sweeps import small_cells
+
+JOBS = jobs(small_cells("grid.seeds=[0,1]"))
+FIRST, SECOND = JOBS
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
+    for name in ("POLL_SECONDS", "BACK_OFF_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(supervise, name, 0.001)
+    return SweepFolder(tmp_path)
+
+
+def finish(folder: SweepFolder, job: Job, status: str = "done") -> None:
+    for n in job.n_tokens:
+        write_json(folder.run(job.spec.run_id).point(job.spec.point_id(n)), {})
+    write_json(folder.run(job.spec.run_id).state, {"status": status})
+
+
+class Pretender:
+    """A launcher whose packs end at the next poll, each as the test says."""
+
+    n_workers = 1
+    detach = False
+
+    def __init__(self, end: Callable[[Job], Outcome]):
+        self.end = end
+        self.given: list[Pack] = []
+        self.waiting: list[Handle] = []
+        self.stopped = False
+
+    def submit(self, pack: Pack, spare: bool = False) -> Handle:
+        self.given.append(pack)
+        self.waiting.append(Handle(pack, 1.0, spare, lambda: None))
+        return self.waiting[-1]
+
+    def poll(self, seconds: float) -> list[Handle]:  # noqa: ARG002
+        due = [handle for handle in self.waiting if not handle.spare] or self.waiting
+        ended, self.waiting = due, [handle for handle in self.waiting if handle not in due]
+        return [handle.end(tuple(self.end(job) for job in handle.pack)) for handle in ended]
+
+    def close(self) -> None: ...
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def spent(self, seconds: float) -> dict[str, float]:
+        return {"idle": seconds}
+
+
+def lost(job: Job) -> Outcome:
+    return Outcome(job, Status.FAILED, "worker ended with signal 9", retry=True)
+
+
+def supervised(
+    folder: SweepFolder, end: Callable[[Job], Outcome], max_attempts: int = 3
+) -> tuple[list[Outcome], Pretender]:
+    launcher = Pretender(end)
+    supervisor = Supervisor(launcher, folder, max_attempts)
+    supervisor.add([(job,) for job in JOBS])
+    return list(supervisor.outcomes(lambda _: None)), launcher
+
+
+def test_a_lost_attempt_is_repeated_and_written_down(folder: SweepFolder) -> None:
+    left = {FIRST.spec.run_id: 2}
+
+    def end(job: Job) -> Outcome:
+        if left.get(job.spec.run_id):
+            left[job.spec.run_id] -= 1
+            return lost(job)
+        return Outcome(job, Status.DONE)
+
+    outcomes, _ = supervised(folder, end)
+    assert {o.job: (o.status, o.attempts) for o in outcomes} == {FIRST: ("done", 3), SECOND: ("done", 1)}
+    state = folder.run(FIRST.spec.run_id).read_state()
+    assert (state["status"], state["retries"]) == ("waiting", 2)
+    assert [failed["error"] for failed in state["failures"]] == ["worker ended with signal 9"] * 2
+
+
+def test_attempts_end_and_the_rest_goes_on(folder: SweepFolder) -> None:
+    outcomes, launcher = supervised(
+        folder, lambda job: lost(job) if job == FIRST else Outcome(job, Status.DONE)
+    )
+    assert len(launcher.given) == 4
+    assert {o.job: (o.status, o.attempts) for o in outcomes} == {FIRST: ("failed", 3), SECOND: ("done", 1)}
+    state = folder.run(FIRST.spec.run_id).read_state()
+    assert (state["status"], state["error"], len(state["failures"])) == (
+        "failed", "worker ended with signal 9", 3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [Status.DIVERGED, Status.FAILED, Status.INTERRUPTED])
+def test_what_would_end_the_same_way_is_not_repeated(folder: SweepFolder, status: Status) -> None:
+    outcomes, launcher = supervised(folder, lambda job: Outcome(job, status, "as it is"))
+    assert [(o.status, o.attempts) for o in outcomes] == [(status, 1)] * 2
+    assert len(launcher.given) == 2
+
+
+def test_a_failure_that_the_worker_wrote_down_is_told_once(folder: SweepFolder) -> None:
+    def end(job: Job) -> Outcome:
+        record_failure(folder.run(job.spec.run_id), "OSError: full", retry=True)
+        return Outcome(job, Status.FAILED, "OSError: full", retry=True)
+
+    supervised(folder, end, max_attempts=2)
+    assert len(folder.run(FIRST.spec.run_id).read_state()["failures"]) == 2
+
+
+def test_waits_between_attempts_grow(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(supervise, "BACK_OFF_SECONDS", 0.01)
+    postpone = Supervisor._postpone
+
+    def noted(self: Supervisor, job: Job, spare: bool, seconds: float) -> None:
+        waits.append(seconds)
+        postpone(self, job, spare, 0.0)
+
+    monkeypatch.setattr(Supervisor, "_postpone", noted)
+    supervised(folder, lambda job: lost(job) if job == FIRST else Outcome(job, Status.DONE), 5)
+    assert waits == pytest.approx([0.01, 0.02, 0.04, 0.08])
+
+
+def test_runs_of_another_driver_are_waited_for_and_read(folder: SweepFolder) -> None:
+    """The second driver's launcher never sees them."""
+    launcher = Pretender(lambda job: Outcome(job, Status.DONE))
+    supervisor = Supervisor(launcher, folder, 1)
+    with lease.held(folder.run(FIRST.spec.run_id)):
+        supervisor.add([(job,) for job in JOBS])
+        found = supervisor.outcomes(lambda _: None)
+        assert next(found).job == SECOND
+        finish(folder, FIRST, "diverged")
+    assert [(outcome.job, outcome.status) for outcome in found] == [(FIRST, "diverged")]
+    assert launcher.given == [(SECOND,)]
+
+
+def test_a_run_that_a_worker_found_held_is_looked_at_again(folder: SweepFolder) -> None:
+    seen: list[Job] = []
+
+    def end(job: Job) -> Outcome:
+        seen.append(job)
+        return Outcome(job, Status.WAITING if seen.count(job) < 3 else Status.DONE)
+
+    outcomes, _ = supervised(folder, end, max_attempts=1)
+    assert {(o.status, o.attempts) for o in outcomes} == {("done", 1)}
+
+
+def test_jobs_of_one_pack_end_each_for_itself(folder: SweepFolder) -> None:
+    first = [True]
+
+    def end(job: Job) -> Outcome:
+        return lost(job) if job == FIRST and first and first.pop() else Outcome(job, Status.DONE)
+
+    launcher = Pretender(end)
+    supervisor = Supervisor(launcher, folder, 2)
+    supervisor.add([(FIRST, SECOND)])
+    outcomes = list(supervisor.outcomes(lambda _: None))
+    assert [(o.job, o.status) for o in outcomes] == [(SECOND, "done"), (FIRST, "done")]
+    assert launcher.given == [(FIRST, SECOND), (FIRST,)]
+
+
+def test_spare_packs_hold_nobody_up_until_they_are_due(folder: SweepFolder) -> None:
+    launcher = Pretender(lambda job: Outcome(job, Status.DONE))
+    supervisor = Supervisor(launcher, folder, 1)
+    supervisor.add([(FIRST,)], spare=True)
+    supervisor.add([(SECOND,)])
+    assert [outcome.job for outcome in supervisor.outcomes(lambda _: None)] == [SECOND]
+    supervisor.nothing_spare()
+    assert [outcome.job for outcome in supervisor.outcomes(lambda _: None)] == [FIRST]
+
+
+def test_an_interrupted_driver_stops_its_launcher(folder: SweepFolder) -> None:
+    def interrupt(_: Job) -> Outcome:
+        raise KeyboardInterrupt
+
+    launcher = Pretender(interrupt)
+    supervisor = Supervisor(launcher, folder, 1)
+    supervisor.add([(FIRST,)])
+    with pytest.raises(KeyboardInterrupt):
+        list(supervisor.outcomes(lambda _: None))
+    assert launcher.stopped

@@ -1,0 +1,151 @@
+"""What happens to a sweep on a real machine: processes are killed at random, two people start it at once, the
+disk is full, the folder is read-only. Each time the tables are those of an undisturbed sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness import sweep
+from harness.records import SweepFolder
+from harness.status import run_rows
+from tests.small_sweeps import SMALL, assert_same_tables, point_times, start, train
+
+LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.1"]
+STUBBORN = [*LONG, "launcher.n_workers=2", "launcher.max_attempts=1000"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    results = tmp_path_factory.mktemp("undisturbed")
+    assert train(results, data_cache, *LONG).returncode == 0
+    return results
+
+
+def test_two_drivers_at_once_train_each_run_once(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
+    """A run writes its recipe when it begins: that file is made once."""
+    drivers = [start(tmp_path, data_cache, *LONG, "launcher.n_workers=1") for _ in range(2)]
+    recipes: dict[Path, set[int]] = {}
+    while any(driver.poll() is None for driver in drivers):
+        for path in tmp_path.glob("runs/*/spec.json"):
+            with contextlib.suppress(FileNotFoundError):
+                recipes.setdefault(path, set()).add(path.stat().st_ino)
+        time.sleep(0.01)
+    spoken = [driver.communicate() for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], spoken
+    assert [len(found) for found in recipes.values()] == [1, 1]
+    assert [run["state"]["retries"] for run in run_rows(SweepFolder(tmp_path))] == [0, 0]
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def workers_of(driver: subprocess.Popen[str]) -> list[int]:
+    command = ["pgrep", "-P", str(driver.pid), "-f", "harness.launch.worker"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def traces(results: Path) -> dict[Path, int]:
+    """What runs have written, and when."""
+    found = {}
+    for path in [
+        *results.glob("runs/*/curves/*.parquet"),
+        *results.glob("runs/*/checkpoints/*/*/manifest.json"),
+    ]:
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+def has_moved(driver: subprocess.Popen[str], results: Path, before: dict[Path, int]) -> bool:
+    """Wait until runs have written something new; False where the driver has ended."""
+    deadline = time.monotonic() + 300
+    while driver.poll() is None:
+        if not traces(results).items() <= before.items():
+            return True
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("n_kills", "n_tokens"), [(5, 131_072), pytest.param(50, 4_194_304, marks=pytest.mark.slow)]
+)
+def test_killed_at_random_again_and_again(
+    undisturbed: Path, tmp_path: Path, data_cache: Path, n_kills: int, n_tokens: int
+) -> None:
+    """Workers and, less often, the driver, each time after the runs got on a little."""
+    overrides, expected = STUBBORN, undisturbed
+    if n_tokens != 131_072:
+        overrides, expected = [*STUBBORN, f"grid.n_tokens=[16384,{n_tokens}]"], tmp_path / "expected"
+        assert train(expected, data_cache, *overrides).returncode == 0
+    results, draw, killed = tmp_path / "killed", random.Random(n_kills), 0
+    driver = start(results, data_cache, *overrides)
+    while killed < n_kills and has_moved(driver, results, traces(results)):
+        time.sleep(draw.random() * 0.1)
+        kept = point_times(results)
+        victim = draw.choice([driver.pid, *workers_of(driver) * 2])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+            killed += 1
+        if victim == driver.pid:
+            driver.communicate()
+            driver = start(results, data_cache, *overrides)
+        assert kept.items() <= point_times(results).items()
+    _, errors = driver.communicate(timeout=500)
+    assert driver.returncode == 0, errors
+    assert killed == n_kills
+    assert sum(run["state"]["retries"] for run in run_rows(SweepFolder(results))) > 0
+    assert_same_tables(results, expected)
+
+
+@contextmanager
+def mounted(folder: Path, *arguments: str) -> Iterator[None]:
+    """Something mounted at a folder; skips where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mounting takes root: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_runs_with_the_reason_and_they_go_on_once_there_is_room(
+    undisturbed: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    results = tmp_path / "small"
+    with mounted(results, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
+        (results / "ballast").write_bytes(bytes(3_850_000))
+        done = train(results, data_cache, *LONG, "launcher.max_attempts=2")
+        assert done.returncode in (1, 2), done.stdout
+        assert "Traceback" not in done.stderr
+        said = done.stdout.replace("\n", " ") + done.stderr
+        assert "No space left on device" in said or "the disk is full" in said
+        (results / "ballast").unlink()
+        again = train(results, data_cache, *LONG)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert_same_tables(results, undisturbed)
+        assert not list(results.rglob("*.tmp"))
+
+
+def test_a_read_only_folder_is_one_sentence(
+    tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    results = tmp_path / "results"
+    with mounted(results, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
+        assert sweep.main([*SMALL, f"results_dir={results}", f"cache_dir={data_cache}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the folder is read-only (")
+    assert "give another results_dir" in error
+    assert error.count("\n") == 1
