@@ -15,6 +15,7 @@ from harness.grid import Cell
 from harness.provenance import code_revision
 from harness.rate_recipe import rule_line, write_rate_recipe
 from harness.records import InputError, SweepFolder, write_json
+from harness.task_table import task_table
 
 
 def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> bool:
@@ -95,6 +96,8 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     score = result.get("forecast")
     if score:
         console.print(_forecast_line(score))
+    if folder.evals.exists():
+        console.print(task_table(pd.read_parquet(folder.evals), pd.read_parquet(folder.points)))
     for warning in result["warnings"]:
         console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
     console.print(result["verdict"], markup=False)

@@ -44,7 +44,7 @@ RANGES = {
     ),
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
-        "launcher.checkpoint_seconds launcher.signal_seconds"
+        "launcher.checkpoint_seconds data.task_items grid.task_items launcher.signal_seconds"
     ),
     POSITIVE: (
         "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps optim.eps optim.grad_clip "

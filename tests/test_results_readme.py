@@ -12,7 +12,7 @@ import pytest
 from fake_sweep import make_sweep
 
 from analysis.result import WarningCode
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
+from harness.records import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, SweepFolder
 
 README = Path(__file__).parent.parent / "results" / "README.md"
 NAMED_BY_DATA = {
@@ -29,7 +29,13 @@ def section(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"), [("points.parquet", POINT_COLUMNS), ("curves.parquet", CURVE_COLUMNS)]
+    ("name", "columns"),
+    [
+        ("points.parquet", POINT_COLUMNS),
+        ("curves.parquet", CURVE_COLUMNS),
+        ("evals.parquet", EVAL_COLUMNS),
+        ("items.parquet", ITEM_COLUMNS),
+    ],
 )
 def test_every_column_is_explained_in_order(name: str, columns: dict[str, str]) -> None:
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]+)\|$", section(name), flags=re.MULTILINE)
@@ -79,7 +85,8 @@ def test_every_key_of_a_real_sweep_is_explained(path: Path) -> None:
 
 def test_every_file_is_listed() -> None:
     folder = SweepFolder(Path("x"))
-    paths = [folder.sweep, folder.points, folder.curves, folder.forecast, folder.fits, folder.report]
+    paths = [folder.sweep, folder.points, folder.curves, folder.evals, folder.items]
+    paths += [folder.forecast, folder.fits, folder.report]
     listed = README.read_text().split("\n## ")[0]
     assert [path.name for path in paths if f"| `{path.name}` |" not in listed] == []
 

@@ -111,11 +111,16 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
             block.attention.apply = lambda q, k, v: _watched(q, k, v, found)
         with partition.on(engine.mesh):
             decoder(inputs)
-        queries = jnp.arange(half, inputs.shape[1])
-        on_next = [weights[..., queries, queries - half + 1].mean(axis=-1) for weights in found]
-        return jnp.stack([part.reshape(len(inputs), model.n_heads).T for part in on_next])
+        shares = [prefix_share(weights, half) for weights in found]
+        return jnp.stack([share.reshape(len(inputs), model.n_heads).T for share in shares])
 
     return jax.jit(of_layers, compiler_options=QUICK_COMPILE if platform_of(engine.mesh) == CPU else None)
+
+
+def prefix_share(weights: Float[Array, "*heads queries keys"], half: int) -> Float[Array, "*heads"]:
+    """Mean attention, from the second time of `half` tokens, to what followed them the first time."""
+    queries = jnp.arange(half, weights.shape[-1])
+    return weights[..., queries, queries - half + 1].mean(axis=-1)
 
 
 def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
