@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE
@@ -139,6 +139,9 @@ def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
     specs = rung_specs(settings)
     check_mesh(specs, mesh, execution)
     check_platform(specs, mesh, execution, topology.platform)
+    if topology.platform == "gpu" and execution.attention is None:
+        # cuDNN itself would have to be there.
+        execution = replace(execution, attention="xla")
     topology.prepare()
     devices = topology.devices()
     if mesh.n_devices != len(devices):

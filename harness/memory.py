@@ -20,16 +20,22 @@ WHOLE_VECTORS, HEAD_VECTORS = 4, 7
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Bytes on one device."""
+    """Bytes on one device.
+
+    Gradients come when the logits are gone. `overlap`: the compiler holds as much as the lesser of the two in
+    copies of what it saved for the backward pass, which it does where nothing is made again.
+    """
 
     state: float
     gradients: float
     activations: float
     logits: float
+    overlap: bool
 
     @property
     def total(self) -> float:
-        return self.state + self.gradients + self.activations + self.logits
+        ends = self.gradients, self.logits
+        return self.state + self.activations + (sum(ends) if self.overlap else max(ends))
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
@@ -74,4 +80,5 @@ def device_memory(
         gradients=copies * FP32 * params,
         activations=saved,
         logits=2 * FP32 * tokens * model.vocab_size / mesh.tensor,
+        overlap=remat == "none",
     )

@@ -83,8 +83,9 @@ class Topology:
                 f"topology={self} needs the extra {extra!r}, which is not installed; "
                 f"type: uv sync --extra {extra}"
             )
+        # Without it JAX would look for the devices themselves, and for NVIDIA's libraries.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         if self.kind in TPU_KINDS:
-            os.environ.setdefault("JAX_PLATFORMS", "cpu")
             for name, value in TPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
         else:
