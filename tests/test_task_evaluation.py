@@ -100,11 +100,11 @@ def free_running(trained: Trained, group: Group) -> np.ndarray:
 def test_exact_match_is_that_of_free_running_greedy_decoding(
     trained: Trained, rows: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    items = rows[1].set_index(["task", "length", "n_shot"])
+    items = rows[1].groupby(["task", "length", "n_shot"])
     shares = {}
     for group in trained.tasks.items.groups:
         right = (free_running(trained, group) == group.right).all(axis=1)
-        shown = items.loc[(group.task, group.length, group.n_shot)]
+        shown = items.get_group((group.task, group.length, group.n_shot))
         assert shown.exact_match.tolist() == right.tolist()
         shares[group.task, group.length, group.n_shot] = right.mean()
     assert max(shares.values()) > 0.5
@@ -125,7 +125,7 @@ def test_p_answer_is_the_success_rate_of_sampling(
 ) -> None:
     rng = np.random.default_rng(0)
     n = 400
-    items = rows[1].set_index(["task", "length", "n_shot", "item"])
+    items = rows[1].set_index(["task", "length", "n_shot", "item"]).log_p_answer
     for task, length in (("recall", 4), ("addition", 1), ("copy", 4)):
         group = next(
             g for g in trained.tasks.items.groups if (g.task, g.length, g.n_shot) == (task, length, 0)
@@ -137,7 +137,7 @@ def test_p_answer_is_the_success_rate_of_sampling(
                 chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
                 shown = np.concatenate([shown, chosen[:, None].astype(np.int32)], axis=1)
             rate = (shown[:, -group.n_positions :] == group.right[item]).all(axis=1).mean()
-            p = float(np.exp(items.loc[(task, length, 0, item), "log_p_answer"]))
+            p = float(np.exp(items[task, length, 0, item]))
             assert abs(rate - p) < 4 * np.sqrt(p * (1 - p) / n) + 1 / n
 
 

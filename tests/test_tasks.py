@@ -129,7 +129,7 @@ def held_out_sums(length: int = 2) -> set[tuple[int, int]]:
 
 def test_a_sum_is_one_problem_both_ways_and_in_both_notations() -> None:
     index = np.arange(3_000)
-    key = {}
+    key: dict[tuple[int, ...], bool] = {}
     for task in ("addition", "addition_reversed"):
         for test in (False, True):
             problems = draw(task, 2, TEST, index, index, test)

@@ -113,6 +113,10 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
     if not 0 < config.eval_fraction < 1:
         raise InputError(f"data.eval_fraction={config.eval_fraction} is not between 0 and 1: try 0.03.")
     if config.name == "synthetic":
+        if config.tasks:
+            raise InputError(
+                "data.tasks are mixed into text and data.name=synthetic has none; use data=text_and_tasks"
+            )
         return config, []
     check_vocabulary(config.tokenizer, config.vocab_size)
     check_tasks(config.tasks, config.tokenizer)

@@ -48,10 +48,10 @@ class WorkerConfig:
     seq_len: int
     eval_tokens: int
     curve_eval_tokens: int
-    task_items: int
     mesh: dict[str, int]
     execution: dict[str, Any]
     checkpoint_seconds: float
+    task_items: int = 0
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:

@@ -7,7 +7,7 @@ result is that of greedy decoding token by token, after at most as many passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def _with_answers(sequences: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.concatenate([sequences[:, : -answers.shape[1]], answers], axis=1)
 
 
-def edit_distance(left: Sequence[int], right: Sequence[int]) -> int:
+def edit_distance(left: Sequence[Hashable], right: Sequence[Hashable]) -> int:
     """Levenshtein distance: insertions, deletions and substitutions that turn one into the other."""
     row = list(range(len(right) + 1))
     for i, one in enumerate(left, 1):
