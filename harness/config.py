@@ -16,6 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
+from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain, unknown_key
 from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
@@ -25,14 +26,6 @@ SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
 OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.", "data.tasks.")
-
-
-@dataclass
-class TaskSettings:
-    """A family of generated problems in the training tokens."""
-
-    share: float = MISSING
-    lengths: list[int] = MISSING
 
 
 @dataclass

@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import recipes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from task_corpus import TASK_CONFIGS, mixed_corpus
 
 from harness.data.packing import Order, eval_windows
@@ -24,14 +22,13 @@ from harness.model import kernels
 from harness.records import EVAL_COLUMNS, ITEM_COLUMNS, RunFolder
 from harness.spec import Job, RunSpec
 from harness.train import in_context
-from harness.train.decoding import edit_distance, greedy_answers
+from harness.train.decoding import greedy_answers
 from harness.train.evaluate import EvalSet
 from harness.train.loop import Interrupted, TrainInputs, is_task_step, train_job
 from harness.train.mesh import make_mesh
 from harness.train.step import Engine, advance, engine_for
 from harness.train.task_evaluation import TaskEvaluation
-from harness.train.task_metrics import answer_rows, choice_rows, product_row
-from harness.train.token_scores import Scores, distributions, score
+from harness.train.token_scores import distributions, score
 
 SEQ_LEN, N_ITEMS = 128, 40
 
@@ -187,41 +184,6 @@ def test_every_metric_of_a_point(rows: tuple[pd.DataFrame, pd.DataFrame]) -> Non
     ):
         assert by_metric[metric, "addition", 1, 0] == pytest.approx(expected)
     assert (own.exact_match == (own.margin > 0)).all()
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 6))
-def test_the_product_of_accuracies_is_at_most_a_power_of_their_mean(seed: int, n_positions: int) -> None:
-    rng = np.random.default_rng(seed)
-    hits = rng.random((30, n_positions)) < rng.random(n_positions)
-    product = product_row(hits, 0.0)["value"]
-    assert product <= hits.mean() ** n_positions + 1e-12
-    scores = Scores(np.full(hits.shape, -0.5), np.ones(hits.shape), np.zeros(hits.shape, int))
-    group = Group(
-        "copy", n_positions, 0, "test", n_positions, (26,) * n_positions, np.zeros((30, 9)), 9, np.zeros((0,))
-    )
-    found = {row["metric"]: row for row in answer_rows(group, scores, hits)}
-    assert found["p_answer"]["value"] == pytest.approx(np.exp(-0.5 * n_positions))
-    assert found["nll_per_token"]["chance"] == pytest.approx(np.log(26))
-
-
-def test_the_error_of_a_product_is_that_of_resampling() -> None:
-    rng = np.random.default_rng(1)
-    skill = rng.random((2_000, 1)) < 0.7
-    hits = skill & (rng.random((2_000, 3)) < [0.9, 0.8, 0.7])
-    drawn = rng.integers(0, 2_000, (1_000, 2_000))
-    spread = hits[drawn].mean(axis=1).prod(axis=1).std()
-    assert product_row(hits, 0.0)["sem"] == pytest.approx(spread, rel=0.1)
-
-
-def test_choices_and_edits() -> None:
-    grade, brier = choice_rows(np.log([0.6, 0.1]), np.log([[0.2, 0.2], [0.1, 0.3]]))
-    assert grade["value"] == 0.5
-    assert grade["chance"] == pytest.approx(1 / 3)
-    expected = [(0.4**2 + 2 * 0.2**2), (0.8**2 + 0.2**2 + 0.6**2)]
-    assert brier["value"] == pytest.approx(np.mean(expected))
-    pairs = (("abc", "abc"), ("abc", "bc"), ("abcd", "bcda"), ("", "ab"))
-    assert [edit_distance(*pair) for pair in pairs] == [0, 1, 2, 2]
 
 
 def test_chains_are_scored_against_the_true_next_state(trained: Trained) -> None:
