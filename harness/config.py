@@ -65,6 +65,11 @@ class ModelSettings:
     rope_theta: float = MISSING
     norm_eps: float = MISSING
     precision: str = added("fp32")
+    n_experts: int = added(1)
+    n_active_experts: int = added(1)
+    capacity_factor: float = added(1.25)
+    balance_weight: float = added(0.01)
+    router_z_weight: float = added(0.001)
 
 
 @dataclass
@@ -120,6 +125,7 @@ class LauncherSettings:
 
     name: str = MISSING
     n_workers: int | None = None
+    pack: int | None = None
     checkpoint_seconds: float = MISSING
     max_attempts: int = MISSING
     detach: bool = False
@@ -232,9 +238,7 @@ def resolved_yaml(settings: SweepSettings) -> str:
 
 def plain(settings: Any) -> Any:
     """Settings as nested dicts and lists."""
-    node = OmegaConf.structured(settings)
-    assert isinstance(node, DictConfig)
-    return OmegaConf.to_container(node)
+    return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
 def _unfold(override: str) -> list[str]:
