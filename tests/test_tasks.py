@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from task_corpus import TASK_CONFIGS, mixed_corpus, tokenizer
+from task_corpus import TASK_CONFIGS, data_config, mixed_corpus, tokenizer
 
+from harness.data.prepare import DataConfig
 from harness.data.tasks import markov
 from harness.data.tasks.contamination import PREFIX, contamination, occurring
 from harness.data.tasks.documents import (
@@ -190,6 +192,11 @@ def test_the_mixture_keeps_its_shares_in_every_stretch(data_cache: Path) -> None
     by_part = [part.mean() for part in np.array_split(tags, 4)]
     assert max(by_part) < 1.2 * min(by_part)
     assert not (corpus.eval[corpus.eval != corpus.tokenizer.separator] >= first_tag).any()
+
+
+def test_a_mixture_reaches_the_workers_whole(tmp_path: Path) -> None:
+    config = data_config(tmp_path)
+    assert DataConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_other_shares_are_another_corpus(data_cache: Path) -> None:
