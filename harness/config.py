@@ -16,6 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
+from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain, unknown_key
 from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
@@ -24,7 +25,7 @@ from harness.spec import added
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.")
+OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.", "data.tasks.")
 
 
 @dataclass
@@ -46,6 +47,8 @@ class DataSettings:
     branching: int = 0
     zipf: float = 0.0
     source_seed: int = 0
+    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    task_items: int = 0
 
 
 @dataclass
@@ -169,6 +172,7 @@ class GridCells:
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
+    task_items: int | None = None
 
 
 @dataclass
@@ -234,9 +238,7 @@ def resolved_yaml(settings: SweepSettings) -> str:
 
 def plain(settings: Any) -> Any:
     """Settings as nested dicts and lists."""
-    node = OmegaConf.structured(settings)
-    assert isinstance(node, DictConfig)
-    return OmegaConf.to_container(node)
+    return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
 def _unfold(override: str) -> list[str]:
