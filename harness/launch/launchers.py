@@ -9,6 +9,8 @@ from harness.execution import MeshConfig
 from harness.grid import Cell
 from harness.launch.interface import Launcher
 from harness.launch.local import LocalLauncher
+from harness.launch.ray import RayLauncher
+from harness.launch.ray_cluster import check_ray, n_ray_workers
 from harness.launch.seats import n_workers_here, seats
 from harness.launch.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
 from harness.launch.worker import WorkerConfig
@@ -23,6 +25,8 @@ def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
     """How many runs are trained at the same time."""
     if settings.name == "slurm":
         return settings.n_workers or MAX_PARALLEL
+    if settings.name == "ray":
+        return n_ray_workers(settings)
     return n_workers_here(settings.n_workers, mesh.n_devices)
 
 
@@ -30,6 +34,8 @@ def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
     """Raise InputError where the launcher cannot be used as these settings say."""
     if settings.name == "slurm":
         check_slurm(settings, mesh.n_devices)
+    if settings.name == "ray":
+        check_ray(settings, mesh.n_devices)
 
 
 def check_room(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig) -> None:
@@ -42,5 +48,7 @@ def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callab
     """The launcher that launcher=NAME chose; `cost` of a job says what to start first."""
     if settings.name == "slurm":
         return SlurmLauncher(settings, config, cost)
+    if settings.name == "ray":
+        return RayLauncher(settings, config, cost)
     mesh = MeshConfig(**config.mesh)
     return LocalLauncher(config, seats(settings.n_workers, mesh.n_devices), cost)
