@@ -108,6 +108,7 @@ class ExecutionSettings:
     remat: str = "none"
     scan_layers: bool | None = None
     micro_batch: int | None = None
+    attention: str | None = None
 
 
 @dataclass

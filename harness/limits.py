@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import REMAT, MeshConfig, check_divides
+from harness.execution import ATTENTION, REMAT, MeshConfig, check_divides
 from harness.records import InputError
 from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 
@@ -62,6 +62,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "execution.remat": REMAT,
+    "execution.attention": ATTENTION,
     "launcher.name": LAUNCHERS,
 }
 
@@ -77,7 +78,7 @@ def check_choices(settings: SweepSettings) -> None:
     for key, allowed in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)
-        if value not in allowed:
+        if value is not None and value not in allowed:
             raise InputError(
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
             )

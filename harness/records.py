@@ -157,6 +157,11 @@ class SweepFolder:
         return self.root / "figures"
 
     @property
+    def log(self) -> Path:
+        """What the jobs of a cluster print."""
+        return self.root / "log"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

@@ -26,7 +26,7 @@ from harness.grid import expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Outcome, Status
-from harness.launch.launchers import check_launcher, check_room, make_launcher, n_workers
+from harness.launch.launchers import check_here, check_launcher, make_launcher, n_workers
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
 from harness.launch.supervise import Detached, Supervisor
@@ -113,7 +113,7 @@ class Sweep:
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
         check_mesh((cell.spec for cell in cells), mesh, execution)
-        check_room(settings.launcher, cells, mesh)
+        check_here(settings.launcher, cells, mesh, execution)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.execution import MeshConfig
+from harness.execution import Execution, MeshConfig, check_platform
 from harness.grid import Cell
+from harness.launch.hardware import platform_here
 from harness.launch.interface import Launcher
 from harness.launch.local import LocalLauncher
 from harness.launch.ray import RayLauncher
@@ -38,9 +39,10 @@ def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
         check_ray(settings, mesh.n_devices)
 
 
-def check_room(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig) -> None:
-    """Raise InputError where workers on this machine have no room for the cells."""
+def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:
+    """Raise InputError where workers on this machine have no room for the cells, or not what they ask for."""
     if settings.name == "local":
+        check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
         check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards)
 
 

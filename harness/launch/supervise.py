@@ -75,8 +75,7 @@ class Supervisor:
         try:
             while True:
                 self._submit_due()
-                ready, self._ready = self._ready, []
-                yield from ready
+                yield from self._take_ready()
                 if not self._is_due():
                     return
                 for handle in self._launcher.poll(POLL_SECONDS):
@@ -85,11 +84,17 @@ class Supervisor:
                 if time.monotonic() - watched_at > POLL_SECONDS:
                     watched_at = time.monotonic()
                     watch([job for h in self._handles if h.status == Status.RUNNING for job in h.pack])
-                if self._launcher.detach and not self._ready and self._is_due():
-                    raise Detached(self._n_left())
+                if self._launcher.detach:
+                    yield from self._take_ready()
+                    if self._is_due():
+                        raise Detached(self._n_left())
         except (KeyboardInterrupt, GeneratorExit):
             self._launcher.stop()
             raise
+
+    def _take_ready(self) -> list[Outcome]:
+        ready, self._ready = self._ready, []
+        return ready
 
     def _n_left(self) -> int:
         packs: list[Handle | Postponed] = [*self._handles, *self._postponed]

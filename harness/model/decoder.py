@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from harness.model import kernels
+from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.partition import constrain, gathered, sharded
 from harness.spec import ModelSpec
@@ -27,7 +28,7 @@ def residual_init(spec: ModelSpec) -> float:
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str):
         out_scale = residual_init(spec)
         d = spec.d_model
         self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
@@ -35,24 +36,28 @@ class Attention(nnx.Module):
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.key_shift = KeyShift(spec.n_heads, spec.head_dim) if spec.key_shift else None
-        self.apply = kernels.textbook_attention if textbook else kernels.attention
+        self.apply = kernels.textbook_attention if textbook else ATTENTION[attention]
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
         spec = self.spec
         q, k, v = self._heads(self.qkv(x), batch)
+        length = q.shape[-1]
+        q, k = kernels.thrifty(self._prepared, q, k)
+        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
+        mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
+        return self.out(constrain(mixed, "batch", "heads"))
+
+    def _prepared(self, q: Array, k: Array) -> tuple[Array, Array]:
+        """Queries and keys [*heads, head_dim, seq] as attention takes them."""
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.key_shift is not None:
             k = self.key_shift(k)
-        cosine, sine = rotary_tables(spec)
-        length = q.shape[-1]
-        scale = spec.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
-        q = rotate(q, cosine[:, :length], sine[:, :length]) * scale
-        k = rotate(k, cosine[:, :length], sine[:, :length])
-        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
-        mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
-        return self.out(constrain(mixed, "batch", "heads"))
+        length, given = q.shape[-1], self.spec.attention_scale
+        cosine, sine = (table[:, :length] for table in rotary_tables(self.spec))
+        scale = self.spec.head_dim**-0.5 if given is None else given
+        return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
     def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
         """Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
@@ -79,16 +84,19 @@ class Mlp(nnx.Module):
         self.down = Dense(wide[::-1], axes[::-1], rngs, out_scale, textbook)
 
     def __call__(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens d"]:
-        hidden = jax.nn.gelu(self.up(x)) if self.gate is None else jax.nn.silu(self.gate(x)) * self.up(x)
+        if self.gate is None:
+            hidden = kernels.thrifty(jax.nn.gelu, self.up(x))
+        else:
+            hidden = kernels.thrifty(lambda gate, up: jax.nn.silu(gate) * up, self.gate(x), self.up(x))
         return self.down(constrain(hidden, "batch", "mlp"))
 
 
 class Block(nnx.Module):
     """Pre-norm residual block."""
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
         self.attention_norm = Norm(spec.d_model, spec.norm_eps)
-        self.attention = Attention(spec, rngs, textbook)
+        self.attention = Attention(spec, rngs, textbook, attention)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
         self.mlp = Mlp(spec, rngs, textbook)
         self.scale = spec.residual_scale
@@ -99,12 +107,15 @@ class Block(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX."""
+    """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX.
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False):
+    `attention` is a key of `harness.model.flash.ATTENTION`.
+    """
+
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
         shape = (spec.vocab_size, spec.d_model)
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
-        self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
+        self.blocks = nnx.List([Block(spec, rngs, textbook, attention) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
         head_scale = HEAD_INIT_SCALE * spec.head_init_scale
         self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, head_scale, textbook)

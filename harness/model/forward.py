@@ -32,6 +32,7 @@ class Layout:
     n_stages: int = 1
     stacked: bool = False
     remat: str = "none"
+    attention: str = "xla"
 
 
 class _Module:
@@ -80,9 +81,10 @@ class Forward:
 
     def __init__(self, model: ModelSpec, layout: Layout, mesh: Mesh):
         self.model, self.layout, self.mesh = model, layout, mesh
-        self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0)))
+        attention = layout.attention
+        self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0), attention=attention))
         self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
-        self._block = _Module(lambda: Block(model, nnx.Rngs(0), textbook=False))
+        self._block = _Module(lambda: Block(model, nnx.Rngs(0), attention=attention))
 
     def init(self, key: Array) -> Params:
         """Fresh parameters, the same on every layout."""

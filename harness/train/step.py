@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.execution import Execution
+from harness.execution import Execution, attention_on
 from harness.model import partition
 from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.spec import ModelSpec, OptimSpec, RunSpec
@@ -184,13 +184,14 @@ def _described(abstract: State, shardings: State) -> State:
     )
 
 
-def layout_of(mesh: Mesh, execution: Execution) -> Layout:
+def layout_of(model: ModelSpec, mesh: Mesh, execution: Execution) -> Layout:
     """How blocks are run there: accelerators scan them, for one block's compile time instead of all."""
     stages = mesh.shape[partition.STAGE]
+    attention = attention_on(model, execution, platform_of(mesh), stages)
     scanned = execution.scan_layers
     if scanned is None:
         scanned = platform_of(mesh) != "cpu"
-    return Layout(stages, scanned or stages > 1, execution.remat)
+    return Layout(stages, scanned or stages > 1, execution.remat, attention)
 
 
 @lru_cache(maxsize=16)
@@ -201,7 +202,7 @@ def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, la
 def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> Engine:
     """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
     shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
-    layout = layout_of(mesh, execution)
+    layout = layout_of(spec.model, mesh, execution)
     shards = meshes.n_batch_shards(mesh)
     micro_batch = execution.micro_batch or micro_batch_size(spec, shards, platform_of(mesh), layout.n_stages)
     return _engine(spec.model, shape_only, micro_batch, mesh, layout)
