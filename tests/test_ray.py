@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from harness import sweep
@@ -27,21 +26,18 @@ from harness.launch.ray_cluster import room
 from harness.records import SweepFolder
 from harness.status import run_rows
 from tests import small_sweeps
-from tests.small_sweeps import SMALL, start, train
+from tests.small_sweeps import SMALL, assert_same_tables, start, train
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs the extra ray: uv sync --extra ray")
-LONG = ["grid.n_tokens=[16384,131072]", "launcher.checkpoint_seconds=0.1"]
+LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]"]
+SIX_SEEDS = "grid.seeds=[0,1,2,3,4,5]"
 # A lost node is noticed by the checks that it misses.
 QUICK_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-
-
-def seeds(*numbers: int) -> str:
-    return f"grid.seeds=[{','.join(map(str, numbers))}]"
 
 
 def wait_for(condition: Callable[[], Any], driver: subprocess.Popen[str] | None = None) -> None:
@@ -133,23 +129,15 @@ def ray_nodes() -> Iterator[Cluster]:
 
 @pytest.fixture
 def on_ray(ray_nodes: Cluster) -> list[str]:
-    return [*LONG, "launcher=ray", f"launcher.address={ray_nodes.address}"]
+    return ["launcher=ray", f"launcher.address={ray_nodes.address}", "launcher.checkpoint_seconds=0.1"]
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
-    """Six runs of this machine."""
+    """Two runs on this machine."""
     results = tmp_path_factory.mktemp("local")
-    assert train(results, data_cache, *LONG, seeds(*range(6))).returncode == 0
+    assert train(results, data_cache, *LONG).returncode == 0
     return results
-
-
-def assert_same_runs(results: Path, other: Path, n_points: int) -> None:
-    """Every row of the tables, byte for byte, and no further one; `other` may have more runs."""
-    assert len(small_sweeps.tables(results)[0]) == n_points
-    for mine, theirs in zip(small_sweeps.tables(results), small_sweeps.tables(other), strict=True):
-        expected = theirs[theirs.run_id.isin(mine.run_id.unique())].reset_index(drop=True)
-        pd.testing.assert_frame_equal(mine, expected, check_exact=True)
 
 
 def states(results: Path) -> list[dict[str, Any]]:
@@ -169,13 +157,13 @@ def saved(results: Path) -> list[int]:
 
 @pytest.mark.ray
 @needs_ray
-def test_six_runs_finish_on_two_warm_workers(
-    on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    done = train(tmp_path, data_cache, *on_ray, seeds(*range(6)))
+def test_six_runs_finish_on_two_warm_workers(on_ray: list[str], tmp_path: Path, data_cache: Path) -> None:
+    results, expected = tmp_path / "ray", tmp_path / "local"
+    done = train(results, data_cache, *on_ray, SIX_SEEDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len({state["pid"] for state in states(tmp_path)}) <= 2
-    assert_same_runs(tmp_path, local, 12)
+    assert len({state["pid"] for state in states(results)}) <= 2
+    assert train(expected, data_cache, SIX_SEEDS).returncode == 0
+    assert_same_tables(results, expected)
 
 
 @pytest.mark.ray
@@ -183,17 +171,17 @@ def test_six_runs_finish_on_two_warm_workers(
 def test_a_worker_and_then_the_driver_are_killed(
     on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    driver = start(tmp_path, data_cache, *on_ray, seeds(0, 1))
+    driver = start(tmp_path, data_cache, *on_ray, *LONG)
     wait_for(lambda: saved(tmp_path), driver)
     os.kill(saved(tmp_path)[0], signal.SIGKILL)
     wait_for(lambda: any(state.get("retries") for state in states(tmp_path)), driver)
     driver.kill()
     driver.communicate()
-    done = train(tmp_path, data_cache, *on_ray, seeds(0, 1))
+    done = train(tmp_path, data_cache, *on_ray, *LONG)
     assert done.returncode == 0, done.stdout + done.stderr
     (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
     assert "signal 9" in error
-    assert_same_runs(tmp_path, local, 4)
+    assert_same_tables(tmp_path, local)
 
 
 @pytest.mark.ray
@@ -201,7 +189,7 @@ def test_a_worker_and_then_the_driver_are_killed(
 def test_a_node_is_removed_and_its_run_goes_on_on_another(
     ray_nodes: Cluster, on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    driver = start(tmp_path, data_cache, *on_ray, seeds(0, 1))
+    driver = start(tmp_path, data_cache, *on_ray, *LONG)
     wait_for(lambda: set(saved(tmp_path)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
     ray_nodes.remove()
     _, errors = driver.communicate(timeout=400)
@@ -209,7 +197,7 @@ def test_a_node_is_removed_and_its_run_goes_on_on_another(
     assert driver.returncode == 0, errors
     (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
     assert "a worker on the Ray cluster was lost" in error
-    assert_same_runs(tmp_path, local, 4)
+    assert_same_tables(tmp_path, local)
 
 
 @pytest.mark.ray
@@ -218,7 +206,7 @@ def test_two_nodes_train_one_run_together(
     on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     """Losses that differ from those of one device by rounding alone."""
-    done = train(tmp_path, data_cache, *on_ray, seeds(0), "mesh.data=2", "launcher.nodes=2")
+    done = train(tmp_path, data_cache, *on_ray, *LONG, "grid.seeds=[0]", "mesh.data=2", "launcher.nodes=2")
     assert done.returncode == 0, done.stdout + done.stderr
     mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, local))
     theirs = theirs[theirs.run_id.isin(mine.run_id)]

@@ -22,7 +22,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 12.0
 OBJECT_STORE_BYTES = 100 << 20
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-TRY = f"import ray, sys; ray.init(address=sys.argv[1], **{QUIET})"
+TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUIET})"
 
 
 def check_ray(settings: LauncherSettings, n_devices: int) -> None:
@@ -133,13 +133,16 @@ def _probe(address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", TRY, address],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
 def _expect_answer(probe: subprocess.Popen[str], address: str) -> None:
+    assert probe.stdout is not None
+    # A busy machine takes its time to import Ray: that is over when this line comes.
+    probe.stdout.readline()
     try:
         _, errors = probe.communicate(timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from harness.launch.hardware import platform_here
 from harness.launch.interface import Handle
 from harness.launch.local import LocalLauncher
-from harness.launch.seats import Seat, core_seat, on_accelerator
+from harness.launch.seats import Seat, core_seat
 from harness.launch.supervise import POLL_SECONDS
 from harness.launch.worker import WorkerConfig
 from harness.spec import Job
@@ -24,7 +25,7 @@ class RayHost:
     def __init__(self, config: str, n_devices: int, one_core: bool):
         self._config = WorkerConfig.from_line(config)
         self._n_devices = n_devices
-        alone = one_core and n_devices == 1 and not on_accelerator()
+        alone = one_core and n_devices == 1 and platform_here() == "cpu"
         self._environment = core_seat(None).environment if alone else {}
         self._launcher: LocalLauncher | None = None
         self._handle: Handle | None = None
