@@ -140,8 +140,13 @@ def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
     return results
 
 
+def rows(results: Path) -> list[dict[str, Any]]:
+    folder = SweepFolder(results)
+    return run_rows(folder) if folder.sweep.exists() else []
+
+
 def states(results: Path) -> list[dict[str, Any]]:
-    return [row["state"] for row in run_rows(SweepFolder(results))]
+    return [row["state"] for row in rows(results)]
 
 
 def saved(results: Path) -> list[int]:
@@ -149,7 +154,7 @@ def saved(results: Path) -> list[int]:
     folder = SweepFolder(results)
     return [
         row["state"]["pid"]
-        for row in run_rows(folder)
+        for row in rows(results)
         if row["status"] == "running"
         and list(folder.run(row["run_id"]).checkpoints.glob("*/*/manifest.json"))
     ]
