@@ -115,20 +115,22 @@ def check_divides(batch_size: int, mesh: MeshConfig) -> None:
 
 def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution) -> None:
     """Raise InputError where a recipe cannot be laid out on the mesh, before anything is compiled."""
-    if mesh.expert > 1:
-        raise InputError(
-            f"mesh.expert={mesh.expert} splits experts and these models have none; use mesh.expert=1"
-        )
     for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
         _check_micro_batch(spec, mesh, execution)
 
 
 def _check_model(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
+    if mesh.expert > 1 and model.n_experts == 1:
+        raise InputError(
+            f"mesh.expert={mesh.expert} splits experts and rung {rung} has none; "
+            "use mesh.expert=1, or model=moe"
+        )
     for axis, key, what, size in (
         ("tensor", "model.head_dim", "heads", model.n_heads),
         ("tensor", "model.mlp_ratio", "units of the MLP", model.d_ff),
         ("stage", "model.n_layers", "layers", model.n_layers),
+        ("expert", "model.n_experts", "experts", model.n_experts),
     ):
         parts = getattr(mesh, axis)
         if size % parts:

@@ -39,10 +39,18 @@ class DeviceMemory:
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters that one device holds: blocks are split by stages too, embedding and head are not."""
+    """Parameters that one device holds: blocks are split by stages too, and experts by the axis for them."""
     ends = 2 * model.vocab_size * model.d_model
-    blocks = counting.n_params(model) - ends
-    return (blocks / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+    experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
+    blocks = counting.n_params(model) - ends - experts
+    return ((blocks + experts / mesh.expert) / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+
+
+def places(model: ModelSpec) -> float:
+    """Places of MLPs for each token: 1, or those of all experts, filled or not."""
+    if model.n_experts == 1:
+        return 1.0
+    return model.n_experts * counting.expert_capacity(model, model.seq_len) / model.seq_len
 
 
 def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention: str) -> float:
@@ -50,15 +58,16 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
     size = ACTIVATION_BYTES[model.precision]
     if remat == "full":
         return size * model.d_model
-    products = model.d_model + (4 * model.d_model + model.d_ff * counting.mlp_matrices(model)) / mesh.tensor
+    hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
-        return size * products
+        return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
     # Weights of attention; kernels that work in blocks keep one sum a row.
     kept = size * model.seq_len if attention == "xla" else FP32
     scores = kept * model.n_heads / mesh.tensor
-    hidden = counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
-    return size * (vectors * model.d_model + hidden) + scores
+    # What goes to the experts, and what comes back from them.
+    sent = 2 * places(model) if model.n_experts > 1 else 0
+    return size * ((vectors + sent) * model.d_model + hidden) + scores
 
 
 def device_memory(

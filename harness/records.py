@@ -149,6 +149,11 @@ class SweepFolder:
         return self.root / "fits.json"
 
     @property
+    def emergence(self) -> Path:
+        """Verdicts on the tasks of a sweep that has evals.parquet."""
+        return self.root / "emergence.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

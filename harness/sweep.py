@@ -26,7 +26,7 @@ from harness.grid import expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Outcome, Status
-from harness.launch.launchers import check_here, check_launcher, make_launcher, n_workers
+from harness.launch.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
 from harness.launch.supervise import Detached, Supervisor
@@ -117,6 +117,7 @@ class Sweep:
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)
+        self._lanes = lanes(settings.launcher, mesh)
         self._print_plan(plan, n_workers(settings.launcher, mesh))
         if settings.dry_run:
             return 0
@@ -131,7 +132,7 @@ class Sweep:
 
     def _print_plan(self, plan: Plan, at_once: int) -> None:
         seconds = estimate_seconds(plan, matmul_rate(), at_once) if plan.open_cells else 0.0
-        print_plan(self.console, plan, seconds, at_once)
+        print_plan(self.console, plan, seconds, at_once, self._lanes)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Record configuration, plan and provenance; training time adds up over invocations."""
@@ -185,7 +186,7 @@ class Sweep:
             return
         launcher = make_launcher(self.settings.launcher, self._worker(config), plan.job_flops)
         supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
-        phases = Phases(plan, self.folder, self.settings.grid.name, self.console)
+        phases = Phases(plan, self.folder, self.settings.grid.name, self.console, self._lanes)
         began = time.monotonic()
         try:
             with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
@@ -217,6 +218,7 @@ class Sweep:
             mesh=plain(settings.mesh),
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
+            pack=settings.launcher.pack,
         )
 
     def _tell(self, outcome: Outcome) -> None:

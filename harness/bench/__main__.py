@@ -148,6 +148,11 @@ def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
     compare = tuple(dict.fromkeys(arguments.compare))
     if TORCH in compare:
+        if settings.model.n_experts > 1:
+            raise InputError(
+                "--compare torch has a dense decoder and a model with "
+                f"model.n_experts={settings.model.n_experts} was given; leave one of them out"
+            )
         check_torch(arguments.torch_python)
     if arguments.json and not arguments.json.resolve().parent.is_dir():
         raise InputError(

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from harness.execution import Execution, MeshConfig
 from harness.launch import lease
 from harness.launch.interface import Pack
+from harness.launch.packing import lanes_of
 from harness.records import InputError, RunFolder, SweepFolder
 from harness.run_state import record_failure
 from harness.spec import Job
@@ -51,6 +52,7 @@ class WorkerConfig:
     mesh: dict[str, int]
     execution: dict[str, Any]
     checkpoint_seconds: float
+    pack: int | None = None
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
@@ -108,30 +110,52 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     )
 
 
-def run_pack(pack: Pack, sweep: SweepFolder, inputs: TrainInputs) -> list[dict[str, Any]]:
-    """Train the jobs of a pack and return an answer for each, in order."""
-    return [run_job(job, sweep, inputs) for job in pack]
+def run_pack(
+    pack: Pack, sweep: SweepFolder, inputs: TrainInputs, lanes: int | None = None
+) -> list[dict[str, Any]]:
+    """Train the jobs of a pack side by side, but for those whose runs other processes have, and return an
+    answer for each, in order. `lanes`: as `launcher.pack` has it."""
+    from harness.train.pack import train_pack
+    from harness.train.step import platform_of
+
+    folders = {job: sweep.run(job.spec.run_id) for job in pack}
+    answers: dict[Job, dict[str, Any]] = {}
+    with contextlib.ExitStack() as owned:
+        for job in pack:
+            ended = _begin(job, folders[job], owned)
+            answers |= {} if ended is None else {job: ended}
+        mine = [job for job in pack if job not in answers]
+        at_most = lanes_of(pack[0].spec.model, lanes, platform_of(inputs.mesh) != "cpu")
+        endings = train_pack(mine, [folders[job] for job in mine], inputs, at_most)
+        answers |= {job: _answer(folders[job], end) for job, end in zip(mine, endings, strict=True)}
+    return [{"run_id": job.spec.run_id} | answers[job] for job in pack]
 
 
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
-    """Train one job, unless another process has its run, and return its answer."""
-    folder = sweep.run(job.spec.run_id)
-    reply: dict[str, Any] = {"run_id": job.spec.run_id}
+    """Train one job by itself, unless another process has its run, and return its answer."""
+    return run_pack((job,), sweep, inputs, lanes=1)[0]
+
+
+def _begin(job: Job, folder: RunFolder, owned: contextlib.ExitStack) -> dict[str, Any] | None:
+    """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
     try:
-        with own_run(folder):
-            return reply | train_owned(job, folder, inputs)
+        owned.enter_context(own_run(folder))
     except lease.Held:
-        return reply | {"status": "waiting"}
+        return {"status": "waiting"}
     except OSError as error:
-        return reply | failure(folder, error)
+        return failure(folder, error)
+    ended = ended_before(job, folder)
+    return {"status": ended} if ended else None
 
 
-def train_owned(job: Job, folder: RunFolder, inputs: TrainInputs) -> dict[str, Any]:
-    """Train one job of which this process holds the run; an exception goes to the run's log."""
-    from harness.train.loop import Interrupted, train_job
+def _answer(folder: RunFolder, ending: str | Exception) -> dict[str, Any]:
+    """A status, or what an exception means for a job; the exception goes to the run's log."""
+    from harness.train.loop import Interrupted
 
     try:
-        return {"status": ended_before(job, folder) or train_job(job, folder, inputs)}
+        if isinstance(ending, Exception):
+            raise ending
+        return {"status": ending}
     except Interrupted:
         return {"status": "interrupted"}
     except Exception as error:
@@ -209,7 +233,7 @@ def main() -> None:
     sweep = SweepFolder(Path(config.sweep))
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
-        outcomes = run_pack(pack, sweep, inputs)
+        outcomes = run_pack(pack, sweep, inputs, config.pack)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
         statuses = {outcome["status"] for outcome in outcomes}
         # After a failure the processes of one run may stand at different places: they start anew.

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from harness.model import kernels
 from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
+from harness.model.moe import Moe, Routing
 from harness.model.partition import constrain, gathered, sharded
 from harness.spec import ModelSpec
 
@@ -98,12 +99,22 @@ class Block(nnx.Module):
         self.attention_norm = Norm(spec.d_model, spec.norm_eps)
         self.attention = Attention(spec, rngs, textbook, attention)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
-        self.mlp = Mlp(spec, rngs, textbook)
+        self.mlp: Mlp | Moe = (
+            Mlp(spec, rngs, textbook) if spec.n_experts == 1 else Moe(spec, rngs, residual_init(spec))
+        )
         self.scale = spec.residual_scale
 
-    def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
+    def __call__(
+        self, x: Float[Array, "tokens d"], batch: int
+    ) -> tuple[Float[Array, "tokens d"], Routing | None]:
+        """The residual stream after this block, and what its router says, if it has one."""
         x = constrain(x + self.scale * self.attention(self.attention_norm(x), batch), "batch")
-        return constrain(x + self.scale * self.mlp(self.mlp_norm(x)), "batch")
+        normed, routing = self.mlp_norm(x), None
+        if isinstance(self.mlp, Moe):
+            change, routing = self.mlp(normed, batch)
+        else:
+            change = self.mlp(normed)
+        return constrain(x + self.scale * change, "batch"), routing
 
 
 class Decoder(nnx.Module):
@@ -126,7 +137,7 @@ class Decoder(nnx.Module):
         batch, length = tokens.shape
         x = self.embedded(tokens)
         for block in self.blocks:
-            x = block(x, batch)
+            x, _ = block(x, batch)
         return self.logits(x).reshape(batch, length, -1)
 
     def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
@@ -149,7 +160,7 @@ class Decoder(nnx.Module):
         inputs, labels = windows[:, :-1], windows[:, 1:]
         x = self.embedded(inputs)
         for block in self.blocks:
-            x = block(x, inputs.shape[0])
+            x, _ = block(x, inputs.shape[0])
         return self.token_losses(x, labels)
 
 

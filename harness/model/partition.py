@@ -27,6 +27,7 @@ RULES: dict[str, str | tuple[str, ...]] = {
     "mlp": TENSOR,
     "vocab": TENSOR,
     "expert": EXPERT,
+    "group": (DATA, FSDP),  # sequences, where the experts they go to are split
     "layer": STAGE,
 }
 
