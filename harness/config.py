@@ -138,6 +138,10 @@ class LauncherSettings:
     cpus_per_task: int = 1
     signal_seconds: int = 90
     sbatch: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    cpus: int = 1
+    gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
