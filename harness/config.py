@@ -18,6 +18,7 @@ from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain, unknown_key
+from harness.grid_entries import ExtraCells, Reference
 from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
 from harness.spec import added
@@ -142,25 +143,6 @@ class LauncherSettings:
     cpus: int = 1
     gpus: float = 0
     resources: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class ExtraCells:
-    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
-
-    d_model: int = MISSING
-    n_tokens: list[int] = MISSING
-    seeds: list[int] = MISSING
-
-
-@dataclass
-class Reference:
-    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
-
-    d_model: int = MISSING
-    n_tokens: int = MISSING
-    lr_scale: list[float] = MISSING
-    seeds: list[int] = MISSING
 
 
 @dataclass
