@@ -160,6 +160,11 @@ class SweepFolder:
     def runs(self) -> Path:
         return self.root / "runs"
 
+    @property
+    def cancel(self) -> Path:
+        """There while the whole sweep is asked to save and stop, see harness.cancel."""
+        return self.runs / "cancel"
+
     def run(self, run_id: str) -> RunFolder:
         return RunFolder(self.runs / run_id)
 
@@ -203,6 +208,20 @@ class RunFolder:
     def submission(self) -> Path:
         """Where the run was queued: launcher, job number and log."""
         return self.root / "submission.json"
+
+    @property
+    def cancel(self) -> Path:
+        """There while the run is asked to save and stop, see harness.cancel."""
+        return self.root / "cancel"
+
+    def is_cancelled(self) -> bool:
+        """Whether this run, or its whole sweep, is asked to save and stop."""
+        return self.cancel.exists() or (self.root.parent / "cancel").exists()
+
+    @property
+    def provenance(self) -> Path:
+        """Code, versions, machine, configuration and command of every attempt."""
+        return self.root / "provenance.json"
 
     @property
     def checkpoints(self) -> Path:

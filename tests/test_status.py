@@ -13,7 +13,7 @@ from harness.run_state import retries_after
 from harness.status import SILENT_SECONDS, main, run_rows
 
 CELLS = [
-    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n}
+    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n, "flops": 6.0 * n}
     for run, rung in [("aa", "d16"), ("bb", "d32")]
     for n in (1, 2)
 ]
@@ -48,7 +48,7 @@ def test_a_run_that_has_not_begun_is_missing(folder: SweepFolder) -> None:
     ("said", "age", "n_points", "expected"),
     [
         ("running", 0, 0, "running"),
-        ("running", SILENT_SECONDS + 1, 1, "interrupted"),
+        ("running", SILENT_SECONDS + 1, 1, "lost"),
         ("interrupted", 0, 1, "interrupted"),
         ("failed", 0, 0, "failed"),
         ("diverged", 0, 2, "diverged"),
@@ -86,7 +86,7 @@ def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:
 def test_the_table_shows_progress_speed_time_left_and_errors(
     folder: SweepFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 1234.5}
+    speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 25.0}
     state(folder, "running", loss=3.21, **speed)
     finish(folder, "aa1")
     write_json(
@@ -95,12 +95,12 @@ def test_the_table_shows_progress_speed_time_left_and_errors(
     assert main([str(folder.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (first,) = [line for line in lines if "aa" in line]
-    assert all(word in first for word in ("d16", "running", "1/2", "3.210", "1,234", "30 s"))
+    assert all(word in first for word in ("d16", "running", "1/2", "3.210", " 25 ", "30 s"))
     (second,) = [line for line in lines if "bb" in line]
     assert "failed" in second
     assert "OSError: disk" in second
-    assert " 7 " in second
-    assert lines[-1] == "1 running, 1 failed"
+    assert " 8 " in second
+    assert lines[-1] == "1 running, 1 failed; 25 tokens/s in all, about 30 s left"
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,7 +198,9 @@ class SlurmLauncher:
             lost = f"the Slurm job {self._jobs[handle]} ended before the run did; see {self._log(handle)}"
             handle.end(
                 tuple(
-                    outcome
+                    Outcome(job, Status.INTERRUPTED)
+                    if self._folder.run(job.spec.run_id).is_cancelled()
+                    else outcome
                     if outcome is not None and outcome.status != Status.INTERRUPTED
                     else Outcome(job, Status.FAILED, lost, retry=True)
                     for job, outcome in zip(handle.pack, found, strict=True)

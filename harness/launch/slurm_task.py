@@ -54,7 +54,8 @@ class SlurmTask:
         else:
             outcomes = _train_alone(_launchers[-1], pack, folder, self.max_attempts)
         _launchers[-1].close()
-        if any(outcome.status == Status.INTERRUPTED for outcome in outcomes):
+        cancelled = all(folder.run(job.spec.run_id).is_cancelled() for job in pack)
+        if any(outcome.status == Status.INTERRUPTED for outcome in outcomes) and not cancelled:
             time.sleep(LINGER_SECONDS)
         if any(outcome.status == Status.FAILED for outcome in outcomes):
             sys.exit(1)

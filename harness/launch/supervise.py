@@ -113,6 +113,8 @@ class Supervisor:
             ended = Outcome.from_files(job, self._folder)
             if ended and ended.status in (Status.DONE, Status.DIVERGED):
                 self._ready.append(replace(ended, attempts=self._attempts.get(job.spec.run_id, 0)))
+            elif self._folder.run(job.spec.run_id).is_cancelled():
+                self._ready.append(Outcome(job, Status.INTERRUPTED))
             elif lease.holder(self._folder.run(job.spec.run_id)):
                 self._postpone(job, item.spare, LOOK_SECONDS)
             else:

@@ -2,7 +2,7 @@
 
 The first line is the `WorkerConfig`, every other one `{"jobs": […]}`. For each of these one line comes back
 on standard output: `{"outcomes": [{"run_id", "status", "error", "retry"}, …]}`, one outcome a job. `status`
-is done, diverged, failed, interrupted, or waiting where another process trains the run; `retry` says whether
+is done, diverged, failed, interrupted (`cancelled`: by harness.cancel), or waiting where another process trains the run; `retry` says whether
 a failed job may end otherwise another time. Everything else a run leaves behind is in its folder.
 
 Several workers train each run together when their environment names a coordinator, see
@@ -17,9 +17,10 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
 WRONG_INPUT_EXIT_CODE = 2
+# How often a run looks whether it has been cancelled.
+LOOK_SECONDS = 1.0
+CANCELLED = {"status": "interrupted", "cancelled": True}
 # Errors of a disk that is full, over quota or away for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
@@ -51,6 +55,8 @@ class WorkerConfig:
     mesh: dict[str, int]
     execution: dict[str, Any]
     checkpoint_seconds: float
+    # What provenance.json says of the sweep: command, configuration, ids of the data.
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
@@ -75,6 +81,23 @@ class StopFlag:
 
     def __call__(self) -> bool:
         return self._told or os.getppid() != self._parent
+
+
+class StopOrCancel:
+    """Whether the worker is to stop, or this run alone; its folder is looked at once a second."""
+
+    def __init__(self, stop: Callable[[], bool], folder: RunFolder):
+        self._stop = stop
+        self._folder = folder
+        self._looked_at = time.monotonic()
+
+    def __call__(self) -> bool:
+        if self._stop():
+            return True
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = time.monotonic()
+        return self._folder.is_cancelled()
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
@@ -115,10 +138,15 @@ def run_pack(pack: Pack, sweep: SweepFolder, inputs: TrainInputs) -> list[dict[s
 
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
     """Train one job, unless another process has its run, and return its answer."""
+    from harness.train.distributed import told_by_first
+
     folder = sweep.run(job.spec.run_id)
     reply: dict[str, Any] = {"run_id": job.spec.run_id}
     try:
         with own_run(folder):
+            if told_by_first(folder.is_cancelled()):
+                return reply | CANCELLED
+            inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, folder))
             return reply | train_owned(job, folder, inputs)
     except lease.Held:
         return reply | {"status": "waiting"}
@@ -128,12 +156,13 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]
 
 def train_owned(job: Job, folder: RunFolder, inputs: TrainInputs) -> dict[str, Any]:
     """Train one job of which this process holds the run; an exception goes to the run's log."""
+    from harness.train.distributed import told_by_first
     from harness.train.loop import Interrupted, train_job
 
     try:
         return {"status": ended_before(job, folder) or train_job(job, folder, inputs)}
     except Interrupted:
-        return {"status": "interrupted"}
+        return CANCELLED if told_by_first(folder.is_cancelled()) else {"status": "interrupted"}
     except Exception as error:
         return failure(folder, error)
 
@@ -211,7 +240,7 @@ def main() -> None:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
         outcomes = run_pack(pack, sweep, inputs)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
-        statuses = {outcome["status"] for outcome in outcomes}
+        statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
         # After a failure the processes of one run may stand at different places: they start anew.
         if "interrupted" in statuses or ("failed" in statuses and not is_alone()):
             break
