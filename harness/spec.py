@@ -35,7 +35,8 @@ def added(default: Any) -> Any:
 def recipe_dict(spec: Any) -> dict[str, Any]:
     """Nested dict of a recipe without added fields at their default, so that older identities stay."""
     found = {}
-    for name, is_added, default in _fields(type(spec)):
+    kind: Any = type(spec)
+    for name, is_added, default in _fields(kind):
         value = getattr(spec, name)
         if not (is_added and value == default):
             found[name] = recipe_dict(value) if is_dataclass(value) else value
@@ -43,7 +44,7 @@ def recipe_dict(spec: Any) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: type) -> tuple[tuple[str, bool, Any], ...]:
+def _fields(kind: Any) -> tuple[tuple[str, bool, Any], ...]:
     """Name of each field, whether it was added, and its default."""
     return tuple((item.name, bool(item.metadata.get("added")), item.default) for item in fields(kind))
 

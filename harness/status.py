@@ -1,4 +1,4 @@
-"""`python -m harness.status results/<sweep> [--watch] [--all]`: one row per run, read from its files alone."""
+"""`python -m harness.status results/<sweep> [--watch] [--all]`: a row per run, from its files alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from harness.launch import lease
 from harness.launch.progress import format_duration
@@ -30,7 +31,8 @@ ORDER = (
 ENDED = ("finished", "failed", "diverged")
 RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "attempts")
 COLUMNS = (
-    "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts", "last error",
+    "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts",
+    "last error",
 )  # fmt: skip
 USAGE = "usage: python -m harness.status results/NAME [--watch] [--all]"
 
@@ -118,7 +120,7 @@ def status_table(rows: list[dict[str, Any]], n_rows: int) -> Table:
     return table
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str | Text]:
     state, is_running = row["state"], row["status"] == "running"
     ahead, trained, speed = (state.get(k) for k in ("tokens_ahead", "tokens_trained", "tokens_per_second"))
     return [
@@ -132,7 +134,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{speed:,.0f}" if is_running and speed else "",
         format_duration((ahead - trained) / speed) if is_running and speed and ahead else "",
         str(state.get("retries", 0) + 1) if state else "",
-        state.get("error") or "",
+        Text(state.get("error") or ""),
     ]
 
 
@@ -203,14 +205,16 @@ class View:
 
     def headline(self) -> str:
         """Counts by status, speed and time left."""
-        return "; ".join(text for text in (counts(self.rows), overall(self.rows, self._cooldown_frac)) if text)
+        return "; ".join(
+            text for text in (counts(self.rows), overall(self.rows, self._cooldown_frac)) if text
+        )
 
     def render(self) -> Group:
         """The table, what it leaves out, logs, and the headline at the end."""
         lines = logs(self._folder, self.rows)[: self._n_rows]
         if len(self.rows) > self._n_rows:
             lines.insert(0, f"{len(self.rows) - self._n_rows} more runs are not shown; --all shows them")
-        return Group(status_table(self.rows, self._n_rows), *lines, self.headline())
+        return Group(status_table(self.rows, self._n_rows), *map(Text, [*lines, self.headline()]))
 
 
 def watch(view: View, console: Console) -> None:
@@ -249,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--watch" in flags:
             watch(view, console)
         if "--watch" not in flags or not console.is_terminal:
-            console.print(view.render(), markup=False, soft_wrap=False)
+            console.print(view.render())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

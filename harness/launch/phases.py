@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
@@ -10,7 +10,6 @@ from harness.collect import finished, write_tables
 from harness.conclude import enough_to_fit, seal_forecast
 from harness.grid import Cell
 from harness.launch.interface import Outcome, Pack
-from harness.launch.progress import Progress
 from harness.launch.supervise import Supervisor
 from harness.plan import Plan
 from harness.records import SweepFolder
@@ -31,8 +30,18 @@ class Phases:
         self._grid = grid
         self._console = console
 
-    def train(self, supervisor: Supervisor, progress: Progress) -> Iterator[Outcome]:
-        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn."""
+    def train(
+        self, supervisor: Supervisor, watchers: Sequence[Callable[[list[Job]], None]]
+    ) -> Iterator[Outcome]:
+        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn.
+
+        `watchers` are told now and then which jobs are under way.
+        """
+
+        def watch(running: list[Job]) -> None:
+            for watcher in watchers:
+                watcher(running)
+
         spare = self._plan.spare_jobs
         spare_ids = {job.spec.run_id for job in spare}
         supervisor.add(packs(spare), spare=True)
@@ -42,7 +51,7 @@ class Phases:
             if phase == self._plan.phases[-1]:
                 supervisor.nothing_spare()
             supervisor.add(packs(due))
-            yield from supervisor.outcomes(progress.watch)
+            yield from supervisor.outcomes(watch)
 
     def _before(self, phase: list[Cell]) -> None:
         """Seal the forecast when the hold-out is next and none of it has been trained, by nobody."""

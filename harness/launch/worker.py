@@ -2,8 +2,9 @@
 
 The first line is the `WorkerConfig`, every other one `{"jobs": […]}`. For each of these one line comes back
 on standard output: `{"outcomes": [{"run_id", "status", "error", "retry"}, …]}`, one outcome a job. `status`
-is done, diverged, failed, interrupted (`cancelled`: by harness.cancel), or waiting where another process trains the run; `retry` says whether
-a failed job may end otherwise another time. Everything else a run leaves behind is in its folder.
+is done, diverged, failed, interrupted (`cancelled` where harness.cancel asked for it), or waiting where
+another process trains the run; `retry` says whether a failed job may end otherwise another time. Everything
+else a run leaves behind is in its folder.
 
 Several workers train each run together when their environment names a coordinator, see
 harness.train.distributed. They are given the same lines; the first one writes the files, its answers count.
@@ -16,6 +17,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -27,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 from harness.execution import Execution, MeshConfig
 from harness.launch import lease
 from harness.launch.interface import Pack
-from harness.records import InputError, RunFolder, SweepFolder
+from harness.provenance import provenance
+from harness.records import InputError, RunFolder, SweepFolder, write_json
 from harness.run_state import record_failure
 from harness.spec import Job
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 WRONG_INPUT_EXIT_CODE = 2
 # How often a run looks whether it has been cancelled.
 LOOK_SECONDS = 1.0
+MAX_ATTEMPTS_KEPT = 20
 CANCELLED = {"status": "interrupted", "cancelled": True}
 # Errors of a disk that is full, over quota or away for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -81,6 +85,29 @@ class StopFlag:
 
     def __call__(self) -> bool:
         return self._told or os.getppid() != self._parent
+
+
+def here() -> dict[str, Any]:
+    """Code, versions, host and devices of this process."""
+    import jax
+
+    devices = [device.device_kind for device in jax.devices()]
+    return provenance() | {
+        "host": socket.gethostname(),
+        "platform": jax.default_backend(),
+        "devices": devices,
+    }
+
+
+def record_origin(folder: RunFolder, origin: dict[str, Any]) -> None:
+    """Add this attempt to the run's provenance, beside those before it."""
+    from harness.train.distributed import is_first
+
+    if is_first():
+        before: list[dict[str, Any]] = []
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads(folder.provenance.read_text())
+        write_json(folder.provenance, [*before, {"time": time.time()} | origin][-MAX_ATTEMPTS_KEPT:])
 
 
 class StopOrCancel:
@@ -131,13 +158,20 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     )
 
 
-def run_pack(pack: Pack, sweep: SweepFolder, inputs: TrainInputs) -> list[dict[str, Any]]:
+def run_pack(
+    pack: Pack, sweep: SweepFolder, inputs: TrainInputs, origin: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Train the jobs of a pack and return an answer for each, in order."""
-    return [run_job(job, sweep, inputs) for job in pack]
+    return [run_job(job, sweep, inputs, origin) for job in pack]
 
 
-def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
-    """Train one job, unless another process has its run, and return its answer."""
+def run_job(
+    job: Job, sweep: SweepFolder, inputs: TrainInputs, origin: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Train one job, unless another process has its run, and return its answer.
+
+    `origin` goes into the run's provenance.json.
+    """
     from harness.train.distributed import told_by_first
 
     folder = sweep.run(job.spec.run_id)
@@ -146,6 +180,7 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]
         with own_run(folder):
             if told_by_first(folder.is_cancelled()):
                 return reply | CANCELLED
+            record_origin(folder, origin or {})
             inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, folder))
             return reply | train_owned(job, folder, inputs)
     except lease.Held:
@@ -235,10 +270,10 @@ def main() -> None:
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(WRONG_INPUT_EXIT_CODE)
-    sweep = SweepFolder(Path(config.sweep))
+    sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
-        outcomes = run_pack(pack, sweep, inputs)
+        outcomes = run_pack(pack, sweep, inputs, origin)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
         statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
         # After a failure the processes of one run may stand at different places: they start anew.
