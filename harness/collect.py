@@ -65,6 +65,19 @@ def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFr
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
+def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
+    """The table of points if it holds just these cells, all finished, and no point is newer; else None."""
+    if not folder.points.exists() or not folder.curves.exists():
+        return None
+    written = min(folder.points.stat().st_mtime_ns, folder.curves.stat().st_mtime_ns)
+    points = as_table(pd.read_parquet(folder.points), POINT_COLUMNS)
+    expected = [(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells]
+    if list(zip(points.point_id, points.role, strict=True)) != expected:
+        return None
+    paths = (folder.run(c.spec.run_id).point(p) for c, (p, _) in zip(cells, expected, strict=True))
+    return points if all(path.exists() and path.stat().st_mtime_ns <= written for path in paths) else None
+
+
 def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
     """Write both tables and return the points; fits of other points are removed before."""
     points = collect_points(folder, cells, grid)

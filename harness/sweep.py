@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cancel import clear_requests
-from harness.collect import write_tables
+from harness.collect import read_current, write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
@@ -213,7 +213,9 @@ class Sweep:
             self.console.print(f"cancelled: {label}; the same command later goes on with it")
 
     def _conclude(self, plan: Plan) -> None:
-        points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+        points = None if plan.open_cells else read_current(self.folder, plan.cells)
+        if points is None:
+            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
         enough_to_fit(points)
         if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
             result = conclude(self.folder, self.settings.grid.resamples)

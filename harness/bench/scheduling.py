@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
+from harness.collect import write_tables
 from harness.config import load
 from harness.data.build import DataConfig
 from harness.launch.interface import Launcher
@@ -26,8 +28,8 @@ from harness.launch.local import LocalLauncher
 from harness.launch.seats import seats
 from harness.launch.worker import WorkerConfig
 from harness.plan import Plan
-from harness.provenance import provenance
-from harness.records import write_json
+from harness.provenance import ROOT, provenance
+from harness.records import SweepFolder, write_json
 from harness.sweep import Sweep
 
 RUNGS = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160]
@@ -47,6 +49,13 @@ class TrivialSweep(Sweep):
         began = time.monotonic()
         super()._train(plan, config)
         self.train_seconds = time.monotonic() - began
+
+    def _conclude(self, plan: Plan) -> None:
+        """Fits take no part in what is measured: those of the committed example stand in for them."""
+        write_tables(self.folder, plan.cells, self.settings.grid.name)
+        example = SweepFolder(ROOT / "results" / "chinchilla")
+        shutil.copy(example.fits, self.folder.fits)
+        shutil.copy(example.report, self.folder.report)
 
 
 def overrides(results: Path, cache: Path, n_runs: int) -> list[str]:

@@ -192,6 +192,8 @@ class MLflow:
     """A run of the experiment `scaling-<grid>` on $MLFLOW_TRACKING_URI, or under results/<sweep>/mlflow/."""
 
     def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
+        # Only where no server is given: files need no database package.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
         local = (folder.root / "mlflow").resolve().as_uri()
