@@ -41,6 +41,7 @@ class Sweep:
     fits: Json
     forecast: Json | None
     about: Json
+    emergence: Json | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -94,6 +95,7 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.fits, _json),
         _read(folder.forecast, _json) if folder.forecast.exists() else None,
         _read(folder.sweep, _json),
+        _read(folder.emergence, _json) if folder.emergence.exists() else None,
     )
     missing = [column for column in POINT_COLUMNS if column not in sweep.points]
     if missing:
@@ -118,6 +120,23 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Every figure that the sweep has the data for, by name."""
+    return _law_figures(sweep) | _task_figures(sweep.emergence)
+
+
+def _task_figures(found: Json | None) -> dict[str, Figure]:
+    """A figure a task on the first axis, and in-context learning, where the sweep evaluated tasks."""
+    if not found:
+        return {}
+    first = [entry for entry in found["tasks"] if entry["axis"] == found["axes"][0]["axis"]]
+    names = dict.fromkeys(entry["task"] for entry in first)
+    figures = {
+        f"emergence_{name}": plots.emergence([entry for entry in first if entry["task"] == name])
+        for name in names
+    }
+    return figures | ({"in_context": plots.in_context(found["in_context"])} if found["in_context"] else {})
+
+
+def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     if sweep.learning_rate:
         groups = sweep.learning_rate["groups"]
         return {f"learning_rate_{group['group']}": plots.learning_rate(group) for group in groups}
@@ -185,6 +204,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         primary=sweep.primary,
         rates=sweep.learning_rate,
         forecast=sweep.forecast,
+        emergence=sweep.emergence,
         score=sweep.fits["forecast"],
         about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},
         count_names=COUNT_WORDS,

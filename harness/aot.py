@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from harness import counting
 from harness.config import SweepSettings, load, options, plain
-from harness.execution import Execution, MeshConfig, check_mesh
+from harness.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.grid import expand
 from harness.memory import DeviceMemory, device_memory
 from harness.plan import si
@@ -96,7 +96,14 @@ def compile_rung(
         seconds=time.monotonic() - began,
         peak=peak_bytes(program.memory_analysis()),
         collectives=collectives(program.as_text() or ""),
-        analytic=device_memory(spec.model, mesh_config, execution.remat, engine.micro_batch, n_micro),
+        analytic=device_memory(
+            spec.model,
+            mesh_config,
+            execution.remat,
+            engine.micro_batch,
+            n_micro,
+            engine.forward.layout.attention,
+        ),
     )
 
 
@@ -131,6 +138,10 @@ def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
     mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
     specs = rung_specs(settings)
     check_mesh(specs, mesh, execution)
+    check_platform(specs, mesh, execution, topology.platform)
+    if topology.platform == "gpu" and execution.attention is None:
+        # cuDNN itself would have to be there.
+        execution = replace(execution, attention="xla")
     topology.prepare()
     devices = topology.devices()
     if mesh.n_devices != len(devices):

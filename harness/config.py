@@ -59,6 +59,11 @@ class ModelSettings:
     rope_theta: float = MISSING
     norm_eps: float = MISSING
     precision: str = added("fp32")
+    n_experts: int = added(1)
+    n_active_experts: int = added(1)
+    capacity_factor: float = added(1.25)
+    balance_weight: float = added(0.01)
+    router_z_weight: float = added(0.001)
 
 
 @dataclass
@@ -105,6 +110,7 @@ class ExecutionSettings:
     remat: str = "none"
     scan_layers: bool | None = None
     micro_batch: int | None = None
+    attention: str | None = None
 
 
 @dataclass
@@ -113,6 +119,7 @@ class LauncherSettings:
 
     name: str = MISSING
     n_workers: int | None = None
+    pack: int | None = None
     checkpoint_seconds: float = MISSING
     max_attempts: int = MISSING
     detach: bool = False

@@ -50,7 +50,7 @@ def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> li
     x = decoder.embed[...][windows[:, :-1].reshape(-1)]
     found = [x]
     for block in decoder.blocks:
-        x = block(x, len(windows))
+        x, _ = block(x, len(windows))
         found.append(x)
     logits = decoder.head(decoder.final_norm(x))
     labels = windows[:, 1:].reshape(-1, 1)

@@ -10,6 +10,10 @@ from harness.records import InputError
 from harness.spec import ModelSpec, RunSpec
 
 REMAT = ("none", "dots", "full")
+ATTENTION = ("xla", "cudnn", "splash")
+# What cuDNN's kernel takes on every GPU that has one, and the splash kernel's blocks.
+CUDNN_HEAD_DIM, CUDNN_MULTIPLE = 128, 8
+SPLASH_MULTIPLE = 128
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """Memory against time: rematerialisation, scanned layers, sequences per micro-batch.
+    """Memory against time: rematerialisation, scanned layers, sequences per micro-batch, kernel of attention.
 
     None leaves the choice to the platform.
     """
@@ -51,6 +55,51 @@ class Execution:
     remat: str = "none"
     scan_layers: bool | None = None
     micro_batch: int | None = None
+    attention: str | None = None
+
+
+def attention_lacks(name: str, model: ModelSpec, platform: str, n_stages: int) -> str | None:
+    """What keeps an implementation of attention from this model on `cpu`, `gpu` or `tpu`; None: nothing."""
+    if name == "cudnn":
+        if platform != "gpu":
+            return f"a GPU, and the platform is {platform}"
+        if model.precision == "fp32":
+            return "model.precision=bf16 or fp16, and it is fp32"
+        if model.head_dim % CUDNN_MULTIPLE or model.head_dim > CUDNN_HEAD_DIM:
+            return (
+                f"a model.head_dim that {CUDNN_MULTIPLE} divides, up to {CUDNN_HEAD_DIM}, "
+                f"and it is {model.head_dim}"
+            )
+    if name == "splash":
+        if platform != "tpu":
+            return f"a TPU, and the platform is {platform}"
+        if model.seq_len % SPLASH_MULTIPLE:
+            return f"a model.seq_len that {SPLASH_MULTIPLE} divides, and it is {model.seq_len}"
+        if n_stages > 1:
+            return f"mesh.stage=1, and it is {n_stages}"
+    return None
+
+
+def attention_on(model: ModelSpec, execution: Execution, platform: str, n_stages: int) -> str:
+    """The implementation of attention: the one asked for, or the platform's own where it takes the model."""
+    if execution.attention is not None:
+        return execution.attention
+    own = {"gpu": "cudnn", "tpu": "splash"}.get(platform, "xla")
+    return "xla" if attention_lacks(own, model, platform, n_stages) else own
+
+
+def check_platform(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution, platform: str) -> None:
+    """Raise InputError for what `cpu`, `gpu` or `tpu` cannot do, before anything is compiled."""
+    for model in {spec.model for spec in specs}:
+        if platform == "tpu" and model.precision == "fp16":
+            raise InputError("model.precision=fp16 is not there on TPUs; use model.precision=bf16")
+        name = execution.attention
+        lacking = attention_lacks(name, model, platform, mesh.stage) if name else None
+        if lacking:
+            raise InputError(
+                f"execution.attention={name} needs {lacking}; leave execution.attention out, "
+                "and the platform chooses"
+            )
 
 
 def check_divides(batch_size: int, mesh: MeshConfig) -> None:
@@ -66,20 +115,22 @@ def check_divides(batch_size: int, mesh: MeshConfig) -> None:
 
 def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution) -> None:
     """Raise InputError where a recipe cannot be laid out on the mesh, before anything is compiled."""
-    if mesh.expert > 1:
-        raise InputError(
-            f"mesh.expert={mesh.expert} splits experts and these models have none; use mesh.expert=1"
-        )
     for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
         _check_micro_batch(spec, mesh, execution)
 
 
 def _check_model(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
+    if mesh.expert > 1 and model.n_experts == 1:
+        raise InputError(
+            f"mesh.expert={mesh.expert} splits experts and rung {rung} has none; "
+            "use mesh.expert=1, or model=moe"
+        )
     for axis, key, what, size in (
         ("tensor", "model.head_dim", "heads", model.n_heads),
         ("tensor", "model.mlp_ratio", "units of the MLP", model.d_ff),
         ("stage", "model.n_layers", "layers", model.n_layers),
+        ("expert", "model.n_experts", "experts", model.n_experts),
     ):
         parts = getattr(mesh, axis)
         if size % parts:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import REMAT, MeshConfig, check_divides
+from harness.execution import ATTENTION, REMAT, MeshConfig, check_divides
 from harness.records import InputError
 from harness.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 
@@ -37,18 +37,20 @@ COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True),
 RANGES = {
     COUNT: (
         "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
+        "model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
-        "launcher.n_workers launcher.max_attempts launcher.minutes launcher.nodes launcher.cpus_per_task "
-        "execution.micro_batch "
+        "launcher.n_workers launcher.pack launcher.max_attempts launcher.minutes launcher.nodes "
+        "launcher.cpus_per_task execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
+        "model.balance_weight model.router_z_weight "
         "launcher.checkpoint_seconds launcher.signal_seconds"
     ),
     POSITIVE: (
-        "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps optim.eps optim.grad_clip "
-        "grid.flops grid.max_flops grid.holdout_factor"
+        "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps model.capacity_factor "
+        "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor"
     ),
     SHARE: "optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac",
 }
@@ -62,6 +64,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,
     "execution.remat": REMAT,
+    "execution.attention": ATTENTION,
     "launcher.name": LAUNCHERS,
 }
 
@@ -77,7 +80,7 @@ def check_choices(settings: SweepSettings) -> None:
     for key, allowed in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)
-        if value not in allowed:
+        if value is not None and value not in allowed:
             raise InputError(
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
             )
@@ -97,6 +100,12 @@ def check_ranges(settings: SweepSettings) -> None:
 def check_together(settings: SweepSettings) -> None:
     """Raise InputError for settings that are fine alone and do not go together."""
     _check_schedule(settings)
+    model = settings.model
+    if model.n_active_experts > model.n_experts:
+        raise InputError(
+            f"model.n_active_experts={model.n_active_experts} of model.n_experts={model.n_experts} were "
+            "asked for; lower the first, or raise the second (model=moe has 8)"
+        )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     data = settings.data
     if data.curve_eval_tokens > data.eval_tokens:

@@ -12,49 +12,68 @@ FP32 = 4
 ACTIVATION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Parameters and two moments of Adam.
 STATE_COPIES = 3
-# Vectors of d_model that a block keeps: inputs of two norms and of qkv, q, k, v, mixed values, residual.
-WIDE_VECTORS = 8
+# Vectors of d_model that a block keeps: inputs and results of two norms, whole on every device of a tensor
+# axis; and, split by heads, q and k before and after norm and rotation, v, and attention's result in its own
+# layout and in that of the next product.
+WHOLE_VECTORS, HEAD_VECTORS = 4, 7
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Bytes on one device."""
+    """Bytes on one device.
+
+    Gradients come when the logits are gone. `overlap`: the compiler holds as much as the lesser of the two in
+    copies of what it saved for the backward pass, which it does where nothing is made again.
+    """
 
     state: float
     gradients: float
     activations: float
     logits: float
+    overlap: bool
 
     @property
     def total(self) -> float:
-        return self.state + self.gradients + self.activations + self.logits
+        ends = self.gradients, self.logits
+        return self.state + self.activations + (sum(ends) if self.overlap else max(ends))
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters that one device holds: blocks are split by stages too, embedding and head are not."""
+    """Parameters that one device holds: blocks are split by stages too, and experts by the axis for them."""
     ends = 2 * model.vocab_size * model.d_model
-    blocks = counting.n_params(model) - ends
-    return (blocks / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+    experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
+    blocks = counting.n_params(model) - ends - experts
+    return ((blocks + experts / mesh.expert) / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
 
 
-def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str) -> float:
+def places(model: ModelSpec) -> float:
+    """Places of MLPs for each token: 1, or those of all experts, filled or not."""
+    if model.n_experts == 1:
+        return 1.0
+    return model.n_experts * counting.expert_capacity(model, model.seq_len) / model.seq_len
+
+
+def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention: str) -> float:
     """Bytes of activations kept for the backward pass, for a token and a layer."""
     size = ACTIVATION_BYTES[model.precision]
     if remat == "full":
         return size * model.d_model
-    products = model.d_model + (4 * model.d_model + model.d_ff * counting.mlp_matrices(model)) / mesh.tensor
+    hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
-        return size * products
-    # Weights of attention, in the precision of activations and in fp32.
-    scores = (size + FP32) * model.n_heads * model.seq_len / mesh.tensor
-    hidden = counting.mlp_matrices(model) * model.d_ff / mesh.tensor
-    return size * (WIDE_VECTORS * model.d_model + hidden) + scores
+        return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
+    # Weights of attention; kernels that work in blocks keep one sum a row.
+    kept = size * model.seq_len if attention == "xla" else FP32
+    scores = kept * model.n_heads / mesh.tensor
+    vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
+    # What goes to the experts, and what comes back from them.
+    sent = 2 * places(model) if model.n_experts > 1 else 0
+    return size * ((vectors + sent) * model.d_model + hidden) + scores
 
 
 def device_memory(
-    model: ModelSpec, mesh: MeshConfig, remat: str, micro_batch: int, n_micro: int
+    model: ModelSpec, mesh: MeshConfig, remat: str, micro_batch: int, n_micro: int, attention: str = "xla"
 ) -> DeviceMemory:
-    """Memory of a step of `n_micro` micro-batches of `micro_batch` sequences.
+    """Memory of a step of `n_micro` micro-batches of `micro_batch` sequences with this kernel of attention.
 
     A pipeline keeps the activations of all its micro-batches, other layouts those of one. With several
     micro-batches in turn, gradients are kept twice: the sum, and what is added to it.
@@ -63,11 +82,12 @@ def device_memory(
     params = local_params(model, mesh)
     ticks = n_micro + mesh.stage - 1 if mesh.stage > 1 else 1
     layers = model.n_layers / mesh.stage
-    saved = ticks * tokens * layers * saved_bytes_token(model, mesh, remat)
+    saved = ticks * tokens * layers * saved_bytes_token(model, mesh, remat, attention)
     copies = 2 if n_micro > 1 and mesh.stage == 1 else 1
     return DeviceMemory(
         state=STATE_COPIES * FP32 * params,
         gradients=copies * FP32 * params,
         activations=saved,
         logits=2 * FP32 * tokens * model.vocab_size / mesh.tensor,
+        overlap=remat == "none",
     )

@@ -17,9 +17,11 @@ from harness.collect import finished
 from harness.execution import MeshConfig
 from harness.grid import Cell, job_flops, job_tokens, jobs
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, step_rate
+from harness.launch.interface import Pack
+from harness.launch.packing import Lanes, one_lane, packs
 from harness.memory import device_memory
 from harness.records import InputError, SweepFolder
-from harness.spec import Job, RunSpec
+from harness.spec import Job
 from harness.train.step_size import micro_batch_size
 
 # Memory of a worker beside its arrays: Python, JAX, compiled programs.
@@ -84,25 +86,31 @@ def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Pla
     return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
 
 
-def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int) -> float:
-    """Memory of the workers on their largest rung, each with a snapshot of its trunk's state."""
+def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> float:
+    """Memory of the workers on their largest pack, each run of it with a snapshot of its trunk's state.
 
-    def of_worker(spec: RunSpec) -> float:
+    The program of several runs holds their states a second time, side by side.
+    """
+
+    def of_worker(pack: Pack) -> float:
+        spec, copies = pack[0].spec, 1 if len(pack) == 1 else 2
         size = micro_batch_size(spec, n_shards)
         memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
-        return memory.total + memory.state + PROCESS_BYTES
+        return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
 
-    return n_workers * max(of_worker(cell.spec) for cell in cells)
+    return n_workers * max(of_worker(pack) for pack in packs(jobs(cells), lanes))
 
 
-def check_memory(cells: list[Cell], n_workers: int, n_shards: int) -> None:
-    """Raise InputError when the workers' largest rungs do not fit into free memory."""
+def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:
+    """Raise InputError when the workers' largest packs do not fit into free memory."""
     available = available_bytes()
-    total = workers_bytes(cells, n_workers, n_shards)
+    total = workers_bytes(cells, n_workers, n_shards, lanes)
     if available is not None and total > available:
+        packed = any(len(pack) > 1 for pack in packs(jobs(cells), lanes))
+        keys = "launcher.n_workers, " + ("launcher.pack, " if packed else "")
         raise InputError(
             f"{n_workers} workers need about {total / 1e9:.1f} GB for the largest rung and "
-            f"{available / 1e9:.1f} GB are free; lower launcher.n_workers, grid.rungs or optim.batch_size"
+            f"{available / 1e9:.1f} GB are free; lower {keys}grid.rungs or optim.batch_size"
         )
 
 
@@ -133,7 +141,7 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
     return sum(job_tokens(job) for job in jobs(cells)), sum(cell.n_tokens for cell in cells)
 
 
-def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> None:
+def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int, lanes: Lanes = one_lane) -> None:
     """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break."""
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
@@ -144,7 +152,7 @@ def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int) -> 
     console.print(table)
     for line in rule_lines(plan.cells):
         console.print(f"note: {line}")
-    memory = workers_bytes(plan.cells, n_workers, 1)
+    memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     trained, separate = tokens_saved(plan.cells)
     console.print(
         f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds / 60:.1f} minutes on "

@@ -53,7 +53,14 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         norm_eps=settings.norm_eps,
         precision=settings.precision,
         **_model_transfer(rung, settings, transfer),
+        **_experts(settings),
     )
+
+
+def _experts(settings: ModelSettings) -> dict[str, Any]:
+    """How experts are used; a dense model is the same whatever these settings say."""
+    names = ("n_experts", "n_active_experts", "capacity_factor", "balance_weight", "router_z_weight")
+    return {name: getattr(settings, name) for name in names} if settings.n_experts > 1 else {}
 
 
 def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[str, Any]:

@@ -149,12 +149,22 @@ class SweepFolder:
         return self.root / "fits.json"
 
     @property
+    def emergence(self) -> Path:
+        """Verdicts on the tasks of a sweep that has evals.parquet."""
+        return self.root / "emergence.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 
     @property
     def figures(self) -> Path:
         return self.root / "figures"
+
+    @property
+    def log(self) -> Path:
+        """What the jobs of a cluster print."""
+        return self.root / "log"
 
     @property
     def runs(self) -> Path:

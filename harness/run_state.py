@@ -10,7 +10,7 @@ from typing import Any
 from harness.records import RunFolder, write_json
 
 # What stays from one attempt to the next; no more of its failures than anybody will read.
-KEPT = ("spent", "warnings", "failures")
+KEPT = ("spent", "warnings", "failures", "n_lanes")
 MAX_FAILURES = 20
 
 

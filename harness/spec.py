@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -61,6 +61,8 @@ class ModelSpec:
 
     `head_init_scale` multiplies the initial head, `residual_scale` what each block adds to the residual
     stream, `attention_scale` the scores of attention (None: 1/√head_dim): see `harness.recipe`.
+    With several experts each has an MLP of width `d_ff`, and every token goes to `n_active_experts` of them;
+    the rest of these fields says how: see `harness.model.moe`. With one they keep their defaults.
     """
 
     n_layers: int
@@ -78,6 +80,11 @@ class ModelSpec:
     head_init_scale: float = added(1.0)
     residual_scale: float = added(1.0)
     attention_scale: float | None = added(None)
+    n_experts: int = added(1)
+    n_active_experts: int = added(1)
+    capacity_factor: float = added(1.25)
+    balance_weight: float = added(0.01)
+    router_z_weight: float = added(0.001)
 
     @property
     def head_dim(self) -> int:
@@ -103,6 +110,11 @@ class OptimSpec:
     grad_clip: float
     name: str = added("adamw")
     hidden_weight_decay: float | None = added(None)
+
+    @property
+    def compiled(self) -> OptimSpec:
+        """What of it is compiled into a step: all but the rates, which are inputs."""
+        return replace(self, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
 
 
 @dataclass(frozen=True)

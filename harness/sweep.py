@@ -26,7 +26,7 @@ from harness.grid import expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Launcher, Outcome, Status
-from harness.launch.launchers import check_launcher, check_room, make_launcher, n_workers
+from harness.launch.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
 from harness.launch.sinks import Sinks, check_sinks
@@ -116,10 +116,11 @@ class Sweep:
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
         check_mesh((cell.spec for cell in cells), mesh, execution)
-        check_room(settings.launcher, cells, mesh)
+        check_here(settings.launcher, cells, mesh, execution)
         plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         if plan.open_cells:
             check_forecast(cells)
+        self._lanes = lanes(settings.launcher, mesh)
         self._print_plan(plan, n_workers(settings.launcher, mesh))
         if settings.dry_run:
             return 0
@@ -134,7 +135,7 @@ class Sweep:
 
     def _print_plan(self, plan: Plan, at_once: int) -> None:
         seconds = estimate_seconds(plan, matmul_rate(), at_once) if plan.open_cells else 0.0
-        print_plan(self.console, plan, seconds, at_once)
+        print_plan(self.console, plan, seconds, at_once, self._lanes)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Record configuration, plan and provenance; training time adds up over invocations."""
@@ -156,7 +157,7 @@ class Sweep:
         clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
         launcher = self._launcher(self._worker(config), plan)
         supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
-        phases = Phases(plan, self.folder, self.settings.grid.name, self.console)
+        phases = Phases(plan, self.folder, self.settings.grid.name, self.console, self._lanes)
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
         try:
@@ -194,6 +195,7 @@ class Sweep:
             mesh=plain(settings.mesh),
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
+            pack=settings.launcher.pack,
             origin={key: self.record[key] for key in ORIGIN_KEYS},
         )
 

@@ -9,10 +9,11 @@ import pytest
 
 from harness.cancel import clear_requests, main
 from harness.grid import jobs
-from harness.launch import worker
+from harness.launch import stop
 from harness.launch.interface import Outcome, Status
+from harness.launch.stop import StopOrCancel
 from harness.launch.supervise import Supervisor
-from harness.launch.worker import StopOrCancel, run_job
+from harness.launch.worker import run_job
 from harness.records import SweepFolder, write_json
 from harness.spec import Job
 from tests.recipes import RASTER, inputs, run_spec
@@ -88,13 +89,13 @@ def test_a_worker_leaves_a_cancelled_run_and_serves_the_next(tmp_path: Path) -> 
 
 
 def test_a_run_notices_its_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stop, "LOOK_SECONDS", 0.0)
     folder = SweepFolder(tmp_path)
-    asked = StopOrCancel(lambda: False, folder.run("aa"))
+    asked = StopOrCancel(lambda: False, [folder.run("bb"), folder.run("aa")])
     assert not asked()
     write_json(folder.run("aa").cancel, {})
     assert asked()
-    assert StopOrCancel(lambda: True, folder.run("bb"))()
+    assert StopOrCancel(lambda: True, [folder.run("bb")])()
 
 
 def test_a_cancelled_run_is_not_started_again_and_the_others_go_on(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from harness.data.build import DataConfig
 from harness.grid import Cell, job_flops, jobs
 from harness.launch.interface import Handle, Outcome
 from harness.launch.local import LocalLauncher
-from harness.launch.phases import packs
+from harness.launch.packing import one_lane, packs
 from harness.launch.seats import seats
 from harness.launch.supervise import Supervisor
 from harness.launch.worker import WorkerConfig
@@ -45,7 +45,7 @@ def train(
 ) -> list[Outcome]:
     """Train all cells and write their tables."""
     supervisor = Supervisor(made, folder, max_attempts)
-    supervisor.add(packs(jobs(cells())))
+    supervisor.add(packs(jobs(cells()), one_lane))
     try:
         outcomes = list(supervisor.outcomes(watch))
     finally:
@@ -98,7 +98,7 @@ def test_an_idle_worker_takes_a_spare_job_and_it_is_yielded_once(
     supervisor = Supervisor(made, folder, 1)
 
     def trained(due: list[Job]) -> list[Job]:
-        supervisor.add(packs(due))
+        supervisor.add(packs(due, one_lane))
         return [outcome.job for outcome in supervisor.outcomes(lambda _: None)]
 
     try:

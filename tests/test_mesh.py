@@ -137,7 +137,6 @@ def test_every_layout_starts_with_the_same_parameters() -> None:
             r"rung d16 has 4 heads, .*mesh.tensor=8 does not.* mesh.tensor=4, another model.head_dim",
         ),
         (MeshConfig(stage=3), r"has 4 layers.*use mesh.stage=2, another model.n_layers"),
-        (MeshConfig(expert=2), "these models have none; use mesh.expert=1"),
     ],
 )
 def test_a_model_that_does_not_fit_the_mesh_is_refused(mesh: MeshConfig, message: str) -> None:

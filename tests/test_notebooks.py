@@ -7,10 +7,12 @@ from typing import Any
 
 import nbformat
 import pytest
+from fake_emergence import example, write_tables
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 EXAMPLE = FOLDER.parent / "results" / "chinchilla" / "points.parquet"
+EMERGENCE = FOLDER.parent / "results" / "emergence" / "evals.parquet"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MOST_CELLS = 16
 
@@ -24,7 +26,7 @@ def code_of(notebook: Any) -> str:
 
 
 def test_there_are_notebooks() -> None:
-    names = ["01_quickstart", "02_fit_and_frontier", "03_your_own_losses"]
+    names = ["01_quickstart", "02_fit_and_frontier", "03_your_own_losses", "04_emergence"]
     assert [path.stem for path in NOTEBOOKS][: len(names)] == names
 
 
@@ -41,8 +43,11 @@ def test_few_cells_no_functions_no_stored_output(path: Path) -> None:
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason=f"no committed example: {EXAMPLE} is missing")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path: Path) -> None:
+def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = read(path)
+    if not EMERGENCE.exists():
+        simulated = [example(k=8, seeds=2)[i] for i in (0, 3, 4)]
+        monkeypatch.setenv("EMERGENCE_SWEEP", str(write_tables(tmp_path / "simulated", simulated)))
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(FOLDER))
     shown = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.outputs]
     assert len(shown) >= 3

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fake_emergence import evaluations, example, make_task, power_law
 from fake_sweep import make_sweep
 
+from analysis.emergence.study import study
+from analysis.emergence.verdict import Verdict
 from analysis.result import WarningCode
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
 
@@ -77,9 +81,22 @@ def test_every_key_of_a_real_sweep_is_explained(path: Path) -> None:
     assert set(keys_of(json.loads(path.read_text()))) - explained == set()
 
 
+def test_every_key_on_emergence_is_explained() -> None:
+    explained = set(re.findall(r"`(\w+)`", section("emergence.json")))
+    usable = [rows for rows in example(k=7, seeds=1) if rows[0]["task"].iloc[0] in ("addition", "recall")]
+    many = make_task(np.random.default_rng(0), "many", power_law(0.5, 1.0), 2, k=7, seeds=16, n_items=50)
+    assert set(keys_of(study(evaluations(*usable, many), axis="N"))) - explained == set()
+
+
+def test_every_verdict_is_explained_once() -> None:
+    table = section("emergence.json").split("| verdict | meaning |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == [each.value for each in Verdict]
+
+
 def test_every_file_is_listed() -> None:
     folder = SweepFolder(Path("x"))
     paths = [folder.sweep, folder.points, folder.curves, folder.forecast, folder.fits, folder.report]
+    paths.append(folder.emergence)
     listed = README.read_text().split("\n## ")[0]
     assert [path.name for path in paths if f"| `{path.name}` |" not in listed] == []
 

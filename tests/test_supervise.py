@@ -10,7 +10,7 @@ import pytest
 from harness.grid import jobs
 from harness.launch import lease, supervise
 from harness.launch.interface import Handle, Outcome, Pack, Status
-from harness.launch.supervise import Supervisor
+from harness.launch.supervise import Detached, Supervisor
 from harness.records import SweepFolder, write_json
 from harness.run_state import record_failure
 from harness.spec import Job
@@ -193,3 +193,25 @@ def test_an_interrupted_driver_stops_its_launcher(folder: SweepFolder) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(supervisor.outcomes(lambda _: None))
     assert launcher.stopped
+
+
+def test_a_launcher_that_detaches_is_asked_once(folder: SweepFolder) -> None:
+    """What has ended is told; where nothing is left the sweep goes on."""
+
+    class Queue(Pretender):
+        detach = True
+
+        def poll(self, seconds: float) -> list[Handle]:
+            self.waiting, later = self.waiting[:1], self.waiting[1:]
+            ended, self.waiting = super().poll(seconds), later
+            return ended
+
+    launcher = Queue(lambda job: Outcome(job, Status.DONE))
+    supervisor = Supervisor(launcher, folder, 1)
+    supervisor.add([(job,) for job in JOBS])
+    found = supervisor.outcomes(lambda _: None)
+    assert next(found).job == FIRST
+    with pytest.raises(Detached, match="1 runs are queued or under way; the same command later goes on"):
+        next(found)
+    assert not launcher.stopped
+    assert [outcome.job for outcome in supervisor.outcomes(lambda _: None)] == [SECOND]

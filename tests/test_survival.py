@@ -85,7 +85,8 @@ def test_killed_at_random_again_and_again(
     """Workers and, less often, the driver, each time after the runs got on a little."""
     overrides, expected = STUBBORN, undisturbed
     if n_tokens != 131_072:
-        overrides, expected = [*STUBBORN, f"grid.n_tokens=[16384,{n_tokens}]"], tmp_path / "expected"
+        longer = ["data.max_epochs=100", f"grid.n_tokens=[16384,{n_tokens}]"]
+        overrides, expected = [*STUBBORN, *longer], tmp_path / "expected"
         assert train(expected, data_cache, *overrides).returncode == 0
     results, draw, killed = tmp_path / "killed", random.Random(n_kills), 0
     driver = start(results, data_cache, *overrides)

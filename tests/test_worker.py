@@ -109,7 +109,7 @@ def test_wrong_input_is_said_to_be_final(tmp_path: Path, monkeypatch: pytest.Mon
     def wrong(*_: object) -> None:
         raise InputError("the recipe is another")
 
-    monkeypatch.setattr("harness.train.loop.train_job", wrong)
+    monkeypatch.setattr("harness.train.pack.train_job", wrong)
     reply = run_job(JOB, SweepFolder(tmp_path), inputs())
     assert (reply["error"], reply["retry"]) == ("the recipe is another", False)
 

@@ -1,7 +1,9 @@
 """Figures of a sweep: functions from tables and results to Matplotlib figures. Nothing else imports this."""
 
 from analysis.plots.checks import forecast_against_truth, residuals, rollout
+from analysis.plots.emergence import emergence
 from analysis.plots.frontier import contours, frontier
+from analysis.plots.in_context import in_context
 from analysis.plots.learning_rate import learning_rate
 from analysis.plots.runs import isoflop, loss_against_compute, loss_curves
 from analysis.plots.style import to_svg, write_images
@@ -11,8 +13,10 @@ __all__ = [
     "cloud",
     "contours",
     "counting",
+    "emergence",
     "forecast_against_truth",
     "frontier",
+    "in_context",
     "isoflop",
     "learning_rate",
     "loss_against_compute",

@@ -67,3 +67,8 @@ GEMSTONES = {
 
 # Pearce & Song 2024, arXiv:2406.12907: exponents of N_body in C_body = 6·N_body·D under both additive laws.
 PEARCE = {"Besiroglu's constants": 0.788, "Hoffmann's constants": 0.751}
+
+# LAMBADA of Pythia, read off the published evaluations (Biderman et al. 2023, arXiv:2304.01373): accuracy
+# against perplexity at all steps with a perplexity below 3,000, and the last step against size.
+# Breakthroughness is the score of Srivastava et al. 2022, arXiv:2206.04615.
+PYTHIA = {"slope": 0.358, "r2": 0.993, "width": 3.0, "breakthroughness": 17.9}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.published import epoch, exponents, gadre, porian
+from analysis.published import emergent, epoch, exponents, gadre, porian
 from analysis.published.comparison import Comparison
 from analysis.published.dataset import DataSet
 from analysis.published.fetch import PreparedTableMissing, data_file
@@ -24,6 +24,9 @@ REFITS: dict[str, Refit] = {
     "cerebras_gpt": exponents.refit_cerebras,
     "gemstones": exponents.refit_gemstones,
     "pearce2024": exponents.refit_pearce,
+    "pythia_evals": emergent.refit_pythia,
+    "obsscaling_emergent": emergent.refit_ipa,
+    "gpt3_emergence": emergent.refit_gpt3,
 }
 
 
@@ -65,8 +68,6 @@ def refit_set(dataset: DataSet, resamples: int, seed: int, *, required: bool) ->
     Raises:
         InputError: the files cannot be had, or they are not the registered ones.
     """
-    if dataset.name not in REFITS:
-        return Outcome(dataset, note="registered, no refit here")
     began = time.perf_counter()
     try:
         paths = {file.name: data_file(dataset, file) for file in dataset.files}

@@ -192,6 +192,7 @@ SETS: tuple[DataSet, ...] = (
             "*.ppl": "perplexity, e to the nats per token",
             "*.acc*": "accuracy on a task, share, with its standard error",
         },
+        published=printed.PYTHIA,
         prepared="flattened from the JSON files of the repository",
     ),
     DataSet(

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
 from harness.config import SweepSettings, load
-from harness.launch.seats import Seat, core_seat, on_accelerator, worker_environment
+from harness.launch.hardware import platform_here
+from harness.launch.seats import Seat, core_seat, worker_environment
 from harness.provenance import provenance, usable_cores
 from harness.recipe import Rung, model_spec, optim_spec
 from harness.records import InputError, write_json
@@ -126,7 +127,7 @@ def check_torch(python: str) -> None:
 def run_rung(job: RungJob) -> dict[str, Any]:
     """Figures of one rung from a process like that of a sweep's worker; raises InputError."""
     # The last core: the first one has most of the system's own work.
-    seat = Seat() if on_accelerator() else core_seat(usable_cores()[-1])
+    seat = Seat() if platform_here() != "cpu" else core_seat(usable_cores()[-1])
     environment = worker_environment(seat, 1)
     if TORCH in job.compare:
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # Both share an accelerator's memory.
@@ -147,6 +148,11 @@ def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
     compare = tuple(dict.fromkeys(arguments.compare))
     if TORCH in compare:
+        if settings.model.n_experts > 1:
+            raise InputError(
+                "--compare torch has a dense decoder and a model with "
+                f"model.n_experts={settings.model.n_experts} was given; leave one of them out"
+            )
         check_torch(arguments.torch_python)
     if arguments.json and not arguments.json.resolve().parent.is_dir():
         raise InputError(

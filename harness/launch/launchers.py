@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from harness.execution import MeshConfig
+from harness.execution import Execution, MeshConfig, check_platform
 from harness.grid import Cell
+from harness.launch.hardware import platform_here
 from harness.launch.interface import Launcher
 from harness.launch.local import LocalLauncher
+from harness.launch.packing import Lanes, lanes_of
 from harness.launch.seats import n_workers_here, seats
 from harness.launch.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
 from harness.launch.worker import WorkerConfig
@@ -26,16 +29,24 @@ def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
     return n_workers_here(settings.n_workers, mesh.n_devices)
 
 
+def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
+    """How many runs of a model are trained side by side."""
+    accelerator = "gpu" in (settings.gres or "") if settings.name == "slurm" else platform_here() != "cpu"
+    one_accelerator = accelerator and mesh.n_devices == 1
+    return partial(lanes_of, requested=settings.pack, accelerator=one_accelerator)
+
+
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
     """Raise InputError where the launcher cannot be used as these settings say."""
     if settings.name == "slurm":
         check_slurm(settings, mesh.n_devices)
 
 
-def check_room(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig) -> None:
-    """Raise InputError where workers on this machine have no room for the cells."""
+def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:
+    """Raise InputError where workers on this machine have no room for the cells, or not what they ask for."""
     if settings.name == "local":
-        check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards)
+        check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
+        check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards, lanes(settings, mesh))
 
 
 def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callable[[Job], float]) -> Launcher:

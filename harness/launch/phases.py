@@ -8,27 +8,24 @@ from rich.console import Console
 
 from harness.collect import finished, write_tables
 from harness.conclude import enough_to_fit, seal_forecast
-from harness.grid import Cell
+from harness.grid import Cell, jobs
 from harness.launch.interface import Outcome, Pack
+from harness.launch.packing import Lanes, one_lane, open_packs
 from harness.launch.supervise import Supervisor
 from harness.plan import Plan
 from harness.records import SweepFolder
 from harness.spec import Job
 
 
-def packs(jobs: list[Job]) -> list[Pack]:
-    """Jobs that are trained together as one program: each by itself."""
-    return [(job,) for job in jobs]
-
-
 class Phases:
     """Trains a plan through a supervisor, phase after phase."""
 
-    def __init__(self, plan: Plan, folder: SweepFolder, grid: str, console: Console):
+    def __init__(self, plan: Plan, folder: SweepFolder, grid: str, console: Console, lanes: Lanes = one_lane):
         self._plan = plan
         self._folder = folder
         self._grid = grid
         self._console = console
+        self._lanes = lanes
 
     def train(
         self, supervisor: Supervisor, watchers: Sequence[Callable[[list[Job]], None]]
@@ -44,14 +41,17 @@ class Phases:
 
         spare = self._plan.spare_jobs
         spare_ids = {job.spec.run_id for job in spare}
-        supervisor.add(packs(spare), spare=True)
+        supervisor.add(self._packs(spare), spare=True)
         for phase in self._plan.phases:
             self._before(phase)
             due = [job for job in self._plan.phase_jobs(phase) if job.spec.run_id not in spare_ids]
             if phase == self._plan.phases[-1]:
                 supervisor.nothing_spare()
-            supervisor.add(packs(due))
+            supervisor.add(self._packs(due))
             yield from supervisor.outcomes(watch)
+
+    def _packs(self, unfinished: list[Job]) -> list[Pack]:
+        return open_packs(jobs(self._plan.cells), unfinished, self._lanes)
 
     def _before(self, phase: list[Cell]) -> None:
         """Seal the forecast when the hold-out is next and none of it has been trained, by nobody."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -88,12 +89,12 @@ class WorkerProcess:
     def ending(self) -> str:
         """Why a dead worker died, in words."""
         code = self.process.poll()
+        if code == -signal.SIGKILL:
+            # What it said before has nothing to do with it.
+            return "worker ended with signal 9 (out of memory?)"
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         last = next((line for line in reversed(self.errors) if line.strip()), "")
-        hint = " (out of memory?)" if code == -9 else ""
-        return (
-            last if self.is_wrong_input() else f"worker ended with {how}{hint}{': ' + last if last else ''}"
-        )
+        return last if self.is_wrong_input() else f"worker ended with {how}{': ' + last if last else ''}"
 
     def _send(self, line: str) -> None:
         assert self.process.stdin is not None

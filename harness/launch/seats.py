@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.launch.hardware import platform_here
 from harness.provenance import usable_cores
 
 # Speeds a step up by 0 to 8 %. A flag that XLA does not know ends the process: only versions that were tried
@@ -34,7 +35,7 @@ def seats(requested: int | None, n_devices: int) -> list[Seat]:
     """
     if n_devices > 1:
         return [Seat()] * (requested or 1)
-    if on_accelerator():
+    if platform_here() != "cpu":
         found = [Seat(environment) for environment in _devices()] or [Seat()]
     else:
         found = [core_seat(core) for core in usable_cores()]
@@ -53,12 +54,6 @@ def core_seat(core: int | None) -> Seat:
 def n_workers_here(requested: int | None, n_devices: int) -> int:
     """Number of workers of this machine."""
     return len(seats(requested, n_devices))
-
-
-def on_accelerator() -> bool:
-    """Whether JAX will find a GPU or TPU plugin, found without importing JAX."""
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return bool(plugins) and os.environ.get("JAX_PLATFORMS") != "cpu"
 
 
 def worker_environment(seat: Seat, n_devices: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ ASK_SECONDS = 2.0
 MISSED_ANSWERS = 3
 RUNNING_STATES = ("RUNNING", "COMPLETING")
 MAX_PARALLEL = 256
+# As long as an array may be where nobody has set MaxArraySize.
+MAX_ARRAY = 1000
 
 
 def check_slurm(settings: LauncherSettings, n_devices: int) -> None:
@@ -51,6 +54,11 @@ def check_slurm(settings: LauncherSettings, n_devices: int) -> None:
         raise InputError(
             f"launcher.partition={settings.partition} is not there; use one of "
             f"{', '.join(partitions)}{near(settings.partition, partitions)}"
+        )
+    if settings.signal_seconds >= 60 * settings.minutes:
+        raise InputError(
+            f"launcher.signal_seconds={settings.signal_seconds} leaves nothing of launcher.minutes="
+            f"{settings.minutes} to train in; lower the first or raise the second"
         )
     if n_devices % settings.nodes:
         raise InputError(
@@ -117,10 +125,12 @@ class SlurmLauncher:
                 fresh.append(handle)
             else:
                 self._jobs[handle] = job
-        for handle, (job, log) in zip(fresh, self._submit_array(fresh), strict=True):
-            self._jobs[handle] = job
-            for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
-                write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
+        for first in range(0, len(fresh), MAX_ARRAY):
+            handles = fresh[first : first + MAX_ARRAY]
+            for handle, (job, log) in zip(handles, self._submit_array(handles), strict=True):
+                self._jobs[handle] = job
+                for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
+                    write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
         # They are not in the queue that was asked before.
         queue.update({self._jobs[handle]: "PENDING" for handle in fresh})
 
@@ -133,14 +143,12 @@ class SlurmLauncher:
 
     def _submit_array(self, handles: list[Handle]) -> list[tuple[str, str]]:
         """Job number and log of each pack. Raises InputError where Slurm refuses them."""
-        if not handles:
-            return []
         import submitit
 
         from harness.launch.slurm_task import SlurmTask
 
         executor = submitit.SlurmExecutor(
-            self._folder.root.resolve() / "slurm" / "%j",
+            self._folder.log.resolve() / "%j",
             max_num_timeout=max(0, self._settings.max_attempts - 1),
         )
         executor.update_parameters(**self._parameters())
@@ -148,12 +156,14 @@ class SlurmLauncher:
             for job in handle.pack:
                 record_waiting(self._folder.run(job.spec.run_id))
         try:
-            with executor.batch():
+            # submitit prints what sbatch says; it is said once, below.
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 jobs = [executor.submit(self._task(SlurmTask, handle.pack)) for handle in handles]
         except submitit.core.utils.FailedJobError as error:
+            why = last_line(str(error)).removeprefix("sbatch: error: ")
             raise InputError(
-                f"Slurm refuses the jobs ({last_line(str(error))}); change launcher.account, launcher.qos, "
-                "launcher.gres, launcher.minutes, launcher.nodes or launcher.sbatch"
+                f"Slurm refuses the jobs ({why}); change launcher.account, launcher.qos, launcher.gres, "
+                "launcher.minutes, launcher.nodes or launcher.sbatch"
             ) from None
         return [(job.job_id, str(job.paths.stdout)) for job in jobs]
 

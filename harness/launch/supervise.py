@@ -75,8 +75,7 @@ class Supervisor:
         try:
             while True:
                 self._submit_due()
-                ready, self._ready = self._ready, []
-                yield from ready
+                yield from self._take_ready()
                 if not self._is_due():
                     return
                 for handle in self._launcher.poll(POLL_SECONDS):
@@ -85,11 +84,17 @@ class Supervisor:
                 if time.monotonic() - watched_at > POLL_SECONDS:
                     watched_at = time.monotonic()
                     watch([job for h in self._handles if h.status == Status.RUNNING for job in h.pack])
-                if self._launcher.detach and not self._ready and self._is_due():
-                    raise Detached(self._n_left())
+                if self._launcher.detach:
+                    yield from self._take_ready()
+                    if self._is_due():
+                        raise Detached(self._n_left())
         except (KeyboardInterrupt, GeneratorExit):
             self._launcher.stop()
             raise
+
+    def _take_ready(self) -> list[Outcome]:
+        ready, self._ready = self._ready, []
+        return ready
 
     def _n_left(self) -> int:
         packs: list[Handle | Postponed] = [*self._handles, *self._postponed]
@@ -116,31 +121,34 @@ class Supervisor:
             elif self._folder.run(job.spec.run_id).is_cancelled():
                 self._ready.append(Outcome(job, Status.INTERRUPTED))
             elif lease.holder(self._folder.run(job.spec.run_id)):
-                self._postpone(job, item.spare, LOOK_SECONDS)
+                self._postpone((job,), item.spare, LOOK_SECONDS)
             else:
                 mine.append(job)
         if mine:
             self._handles.append(self._launcher.submit(tuple(mine), item.spare))
 
-    def _postpone(self, job: Job, spare: bool, seconds: float) -> None:
-        self._postponed.append(Postponed(time.monotonic() + seconds, (job,), spare))
+    def _postpone(self, pack: Pack, spare: bool, seconds: float) -> None:
+        self._postponed.append(Postponed(time.monotonic() + seconds, pack, spare))
 
     def _take(self, handle: Handle) -> None:
-        """Pass on what has ended, and see to the rest."""
+        """Pass on what has ended, and see to the rest: what was lost together is tried again together."""
+        again: dict[float, Pack] = {}
         for outcome in handle.outcomes:
             run_id = outcome.job.spec.run_id
             if outcome.status == Status.WAITING:
-                self._postpone(outcome.job, handle.spare, LOOK_SECONDS)
+                self._postpone((outcome.job,), handle.spare, LOOK_SECONDS)
                 continue
             n = self._attempts[run_id] = self._attempts.get(run_id, 0) + 1
             if outcome.status == Status.FAILED and outcome.retry and n < self._max_attempts:
                 self._note_loss(outcome, last=False)
                 wait = min(MAX_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** (n - 1))
-                self._postpone(outcome.job, handle.spare, wait)
+                again[wait] = (*again.get(wait, ()), outcome.job)
             else:
                 if outcome.status == Status.FAILED:
                     self._note_loss(outcome, last=True)
                 self._ready.append(replace(outcome, attempts=n))
+        for wait, pack in again.items():
+            self._postpone(pack, handle.spare, wait)
 
     def _note_loss(self, outcome: Outcome, last: bool) -> None:
         """Write down why an attempt failed where its worker could not, unless others train the run by now."""

@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 from harness.execution import Execution, MeshConfig
 from harness.launch import lease
 from harness.launch.interface import Pack
+from harness.launch.packing import lanes_of
+from harness.launch.stop import StopFlag, StopOrCancel
 from harness.provenance import provenance
 from harness.records import InputError, RunFolder, SweepFolder, write_json
 from harness.run_state import record_failure
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
 WRONG_INPUT_EXIT_CODE = 2
-# How often a run looks whether it has been cancelled.
-LOOK_SECONDS = 1.0
 MAX_ATTEMPTS_KEPT = 20
 CANCELLED = {"status": "interrupted", "cancelled": True}
 # Errors of a disk that is full, over quota or away for a while.
@@ -59,6 +59,7 @@ class WorkerConfig:
     mesh: dict[str, int]
     execution: dict[str, Any]
     checkpoint_seconds: float
+    pack: int | None = None
     # What provenance.json says of the sweep: command, configuration, ids of the data.
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -68,23 +69,6 @@ class WorkerConfig:
 
     def to_line(self) -> str:
         return json.dumps(asdict(self))
-
-
-class StopFlag:
-    """Set by SIGTERM, by SIGUSR2 (what schedulers send ahead of time), and when the parent is gone."""
-
-    def __init__(self) -> None:
-        # The parent may have died before this line: its number comes from itself.
-        self._parent = int(os.environ.get("HARNESS_PARENT") or os.getppid())
-        self._told = False
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, *_: object) -> None:
-        self._told = True
-
-    def __call__(self) -> bool:
-        return self._told or os.getppid() != self._parent
 
 
 def here() -> dict[str, Any]:
@@ -108,23 +92,6 @@ def record_origin(folder: RunFolder, origin: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, ValueError):
             before = json.loads(folder.provenance.read_text())
         write_json(folder.provenance, [*before, {"time": time.time()} | origin][-MAX_ATTEMPTS_KEPT:])
-
-
-class StopOrCancel:
-    """Whether the worker is to stop, or this run alone; its folder is looked at once a second."""
-
-    def __init__(self, stop: Callable[[], bool], folder: RunFolder):
-        self._stop = stop
-        self._folder = folder
-        self._looked_at = time.monotonic()
-
-    def __call__(self) -> bool:
-        if self._stop():
-            return True
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
-            return False
-        self._looked_at = time.monotonic()
-        return self._folder.is_cancelled()
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
@@ -159,45 +126,73 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
 
 
 def run_pack(
-    pack: Pack, sweep: SweepFolder, inputs: TrainInputs, origin: dict[str, Any] | None = None
+    pack: Pack,
+    sweep: SweepFolder,
+    inputs: TrainInputs,
+    lanes: int | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the jobs of a pack and return an answer for each, in order."""
-    return [run_job(job, sweep, inputs, origin) for job in pack]
+    """Train the jobs of a pack side by side, but for those whose runs other processes have, and return an
+    answer for each, in order. `lanes`: as `launcher.pack` has it; `origin` goes into each provenance.json."""
+    from harness.train.pack import train_pack
+    from harness.train.step import platform_of
+
+    folders = {job: sweep.run(job.spec.run_id) for job in pack}
+    answers: dict[Job, dict[str, Any]] = {}
+    with contextlib.ExitStack() as owned:
+        for job in pack:
+            ended = _begin(job, folders[job], owned, origin or {})
+            answers |= {} if ended is None else {job: ended}
+        mine = [job for job in pack if job not in answers]
+        at_most = lanes_of(pack[0].spec.model, lanes, platform_of(inputs.mesh) != "cpu")
+        own = [folders[job] for job in mine]
+        inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, own))
+        endings = train_pack(mine, own, inputs, at_most)
+        answers |= {job: _answer(folders[job], end, own) for job, end in zip(mine, endings, strict=True)}
+    return [{"run_id": job.spec.run_id} | answers[job] for job in pack]
 
 
-def run_job(
-    job: Job, sweep: SweepFolder, inputs: TrainInputs, origin: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Train one job, unless another process has its run, and return its answer.
+def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
+    """Train one job by itself, unless another process has its run, and return its answer."""
+    return run_pack((job,), sweep, inputs, lanes=1)[0]
 
-    `origin` goes into the run's provenance.json.
+
+def _begin(
+    job: Job, folder: RunFolder, owned: contextlib.ExitStack, origin: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
+    from harness.train.distributed import told_by_first
+
+    try:
+        owned.enter_context(own_run(folder))
+        if told_by_first(folder.is_cancelled()):
+            return CANCELLED
+        record_origin(folder, origin)
+    except lease.Held:
+        return {"status": "waiting"}
+    except OSError as error:
+        return failure(folder, error)
+    ended = ended_before(job, folder)
+    return {"status": ended} if ended else None
+
+
+def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder]) -> dict[str, Any]:
+    """A status, or what an exception means for a job; the exception goes to the run's log.
+
+    A job that stopped because one trained `beside` it was cancelled is waiting again.
     """
     from harness.train.distributed import told_by_first
-
-    folder = sweep.run(job.spec.run_id)
-    reply: dict[str, Any] = {"run_id": job.spec.run_id}
-    try:
-        with own_run(folder):
-            if told_by_first(folder.is_cancelled()):
-                return reply | CANCELLED
-            record_origin(folder, origin or {})
-            inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, folder))
-            return reply | train_owned(job, folder, inputs)
-    except lease.Held:
-        return reply | {"status": "waiting"}
-    except OSError as error:
-        return reply | failure(folder, error)
-
-
-def train_owned(job: Job, folder: RunFolder, inputs: TrainInputs) -> dict[str, Any]:
-    """Train one job of which this process holds the run; an exception goes to the run's log."""
-    from harness.train.distributed import told_by_first
-    from harness.train.loop import Interrupted, train_job
+    from harness.train.loop import Interrupted
 
     try:
-        return {"status": ended_before(job, folder) or train_job(job, folder, inputs)}
+        if isinstance(ending, Exception):
+            raise ending
+        return {"status": ending}
     except Interrupted:
-        return CANCELLED if told_by_first(folder.is_cancelled()) else {"status": "interrupted"}
+        if told_by_first(folder.is_cancelled()):
+            return CANCELLED
+        put_off = told_by_first(any(other.is_cancelled() for other in beside))
+        return {"status": "waiting" if put_off else "interrupted"}
     except Exception as error:
         return failure(folder, error)
 
@@ -273,7 +268,7 @@ def main() -> None:
     sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
-        outcomes = run_pack(pack, sweep, inputs, origin)
+        outcomes = run_pack(pack, sweep, inputs, config.pack, origin)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
         statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
         # After a failure the processes of one run may stand at different places: they start anew.

@@ -8,7 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from harness.model import kernels
+from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
+from harness.model.moe import Moe, Routing
 from harness.model.partition import constrain, gathered, sharded
 from harness.spec import ModelSpec
 
@@ -27,7 +29,7 @@ def residual_init(spec: ModelSpec) -> float:
 class Attention(nnx.Module):
     """Causal multi-head self-attention with rotary positions."""
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str):
         out_scale = residual_init(spec)
         d = spec.d_model
         self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
@@ -35,24 +37,28 @@ class Attention(nnx.Module):
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.key_shift = KeyShift(spec.n_heads, spec.head_dim) if spec.key_shift else None
-        self.apply = kernels.textbook_attention if textbook else kernels.attention
+        self.apply = kernels.textbook_attention if textbook else ATTENTION[attention]
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
         spec = self.spec
         q, k, v = self._heads(self.qkv(x), batch)
+        length = q.shape[-1]
+        q, k = kernels.thrifty(self._prepared, q, k)
+        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
+        mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
+        return self.out(constrain(mixed, "batch", "heads"))
+
+    def _prepared(self, q: Array, k: Array) -> tuple[Array, Array]:
+        """Queries and keys [*heads, head_dim, seq] as attention takes them."""
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if self.key_shift is not None:
             k = self.key_shift(k)
-        cosine, sine = rotary_tables(spec)
-        length = q.shape[-1]
-        scale = spec.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
-        q = rotate(q, cosine[:, :length], sine[:, :length]) * scale
-        k = rotate(k, cosine[:, :length], sine[:, :length])
-        mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
-        mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
-        return self.out(constrain(mixed, "batch", "heads"))
+        length, given = q.shape[-1], self.spec.attention_scale
+        cosine, sine = (table[:, :length] for table in rotary_tables(self.spec))
+        scale = self.spec.head_dim**-0.5 if given is None else given
+        return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
     def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
         """Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
@@ -79,32 +85,48 @@ class Mlp(nnx.Module):
         self.down = Dense(wide[::-1], axes[::-1], rngs, out_scale, textbook)
 
     def __call__(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens d"]:
-        hidden = jax.nn.gelu(self.up(x)) if self.gate is None else jax.nn.silu(self.gate(x)) * self.up(x)
+        if self.gate is None:
+            hidden = kernels.thrifty(jax.nn.gelu, self.up(x))
+        else:
+            hidden = kernels.thrifty(lambda gate, up: jax.nn.silu(gate) * up, self.gate(x), self.up(x))
         return self.down(constrain(hidden, "batch", "mlp"))
 
 
 class Block(nnx.Module):
     """Pre-norm residual block."""
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
         self.attention_norm = Norm(spec.d_model, spec.norm_eps)
-        self.attention = Attention(spec, rngs, textbook)
+        self.attention = Attention(spec, rngs, textbook, attention)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
-        self.mlp = Mlp(spec, rngs, textbook)
+        self.mlp: Mlp | Moe = (
+            Mlp(spec, rngs, textbook) if spec.n_experts == 1 else Moe(spec, rngs, residual_init(spec))
+        )
         self.scale = spec.residual_scale
 
-    def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
+    def __call__(
+        self, x: Float[Array, "tokens d"], batch: int
+    ) -> tuple[Float[Array, "tokens d"], Routing | None]:
+        """The residual stream after this block, and what its router says, if it has one."""
         x = constrain(x + self.scale * self.attention(self.attention_norm(x), batch), "batch")
-        return constrain(x + self.scale * self.mlp(self.mlp_norm(x)), "batch")
+        normed, routing = self.mlp_norm(x), None
+        if isinstance(self.mlp, Moe):
+            change, routing = self.mlp(normed, batch)
+        else:
+            change = self.mlp(normed)
+        return constrain(x + self.scale * change, "batch"), routing
 
 
 class Decoder(nnx.Module):
-    """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX."""
+    """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX.
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False):
+    `attention` is a key of `harness.model.flash.ATTENTION`.
+    """
+
+    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
         shape = (spec.vocab_size, spec.d_model)
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
-        self.blocks = nnx.List([Block(spec, rngs, textbook) for _ in range(spec.n_layers)])
+        self.blocks = nnx.List([Block(spec, rngs, textbook, attention) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
         head_scale = HEAD_INIT_SCALE * spec.head_init_scale
         self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, head_scale, textbook)
@@ -115,7 +137,7 @@ class Decoder(nnx.Module):
         batch, length = tokens.shape
         x = self.embedded(tokens)
         for block in self.blocks:
-            x = block(x, batch)
+            x, _ = block(x, batch)
         return self.logits(x).reshape(batch, length, -1)
 
     def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
@@ -138,7 +160,7 @@ class Decoder(nnx.Module):
         inputs, labels = windows[:, :-1], windows[:, 1:]
         x = self.embedded(inputs)
         for block in self.blocks:
-            x = block(x, inputs.shape[0])
+            x, _ = block(x, inputs.shape[0])
         return self.token_losses(x, labels)
 
 

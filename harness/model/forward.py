@@ -19,9 +19,12 @@ from jaxtyping import Array, Float, Int
 from harness.model import partition
 from harness.model.decoder import Block, Decoder
 from harness.model.layers import PRODUCT
+from harness.model.moe import Routing, no_routing
 from harness.spec import ModelSpec
 
 Params = dict[str, Any]
+# The residual stream, and what the routers of the layers so far add up to.
+Stream = tuple[Array, Routing | None]
 POLICIES = {"dots": jax.checkpoint_policies.save_only_these_names(PRODUCT), "full": None}
 
 
@@ -32,6 +35,7 @@ class Layout:
     n_stages: int = 1
     stacked: bool = False
     remat: str = "none"
+    attention: str = "xla"
 
 
 class _Module:
@@ -80,9 +84,10 @@ class Forward:
 
     def __init__(self, model: ModelSpec, layout: Layout, mesh: Mesh):
         self.model, self.layout, self.mesh = model, layout, mesh
-        self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0)))
+        attention = layout.attention
+        self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0), attention=attention))
         self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
-        self._block = _Module(lambda: Block(model, nnx.Rngs(0), textbook=False))
+        self._block = _Module(lambda: Block(model, nnx.Rngs(0), attention=attention))
 
     def init(self, key: Array) -> Params:
         """Fresh parameters, the same on every layout."""
@@ -100,43 +105,55 @@ class Forward:
 
     def losses(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
         """Loss in nats of every next token of each window."""
+        return self.losses_and_routing(params, windows)[0]
+
+    def losses_and_routing(
+        self, params: Params, windows: Int[Array, "batch seq_plus_1"]
+    ) -> tuple[Float[Array, "batch seq"], Routing | None]:
+        """Losses, and beside them what routers say of each window; None where a model has no experts."""
         if self.layout.n_stages > 1:
-            return self.losses_of_many(params, windows[None])[0]
+            return jax.tree.map(lambda leaf: leaf[0], self.losses_of_many(params, windows[None]))
         with partition.on(self.mesh):
             inputs, labels = windows[:, :-1], windows[:, 1:]
             ends = self._ends(_without_blocks(params))
-            x = self._run(params["blocks"], ends.embedded(inputs), len(windows))
-            return ends.token_losses(x, labels)
+            start = ends.embedded(inputs), no_routing(self.model, len(windows))
+            x, routing = self._run(params["blocks"], start, len(windows))
+            return ends.token_losses(x, labels), routing
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
-    ) -> Float[Array, "n batch seq"]:
-        """Losses of several micro-batches, which follow each other through the stages of a pipeline."""
+    ) -> tuple[Float[Array, "n batch seq"], Routing | None]:
+        """The same of several micro-batches, which follow each other through the stages of a pipeline."""
         if self.layout.n_stages == 1:
-            return jax.lax.map(lambda batch: self.losses(params, batch), windows)
+            return jax.lax.map(lambda batch: self.losses_and_routing(params, batch), windows)
         with partition.on(self.mesh):
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
-            x = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
+            x, routing = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
             # Logits of all micro-batches together would outweigh the rest: they are made twice instead.
             scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
-            return jax.lax.map(scored, (x, labels))
+            return jax.lax.map(scored, (x, labels)), routing
 
-    def _run(self, blocks: Params, x: Array, batch: int) -> Array:
+    def _run(self, blocks: Params, stream: Stream, batch: int) -> Stream:
         """All of these blocks, one after the other."""
-        apply = self._rematerialised(lambda params, x: self._block(params)(x, batch))
+
+        def block(params: Params, stream: Stream) -> Stream:
+            x, routing = self._block(params)(stream[0], batch)
+            return x, jax.tree.map(jnp.add, stream[1], routing)
+
+        apply = self._rematerialised(block)
         if not self.layout.stacked:
             for index in sorted(blocks):
-                x = apply(blocks[index], x)
-            return x
-        return jax.lax.scan(lambda x, params: (apply(params, x), None), x, blocks)[0]
+                stream = apply(blocks[index], stream)
+            return stream
+        return jax.lax.scan(lambda stream, params: (apply(params, stream), None), stream, blocks)[0]
 
-    def _rematerialised(self, apply: Callable[..., Array]) -> Callable[..., Array]:
+    def _rematerialised(self, apply: Callable[..., Stream]) -> Callable[..., Stream]:
         if self.layout.remat == "none":
             return apply
         return jax.checkpoint(apply, policy=POLICIES[self.layout.remat])
 
-    def _pipeline(self, blocks: Params, x: Float[Array, "n tokens d"], batch: int) -> Array:
+    def _pipeline(self, blocks: Params, x: Float[Array, "n tokens d"], batch: int) -> Stream:
         """Micro-batches through stages that all work at once (GPipe, Huang et al., arXiv:1811.06965).
 
         Written as in GSPMD (Xu et al., arXiv:2105.04663, section 3.3): stages are a vmapped axis that the
@@ -145,15 +162,22 @@ class Forward:
         n_stages, n = self.layout.n_stages, len(x)
         split = jax.tree.map(lambda leaf: leaf.reshape(n_stages, -1, *leaf.shape[1:]), blocks)
         run = jax.vmap(lambda params, x: self._run(params, x, batch), spmd_axis_name=partition.STAGE)
+        unrouted = no_routing(self.model, batch)
 
-        def tick(stages: Array, time: Array) -> tuple[Array, Array]:
-            fed = x[jnp.minimum(time, n - 1)]
-            moved = jnp.roll(stages, 1, axis=0).at[0].set(fed)
-            stages = run(split, partition.constrain(moved, "layer", "batch"))
-            return stages, stages[-1]
+        def tick(stages: Stream, time: Array) -> tuple[Stream, Stream]:
+            fed = x[jnp.minimum(time, n - 1)], unrouted
+            moved = jax.tree.map(lambda old, new: jnp.roll(old, 1, axis=0).at[0].set(new), stages, fed)
+            stages = run(split, _staged(moved))
+            return stages, jax.tree.map(lambda leaf: leaf[-1], stages)
 
-        empty = partition.constrain(jnp.zeros((n_stages, *x.shape[1:]), x.dtype), "layer", "batch")
-        return jax.lax.scan(tick, empty, jnp.arange(n + n_stages - 1))[1][n_stages - 1 :]
+        empty = jax.tree.map(lambda leaf: jnp.zeros((n_stages, *leaf.shape), leaf.dtype), (x[0], unrouted))
+        ended = jax.lax.scan(tick, _staged(empty), jnp.arange(n + n_stages - 1))[1]
+        return jax.tree.map(lambda leaf: leaf[n_stages - 1 :], ended)
+
+
+def _staged(stream: Stream) -> Stream:
+    """Each stage's part of the stream on its devices."""
+    return jax.tree.map(lambda leaf: partition.constrain(leaf, "layer", "batch"), stream)
 
 
 def _without_blocks(params: Params) -> Params:

@@ -10,6 +10,7 @@ over a major axis and run along contiguous positions.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,16 @@ def _contract_heads(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     shared = tuple(range(a.ndim - 2))
     numbers = (((a.ndim + axis_a,), (b.ndim + axis_b,)), (shared, shared))
     return lax.dot_general(a, b, numbers, preferred_element_type=jnp.float32)
+
+
+def thrifty(apply: Callable[..., Any], x: Array, *others: Any) -> Any:
+    """`apply(x, *others)`; in half precision its fp32 intermediates are made again in the backward pass.
+
+    An elementwise pass is quick, and what it would keep outweighs its half-precision input.
+    """
+    if x.dtype == jnp.float32:
+        return apply(x, *others)
+    return jax.checkpoint(apply, prevent_cse=False)(x, *others)
 
 
 # --- dense ---------------------------------------------------------------------------------------------
@@ -69,6 +80,31 @@ def _weight_gradient(x: Array, g: Array) -> Array:
 
 
 dense.defvjp(_dense_forward, _dense_backward)
+
+
+def stored_dense(
+    x: Float[Array, "tokens d_in"],
+    stored: Array,
+    used: Callable[[Array], Float[Array, "d_in *d_out"]],
+    dtype: Any = None,
+) -> Float[Array, "tokens *d_out"]:
+    """`dense(x, used(stored), dtype)` that keeps the parameter as it is stored, in fp32 and in its shards.
+
+    What `used` makes of it, cast and gathered, is made again in the backward pass: kept for every layer it
+    would take back what fully sharded parameters save (Rajbhandari et al., arXiv:1910.02054, section 7).
+    """
+
+    def forward(x: Array, stored: Array) -> tuple[Array, tuple[Array, Array]]:
+        return dense(x, used(stored), dtype), (x, stored)
+
+    def backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+        w, pull = jax.vjp(used, saved[1])
+        d_x, d_w = _dense_backward(dtype, (saved[0], w), g)
+        return d_x, pull(d_w)[0]
+
+    apply = jax.custom_vjp(lambda x, stored: forward(x, stored)[0])
+    apply.defvjp(forward, backward)
+    return apply(x, stored)
 
 
 def textbook_dense(x: Array, w: Array, dtype: Any = None) -> Array:

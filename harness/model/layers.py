@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from harness.model import kernels
-from harness.model.partition import Axes, gathered, sharded
+from harness.model.partition import Axes, bound, gathered, sharded
 from harness.spec import ModelSpec
 
 # What rematerialisation may keep: results of matrix products.
@@ -54,13 +55,24 @@ class Dense(nnx.Module):
         values = jax.random.normal(rngs.params(), shape) * (scale * shape[0] ** -0.5)
         self.kernel = nnx.Param(values, axes=axes)
         self.axes = axes
-        self.apply = kernels.textbook_dense if textbook else kernels.dense
+        self.textbook = textbook
 
     def __call__(self, x: Float[Array, "tokens d_in"], dtype: Any = None) -> Float[Array, "tokens *d_out"]:
-        kernel = gathered(self.kernel[...].astype(x.dtype), self.axes)
-        # Merged dimensions make a plain matrix product, which is faster; split ones must stay apart.
-        flat = kernel if sharded() else kernel.reshape(len(kernel), -1)
-        return checkpoint_name(self.apply(x, flat, dtype), PRODUCT)
+        kernel = self.kernel[...]
+        if self.textbook or not (sharded() or kernel.dtype != x.dtype):
+            apply = kernels.textbook_dense if self.textbook else kernels.dense
+            out = apply(x, self._used(kernel, x.dtype), dtype)
+        else:
+            out = kernels.stored_dense(x, kernel, bound(partial(self._used, dtype=x.dtype)), dtype)
+        return checkpoint_name(out, PRODUCT)
+
+    def _used(self, kernel: Array, dtype: Any) -> Array:
+        """The parameter as the product takes it: cast, gathered, and on one device a plain matrix.
+
+        Merged dimensions make a plain matrix product, which is faster; split ones must stay apart.
+        """
+        kernel = gathered(kernel.astype(dtype), self.axes)
+        return kernel if sharded() else kernel.reshape(len(kernel), -1)
 
 
 class Norm(nnx.Module):
@@ -71,7 +83,7 @@ class Norm(nnx.Module):
         self.eps = eps
 
     def __call__(self, x: Float[Array, "*tokens d"]) -> Float[Array, "*tokens d"]:
-        return kernels.rms_norm(x, self.gain[...], self.eps)
+        return kernels.thrifty(lambda x, gain: kernels.rms_norm(x, gain, self.eps), x, self.gain[...])
 
 
 class HeadNorm(Norm):

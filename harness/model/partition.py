@@ -6,7 +6,7 @@ device every constraint is left out, so that the program is the same as without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -27,6 +27,7 @@ RULES: dict[str, str | tuple[str, ...]] = {
     "mlp": TENSOR,
     "vocab": TENSOR,
     "expert": EXPERT,
+    "group": (DATA, FSDP),  # sequences, where the experts they go to are split
     "layer": STAGE,
 }
 
@@ -41,6 +42,19 @@ def on(mesh: Mesh) -> Iterator[None]:
         yield
     finally:
         _mesh.reset(token)
+
+
+def bound(apply: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """`apply` for the mesh of this moment, also where a backward pass is traced later."""
+    mesh = _mesh.get()
+
+    def there(x: Array) -> Array:
+        if mesh is None:
+            return apply(x)
+        with on(mesh):
+            return apply(x)
+
+    return there
 
 
 def n_shards(mesh: Mesh, name: str | None) -> int:

@@ -43,7 +43,7 @@ class PointResult:
 class Journal:
     """Writes the files of one run."""
 
-    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch):
+    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch, n_lanes: int = 1):
         self._folder = folder
         self._job = job
         self._stopwatch = stopwatch
@@ -57,6 +57,9 @@ class Journal:
             "host": socket.gethostname(),
             "retries": retries_after(before),
         }
+        if n_lanes > 1:
+            # Of the program that trains it: the last bits of its numbers depend on it.
+            self._progress["n_lanes"] = n_lanes
         if "failures" in before:
             self._progress["failures"] = before["failures"]
         self._written_at = 0.0

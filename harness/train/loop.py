@@ -2,13 +2,16 @@
 
 Everything a run leaves behind is a file in its folder. A run that is killed at any moment and started again
 continues from its last checkpoint and ends with the same curve and the same points, bit for bit on CPU.
+
+A run asks for its training, one logging interval at a time, and whoever drives it answers: `train_job` trains
+one run alone, `harness.train.pack` several side by side.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +21,13 @@ import numpy as np
 from harness.data.packing import Order
 from harness.execution import Execution
 from harness.records import RunFolder
-from harness.spec import Job, RunSpec
+from harness.spec import Job, OptimSpec, RunSpec
 from harness.train import distributed
 from harness.train.checkpoint import CheckpointStore
 from harness.train.evaluate import EvalSet, evaluate
 from harness.train.journal import Journal, PointResult
 from harness.train.schedule import Segment, lr_factors, segments
-from harness.train.step import Engine, advance, engine_for
+from harness.train.step import Engine, Metrics, State, advance, engine_for
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TRAINING, Stopwatch
 
 # A loss this far above that of uniform guessing will not come back.
@@ -53,6 +56,22 @@ class TrainInputs:
     should_stop: Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A logging interval that a run asks for: windows [steps, batch, seq+1] and rate factors [steps]."""
+
+    engine: Engine
+    state: State
+    windows: np.ndarray
+    factors: np.ndarray
+    optim: OptimSpec
+
+
+# The answer to an interval, and generators that ask for them.
+Trained = tuple[State, Metrics]
+Asking = Generator[Interval, Trained, State]
+
+
 def run_key(seed: int, stream: str) -> np.random.SeedSequence:
     """Independent randomness of a run for one named use."""
     return np.random.SeedSequence([seed, *stream.encode()])
@@ -72,13 +91,13 @@ def initial_state(engine: Engine, seed: int) -> Any:
 class Trajectory:
     """The state of one run while it trains."""
 
-    def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs):
-        self.stopwatch = Stopwatch()
+    def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs, stopwatch: Stopwatch, n_lanes: int):
+        self.stopwatch = stopwatch
         self.spec = job.spec
         self.inputs = inputs
         self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
         self.order = data_order(job.spec, len(inputs.tokens))
-        self.journal = Journal(folder, job, self.stopwatch)
+        self.journal = Journal(folder, job, stopwatch, n_lanes)
         self.store = CheckpointStore(folder.checkpoints, job.spec.run_id, self.journal.warn)
         self._saved_at = time.monotonic()
         # Loss of the last step trained here.
@@ -86,27 +105,27 @@ class Trajectory:
         # Where the trunk waits while a branch is trained.
         self._trunk: tuple[int, Any] | None = None
 
-    def train(self, unfinished: list[int]) -> None:
+    def train(self, unfinished: list[int]) -> Generator[Interval, Trained, None]:
         """Write the points of `unfinished` token counts; raises Diverged, or Interrupted after saving."""
         with contextlib.closing(self.store):
-            self._train(unfinished)
+            yield from self._train(unfinished)
             with self.stopwatch.time(CHECKPOINTS):
                 self.store.wait()
 
-    def _train(self, unfinished: list[int]) -> None:
+    def _train(self, unfinished: list[int]) -> Generator[Interval, Trained, None]:
         plan = segments(self.spec, unfinished)
         position, state = self._restore_trunk(plan)
         self.journal.start(self._tokens_ahead(plan, position))
         for index, segment in enumerate(plan):
             if segment.n_tokens is None:
-                state = self._advance_to(segment, max(position, segment.first), state)
+                state = yield from self._advance_to(segment, max(position, segment.first), state)
                 position = segment.last
                 if not self.spec.schedule.has_trunk:
                     self._finish(unfinished[0], state)
             else:
                 if index == len(plan) - 1:
                     self._save(Segment(0, segment.first), segment.first, state)
-                self._branch(segment, state)
+                yield from self._branch(segment, state)
 
     def _tokens_ahead(self, plan: list[Segment], position: int) -> int:
         steps = sum(max(0, s.last - max(s.first, 0 if s.n_tokens else position)) for s in plan)
@@ -125,14 +144,14 @@ class Trajectory:
             found = self.store.restore(name, self.engine.abstract_checkpoint, at_most)
             return (found[0], self.engine.from_checkpoint(found[1])) if found else None
 
-    def _branch(self, segment: Segment, trunk_state: Any) -> None:
+    def _branch(self, segment: Segment, trunk_state: Any) -> Generator[Interval, Trained, None]:
         self._trunk = (segment.first, trunk_state)
         found = self._restore(segment.name, segment.last)
         # The step donates its input, and the trunk goes on from this very state.
         position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
         self.journal.rewind(segment.name, position)
         before = self._loss
-        state = self._advance_to(segment, position, state)
+        state = yield from self._advance_to(segment, position, state)
         self._loss = before
         assert segment.n_tokens is not None
         self._finish(segment.n_tokens, state)
@@ -154,7 +173,7 @@ class Trajectory:
             self.store.save(segment.name, step, self.engine.to_checkpoint(state))
         self._saved_at = time.monotonic()
 
-    def _advance_to(self, segment: Segment, step: int, state: Any) -> Any:
+    def _advance_to(self, segment: Segment, step: int, state: Any) -> Asking:
         """Train from `step` to the end of the segment, one logging interval after the other."""
         interval = self.spec.log_interval
         while step < segment.last:
@@ -164,16 +183,15 @@ class Trajectory:
                 self._save(segment, step, state)
             if stop:
                 raise Interrupted(f"stopped at step {step}")
-            state = self._interval(segment, step, interval, state)
+            state = yield from self._interval(segment, step, interval, state)
             step += interval
         return state
 
-    def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Any:
+    def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Asking:
         began = time.monotonic()
         windows = self.order.batches(self.inputs.tokens, step, n)
         factors = lr_factors(self.spec.schedule, segment, step, n)
-        with self.stopwatch.time(TRAINING):
-            state, metrics = advance(self.engine, state, windows, factors, self.spec.optim)
+        state, metrics = yield Interval(self.engine, state, windows, factors, self.spec.optim)
         loss = float(metrics.loss.astype(np.float64).mean())
         self._check_finite(step + n, metrics.loss)
         eval_loss = None
@@ -207,20 +225,20 @@ class Trajectory:
         return bool(level[0] > level[1])
 
 
-def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
-    """Train what is unfinished of a job and return its status, `done` or `diverged`.
+def training(
+    job: Job, folder: RunFolder, inputs: TrainInputs, stopwatch: Stopwatch, n_lanes: int = 1
+) -> Generator[Interval, Trained, str]:
+    """Train what is unfinished of a job, asking for one interval after the other; its status is returned.
 
     Divergence is a result, not an error: the open points are recorded with their reason.
     Raises Interrupted when asked to stop, after saving; any other exception is for the caller to record.
     """
-    unfinished = [
-        n for n in job.n_tokens if not distributed.told_by_first(folder.point(job.spec.point_id(n)).exists())
-    ]
+    unfinished = unfinished_of(job, folder)
     if not unfinished:
         return "done"
-    trajectory = Trajectory(job, folder, inputs)
+    trajectory = Trajectory(job, folder, inputs, stopwatch, n_lanes)
     try:
-        trajectory.train(unfinished)
+        yield from trajectory.train(unfinished)
     except Diverged as reason:
         trajectory.journal.write_diverged(unfinished, str(reason))
         return "diverged"
@@ -229,3 +247,27 @@ def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
         raise
     trajectory.journal.set_status("done")
     return "done"
+
+
+def unfinished_of(job: Job, folder: RunFolder) -> list[int]:
+    """Token counts of a job that have no point yet."""
+    return [
+        n for n in job.n_tokens if not distributed.told_by_first(folder.point(job.spec.point_id(n)).exists())
+    ]
+
+
+def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
+    """Train what is unfinished of a job by itself and return its status, `done` or `diverged`.
+
+    Raises what `training` raises.
+    """
+    stopwatch = Stopwatch()
+    with contextlib.closing(training(job, folder, inputs, stopwatch)) as run:
+        try:
+            asked = next(run)
+            while True:
+                with stopwatch.time(TRAINING):
+                    trained = advance(asked.engine, asked.state, asked.windows, asked.factors, asked.optim)
+                asked = run.send(trained)
+        except StopIteration as end:
+            return str(end.value)

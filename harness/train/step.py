@@ -6,7 +6,7 @@ optimiser's decay constants are compiled in, so that runs of one shape share one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,8 +17,8 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.execution import Execution
-from harness.model import partition
+from harness.execution import Execution, attention_on
+from harness.model import moe, partition
 from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.spec import ModelSpec, OptimSpec, RunSpec
 from harness.train import distributed, loss_scale
@@ -87,6 +87,27 @@ class Engine:
             out_shardings=plain,
         )
 
+    def packed(self, n_lanes: int) -> Any:
+        """`advance` for so many states of this shape side by side, as one program.
+
+        It takes a list of states, windows [lanes, steps, n_micro, batch, seq+1], factors [lanes, steps] and
+        rates [lanes], and gives the list of new states and metrics [lanes, steps].
+        """
+
+        def advance(states: list[State], *inputs: Any) -> tuple[list[State], dict[str, Array]]:
+            together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+            together, metrics = jax.vmap(self._advance)(together, *inputs)
+            apart = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(n_lanes)]
+            return apart, metrics
+
+        states, plain = [self.state_shardings] * n_lanes, meshes.replicated(self.mesh)
+        return jax.jit(
+            advance,
+            in_shardings=(states, meshes.batch_sharding(self.mesh, 3, 5), plain, plain),
+            out_shardings=(states, plain),
+            donate_argnums=0,
+        )
+
     def _set_checkpoints(self) -> None:
         """Programs that give a state the tree of a checkpoint, which has a subtree for every block, and back.
 
@@ -121,11 +142,28 @@ class Engine:
     def _gradients(
         self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"], factor: Array | float = 1.0
     ) -> tuple[Array, Any]:
-        """Mean loss times `factor` and its gradient, summed over micro-batches in order."""
-        scale = factor / (windows.shape[0] * windows.shape[1] * (windows.shape[2] - 1))
+        """Mean loss times `factor` and the gradient of what is trained, summed over micro-batches in order.
+
+        What is trained is the loss and, with experts, the penalty on their routing, which no metric shows.
+        """
+        length = windows.shape[2] - 1
+        scale = factor / (windows.shape[0] * windows.shape[1] * length)
+
+        def trained(params: Any, windows: Array) -> tuple[Array, Array]:
+            losses, routing = score(params, windows)
+            loss = losses.sum() * scale
+            if routing is None:
+                return loss, loss
+            return loss + moe.penalty(self.model, routing).sum() * (scale * length), loss
+
+        def value_and_grad(params: Any, windows: Array) -> tuple[Array, Any]:
+            (_, loss), grads = jax.value_and_grad(trained, has_aux=True)(params, windows)
+            return loss, grads
+
         if self.forward.layout.n_stages > 1:
-            return jax.value_and_grad(lambda p: self.forward.losses_of_many(p, windows).sum() * scale)(params)
-        value_and_grad = jax.value_and_grad(lambda p, x: self.forward.losses(p, x).sum() * scale)
+            score = self.forward.losses_of_many
+            return value_and_grad(params, windows)
+        score = self.forward.losses_and_routing
         if windows.shape[0] == 1:
             return value_and_grad(params, windows[0])
 
@@ -172,7 +210,7 @@ class Engine:
     ) -> Float[Array, "n_batches batch"]:
         """Mean loss of each window."""
         if self.forward.layout.n_stages > 1:
-            return self.forward.losses_of_many(params, windows).mean(axis=2)
+            return self.forward.losses_of_many(params, windows)[0].mean(axis=2)
         return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
 
 
@@ -184,13 +222,14 @@ def _described(abstract: State, shardings: State) -> State:
     )
 
 
-def layout_of(mesh: Mesh, execution: Execution) -> Layout:
+def layout_of(model: ModelSpec, mesh: Mesh, execution: Execution) -> Layout:
     """How blocks are run there: accelerators scan them, for one block's compile time instead of all."""
     stages = mesh.shape[partition.STAGE]
+    attention = attention_on(model, execution, platform_of(mesh), stages)
     scanned = execution.scan_layers
     if scanned is None:
         scanned = platform_of(mesh) != "cpu"
-    return Layout(stages, scanned or stages > 1, execution.remat)
+    return Layout(stages, scanned or stages > 1, execution.remat, attention)
 
 
 @lru_cache(maxsize=16)
@@ -200,20 +239,23 @@ def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, la
 
 def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> Engine:
     """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
-    shape_only = replace(spec.optim, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
-    layout = layout_of(mesh, execution)
+    layout = layout_of(spec.model, mesh, execution)
     shards = meshes.n_batch_shards(mesh)
     micro_batch = execution.micro_batch or micro_batch_size(spec, shards, platform_of(mesh), layout.n_stages)
-    return _engine(spec.model, shape_only, micro_batch, mesh, layout)
+    return _engine(spec.model, spec.optim.compiled, micro_batch, mesh, layout)
+
+
+def micro_batches(engine: Engine, windows: np.ndarray) -> np.ndarray:
+    """Windows [..., batch, seq+1] as [..., n_micro, micro_batch, seq+1]."""
+    *before, batch, width = windows.shape
+    return windows.reshape(*before, batch // engine.micro_batch, engine.micro_batch, width)
 
 
 def advance(
     engine: Engine, state: State, windows: np.ndarray, factors: np.ndarray, optim: OptimSpec
 ) -> tuple[State, Metrics]:
     """Run one logging interval from host arrays: windows [steps, batch, seq+1], factors [steps]."""
-    steps, batch, width = windows.shape
-    micro = windows.reshape(steps, batch // engine.micro_batch, engine.micro_batch, width)
-    placed = distributed.place(micro, meshes.batch_sharding(engine.mesh, 2, 4))
+    placed = distributed.place(micro_batches(engine, windows), meshes.batch_sharding(engine.mesh, 2, 4))
     rates = {group: np.float32(rate) for group, rate in group_rates(optim).items()}
     state, metrics = engine.advance(state, placed, factors, rates)
     host = jax.device_get(metrics)

@@ -63,6 +63,11 @@ class Topology:
         return f"{self.kind}:{self.shape}"
 
     @property
+    def platform(self) -> str:
+        """`tpu` or `gpu`."""
+        return "tpu" if self.kind in TPU_KINDS else "gpu"
+
+    @property
     def device_bytes(self) -> int:
         return DEVICE_BYTES[self.kind]
 
@@ -78,8 +83,9 @@ class Topology:
                 f"topology={self} needs the extra {extra!r}, which is not installed; "
                 f"type: uv sync --extra {extra}"
             )
+        # Without it JAX would look for the devices themselves, and for NVIDIA's libraries.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         if self.kind in TPU_KINDS:
-            os.environ.setdefault("JAX_PLATFORMS", "cpu")
             for name, value in TPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
         else:

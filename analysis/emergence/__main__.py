@@ -1,0 +1,80 @@
+"""`python -m analysis.emergence TABLE`: is a jump in exact match one of the model or of the metric?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.command import parse_pairs
+from analysis.emergence.study import study
+from analysis.emergence.tables import AXES, read_evaluations
+from analysis.emergence.text import text_of
+from harness.records import InputError, write_json
+
+EXAMPLE = "N=COLUMN,exact=COLUMN,smooth=COLUMN,task=COLUMN"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.emergence",
+        description="A verdict for each task: jump, smooth, artefact of exact match, or not to be told.",
+    )
+    parser.add_argument("table", type=Path, help="results/<sweep>, its evals.parquet, or a .csv or .parquet")
+    parser.add_argument("--axis", help=f"one of {', '.join(AXES)}; all that the table varies if left out")
+    parser.add_argument(
+        "--map",
+        help=f"columns of a foreign table: {EXAMPLE}; the smooth metric is smooth (nats per token), "
+        "perplexity, or score (a share that rises to 1); metric=COLUMN,value=COLUMN for a long table",
+    )
+    parser.add_argument("--where", help="keep rows with these values: step=143000,shots=0")
+    parser.add_argument("--scale", help="factors on columns: score=0.01 for percent, C=1e21")
+    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument("--chance", type=float, help="exact match of a guesser where the table has none")
+    parser.add_argument("--seed", type=int, default=0, help="of simulated nulls and bootstraps")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+    return parser
+
+
+def _scale(text: str | None) -> dict[str, float]:
+    try:
+        return {key: float(value) for key, value in parse_pairs(text, "--scale", "score=0.01").items()}
+    except ValueError as error:
+        raise InputError(f"--scale {text} has no number: type it as score=0.01,C=1e21") from error
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.chance is not None and not 0 <= arguments.chance < 1:
+        raise InputError(f"--chance is {arguments.chance:g}: expected a share from 0 to below 1 such as 0.1")
+    if arguments.seed < 0:
+        raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
+    found = read_evaluations(
+        arguments.table,
+        parse_pairs(arguments.map, "--map", EXAMPLE),
+        parse_pairs(arguments.where, "--where", "COLUMN=VALUE"),
+        arguments.count,
+        arguments.chance,
+        _scale(arguments.scale),
+    )
+    result = study(found, arguments.axis, arguments.seed)
+    print(text_of(result))
+    if arguments.json:
+        try:
+            write_json(arguments.json, result)
+        except OSError as error:
+            raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 0 when done, 2 when the input cannot be used."""
+    try:
+        _run(_parser().parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

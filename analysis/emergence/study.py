@@ -1,0 +1,188 @@
+"""All tasks and lengths along all axes: the content of emergence.json (keys in results/README.md)."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.emergence.contexts import in_context
+from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
+from analysis.emergence.describe import describe, evidence
+from analysis.emergence.sharpness import MIN_SIZES, p_value
+from analysis.emergence.tables import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
+from analysis.emergence.verdict import LEVEL, Verdict, decide, holm, sentence
+from analysis.result import plain
+from harness.records import InputError, write_json
+
+FILE = "emergence.json"
+NOT_EXAMINED = (
+    "hidden progress measures (what a model computes before it shows)",
+    "other mixtures of text and tasks, other shares of each",
+    "models larger than those trained here",
+    "other prompts, tokenizers and decoding rules than the ones evaluated",
+)
+# Verdicts under which both curves may be taken to go on as they are.
+GOES_ON = (Verdict.SMOOTH, Verdict.METRIC_ARTEFACT, Verdict.DEPENDENT_ERRORS)
+NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curves breakthroughs"
+
+Json = dict[str, Any]
+
+
+def study(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
+    """Analyse every task × length along `axis`, or along each axis that the table varies.
+
+    Raises:
+        InputError: unknown or constant axis, one metric only, no chance level anywhere.
+    """
+    usable, left_out = _usable(found)
+    axes = _axes(usable, axis)
+    tasks = [entry for name in axes for entry in _along(usable, name, found, seed)]
+    return plain(
+        {
+            "schema": 1,
+            "level": LEVEL,
+            "axes": [{"axis": name, "held": held} for name, held in axes.items()],
+            "tasks": tasks,
+            "in_context": in_context(found.contexts),
+            "warnings": [*found.warnings, *_missing_sizes(usable, next(iter(axes)))],
+            "left_out": left_out,
+            "not_examined": list(NOT_EXAMINED),
+            "verdict": summary(tasks),
+        }
+    )
+
+
+def _axes(frame: Any, axis: str | None) -> dict[str, str]:
+    if axis is not None and axis not in AXES:
+        raise InputError(f"there is no axis {axis!r}: type --axis with one of {', '.join(AXES)}")
+    if axis is not None:
+        on_axis(frame, axis)
+    axes = varied_axes(frame)
+    if not axes:
+        raise InputError("the table varies neither N, C, D nor loss: expected models of several sizes")
+    return {axis: axes[axis]} if axis is not None else axes
+
+
+def _usable(found: Evaluations) -> tuple[Any, list[Json]]:
+    """The rows of tasks that can be analysed; the others with the reason."""
+    frame = found.frame
+    asked = frame[frame["task"] != TEXT]
+    there = [name for name in (SMOOTH, EXACT) if asked[name].notna().any()]
+    if len(there) < 2:
+        raise InputError(
+            f"the tasks have {there[0] if there else 'no metric'} only: expected an exact and a smooth "
+            f"metric of the same models, {EXACT} and {SMOOTH} (--map exact=COLUMN,smooth=COLUMN)"
+        )
+    left_out, kept = [], []
+    for task, length, rows in by_task(frame):
+        reason = None
+        if not rows[SMOOTH].gt(0).any():
+            reason = f"no {SMOOTH}: exact match alone cannot tell a jump from a metric"
+        elif rows[EXACT].notna().any() and rows["chance_exact"].isna().all():
+            reason = f"the {EXACT} rows name no chance level: fill the column chance, or type --chance 0"
+        if reason:
+            left_out.append({"task": task, "length": length, "reason": reason})
+        else:
+            kept.append(rows.index)
+    if not kept:
+        raise InputError(f"no task can be examined, {left_out[0]['task']} because: {left_out[0]['reason']}")
+    return frame.loc[np.concatenate(kept)].sort_index(), left_out
+
+
+def _missing_sizes(frame: Any, axis: str) -> list[str]:
+    """Tasks that some sizes lack, by name."""
+    rows = on_axis(frame, axis)
+    every = np.unique(rows[axis])
+    said = []
+    for task, length, own in by_task(rows):
+        lacking = np.setdiff1d(every, own.loc[own[SMOOTH] > 0, axis])
+        if axis in ("N", "D") and len(lacking):
+            listed = ", ".join(f"{value:.4g}" for value in lacking)
+            said.append(
+                f"{name_of(task, length)}: no values at {len(lacking)} of {len(every)} sizes "
+                f"({axis} = {listed}); judged on the others"
+            )
+    return said
+
+
+def name_of(task: str, length: float) -> str:
+    return f"{task} {length:g}" if length else task
+
+
+@dataclass(frozen=True)
+class _Tested:
+    curve: Curve
+    rng: np.random.Generator
+    statistic: float | None
+    p: float | None
+
+
+def _along(frame: Any, axis: str, found: Evaluations, seed: int) -> list[Json]:
+    """All curves of one axis: test each, correct for their number, then decide."""
+    tested = []
+    for curve in curves(frame, axis):
+        rng = np.random.default_rng([seed, zlib.crc32(f"{curve.task} {curve.length} {axis}".encode())])
+        statistic, p = None, None
+        if curve.n_sizes >= MIN_SIZES:
+            statistic, p = p_value(curve.design, curve.ln_nll, seed)
+        tested.append(_Tested(curve, rng, statistic, p))
+    several = [each.p for each in tested if each.p is not None]
+    corrected = iter(holm(several))
+    return [
+        _entry(each, next(corrected) if each.p is not None else None, len(several), found, seed)
+        for each in tested
+    ]
+
+
+def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations, seed: int) -> Json:
+    own = found.items.get((tested.curve.task, tested.curve.length))
+    described = describe(tested.curve, own, tested.rng, seed, LEVEL / max(tests, 1))
+    described["sharpness"] |= {"statistic": tested.statistic, "p": tested.p, "p_holm": p_holm}
+    facts = evidence(tested.curve, described)
+    verdict = decide(facts)
+    words = sentence(verdict, facts)
+    if verdict not in GOES_ON:
+        described["forecast"] = []
+    if facts.p is not None and facts.p < LEVEL:
+        described["power"] = None  # of a test that has found something it would say nothing
+    return {
+        **described,
+        "name": name_of(tested.curve.task, tested.curve.length),
+        "verdict": verdict.value,
+        "label": verdict.label,
+        "words": words,
+    }
+
+
+def summary(tasks: list[Json]) -> str:
+    """How many tasks ended in each verdict, on the first axis."""
+    first = [task for task in tasks if task["axis"] == tasks[0]["axis"]]
+    parts = []
+    for verdict in Verdict:
+        names = [task["name"] for task in first if task["verdict"] == verdict.value]
+        if names:
+            parts.append(f"{verdict.label}: {', '.join(names)}")
+    return f"Along {first[0]['axis']}: {'; '.join(parts)}."
+
+
+def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> Json:
+    """Write emergence.json into the folder of a sweep that has evals.parquet and return what to print.
+
+    Returns `verdict` (one line), `lines` (one a task on the first axis), `warnings` and `path`.
+
+    Raises:
+        InputError: the evaluations cannot be analysed.
+    """
+    result = study(read_evaluations(folder, count=count), seed=seed)
+    write_json(folder / FILE, result)
+    first = result["axes"][0]["axis"]
+    return {
+        "verdict": result["verdict"],
+        "lines": [f"{t['name']}: {t['label']}. {t['words']}" for t in result["tasks"] if t["axis"] == first],
+        "warnings": [*result["warnings"], *(f"{e['task']}: {e['reason']}" for e in result["left_out"])],
+        "path": str(folder / FILE),
+    }

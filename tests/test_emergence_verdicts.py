@@ -1,0 +1,145 @@
+"""Verdicts on simulated truths: smooth curves are not jumps, jumps are found, too little is said so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_emergence import Truth, evaluations, flat, jump, make_task, power_law
+
+from analysis.emergence.mixture import seed_groups
+from analysis.emergence.study import study
+from analysis.emergence.verdict import LABELS, Verdict, holm
+
+# Truths that are smooth per token: exponent in three steps, then one complication each.
+NULLS: dict[str, tuple[Truth, dict[str, Any]]] = {
+    "alpha .4": (power_law(0.4, 0.75), {"length": 6}),
+    "alpha .7": (power_law(0.7, 1.2), {"length": 5}),
+    "alpha 1.1": (power_law(1.1, 2.0), {"length": 4}),
+    "item heterogeneity": (power_law(0.7, 1.2), {"length": 6, "difficulty": 0.5}),
+    "noisy seeds": (power_law(0.7, 1.2), {"length": 5, "sd": 0.15}),
+    "floor of the metric": (power_law(0.8, 1.2, floor=0.08), {"length": 5}),
+    "floor by luck": (power_law(0.7, 1.2), {"length": 5, "chance": 0.1, "luck": 0.1}),
+}
+JUMPS = {
+    f"{drop} at {centre}": (jump(drop, centre), {"length": 4})
+    for drop, centre in ((1.3, 0.75), (1.8, 0.6), (2.5, 0.9))
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALING_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def verdict_of(rng: np.random.Generator, truth: Truth, seed: int = 0, **options: Any) -> str:
+    found = study(evaluations(make_task(rng, "task", truth, **options)), axis="N", seed=seed)
+    return str(found["tasks"][0]["verdict"])
+
+
+def shares(truth: Truth, options: dict[str, Any], draws: int) -> Counter[str]:
+    rng = np.random.default_rng(17)
+    return Counter(verdict_of(rng, truth, **options) for _ in range(draws))
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_power_law_under_exact_match_is_an_artefact(name: str) -> None:
+    found = shares(*NULLS[name], draws=2)
+    assert found["transition"] == 0
+    assert found["metric_artefact"] >= 1
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_a_jump_per_token_is_a_transition(name: str) -> None:
+    assert shares(*JUMPS[name], draws=2)["transition"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NULLS)
+def test_rates_on_smooth_truths(name: str) -> None:
+    found = shares(*NULLS[name], draws=100)
+    assert found["transition"] <= 0.07 * 100, found
+    assert found["metric_artefact"] >= 0.9 * 100, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JUMPS)
+def test_rates_on_jumps(name: str) -> None:
+    assert shares(*JUMPS[name], draws=100)["transition"] >= 0.9 * 100
+
+
+def test_six_sizes_are_too_few_whatever_they_show() -> None:
+    rng = np.random.default_rng(0)
+    for truth in (jump(2.5, 0.6), power_law(0.7, 1.2)):
+        assert verdict_of(rng, truth, length=4, k=6) == "too_few_sizes"
+    assert verdict_of(rng, jump(2.5, 0.5), length=4, k=7, sd=0.01) != "too_few_sizes"
+
+
+def test_what_no_model_can_do_is_not_learned() -> None:
+    rng = np.random.default_rng(1)
+    assert verdict_of(rng, flat(2.33), length=1, chance=0.1, sd=0.01) == "not_learned"
+    # The format is learned, which lowers the NLL, but nothing beyond guessing.
+    assert verdict_of(rng, power_law(0.02, 2.5), length=4, sd=0.01) == "not_learned"
+
+
+def test_a_rise_is_no_jump() -> None:
+    rng = np.random.default_rng(8)
+    assert verdict_of(rng, lambda x: np.log(1.2) + np.log(2.0) - jump(1.5, 0.75)(x), length=2) in (
+        "inconclusive",
+        "not_learned",
+        "smooth",
+    )
+
+
+def test_improvement_that_exact_match_cannot_show_is_below_its_resolution() -> None:
+    rng = np.random.default_rng(2)
+    assert verdict_of(rng, power_law(0.5, 2.0), length=40) == "below_resolution"
+
+
+def test_a_gradual_late_fall_is_no_transition() -> None:
+    rng = np.random.default_rng(3)
+    found = Counter(
+        verdict_of(rng, lambda x: np.log(2.0) - 1.6 * np.maximum(x - 0.5, 0), length=4) for _ in range(3)
+    )
+    assert found["delayed_onset"] >= 1
+    assert found["transition"] == 0
+
+
+def test_errors_that_come_together_are_told_from_independent_ones() -> None:
+    rng = np.random.default_rng(4)
+    assert verdict_of(rng, power_law(0.6, 1.5), length=8, together=True) == "dependent_errors"
+
+
+def test_noise_that_could_hide_a_jump_is_inconclusive_with_its_power() -> None:
+    rng = np.random.default_rng(5)
+    task = make_task(rng, "task", power_law(0.25, 0.6), 4, k=7, seeds=1, sd=0.2)
+    entry = study(evaluations(task), axis="N")["tasks"][0]
+    assert entry["verdict"] == "inconclusive"
+    assert entry["power"] < 0.8
+    assert f"would be seen in {entry['power']:.0%} of cases" in entry["words"]
+
+
+def test_many_seeds_at_one_size_are_a_mixture_or_shift_together() -> None:
+    rng = np.random.default_rng(6)
+    low = seed_groups(np.concatenate([rng.normal(-1, 0.1, 6), rng.normal(0.5, 0.1, 12)]), rng)
+    assert low["mixture"]
+    assert low["n_low"] == 6
+    one = seed_groups(rng.normal(0, 0.3, 16), rng)
+    assert not one["mixture"]
+    assert one["power"] > 0.8
+    false = [seed_groups(rng.normal(0, 1, 16), rng)["mixture"] for _ in range(60)]
+    assert sum(false) <= 8
+
+
+def test_holm_keeps_order_and_never_lowers() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9]) == [0.9]
+
+
+def test_every_verdict_has_words() -> None:
+    assert set(LABELS) == set(Verdict)
+    assert all(verdict.label for verdict in Verdict)
