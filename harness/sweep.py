@@ -220,6 +220,7 @@ class Sweep:
             points = write_tables(self.folder, plan.cells, self.settings.grid.name)
         enough_to_fit(points)
         if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
+            self.record["provenance"]["devices"] = sorted(set(points.device.dropna()))
             result = conclude(self.folder, self.settings.grid.resamples)
             self._write_total()
         else:

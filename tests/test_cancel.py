@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from harness.launch.supervise import Supervisor
 from harness.launch.worker import run_job
 from harness.records import SweepFolder, write_json
 from harness.spec import Job
+from harness.status import run_rows
+from tests import small_sweeps
 from tests.recipes import RASTER, inputs, run_spec
 from tests.small_sweeps import small_cells
 from tests.test_supervise import Pretender
@@ -108,3 +111,26 @@ def test_a_cancelled_run_is_not_started_again_and_the_others_go_on(tmp_path: Pat
     found = {o.job: o.status for o in supervisor.outcomes(lambda _: None)}
     assert found == {first: Status.INTERRUPTED, second: Status.DONE}
     assert launcher.given == [(second,)]
+
+
+def test_a_cancelled_sweep_saves_ends_and_goes_on(tmp_path: Path, data_cache: Path) -> None:
+    overrides = ["grid.n_tokens=[16384,131072]", "launcher.n_workers=1"]
+    folder = SweepFolder(tmp_path / "results")
+    driver = small_sweeps.start(folder.root, data_cache, *overrides)
+    while driver.poll() is None and not any(folder.runs.glob("*/curves")):
+        if any(run["state"].get("tokens_trained") for run in known_runs(folder)):
+            break
+        time.sleep(0.1)
+    assert main([str(folder.root)]) == 0
+    _, error = driver.communicate(timeout=300)
+    assert driver.returncode == 130, error
+    assert error == "interrupted; the state is saved, the same command goes on from here\n"
+    assert [run["status"] for run in known_runs(folder)] == ["interrupted"]
+    done = small_sweeps.train(folder.root, data_cache, *overrides)
+    assert done.returncode == 0, done.stderr
+    assert [run["status"] for run in known_runs(folder)] == ["finished"]
+
+
+def known_runs(folder: SweepFolder) -> list[dict[str, Any]]:
+    """Rows of the status, none before the sweep has written its record."""
+    return run_rows(folder) if folder.sweep.exists() else []

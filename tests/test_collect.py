@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,15 @@ import pandas as pd
 import pytest
 
 from harness import counting
-from harness.collect import cell_table, collect_curves, collect_points, finished, read_point, write_tables
+from harness.collect import (
+    cell_table,
+    collect_curves,
+    collect_points,
+    finished,
+    read_current,
+    read_point,
+    write_tables,
+)
 from harness.grid import Cell
 from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
 from tests.small_sweeps import small_cells
@@ -120,3 +130,20 @@ def test_cells_to_forecast_carry_their_exact_sizes() -> None:
     assert (frame.n_params_matmul > frame.n_params_body).all()
     assert list(frame.rung) == [cell.spec.rung for cell in cells]
     np.testing.assert_allclose(frame.flops_6nd, 6.0 * frame.n_params_matmul * frame.n_tokens)
+
+
+def test_a_table_is_taken_as_it_is_while_nothing_is_newer(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), small_cells()
+    assert read_current(folder, cells) is None
+    for cell in cells:
+        record(folder, cell, point_id=cell.spec.point_id(cell.n_tokens))
+    written = write_tables(folder, cells, "smoke")
+    current = read_current(folder, cells)
+    assert current is not None
+    pd.testing.assert_frame_equal(current, written)
+    assert read_current(folder, cells[1:]) is None
+    path = folder.run(cells[0].spec.run_id).point(cells[0].spec.point_id(cells[0].n_tokens))
+    os.utime(path, (time.time() + 10, time.time() + 10))
+    assert read_current(folder, cells) is None
+    path.unlink()
+    assert read_current(folder, cells) is None
