@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.launch import lease
 from harness.launch.slurm import RUNNING_STATES, queued
+from harness.launch.stop import sweep_request
 from harness.limits import near
 from harness.records import InputError, RunFolder, SweepFolder, write_json
 from harness.run_state import set_state
@@ -39,7 +40,7 @@ def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
     left = [row for name, row in rows.items() if row["status"] not in ENDED and name in (run_ids or rows)]
     if not left:
         return "nothing to cancel: the runs have ended"
-    for path in [folder.run(run_id).cancel for run_id in run_ids] or [folder.cancel]:
+    for path in [folder.run(run_id).cancel for run_id in run_ids] or [sweep_request(folder)]:
         write_json(path, {})
     _leave_the_queue([folder.run(row["run_id"]) for row in left])
     n_running = sum(row["status"] == "running" for row in left)
@@ -51,7 +52,7 @@ def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
 
 def clear_requests(folder: SweepFolder, run_ids: set[str]) -> None:
     """Take away the requests to stop these runs, and one to stop the sweep."""
-    for path in [folder.cancel, *(folder.run(run_id).cancel for run_id in run_ids)]:
+    for path in [sweep_request(folder), *(folder.run(run_id).cancel for run_id in run_ids)]:
         path.unlink(missing_ok=True)
 
 

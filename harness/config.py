@@ -15,6 +15,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
+from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain
 from harness.limits import check_budget, check_choices, check_ranges, check_together
 from harness.overrides import SWEEPS, check_added, check_groups, options
@@ -43,6 +44,8 @@ class DataSettings:
     branching: int = 0
     zipf: float = 0.0
     source_seed: int = 0
+    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    task_items: int = 0
 
 
 @dataclass
@@ -132,6 +135,10 @@ class LauncherSettings:
     cpus_per_task: int = 1
     signal_seconds: int = 90
     sbatch: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    cpus: int = 1
+    gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -166,6 +173,7 @@ class GridCells:
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
+    task_items: int | None = None
 
 
 @dataclass
@@ -230,9 +238,7 @@ def resolved_yaml(settings: SweepSettings) -> str:
 
 def plain(settings: Any) -> Any:
     """Settings as nested dicts and lists."""
-    node = OmegaConf.structured(settings)
-    assert isinstance(node, DictConfig)
-    return OmegaConf.to_container(node)
+    return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
 def _over(stored: dict[str, Any], overrides: list[str]) -> DictConfig:

@@ -31,7 +31,7 @@ class Range:
         return low if self.high == math.inf else f"{low} and below {self.high:g}"
 
 
-LAUNCHERS = ("local", "slurm")
+LAUNCHERS = ("local", "ray", "slurm")
 COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True), Range(0, 1)
 
 RANGES = {
@@ -40,13 +40,13 @@ RANGES = {
         "model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.n_workers launcher.pack launcher.max_attempts launcher.minutes launcher.nodes "
-        "launcher.cpus_per_task execution.micro_batch "
+        "launcher.cpus_per_task launcher.cpus execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
         "model.balance_weight model.router_z_weight "
-        "launcher.checkpoint_seconds launcher.signal_seconds"
+        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus data.task_items grid.task_items"
     ),
     POSITIVE: (
         "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps model.capacity_factor "

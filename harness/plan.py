@@ -98,7 +98,9 @@ def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes
         memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
         return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
 
-    return n_workers * max(of_worker(pack) for pack in packs(jobs(cells), lanes))
+    # One of each kind is enough to look at.
+    kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(jobs(cells), lanes)}
+    return n_workers * max(of_worker(pack) for pack in kinds.values())
 
 
 def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:

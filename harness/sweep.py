@@ -21,8 +21,9 @@ from harness.collect import read_current, write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.data.tasks.mixture import TaskConfig
 from harness.execution import Execution, MeshConfig, check_mesh
-from harness.grid import expand
+from harness.grid import chosen_cells, expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Launcher, Outcome, Status
@@ -30,6 +31,7 @@ from harness.launch.launchers import check_here, check_launcher, lanes, make_lau
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
 from harness.launch.sinks import Sinks, check_sinks
+from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan import Plan, estimate_seconds, make_plan, print_plan
@@ -89,7 +91,14 @@ def data_config(settings: SweepSettings) -> DataConfig:
         branching=data.branching,
         zipf=data.zipf,
         source_seed=data.source_seed,
+        tasks=tuple(TaskConfig(name, task.share, tuple(task.lengths)) for name, task in data.tasks.items()),
     )
+
+
+def task_items(settings: SweepSettings) -> int:
+    """Test problems of every task and length: as the grid has it, or the data."""
+    chosen = chosen_cells(settings.grid, settings.budget).task_items
+    return settings.data.task_items if chosen is None else chosen
 
 
 class Sweep:
@@ -111,7 +120,7 @@ class Sweep:
         check_sinks(settings.sinks)
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
-        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens)
+        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
@@ -192,6 +201,7 @@ class Sweep:
             seq_len=settings.model.seq_len,
             eval_tokens=settings.data.eval_tokens,
             curve_eval_tokens=settings.data.curve_eval_tokens,
+            task_items=task_items(settings),
             mesh=plain(settings.mesh),
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
@@ -209,7 +219,9 @@ class Sweep:
         elif outcome.status == Status.DIVERGED:
             self.console.print(f"diverged: {label}; recorded and left out of the fits")
         elif outcome.status == Status.INTERRUPTED:
-            if self.folder.cancel.exists() or not self.folder.run(outcome.job.spec.run_id).is_cancelled():
+            if sweep_request(self.folder).exists() or not is_cancelled(
+                self.folder.run(outcome.job.spec.run_id)
+            ):
                 raise KeyboardInterrupt
             self.left_out.append(outcome)
             self.console.print(f"cancelled: {label}; the same command later goes on with it")

@@ -12,7 +12,7 @@ from harness.cancel import clear_requests, main
 from harness.grid import jobs
 from harness.launch import stop
 from harness.launch.interface import Outcome, Status
-from harness.launch.stop import StopOrCancel
+from harness.launch.stop import StopOrCancel, is_cancelled, sweep_request
 from harness.launch.supervise import Supervisor
 from harness.launch.worker import run_job
 from harness.records import SweepFolder, write_json
@@ -45,17 +45,17 @@ def test_a_sweep_is_asked_to_stop_and_told_how_to_go_on(
     said = capsys.readouterr().out
     assert said.startswith("1 running runs are asked to save and stop, 1 others are not started")
     assert "to go on: python -m harness.sweep +grid=smoke" in said
-    assert folder.run("aa").is_cancelled()
-    assert folder.run("bb").is_cancelled()
+    assert is_cancelled(folder.run("aa"))
+    assert is_cancelled(folder.run("bb"))
     clear_requests(folder, {"aa", "bb"})
-    assert not folder.run("aa").is_cancelled()
+    assert not is_cancelled(folder.run("aa"))
 
 
 def test_one_run_is_asked_alone(folder: SweepFolder) -> None:
     assert main([str(folder.root), "bb"]) == 0
-    assert [folder.run(name).is_cancelled() for name in ("aa", "bb")] == [False, True]
+    assert [is_cancelled(folder.run(name)) for name in ("aa", "bb")] == [False, True]
     clear_requests(folder, {"bb"})
-    assert not folder.run("bb").is_cancelled()
+    assert not is_cancelled(folder.run("bb"))
 
 
 def test_what_has_ended_is_left_alone(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_what_has_ended_is_left_alone(folder: SweepFolder, capsys: pytest.Captur
         write_json(folder.run(str(cell["run_id"])).point(str(cell["point_id"])), {})
     assert main([str(folder.root)]) == 0
     assert "nothing to cancel" in capsys.readouterr().out
-    assert not folder.cancel.exists()
+    assert not sweep_request(folder).exists()
 
 
 @pytest.mark.parametrize(

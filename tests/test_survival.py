@@ -77,7 +77,7 @@ def has_moved(driver: subprocess.Popen[str], results: Path, before: dict[Path, i
 
 
 @pytest.mark.parametrize(
-    ("n_kills", "n_tokens"), [(5, 131_072), pytest.param(50, 4_194_304, marks=pytest.mark.slow)]
+    ("n_kills", "n_tokens"), [(5, 131_072), pytest.param(50, 2_097_152, marks=pytest.mark.slow)]
 )
 def test_killed_at_random_again_and_again(
     undisturbed: Path, tmp_path: Path, data_cache: Path, n_kills: int, n_tokens: int

@@ -55,9 +55,12 @@ class Answers:
         Each has shape (draws,), averaged over seeds after the product, not before it.
         """
         exact = counts @ self.exact / counts.sum(axis=1)
-        there = np.arange(self.right.shape[2]) < self.n_positions[:, None]  # (items, positions)
+        seeds, n, longest = self.right.shape
+        there = (np.arange(longest) < self.n_positions[:, None]).astype(float)  # (items, positions)
         weight = np.maximum(counts @ there, 1e-12)
-        accuracy = np.stack([counts @ (one & there) / weight for one in self.right])  # (seeds, draws, L)
+        right = (self.right * there).transpose(1, 0, 2).reshape(n, seeds * longest)
+        hits = (counts @ right).reshape(len(counts), seeds, longest).transpose(1, 0, 2)
+        accuracy = hits / weight  # (seeds, draws, positions)
         mean = (accuracy * weight).sum(axis=2) / weight.sum(axis=1)
         length = (counts @ self.n_positions) / counts.sum(axis=1)
         share = weight / counts.sum(axis=1, keepdims=True)  # of items that reach the position

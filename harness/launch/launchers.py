@@ -12,6 +12,8 @@ from harness.launch.hardware import platform_here
 from harness.launch.interface import Launcher
 from harness.launch.local import LocalLauncher
 from harness.launch.packing import Lanes, lanes_of
+from harness.launch.ray import RayLauncher
+from harness.launch.ray_cluster import check_ray, n_ray_workers
 from harness.launch.seats import n_workers_here, seats
 from harness.launch.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
 from harness.launch.worker import WorkerConfig
@@ -26,12 +28,19 @@ def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
     """How many runs are trained at the same time."""
     if settings.name == "slurm":
         return settings.n_workers or MAX_PARALLEL
+    if settings.name == "ray":
+        return n_ray_workers(settings)
     return n_workers_here(settings.n_workers, mesh.n_devices)
 
 
 def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
     """How many runs of a model are trained side by side."""
-    accelerator = "gpu" in (settings.gres or "") if settings.name == "slurm" else platform_here() != "cpu"
+    if settings.name == "slurm":
+        accelerator = "gpu" in (settings.gres or "")
+    elif settings.name == "ray":
+        accelerator = settings.gpus > 0 or "TPU" in settings.resources
+    else:
+        accelerator = platform_here() != "cpu"
     one_accelerator = accelerator and mesh.n_devices == 1
     return partial(lanes_of, requested=settings.pack, accelerator=one_accelerator)
 
@@ -40,6 +49,8 @@ def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
     """Raise InputError where the launcher cannot be used as these settings say."""
     if settings.name == "slurm":
         check_slurm(settings, mesh.n_devices)
+    if settings.name == "ray":
+        check_ray(settings, mesh.n_devices)
 
 
 def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:
@@ -53,5 +64,7 @@ def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callab
     """The launcher that launcher=NAME chose; `cost` of a job says what to start first."""
     if settings.name == "slurm":
         return SlurmLauncher(settings, config, cost)
+    if settings.name == "ray":
+        return RayLauncher(settings, config, cost)
     mesh = MeshConfig(**config.mesh)
     return LocalLauncher(config, seats(settings.n_workers, mesh.n_devices), cost)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.launch.interface import Handle, Outcome, Pack, Status
+from harness.launch.stop import is_cancelled
 from harness.launch.worker import WorkerConfig
 from harness.limits import near
 from harness.provenance import ROOT
@@ -209,7 +210,7 @@ class SlurmLauncher:
             handle.end(
                 tuple(
                     Outcome(job, Status.INTERRUPTED)
-                    if self._folder.run(job.spec.run_id).is_cancelled()
+                    if is_cancelled(self._folder.run(job.spec.run_id))
                     else outcome
                     if outcome is not None and outcome.status != Status.INTERRUPTED
                     else Outcome(job, Status.FAILED, lost, retry=True)

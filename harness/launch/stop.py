@@ -6,11 +6,22 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from harness.records import RunFolder
+from harness.records import RunFolder, SweepFolder
 
 # How often a run looks whether it has been cancelled.
 LOOK_SECONDS = 1.0
+
+
+def sweep_request(folder: SweepFolder) -> Path:
+    """There while the whole sweep is asked to save and stop, see harness.cancel."""
+    return folder.runs / "cancel"
+
+
+def is_cancelled(run: RunFolder) -> bool:
+    """Whether this run, or its whole sweep, is asked to save and stop."""
+    return run.cancel.exists() or sweep_request(SweepFolder(run.root.parent.parent)).exists()
 
 
 class StopFlag:
@@ -44,4 +55,4 @@ class StopOrCancel:
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return False
         self._looked_at = time.monotonic()
-        return any(folder.is_cancelled() for folder in self._folders)
+        return any(is_cancelled(folder) for folder in self._folders)

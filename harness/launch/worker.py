@@ -30,7 +30,7 @@ from harness.execution import Execution, MeshConfig
 from harness.launch import lease
 from harness.launch.interface import Pack
 from harness.launch.packing import lanes_of
-from harness.launch.stop import StopFlag, StopOrCancel
+from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
 from harness.provenance import provenance
 from harness.records import InputError, RunFolder, SweepFolder, write_json
 from harness.run_state import record_failure
@@ -60,6 +60,7 @@ class WorkerConfig:
     execution: dict[str, Any]
     checkpoint_seconds: float
     pack: int | None = None
+    task_items: int = 0
     # What provenance.json says of the sweep: command, configuration, ids of the data.
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -103,21 +104,26 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     from harness.train.evaluate import EvalSet
     from harness.train.loop import TrainInputs
     from harness.train.mesh import make_mesh
+    from harness.train.task_evaluation import TaskEvaluation
 
     cache = Path(config.cache_dir)
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    data = DataConfig(**(config.data | {"packages": tuple(config.data["packages"])}))
+    data = DataConfig.from_dict(config.data)
     corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
 
     def eval_set(n_tokens: int) -> EvalSet:
         return EvalSet.build(eval_windows(corpus.eval, config.seq_len, n_tokens), corpus.token_bytes)
 
+    curve_eval_set = eval_set(config.curve_eval_tokens)
     return TrainInputs(
         tokens=corpus.train,
         eval_set=eval_set(config.eval_tokens),
-        curve_eval_set=eval_set(config.curve_eval_tokens),
+        curve_eval_set=curve_eval_set,
+        tasks=TaskEvaluation.build(data.tasks, config.task_items, corpus, curve_eval_set.windows)
+        if data.tasks and config.task_items
+        else None,
         mesh=make_mesh(MeshConfig(**config.mesh)),
         execution=Execution(**config.execution),
         checkpoint_seconds=config.checkpoint_seconds,
@@ -165,7 +171,7 @@ def _begin(
 
     try:
         owned.enter_context(own_run(folder))
-        if told_by_first(folder.is_cancelled()):
+        if told_by_first(is_cancelled(folder)):
             return CANCELLED
         record_origin(folder, origin)
     except lease.Held:
@@ -189,9 +195,9 @@ def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder])
             raise ending
         return {"status": ending}
     except Interrupted:
-        if told_by_first(folder.is_cancelled()):
+        if told_by_first(is_cancelled(folder)):
             return CANCELLED
-        put_off = told_by_first(any(other.is_cancelled() for other in beside))
+        put_off = told_by_first(any(is_cancelled(other) for other in beside))
         return {"status": "waiting" if put_off else "interrupted"}
     except Exception as error:
         return failure(folder, error)

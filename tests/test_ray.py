@@ -1,0 +1,280 @@
+"""Sweeps on a real Ray cluster of two nodes that the tests start: finished, and with a worker, the driver and
+a node killed. Each time the tables are those of a sweep on this machine that nobody disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import sweep
+from harness.launch import ray_cluster
+from harness.launch.ray_cluster import room
+from harness.records import SweepFolder
+from harness.status import run_rows
+from tests import small_sweeps
+from tests.small_sweeps import SMALL, assert_same_tables, start, train
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs the extra ray: uv sync --extra ray")
+LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]"]
+SIX_SEEDS = "grid.seeds=[0,1,2,3,4,5]"
+# A lost node is noticed by the checks that it misses.
+QUICK_CHECKS = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+def wait_for(condition: Callable[[], Any], driver: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert driver is None or driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def tree(root: int) -> list[int]:
+    """A process and all below it."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = [root]
+    for pid in found:
+        found += parents.get(pid, [])
+    return found
+
+
+def kill_tree(root: int) -> None:
+    for pid in tree(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Cluster:
+    """Nodes of one core each on this host's own address: Ray replaces the loopback's by it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("", 0))
+            # The system's free ports lie above those that Ray gives to its workers.
+            port = free.getsockname()[1]
+        self.host = socket.gethostbyname(socket.gethostname())
+        if self.host.startswith("127."):
+            self.host = subprocess.check_output(["hostname", "-I"], text=True).split()[0]
+        self.address = f"{self.host}:{port}"
+        self.nodes: list[subprocess.Popen[bytes]] = []
+
+    def begin(self) -> None:
+        port = self.address.split(":")[1]
+        self.add("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder}/head")
+        self.add(f"--address={self.address}")
+
+    def add(self, *options: str) -> None:
+        log = self.folder / f"{len(self.nodes)}.log"
+        command = [
+            sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--node-ip-address={self.host}",
+            "--num-cpus=1", "--object-store-memory=80000000", "--block",
+        ]  # fmt: skip
+        environment = dict(os.environ, RAY_USAGE_STATS_ENABLED="0") | QUICK_CHECKS
+        with log.open("wb") as output:
+            self.nodes.append(
+                subprocess.Popen(
+                    command, stdout=output, stderr=output, env=environment, start_new_session=True
+                )
+            )
+        wait_for(lambda: "Ray runtime started" in log.read_text() or self.nodes[-1].poll() is not None)
+        assert self.nodes[-1].poll() is None, log.read_text()
+
+    def remove(self) -> None:
+        """The last node is gone from one moment to the next, with all that runs there."""
+        node = self.nodes.pop()
+        kill_tree(node.pid)
+        node.wait()
+
+
+@pytest.fixture(scope="module")
+def ray_nodes() -> Iterator[Cluster]:
+    """One cluster for all tests; in a folder whose name is short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    before = os.environ.get("RAY_AUTH_MODE")
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    cluster = Cluster(folder)
+    try:
+        cluster.begin()
+        yield cluster
+    finally:
+        while cluster.nodes:
+            cluster.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("RAY_AUTH_MODE") if before is None else os.environ.update(RAY_AUTH_MODE=before)
+
+
+@pytest.fixture
+def on_ray(ray_nodes: Cluster) -> list[str]:
+    return ["launcher=ray", f"launcher.address={ray_nodes.address}", "launcher.checkpoint_seconds=0.1"]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    """Two runs on this machine."""
+    results = tmp_path_factory.mktemp("local")
+    assert train(results, data_cache, *LONG).returncode == 0
+    return results
+
+
+def rows(results: Path) -> list[dict[str, Any]]:
+    folder = SweepFolder(results)
+    return run_rows(folder) if folder.sweep.exists() else []
+
+
+def states(results: Path) -> list[dict[str, Any]]:
+    return [row["state"] for row in rows(results)]
+
+
+def saved(results: Path) -> list[int]:
+    """Worker processes whose runs are under way and have saved a part."""
+    folder = SweepFolder(results)
+    return [
+        row["state"]["pid"]
+        for row in rows(results)
+        if row["status"] == "running"
+        and list(folder.run(row["run_id"]).checkpoints.glob("*/*/manifest.json"))
+    ]
+
+
+@pytest.mark.ray
+@needs_ray
+def test_six_runs_finish_on_two_warm_workers(on_ray: list[str], tmp_path: Path, data_cache: Path) -> None:
+    results, expected = tmp_path / "ray", tmp_path / "local"
+    done = train(results, data_cache, *on_ray, SIX_SEEDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len({state["pid"] for state in states(results)}) <= 2
+    assert train(expected, data_cache, SIX_SEEDS).returncode == 0
+    assert_same_tables(results, expected)
+
+
+@pytest.mark.ray
+@needs_ray
+def test_a_worker_and_then_the_driver_are_killed(
+    on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    driver = start(tmp_path, data_cache, *on_ray, *LONG)
+    wait_for(lambda: saved(tmp_path), driver)
+    os.kill(saved(tmp_path)[0], signal.SIGKILL)
+    wait_for(lambda: any(state.get("retries") for state in states(tmp_path)), driver)
+    driver.kill()
+    driver.communicate()
+    done = train(tmp_path, data_cache, *on_ray, *LONG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    assert "signal 9" in error
+    assert_same_tables(tmp_path, local)
+
+
+@pytest.mark.ray
+@needs_ray
+def test_a_node_is_removed_and_its_run_goes_on_on_another(
+    ray_nodes: Cluster, on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    driver = start(tmp_path, data_cache, *on_ray, *LONG)
+    wait_for(lambda: set(saved(tmp_path)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
+    ray_nodes.remove()
+    _, errors = driver.communicate(timeout=400)
+    ray_nodes.add(f"--address={ray_nodes.address}")
+    assert driver.returncode == 0, errors
+    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    assert "a worker on the Ray cluster was lost" in error
+    assert_same_tables(tmp_path, local)
+
+
+@pytest.mark.ray
+@needs_ray
+def test_two_nodes_train_one_run_together(
+    on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    """Losses that differ from those of one device by rounding alone."""
+    done = train(tmp_path, data_cache, *on_ray, *LONG, "grid.seeds=[0]", "mesh.data=2", "launcher.nodes=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, local))
+    theirs = theirs[theirs.run_id.isin(mine.run_id)]
+    assert mine.point_id.tolist() == theirs.point_id.tolist()
+    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=1e-3)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
+    assert sweep.main([*SMALL, "launcher=ray", *overrides]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.ray
+@needs_ray
+def test_more_than_the_cluster_has_is_refused(on_ray: list[str], tmp_path: Path, data_cache: Path) -> None:
+    done = train(tmp_path, data_cache, *on_ray, "launcher.gpus=8")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "needs 1 node(s) with 1 CPU, 8 GPU for a run, and the nodes of the cluster have 1 CPU; 1 CPU" in (
+        done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@needs_ray
+def test_an_address_where_no_ray_answers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"launcher.address=127.0.0.1:{silent.getsockname()[1]}"
+        assert "Connection refused" in refused(capsys, address)
+        silent.listen()
+        monkeypatch.setattr(ray_cluster, "ANSWER_SECONDS", 0.1)
+        assert "no answer within 0.1 s" in refused(capsys, address)
+    message = refused(capsys, "launcher.address=nowhere")
+    assert "launcher.address=nowhere is no address of a Ray cluster; type auto or HOST:PORT" in message
+
+
+def test_settings_that_ray_cannot_follow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda _: None)
+    assert "type uv sync --extra ray" in refused(capsys)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda _: True)
+    assert "ray job submit" in refused(capsys, "launcher.detach=true")
+    assert "cannot share the 1 devices of the mesh evenly" in refused(capsys, "launcher.nodes=2")
+    assert "launcher.resources.TPU=0 is out of range" in refused(capsys, "+launcher.resources.TPU=0")
+
+
+@pytest.mark.parametrize(
+    ("cores", "need", "n_processes", "expected"),
+    [
+        ([8, 8], {"CPU": 1.0}, 1, 16),
+        ([8, 3, 0], {"CPU": 2.0}, 1, 5),
+        ([8], {"CPU": 1.0}, 2, 0),
+        # The large node holds one process of each run, whatever else is free there.
+        ([8, 1, 2], {"CPU": 1.0}, 2, 3),
+        ([4, 4, 4], {"CPU": 1.0}, 2, 6),
+        ([4, 4], {"CPU": 1.0, "GPU": 1.0}, 1, 0),
+    ],
+)
+def test_room_for_runs(cores: list[float], need: dict[str, float], n_processes: int, expected: int) -> None:
+    assert room([{"CPU": float(n)} for n in cores], need, n_processes) == expected
