@@ -24,7 +24,7 @@ from harness.spec import added
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.")
+OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 
 
 @dataclass
