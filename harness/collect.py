@@ -1,8 +1,9 @@
-"""From run folders to the two tables of a sweep."""
+"""From run folders to the tables of a sweep."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ import pandas as pd
 from harness import counting
 from harness.grid import Cell
 from harness.points import unmeasured
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_table
+from harness.records import (
+    CURVE_COLUMNS,
+    EVAL_COLUMNS,
+    ITEM_COLUMNS,
+    POINT_COLUMNS,
+    SweepFolder,
+    as_table,
+    write_table,
+)
 
 
 def finished(folder: SweepFolder, cell: Cell) -> bool:
@@ -65,13 +74,35 @@ def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFr
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
+def collect_evals(folder: SweepFolder, cells: list[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of evals.parquet, those of trunks first, and of items.parquet; empty without tasks."""
+    runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
+    points = [(folder.run(c.spec.run_id), c.spec.point_id(c.n_tokens)) for c in cells if finished(folder, c)]
+    evals = [path for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
+    evals += [run.point_evals(point_id) for run, point_id in points]
+    items = [run.point_items(point_id) for run, point_id in points]
+    return _read_parts(evals, EVAL_COLUMNS), _read_parts(items, ITEM_COLUMNS)
+
+
+def _read_parts(paths: list[Path], columns: dict[str, str]) -> pd.DataFrame:
+    frames = [pd.read_parquet(path) for path in paths if path.exists()]
+    return as_table(pd.concat(frames, ignore_index=True) if frames else [], columns)
+
+
 def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
-    """Write both tables and return the points; fits of other points are removed before."""
+    """Write all tables and return the points; fits of other points are removed before.
+
+    Tables of task evaluations are written where there are any.
+    """
     points = collect_points(folder, cells, grid)
     if not folder.points.exists() or folder.points.read_bytes() != points.to_parquet(index=False):
         folder.fits.unlink(missing_ok=True)
     write_table(folder.points, points)
     write_table(folder.curves, collect_curves(folder, cells))
+    evals, items = collect_evals(folder, cells)
+    if len(evals):
+        write_table(folder.evals, evals)
+        write_table(folder.items, items)
     return points
 
 

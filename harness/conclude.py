@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from harness.grid import Cell
 from harness.provenance import code_revision
 from harness.rate_recipe import rule_line, write_rate_recipe
 from harness.records import InputError, SweepFolder, write_json
+from harness.task_table import task_table
 
 
 def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> bool:
@@ -78,8 +80,21 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     if result["learning_rate"]:
         write_rate_recipe(folder, result["learning_rate"])
     write_json(folder.fits, result)
+    if folder.evals.exists():
+        _study_tasks(folder)
     write_report(folder.root)
     return result
+
+
+def _study_tasks(folder: SweepFolder) -> None:
+    """Write emergence.json; where the tasks cannot be analysed, say why and go on without it."""
+    from analysis.emergence.study import conclude as study_tasks
+
+    try:
+        study_tasks(folder.root)
+    except InputError as error:
+        folder.emergence.unlink(missing_ok=True)
+        print(f"warning: the tasks are not analysed: {error}", file=sys.stderr)
 
 
 def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
@@ -95,6 +110,10 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     score = result.get("forecast")
     if score:
         console.print(_forecast_line(score))
+    if folder.evals.exists():
+        console.print(task_table(pd.read_parquet(folder.evals), pd.read_parquet(folder.points)))
+    if folder.emergence.exists():
+        console.print(json.loads(folder.emergence.read_text())["verdict"], markup=False)
     for warning in result["warnings"]:
         console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
     console.print(result["verdict"], markup=False)

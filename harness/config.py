@@ -16,6 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
+from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain, unknown_key
 from harness.limits import check_budget, check_choices, check_ranges, check_together, near
 from harness.records import InputError
@@ -24,7 +25,7 @@ from harness.spec import added
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
+OPEN_MAPPINGS = ("data.tasks.", "grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 
 
 @dataclass
@@ -46,6 +47,8 @@ class DataSettings:
     branching: int = 0
     zipf: float = 0.0
     source_seed: int = 0
+    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    task_items: int = 0
 
 
 @dataclass
@@ -173,6 +176,7 @@ class GridCells:
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
+    task_items: int | None = None
 
 
 @dataclass
@@ -219,8 +223,7 @@ def load(overrides: list[str]) -> SweepSettings:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(SWEEPS), version_base="1.3"):
-            composed = compose("config", overrides)
-        settings = OmegaConf.to_object(composed)
+            settings = OmegaConf.to_object(compose("config", overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error, overrides, _known_keys())) from None
     assert isinstance(settings, SweepSettings)
@@ -238,9 +241,7 @@ def resolved_yaml(settings: SweepSettings) -> str:
 
 def plain(settings: Any) -> Any:
     """Settings as nested dicts and lists."""
-    node = OmegaConf.structured(settings)
-    assert isinstance(node, DictConfig)
-    return OmegaConf.to_container(node)
+    return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
 def _unfold(override: str) -> list[str]:
@@ -262,19 +263,17 @@ def _unfold(override: str) -> list[str]:
 def _check_groups(overrides: list[str]) -> None:
     """Config groups must name an existing option, and a grid must be chosen."""
     chosen = dict(item.lstrip("+").split("=", 1) for item in overrides if "=" in item)
-    grids = options("grid")
     if "grid" not in chosen:
-        raise InputError(
-            f"a grid was expected and none was given; add one of: +grid={', +grid='.join(grids)}"
-        )
+        names = ", +grid=".join(options("grid"))
+        raise InputError(f"a grid was expected and none was given; add one of: +grid={names}")
     if any(item.startswith("grid=") for item in overrides):
         raise InputError(f"the grid is added, not overridden; type +grid={chosen['grid']} instead of grid=…")
     for group in [path.name for path in SWEEPS.iterdir() if path.is_dir() and options(path.name)]:
-        if group in chosen and chosen[group] not in options(group):
-            names = options(group)
+        found = options(group)
+        if group in chosen and chosen[group] not in found:
             raise InputError(
-                f"{group}={chosen[group]} is not there; {group} is one of {', '.join(names)}"
-                + near(chosen[group], names)
+                f"{group}={chosen[group]} is not there; {group} is one of {', '.join(found)}"
+                + near(chosen[group], found)
             )
 
 

@@ -46,7 +46,7 @@ RANGES = {
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
         "model.balance_weight model.router_z_weight "
-        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus"
+        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus data.task_items grid.task_items"
     ),
     POSITIVE: (
         "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps model.capacity_factor "

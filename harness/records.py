@@ -1,6 +1,7 @@
 """The contract between harness and analysis: file names and tables of a sweep.
 
-`points.parquet` holds one row per finished end point, `curves.parquet` one row per logged step.
+`points.parquet` holds one row per finished end point, `curves.parquet` one row per logged step. Sweeps with
+tasks also have `evals.parquet`, one row per metric, and `items.parquet`, one row per item of an end point.
 Units and meanings of every column stand in results/README.md.
 """
 
@@ -69,6 +70,37 @@ CURVE_COLUMNS: dict[str, str] = {
     "tokens_per_second": "float64",
 }
 
+EVAL_COLUMNS: dict[str, str] = {
+    "run_id": "string",
+    "point_id": "string",
+    "n_tokens": "int64",
+    "task": "string",
+    "length": "int64",
+    "n_shot": "int64",
+    "split": "string",
+    "metric": "string",
+    "value": "float64",
+    "sem": "float64",
+    "n_items": "int64",
+    "chance": "float64",
+}
+
+ITEM_COLUMNS: dict[str, str] = {
+    "run_id": "string",
+    "point_id": "string",
+    "n_tokens": "int64",
+    "task": "string",
+    "length": "int64",
+    "n_shot": "int64",
+    "item": "int64",
+    "n_positions": "int64",
+    "hits": "int64",
+    "exact_match": "bool",
+    "log_p_answer": "float64",
+    "nll_per_token": "float64",
+    "margin": "float64",
+}
+
 # Columns that say how a run went on a machine rather than what it computed.
 TIMING_COLUMNS = ("seconds", "tokens_per_second", "device", "code_revision")
 
@@ -134,6 +166,14 @@ class SweepFolder:
     @property
     def curves(self) -> Path:
         return self.root / "curves.parquet"
+
+    @property
+    def evals(self) -> Path:
+        return self.root / "evals.parquet"
+
+    @property
+    def items(self) -> Path:
+        return self.root / "items.parquet"
 
     @property
     def forecast(self) -> Path:
@@ -228,6 +268,24 @@ class RunFolder:
 
     def point(self, point_id: str) -> Path:
         return self.points / f"{point_id}.json"
+
+    @property
+    def evals(self) -> Path:
+        return self.root / "evals"
+
+    @property
+    def items(self) -> Path:
+        return self.root / "items"
+
+    def point_evals(self, point_id: str) -> Path:
+        return self.evals / f"{point_id}.parquet"
+
+    def step_evals(self, n_tokens: int) -> Path:
+        """Of the trunk after so many tokens."""
+        return self.evals / f"trunk-{n_tokens:015d}.parquet"
+
+    def point_items(self, point_id: str) -> Path:
+        return self.items / f"{point_id}.parquet"
 
     def curve_part(self, segment: str, first: int, last: int) -> Path:
         return self.curves / f"{segment}-{first:09d}-{last:09d}.parquet"

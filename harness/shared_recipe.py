@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from harness.config import SweepSettings
@@ -16,7 +15,7 @@ def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
     sections = {
         "model": recipe_dict(settings.model),
         "optim": recipe_dict(settings.optim),
-        "data": asdict(data),
+        "data": recipe_dict(data),
     }
     flat = {
         f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()

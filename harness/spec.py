@@ -131,13 +131,17 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which tokens are read and which are scored; `unigram_nats` is the loss of token frequencies."""
+    """Which tokens are read and which are scored; `unigram_nats` is the loss of token frequencies.
+
+    `n_task_items` is the number of test problems of every task and length that finished points are asked.
+    """
 
     corpus_id: str
     tokenizer_id: str
     unigram_nats: float
     n_eval_tokens: int
     n_curve_eval_tokens: int
+    n_task_items: int = added(0)
 
 
 @dataclass(frozen=True)

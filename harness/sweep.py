@@ -21,8 +21,9 @@ from harness.collect import write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.data.tasks.mixture import TaskConfig
 from harness.execution import Execution, MeshConfig, check_mesh
-from harness.grid import expand
+from harness.grid import chosen_cells, expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
 from harness.launch.interface import Outcome, Status
@@ -87,7 +88,14 @@ def data_config(settings: SweepSettings) -> DataConfig:
         branching=data.branching,
         zipf=data.zipf,
         source_seed=data.source_seed,
+        tasks=tuple(TaskConfig(name, task.share, tuple(task.lengths)) for name, task in data.tasks.items()),
     )
+
+
+def task_items(settings: SweepSettings) -> int:
+    """Test problems of every task and length: as the grid has it, or the data."""
+    chosen = chosen_cells(settings.grid, settings.budget).task_items
+    return settings.data.task_items if chosen is None else chosen
 
 
 class Sweep:
@@ -108,7 +116,7 @@ class Sweep:
         check_launcher(settings.launcher, mesh)
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
-        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens)
+        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
@@ -215,6 +223,7 @@ class Sweep:
             seq_len=settings.model.seq_len,
             eval_tokens=settings.data.eval_tokens,
             curve_eval_tokens=settings.data.curve_eval_tokens,
+            task_items=task_items(settings),
             mesh=plain(settings.mesh),
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,

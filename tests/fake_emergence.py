@@ -146,7 +146,7 @@ def example(seed: int = 0, k: int = SIZES, seeds: int = SEEDS) -> list[tuple[pd.
 
 
 def long_rows(wide: pd.DataFrame) -> pd.DataFrame:
-    """evals.parquet from wide rows, with an unfinished step of the first point."""
+    """evals.parquet from wide rows."""
     rows = wide.melt(
         id_vars=["point_id", "task", "length", "n_shot", "n_items", "chance_exact", "chance_nll"],
         value_vars=[name for name in METRICS if name in wide],

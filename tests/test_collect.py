@@ -10,9 +10,26 @@ import pandas as pd
 import pytest
 
 from harness import counting
-from harness.collect import cell_table, collect_curves, collect_points, finished, read_point, write_tables
+from harness.collect import (
+    cell_table,
+    collect_curves,
+    collect_evals,
+    collect_points,
+    finished,
+    read_point,
+    write_tables,
+)
 from harness.grid import Cell
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
+from harness.records import (
+    CURVE_COLUMNS,
+    EVAL_COLUMNS,
+    ITEM_COLUMNS,
+    POINT_COLUMNS,
+    SweepFolder,
+    as_table,
+    write_json,
+    write_table,
+)
 from tests.small_sweeps import small_cells
 
 
@@ -120,3 +137,39 @@ def test_cells_to_forecast_carry_their_exact_sizes() -> None:
     assert (frame.n_params_matmul > frame.n_params_body).all()
     assert list(frame.rung) == [cell.spec.rung for cell in cells]
     np.testing.assert_allclose(frame.flops_6nd, 6.0 * frame.n_params_matmul * frame.n_tokens)
+
+
+def record_evals(folder: SweepFolder, cell: Cell, point: bool) -> None:
+    run, point_id = folder.run(cell.spec.run_id), cell.spec.point_id(cell.n_tokens)
+    row = {
+        "run_id": cell.spec.run_id, "point_id": point_id if point else None, "n_tokens": cell.n_tokens,
+        "task": "copy", "length": 4, "n_shot": 0, "split": "test", "metric": "exact_match", "value": 0.5,
+        "sem": None, "n_items": 9, "chance": None, "item": 0, "n_positions": 4, "hits": 3,
+        "exact_match": False, "log_p_answer": -1.0, "nll_per_token": 0.25, "margin": -0.5,
+    }  # fmt: skip
+    path = run.point_evals(point_id) if point else run.step_evals(cell.n_tokens)
+    write_table(path, as_table([row], EVAL_COLUMNS))
+    if point:
+        write_table(run.point_items(point_id), as_table([row], ITEM_COLUMNS))
+
+
+def test_task_tables_hold_finished_points_and_trunks_of_the_plan(tmp_path: Path) -> None:
+    folder, (cell, other) = SweepFolder(tmp_path), small_cells()
+    for each in (cell, other):
+        record_evals(folder, each, point=True)
+    record_evals(folder, cell, point=False)
+    record(folder, cell)
+    evals, items = collect_evals(folder, [cell, other])
+    assert evals.point_id.isna().tolist() == [True, False]
+    assert list(items.point_id) == [cell.spec.point_id(cell.n_tokens)]
+    assert evals[["sem", "chance"]].isna().all(axis=None)
+    assert {name: str(kind) for name, kind in evals.dtypes.items()} == EVAL_COLUMNS
+    assert {name: str(kind) for name, kind in items.dtypes.items()} == ITEM_COLUMNS
+
+
+def test_a_sweep_without_tasks_has_no_task_tables(tmp_path: Path) -> None:
+    folder, (cell, *_) = SweepFolder(tmp_path), small_cells()
+    record(folder, cell)
+    write_tables(folder, [cell], "smoke")
+    assert not folder.evals.exists()
+    assert not folder.items.exists()

@@ -14,7 +14,8 @@ import pytest
 from fake_emergence import example, flat, make_task, power_law, write_tables
 
 from analysis.emergence.__main__ import main
-from analysis.emergence.study import conclude
+from analysis.emergence.study import conclude, study
+from analysis.emergence.tables import read_evaluations
 from harness.records import write_table
 
 DATA = Path(os.environ.get("SCALING_DATA_DIR", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -133,6 +134,22 @@ def test_no_right_answer_at_all_is_a_bound(tmp_path: Path, capsys: pytest.Captur
     root = write_tables(tmp_path / "sweep", [task])
     assert run(root, "--axis", "N") == 0
     assert "exact match below 0.01 (none right) to below 0.01 (none right)" in capsys.readouterr().out
+
+
+def test_other_settings_do_not_mix_into_a_curve(sweep: Path, tmp_path: Path) -> None:
+    """Steps on the way, demonstrations and problems seen in training stand in the same table."""
+
+    def add(rows: pd.DataFrame) -> pd.DataFrame:
+        own = rows[rows["task"] == "recall"]
+        others = [own.assign(point_id=None), own.assign(n_shot=4), own.assign(split="seen")]
+        seen = rows.assign(split=rows["split"].where(rows["task"] != "addition", "seen"))
+        return pd.concat([seen, *(other.assign(value=0.5) for other in others)], ignore_index=True)
+
+    before = study(read_evaluations(sweep), axis="N")
+    after = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", add)), axis="N")
+    for old, new in zip(before["tasks"], after["tasks"], strict=True):
+        assert {**old, "split": new["split"]} == new
+        assert new["split"] == {"addition": "seen", "text": None}.get(new["task"], "test")
 
 
 def test_a_size_that_a_task_lacks_is_named(

@@ -16,7 +16,7 @@ from fake_sweep import make_sweep
 from analysis.emergence.study import study
 from analysis.emergence.verdict import Verdict
 from analysis.result import WarningCode
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder
+from harness.records import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, SweepFolder
 
 README = Path(__file__).parent.parent / "results" / "README.md"
 NAMED_BY_DATA = {
@@ -33,7 +33,13 @@ def section(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "columns"), [("points.parquet", POINT_COLUMNS), ("curves.parquet", CURVE_COLUMNS)]
+    ("name", "columns"),
+    [
+        ("points.parquet", POINT_COLUMNS),
+        ("curves.parquet", CURVE_COLUMNS),
+        ("evals.parquet", EVAL_COLUMNS),
+        ("items.parquet", ITEM_COLUMNS),
+    ],
 )
 def test_every_column_is_explained_in_order(name: str, columns: dict[str, str]) -> None:
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]+)\|$", section(name), flags=re.MULTILINE)
@@ -95,8 +101,8 @@ def test_every_verdict_is_explained_once() -> None:
 
 def test_every_file_is_listed() -> None:
     folder = SweepFolder(Path("x"))
-    paths = [folder.sweep, folder.points, folder.curves, folder.forecast, folder.fits, folder.report]
-    paths.append(folder.emergence)
+    paths = [folder.sweep, folder.points, folder.curves, folder.evals, folder.items]
+    paths += [folder.forecast, folder.fits, folder.emergence, folder.report]
     listed = README.read_text().split("\n## ")[0]
     assert [path.name for path in paths if f"| `{path.name}` |" not in listed] == []
 

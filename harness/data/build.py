@@ -16,6 +16,9 @@ from harness.data.corpora import PYTHON_PACKAGES, Document, SourceFile, read_pyt
 from harness.data.dedup import Split, drop_exact, drop_near, shingle, split_documents
 from harness.data.encode import encode_documents
 from harness.data.synthetic import make_source, n_chains
+from harness.data.tasks.contamination import contamination
+from harness.data.tasks.documents import TASKS, Tokens
+from harness.data.tasks.mixture import TaskConfig, document_lengths, mix_tasks
 from harness.data.tokenizer import Tokenizer, train_tokenizer
 from harness.records import InputError
 
@@ -29,7 +32,8 @@ class DataConfig:
 
     `vocab_size` counts all ids, the document separator included. `packages` belongs to name="python";
     `path` and `text_field` to "text"; `synthetic_tokens`, `markov_order`, `branching`, `zipf` and
-    `source_seed` to "synthetic", whose evaluation split has `min_eval_tokens`.
+    `source_seed` to "synthetic", whose evaluation split has `min_eval_tokens`. `tasks` are mixed into
+    the training split of text.
     """
 
     name: str
@@ -45,6 +49,13 @@ class DataConfig:
     branching: int = 4
     zipf: float = 1.0
     source_seed: int = 0
+    tasks: tuple[TaskConfig, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataConfig:
+        """From what `dataclasses.asdict` and JSON make of it."""
+        tasks = tuple(TaskConfig.from_dict(task) for task in values["tasks"])
+        return cls(**(values | {"packages": tuple(values["packages"]), "tasks": tasks}))
 
 
 @dataclass(frozen=True)
@@ -67,15 +78,20 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     split, report = _curate(config, files)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
     progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
-    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size)
+    n_tags = len(TASKS) if config.tasks else 0
+    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags)
     progress("tokenising")
     train_tokens, eval_tokens = encode_documents(tokenizer, train), encode_documents(tokenizer, held_out)
     n_train_bytes, n_eval_bytes = (int(tokenizer.token_bytes[t].sum()) for t in (train_tokens, eval_tokens))
     report["train"] = _counts(len(train), n_train_bytes) | {"tokens": len(train_tokens)}
     report["eval"] = _counts(len(held_out), n_eval_bytes) | {"tokens": len(eval_tokens)}
     report["bytes_per_token"] = n_train_bytes / len(train_tokens)
+    corpus_id = text_id(train, held_out)
+    if config.tasks:
+        progress("making task documents")
+        train_tokens, corpus_id = _with_tasks(config, tokenizer, train, train_tokens, corpus_id, report)
     return Prepared(
-        text_id(train, held_out),
+        corpus_id,
         train_tokens,
         eval_tokens,
         tokenizer,
@@ -84,6 +100,23 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
         None,
         report,
     )
+
+
+def _with_tasks(
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    texts: list[str],
+    text_tokens: np.ndarray,
+    text_only_id: str,
+    report: dict[str, Any],
+) -> tuple[np.ndarray, str]:
+    """The training stream with task documents in it and the hash of both; the report gets their counts."""
+    text = Tokens(text_tokens, document_lengths(text_tokens, tokenizer.separator))
+    stream, report["tasks"] = mix_tasks(text, config.tasks, tokenizer)
+    report["test_problems_in_text"] = contamination(config.tasks, texts)
+    digest = hashlib.sha256(text_only_id.encode())
+    digest.update(np.ascontiguousarray(stream).data)
+    return stream, digest.hexdigest()[:12]
 
 
 def build_synthetic(config: DataConfig, progress: Callable[[str], None]) -> Prepared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from jaxtyping import Int64, UInt
 from harness.data.build import DataConfig, Prepared, build_synthetic, build_text
 from harness.data.corpora import SourceFile, list_python, list_text
 from harness.data.store import Store
+from harness.data.tasks.mixture import check_tasks
 from harness.data.tokenizer import Tokenizer, check_vocabulary, token_dtype
 from harness.records import InputError
 from harness.spec import DataSpec
 
 # Part of every cache key: raise it when the same inputs would give other tokens or another description.
 PREPARATION_VERSION = 2
+# The same for task documents.
+TASK_VERSION = 1
 # The fields that decide the tokens, and so the cache key, besides name and vocab_size.
 FIELDS = {
     "python": ("tokenizer", "eval_fraction", "packages"),
@@ -57,10 +60,15 @@ class Corpus:
     report: dict[str, Any]
     tokenizer: Tokenizer | None = None
 
-    def spec(self, n_eval_tokens: int, n_curve_eval_tokens: int) -> DataSpec:
+    def spec(self, n_eval_tokens: int, n_curve_eval_tokens: int, n_task_items: int = 0) -> DataSpec:
         """What a run records of its data."""
         return DataSpec(
-            self.corpus_id, self.tokenizer_id, self.unigram_nats, n_eval_tokens, n_curve_eval_tokens
+            self.corpus_id,
+            self.tokenizer_id,
+            self.unigram_nats,
+            n_eval_tokens,
+            n_curve_eval_tokens,
+            n_task_items,
         )
 
 
@@ -105,8 +113,13 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
     if not 0 < config.eval_fraction < 1:
         raise InputError(f"data.eval_fraction={config.eval_fraction} is not between 0 and 1: try 0.03.")
     if config.name == "synthetic":
+        if config.tasks:
+            raise InputError(
+                "data.tasks are mixed into text and data.name=synthetic has none; use data=text_and_tasks"
+            )
         return config, []
     check_vocabulary(config.tokenizer, config.vocab_size)
+    check_tasks(config.tasks, config.tokenizer)
     if config.name == "python":
         return config, list_python(config.packages)
     files = list_text(config.path)
@@ -118,6 +131,8 @@ def _key(config: DataConfig, files: list[SourceFile]) -> str:
     listing = [(file.name, file.size, file.mtime_ns) for file in files]
     fields = [getattr(config, field) for field in ("name", "vocab_size", *FIELDS[config.name])]
     facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
+    if config.tasks:
+        facts += [TASK_VERSION, [asdict(task) for task in config.tasks]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 

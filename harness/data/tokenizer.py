@@ -122,8 +122,11 @@ def check_vocabulary(kind: str, vocab_size: int) -> None:
         )
 
 
-def train_tokenizer(kind: str, texts: list[str], vocab_size: int) -> Tokenizer:
-    """Learn byte-level BPE on the first TRAINING_BYTES of `texts`; bytes need no training."""
+def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 0) -> Tokenizer:
+    """Learn byte-level BPE on the first TRAINING_BYTES of `texts`; bytes need no training.
+
+    The last `n_tags` ids before the separator are left free: no text becomes one of them.
+    """
     check_vocabulary(kind, vocab_size)
     if kind == "bytes":
         return Tokenizer(vocab_size, "")
@@ -136,7 +139,7 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int) -> Tokenizer:
     )
     model.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,
+        vocab_size=vocab_size - 1 - n_tags,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -53,6 +53,7 @@ class WorkerConfig:
     execution: dict[str, Any]
     checkpoint_seconds: float
     pack: int | None = None
+    task_items: int = 0
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
@@ -88,21 +89,26 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     from harness.train.evaluate import EvalSet
     from harness.train.loop import TrainInputs
     from harness.train.mesh import make_mesh
+    from harness.train.task_evaluation import TaskEvaluation
 
     cache = Path(config.cache_dir)
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    data = DataConfig(**(config.data | {"packages": tuple(config.data["packages"])}))
+    data = DataConfig.from_dict(config.data)
     corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
 
     def eval_set(n_tokens: int) -> EvalSet:
         return EvalSet.build(eval_windows(corpus.eval, config.seq_len, n_tokens), corpus.token_bytes)
 
+    curve_eval_set = eval_set(config.curve_eval_tokens)
     return TrainInputs(
         tokens=corpus.train,
         eval_set=eval_set(config.eval_tokens),
-        curve_eval_set=eval_set(config.curve_eval_tokens),
+        curve_eval_set=curve_eval_set,
+        tasks=TaskEvaluation.build(data.tasks, config.task_items, corpus, curve_eval_set.windows)
+        if data.tasks and config.task_items
+        else None,
         mesh=make_mesh(MeshConfig(**config.mesh)),
         execution=Execution(**config.execution),
         checkpoint_seconds=config.checkpoint_seconds,

@@ -103,6 +103,12 @@ class Forward:
         blocks = jax.tree.map(lambda names: ("layer", *names), axes["blocks"][0], is_leaf=_is_names)
         return axes | {"blocks": blocks}
 
+    def module(self, params: Params) -> Decoder:
+        """The whole model with these parameters, which have a subtree for every block."""
+        decoder = self._whole(params)
+        assert isinstance(decoder, Decoder)
+        return decoder
+
     def losses(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
         """Loss in nats of every next token of each window."""
         return self.losses_and_routing(params, windows)[0]
@@ -119,6 +125,17 @@ class Forward:
             start = ends.embedded(inputs), no_routing(self.model, len(windows))
             x, routing = self._run(params["blocks"], start, len(windows))
             return ends.token_losses(x, labels), routing
+
+    def logits(self, params: Params, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
+        """Logits of the token after each place."""
+        with partition.on(self.mesh):
+            ends = self._ends(_without_blocks(params))
+            x, batch = ends.embedded(tokens), len(tokens)
+            if self.layout.n_stages > 1:
+                x = self._pipeline(params["blocks"], x[None], batch)[0][0]
+            else:
+                x, _ = self._run(params["blocks"], (x, no_routing(self.model, batch)), batch)
+            return ends.logits(x).reshape(*tokens.shape, -1)
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]

@@ -19,7 +19,15 @@ import jax
 
 from harness import counting
 from harness.points import point_row, unmeasured
-from harness.records import CURVE_COLUMNS, RunFolder, as_table, write_json, write_table
+from harness.records import (
+    CURVE_COLUMNS,
+    EVAL_COLUMNS,
+    ITEM_COLUMNS,
+    RunFolder,
+    as_table,
+    write_json,
+    write_table,
+)
 from harness.run_state import retries_after
 from harness.spec import Job
 from harness.train import distributed
@@ -147,6 +155,30 @@ class Journal:
         }
         self._put(self._folder.point(row["point_id"]), row)
         self._point_began = time.monotonic()
+
+    def write_step_evals(self, n_tokens: int, rows: list[dict[str, Any]]) -> None:
+        """Record a task evaluation on the trunk; trained again, a step writes the same file."""
+        self._put_evals(self._folder.step_evals(n_tokens), rows, EVAL_COLUMNS, n_tokens, None)
+
+    def write_point_evals(
+        self, n_tokens: int, rows: list[dict[str, Any]], items: list[dict[str, Any]]
+    ) -> None:
+        """Record the task evaluation of an end point, before the point itself says that it is finished."""
+        point_id = self._job.spec.point_id(n_tokens)
+        self._put_evals(self._folder.point_evals(point_id), rows, EVAL_COLUMNS, n_tokens, point_id)
+        self._put_evals(self._folder.point_items(point_id), items, ITEM_COLUMNS, n_tokens, point_id)
+
+    def _put_evals(
+        self,
+        path: Path,
+        rows: list[dict[str, Any]],
+        columns: dict[str, str],
+        n_tokens: int,
+        point_id: str | None,
+    ) -> None:
+        if self._writes:
+            shared = {"run_id": self._job.spec.run_id, "point_id": point_id, "n_tokens": n_tokens}
+            write_table(path, as_table([shared | row for row in rows], columns))
 
     def write_diverged(self, n_tokens: list[int], reason: str) -> None:
         """Record the points that a diverged run did not reach."""

@@ -28,7 +28,8 @@ from harness.train.evaluate import EvalSet, evaluate
 from harness.train.journal import Journal, PointResult
 from harness.train.schedule import Segment, lr_factors, segments
 from harness.train.step import Engine, Metrics, State, advance, engine_for
-from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TRAINING, Stopwatch
+from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
+from harness.train.task_evaluation import TaskEvaluation
 
 # A loss this far above that of uniform guessing will not come back.
 EXPLODED_NATS = 3.0
@@ -54,6 +55,13 @@ class TrainInputs:
     execution: Execution
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
+    tasks: TaskEvaluation | None = None
+
+
+def is_task_step(step: int, interval: int) -> bool:
+    """Whether tasks are asked after this step of the trunk: at every doubling of the logging interval."""
+    n_intervals = step // interval
+    return n_intervals & (n_intervals - 1) == 0
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,10 @@ class Trajectory:
         self.journal.flush()
         with self.stopwatch.time(EVALUATION):
             result = evaluate(self.engine, self.engine.eval_params(state), self.inputs.eval_set)
+        if self.inputs.tasks is not None:
+            with self.stopwatch.time(TASKS):
+                answers = self.inputs.tasks.at_the_end(self.engine, self.engine.eval_params(state))
+                self.journal.write_point_evals(n_tokens, *answers)
         unique = self.order.unique_tokens(n_tokens)
         self.journal.write_point(PointResult(n_tokens, unique, result))
 
@@ -200,6 +212,10 @@ class Trajectory:
                 eval_loss = evaluate(
                     self.engine, self.engine.eval_params(state), self.inputs.curve_eval_set
                 ).loss
+        if self.inputs.tasks is not None and segment.n_tokens is None and is_task_step(step + n, n):
+            with self.stopwatch.time(TASKS):
+                rows = self.inputs.tasks.on_the_way(self.engine, self.engine.eval_params(state))
+                self.journal.write_step_evals((step + n) * self.spec.batch_tokens, rows)
         speed = n * self.spec.batch_tokens / (time.monotonic() - began)
         lr = float(factors[-1]) * self.spec.optim.hidden_lr
         self.journal.log(segment, step + n, loss, eval_loss, lr, float(metrics.grad_norm[-1]), speed)

@@ -11,6 +11,7 @@ from functools import cache
 import jax
 
 TRAINING, EVALUATION, CHECKPOINTS = "training steps", "evaluation", "checkpoints"
+TASKS = "tasks"
 COMPILATION, OTHER = "compilation", "other"
 
 
@@ -63,6 +64,6 @@ class Stopwatch:
     def spent(self) -> dict[str, float]:
         """Seconds by kind; they add up to the time since the stopwatch was made."""
         total = time.monotonic() - self._began
-        spent = {kind: self._spent[kind] for kind in (TRAINING, EVALUATION, CHECKPOINTS)}
+        spent = {kind: self._spent[kind] for kind in (TRAINING, EVALUATION, TASKS, CHECKPOINTS)}
         spent[COMPILATION] = self._compile.total() - self._compiled_before
         return spent | {OTHER: total - sum(spent.values())}

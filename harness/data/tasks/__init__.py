@@ -1,0 +1,1 @@
+"""Generated tasks: problems by index, documents with demonstrations, the mixture with text, test items."""

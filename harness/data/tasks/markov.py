@@ -1,0 +1,72 @@
+"""Markov chains to be learned in context: a fresh transition matrix for every document.
+
+The best that a reader can do who knows how the chains are made is Bayes' rule over the matrices: after counts
+n(a→b) the probability of b after a is (n(a→b) + 1) / (n(a→·) + states), since rows are drawn evenly from the
+simplex, Dirichlet(1, …, 1) (Edelman et al., arXiv:2402.11004, section 2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from harness.data.tasks.draws import bits, named, seeds, uniform
+from harness.data.tasks.families import UPPER
+
+N_STATES = 4
+N_SYMBOLS = 100
+STATES = UPPER[:N_STATES]
+
+Distribution = Float64[np.ndarray, "rows places states"]
+
+
+def chains(
+    stream: str, index: np.ndarray
+) -> tuple[Int64[np.ndarray, "rows places"], Float64[np.ndarray, "rows states states"]]:
+    """States 0 to 3 of the chains with these numbers, and their transition matrices."""
+    seed = seeds(named("markov", stream), index)
+    gaps = -np.log(uniform(bits(seed, N_STATES**2, use=1))).reshape(-1, N_STATES, N_STATES)
+    matrices = gaps / gaps.sum(axis=2, keepdims=True)
+    cumulative = np.cumsum(matrices, axis=2)[:, :, :-1]
+    draws = uniform(bits(seed, N_SYMBOLS))
+    states = np.zeros((len(index), N_SYMBOLS), np.int64)
+    rows = np.arange(len(index))
+    states[:, 0] = draws[:, 0] * N_STATES
+    for place in range(1, N_SYMBOLS):
+        row = cumulative[rows, states[:, place - 1]]
+        states[:, place] = (draws[:, place, None] > row).sum(axis=1)
+    return states, matrices
+
+
+def true_rows(states: np.ndarray, matrices: np.ndarray) -> Distribution:
+    """The true distribution of the symbol after each place."""
+    return matrices[np.arange(len(states))[:, None], states]
+
+
+def bigram_bayes(states: np.ndarray) -> Distribution:
+    """Posterior mean of the next symbol's distribution after each place, the matrix unknown."""
+    counts = np.ones((len(states), N_STATES, N_STATES))
+    rows = np.arange(len(states))
+    found = np.empty((*states.shape, N_STATES))
+    found[:, 0] = 1 / N_STATES
+    for place in range(1, states.shape[1]):
+        counts[rows, states[:, place - 1], states[:, place]] += 1
+        seen = counts[rows, states[:, place]]
+        found[:, place] = seen / seen.sum(axis=1, keepdims=True)
+    return found
+
+
+def unigram_bayes(states: np.ndarray) -> Distribution:
+    """The same for a reader who counts symbols and not pairs."""
+    counts = np.cumsum(np.eye(N_STATES)[states], axis=1) + 1
+    return np.asarray(counts / counts.sum(axis=2, keepdims=True))
+
+
+def uniform_rows(states: np.ndarray) -> Distribution:
+    """Every state alike."""
+    return np.full((*states.shape, N_STATES), 1 / N_STATES)
+
+
+def divergence(true: Distribution, guess: Distribution) -> Float64[np.ndarray, "rows places"]:
+    """KL(true ‖ guess) in nats; `guess` may sum to less than one, where a model thinks of other tokens."""
+    return np.asarray((true * np.log(true / guess)).sum(axis=2))

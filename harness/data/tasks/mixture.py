@@ -1,0 +1,115 @@
+"""Text and tasks in one stream of tokens, at fixed shares that hold in every stretch of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from harness.data.tasks.documents import (
+    MARKOV,
+    Tokens,
+    check_lengths,
+    mean_tokens,
+    training_documents,
+)
+from harness.data.tasks.draws import named, seeds, uniform
+from harness.data.tasks.families import FAMILIES
+from harness.data.tokenizer import Tokenizer
+from harness.records import InputError
+
+# Documents are put into the stream in pieces of about so many tokens, which bounds memory.
+TOKENS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A task's share of all training tokens, which its lengths have in equal parts."""
+
+    name: str
+    share: float
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TaskConfig:
+        return cls(values["name"], float(values["share"]), tuple(values["lengths"]))
+
+
+def check_tasks(tasks: tuple[TaskConfig, ...], tokenizer: str) -> None:
+    """Raise InputError for shares, lengths or a tokenizer that no mixture can have."""
+    for task in tasks:
+        check_lengths(task.name, task.lengths)
+        if not task.share > 0 or not task.lengths:
+            raise InputError(
+                f"data.tasks.{task.name} has share={task.share:g} and lengths={list(task.lengths)}; a share "
+                f"above 0 and a length were expected, remove it with ~data.tasks.{task.name}"
+            )
+    total = sum(task.share for task in tasks)
+    if not total < 1:
+        raise InputError(
+            f"data.tasks have {total:.0%} of all tokens together and text the rest, which is none; "
+            "lower their shares"
+        )
+    if tokenizer != "bpe":
+        raise InputError(f"data.tokenizer={tokenizer} has no room for the tags of data.tasks; use bpe")
+
+
+def mix_tasks(
+    text: Tokens, tasks: tuple[TaskConfig, ...], tokenizer: Tokenizer
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """All text with as many task documents as the shares ask for, and what went into the stream.
+
+    The documents of every part are spread evenly over the stream, each somewhere in its own slice of it.
+    """
+    total = len(text.tokens) / (1 - sum(task.share for task in tasks))
+    parts, places, report = [text], [_places("text", len(text.lengths))], {}
+    for task in tasks:
+        for length in task.lengths:
+            tokens = total * task.share / len(task.lengths)
+            n = max(1, round(tokens / mean_tokens(task.name, length)))
+            part = training_documents(task.name, length, 0, n, tokenizer)
+            parts.append(part)
+            places.append(_places(f"{task.name} {length}", n))
+            report[f"{task.name} {length}"] = _described(task.name, length, part)
+    stream = _interleave(parts, np.concatenate(places))
+    report["text"] = {"documents": len(text.lengths), "tokens": len(text.tokens)}
+    return stream, {name: {"share": row["tokens"] / len(stream)} | row for name, row in report.items()}
+
+
+def _described(task: str, length: int, part: Tokens) -> dict[str, Any]:
+    held_out = task == MARKOV or FAMILIES[task].held_out(length)
+    problems = None if task == MARKOV else FAMILIES[task].space(length)
+    counts = {"documents": len(part.lengths), "tokens": len(part.tokens)}
+    return counts | {"problems": problems, "held_out": held_out}
+
+
+def _places(name: str, n: int) -> Float64[np.ndarray, "documents"]:
+    """Where in the stream, from 0 to 1, each of `n` documents goes."""
+    index = np.arange(n)
+    return (index + uniform(seeds(named("place", name), index))) / n
+
+
+def _interleave(parts: list[Tokens], places: Float64[np.ndarray, "documents"]) -> np.ndarray:
+    """Documents of all parts in the order of their places."""
+    order = np.argsort(places, kind="stable")
+    tokens = np.concatenate([part.tokens for part in parts])
+    lengths = np.concatenate([part.lengths for part in parts])
+    starts = np.cumsum(lengths) - lengths
+    lengths, starts = lengths[order], starts[order]
+    ends = np.cumsum(lengths)
+    cuts = np.searchsorted(ends, np.arange(0, ends[-1] + TOKENS_AT_ONCE, TOKENS_AT_ONCE))
+    pieces = [tokens[_ranges(starts[a:b], lengths[a:b])] for a, b in pairwise(np.unique(cuts))]
+    return np.concatenate(pieces)
+
+
+def _ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "tokens"]:
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
+
+
+def document_lengths(tokens: np.ndarray, separator: int) -> Int64[np.ndarray, "documents"]:
+    """Tokens of every document of a stream, its separator included."""
+    return np.diff(np.flatnonzero(tokens == separator), prepend=-1)
