@@ -10,7 +10,7 @@ from harness.records import InputError
 
 SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 # Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("grid.budgets.", "grid.lr_scale.", "launcher.sbatch.", "data.tasks.")
+OPEN_MAPPINGS = ("data.tasks.", "grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 
 
 def options(group: str) -> list[str]:
