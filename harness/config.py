@@ -17,6 +17,7 @@ from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain
+from harness.grid_entries import ExtraCells, Reference
 from harness.limits import check_budget, check_choices, check_ranges, check_together
 from harness.overrides import SWEEPS, check_added, check_groups, options
 from harness.records import InputError
@@ -139,25 +140,6 @@ class LauncherSettings:
     cpus: int = 1
     gpus: float = 0
     resources: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class ExtraCells:
-    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
-
-    d_model: int = MISSING
-    n_tokens: list[int] = MISSING
-    seeds: list[int] = MISSING
-
-
-@dataclass
-class Reference:
-    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
-
-    d_model: int = MISSING
-    n_tokens: int = MISSING
-    lr_scale: list[float] = MISSING
-    seeds: list[int] = MISSING
 
 
 @dataclass

@@ -10,16 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.table import read_frame
-from harness.records import InputError
+from harness.records import EVAL_COLUMNS, InputError
 
 SMOOTH, EXACT = "nll_per_token", "exact_match"
 METRICS = (SMOOTH, EXACT, "position_accuracy", "position_accuracy_product", "p_answer")
 KEYS = ("point_id", "task", "length")
 ITEM_KEYS = (*KEYS, "n_shot", "item")
-EVAL_COLUMNS = (
-    "run_id", "point_id", "n_tokens", "task", "length", "n_shot", "split", "metric", "value", "sem",
-    "n_items", "chance",
-)  # fmt: skip
 AXES = ("N", "C", "D", "loss")
 SPLIT = "test"
 TEXT = "text"
