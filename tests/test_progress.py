@@ -79,7 +79,7 @@ def test_lines_are_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI")
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False)
     with Progress(console, SweepFolder(tmp_path), 1e9, job_flops) as progress:
         state = {"status": "running", "tokens_ahead": 100, "tokens_trained": 40, "tokens_per_second": 2.0}
         write_json(SweepFolder(tmp_path).run(JOBS[0].spec.run_id).state, state)
