@@ -82,8 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or any(argument.startswith("-") for argument in arguments):
-        print(USAGE, file=sys.stderr)
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+        asked = arguments in (["-h"], ["--help"])
+        print(USAGE, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     try:
         print(cancel(SweepFolder(Path(arguments[0])), arguments[1:]))
     except InputError as error:

@@ -242,8 +242,9 @@ def main(arguments: list[str] | None = None) -> int:
     flags = {argument for argument in arguments if argument.startswith("-")}
     paths = [argument for argument in arguments if argument not in flags]
     if len(paths) != 1 or flags - {"--watch", "--all"}:
-        print(USAGE, file=sys.stderr)
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+        asked = arguments in (["-h"], ["--help"])
+        print(USAGE, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
         n_rows = sys.maxsize if "--all" in flags else MAX_ROWS
