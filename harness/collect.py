@@ -74,6 +74,23 @@ def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFr
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
+def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
+    """The table of points if it holds just these cells, all finished, and no point is newer; else None."""
+    if not folder.points.exists() or not folder.curves.exists():
+        return None
+    if not folder.evals.exists() and any(
+        folder.run(c.spec.run_id).point_evals(c.spec.point_id(c.n_tokens)).exists() for c in cells
+    ):
+        return None
+    written = min(folder.points.stat().st_mtime_ns, folder.curves.stat().st_mtime_ns)
+    points = as_table(pd.read_parquet(folder.points), POINT_COLUMNS)
+    expected = [(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells]
+    if list(zip(points.point_id, points.role, strict=True)) != expected:
+        return None
+    paths = (folder.run(c.spec.run_id).point(p) for c, (p, _) in zip(cells, expected, strict=True))
+    return points if all(path.exists() and path.stat().st_mtime_ns <= written for path in paths) else None
+
+
 def collect_evals(folder: SweepFolder, cells: list[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of evals.parquet, those of trunks first, and of items.parquet; empty without tasks."""
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]

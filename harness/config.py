@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -17,15 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.data.tasks.settings import TaskSettings
-from harness.explain import explain, unknown_key
-from harness.limits import check_budget, check_choices, check_ranges, check_together, near
+from harness.explain import explain
+from harness.grid_entries import ExtraCells, Reference
+from harness.limits import check_budget, check_choices, check_ranges, check_together
+from harness.overrides import SWEEPS, check_added, check_groups, options
 from harness.records import InputError
 from harness.spec import added
 
-SWEEPS = Path(__file__).resolve().parent.parent / "sweeps"
 DEFAULT_BUDGET = "quick"
-# Keys below these are names of the user's choice.
-OPEN_MAPPINGS = ("data.tasks.", "grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 
 
 @dataclass
@@ -145,25 +143,6 @@ class LauncherSettings:
 
 
 @dataclass
-class ExtraCells:
-    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
-
-    d_model: int = MISSING
-    n_tokens: list[int] = MISSING
-    seeds: list[int] = MISSING
-
-
-@dataclass
-class Reference:
-    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
-
-    d_model: int = MISSING
-    n_tokens: int = MISSING
-    lr_scale: list[float] = MISSING
-    seeds: list[int] = MISSING
-
-
-@dataclass
 class GridCells:
     """Which cells a grid has; null means: taken from the budget."""
 
@@ -204,26 +183,26 @@ class SweepSettings:
     results_dir: str | None = None
     cache_dir: str | None = None
     dry_run: bool = False
+    sinks: list[str] = field(default_factory=list)
 
 
-def options(group: str) -> list[str]:
-    """Names that a config group offers, for example the grids."""
-    return sorted(path.stem for path in (SWEEPS / group).glob("*.yaml"))
-
-
-def load(overrides: list[str]) -> SweepSettings:
+def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
     """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit.
 
     `group=FILE.yaml` sets every key that the file has, such as the optim.yaml of a learning-rate sweep.
+    Overrides are laid over the `stored` configuration of an earlier sweep where one is given.
     """
     overrides = [item for given in overrides for item in _unfold(given)]
-    _check_groups(overrides)
-    _check_added(overrides)
+    if stored is not None and not any(item.startswith("+grid=") for item in overrides):
+        overrides = [f"+grid={stored['grid']['name']}", *overrides]
+    check_groups(overrides)
+    check_added(overrides, _known_keys())
     ConfigStore.instance().store(name="schema", node=SweepSettings)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(SWEEPS), version_base="1.3"):
-            settings = OmegaConf.to_object(compose("config", overrides))
+            composed = compose("config", overrides) if stored is None else _over(stored, overrides)
+        settings = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error, overrides, _known_keys())) from None
     assert isinstance(settings, SweepSettings)
@@ -244,6 +223,19 @@ def plain(settings: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
+def _over(stored: dict[str, Any], overrides: list[str]) -> DictConfig:
+    """Overrides over a stored configuration: a chosen group (`launcher=slurm`) takes the place of its own."""
+    groups = {item: item.lstrip("+").split("=", 1)[0] for item in overrides}
+    chosen = [item for item, name in groups.items() if (SWEEPS / name).is_dir()]
+    replaced = {groups[item] for item in chosen if item != f"+grid={stored['grid']['name']}"}
+    kept = {key: value for key, value in stored.items() if key not in replaced}
+    base = compose("config", chosen)
+    OmegaConf.set_struct(base, False)  # For the user's own names, such as options of sbatch.
+    base.merge_with(kept)
+    ConfigStore.instance().store(name="stored", node=OmegaConf.to_object(base))
+    return compose("stored", [item for item in overrides if item not in chosen])
+
+
 def _unfold(override: str) -> list[str]:
     """`optim=FILE.yaml` as one override for each key of the file; other overrides as they are."""
     if not re.fullmatch(r"optim=.*\.yaml", override):
@@ -258,32 +250,6 @@ def _unfold(override: str) -> list[str]:
             f"{override}: no YAML file of optim settings is there; type its path or optim={names}"
         )
     return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
-
-
-def _check_groups(overrides: list[str]) -> None:
-    """Config groups must name an existing option, and a grid must be chosen."""
-    chosen = dict(item.lstrip("+").split("=", 1) for item in overrides if "=" in item)
-    if "grid" not in chosen:
-        names = ", +grid=".join(options("grid"))
-        raise InputError(f"a grid was expected and none was given; add one of: +grid={names}")
-    if any(item.startswith("grid=") for item in overrides):
-        raise InputError(f"the grid is added, not overridden; type +grid={chosen['grid']} instead of grid=…")
-    for group in [path.name for path in SWEEPS.iterdir() if path.is_dir() and options(path.name)]:
-        found = options(group)
-        if group in chosen and chosen[group] not in found:
-            raise InputError(
-                f"{group}={chosen[group]} is not there; {group} is one of {', '.join(found)}"
-                + near(chosen[group], found)
-            )
-
-
-def _check_added(overrides: list[str]) -> None:
-    """`+key` adds what the schema does not have: a mistake, but for groups and open mappings."""
-    known = _known_keys()
-    for override in overrides:
-        key = override.lstrip("+").split("=", 1)[0]
-        if override.startswith("+") and key not in known and not key.startswith(OPEN_MAPPINGS):
-            raise InputError(unknown_key(key, override, known))
 
 
 def _known_keys() -> list[str]:

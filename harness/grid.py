@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from harness import counting, recipe
 from harness.config import GridCells, GridSettings, SweepSettings
@@ -81,6 +82,8 @@ class _Builder:
         self.vocab_size = vocab_size
         self.chosen = cells
         self.smallest_steps = self._smallest_steps()
+        # One object a trajectory, whose identity is then found once.
+        self._specs: dict[tuple[Any, ...], RunSpec] = {}
 
     def cells(self) -> list[Cell]:
         if self.chosen.lr_scale:
@@ -177,26 +180,35 @@ class _Builder:
         scale: dict[str, float] | None = None,
         schedule: str | None = None,
     ) -> Cell:
+        kind = schedule or self.settings.optim.schedule
+        own_length = n_tokens if kind in SEPARATE_SCHEDULES else None
+        key = (rung, own_length, seed, tuple((scale or {}).items()), kind)
+        if key not in self._specs:
+            self._specs[key] = self._spec(rung, own_length, seed, scale or {}, kind)
+        return Cell(self._specs[key], n_tokens, role)
+
+    def _spec(
+        self, rung: Rung, own_length: int | None, seed: int, scale: dict[str, float], kind: str
+    ) -> RunSpec:
+        """Recipe of a trajectory; `own_length` in tokens where it serves one token count alone."""
         settings = self.settings
-        kind = schedule or settings.optim.schedule
         model = recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
-        n_steps = n_tokens // (settings.optim.batch_size * model.seq_len)
-        spec = RunSpec(
+        n_steps = None if own_length is None else own_length // (settings.optim.batch_size * model.seq_len)
+        return RunSpec(
             rung=rung.name,
             model=model,
-            optim=recipe.optim_spec(rung, settings.optim, scale or {}),
+            optim=recipe.optim_spec(rung, settings.optim, scale),
             schedule=ScheduleSpec(
                 kind=kind,
                 warmup_steps=recipe.warmup_steps(settings.optim, self.smallest_steps),
                 cooldown_frac=settings.optim.cooldown_frac,
                 final_lr_frac=settings.optim.final_lr_frac,
-                n_steps=n_steps if kind in SEPARATE_SCHEDULES else None,
+                n_steps=n_steps,
             ),
             data=self.data,
             seed=seed,
             log_interval=settings.grid.log_interval,
         )
-        return Cell(spec, n_tokens, role)
 
 
 def jobs(cells: list[Cell]) -> list[Job]:

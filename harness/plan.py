@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -23,6 +26,8 @@ from harness.train.step_size import micro_batch_size
 
 # Memory of a worker beside its arrays: Python, JAX, compiled programs.
 PROCESS_BYTES = 700e6
+# A larger plan is printed with one row for all seeds of a cell.
+MAX_ROWS = 300
 COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "lr", "steps", "seed", "role", "state"]
 
 
@@ -34,7 +39,7 @@ class Plan:
     open_cells: list[Cell]
     n_eval_tokens: int
 
-    @property
+    @cached_property
     def phases(self) -> list[list[Cell]]:
         """What is fitted comes first; the hold-out is trained after the forecast is sealed.
 
@@ -51,16 +56,24 @@ class Plan:
         phases = self.phases
         return jobs([cell for cell in phases[-1] if cell.role == "reference"]) if len(phases) > 1 else []
 
-    @property
+    @cached_property
     def open_flops(self) -> float:
         return sum(self.job_flops(job) for phase in self.phases for job in self.phase_jobs(phase))
+
+    @cached_property
+    def _tokens(self) -> dict[str, list[int]]:
+        """Token counts of every trajectory of the grid, trained or not."""
+        found: dict[str, list[int]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.spec.run_id, []).append(cell.n_tokens)
+        return found
 
     def phase_jobs(self, phase: list[Cell]) -> list[Job]:
         return jobs(phase)
 
     def job_flops(self, job: Job) -> float:
         """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
-        ready = [c.n_tokens for c in self.cells if c.spec.run_id == job.spec.run_id]
+        ready = self._tokens[job.spec.run_id]
         trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
         reused = trained and job.spec.schedule.has_trunk
         done = job_flops(Job(job.spec, (max(trained),))) if reused else 0.0
@@ -85,7 +98,9 @@ def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes
         memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
         return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
 
-    return n_workers * max(of_worker(pack) for pack in packs(jobs(cells), lanes))
+    # One of each kind is enough to look at.
+    kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(jobs(cells), lanes)}
+    return n_workers * max(of_worker(pack) for pack in kinds.values())
 
 
 def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:
@@ -129,14 +144,13 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
 
 
 def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int, lanes: Lanes = one_lane) -> None:
-    """One row a cell, then totals and warnings about cells that break a rule."""
-    open_keys = {cell.key for cell in plan.open_cells}
+    """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break."""
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("rung", "role", "state") else "right", no_wrap=True)
-    for cell in plan.cells:
-        table.add_row(*_row(cell), "open" if cell.key in open_keys else "done")
+    for row in _rows(plan) if len(plan.cells) <= MAX_ROWS else _rows_of_seeds(plan):
+        table.add_row(*row)
     console.print(table)
     for line in rule_lines(plan.cells):
         console.print(f"note: {line}")
@@ -160,7 +174,25 @@ def si(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _row(cell: Cell) -> list[str]:
+def _rows(plan: Plan) -> Iterator[list[str]]:
+    open_keys = {cell.key for cell in plan.open_cells}
+    for cell in plan.cells:
+        yield _row(cell, str(cell.spec.seed), "open" if cell.key in open_keys else "done")
+
+
+def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
+    """Cells that differ in nothing but their seed as one row."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in plan.cells:
+        alike = cell.spec.model.d_model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
+        groups.setdefault(alike, []).append(cell)
+    open_keys = {cell.key for cell in plan.open_cells}
+    for group in groups.values():
+        n_open = sum(cell.key in open_keys for cell in group)
+        yield _row(group[0], f"{len(group)} seeds", f"{n_open} open" if n_open else "done")
+
+
+def _row(cell: Cell, seed: str, state: str) -> list[str]:
     model = cell.spec.model
     n = counting.n_params(model)
     return [
@@ -173,8 +205,9 @@ def _row(cell: Cell) -> list[str]:
         f"{cell.flops:.1e}",
         f"{cell.spec.optim.hidden_lr:.2g}",
         f"{cell.spec.n_steps(cell.n_tokens):,}",
-        str(cell.spec.seed),
+        seed,
         cell.role,
+        state,
     ]
 
 

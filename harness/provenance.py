@@ -56,6 +56,7 @@ def provenance() -> dict[str, Any]:
     lock = ROOT / "uv.lock"
     return {
         "code_revision": code_revision(),
+        "code_dirty": code_revision().endswith("+"),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},

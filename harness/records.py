@@ -145,8 +145,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Return rows as a frame with exactly `columns`, in order and with their types."""
-    frame = pd.DataFrame(rows, columns=list(columns))
-    return frame.astype(columns)
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 @dataclass(frozen=True)
@@ -253,6 +252,16 @@ class RunFolder:
     def submission(self) -> Path:
         """Where the run was queued: launcher, job number and log."""
         return self.root / "submission.json"
+
+    @property
+    def cancel(self) -> Path:
+        """There while the run is asked to save and stop; that of the whole sweep lies beside the runs."""
+        return self.root / "cancel"
+
+    @property
+    def provenance(self) -> Path:
+        """Code, versions, machine, configuration and command of every attempt."""
+        return self.root / "provenance.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache, cached_property
 from typing import Any
 
 RECIPE_VERSION = 2
@@ -33,12 +34,19 @@ def added(default: Any) -> Any:
 
 def recipe_dict(spec: Any) -> dict[str, Any]:
     """Nested dict of a recipe without added fields at their default, so that older identities stay."""
-    kept = {
-        item.name: getattr(spec, item.name)
-        for item in fields(spec)
-        if not (item.metadata.get("added") and getattr(spec, item.name) == item.default)
-    }
-    return {name: recipe_dict(value) if is_dataclass(value) else value for name, value in kept.items()}
+    found = {}
+    kind: Any = type(spec)
+    for name, is_added, default in _fields(kind):
+        value = getattr(spec, name)
+        if not (is_added and value == default):
+            found[name] = recipe_dict(value) if is_dataclass(value) else value
+    return found
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[str, bool, Any], ...]:
+    """Name of each field, whether it was added, and its default."""
+    return tuple((item.name, bool(item.metadata.get("added")), item.default) for item in fields(kind))
 
 
 def content_id(value: Any, length: int = 12) -> str:
@@ -157,7 +165,7 @@ class RunSpec:
     log_interval: int
     recipe_version: int = RECIPE_VERSION
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return content_id(recipe_dict(self))
 

@@ -13,11 +13,11 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from harness.collect import write_tables
+from harness.cancel import clear_requests
+from harness.collect import read_current, write_tables
 from harness.conclude import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.config import SweepSettings, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
@@ -26,17 +26,19 @@ from harness.execution import Execution, MeshConfig, check_mesh
 from harness.grid import chosen_cells, expand
 from harness.launch.accounting import added, shares
 from harness.launch.calibrate import matmul_rate
-from harness.launch.interface import Outcome, Status
+from harness.launch.interface import Launcher, Outcome, Status
 from harness.launch.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
 from harness.launch.phases import Phases
 from harness.launch.progress import Progress, format_duration
+from harness.launch.sinks import Sinks, check_sinks
+from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan import Plan, estimate_seconds, make_plan, print_plan
-from harness.provenance import provenance
 from harness.records import InputError, SweepFolder, write_json
 from harness.shared_recipe import check_recipe, recipe_of
 from harness.spec import DataSpec
+from harness.sweep_record import ORIGIN_KEYS, read_record, sweep_record
 
 # Width of tables where the output is no terminal.
 LOG_WIDTH = 120
@@ -53,6 +55,7 @@ usage: python -m harness.sweep +grid=NAME [key=value ...]
   budget=NAME        quick (default) | standard | full, where the grid has them
   dry_run=true       print the plan and stop
   results_dir=DIR    where tables and report go (default results/NAME)
+  --from FILE        the configuration of a sweep.json in place of a grid; keys beside it win
   --cfg              print the whole configuration and stop
   any key of it      for example grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/
 """
@@ -107,13 +110,14 @@ class Sweep:
         self.console = console
         self.folder = sweep_folder(settings)
         self.began = time.monotonic()
-        self.failed: list[Outcome] = []
+        self.left_out: list[Outcome] = []
 
     def run(self) -> int:
         """Plan, train what is open, fit, report; returns the exit code."""
         settings = self.settings
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_launcher(settings.launcher, mesh)
+        check_sinks(settings.sinks)
         config = data_config(settings)
         corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
@@ -136,7 +140,7 @@ class Sweep:
             self.console.print(str(left))
             return 0
         self._conclude(plan)
-        return 1 if self.failed else 0
+        return 1 if self.left_out else 0
 
     def _print_plan(self, plan: Plan, at_once: int) -> None:
         seconds = estimate_seconds(plan, matmul_rate(), at_once) if plan.open_cells else 0.0
@@ -147,42 +151,9 @@ class Sweep:
         before = json.loads(self.folder.sweep.read_text()) if self.folder.sweep.exists() else {}
         resumed = self.folder.runs.exists()
         self.folder.runs.mkdir(parents=True, exist_ok=True)
-        self.record: dict[str, Any] = {
-            "grid": self.settings.grid.name,
-            "budget": self.settings.budget,
-            "command": "python -m harness.sweep " + " ".join(self.arguments),
-            "recipe": recipe_of(self.settings, data),
-            "config": plain(self.settings),
-            "cells": [
-                {
-                    "run_id": c.spec.run_id,
-                    "point_id": c.spec.point_id(c.n_tokens),
-                    "rung": c.spec.rung,
-                    "seed": c.spec.seed,
-                    "n_tokens": c.n_tokens,
-                    "flops": c.flops,
-                    "role": c.role,
-                }
-                for c in plan.cells
-            ],
-            "corpus": {
-                "name": self.settings.data.name,
-                "corpus_id": corpus.corpus_id,
-                "tokenizer_id": corpus.tokenizer_id,
-                "vocab_size": corpus.vocab_size,
-                "n_documents": corpus.n_documents,
-                "n_train_tokens": corpus.n_train_tokens,
-                "n_train_bytes": corpus.n_train_bytes,
-                "n_eval_tokens": corpus.n_eval_tokens,
-                "entropy_rate": corpus.entropy_rate,
-                "unigram_nats": corpus.unigram_nats,
-                "report": corpus.report,
-            },
-            "provenance": provenance(),
-            "seconds": before.get("seconds", 0.0) if resumed else 0.0,
-            "seconds_total": before.get("seconds_total", 0.0) if resumed else 0.0,
-            "worker_seconds": before.get("worker_seconds", {}) if resumed else {},
-        }
+        self.record = sweep_record(
+            self.settings, self.arguments, plan, corpus, data, before if resumed else {}
+        )
         self._seconds_before = self.record["seconds"]
         self._total_before = self.record["seconds_total"]
         if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
@@ -192,23 +163,30 @@ class Sweep:
         """Train what is open; the time that it takes is written down even if it breaks off."""
         if not plan.open_cells:
             return
-        launcher = make_launcher(self.settings.launcher, self._worker(config), plan.job_flops)
+        clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
+        launcher = self._launcher(self._worker(config), plan)
         supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
         phases = Phases(plan, self.folder, self.settings.grid.name, self.console, self._lanes)
+        sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
         try:
             with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
-                for outcome in phases.train(supervisor, progress):
+                for outcome in phases.train(supervisor, (progress.watch, sinks.watch)):
                     progress.finish(outcome.job)
+                    sinks.finish(outcome.job)
                     self._tell(outcome)
         finally:
             launcher.close()
+            sinks.close()
             spent = launcher.spent(time.monotonic() - began)
             self.record["worker_seconds"] = added(self.record["worker_seconds"], spent)
             self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
             self._write_total()
         if spent:
             self.console.print(f"workers' time: {shares(spent)}")
+
+    def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
+        return make_launcher(self.settings.launcher, config, plan.job_flops)
 
     def _write_total(self) -> None:
         self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
@@ -228,6 +206,7 @@ class Sweep:
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
             pack=settings.launcher.pack,
+            origin={key: self.record[key] for key in ORIGIN_KEYS},
         )
 
     def _tell(self, outcome: Outcome) -> None:
@@ -235,23 +214,40 @@ class Sweep:
         for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
             self.console.print(f"warning: {label}: {text}", markup=False)
         if outcome.status == Status.FAILED:
-            self.failed.append(outcome)
+            self.left_out.append(outcome)
             self.console.print(f"failed: {label}: {outcome.error}", markup=False)
         elif outcome.status == Status.DIVERGED:
             self.console.print(f"diverged: {label}; recorded and left out of the fits")
         elif outcome.status == Status.INTERRUPTED:
-            raise KeyboardInterrupt
+            if sweep_request(self.folder).exists() or not is_cancelled(
+                self.folder.run(outcome.job.spec.run_id)
+            ):
+                raise KeyboardInterrupt
+            self.left_out.append(outcome)
+            self.console.print(f"cancelled: {label}; the same command later goes on with it")
 
     def _conclude(self, plan: Plan) -> None:
-        points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+        points = None if plan.open_cells else read_current(self.folder, plan.cells)
+        if points is None:
+            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
         enough_to_fit(points)
         if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
+            self.record["provenance"]["devices"] = sorted(set(points.device.dropna()))
             result = conclude(self.folder, self.settings.grid.resamples)
             self._write_total()
         else:
             result = json.loads(self.folder.fits.read_text())
         print_conclusion(self.console, self.folder, result)
         self.console.print(f"finished in {format_duration(time.monotonic() - self.began)}")
+
+
+def load_settings(arguments: list[str]) -> SweepSettings:
+    """Settings from overrides, over those of a sweep record after `--from`; raises InputError."""
+    if "--from" not in arguments:
+        return load(arguments)
+    at = arguments.index("--from")
+    path = "".join(arguments[at + 1 : at + 2])
+    return load(arguments[:at] + arguments[at + 2 :], read_record(path)["config"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -262,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--help" in arguments or "-h" in arguments:
             print(HELP.format(grids=", ".join(options("grid"))))
             return 0
-        settings = load([item for item in arguments if item != "--cfg"])
+        settings = load_settings([item for item in arguments if item != "--cfg"])
         if "--cfg" in arguments:
             print(resolved_yaml(settings))
             return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from harness.collect import (
     collect_evals,
     collect_points,
     finished,
+    read_current,
     read_point,
     write_tables,
 )
@@ -137,6 +140,23 @@ def test_cells_to_forecast_carry_their_exact_sizes() -> None:
     assert (frame.n_params_matmul > frame.n_params_body).all()
     assert list(frame.rung) == [cell.spec.rung for cell in cells]
     np.testing.assert_allclose(frame.flops_6nd, 6.0 * frame.n_params_matmul * frame.n_tokens)
+
+
+def test_a_table_is_taken_as_it_is_while_nothing_is_newer(tmp_path: Path) -> None:
+    folder, cells = SweepFolder(tmp_path), small_cells()
+    assert read_current(folder, cells) is None
+    for cell in cells:
+        record(folder, cell, point_id=cell.spec.point_id(cell.n_tokens))
+    written = write_tables(folder, cells, "smoke")
+    current = read_current(folder, cells)
+    assert current is not None
+    pd.testing.assert_frame_equal(current, written)
+    assert read_current(folder, cells[1:]) is None
+    path = folder.run(cells[0].spec.run_id).point(cells[0].spec.point_id(cells[0].n_tokens))
+    os.utime(path, (time.time() + 10, time.time() + 10))
+    assert read_current(folder, cells) is None
+    path.unlink()
+    assert read_current(folder, cells) is None
 
 
 def record_evals(folder: SweepFolder, cell: Cell, point: bool) -> None:

@@ -151,3 +151,16 @@ def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> Non
     assert "about 1.5 minutes on 2 worker(s)" in text
     assert "6 of 6 cells have fewer than 500 steps (d16, d32)" in text
     assert f"{len(cells)} cells, {len(made.open_cells)} to train" in text
+
+
+def test_a_large_plan_has_one_row_for_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MAX_ROWS", 3)
+    folder, cells = SweepFolder(tmp_path), small_cells("grid.seeds=[0,1,2]")
+    finish(folder, cells[:1])
+    stream = io.StringIO()
+    plan.print_plan(Console(file=stream, width=120), plan.make_plan(folder, cells, N_EVAL), 0.0, 1)
+    rows = [line for line in stream.getvalue().splitlines() if line.lstrip().startswith("d16")]
+    assert len(rows) == len({cell.n_tokens for cell in cells}) == 2
+    assert all("3 seeds" in row for row in rows)
+    assert "2 open" in rows[0]
+    assert "3 open" in rows[1]

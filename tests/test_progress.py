@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import counting
 from harness.grid import job_flops, jobs
-from harness.launch.progress import LINE_SECONDS, Progress, format_duration
+from harness.launch.progress import FRAME_LINES, LINE_SECONDS, Progress, format_duration
 from harness.records import SweepFolder, write_json
 from tests.small_sweeps import small_cells
 
@@ -79,12 +79,16 @@ def test_lines_are_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI")
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False)
     with Progress(console, SweepFolder(tmp_path), 1e9, job_flops) as progress:
-        progress.watch(JOBS[:1])
+        state = {"status": "running", "tokens_ahead": 100, "tokens_trained": 40, "tokens_per_second": 2.0}
+        write_json(SweepFolder(tmp_path).run(JOBS[0].spec.run_id).state, state)
+        progress.watch(JOBS * 20)
         assert progress._live is not None
         console.print(progress._live.renderable)
-    assert "tokens/s" in console.file.getvalue()  # type: ignore[attr-defined]
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [word for word in ("tokens/s", "40%", "30 s", "━", "of the FLOPs") if word not in text] == []
+    assert f"and {40 - (console.height - FRAME_LINES)} more runs" in text
 
 
 def test_state_of_a_run_that_is_not_there(tmp_path: Path) -> None:

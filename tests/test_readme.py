@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import load
+from harness.sweep_record import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -77,7 +78,11 @@ def test_commands_name_programs_and_modules_that_exist(command: str) -> None:
 @pytest.mark.parametrize("command", SWEEPS)
 def test_sweeps_compose(command: str) -> None:
     overrides = [word for word in words_after(command, "harness.sweep") if word not in FLAGS]
-    load(overrides)
+    if "--from" in overrides:
+        at = overrides.index("--from")
+        load(overrides[:at] + overrides[at + 2 :], read_record(str(ROOT / overrides[at + 1]))["config"])
+    else:
+        load(overrides)
 
 
 def test_uv_commands_name_groups_that_exist() -> None:

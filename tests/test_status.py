@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from harness.launch.lease import STALE_SECONDS, Lease
 from harness.records import SweepFolder, write_json
 from harness.run_state import retries_after
-from harness.status import SILENT_SECONDS, main, run_rows
+from harness.status import SILENT_SECONDS, main, overall, run_rows
 
 CELLS = [
-    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n}
+    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n, "flops": 6.0 * n}
     for run, rung in [("aa", "d16"), ("bb", "d32")]
     for n in (1, 2)
 ]
@@ -48,7 +51,7 @@ def test_a_run_that_has_not_begun_is_missing(folder: SweepFolder) -> None:
     ("said", "age", "n_points", "expected"),
     [
         ("running", 0, 0, "running"),
-        ("running", SILENT_SECONDS + 1, 1, "interrupted"),
+        ("running", SILENT_SECONDS + 1, 1, "lost"),
         ("interrupted", 0, 1, "interrupted"),
         ("failed", 0, 0, "failed"),
         ("diverged", 0, 2, "diverged"),
@@ -86,7 +89,7 @@ def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:
 def test_the_table_shows_progress_speed_time_left_and_errors(
     folder: SweepFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 1234.5}
+    speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 25.0}
     state(folder, "running", loss=3.21, **speed)
     finish(folder, "aa1")
     write_json(
@@ -95,12 +98,12 @@ def test_the_table_shows_progress_speed_time_left_and_errors(
     assert main([str(folder.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (first,) = [line for line in lines if "aa" in line]
-    assert all(word in first for word in ("d16", "running", "1/2", "3.210", "1,234", "30 s"))
+    assert all(word in first for word in ("d16", "running", "1/2", "3.210", " 25 ", "30 s"))
     (second,) = [line for line in lines if "bb" in line]
     assert "failed" in second
     assert "OSError: disk" in second
-    assert " 7 " in second
-    assert lines[-1] == "1 running, 1 failed"
+    assert " 8 " in second
+    assert lines[-1] == "1 running, 1 failed; 25 tokens/s in all, about 30 s left"
 
 
 def test_a_folder_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,3 +117,72 @@ def test_a_folder_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == code
     assert "usage: python -m harness.status" in capsys.readouterr().err
+
+
+def hold(folder: SweepFolder, age: float = 0.0, released: bool = False) -> None:
+    """A lease of the first run, by another host, last touched `age` seconds ago."""
+    path = folder.run("aa").lease / "1.json"
+    write_json(path, asdict(Lease("x", "elsewhere", "another", 1, "1", released)))
+    os.utime(path, (time.time() - age, time.time() - age))
+
+
+def test_a_lease_tells_running_from_lost(folder: SweepFolder) -> None:
+    """While it compiles or evaluates a run does not report, but its lease is touched."""
+    state(folder, "running", age=10 * SILENT_SECONDS)
+    hold(folder)
+    assert status_of(folder) == "running"
+    hold(folder, age=STALE_SECONDS + 5)
+    assert status_of(folder) == "lost"
+    state(folder, "running")
+    assert status_of(folder) == "lost"
+    hold(folder, released=True)
+    state(folder, "interrupted")
+    assert status_of(folder) == "interrupted"
+
+
+def test_time_left_counts_what_has_not_begun(folder: SweepFolder) -> None:
+    """A run of 2 tokens whose trunk serves the point at 1: 2·0.8 + 0.2·(1 + 2) = 2.2 tokens."""
+    state(folder, "running", tokens_ahead=10, tokens_trained=4, tokens_per_second=2.0)
+    assert overall(run_rows(folder), 0.2) == "2 tokens/s in all, about 4 s left"
+    state(folder, "failed")
+    assert overall(run_rows(folder), 0.2) == ""
+
+
+def test_a_large_sweep_shows_what_matters_first(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.status.MAX_ROWS", 1)
+    write_json(folder.run("bb").state, {"status": "failed", "error": "[Errno 28] no space"})
+    assert main([str(folder.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "1 more runs are not shown; --all shows them" in shown
+    assert "bb" in shown
+    assert "[Errno 28]" in shown
+    assert "aa" not in shown
+    assert main([str(folder.root), "--all"]) == 0
+    assert "aa" in capsys.readouterr().out
+
+
+def test_watching_ends_when_every_run_has(
+    folder: SweepFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.run("bb").log.parent.mkdir(parents=True)
+    folder.run("bb").log.write_text("Traceback")
+
+    def happen(_: float) -> None:
+        finish(folder, "aa1", "aa2")
+        write_json(folder.run("bb").state, {"status": "failed"})
+
+    monkeypatch.setattr("harness.status.time.sleep", happen)
+    assert main([str(folder.root), "--watch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 missing"
+    assert lines[1] == lines[-1] == "1 finished, 1 failed"
+    assert f"log of bb: {folder.run('bb').log}" in "".join(lines)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"recipe": {}}', '{"cells'])
+def test_a_file_that_is_no_record(folder: SweepFolder, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.sweep.write_text(text)
+    assert main([str(folder.root)]) == 2
+    assert "is no record of a sweep" in capsys.readouterr().err

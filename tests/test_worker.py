@@ -17,8 +17,9 @@ import pytest
 from harness.data.build import DataConfig
 from harness.launch import lease
 from harness.launch.seats import Seat, core_seat, worker_environment
-from harness.launch.worker import WRONG_INPUT_EXIT_CODE, StopFlag, WorkerConfig, run_job, run_pack
-from harness.records import InputError, SweepFolder
+from harness.launch.stop import StopFlag
+from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig, here, run_job, run_pack
+from harness.records import InputError, SweepFolder, write_json
 from harness.spec import Job
 from harness.train.distributed import initialize_from_environment
 from tests.recipes import RASTER, inputs, optim, run_spec
@@ -182,3 +183,38 @@ def test_wrong_settings_end_a_worker_with_one_sentence(tmp_path: Path, data_cach
     done = served(made, data_cache)
     assert done.returncode == WRONG_INPUT_EXIT_CODE
     assert done.stderr.startswith("data.name=nothing is unknown")
+
+
+def test_every_attempt_says_where_it_comes_from(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    origin = here() | {"command": "python -m harness.sweep +grid=smoke", "config": {"budget": "quick"}}
+    for _ in range(2):
+        (reply,) = run_pack((JOB,), folder, inputs(), 1, origin)
+        assert reply["status"] == "done"
+    first, second = json.loads(folder.run(JOB.spec.run_id).provenance.read_text())
+    assert first["time"] <= second["time"]
+    assert {key: first[key] for key in origin} == origin
+    assert first["devices"][0] == "cpu"
+    assert len(first["lock_sha256"]) == 64
+    assert first["code_dirty"] == first["code_revision"].endswith("+")
+
+
+def test_a_pack_stops_where_one_of_its_runs_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run is put off, to be started again by itself."""
+    monkeypatch.setattr("harness.launch.stop.LOOK_SECONDS", 0.0)
+    folder, other = SweepFolder(tmp_path), Job(run_spec(seed=1), JOB.n_tokens)
+    begun: list[int] = []
+
+    def cancel_in_between() -> bool:
+        begun.append(1)
+        write_json(folder.run(other.spec.run_id).cancel, {})
+        return False
+
+    replies = run_pack((JOB, other), folder, replace(inputs(), should_stop=cancel_in_between))
+    assert begun
+    assert [reply["status"] for reply in replies] == ["waiting", "interrupted"]
+    assert replies[1]["cancelled"]
+    folder.run(other.spec.run_id).cancel.unlink()
+    assert [reply["status"] for reply in run_pack((JOB, other), folder, inputs())] == ["done", "done"]

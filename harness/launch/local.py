@@ -8,13 +8,13 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.execution import MeshConfig
 from harness.launch.accounting import WorkerTime
 from harness.launch.interface import Handle, Outcome, Pack, Status
-from harness.launch.process import WorkerProcess
+from harness.launch.process import WORKER_COMMAND, WorkerProcess
 from harness.launch.seats import Seat
 from harness.launch.worker import WorkerConfig
 from harness.records import SweepFolder
@@ -36,8 +36,13 @@ class LocalLauncher:
         seats: list[Seat],
         cost: Callable[[Job], float],
         n_devices: int | None = None,
+        command: Sequence[str] = WORKER_COMMAND,
     ):
-        """`n_devices` of each worker: those of its mesh, unless others have a part of it."""
+        """`n_devices` of each worker: those of its mesh, unless others have a part of it.
+
+        `command` starts a worker; it speaks the protocol of harness.launch.worker.
+        """
+        self._command = command
         self.n_workers = len(seats)
         self._n_devices = MeshConfig(**config.mesh).n_devices if n_devices is None else n_devices
         self._config = config
@@ -74,7 +79,9 @@ class LocalLauncher:
         n_due = sum(not handle.spare for handle in queue)
         n_idle = sum(worker.handle is None for worker in self._workers)
         for seat in self._free_seats()[: max(0, n_due - n_idle)]:
-            self._workers.append(WorkerProcess(self._config, seat, self._n_devices, self._changed))
+            self._workers.append(
+                WorkerProcess(self._config, seat, self._n_devices, self._changed, self._command)
+            )
         for worker in self._workers:
             if worker.handle is None and queue:
                 handle = self._next(queue, worker.last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
@@ -11,7 +11,6 @@ from harness.conclude import enough_to_fit, seal_forecast
 from harness.grid import Cell, jobs
 from harness.launch.interface import Outcome, Pack
 from harness.launch.packing import Lanes, one_lane, open_packs
-from harness.launch.progress import Progress
 from harness.launch.supervise import Supervisor
 from harness.plan import Plan
 from harness.records import SweepFolder
@@ -28,8 +27,18 @@ class Phases:
         self._console = console
         self._lanes = lanes
 
-    def train(self, supervisor: Supervisor, progress: Progress) -> Iterator[Outcome]:
-        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn."""
+    def train(
+        self, supervisor: Supervisor, watchers: Sequence[Callable[[list[Job]], None]]
+    ) -> Iterator[Outcome]:
+        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn.
+
+        `watchers` are told now and then which jobs are under way.
+        """
+
+        def watch(running: list[Job]) -> None:
+            for watcher in watchers:
+                watcher(running)
+
         spare = self._plan.spare_jobs
         spare_ids = {job.spec.run_id for job in spare}
         supervisor.add(self._packs(spare), spare=True)
@@ -39,7 +48,7 @@ class Phases:
             if phase == self._plan.phases[-1]:
                 supervisor.nothing_spare()
             supervisor.add(self._packs(due))
-            yield from supervisor.outcomes(progress.watch)
+            yield from supervisor.outcomes(watch)
 
     def _packs(self, unfinished: list[Job]) -> list[Pack]:
         return open_packs(jobs(self._plan.cells), unfinished, self._lanes)

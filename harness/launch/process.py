@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from harness.launch.interface import Handle, Pack
@@ -17,16 +18,24 @@ from harness.launch.seats import Seat, worker_environment
 from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig
 
 ERROR_LINES = 20
+WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")
 
 
 class WorkerProcess:
     """Speaks the protocol of harness.launch.worker; `changed` is set when it answers or ends."""
 
-    def __init__(self, config: WorkerConfig, seat: Seat, n_devices: int, changed: threading.Event):
+    def __init__(
+        self,
+        config: WorkerConfig,
+        seat: Seat,
+        n_devices: int,
+        changed: threading.Event,
+        command: Sequence[str],
+    ):
         self.seat = seat
         self.errors: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.launch.worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

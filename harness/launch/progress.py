@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from harness import counting
@@ -16,6 +18,11 @@ from harness.records import SweepFolder
 from harness.spec import Job
 
 LINE_SECONDS = 15.0
+# Runs named in a line of a log.
+MAX_IN_LINE = 8
+BAR_WIDTH = 24
+# Lines of a terminal that are not rows of runs.
+FRAME_LINES = 8
 
 
 def format_duration(seconds: float) -> str:
@@ -66,7 +73,10 @@ class Progress:
             self._live.update(self._table(views, share))
         elif time.monotonic() - self._line_at > LINE_SECONDS:
             self._line_at = time.monotonic()
-            self._console.print(self._headline(share) + "; " + "; ".join(_line(*view) for view in views))
+            lines = [_line(*view) for view in views[:MAX_IN_LINE]]
+            if len(views) > MAX_IN_LINE:
+                lines.append(f"and {len(views) - MAX_IN_LINE} more runs")
+            self._console.print("; ".join([self._headline(share), *lines]))
 
     def _worked(self, job: Job, state: dict[str, Any]) -> float:
         if state.get("status") != "running":
@@ -81,13 +91,18 @@ class Progress:
         eta = f", about {format_duration(left)} left" if left is not None else ""
         return f"{share:.0%} of the FLOPs in {format_duration(elapsed)}{eta}"
 
-    def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Table:
-        table = Table(title=self._headline(share), title_justify="left")
-        for name in ("rung", "seed", "trained", "loss", "tokens/s"):
+    def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Group:
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "left"):
             table.add_column(name, justify="right")
-        for job, state in views:
-            table.add_row(job.spec.rung, str(job.spec.seed), *_numbers(state))
-        return table
+        shown = views[: max(1, self._console.height - FRAME_LINES)]
+        for job, state in shown:
+            ahead, trained = state.get("tokens_ahead") or 1, state.get("tokens_trained") or 0
+            bar = ProgressBar(total=ahead, completed=trained, width=BAR_WIDTH)
+            table.add_row(job.spec.rung, str(job.spec.seed), bar, *_numbers(state), _left(state))
+        bar = ProgressBar(total=1.0, completed=share, width=2 * BAR_WIDTH)
+        more = [f"and {len(views) - len(shown)} more runs"] if len(views) > len(shown) else []
+        return Group(self._headline(share), bar, table, *more)
 
 
 def _numbers(state: dict[str, Any]) -> list[str]:
@@ -100,6 +115,13 @@ def _numbers(state: dict[str, Any]) -> list[str]:
         "" if loss is None else f"{loss:.3f}",
         "" if speed is None else f"{speed:,.0f}",
     ]
+
+
+def _left(state: dict[str, Any]) -> str:
+    speed = state.get("tokens_per_second")
+    if not speed:
+        return ""
+    return format_duration((state["tokens_ahead"] - state["tokens_trained"]) / speed)
 
 
 def _line(job: Job, state: dict[str, Any]) -> str:

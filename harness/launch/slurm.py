@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.launch.interface import Handle, Outcome, Pack, Status
+from harness.launch.stop import is_cancelled
 from harness.launch.worker import WorkerConfig
 from harness.limits import near
 from harness.provenance import ROOT
@@ -208,7 +209,9 @@ class SlurmLauncher:
             lost = f"the Slurm job {self._jobs[handle]} ended before the run did; see {self._log(handle)}"
             handle.end(
                 tuple(
-                    outcome
+                    Outcome(job, Status.INTERRUPTED)
+                    if is_cancelled(self._folder.run(job.spec.run_id))
+                    else outcome
                     if outcome is not None and outcome.status != Status.INTERRUPTED
                     else Outcome(job, Status.FAILED, lost, retry=True)
                     for job, outcome in zip(handle.pack, found, strict=True)

@@ -20,6 +20,7 @@ from harness.execution import MeshConfig
 from harness.launch.interface import Outcome, Pack, Status
 from harness.launch.local import LocalLauncher
 from harness.launch.seats import Seat, core_seat
+from harness.launch.stop import is_cancelled
 from harness.launch.supervise import LOOK_SECONDS, POLL_SECONDS, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.records import SweepFolder
@@ -54,7 +55,8 @@ class SlurmTask:
         else:
             outcomes = _train_alone(_launchers[-1], pack, folder, self.max_attempts)
         _launchers[-1].close()
-        if any(outcome.status == Status.INTERRUPTED for outcome in outcomes):
+        cancelled = all(is_cancelled(folder.run(job.spec.run_id)) for job in pack)
+        if any(outcome.status == Status.INTERRUPTED for outcome in outcomes) and not cancelled:
             time.sleep(LINGER_SECONDS)
         if any(outcome.status == Status.FAILED for outcome in outcomes):
             sys.exit(1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from harness.launch import lease
 from harness.launch.interface import Handle, Launcher, Outcome, Pack, Status
+from harness.launch.stop import is_cancelled
 from harness.records import SweepFolder
 from harness.run_state import record_failure, record_waiting
 from harness.spec import Job
@@ -118,6 +119,8 @@ class Supervisor:
             ended = Outcome.from_files(job, self._folder)
             if ended and ended.status in (Status.DONE, Status.DIVERGED):
                 self._ready.append(replace(ended, attempts=self._attempts.get(job.spec.run_id, 0)))
+            elif is_cancelled(self._folder.run(job.spec.run_id)):
+                self._ready.append(Outcome(job, Status.INTERRUPTED))
             elif lease.holder(self._folder.run(job.spec.run_id)):
                 self._postpone((job,), item.spare, LOOK_SECONDS)
             else:

@@ -2,8 +2,9 @@
 
 The first line is the `WorkerConfig`, every other one `{"jobs": […]}`. For each of these one line comes back
 on standard output: `{"outcomes": [{"run_id", "status", "error", "retry"}, …]}`, one outcome a job. `status`
-is done, diverged, failed, interrupted, or waiting where another process trains the run; `retry` says whether
-a failed job may end otherwise another time. Everything else a run leaves behind is in its folder.
+is done, diverged, failed, interrupted (`cancelled` where harness.cancel asked for it), or waiting where
+another process trains the run; `retry` says whether a failed job may end otherwise another time. Everything
+else a run leaves behind is in its folder.
 
 Several workers train each run together when their environment names a coordinator, see
 harness.train.distributed. They are given the same lines; the first one writes the files, its answers count.
@@ -16,10 +17,12 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +30,9 @@ from harness.execution import Execution, MeshConfig
 from harness.launch import lease
 from harness.launch.interface import Pack
 from harness.launch.packing import lanes_of
-from harness.records import InputError, RunFolder, SweepFolder
+from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
+from harness.provenance import provenance
+from harness.records import InputError, RunFolder, SweepFolder, write_json
 from harness.run_state import record_failure
 from harness.spec import Job
 
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
 WRONG_INPUT_EXIT_CODE = 2
+MAX_ATTEMPTS_KEPT = 20
+CANCELLED = {"status": "interrupted", "cancelled": True}
 # Errors of a disk that is full, over quota or away for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
@@ -54,6 +61,8 @@ class WorkerConfig:
     checkpoint_seconds: float
     pack: int | None = None
     task_items: int = 0
+    # What provenance.json says of the sweep: command, configuration, ids of the data.
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
@@ -63,21 +72,27 @@ class WorkerConfig:
         return json.dumps(asdict(self))
 
 
-class StopFlag:
-    """Set by SIGTERM, by SIGUSR2 (what schedulers send ahead of time), and when the parent is gone."""
+def here() -> dict[str, Any]:
+    """Code, versions, host and devices of this process."""
+    import jax
 
-    def __init__(self) -> None:
-        # The parent may have died before this line: its number comes from itself.
-        self._parent = int(os.environ.get("HARNESS_PARENT") or os.getppid())
-        self._told = False
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
+    devices = [device.device_kind for device in jax.devices()]
+    return provenance() | {
+        "host": socket.gethostname(),
+        "platform": jax.default_backend(),
+        "devices": devices,
+    }
 
-    def _on_signal(self, *_: object) -> None:
-        self._told = True
 
-    def __call__(self) -> bool:
-        return self._told or os.getppid() != self._parent
+def record_origin(folder: RunFolder, origin: dict[str, Any]) -> None:
+    """Add this attempt to the run's provenance, beside those before it."""
+    from harness.train.distributed import is_first
+
+    if is_first():
+        before: list[dict[str, Any]] = []
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads(folder.provenance.read_text())
+        write_json(folder.provenance, [*before, {"time": time.time()} | origin][-MAX_ATTEMPTS_KEPT:])
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
@@ -117,10 +132,14 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
 
 
 def run_pack(
-    pack: Pack, sweep: SweepFolder, inputs: TrainInputs, lanes: int | None = None
+    pack: Pack,
+    sweep: SweepFolder,
+    inputs: TrainInputs,
+    lanes: int | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Train the jobs of a pack side by side, but for those whose runs other processes have, and return an
-    answer for each, in order. `lanes`: as `launcher.pack` has it."""
+    answer for each, in order. `lanes`: as `launcher.pack` has it; `origin` goes into each provenance.json."""
     from harness.train.pack import train_pack
     from harness.train.step import platform_of
 
@@ -128,12 +147,14 @@ def run_pack(
     answers: dict[Job, dict[str, Any]] = {}
     with contextlib.ExitStack() as owned:
         for job in pack:
-            ended = _begin(job, folders[job], owned)
+            ended = _begin(job, folders[job], owned, origin or {})
             answers |= {} if ended is None else {job: ended}
         mine = [job for job in pack if job not in answers]
         at_most = lanes_of(pack[0].spec.model, lanes, platform_of(inputs.mesh) != "cpu")
-        endings = train_pack(mine, [folders[job] for job in mine], inputs, at_most)
-        answers |= {job: _answer(folders[job], end) for job, end in zip(mine, endings, strict=True)}
+        own = [folders[job] for job in mine]
+        inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, own))
+        endings = train_pack(mine, own, inputs, at_most)
+        answers |= {job: _answer(folders[job], end, own) for job, end in zip(mine, endings, strict=True)}
     return [{"run_id": job.spec.run_id} | answers[job] for job in pack]
 
 
@@ -142,10 +163,17 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]
     return run_pack((job,), sweep, inputs, lanes=1)[0]
 
 
-def _begin(job: Job, folder: RunFolder, owned: contextlib.ExitStack) -> dict[str, Any] | None:
+def _begin(
+    job: Job, folder: RunFolder, owned: contextlib.ExitStack, origin: dict[str, Any]
+) -> dict[str, Any] | None:
     """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
+    from harness.train.distributed import told_by_first
+
     try:
         owned.enter_context(own_run(folder))
+        if told_by_first(is_cancelled(folder)):
+            return CANCELLED
+        record_origin(folder, origin)
     except lease.Held:
         return {"status": "waiting"}
     except OSError as error:
@@ -154,8 +182,12 @@ def _begin(job: Job, folder: RunFolder, owned: contextlib.ExitStack) -> dict[str
     return {"status": ended} if ended else None
 
 
-def _answer(folder: RunFolder, ending: str | Exception) -> dict[str, Any]:
-    """A status, or what an exception means for a job; the exception goes to the run's log."""
+def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder]) -> dict[str, Any]:
+    """A status, or what an exception means for a job; the exception goes to the run's log.
+
+    A job that stopped because one trained `beside` it was cancelled is waiting again.
+    """
+    from harness.train.distributed import told_by_first
     from harness.train.loop import Interrupted
 
     try:
@@ -163,7 +195,10 @@ def _answer(folder: RunFolder, ending: str | Exception) -> dict[str, Any]:
             raise ending
         return {"status": ending}
     except Interrupted:
-        return {"status": "interrupted"}
+        if told_by_first(is_cancelled(folder)):
+            return CANCELLED
+        put_off = told_by_first(any(is_cancelled(other) for other in beside))
+        return {"status": "waiting" if put_off else "interrupted"}
     except Exception as error:
         return failure(folder, error)
 
@@ -236,12 +271,12 @@ def main() -> None:
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(WRONG_INPUT_EXIT_CODE)
-    sweep = SweepFolder(Path(config.sweep))
+    sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
-        outcomes = run_pack(pack, sweep, inputs, config.pack)
+        outcomes = run_pack(pack, sweep, inputs, config.pack, origin)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
-        statuses = {outcome["status"] for outcome in outcomes}
+        statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
         # After a failure the processes of one run may stand at different places: they start anew.
         if "interrupted" in statuses or ("failed" in statuses and not is_alone()):
             break

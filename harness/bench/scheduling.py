@@ -1,0 +1,142 @@
+"""`python -m harness.bench.scheduling`: what a sweep costs beside training, with runs that take no time.
+
+Three figures: seconds per run of a sweep of trivial runs on `local` (workers' start included), seconds and
+memory of planning and of harness.status for a large sweep, and seconds of a second start of a finished sweep.
+CPU seconds stand beside wall-clock, since others may use the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.collect import write_tables
+from harness.config import load
+from harness.data.build import DataConfig
+from harness.launch.interface import Launcher
+from harness.launch.local import LocalLauncher
+from harness.launch.seats import seats
+from harness.launch.worker import WorkerConfig
+from harness.plan import Plan
+from harness.provenance import ROOT, provenance
+from harness.records import SweepFolder, write_json
+from harness.sweep import Sweep
+
+RUNGS = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160]
+TOKENS = [262144, 524288]
+WORKER = (sys.executable, "-m", "harness.bench.trivial_worker")
+
+
+class TrivialSweep(Sweep):
+    """The command of a sweep whose runs take no time."""
+
+    train_seconds = 0.0
+
+    def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
+        return LocalLauncher(config, seats(self.settings.launcher.n_workers, 1), plan.job_flops, 1, WORKER)
+
+    def _train(self, plan: Plan, config: DataConfig) -> None:
+        began = time.monotonic()
+        super()._train(plan, config)
+        self.train_seconds = time.monotonic() - began
+
+    def _conclude(self, plan: Plan) -> None:
+        """Fits take no part in what is measured: those of the committed example stand in for them."""
+        write_tables(self.folder, plan.cells, self.settings.grid.name)
+        example = SweepFolder(ROOT / "results" / "chinchilla")
+        shutil.copy(example.fits, self.folder.fits)
+        shutil.copy(example.report, self.folder.report)
+
+
+def overrides(results: Path, cache: Path, n_runs: int) -> list[str]:
+    """A grid of so many runs with two end points each, on a small corpus of made-up symbols."""
+    seeds = list(range(max(1, n_runs // len(RUNGS))))
+    lists = {"rungs": RUNGS, "n_tokens": TOKENS, "seeds": seeds, "resamples": 2}
+    return [
+        "+grid=smoke", "data=synthetic", "data.synthetic_tokens=4000000", "grid.holdout_factor=1",
+        *(f"grid.{key}={json.dumps(value, separators=(',', ':'))}" for key, value in lists.items()),
+        f"results_dir={results}", f"cache_dir={cache}",
+    ]  # fmt: skip
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Wall-clock, CPU seconds and peak memory in MB of a command, which must succeed."""
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"python -m {' '.join(command)} ended with {process.returncode}")
+    return {
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
+
+
+def overhead(root: Path, n_runs: int) -> dict[str, float]:
+    """Seconds per trivial run, and the second start of the sweep that they make."""
+    arguments = overrides(root / "small", root / "cache", n_runs)
+    with open(os.devnull, "w") as nowhere:
+        sweep = TrivialSweep(load(arguments), arguments, Console(file=nowhere))
+        sweep.run()
+    per_run = {"n_runs": float(n_runs), "seconds_per_run": sweep.train_seconds / n_runs}
+    again = measured(["harness.sweep", *arguments])
+    return per_run | {f"second_start_{key}": value for key, value in again.items()}
+
+
+def large(root: Path, n_runs: int) -> dict[str, Any]:
+    """Planning of a large sweep, and its status while half of its runs have ended."""
+    folder = root / "large"
+    arguments = overrides(folder, root / "cache", n_runs)
+    sweep = HalfDone(load(arguments), arguments, Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    sweep.run()
+    planned = measured(["harness.sweep", *arguments, "dry_run=true"])
+    return {"n_runs": n_runs, "planning": planned, "status": measured(["harness.status", str(folder)])}
+
+
+class HalfDone(Sweep):
+    """Leaves every second run with its end points, and one in ten with a state alone; fits nothing."""
+
+    def _train(self, plan: Plan, config: DataConfig) -> None:  # noqa: ARG002
+        for index, (job,) in enumerate((job,) for phase in plan.phases for job in plan.phase_jobs(phase)):
+            run = self.folder.run(job.spec.run_id)
+            for n_tokens in job.n_tokens if index % 2 else ():
+                path = run.point(job.spec.point_id(n_tokens))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("{}")
+            if index % 2 or index % 10 == 0:
+                run.root.mkdir(parents=True, exist_ok=True)
+                run.state.write_text(json.dumps({"status": "done" if index % 2 else "waiting"}))
+
+    def _conclude(self, plan: Plan) -> None:
+        """There is nothing to fit."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harness.bench.scheduling", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="trivial runs on local (default 1000)")
+    parser.add_argument("--large", type=int, default=10_000, help="runs of the large sweep (default 10000)")
+    parser.add_argument("--json", type=Path, help="where the figures go beside the screen")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="scheduling-") as name:
+        figures = {"small": overhead(Path(name), options.runs), "large": large(Path(name), options.large)}
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        write_json(options.json, {"schema": 1, "provenance": provenance(), **figures})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

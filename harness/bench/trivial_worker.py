@@ -1,0 +1,58 @@
+"""A worker whose runs take no time: it keeps the protocol, leases and files of harness.launch.worker.
+
+In place of training it writes the end points of each job, with a loss that follows a law. For
+harness.bench.scheduling.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import counting
+from harness.launch.worker import WorkerConfig, here, own_run, record_origin
+from harness.points import point_row
+from harness.records import RunFolder, SweepFolder, write_json
+from harness.run_state import set_state
+from harness.spec import Job
+
+
+def loss_of(job: Job, n_tokens: int) -> float:
+    """A law for losses in nats per token, and a little that differs from seed to seed."""
+    n = counting.n_params_matmul(job.spec.model)
+    return (1.5 + 20.0 * n**-0.35 + 200.0 * n_tokens**-0.4) * (
+        1.0 + 1e-3 * ((7 * job.spec.seed) % 11 - 5) / 5
+    )
+
+
+def finish(job: Job, folder: RunFolder) -> None:
+    """Leave behind what a run that has trained leaves behind."""
+    write_json(folder.spec, job.spec.to_dict())
+    for n_tokens in job.n_tokens:
+        loss = loss_of(job, n_tokens)
+        measured = {"loss": loss, "loss_sem": 1e-3, "bits_per_byte": loss, "n_unique_tokens": n_tokens}
+        how = {"status": "done", "excluded_reason": None, "seconds": 0.0, "device": "none"}
+        row = point_row(job.spec, n_tokens) | measured | how
+        write_json(folder.point(row["point_id"]), row)
+    set_state(folder, "done")
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    config = WorkerConfig.from_line(sys.stdin.readline())
+    sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
+    for line in sys.stdin:
+        outcomes: list[dict[str, Any]] = []
+        for job in (Job.from_dict(values) for values in json.loads(line)["jobs"]):
+            folder = sweep.run(job.spec.run_id)
+            with own_run(folder):
+                record_origin(folder, origin)
+                finish(job, folder)
+            outcomes.append({"run_id": job.spec.run_id, "status": "done"})
+        print(json.dumps({"outcomes": outcomes}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""`python -m harness.cancel results/<sweep> [RUN_ID ...]`: runs save and stop, or are not started.
+
+A request is a file beside the runs that their workers look for; the same sweep command takes it away and goes
+on. Exit codes: 0 asked, or nothing left to cancel, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.launch import lease
+from harness.launch.slurm import RUNNING_STATES, queued
+from harness.launch.stop import sweep_request
+from harness.limits import near
+from harness.records import InputError, RunFolder, SweepFolder, write_json
+from harness.run_state import set_state
+from harness.status import ENDED, run_rows
+
+USAGE = "usage: python -m harness.cancel results/NAME [RUN_ID ...]"
+
+
+def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
+    """Ask these runs to stop, or the whole sweep where none is named; returns what was done, in words.
+
+    Raises InputError for a folder that is no sweep, and for a run that it does not have.
+    """
+    rows = {row["run_id"]: row for row in run_rows(folder)}
+    for run_id in run_ids:
+        if run_id not in rows:
+            raise InputError(
+                f"{run_id} is no run of {folder.root}; type python -m harness.status {folder.root} --all, "
+                f"which lists them{near(run_id, list(rows))}"
+            )
+    left = [row for name, row in rows.items() if row["status"] not in ENDED and name in (run_ids or rows)]
+    if not left:
+        return "nothing to cancel: the runs have ended"
+    for path in [folder.run(run_id).cancel for run_id in run_ids] or [sweep_request(folder)]:
+        write_json(path, {})
+    _leave_the_queue([folder.run(row["run_id"]) for row in left])
+    n_running = sum(row["status"] == "running" for row in left)
+    return (
+        f"{n_running} running runs are asked to save and stop, {len(left) - n_running} others are not "
+        f"started; to go on: {json.loads(folder.sweep.read_text())['command']}"
+    )
+
+
+def clear_requests(folder: SweepFolder, run_ids: set[str]) -> None:
+    """Take away the requests to stop these runs, and one to stop the sweep."""
+    for path in [sweep_request(folder), *(folder.run(run_id).cancel for run_id in run_ids)]:
+        path.unlink(missing_ok=True)
+
+
+def _leave_the_queue(runs: list[RunFolder]) -> None:
+    """Take jobs that wait out of Slurm's queue; those that have started find the request."""
+    jobs = {run: job for run in runs if (job := _slurm_job(run))}
+    if not jobs or shutil.which("scancel") is None:
+        return
+    states = queued() or {}
+    waiting = [run for run, job in jobs.items() if job in states and states[job] not in RUNNING_STATES]
+    if waiting:
+        subprocess.run(["scancel", *(jobs[run] for run in waiting)], check=False, capture_output=True)
+    for run in waiting:
+        if lease.holder(run) is None:
+            set_state(run, "interrupted")
+
+
+def _slurm_job(run: RunFolder) -> str:
+    """Number of the Slurm job that a run was last submitted as, or nothing."""
+    record: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads(run.submission.read_text())
+    return str(record["job"]) if record.get("launcher") == "slurm" else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or any(argument.startswith("-") for argument in arguments):
+        asked = arguments in (["-h"], ["--help"])
+        print(USAGE, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    try:
+        print(cancel(SweepFolder(Path(arguments[0])), arguments[1:]))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
