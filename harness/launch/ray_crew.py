@@ -113,11 +113,9 @@ class Crew:
         return outcome
 
     def is_spent(self) -> bool:
-        """Whether it cannot take another pack: a process is gone, or partners are out of step."""
-        alone = len(self._hosts) == 1
-        return bool(self._lost) or (
-            not alone and (self._said(Status.FAILED) or self._said(Status.INTERRUPTED))
-        )
+        """Whether it cannot take another pack: a process is gone, or about to go, or out of step."""
+        is_out_of_step = len(self._hosts) > 1 and self._said(Status.FAILED)
+        return bool(self._lost) or self._said(Status.INTERRUPTED) or is_out_of_step
 
     def _said(self, status: Status) -> bool:
         return any(answer["status"] == status for reply in self._replies.values() for answer in reply)
