@@ -114,7 +114,8 @@ def test_a_cancelled_run_is_not_started_again_and_the_others_go_on(tmp_path: Pat
 
 
 def test_a_cancelled_sweep_saves_ends_and_goes_on(tmp_path: Path, data_cache: Path) -> None:
-    overrides = ["grid.n_tokens=[16384,131072]", "launcher.n_workers=1"]
+    long = ["data.synthetic_tokens=1000000", "grid.n_tokens=[16384,3145728]"]
+    overrides = [*long, "launcher.n_workers=1"]
     folder = SweepFolder(tmp_path / "results")
     driver = small_sweeps.start(folder.root, data_cache, *overrides)
     while driver.poll() is None and not any(folder.runs.glob("*/curves")):

@@ -122,7 +122,8 @@ def test_fits_of_other_points_are_removed(pair: tuple[Path, dict[str, int]], tmp
     shutil.copytree(pair[0], tmp_path / "copy")
     folder = SweepFolder(tmp_path / "copy")
     record = json.loads(folder.sweep.read_text())
-    data = DataSpec(*(record["recipe"][f"data.{field.name}"] for field in fields(DataSpec)))
+    stored = {field.name: record["recipe"].get(f"data.{field.name}") for field in fields(DataSpec)}
+    data = DataSpec(**{name: value for name, value in stored.items() if value is not None})
     cells = expand(small_sweeps.settings(LONG, "grid.seeds=[0,1]"), data, small_sweeps.VOCAB)
     write_json(folder.fits, {})
     assert len(write_tables(folder, cells, "smoke")) == 4

@@ -53,7 +53,7 @@ def check_tasks(tasks: tuple[TaskConfig, ...], tokenizer: str) -> None:
             f"data.tasks have {total:.0%} of all tokens together and text the rest, which is none; "
             "lower their shares"
         )
-    if tokenizer != "bpe":
+    if tasks and tokenizer != "bpe":
         raise InputError(f"data.tokenizer={tokenizer} has no room for the tags of data.tasks; use bpe")
 
 
