@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fit import checked_problem, estimate
+from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
 from analysis.noise import seed_noise
 from analysis.result import Warning_, WarningCode, plain
@@ -170,7 +171,7 @@ def structure(table: LossTable, law: str, seed: int = 0) -> list[dict[str, Any]]
         "N×D": (n * d)[:, None],
     }
     found = [(axis, *_trend(residuals, design, used)) for axis, design in designs.items()]
-    corrected = _holm([p for _, p, _ in found])
+    corrected = holm([p for _, p, _ in found])
     return [
         {"axis": axis, "p": p, "share": share} for (axis, _, share), p in zip(found, corrected, strict=True)
     ]
@@ -211,17 +212,6 @@ def _trend(residuals: Array, design: Array, used: int) -> tuple[float, float]:
     rest = float(np.sum((residuals - full @ coefficients) ** 2))
     ratio = (total - rest) / rank / max(rest / spare, 1e-300)
     return float(stats.f.sf(ratio, rank, spare)), (total - rest) / total
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction."""
-    order = np.argsort(p_values)
-    corrected = np.empty(len(p_values))
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = running
-    return [float(p) for p in corrected]
 
 
 def _verdict(law: str, result: dict[str, Any]) -> str:

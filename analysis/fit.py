@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.answer import answer, save
 from analysis.bootstrap import KINDS, bootstrap
 from analysis.covariance import gauss_newton_cov
 from analysis.frontier import six_nd_exponents
@@ -28,7 +29,7 @@ from analysis.result import Exponents, Fit, percentile_interval
 from analysis.search import Route, multi_start, variable_projection
 from analysis.solver import ESTIMATORS, Problem
 from analysis.table import LossTable
-from harness.records import InputError, write_json
+from harness.records import InputError
 
 Array = NDArray[np.float64]
 
@@ -253,21 +254,12 @@ def _run(arguments: argparse.Namespace) -> None:
     command = importlib.import_module("analysis.command")
     text, result = (command.every if arguments.approach == "all" else command.one)(arguments)
     print(text)
-    if arguments.json:
-        try:
-            write_json(arguments.json, result)
-        except OSError as error:
-            raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+    save(arguments.json, result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
-    try:
-        _run(_parser().parse_args(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer(lambda: _run(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

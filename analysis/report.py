@@ -19,6 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.answer import answer
 from analysis.laws import family
 from analysis.report_numbers import FILTERS
 from harness.records import POINT_COLUMNS, InputError, SweepFolder, write_atomic
@@ -238,12 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "folder", type=Path, help="folder of a finished sweep, for example results/chinchilla"
     )
     arguments = parser.parse_args(argv)
-    try:
-        print(write_report(arguments.folder))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer(lambda: print(write_report(arguments.folder)))
 
 
 if __name__ == "__main__":

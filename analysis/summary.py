@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.answer import answer
 from analysis.laws import family
 from analysis.report_numbers import DASH, count, given, in_percent, interval, number, percent, signed
 from harness.records import InputError, SweepFolder
@@ -112,12 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m analysis.summary results/NAME [results/OTHER …]")
         return 0 if arguments else 2
-    try:
-        print(markdown([SweepFolder(Path(argument)) for argument in arguments]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer(lambda: print(markdown([SweepFolder(Path(argument)) for argument in arguments])))
 
 
 if __name__ == "__main__":

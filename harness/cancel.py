@@ -6,20 +6,18 @@ on. Exit codes: 0 asked, or nothing left to cancel, 2 wrong input.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from harness.launch import lease
 from harness.launch.slurm import RUNNING_STATES, queued
 from harness.launch.stop import sweep_request
 from harness.limits import near
 from harness.records import InputError, RunFolder, SweepFolder, write_json
-from harness.run_state import set_state
+from harness.run_state import set_state, slurm_submission
 from harness.status import ENDED, run_rows
 
 USAGE = "usage: python -m harness.cancel results/NAME [RUN_ID ...]"
@@ -58,7 +56,7 @@ def clear_requests(folder: SweepFolder, run_ids: set[str]) -> None:
 
 def _leave_the_queue(runs: list[RunFolder]) -> None:
     """Take jobs that wait out of Slurm's queue; those that have started find the request."""
-    jobs = {run: job for run in runs if (job := _slurm_job(run))}
+    jobs = {run: submitted["job"] for run in runs if (submitted := slurm_submission(run))}
     if not jobs or shutil.which("scancel") is None:
         return
     states = queued() or {}
@@ -68,14 +66,6 @@ def _leave_the_queue(runs: list[RunFolder]) -> None:
     for run in waiting:
         if lease.holder(run) is None:
             set_state(run, "interrupted")
-
-
-def _slurm_job(run: RunFolder) -> str:
-    """Number of the Slurm job that a run was last submitted as, or nothing."""
-    record: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads(run.submission.read_text())
-    return str(record["job"]) if record.get("launcher") == "slurm" else ""
 
 
 def main(arguments: list[str] | None = None) -> int:

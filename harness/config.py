@@ -133,7 +133,6 @@ class LauncherSettings:
     gres: str | None = None
     minutes: int = 60
     nodes: int = 1
-    cpus_per_task: int = 1
     signal_seconds: int = 90
     sbatch: dict[str, Any] = field(default_factory=dict)
     address: str | None = None

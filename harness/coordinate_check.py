@@ -28,7 +28,7 @@ from harness.recipe import Rung, model_spec, optim_spec
 from harness.records import InputError
 from harness.spec import ModelSpec, OptimSpec
 from harness.train.optim import Optimiser, group_rates
-from harness.train.step import QUICK_COMPILE
+from harness.train.step import quickly
 
 WIDTHS = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)
@@ -86,7 +86,7 @@ def activation_changes(
     """Mean |change| of each activation after `n_steps` on one batch of random tokens, over `seeds`."""
     model = model_spec(rung, settings.model, VOCAB, settings.optim.transfer)
     optim = optim_spec(rung, settings.optim, {})
-    quick = QUICK_COMPILE if jax.default_backend() == "cpu" else None
+    quick = quickly(jax.default_backend())
     program = jax.jit(partial(changes_of, model, optim, n_steps), compiler_options=quick)
     shape = (optim.batch_size, model.seq_len + 1)
     batches = [np.random.default_rng(seed).integers(0, VOCAB, shape).astype(np.int32) for seed in seeds]

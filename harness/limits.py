@@ -40,7 +40,7 @@ RANGES = {
         "model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.n_workers launcher.pack launcher.max_attempts launcher.minutes launcher.nodes "
-        "launcher.cpus_per_task launcher.cpus execution.micro_batch "
+        "launcher.cpus execution.micro_batch "
         "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
     ),
     NOT_NEGATIVE: (

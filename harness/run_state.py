@@ -4,6 +4,7 @@ driver where a worker was lost."""
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import Any
 
@@ -38,6 +39,14 @@ def record_failure(folder: RunFolder, reason: str, retry: bool = False) -> None:
     """Say in the run's state why it failed, if the disk still takes it."""
     with contextlib.suppress(OSError):
         set_state(folder, "failed", reason, retry)
+
+
+def slurm_submission(folder: RunFolder) -> dict[str, str]:
+    """`job` and `log` of the Slurm job that a run was last submitted as; empty where it was not."""
+    with contextlib.suppress(OSError, ValueError):
+        record: dict[str, str] = json.loads(folder.submission.read_text())
+        return record if record["launcher"] == "slurm" else {}
+    return {}
 
 
 def record_waiting(folder: RunFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -18,6 +17,7 @@ from rich.text import Text
 from harness.launch import lease
 from harness.launch.progress import format_duration
 from harness.records import InputError, RunFolder, SweepFolder
+from harness.run_state import slurm_submission
 
 # A run without a lease that has not reported for this long is not running any more.
 SILENT_SECONDS = 90.0
@@ -178,8 +178,7 @@ def logs(folder: SweepFolder, rows: list[dict[str, Any]]) -> list[str]:
         if row["status"] == "finished" or not row["state"]:
             continue
         paths = [str(run.log)] if run.log.exists() else []
-        with contextlib.suppress(OSError, ValueError):
-            paths.append(str(json.loads(run.submission.read_text())["log"]))
+        paths += [submitted["log"] for submitted in [slurm_submission(run)] if submitted]
         found += [f"log of {row['run_id']}: {path}" for path in paths]
     return found
 

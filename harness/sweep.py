@@ -55,7 +55,8 @@ usage: python -m harness.sweep +grid=NAME [key=value ...]
   budget=NAME        quick (default) | standard | full, where the grid has them
   dry_run=true       print the plan and stop
   results_dir=DIR    where tables and report go (default results/NAME)
-  --from FILE        the configuration of a sweep.json in place of a grid; keys beside it win
+  --from FILE        the configuration of a sweep.json in place of a grid, but for its launcher; keys beside
+                     it win
   --cfg              print the whole configuration and stop
   any key of it      for example grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/
 """

@@ -15,7 +15,7 @@ from harness.shared_recipe import recipe_of
 from harness.spec import RECIPE_VERSION, DataSpec
 
 # Where a sweep was made, and how far: these are not made again.
-MACHINE_KEYS = ("cache_dir", "dry_run")
+MACHINE_KEYS = ("cache_dir", "dry_run", "launcher")
 # What every run records of its sweep, beside its own process.
 ORIGIN_KEYS = ("command", "config", "corpus")
 

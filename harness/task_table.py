@@ -6,12 +6,21 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-TITLE = "exact match without demonstrations, mean over seeds (in brackets: guessing)"
+from harness.data.tasks.families import FAMILIES
+
+TITLE = "exact match without demonstrations (in brackets: guessing), mean over seeds"
+# With a rule that is new in every document: without demonstrations the answer cannot be known.
+FROM_CONTEXT = [name for name, family in FAMILIES.items() if family.shared]
 
 
 def task_table(evals: pd.DataFrame, points: pd.DataFrame) -> Table:
-    """One row a task and length, one column a size, at the largest token count of that size."""
-    final = evals[(evals.metric == "exact_match") & (evals.n_shot == 0) & evals.point_id.notna()]
+    """One row a task and length, one column a size, at the largest token count of that size.
+
+    Without demonstrations, but the tasks of FROM_CONTEXT with the most.
+    """
+    final = evals[(evals.metric == "exact_match") & evals.point_id.notna()]
+    most = final.groupby(["task", "length"]).n_shot.transform("max")
+    final = final[final.n_shot == most.where(final.task.isin(FROM_CONTEXT), 0)]
     sizes = points[["point_id", "d_model", "rung"]]
     final = final.merge(sizes, on="point_id")
     final = final[final.n_tokens == final.groupby("rung").n_tokens.transform("max")]
@@ -24,5 +33,6 @@ def task_table(evals: pd.DataFrame, points: pd.DataFrame) -> Table:
         means = group.groupby("rung").value.mean()
         chance = group.chance.iloc[0]
         shown = [f"{means[name]:.2f}" if name in means else "–" for name in rungs]
-        table.add_row(f"{task} {length} ({chance:.2g})", *shown)
+        shots = f" after {group.n_shot.iloc[0]}" if task in FROM_CONTEXT else ""
+        table.add_row(f"{task} {length}{shots} ({chance:.2g})", *shown)
     return table

@@ -11,7 +11,7 @@ from fake_emergence import Truth, evaluations, flat, jump, make_task, power_law
 
 from analysis.emergence.mixture import seed_groups
 from analysis.emergence.study import study
-from analysis.emergence.verdict import LABELS, Verdict, holm
+from analysis.emergence.verdict import LABELS, Verdict
 
 # Truths that are smooth per token: exponent in three steps, then one complication each.
 NULLS: dict[str, tuple[Truth, dict[str, Any]]] = {
@@ -133,11 +133,6 @@ def test_many_seeds_at_one_size_are_a_mixture_or_shift_together() -> None:
     assert one["power"] > 0.8
     false = [seed_groups(rng.normal(0, 1, 16), rng)["mixture"] for _ in range(60)]
     assert sum(false) <= 8
-
-
-def test_holm_keeps_order_and_never_lowers() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9]) == [0.9]
 
 
 def test_every_verdict_has_words() -> None:

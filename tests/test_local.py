@@ -190,17 +190,6 @@ def handle(made: LocalLauncher, width: int, seed: int, cost: float, spare: bool 
     return found
 
 
-def test_workers_keep_to_a_compiled_shape_while_it_is_worth_it(tmp_path: Path) -> None:
-    made = launcher(SweepFolder(tmp_path), tmp_path)
-    large, small, other = handle(made, 96, 0, 9.0), handle(made, 16, 0, 1.0), handle(made, 16, 1, 1.0)
-    assert made._next([large, small], None) is large
-    assert made._next([large, small], other.pack) is large
-    small.cost = 6.0
-    assert made._next([large, small], other.pack) is small
-    small.spare = True
-    assert made._next([large, small], other.pack) is large
-
-
 def test_a_pack_in_the_queue_can_be_cancelled(tmp_path: Path) -> None:
     made = launcher(SweepFolder(tmp_path), tmp_path, 0)
     first, second = handle(made, 16, 0, 1.0), handle(made, 16, 1, 2.0)

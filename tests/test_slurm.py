@@ -226,7 +226,7 @@ def test_every_setting_reaches_the_batch_file(tmp_path: Path, data_cache: Path) 
         "gres=gpu:8",
         "minutes=240",
         "nodes=2",
-        "cpus_per_task=8",
+        "cpus=8",
         "n_workers=5",
     ]
     settings = load(

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.answer import answer, save
 from analysis.command import parse_pairs
 from analysis.emergence.study import study
 from analysis.emergence.tables import AXES, read_evaluations
 from analysis.emergence.text import text_of
-from harness.records import InputError, write_json
+from harness.records import InputError
 
 EXAMPLE = "N=COLUMN,exact=COLUMN,smooth=COLUMN,task=COLUMN"
 
@@ -59,21 +60,12 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     result = study(found, arguments.axis, arguments.seed)
     print(text_of(result))
-    if arguments.json:
-        try:
-            write_json(arguments.json, result)
-        except OSError as error:
-            raise InputError(f"cannot write {arguments.json}: {error.strerror}") from error
+    save(arguments.json, result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
-    try:
-        _run(_parser().parse_args(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer(lambda: _run(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.describe import describe, evidence
 from analysis.emergence.sharpness import MIN_SIZES, p_value
 from analysis.emergence.tables import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
-from analysis.emergence.verdict import LEVEL, Verdict, decide, holm, sentence
+from analysis.emergence.verdict import LEVEL, Verdict, decide, sentence
+from analysis.holm import holm
 from analysis.result import plain
 from harness.records import InputError, write_json
 

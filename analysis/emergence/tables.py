@@ -19,6 +19,8 @@ ITEM_KEYS = (*KEYS, "n_shot", "item")
 AXES = ("N", "C", "D", "loss")
 SPLIT = "test"
 TEXT = "text"
+# Tasks whose rule is new in every document.
+FROM_CONTEXT = ("functions",)
 WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
         "chance")  # fmt: skip
 LONG = ("metric", "value")
@@ -130,12 +132,15 @@ def hits_by_task(items: pd.DataFrame) -> dict[tuple[str, float], pd.DataFrame]:
 
 
 def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every task × length the held-out problems, if it holds some out, and the fewest demonstrations."""
+    """Of every task × length the held-out problems, if it holds some out, and the fewest demonstrations.
+
+    Of tasks whose rule is new in every document it is the most: without any the answer cannot be known.
+    """
     kept = []
-    for _, own in rows.groupby(["task", "length"], sort=True, dropna=False):
+    for (task, _), own in rows.groupby(["task", "length"], sort=True, dropna=False):
         chosen = own[own["split"] == SPLIT] if (own["split"] == SPLIT).any() else own
         shots = chosen["n_shot"].fillna(0)
-        kept.append(chosen[shots == shots.min()])
+        kept.append(chosen[shots == (shots.max() if task in FROM_CONTEXT else shots.min())])
     return pd.concat(kept) if kept else rows
 
 

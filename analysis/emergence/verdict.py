@@ -32,6 +32,7 @@ class Verdict(StrEnum):
     BELOW_RESOLUTION = "below_resolution"
     DELAYED_ONSET = "delayed_onset"
     TRANSITION = "transition"
+    UNSEEN_TRANSITION = "unseen_transition"
     INCONCLUSIVE = "inconclusive"
 
     @property
@@ -48,6 +49,7 @@ LABELS = {
     Verdict.BELOW_RESOLUTION: "improving smoothly below what exact match can resolve (resolution)",
     Verdict.DELAYED_ONSET: "delayed onset, gradual",
     Verdict.TRANSITION: "transition under both metrics",
+    Verdict.UNSEEN_TRANSITION: "transition in the smooth metric alone, which exact match does not show",
     Verdict.INCONCLUSIVE: "inconclusive",
 }
 
@@ -86,7 +88,10 @@ def decide(found: Evidence) -> Verdict:
     if not learned(found):
         return Verdict.NOT_LEARNED
     if max(found.p, found.fall_p) < LEVEL and found.share >= MATERIAL:
-        return Verdict.TRANSITION if found.upper < NARROW else Verdict.DELAYED_ONSET
+        if found.upper >= NARROW:
+            return Verdict.DELAYED_ONSET
+        seen = found.exact is not None and not at_floor(found.exact)
+        return Verdict.TRANSITION if seen else Verdict.UNSEEN_TRANSITION
     if found.exact is not None and at_floor(found.exact) and found.fall_p < LEVEL:
         return Verdict.BELOW_RESOLUTION
     if not shown_smooth(found):
@@ -132,7 +137,7 @@ def sentence(verdict: Verdict, found: Evidence) -> str:
     if verdict is Verdict.TOO_FEW_SIZES:
         return f"{found.n_sizes} sizes; the test for a jump needs {MIN_SIZES}."
     jump, wide = _test_words(found), f"95 % limits of the 10–90 % width {_width(found)}"
-    words = {
+    return {
         Verdict.NOT_LEARNED: "The largest models do no better than a guesser.",
         Verdict.SMOOTH: f"No jump in the smooth metric ({jump}; {wide}).",
         Verdict.METRIC_ARTEFACT: (
@@ -148,11 +153,12 @@ def sentence(verdict: Verdict, found: Evidence) -> str:
             f"narrow jump: {wide}."
         ),
         Verdict.TRANSITION: f"The smooth metric itself falls in a narrow jump ({jump}; {wide}).",
+        Verdict.UNSEEN_TRANSITION: (
+            f"The smooth metric falls in a narrow jump ({jump}; {wide}); exact match "
+            + ("is not there." if found.exact is None else f"stays below {FLOOR:g}.")
+        ),
         Verdict.INCONCLUSIVE: f"No jump was found, but one could have been missed ({jump}; {wide}).",
     }[verdict]
-    if verdict is Verdict.TRANSITION and (found.exact is None or at_floor(found.exact)):
-        words += " Exact match does not show it." if found.exact is not None else " There is no exact match."
-    return words
 
 
 def _test_words(found: Evidence) -> str:
@@ -173,14 +179,3 @@ def _effective(found: Evidence) -> str:
     low, high = found.effective
     share = f"{low:.0%} to {high:.0%}" if round(100 * low) < round(100 * high) else f"about {low:.0%}"
     return f"an answer behaves as if {share} of its positions were independent and the others followed"
-
-
-def holm(p: list[float]) -> list[float]:
-    """Holm's step-down correction: the chance of any false jump among all tests stays below the level."""
-    order = np.argsort(p)
-    corrected = np.empty(len(p))
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = running
-    return [float(value) for value in corrected]

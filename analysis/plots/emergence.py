@@ -87,7 +87,7 @@ def _smooth(axes: Axes, entry: Json, at: Array) -> None:
     if entry["chance_nll"]:
         axes.axhline(entry["chance_nll"], color=GREY, linestyle="--", linewidth=0.9, label="guessing")
     sharp = entry["sharpness"]
-    if entry["verdict"] in ("transition", "delayed_onset") and entry["axis"] != "loss":
+    if entry["verdict"] in ("transition", "unseen_transition", "delayed_onset") and entry["axis"] != "loss":
         axes.axvspan(
             10 ** sharp["start"], 10 ** sharp["end"], color=VERMILION, alpha=0.12, lw=0, label="ramp found"
         )

@@ -18,6 +18,7 @@ from harness.launch.seats import n_workers_here, seats
 from harness.launch.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
 from harness.launch.worker import WorkerConfig
 from harness.plan import check_memory
+from harness.records import InputError
 from harness.spec import Job
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
 
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
     """Raise InputError where the launcher cannot be used as these settings say."""
+    if mesh.n_devices % settings.nodes:
+        raise InputError(
+            f"launcher.nodes={settings.nodes} cannot share the {mesh.n_devices} devices of the mesh evenly; "
+            f"use mesh sizes whose product is a multiple of {settings.nodes}, such as "
+            f"mesh.data={settings.nodes}"
+        )
     if settings.name == "slurm":
-        check_slurm(settings, mesh.n_devices)
+        check_slurm(settings)
     if settings.name == "ray":
-        check_ray(settings, mesh.n_devices)
+        check_ray(settings)
 
 
 def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.execution import MeshConfig
 from harness.launch.accounting import WorkerTime
 from harness.launch.interface import Handle, Outcome, Pack, Status
+from harness.launch.order import by_cost, next_pack, shape
 from harness.launch.process import WORKER_COMMAND, WorkerProcess
 from harness.launch.seats import Seat
 from harness.launch.worker import WorkerConfig
@@ -21,8 +22,6 @@ from harness.records import SweepFolder
 from harness.spec import Job
 
 STOP_SECONDS = 30.0
-# A pack is preferred for its shape while it costs at least this share of the most expensive one.
-SAME_SHAPE_SHARE = 0.5
 
 
 class LocalLauncher:
@@ -75,7 +74,7 @@ class LocalLauncher:
 
     def _employ(self) -> None:
         """Give work to idle workers and start those that the queue needs; spare packs start none."""
-        queue = sorted(self._waiting, key=lambda handle: (handle.spare, -handle.cost))
+        queue = by_cost(self._waiting)
         n_due = sum(not handle.spare for handle in queue)
         n_idle = sum(worker.handle is None for worker in self._workers)
         for seat in self._free_seats()[: max(0, n_due - n_idle)]:
@@ -84,7 +83,8 @@ class LocalLauncher:
             )
         for worker in self._workers:
             if worker.handle is None and queue:
-                handle = self._next(queue, worker.last)
+                elsewhere = [shape(other.handle.pack) for other in self._workers if other.handle]
+                handle = next_pack(queue, worker.last, elsewhere)
                 queue.remove(handle)
                 self._waiting.remove(handle)
                 handle.status = Status.RUNNING
@@ -95,16 +95,6 @@ class LocalLauncher:
         for worker in self._workers:
             free.remove(worker.seat)
         return free
-
-    def _next(self, queue: list[Handle], last: Pack | None) -> Handle:
-        """The most expensive pack, but of the worker's compiled shape, or else of a shape that no other
-        worker is compiling just now, where such a pack costs nearly as much."""
-        first = queue[0]
-        near = [h for h in queue if h.spare == first.spare and h.cost >= SAME_SHAPE_SHARE * first.cost]
-        elsewhere = [shape(worker.handle.pack) for worker in self._workers if worker.handle]
-        own = [handle for handle in near if last is not None and shape(handle.pack) == shape(last)]
-        free = [handle for handle in near if shape(handle.pack) not in elsewhere]
-        return (own or free or queue)[0]
 
     def _collect(self, worker: WorkerProcess) -> None:
         """Take a worker's answer, or notice that it died."""
@@ -171,8 +161,3 @@ class LocalLauncher:
     def spent(self, seconds: float) -> dict[str, float]:
         """Workers' seconds by kind, which add up to workers × `seconds`."""
         return self._worker_time.total(self.n_workers, seconds)
-
-
-def shape(pack: Pack) -> object:
-    """What a worker compiles for: packs of equal shape share a program."""
-    return pack[0].spec.model, len(pack)

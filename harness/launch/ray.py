@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from harness.execution import MeshConfig
 from harness.launch.interface import Handle, Outcome, Pack, Status
-from harness.launch.local import SAME_SHAPE_SHARE, STOP_SECONDS, shape
+from harness.launch.local import STOP_SECONDS
+from harness.launch.order import by_cost, next_pack, shape
 from harness.launch.ray_cluster import connect, n_ray_workers, needs
 from harness.launch.worker import WorkerConfig
 from harness.provenance import ROOT
@@ -72,7 +73,7 @@ class RayLauncher:
         """Give work to idle crews and start those that the queue needs; spare packs start none."""
         from harness.launch.ray_crew import Crew
 
-        queue = sorted(self._waiting, key=lambda handle: (handle.spare, -handle.cost))
+        queue = by_cost(self._waiting)
         n_idle = sum(crew.handle is None for crew in self._crews)
         n_short = sum(not handle.spare for handle in queue) - n_idle
         n_devices = MeshConfig(**self._config.mesh).n_devices // self._n_processes
@@ -82,7 +83,8 @@ class RayLauncher:
             if crew.handle is not None or not self._is_ready(crew):
                 continue
             if queue:
-                handle = next_pack(queue, crew.last)
+                elsewhere = [shape(other.handle.pack) for other in self._crews if other.handle]
+                handle = next_pack(queue, crew.last, elsewhere)
                 queue.remove(handle)
                 self._waiting.remove(handle)
                 handle.status = Status.RUNNING
@@ -155,13 +157,3 @@ class RayLauncher:
     def spent(self, seconds: float) -> dict[str, float]:  # noqa: ARG002
         """Nobody counts the seconds that actors wait for a place."""
         return {}
-
-
-def next_pack(queue: list[Handle], last: Pack | None) -> Handle:
-    """The most expensive pack, but one of the compiled shape where that costs nearly as much."""
-    first = queue[0]
-    for handle in queue:
-        near = handle.spare == first.spare and handle.cost >= SAME_SHAPE_SHARE * first.cost
-        if near and last is not None and shape(handle.pack) == shape(last):
-            return handle
-    return first

@@ -25,7 +25,7 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUIET})"
 
 
-def check_ray(settings: LauncherSettings, n_devices: int) -> None:
+def check_ray(settings: LauncherSettings) -> None:
     """Connect to the cluster. Raises InputError where runs cannot be started as these settings say."""
     if importlib.util.find_spec("ray") is None:
         raise InputError("launcher=ray needs Ray, which is not installed; type uv sync --extra ray")
@@ -33,12 +33,6 @@ def check_ray(settings: LauncherSettings, n_devices: int) -> None:
         raise InputError(
             "launcher.detach=true is for launcher=slurm; to leave a sweep alone on a Ray cluster let the "
             "cluster run the command: ray job submit --no-wait -- python -m harness.sweep ..."
-        )
-    if n_devices % settings.nodes:
-        raise InputError(
-            f"launcher.nodes={settings.nodes} cannot share the {n_devices} devices of the mesh evenly; "
-            f"use mesh sizes whose product is a multiple of {settings.nodes}, such as "
-            f"mesh.data={settings.nodes}"
         )
     for name, amount in settings.resources.items():
         if amount <= 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import shutil
 import subprocess
 import time
@@ -23,7 +22,7 @@ from harness.launch.worker import WorkerConfig
 from harness.limits import near
 from harness.provenance import ROOT
 from harness.records import InputError, SweepFolder, write_json
-from harness.run_state import record_waiting
+from harness.run_state import record_waiting, slurm_submission
 from harness.spec import Job
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ MAX_PARALLEL = 256
 MAX_ARRAY = 1000
 
 
-def check_slurm(settings: LauncherSettings, n_devices: int) -> None:
+def check_slurm(settings: LauncherSettings) -> None:
     """Raise InputError where jobs cannot be submitted as these settings say."""
     if importlib.util.find_spec("submitit") is None:
         raise InputError("launcher=slurm needs submitit, which is not installed; type uv sync --extra slurm")
@@ -60,12 +59,6 @@ def check_slurm(settings: LauncherSettings, n_devices: int) -> None:
         raise InputError(
             f"launcher.signal_seconds={settings.signal_seconds} leaves nothing of launcher.minutes="
             f"{settings.minutes} to train in; lower the first or raise the second"
-        )
-    if n_devices % settings.nodes:
-        raise InputError(
-            f"launcher.nodes={settings.nodes} cannot share the {n_devices} devices of the mesh evenly; "
-            f"use mesh sizes whose product is a multiple of {settings.nodes}, such as "
-            f"mesh.data={settings.nodes}"
         )
 
 
@@ -121,7 +114,8 @@ class SlurmLauncher:
         new, self._new = sorted(self._new, key=lambda handle: (handle.spare, -handle.cost)), []
         fresh = []
         for handle in new:
-            job = next((job for job in map(self._submitted, handle.pack) if job in queue), None)
+            submitted = (slurm_submission(self._folder.run(job.spec.run_id)) for job in handle.pack)
+            job = next((each["job"] for each in submitted if each and each["job"] in queue), None)
             if job is None:
                 fresh.append(handle)
             else:
@@ -134,13 +128,6 @@ class SlurmLauncher:
                     write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
         # They are not in the queue that was asked before.
         queue.update({self._jobs[handle]: "PENDING" for handle in fresh})
-
-    def _submitted(self, job: Job) -> str:
-        """Number of the Slurm job that a run was last submitted as."""
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads(self._folder.run(job.spec.run_id).submission.read_text())
-            return str(record["job"]) if record["launcher"] == "slurm" else ""
-        return ""
 
     def _submit_array(self, handles: list[Handle]) -> list[tuple[str, str]]:
         """Job number and log of each pack. Raises InputError where Slurm refuses them."""
@@ -173,7 +160,7 @@ class SlurmLauncher:
             self._config.to_line(),
             tuple(job.to_dict() for job in pack),
             self._settings.max_attempts,
-            self._settings.cpus_per_task,
+            self._settings.cpus,
         )
 
     def _parameters(self) -> dict[str, Any]:
@@ -185,11 +172,11 @@ class SlurmLauncher:
             "time": settings.minutes,
             "nodes": settings.nodes,
             "ntasks_per_node": 1,
-            "cpus_per_task": settings.cpus_per_task,
+            "cpus_per_task": settings.cpus,
             "array_parallelism": self.n_workers,
             "signal_delay_s": settings.signal_seconds,
             "additional_parameters": {"requeue": True} | settings.sbatch,
-            "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus_per_task}"],
+            "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus}"],
             "setup": [f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"],
         }
 
@@ -220,8 +207,7 @@ class SlurmLauncher:
         return handle.status.ended
 
     def _log(self, handle: Handle) -> str:
-        record = json.loads(self._folder.run(handle.pack[0].spec.run_id).submission.read_text())
-        return str(record["log"])
+        return slurm_submission(self._folder.run(handle.pack[0].spec.run_id)).get("log", "its log")
 
     def _cancel(self, handle: Handle) -> None:
         if handle in self._jobs:

@@ -39,14 +39,14 @@ class SlurmTask:
     config: str
     jobs: tuple[dict[str, Any], ...]
     max_attempts: int
-    cpus_per_task: int
+    cpus: int
 
     def __call__(self) -> None:
         """Train the pack; everything that comes of it is in the folders of its runs."""
         config = WorkerConfig.from_line(self.config)
         pack = tuple(Job.from_dict(values) for values in self.jobs)
         n_nodes = int(os.environ.get("SLURM_NTASKS", "1"))
-        seat = node_seat() if n_nodes > 1 else core_seat(None) if self.cpus_per_task == 1 else Seat()
+        seat = node_seat() if n_nodes > 1 else core_seat(None) if self.cpus == 1 else Seat()
         n_devices = MeshConfig(**config.mesh).n_devices // n_nodes
         _launchers.append(LocalLauncher(config, [seat], lambda _: 1.0, n_devices))
         folder = SweepFolder(Path(config.sweep))

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from harness.data.tasks import markov
+from harness.data.tasks.documents import MARKOV
 from harness.data.tasks.draws import below, bits, named, seeds
 from harness.data.tasks.items import HELD_OUT, Chains
 from harness.model import partition
 from harness.model.forward import unstack
-from harness.train.step import QUICK_COMPILE, Engine, platform_of
-from harness.train.step_size import CPU
+from harness.train.step import Engine, platform_of, quickly
 from harness.train.task_metrics import Row, row
 from harness.train.token_scores import distributions, score
 
@@ -78,7 +78,7 @@ def chain_rows(engine: Engine, params: Any, chains: Chains) -> Iterator[Row]:
         "kl_unigram": markov.unigram_bayes(chains.states),
         "kl_bigram_bayes": markov.bigram_bayes(chains.states),
     }
-    shared = {"task": "markov", "length": markov.N_STATES, "n_shot": 0, "split": HELD_OUT}
+    shared = {"task": MARKOV, "length": markov.N_STATES, "n_shot": 0, "split": HELD_OUT}
     for metric, guess in guesses.items():
         late = markov.divergence(true, guess)[:, int(places * LATE) :]
         yield shared | row(metric, late.mean(axis=1))
@@ -114,7 +114,7 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
         shares = [prefix_share(weights, half) for weights in found]
         return jnp.stack([share.reshape(len(inputs), model.n_heads).T for share in shares])
 
-    return jax.jit(of_layers, compiler_options=QUICK_COMPILE if platform_of(engine.mesh) == CPU else None)
+    return jax.jit(of_layers, compiler_options=quickly(platform_of(engine.mesh)))
 
 
 def prefix_share(weights: Float[Array, "*heads queries keys"], half: int) -> Float[Array, "*heads"]:

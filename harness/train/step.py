@@ -46,6 +46,11 @@ def platform_of(mesh: Mesh) -> str:
     return str(mesh.devices.flat[0].platform)
 
 
+def quickly(platform: str) -> dict[str, int] | None:
+    """Compiler options for a program that runs once."""
+    return QUICK_COMPILE if platform == "cpu" else None
+
+
 class Engine:
     """Compiled programs of one shape on one mesh: `init`, `advance`, `eval_params`, `window_losses`."""
 
@@ -69,7 +74,7 @@ class Engine:
         self.init = jax.jit(
             self._init,
             out_shardings=self.state_shardings,
-            compiler_options=QUICK_COMPILE if platform == "cpu" else None,
+            compiler_options=quickly(platform),
         )
         self.advance = jax.jit(
             self._advance,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from harness.train import mesh as meshes
 from harness.train.distributed import place
-from harness.train.step import QUICK_COMPILE, Engine, platform_of
+from harness.train.step import Engine, platform_of, quickly
 from harness.train.step_size import ACCELERATOR_EVAL_TOKENS, CPU, cpu_tokens
 
 # Contexts are filled up to one of these widths, or to the model's: one compiled program each.
@@ -139,5 +139,5 @@ def _compiled(engine: Engine, program: Any, further: tuple[Any, ...]) -> Any:
         program,
         in_shardings=shardings,
         out_shardings=meshes.replicated(engine.mesh),
-        compiler_options=QUICK_COMPILE if platform_of(engine.mesh) == CPU else None,
+        compiler_options=quickly(platform_of(engine.mesh)),
     )
