@@ -152,6 +152,19 @@ def test_other_settings_do_not_mix_into_a_curve(sweep: Path, tmp_path: Path) -> 
         assert new["split"] == {"addition": "seen", "text": None}.get(new["task"], "test")
 
 
+def test_a_rule_that_is_new_in_every_document_is_judged_with_demonstrations(
+    sweep: Path, tmp_path: Path
+) -> None:
+    def rename(rows: pd.DataFrame) -> pd.DataFrame:
+        rows = rows.assign(task=rows["task"].replace("recall", "functions"))
+        own = rows[rows["task"] == "functions"]
+        return pd.concat([rows, own.assign(n_shot=1, value=0.5), own.assign(n_shot=4)], ignore_index=True)
+
+    found = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")["tasks"]
+    assert {entry["n_shot"] for entry in found if entry["task"] == "functions"} == {4}
+    assert {entry["n_shot"] for entry in found if entry["task"] == "addition"} == {0}
+
+
 def test_a_size_that_a_task_lacks_is_named(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,11 @@ def test_improvement_that_exact_match_cannot_show_is_below_its_resolution() -> N
     assert verdict_of(rng, power_law(0.5, 2.0), length=40) == "below_resolution"
 
 
+def test_a_jump_that_exact_match_does_not_show_is_not_said_of_both_metrics() -> None:
+    rng = np.random.default_rng(9)
+    assert verdict_of(rng, jump(1.5, 0.6), length=60, sd=0.02) == "unseen_transition"
+
+
 def test_a_gradual_late_fall_is_no_transition() -> None:
     rng = np.random.default_rng(3)
     found = Counter(

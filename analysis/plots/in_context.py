@@ -26,6 +26,8 @@ from analysis.plots.style import (
 
 Json = Mapping[str, Any]
 
+# Share of a panel above the data that its legend has to itself.
+LEGEND_ROOM = 0.3
 READERS = {
     "kl_model": ("the model", BLUE, "o-"),
     "kl_uniform": ("uniform", GREY, ":"),
@@ -75,7 +77,9 @@ def _against_size(axes: Axes, title: str, label: str) -> None:
     axes.set_xlabel("parameters N")
     axes.set_ylabel(label)
     axes.set_title(title)
-    axes.legend()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + LEGEND_ROOM * (high - low))
+    axes.legend(loc="upper left", ncols=1 if len(axes.get_legend_handles_labels()[0]) < 3 else 2)
 
 
 def _line(axes: Axes, own: pd.DataFrame, **look: Any) -> None:
