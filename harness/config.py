@@ -15,7 +15,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
-from harness.data.tasks.settings import TaskSettings
 from harness.explain import explain
 from harness.grid_entries import ExtraCells, Reference
 from harness.limits import check_budget, check_choices, check_ranges, check_together
@@ -45,7 +44,7 @@ class DataSettings:
     branching: int = 0
     zipf: float = 0.0
     source_seed: int = 0
-    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)
     task_items: int = 0
 
 

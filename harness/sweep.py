@@ -92,7 +92,7 @@ def data_config(settings: SweepSettings) -> DataConfig:
         branching=data.branching,
         zipf=data.zipf,
         source_seed=data.source_seed,
-        tasks=tuple(TaskConfig(name, task.share, tuple(task.lengths)) for name, task in data.tasks.items()),
+        tasks=tuple(TaskConfig.from_settings(name, task) for name, task in data.tasks.items()),
     )
 
 

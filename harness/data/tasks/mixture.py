@@ -34,6 +34,19 @@ class TaskConfig:
     lengths: tuple[int, ...]
 
     @classmethod
+    def from_settings(cls, name: str, values: Any) -> TaskConfig:
+        """From data.tasks.NAME; raises InputError for anything but a share and lengths."""
+        try:
+            if set(values) == {"share", "lengths"} and all(isinstance(n, int) for n in values["lengths"]):
+                return cls(name, float(values["share"]), tuple(values["lengths"]))
+        except (TypeError, ValueError):
+            pass
+        raise InputError(
+            f"data.tasks.{name}={values} is no task; a share of all tokens and lengths were expected, "
+            f"such as +data.tasks.{name}={{share:0.05,lengths:[4]}}"
+        )
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TaskConfig:
         return cls(values["name"], float(values["share"]), tuple(values["lengths"]))
 
