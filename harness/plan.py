@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,11 +68,22 @@ class Plan:
             found.setdefault(cell.spec.run_id, []).append(cell.n_tokens)
         return found
 
+    @cached_property
+    def _flops(self) -> dict[tuple[str, tuple[int, ...]], float]:
+        """What has been asked for of `job_flops`, by run and token counts."""
+        return {}
+
     def phase_jobs(self, phase: list[Cell]) -> list[Job]:
         return jobs(phase)
 
     def job_flops(self, job: Job) -> float:
         """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
+        key = job.spec.run_id, job.n_tokens
+        if key not in self._flops:
+            self._flops[key] = self._count(job)
+        return self._flops[key]
+
+    def _count(self, job: Job) -> float:
         ready = self._tokens[job.spec.run_id]
         trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
         reused = trained and job.spec.schedule.has_trunk
@@ -143,8 +154,13 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
     return sum(job_tokens(job) for job in jobs(cells)), sum(cell.n_tokens for cell in cells)
 
 
-def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int, lanes: Lanes = one_lane) -> None:
-    """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break."""
+def print_plan(
+    console: Console, plan: Plan, seconds: Callable[[], float], n_workers: int, lanes: Lanes = one_lane
+) -> None:
+    """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break.
+
+    `seconds` that it will take are asked for last, since they may still have to be found out.
+    """
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:
@@ -157,7 +173,7 @@ def print_plan(console: Console, plan: Plan, seconds: float, n_workers: int, lan
     memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     trained, separate = tokens_saved(plan.cells)
     console.print(
-        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds / 60:.1f} minutes on "
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds() / 60:.1f} minutes on "
         f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
     )
     console.print(

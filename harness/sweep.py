@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -144,8 +145,13 @@ class Sweep:
         return 1 if self.left_out else 0
 
     def _print_plan(self, plan: Plan, at_once: int) -> None:
-        seconds = estimate_seconds(plan, matmul_rate(), at_once) if plan.open_cells else 0.0
-        print_plan(self.console, plan, seconds, at_once, self._lanes)
+        with ThreadPoolExecutor(1) as beside:
+            rate = beside.submit(matmul_rate) if plan.open_cells else None
+
+            def seconds() -> float:
+                return estimate_seconds(plan, rate.result(), at_once) if rate else 0.0
+
+            print_plan(self.console, plan, seconds, at_once, self._lanes)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Record configuration, plan and provenance; training time adds up over invocations."""

@@ -141,7 +141,7 @@ def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> Non
     finish(folder, cells[:1])
     stream = io.StringIO()
     made = plan.make_plan(folder, cells, N_EVAL)
-    plan.print_plan(Console(file=stream, width=120), made, 90.0, 2)
+    plan.print_plan(Console(file=stream, width=120), made, lambda: 90.0, 2)
     text = stream.getvalue()
     rows = [line.split() for line in text.splitlines() if re.match(r" *d\d+ ", line)]
     assert [row[-1] for row in rows] == ["done"] + ["open"] * 5
@@ -158,7 +158,7 @@ def test_a_large_plan_has_one_row_for_all_seeds(tmp_path: Path, monkeypatch: pyt
     folder, cells = SweepFolder(tmp_path), small_cells("grid.seeds=[0,1,2]")
     finish(folder, cells[:1])
     stream = io.StringIO()
-    plan.print_plan(Console(file=stream, width=120), plan.make_plan(folder, cells, N_EVAL), 0.0, 1)
+    plan.print_plan(Console(file=stream, width=120), plan.make_plan(folder, cells, N_EVAL), lambda: 0.0, 1)
     rows = [line for line in stream.getvalue().splitlines() if line.lstrip().startswith("d16")]
     assert len(rows) == len({cell.n_tokens for cell in cells}) == 2
     assert all("3 seeds" in row for row in rows)
