@@ -66,6 +66,8 @@ class Sweep:
     def parametric(self) -> list[Json]:
         """Parametric fits under the primary count, that of the chosen law first."""
         chosen = self.fits["primary"]
+        if not chosen:
+            return []
         same = [
             fit
             for fit in self.fits["fits"]
@@ -75,8 +77,8 @@ class Sweep:
 
     @property
     def chosen_under_each_count(self) -> list[Json]:
-        """Parametric fits of the chosen law, one a way to count N."""
-        law = self.fits["primary"]["law"]
+        """Parametric fits of the chosen law, one a way to count N; none where no law was chosen."""
+        law = (self.fits["primary"] or {}).get("law")
         return [fit for fit in self.fits["fits"] if (fit["approach"], fit["law"]) == ("parametric", law)]
 
 

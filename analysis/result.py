@@ -36,6 +36,7 @@ class WarningCode(StrEnum):
     LACK_OF_FIT = "lack_of_fit"  # residuals larger than the seed noise
     EDGE_OPTIMUM = "edge_optimum"  # an IsoFLOP slice without an interior minimum
     FEW_BUDGETS = "few_budgets"
+    ONE_AXIS = "one_axis"  # all runs of one size, or of one token count: no law in N and D
     INTERPOLATED = "interpolated"  # slices read off an interpolated rectangle of cells
     METHODS_DISAGREE = "methods_disagree"  # two readings of the same data differ
     APPROACHES_DISAGREE = "approaches_disagree"  # exponents further apart than their intervals say

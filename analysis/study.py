@@ -26,6 +26,7 @@ from analysis.interval import LEVEL, calibrate, predict_interval, rollout_rows
 from analysis.laws import find_law
 from analysis.learning_rate import learning_rate_study, rate_warnings, recipe_runs
 from analysis.noise import noise_report
+from analysis.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.profile import RESAMPLES, profile
 from analysis.reference import compare_schedules
 from analysis.result import Fit, Warning_, WarningCode, plain
@@ -45,6 +46,22 @@ REASON = (
 )
 
 Json = dict[str, Any]
+
+# What fits.json holds where no law in N and D is fitted.
+NO_LAW: Json = {
+    "schema": 1,
+    "primary": None,
+    "fits": [],
+    "recommended": None,
+    "contest": [],
+    "adequacy": {},
+    "jackknife": {"a": [], "a_se": None},
+    "rollout": [],
+    "frontier": [],
+    "frontier_by_count": [],
+    "reference": [],
+    "forecast": None,
+}
 
 
 def study(
@@ -69,6 +86,9 @@ def study(
     tables = {count: load_table(points, count=count) for count in COUNTS}
     table = tables[PRIMARY_COUNT]
     noise = noise_report(points.iloc[table.row])
+    shared = shared_axis(table)
+    if shared and not forecast:
+        return _one_axis(tables, shared, noise, level, seed)
     entrants, warnings = _contest(table, seed)
     law = _primary_law(entrants, forecast)
     others = [candidate for candidate in candidates(table) if candidate != law]
@@ -113,25 +133,31 @@ def _learning_rates(points: pd.DataFrame, level: float) -> Json:
     rates = learning_rate_study(points, level)
     lost = [(row, status) for row, status in enumerate(points.status) if status != "done"]
     result: Json = {
-        "schema": 1,
-        "primary": None,
-        "fits": [],
-        "recommended": None,
+        **NO_LAW,
         "reason": "no law is fitted to runs whose learning rates differ",
-        "contest": [],
-        "adequacy": {},
-        "jackknife": {"a": [], "a_se": None},
-        "rollout": [],
-        "frontier": [],
-        "frontier_by_count": [],
         "noise": noise_report(recipe_runs(points)),
-        "reference": [],
         "learning_rate": rates,
-        "forecast": None,
         "warnings": _merged(rate_warnings(rates)),
         "excluded": [Excluded(row, f"run {status}").to_dict() for row, status in lost],
+        "verdict": rates["verdict"],
     }
-    return {**plain(result), "verdict": rates["verdict"]}
+    return dict(plain(result))
+
+
+def _one_axis(tables: Mapping[str, LossTable], shared: str, noise: Json, level: float, seed: int) -> Json:
+    """The content of fits.json where all runs have one size, or one token count."""
+    found = fit_other_axis(tables, shared, level, seed)
+    result: Json = {
+        **NO_LAW,
+        "fits": [fit.to_dict() for fit in found.fits],
+        "reason": "no law in N and D is fitted to runs that have one of the two in common",
+        "noise": noise,
+        "learning_rate": None,
+        "warnings": _merged(found.warnings),
+        "excluded": [row.to_dict() for row in tables[PRIMARY_COUNT].excluded],
+        "verdict": one_axis_verdict(found.fits, shared),
+    }
+    return dict(plain(result))
 
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]]:

@@ -103,7 +103,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     if rates:
         for group in rates["groups"]:
             console.print(_learning_rates(group))
-    else:
+    elif result["primary"]:
         console.print(_exponents(result))
     if result["frontier"]:
         console.print(_frontier(result["frontier"]))

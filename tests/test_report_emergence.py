@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from fake_sweep import make_sweep
 
 from analysis import report
 from analysis.emergence.study import NOT_EXAMINED, conclude
-from harness.records import SweepFolder, write_table
+from analysis.study import study
+from harness.records import SweepFolder, write_json, write_table
 
 TASKS = (0, 3, 4)  # an artefact, a transition, a task not learned
 
@@ -46,7 +48,7 @@ def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None
     first = [entry for entry in found["tasks"] if entry["axis"] == "N"]
     assert {entry["verdict"] for entry in first} >= {"metric_artefact", "transition", "not_learned"}
     assert all(f"{entry['label']} . {entry['words']}" in section for entry in first)
-    assert found["verdict"] in section
+    assert all(part in section for part in found["verdict"].removesuffix(".").split("; "))
     assert all(part in section for part in NOT_EXAMINED)
     assert "Along model size N" in section
     assert "Along the loss on text" in section
@@ -67,3 +69,23 @@ def test_without_evaluations_there_is_no_section(tmp_path: Path, monkeypatch: py
     html = report.write_report(make_sweep(tmp_path / "plain")).read_text()
     assert 'id="emergence"' not in html
     assert "#emergence" not in html
+
+
+def test_runs_of_one_token_count_are_reported_without_a_frontier(
+    folder: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "one"
+    shutil.copytree(folder.root, root)
+    files = SweepFolder(root)
+    files.forecast.unlink(missing_ok=True)
+    points = pd.read_parquet(files.points)
+    fitted = points[(points.role == "fit") & (points.n_tokens == points.n_tokens.mode()[0])]
+    write_table(files.points, fitted.reset_index(drop=True))
+    found = study(pd.read_parquet(files.points), pd.read_parquet(files.curves), resamples=20)
+    write_json(files.fits, found)
+    monkeypatch.setattr(report, "draw_figures", lambda _: {})
+    html = report.write_report(root).read_text()
+    order = [html.index(f'id="{name}"') for name in ("warnings", "emergence", "exponents", "noise", "points")]
+    assert order == sorted(order)
+    assert "nothing about how compute is best divided" in text_of(html)
+    assert all(f'id="{name}"' not in html for name in ("frontier", "forecast", "adequacy", "reference"))

@@ -246,3 +246,22 @@ def test_a_cosine_rate_at_the_end_of_its_sweep_is_a_warning(points: pd.DataFrame
     assert [row["se"] for row in rows] == [None, None]
     assert [warning.code.value for warning in warnings] == ["edge_optimum"] * 2
     assert "at the end of the 2 rates tried" in warnings[0].message
+
+
+@pytest.mark.parametrize(
+    ("column", "law", "other"),
+    [("n_tokens", "kaplan_n", "size N"), ("rung", "kaplan_d", "training tokens D")],
+)
+def test_runs_along_one_axis_get_one_law_one_warning_and_no_frontier(
+    points: pd.DataFrame, column: str, law: str, other: str
+) -> None:
+    fitted = points[points.role == "fit"]
+    most = fitted[column].value_counts().index[0]
+    found = study(fitted[fitted[column] == most].reset_index(drop=True), resamples=20)
+    assert [warning["code"] for warning in found["warnings"]] == ["one_axis"]
+    assert {fit["law"] for fit in found["fits"]} == {law, f"{law}_offset"}
+    assert (found["primary"], found["frontier"], found["contest"]) == (None, [], [])
+    assert f"how the loss falls with {other}" in found["verdict"]
+    assert (
+        f"alpha = {found['fits'][1]['params'].get('alpha', 0):.3g}" in found["verdict"] or law == "kaplan_d"
+    )
