@@ -56,6 +56,8 @@ def connect(address: str | None) -> None:
     """
     # Nothing about a sweep is sent anywhere unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # After `uv run` Ray would copy the folder, results and all, and install it anew for every worker.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     probe = None if address is None else _probe(address)
     import ray
 
