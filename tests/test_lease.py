@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -49,6 +50,16 @@ def test_one_process_at_a_time(run: RunFolder) -> None:
     with held(run):
         pass
     assert numbers(run) == ["2.json"]
+
+
+def test_a_run_is_given_up_where_the_disk_is_full(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with held(run):
+        monkeypatch.setattr(lease, "write_json", full)
+        assert holder(run)
+    assert holder(run) is None
 
 
 def test_a_lease_of_another_host_holds_until_it_is_stale(run: RunFolder) -> None:

@@ -64,7 +64,6 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
     finally:
         ended.set()
         thread.join()
-        # On a full disk it cannot be marked: the next one finds that its owner is gone.
         with contextlib.suppress(OSError):
             _release(path)
 
@@ -115,7 +114,10 @@ def _end_at_once() -> None:
 
 def _release(path: Path) -> None:
     if _highest(path.parent) == int(path.stem):
-        write_json(path, json.loads(path.read_text()) | {"released": True})
+        try:
+            write_json(path, json.loads(path.read_text()) | {"released": True})
+        except OSError:  # A full disk still takes a time: one long past.
+            os.utime(path, (0, 0))
 
 
 def _live(leases: Path, number: int, now: float) -> Lease | None:
