@@ -47,16 +47,6 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch):
     np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [MeshConfig(4, 1), MeshConfig(1, 4), MeshConfig(2, 2)])
-def test_meshes_train_like_one_device(shape):
-    losses = []
-    for config in (MeshConfig(), shape):
-        engine = engine_for(SPEC, make_mesh(config))
-        _, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
-        losses.append(metrics.loss)
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-
-
 @pytest.mark.parametrize("shape", [MeshConfig(), MeshConfig(4, 1), MeshConfig(1, 3)])
 def test_every_window_is_scored_once_however_many_devices_share_it(shape):
     engine = engine_for(replace(SPEC, optim=optim(batch_size=12)), make_mesh(shape))
