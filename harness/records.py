@@ -111,9 +111,8 @@ class InputError(ValueError):
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
-    payload = data.encode() if isinstance(data, str) else data
     with _replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(payload)
+        file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -202,7 +201,6 @@ class SweepFolder:
 
     @property
     def log(self) -> Path:
-        """What the jobs of a cluster print."""
         return self.root / "log"
 
     @property
@@ -233,11 +231,9 @@ class RunFolder:
 
     def read_state(self) -> dict[str, Any]:
         """What the run last said about itself; empty when it has not begun."""
-        try:
-            state: dict[str, Any] = json.loads(self.state.read_text())
-        except (OSError, json.JSONDecodeError):
-            return {}
-        return state
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            return dict(json.loads(self.state.read_text()))
+        return {}
 
     @property
     def log(self) -> Path:
@@ -262,6 +258,10 @@ class RunFolder:
     def provenance(self) -> Path:
         """Code, versions, machine, configuration and command of every attempt."""
         return self.root / "provenance.json"
+
+    @property
+    def sinks(self) -> Path:
+        return self.root / "sinks.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def test_rows_are_given_once_and_named_by_their_segment(folder: SweepFolder) -> None:
-    given: dict[tuple[str, str], int] = {}
+    given: dict[str, int] = {}
     rows = new_rows(folder, JOB, given)
     branch = f"branch-{JOB.n_tokens[0]}/train_loss"
     assert [step for step, values in rows if "train_loss" in values] == [8, 16]
@@ -78,6 +78,38 @@ def test_a_broken_sink_is_told_of_once(folder: SweepFolder, monkeypatch: pytest.
         "warning: mlflow takes no more and is left out (ConnectionError: no route to host); "
         "the tables are complete"
     ]
+
+
+class Kept:
+    """A sink that a test can look into."""
+
+    steps: ClassVar[list[int]] = []
+
+    def __init__(self, *_: Any):
+        pass
+
+    def log(self, step: int, _: Any) -> None:
+        self.steps.append(step)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_next_driver_gives_only_what_is_new(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kept, "steps", [])
+    for name in ("mlflow", "wandb"):
+        monkeypatch.setitem(sinks.WRITERS, name, Kept)
+    end = JOB.spec.n_steps(JOB.n_tokens[0])
+    for names, expected in (
+        (["mlflow"], [24, 32, 8, 16, end]),
+        (["mlflow"], []),
+        (["mlflow", "wandb"], [24, 32, 8, 16, end]),  # all of it to a sink that joins later
+    ):
+        Kept.steps.clear()
+        fed = Sinks(names, folder, RECORD, pytest.fail)
+        fed.finish(JOB)
+        fed.close()
+        assert Kept.steps == expected
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from harness.limits import near
-from harness.records import InputError, SweepFolder
+from harness.records import InputError, SweepFolder, write_json
 from harness.spec import Job
 
 # Which module each sink needs; its extra has the sink's name.
@@ -62,8 +62,6 @@ class Sinks:
         self._tell = tell
         self._fed_at = 0.0
         self._writers: dict[tuple[str, str], Writer] = {}
-        # Last step given to the sinks, by run and metric.
-        self._given: dict[tuple[str, str], int] = {}
 
     def watch(self, running: list[Job]) -> None:
         """Copy what the running jobs have saved, now and then."""
@@ -86,16 +84,22 @@ class Sinks:
         self._writers.clear()
 
     def _feed(self, job: Job) -> None:
-        rows = new_rows(self._folder, job, self._given)
         for name in list(self._names):
-            self._try(name, partial(self._write, name, job, rows))
+            self._try(name, partial(self._copy, name, job))
 
-    def _write(self, name: str, job: Job, rows: list[Row]) -> None:
+    def _copy(self, name: str, job: Job) -> None:
+        """Give a sink what it has not had, from this driver or one before."""
+        told = self._folder.run(job.spec.run_id).sinks
+        given = json.loads(told.read_text()) if told.exists() else {}
+        rows = new_rows(self._folder, job, given.setdefault(name, {}))
+        if not rows:
+            return
         key = name, job.spec.run_id
-        if key not in self._writers and rows:
+        if key not in self._writers:
             self._writers[key] = WRITERS[name](self._folder, self._record, job)
         for step, values in rows:
             self._writers[key].log(step, values)
+        write_json(told, given)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
         try:
@@ -109,24 +113,24 @@ class Sinks:
 Row = tuple[int, dict[str, float]]
 
 
-def new_rows(folder: SweepFolder, job: Job, given: dict[tuple[str, str], int]) -> list[Row]:
-    """Steps with their metrics that a run has saved and `given` (changed here) does not have yet."""
-    run, run_id = folder.run(job.spec.run_id), job.spec.run_id
-    ends = {job.spec.point_id(n): n for n in job.n_tokens}
+def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
+    """Steps with their metrics that a run has saved beyond the last `given` (changed here), by segment."""
+    run = folder.run(job.spec.run_id)
     rows: list[Row] = []
     for path in sorted(run.curves.glob("*.parquet")):
         prefix, _, last = path.stem.rsplit("-", 2)
-        if int(last) <= given.get((run_id, prefix), -1):
+        if int(last) <= given.get(prefix, -1):
             continue
         for row in pd.read_parquet(path).to_dict("records"):
-            if row["step"] > given.get((run_id, prefix), -1):
+            if row["step"] > given.get(prefix, -1):
                 name = "" if prefix == "trunk" else f"{prefix}/"
                 rows.append((int(row["step"]), _named(row, METRICS, name)))
-        given[run_id, prefix] = int(last)
-    for point_id, n_tokens in ends.items():
-        if (run_id, point_id) not in given and (values := _point(folder, run_id, point_id)):
+        given[prefix] = int(last)
+    for n_tokens in job.n_tokens:
+        point_id = job.spec.point_id(n_tokens)
+        if point_id not in given and (values := _point(folder, job.spec.run_id, point_id)):
             rows.append((job.spec.n_steps(n_tokens), _named(values, POINT_METRICS, "point/")))
-            given[run_id, point_id] = job.spec.n_steps(n_tokens)
+            given[point_id] = job.spec.n_steps(n_tokens)
     return rows
 
 
@@ -201,7 +205,9 @@ class MLflow:
         name = f"scaling-{record['grid']}"
         experiment = self._client.get_experiment_by_name(name)
         where = experiment.experiment_id if experiment else self._client.create_experiment(name)
-        self._run_id = self._client.create_run(where, run_name=label(job)).info.run_id
+        before = self._client.search_runs([where], f"params.run_id = '{job.spec.run_id}'", max_results=1)
+        run = before[0] if before else self._client.create_run(where, run_name=label(job))
+        self._run_id = run.info.run_id
         for key, value in {"run_id": job.spec.run_id, "rung": job.spec.rung, "seed": job.spec.seed}.items():
             self._client.log_param(self._run_id, key, value)
 
