@@ -110,9 +110,13 @@ def test_exact_match_is_that_of_free_running_greedy_decoding(
 
 def test_decoding_by_fixed_points_is_greedy_decoding(trained: Trained) -> None:
     groups = [group for group in trained.tasks.items.groups if group.n_shot == 0]
-    sequences = [group.sequences for group in groups]
-    wild = [np.full_like(group.right, 7) for group in groups]
-    found = greedy_answers(trained.engine, trained.params, sequences, wild)
+    sequences = [group.sequences.copy() for group in groups]
+    # What stands in the places of the answers is replaced, whether right or wild.
+    for group, tokens in zip(groups, sequences, strict=True):
+        tokens[::2, -group.n_positions :] = 7
+    scores = score(trained.engine, trained.params, sequences)
+    first = [found.predicted[:, -g.n_positions :] for g, found in zip(groups, scores, strict=True)]
+    found = greedy_answers(trained.engine, trained.params, sequences, first)
     for group, written in zip(groups, found, strict=True):
         assert written.tolist() == free_running(trained, group).tolist()
 

@@ -19,9 +19,13 @@ from harness.train.token_scores import score
 def greedy_answers(
     engine: Engine, params: Any, sequences: Sequence[np.ndarray], guesses: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """What greedy decoding writes in place of the last tokens of each sequence, as many as the guess has."""
+    """What greedy decoding writes in place of the last tokens of each sequence, as many as the guess has.
+
+    `guesses` are what the model predicts at these places of the sequences as they are: a first pass.
+    """
     answers = [guess.copy() for guess in guesses]
-    open_rows = [np.arange(len(guess)) for guess in guesses]
+    shown = [tokens[:, -guess.shape[1] :] for tokens, guess in zip(sequences, guesses, strict=True)]
+    open_rows = [np.flatnonzero((a != b).any(axis=1)) for a, b in zip(answers, shown, strict=True)]
     while any(len(rows) for rows in open_rows):
         busy = [number for number, rows in enumerate(open_rows) if len(rows)]
         tried = [_with_answers(sequences[n][open_rows[n]], answers[n][open_rows[n]]) for n in busy]

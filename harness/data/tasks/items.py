@@ -28,7 +28,7 @@ N_SHOTS = (1, 2, 4, 8)
 # Wrong answers beside the right one, where the problem has as many.
 N_DISTRACTORS = 3
 # Of all items, those with wrong answers, the documents with demonstrations, and those asked before the end.
-CHOICE_PART, SHOT_PART, EARLY_PART = 8, 8, 16
+CHOICE_PART, SHOT_PART, EARLY_PART = 8, 8, 32
 # Draws for one item: of a space that is not held out, most repeat a problem.
 DRAWS_PER_ITEM, DRAWS_PER_SEEN_ITEM = 2, 8
 HELD_OUT, SEEN = "test", "seen"
