@@ -32,7 +32,8 @@ def check_ray(settings: LauncherSettings) -> None:
     if settings.detach:
         raise InputError(
             "launcher.detach=true is for launcher=slurm; to leave a sweep alone on a Ray cluster let the "
-            "cluster run the command: ray job submit --no-wait -- python -m harness.sweep ..."
+            "cluster run the command: ray job submit --no-wait -- "
+            'bash -c "cd $PWD && python -m harness.sweep ..."'
         )
     for name, amount in settings.resources.items():
         if amount <= 0:
