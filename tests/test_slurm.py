@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import sweep
+from harness import cancel, sweep
 from harness.config import load
 from harness.launch import slurm
 from harness.records import SweepFolder
@@ -168,6 +168,25 @@ def test_a_job_that_vanishes_is_submitted_again(local: Path, tmp_path: Path, dat
     assert second != first
     (row,) = rows(tmp_path)
     assert f"the Slurm job {first} ended before the run did; see " in row["state"]["failures"][0]["error"]
+    assert_same_runs(tmp_path, local)
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("queue")
+def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
+    local: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    command = [*SLURM, seeds(0, 1, 2), "launcher.n_workers=1"]
+    assert train(tmp_path, data_cache, *command, "launcher.detach=true").returncode == 0
+    wait_for(lambda: saved(tmp_path))
+    assert cancel.main([str(tmp_path)]) == 0
+    wait_for(lambda: not squeue())
+    statuses = [row["status"] for row in rows(tmp_path)]
+    assert set(statuses) <= {"finished", "interrupted"}
+    assert statuses.count("interrupted") >= 2
+    done = train(tmp_path, data_cache, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["status"] for row in rows(tmp_path)} == {"finished"}
     assert_same_runs(tmp_path, local)
 
 
