@@ -211,13 +211,17 @@ class _Builder:
         )
 
 
-def jobs(cells: list[Cell]) -> list[Job]:
-    """Cells of one trajectory together, most expensive trajectory first."""
+def trajectories(cells: list[Cell]) -> list[Job]:
+    """Cells of one trajectory together, in the order of the cells."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.spec.run_id, []).append(cell)
-    made = [Job(group[0].spec, tuple(sorted(cell.n_tokens for cell in group))) for group in groups.values()]
-    return sorted(made, key=lambda job: (-job_flops(job), job.spec.run_id))
+    return [Job(group[0].spec, tuple(sorted(cell.n_tokens for cell in group))) for group in groups.values()]
+
+
+def jobs(cells: list[Cell]) -> list[Job]:
+    """Trajectories, the most expensive first."""
+    return sorted(trajectories(cells), key=lambda job: (-job_flops(job), job.spec.run_id))
 
 
 def job_tokens(job: Job) -> int:

@@ -15,7 +15,7 @@ from rich.table import Table
 from harness import counting, recipe
 from harness.collect import finished
 from harness.execution import MeshConfig
-from harness.grid import Cell, job_flops, job_tokens, jobs
+from harness.grid import Cell, job_flops, job_tokens, jobs, trajectories
 from harness.launch.calibrate import WORKER_START_SECONDS, makespan, step_rate
 from harness.launch.interface import Pack
 from harness.launch.packing import Lanes, one_lane, packs
@@ -110,7 +110,7 @@ def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes
         return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
 
     # One of each kind is enough to look at.
-    kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(jobs(cells), lanes)}
+    kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(trajectories(cells), lanes)}
     return n_workers * max(of_worker(pack) for pack in kinds.values())
 
 
@@ -119,7 +119,7 @@ def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes 
     available = available_bytes()
     total = workers_bytes(cells, n_workers, n_shards, lanes)
     if available is not None and total > available:
-        packed = any(len(pack) > 1 for pack in packs(jobs(cells), lanes))
+        packed = any(len(pack) > 1 for pack in packs(trajectories(cells), lanes))
         keys = "launcher.n_workers, " + ("launcher.pack, " if packed else "")
         raise InputError(
             f"{n_workers} workers need about {total / 1e9:.1f} GB for the largest rung and "
@@ -151,7 +151,7 @@ def estimate_seconds(plan: Plan, matmul: float, n_workers: int) -> float:
 
 def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
     """Tokens that the plan trains, and those of a separate run for every cell."""
-    return sum(job_tokens(job) for job in jobs(cells)), sum(cell.n_tokens for cell in cells)
+    return sum(job_tokens(job) for job in trajectories(cells)), sum(cell.n_tokens for cell in cells)
 
 
 def print_plan(
