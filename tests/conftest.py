@@ -25,8 +25,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
 TOGETHER = {
-    "test_compare.py", "test_emergence_command.py", "test_local.py", "test_plots.py", "test_published.py",
-    "test_ray.py", "test_report.py", "test_report_emergence.py",
+    "test_compare.py", "test_emergence_command.py", "test_harness_bench.py", "test_local.py",
+    "test_plots.py", "test_published.py", "test_ray.py", "test_report.py", "test_report_emergence.py",
     "test_resume.py", "test_slurm.py", "test_study.py", "test_survival.py", "test_sweep.py",
     "test_task_evaluation.py",
 }  # fmt: skip
