@@ -10,36 +10,44 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.approaches import Attempts
+from analysis.doubts import with_doubts
 from analysis.kaplan import SAME, fit_kaplan
 from analysis.laws import find_law
 from analysis.result import Fit, Warning_, WarningCode
 from analysis.table import LossTable
+from harness.records import InputError
 
 MISSING = (
     "laws in N and D, IsoFLOP, envelopes and a frontier are left out, because they need runs of several "
-    "sizes and token counts; Kaplan's law along the other axis is fitted"
+    "sizes and token counts"
 )
 
 
 def shared_axis(table: LossTable) -> str | None:
-    """Which axis, n or d, has one value in every row; None where both vary."""
-    return next((axis for axis in ("d", "n") if np.ptp(np.log(getattr(table, axis))) < SAME), None)
+    """Which axis, n or d, has one value in every row (token counts to SAME); None where both vary."""
+    if np.ptp(np.log(table.d)) < SAME:
+        return "d"
+    return "n" if np.ptp(table.n) == 0 else None
 
 
-def fit_other_axis(tables: Mapping[str, LossTable], shared: str, level: float, seed: int) -> Attempts:
-    """Kaplan's law along the axis that varies, under every way to count N, and one warning for the rest."""
-    attempts = Attempts()
-    primary = next(iter(tables))
-    for count, table in tables.items():
-        if count == primary or shared == "d":
-            what = f"a fit of Kaplan's law with N = {count}"
-            axis = "n" if shared == "d" else "d"
-            attempts.add(what, WarningCode.FEW_SIZES, fit_kaplan, table, level=level, seed=seed, axes=axis)
-    first = tables[primary]
+def fit_other_axis(
+    tables: Mapping[str, LossTable], shared: str, level: float, seed: int
+) -> tuple[list[Fit], Warning_]:
+    """Kaplan's law along the axis that varies, and one warning about the rest.
+
+    `tables` maps a way to count N to its table, the primary one first; along D all give the same law.
+    """
+    first = next(iter(tables.values()))
     held = f"on {first.d[0]:.3g} tokens" if shared == "d" else f"at one size, {first.n[0]:.3g} parameters"
-    attempts.warnings.insert(0, Warning_(WarningCode.ONE_AXIS, f"every run was trained {held}: {MISSING}"))
-    return attempts
+    said = f"every run was trained {held}: {MISSING}"
+    axis, counted = ("n", list(tables.values())) if shared == "d" else ("d", [first])
+    try:
+        fits = [fit for table in counted for fit in fit_kaplan(table, level=level, seed=seed, axes=axis)]
+    except InputError as error:
+        text = f"{said}; Kaplan's law along the other axis is not possible: {error}"
+        return [], Warning_(WarningCode.ONE_AXIS, text)
+    found = [with_doubts(fit, tables[fit.count]) for fit in fits]
+    return found, Warning_(WarningCode.ONE_AXIS, f"{said}; Kaplan's law along the other axis is fitted")
 
 
 def one_axis_verdict(fits: list[Fit], shared: str) -> str:

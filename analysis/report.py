@@ -77,8 +77,8 @@ class Sweep:
 
     @property
     def chosen_under_each_count(self) -> list[Json]:
-        """Parametric fits of the chosen law, one a way to count N; none where no law was chosen."""
-        law = (self.fits["primary"] or {}).get("law")
+        """Parametric fits of the chosen law, one a way to count N."""
+        law = self.fits["primary"]["law"]
         return [fit for fit in self.fits["fits"] if (fit["approach"], fit["law"]) == ("parametric", law)]
 
 

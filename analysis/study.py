@@ -146,16 +146,16 @@ def _learning_rates(points: pd.DataFrame, level: float) -> Json:
 
 def _one_axis(tables: Mapping[str, LossTable], shared: str, noise: Json, level: float, seed: int) -> Json:
     """The content of fits.json where all runs have one size, or one token count."""
-    found = fit_other_axis(tables, shared, level, seed)
+    fits, warning = fit_other_axis(tables, shared, level, seed)
     result: Json = {
         **NO_LAW,
-        "fits": [fit.to_dict() for fit in found.fits],
+        "fits": [fit.to_dict() for fit in fits],
         "reason": "no law in N and D is fitted to runs that have one of the two in common",
         "noise": noise,
         "learning_rate": None,
-        "warnings": _merged(found.warnings),
+        "warnings": [warning.to_dict()],
         "excluded": [row.to_dict() for row in tables[PRIMARY_COUNT].excluded],
-        "verdict": one_axis_verdict(found.fits, shared),
+        "verdict": one_axis_verdict(fits, shared),
     }
     return dict(plain(result))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Plan:
     cells: list[Cell]
     open_cells: list[Cell]
     n_eval_tokens: int
+    # What `job_flops` has counted, by run and token counts.
+    _flops: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def phases(self) -> list[list[Cell]]:
@@ -67,11 +69,6 @@ class Plan:
         for cell in self.cells:
             found.setdefault(cell.spec.run_id, []).append(cell.n_tokens)
         return found
-
-    @cached_property
-    def _flops(self) -> dict[tuple[str, tuple[int, ...]], float]:
-        """What has been asked for of `job_flops`, by run and token counts."""
-        return {}
 
     def phase_jobs(self, phase: list[Cell]) -> list[Job]:
         return jobs(phase)

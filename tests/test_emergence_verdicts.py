@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_emergence import Truth, evaluations, flat, jump, make_task, power_law
 
-from analysis.emergence.mixture import seed_groups
+from analysis.emergence.mixture import judged, seed_groups
 from analysis.emergence.study import study
 from analysis.emergence.verdict import LABELS, Verdict
 
@@ -130,14 +130,34 @@ def test_noise_that_could_hide_a_jump_is_inconclusive_with_its_power() -> None:
 
 def test_many_seeds_at_one_size_are_a_mixture_or_shift_together() -> None:
     rng = np.random.default_rng(6)
-    low = seed_groups(np.concatenate([rng.normal(-1, 0.1, 6), rng.normal(0.5, 0.1, 12)]), rng)
+    two = seed_groups(np.concatenate([rng.normal(-1, 0.1, 6), rng.normal(0.5, 0.1, 12)]))
+    low, one = judged([two, seed_groups(rng.normal(0, 0.3, 16))])
     assert low["mixture"]
     assert low["n_low"] == 6
-    one = seed_groups(rng.normal(0, 0.3, 16), rng)
     assert not one["mixture"]
-    assert one["power"] > 0.8
-    false = [seed_groups(rng.normal(0, 1, 16), rng)["mixture"] for _ in range(60)]
-    assert sum(false) <= 8
+    assert one["n_low"] is None
+    (alone,) = judged([seed_groups(rng.normal(0, 0.3, 16))])
+    assert alone["power"] > 0.8
+    assert one["power"] < alone["power"], "power is that of the corrected test"
+
+
+def test_mixtures_are_corrected_for_the_number_of_tasks() -> None:
+    """Of sweeps whose 56 tests all see one group, one in twenty finds a mixture; uncorrected, nearly all."""
+    rng = np.random.default_rng(7)
+    alarms, single = 0, 0
+    for _ in range(100):
+        groups = [seed_groups(values) for values in rng.normal(0, 1, (56, 16))]
+        alarms += any(group["mixture"] for group in judged(groups))
+        single += any(group["p"] < 0.05 for group in groups)
+    assert alarms <= 11  # 99 % of the time at a true rate of 5 %
+    assert single > 80
+
+
+def test_the_headline_says_what_seeds_show() -> None:
+    rng = np.random.default_rng(8)
+    tasks = [make_task(rng, name, power_law(0.25, 0.6), 4, k=2, seeds=16, sd=0.1) for name in ("one", "two")]
+    found = study(evaluations(*tasks), axis="N")
+    assert "seeds of one size in two groups, of 4 tests: none" in found["verdict"]
 
 
 def test_every_verdict_has_words() -> None:

@@ -56,7 +56,7 @@ def describe(
         "power": _power(curve, law, level, seed, rng) if enough and law else None,
         "dependence": _dependence_keys(errors),
         "forecast": _forecast(curve, law, exact, rng),
-        "seed_groups": _groups(curve, rng),
+        "seed_groups": _groups(curve),
         "descriptive": _scores(curve, exact),
     }
 
@@ -168,12 +168,12 @@ def _forecast(
     return [{**row, "at": float(curve.at[-1] * row["factor"])} for row in found]
 
 
-def _groups(curve: Curve, rng: np.random.Generator) -> list[Json]:
+def _groups(curve: Curve) -> list[Json]:
     """Sizes with enough seeds to tell a mixture from a common shift."""
     found = []
     for at, (_, rows) in zip(curve.at, curve.rows.groupby("size"), strict=True):
         if len(rows) >= MIN_SEEDS:
-            entry = seed_groups(np.log(rows[SMOOTH].to_numpy(float)), rng)
+            entry = seed_groups(np.log(rows[SMOOTH].to_numpy(float)))
             found.append({"at": float(at), **entry})
     return found
 

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.emergence.contexts import in_context
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.describe import describe, evidence
+from analysis.emergence.mixture import judged
 from analysis.emergence.sharpness import MIN_SIZES, p_value
 from analysis.emergence.tables import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
 from analysis.emergence.verdict import LEVEL, Verdict, decide, sentence
@@ -133,10 +134,12 @@ def _along(frame: Any, axis: str, found: Evaluations, seed: int) -> list[Json]:
         tested.append(_Tested(curve, rng, statistic, p))
     several = [each.p for each in tested if each.p is not None]
     corrected = iter(holm(several))
-    return [
+    entries = [
         _entry(each, next(corrected) if each.p is not None else None, len(several), found, seed)
         for each in tested
     ]
+    groups = iter(judged([group for entry in entries for group in entry["seed_groups"]]))
+    return [{**entry, "seed_groups": [next(groups) for _ in entry["seed_groups"]]} for entry in entries]
 
 
 def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations, seed: int) -> Json:
@@ -167,7 +170,17 @@ def summary(tasks: list[Json]) -> str:
         names = [task["name"] for task in first if task["verdict"] == verdict.value]
         if names:
             parts.append(f"{verdict.label}: {', '.join(names)}")
+    parts += _over_seeds(first)
     return f"Along {first[0]['axis']}: {'; '.join(parts)}."
+
+
+def _over_seeds(tasks: list[Json]) -> list[str]:
+    """Where seeds of one size fall into two groups; nothing where no size has seeds enough for the test."""
+    groups = [(task["name"], group) for task in tasks for group in task["seed_groups"]]
+    if not groups:
+        return []
+    two = [f"{name} at {group['at']:.3g}" for name, group in groups if group["mixture"]]
+    return [f"seeds of one size in two groups, of {len(groups)} tests: {', '.join(two) or 'none'}"]
 
 
 def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> Json:

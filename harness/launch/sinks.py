@@ -89,8 +89,8 @@ class Sinks:
 
     def _copy(self, name: str, job: Job) -> None:
         """Give a sink what it has not had, from this driver or one before."""
-        told = self._folder.run(job.spec.run_id).sinks
-        given = json.loads(told.read_text()) if told.exists() else {}
+        path = self._folder.run(job.spec.run_id).sinks
+        given = json.loads(path.read_text()) if path.exists() else {}
         rows = new_rows(self._folder, job, given.setdefault(name, {}))
         if not rows:
             return
@@ -99,7 +99,7 @@ class Sinks:
             self._writers[key] = WRITERS[name](self._folder, self._record, job)
         for step, values in rows:
             self._writers[key].log(step, values)
-        write_json(told, given)
+        write_json(path, given)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
         try:
