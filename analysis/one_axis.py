@@ -43,9 +43,9 @@ def fit_other_axis(
     axis, counted = ("n", list(tables.values())) if shared == "d" else ("d", [first])
     try:
         fits = [fit for table in counted for fit in fit_kaplan(table, level=level, seed=seed, axes=axis)]
-    except InputError as error:
-        text = f"{said}; Kaplan's law along the other axis is not possible: {error}"
-        return [], Warning_(WarningCode.ONE_AXIS, text)
+    except InputError:
+        text = "Kaplan's law along the other axis needs three values of it, these runs have fewer"
+        return [], Warning_(WarningCode.ONE_AXIS, f"{said}; {text}")
     found = [with_doubts(fit, tables[fit.count]) for fit in fits]
     return found, Warning_(WarningCode.ONE_AXIS, f"{said}; Kaplan's law along the other axis is fitted")
 

@@ -272,4 +272,4 @@ def test_two_sizes_at_one_token_count_are_said_to_be_too_few(points: pd.DataFram
     assert found["fits"] == []
     (warning,) = found["warnings"]
     assert warning["code"] == "one_axis"
-    assert "other axis is not possible: expected at least three sizes" in warning["message"]
+    assert "other axis needs three values" in warning["message"]
