@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -24,6 +27,24 @@ HEAD_INIT_SCALE = 0.1
 def residual_init(spec: ModelSpec) -> float:
     """Initial scale of a projection onto the residual stream: 1/√(2·layers) where blocks are not scaled."""
     return float((2 * spec.n_layers * spec.residual_scale) ** -0.5)
+
+
+class Kept(NamedTuple):
+    """What attention keeps of the tokens so far where they come one by one; zeros where none has come.
+
+    `key_before` is the last key as `KeyShift` takes it; `keys` are mixed and turned.
+    """
+
+    key_before: Float[Array, "*heads head_dim 1"]
+    keys: Float[Array, "*heads head_dim seq"]
+    values: Float[Array, "*heads head_dim seq"]
+
+
+def nothing_kept(spec: ModelSpec, batch: int, length: int) -> Kept:
+    """Before the first of `length` tokens of each sequence."""
+    heads = (batch, spec.n_heads) if sharded() else (batch * spec.n_heads,)
+    one, all_of_them = (jnp.zeros((*heads, spec.head_dim, n), DTYPES[spec.precision]) for n in (1, length))
+    return Kept(one, all_of_them, all_of_them)
 
 
 class Attention(nnx.Module):
@@ -49,14 +70,39 @@ class Attention(nnx.Module):
         mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
         return self.out(constrain(mixed, "batch", "heads"))
 
+    def after(
+        self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
+    ) -> tuple[Float[Array, "batch d"], Kept]:
+        """The token at position `at` of each sequence alone, given what was kept of those before it."""
+        q, k, v = self._heads(self.qkv(x), len(x))
+        q, k = self._normed(q, k)
+        shifted = k
+        if self.key_shift is not None:
+            shifted = self.key_shift(jnp.concatenate([kept.key_before, k], axis=-1))[..., 1:]
+        q, turned = self._turned(q, shifted, at)
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=-1)
+        kept = Kept(k, put(kept.keys, turned), put(kept.values, v))
+        mixed = kernels.attention_of_one(q, kept.keys, kept.values, at).reshape(x.shape)
+        return self.out(constrain(mixed, "batch", "heads")), kept
+
     def _prepared(self, q: Array, k: Array) -> tuple[Array, Array]:
         """Queries and keys [*heads, head_dim, seq] as attention takes them."""
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = self._normed(q, k)
         if self.key_shift is not None:
             k = self.key_shift(k)
+        return self._turned(q, k, 0)
+
+    def _normed(self, q: Array, k: Array) -> tuple[Array, Array]:
+        if self.q_norm is None or self.k_norm is None:
+            return q, k
+        return self.q_norm(q), self.k_norm(k)
+
+    def _turned(self, q: Array, k: Array, first: Array | int) -> tuple[Array, Array]:
+        """Queries, scaled, and keys by the angles of positions `first` and on."""
         length, given = q.shape[-1], self.spec.attention_scale
-        cosine, sine = (table[:, :length] for table in rotary_tables(self.spec))
+        cosine, sine = (
+            jax.lax.dynamic_slice_in_dim(table, first, length, 1) for table in rotary_tables(self.spec)
+        )
         scale = self.spec.head_dim**-0.5 if given is None else given
         return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
@@ -115,6 +161,15 @@ class Block(nnx.Module):
         else:
             change = self.mlp(normed)
         return constrain(x + self.scale * change, "batch"), routing
+
+    def after(
+        self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
+    ) -> tuple[Float[Array, "batch d"], Kept]:
+        """For the token at position `at` alone; not with experts, whose room is that of a sequence."""
+        assert isinstance(self.mlp, Mlp)
+        mixed, kept = self.attention.after(self.attention_norm(x), kept, at)
+        x = constrain(x + self.scale * mixed, "batch")
+        return constrain(x + self.scale * self.mlp(self.mlp_norm(x)), "batch"), kept
 
 
 class Decoder(nnx.Module):

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from harness.model import partition
-from harness.model.decoder import Block, Decoder
+from harness.model.decoder import Block, Decoder, Kept, nothing_kept
 from harness.model.layers import PRODUCT
 from harness.model.moe import Routing, no_routing
 from harness.spec import ModelSpec
@@ -136,6 +136,49 @@ class Forward:
             else:
                 x, _ = self._run(params["blocks"], (x, no_routing(self.model, batch)), batch)
             return ends.logits(x).reshape(*tokens.shape, -1)
+
+    def greedy(
+        self, params: Params, tokens: Int[Array, "batch seq_plus_1"], n_given: Int[Array, " batch"]
+    ) -> Int[Array, "batch seq"]:
+        """All tokens but the first, those beyond the first `n_given` of each row by greedy decoding.
+
+        They are written one by one, with keys and values of those before kept; not for models with experts.
+        """
+        batch, length = tokens.shape[0], tokens.shape[1] - 1
+        with partition.on(self.mesh):
+            ends = self._ends(_without_blocks(params))
+
+            def place(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Array]:
+                (shown, kept), (at, given) = carry, inputs
+                x, kept = self._after(params["blocks"], ends.embedded(shown[:, None]), kept, at)
+                likeliest = ends.logits(x).argmax(axis=1).astype(tokens.dtype)
+                shown = jnp.where(at + 1 < n_given, given, likeliest)
+                return (shown, kept), shown
+
+            start = tokens[:, 0], self._nothing_kept(batch, length)
+            return jax.lax.scan(place, start, (jnp.arange(length), tokens[:, 1:].T))[1].T
+
+    def _nothing_kept(self, batch: int, length: int) -> Any:
+        """Laid out as the blocks are: one for every block, or stacked."""
+        empty, n_layers = nothing_kept(self.model, batch, length), self.model.n_layers
+        if self.layout.stacked:
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * n_layers), empty)
+        return dict.fromkeys(range(n_layers), empty)
+
+    def _after(self, blocks: Params, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
+        """All of these blocks for one token of each sequence; what they keep is laid out as they are."""
+
+        def block(x: Array, own: tuple[Params, Kept]) -> tuple[Array, Kept]:
+            module = self._block(own[0])
+            assert isinstance(module, Block)
+            return module.after(x, own[1], at)
+
+        if self.layout.stacked:
+            return jax.lax.scan(block, x, (blocks, kept))
+        after = {}
+        for index in sorted(blocks):
+            x, after[index] = block(x, (blocks[index], kept[index]))
+        return x, after
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]

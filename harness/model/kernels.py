@@ -166,6 +166,19 @@ def _attention_backward(saved: Any, g: Array) -> tuple[Array, Array, Array]:
 attention.defvjp(_attention_forward, _attention_backward)
 
 
+def attention_of_one(
+    q: Float[Array, "*batch head_dim 1"],
+    k: Float[Array, "*batch head_dim seq"],
+    v: Float[Array, "*batch head_dim seq"],
+    at: Int[Array, ""],
+) -> Float[Array, "*batch head_dim 1"]:
+    """Attention of the query of position `at`, already scaled, to the keys up to it."""
+    keys = lax.broadcasted_iota(jnp.int32, (k.shape[-1],), 0)
+    scores = (q.astype(jnp.float32) * k).sum(axis=-2, keepdims=True)
+    weights = jax.nn.softmax(jnp.where(keys <= at, scores, NEGATIVE))
+    return (v * weights).sum(axis=-1, keepdims=True).astype(v.dtype)
+
+
 def textbook_attention(q: Array, k: Array, v: Array) -> Array:
     length = q.shape[-1]
     scores = jnp.einsum("...dq,...dk->...qk", q, k)

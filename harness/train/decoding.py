@@ -1,19 +1,27 @@
-"""Greedy decoding of fixed-width answers, by fixed points instead of one pass for every token.
+"""Greedy decoding of fixed-width answers, token by token with the keys and values of those before kept.
 
-A guess of the whole answer is replaced by what the model writes after it until nothing changes (Jacobi
-decoding, Santilli et al., arXiv:2305.10427, algorithm 1). Each pass settles at least one more token, so the
-result is that of greedy decoding token by token, after at most as many passes.
+Models with experts have no such step, since the room of an expert is that of a sequence. There a guess of the
+whole answer is replaced by what the model writes after it until nothing changes (Jacobi decoding, Santilli et
+al., arXiv:2305.10427, algorithm 1): each pass settles at least one more token, so the result is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import jax
 import numpy as np
 
-from harness.train.step import Engine
-from harness.train.token_scores import score
+from harness.train import mesh as meshes
+from harness.train.distributed import place
+from harness.train.step import Engine, platform_of, quickly
+from harness.train.step_size import CPU
+from harness.train.token_scores import padded, score
+
+# Sequences decoded by one call.
+CPU_ROWS, ACCELERATOR_ROWS = 32, 256
 
 
 def greedy_answers(
@@ -21,21 +29,95 @@ def greedy_answers(
 ) -> list[np.ndarray]:
     """What greedy decoding writes in place of the last tokens of each sequence, as many as the guess has.
 
-    `guesses` are what the model predicts at these places of the sequences as they are: a first pass.
+    `guesses` are what the model predicts at these places of the sequences as they are. A guess that differs
+    from its sequence in the last token at most is the answer already.
     """
     answers = [guess.copy() for guess in guesses]
     shown = [tokens[:, -guess.shape[1] :] for tokens, guess in zip(sequences, guesses, strict=True)]
-    open_rows = [np.flatnonzero((a != b).any(axis=1)) for a, b in zip(answers, shown, strict=True)]
+    rows = [_unsettled(*pair) for pair in zip(answers, shown, strict=True)]
+    if engine.model.n_experts > 1:
+        _by_fixed_points(engine, params, sequences, answers, rows)
+    else:
+        _token_by_token(engine, params, sequences, answers, rows)
+    return answers
+
+
+def _unsettled(written: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Rows in which a token was written after one that is not the one shown there."""
+    return np.flatnonzero((written[:, :-1] != shown[:, :-1]).any(axis=1))
+
+
+def _token_by_token(
+    engine: Engine,
+    params: Any,
+    sequences: Sequence[np.ndarray],
+    answers: list[np.ndarray],
+    rows: list[np.ndarray],
+) -> None:
+    """Replace these rows of the answers; sequences of about the same width share calls."""
+    busy = [number for number, own in enumerate(rows) if len(own)]
+    widths = {number: padded(engine, sequences[number].shape[1] - 1) for number in busy}
+    for width in sorted(set(widths.values())):
+        members = [number for number in busy if widths[number] == width]
+        asked = [_asked(sequences[n][rows[n]], answers[n].shape[1], width) for n in members]
+        tokens, n_given = (np.concatenate(parts) for parts in zip(*asked, strict=True))
+        found = _greedy_rows(engine, params, tokens, n_given)
+        for n in members:
+            mine, found = found[: len(rows[n])], found[len(rows[n]) :]
+            last = sequences[n].shape[1] - 1
+            answers[n][rows[n]] = mine[:, last - answers[n].shape[1] : last]
+
+
+def _asked(sequences: np.ndarray, n_positions: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences filled up to a width, and how many of their tokens are given."""
+    n, own = sequences.shape
+    return np.pad(sequences, ((0, 0), (0, width + 1 - own))), np.full(n, own - n_positions, np.int32)
+
+
+def _greedy_rows(engine: Engine, params: Any, tokens: np.ndarray, n_given: np.ndarray) -> np.ndarray:
+    """All tokens but the first, by calls of one shape; the last one is filled up by repetition."""
+    n_rows = CPU_ROWS if platform_of(engine.mesh) == CPU else ACCELERATOR_ROWS
+    n_rows *= meshes.n_batch_shards(engine.mesh)
+    n_calls = -(-len(tokens) // n_rows)
+    calls = np.resize(tokens, (n_calls, n_rows, tokens.shape[1]))
+    given = np.resize(n_given, (n_calls, n_rows))
+    rows, row = (meshes.batch_sharding(engine.mesh, 0, n_axes) for n_axes in (2, 1))
+    program = _greedy(engine)
+    found = [
+        np.asarray(program(params, place(call, rows), place(own, row)))
+        for call, own in zip(calls, given, strict=True)
+    ]
+    return np.concatenate(found)[: len(tokens)]
+
+
+@lru_cache(maxsize=16)
+def _greedy(engine: Engine) -> Any:
+    rows, row = (meshes.batch_sharding(engine.mesh, 0, n_axes) for n_axes in (2, 1))
+    return jax.jit(
+        engine.forward.greedy,
+        in_shardings=(engine.state_shardings["params"], rows, row),
+        out_shardings=meshes.replicated(engine.mesh),
+        compiler_options=quickly(platform_of(engine.mesh)),
+    )
+
+
+def _by_fixed_points(
+    engine: Engine,
+    params: Any,
+    sequences: Sequence[np.ndarray],
+    answers: list[np.ndarray],
+    open_rows: list[np.ndarray],
+) -> None:
+    """Replace these rows of the answers."""
     while any(len(rows) for rows in open_rows):
         busy = [number for number, rows in enumerate(open_rows) if len(rows)]
         tried = [_with_answers(sequences[n][open_rows[n]], answers[n][open_rows[n]]) for n in busy]
         for number, scores in zip(busy, score(engine, params, tried), strict=True):
             rows = open_rows[number]
             written = scores.predicted[:, -answers[number].shape[1] :]
-            changed = (written != answers[number][rows]).any(axis=1)
+            unsettled = _unsettled(written, answers[number][rows])
             answers[number][rows] = written
-            open_rows[number] = rows[changed]
-    return answers
+            open_rows[number] = rows[unsettled]
 
 
 def _with_answers(sequences: np.ndarray, answers: np.ndarray) -> np.ndarray:

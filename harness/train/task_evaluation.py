@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,8 @@ from harness.train.step import Engine
 from harness.train.task_metrics import Row, answer_rows, choice_rows, item_rows, row
 from harness.train.token_scores import Scores, score
 
-# Items decoded for the edit distance: no more than these, and of few items a part.
-N_DECODED, DECODED_PART = 256, 8
+# Items decoded for the edit distance, out of how many; of more items no more than these, of fewer this share.
+N_DECODED, OUT_OF = 256, 1000
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _with_wrong(group: Group) -> np.ndarray:
 def _edit_distances(engine: Engine, params: Any, answers: list[tuple[Group, Scores]]) -> Iterator[Row]:
     """Tokens between the right answer and what greedy decoding writes."""
     asked = [(group, answer) for group, answer in answers if group.n_shot == 0]
-    counts = [min(N_DECODED, max(1, len(group.sequences) // DECODED_PART)) for group, _ in asked]
+    counts = [min(N_DECODED, math.ceil(len(group.sequences) * N_DECODED / OUT_OF)) for group, _ in asked]
     sequences = [group.sequences[:n] for (group, _), n in zip(asked, counts, strict=True)]
     guesses = [answer.predicted[:n] for (_, answer), n in zip(asked, counts, strict=True)]
     written = greedy_answers(engine, params, sequences, guesses)

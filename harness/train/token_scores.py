@@ -44,7 +44,7 @@ def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[
 
     Rows of about the same width share calls; what they are filled up with comes after them and is dropped.
     """
-    widths = [_padded(engine, array.shape[1] - 1) for array in sequences]
+    widths = [padded(engine, array.shape[1] - 1) for array in sequences]
     found: list[Scores | None] = [None] * len(sequences)
     for width in sorted(set(widths)):
         members = [number for number, own in enumerate(widths) if own == width]
@@ -65,13 +65,14 @@ def distributions(
     width = contexts.shape[1]
     shown = np.concatenate([contexts, np.zeros_like(contexts[:, :1])], axis=1)
     program = _distributions(engine)
-    calls = _calls(engine, _fill(shown, _padded(engine, width) + 1))
+    calls = _calls(engine, _fill(shown, padded(engine, width) + 1))
     found = [np.asarray(program(params, call, tokens)) for call in calls]
     flat = np.concatenate(found).reshape(-1, *found[0].shape[2:])
     return flat[: len(contexts), :width].astype(np.float64)
 
 
-def _padded(engine: Engine, width: int) -> int:
+def padded(engine: Engine, width: int) -> int:
+    """The width up to which contexts of this one are filled."""
     longest = engine.model.seq_len
     return min([own for own in WIDTHS if width <= own < longest], default=longest)
 
