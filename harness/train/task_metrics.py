@@ -17,26 +17,35 @@ Row = dict[str, Any]
 
 def row(metric: str, values: np.ndarray, chance: float | None = None) -> Row:
     """The mean of values of single items, with its standard error."""
-    sem = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return {
-        "metric": metric,
-        "value": float(values.mean()),
-        "sem": sem,
-        "n_items": len(values),
-        "chance": chance,
-    }
+    return next(_rows({metric: (values, chance)}))
+
+
+def _rows(metrics: dict[str, tuple[np.ndarray, float | None]]) -> Iterator[Row]:
+    """Several at once: values of the same items, and the chance of each metric."""
+    values = np.array([own for own, _ in metrics.values()], float)
+    n_items = values.shape[1]
+    means = values.mean(axis=1).tolist()
+    spreads: list[float | None] = [None] * len(metrics)
+    if n_items > 1:
+        spreads = (values.std(axis=1, ddof=1) / math.sqrt(n_items)).tolist()
+    for (metric, (_, chance)), mean, sem in zip(metrics.items(), means, spreads, strict=True):
+        yield {"metric": metric, "value": mean, "sem": sem, "n_items": n_items, "chance": chance}
 
 
 def answer_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items positions"]) -> Iterator[Row]:
     """Metrics of the right answers; `chance` is that of guessing evenly among each position's symbols."""
     even = [1 / n for n in group.choices]
     log_p = answer.log_p.astype(np.float64)
-    yield row("exact_match", hits.all(axis=1).astype(float), math.prod(even))
-    yield row("position_accuracy", hits.mean(axis=1), float(np.mean(even)))
+    yield from _rows(
+        {
+            "exact_match": (hits.all(axis=1).astype(float), math.prod(even)),
+            "position_accuracy": (hits.mean(axis=1), sum(even) / len(even)),
+            "p_answer": (np.exp(log_p.sum(axis=1)), math.prod(even)),
+            "nll_per_token": (-log_p.mean(axis=1), sum(map(math.log, group.choices)) / len(even)),
+            "margin": (answer.margin.min(axis=1), None),
+        }
+    )
     yield product_row(hits, math.prod(even))
-    yield row("p_answer", np.exp(log_p.sum(axis=1)), math.prod(even))
-    yield row("nll_per_token", -log_p.mean(axis=1), float(np.mean(np.log(group.choices))))
-    yield row("margin", answer.margin.min(axis=1).astype(np.float64))
 
 
 def product_row(hits: Bool[np.ndarray, "items positions"], chance: float) -> Row:

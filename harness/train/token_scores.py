@@ -18,7 +18,7 @@ from harness.train.step import Engine, platform_of, quickly
 from harness.train.step_size import ACCELERATOR_EVAL_TOKENS, CPU, cpu_tokens
 
 # Contexts are filled up to one of these widths, or to the model's: one compiled program each.
-WIDTHS = (18, 36, 68)
+WIDTHS = (10, 18, 36, 68)
 # Tokens scored by one call: few, since decoding ends with a handful of rows.
 CALL_TOKENS = 512
 

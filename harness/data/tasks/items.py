@@ -27,8 +27,9 @@ from harness.data.tokenizer import Tokenizer
 N_SHOTS = (1, 2, 4, 8)
 # Wrong answers beside the right one, where the problem has as many.
 N_DISTRACTORS = 3
-# Of all items, those with wrong answers, the documents with demonstrations, and those asked before the end.
-CHOICE_PART, SHOT_PART, EARLY_PART = 8, 8, 32
+# Of all items: those with wrong answers, documents with demonstrations, chains, each with many places, and
+# those asked before the end.
+CHOICE_PART, SHOT_PART, CHAIN_PART, EARLY_PART = 8, 8, 2, 32
 # Draws for one item: of a space that is not held out, most repeat a problem.
 DRAWS_PER_ITEM, DRAWS_PER_SEEN_ITEM = 2, 8
 HELD_OUT, SEEN = "test", "seen"
@@ -96,7 +97,7 @@ def task_items(tasks: tuple[TaskConfig, ...], n_items: int, tokenizer: Tokenizer
         for group in _groups(task.name, length, n_items, tokenizer, seq_len)
     ]
     has_chains = any(task.name == MARKOV for task in tasks) and seq_len >= markov.N_SYMBOLS + 1
-    return TaskItems(tuple(groups), _chains(n_items, tokenizer) if has_chains else None)
+    return TaskItems(tuple(groups), _chains(max(2, n_items // CHAIN_PART), tokenizer) if has_chains else None)
 
 
 def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len: int) -> Iterator[Group]:
