@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 NEGATIVE = -1e30
 # Narrower side from which a weight gradient is worth a transposition of its own.
-WIDE = 96
+WIDE = 64
 
 
 def _contract(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
