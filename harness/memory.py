@@ -22,19 +22,21 @@ WHOLE_VECTORS, HEAD_VECTORS = 4, 7
 class DeviceMemory:
     """Bytes on one device.
 
-    Gradients come when the logits are gone. `overlap`: the compiler holds as much as the lesser of the two in
-    copies of what it saved for the backward pass, which it does where nothing is made again.
+    `block`: what the backward pass of one block makes for itself. Gradients and this come when the logits are
+    gone. `overlap`: the compiler holds as much as the lesser of the two in copies of what it saved for the
+    backward pass, which it does where nothing is made again.
     """
 
     state: float
     gradients: float
     activations: float
     logits: float
+    block: float
     overlap: bool
 
     @property
     def total(self) -> float:
-        ends = self.gradients, self.logits
+        ends = self.gradients + self.block, self.logits
         return self.state + self.activations + (sum(ends) if self.overlap else max(ends))
 
 
@@ -65,9 +67,28 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
     kept = size * model.seq_len if attention == "xla" else FP32
     scores = kept * model.n_heads / mesh.tensor
     vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
-    # What goes to the experts, and what comes back from them.
-    sent = 2 * places(model) if model.n_experts > 1 else 0
-    return size * ((vectors + sent) * model.d_model + hidden) + scores
+    return size * (vectors * model.d_model + hidden) + scores + sent_bytes_token(model)
+
+
+def sent_bytes_token(model: ModelSpec) -> float:
+    """What goes to the experts and comes back, before and after it changes devices, and at its token."""
+    if model.n_experts == 1:
+        return 0.0
+    return ACTIVATION_BYTES[model.precision] * model.d_model * (4 * places(model) + model.n_active_experts)
+
+
+def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, attention: str) -> float:
+    """What the backward pass of a block makes: what was not kept, and gradients of all but what is sent.
+
+    Where parameters are fully sharded also its own gathered, in the dtype of activations, and their gradient
+    before it is scattered again.
+    """
+    whole = saved_bytes_token(model, mesh, "none", attention)
+    anew = whole - saved_bytes_token(model, mesh, remat, attention)
+    ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
+    shard = (local_params(model, mesh) - ends) * mesh.stage / model.n_layers
+    gathered = (ACTIVATION_BYTES[model.precision] + FP32) * shard * mesh.fsdp if mesh.fsdp > 1 else 0.0
+    return tokens * (anew + whole - sent_bytes_token(model)) + gathered
 
 
 def device_memory(
@@ -89,5 +110,6 @@ def device_memory(
         gradients=copies * FP32 * params,
         activations=saved,
         logits=2 * FP32 * tokens * model.vocab_size / mesh.tensor,
+        block=block_bytes(model, mesh, remat, tokens, attention),
         overlap=remat == "none",
     )
