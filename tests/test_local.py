@@ -157,7 +157,8 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
 
     def interrupt(running: list[Job]) -> None:
         states = [folder.run(job.spec.run_id).read_state() for job in running]
-        if any(state.get("tokens_trained") for state in states):
+        # A run says so before its step is compiled, so that it cannot end unseen.
+        if any(state.get("tokens_ahead") for state in states):
             seen.extend(worker.process.pid for worker in made._workers)
             raise KeyboardInterrupt
 
