@@ -41,11 +41,17 @@ class DeviceMemory:
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters that one device holds: blocks are split by stages too, and experts by the axis for them."""
+    """Parameters that one device holds: layers are split by stages too, and experts by the axis for them."""
+    ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
+    return local_layer_params(model, mesh) * model.n_layers / mesh.stage + ends
+
+
+def local_layer_params(model: ModelSpec, mesh: MeshConfig) -> float:
+    """Parameters of one layer that a device of its stage holds, the last norm's spread over all layers."""
     ends = 2 * model.vocab_size * model.d_model
     experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
     blocks = counting.n_params(model) - ends - experts
-    return ((blocks + experts / mesh.expert) / mesh.stage + ends) / (mesh.fsdp * mesh.tensor)
+    return (blocks + experts / mesh.expert) / model.n_layers / (mesh.fsdp * mesh.tensor)
 
 
 def places(model: ModelSpec) -> float:
@@ -85,9 +91,8 @@ def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, a
     """
     whole = saved_bytes_token(model, mesh, "none", attention)
     anew = whole - saved_bytes_token(model, mesh, remat, attention)
-    ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
-    shard = (local_params(model, mesh) - ends) * mesh.stage / model.n_layers
-    gathered = (ACTIVATION_BYTES[model.precision] + FP32) * shard * mesh.fsdp if mesh.fsdp > 1 else 0.0
+    own = local_layer_params(model, mesh) * mesh.fsdp
+    gathered = (ACTIVATION_BYTES[model.precision] + FP32) * own if mesh.fsdp > 1 else 0.0
     return tokens * (anew + whole - sent_bytes_token(model)) + gathered
 
 

@@ -62,7 +62,8 @@ def test_rematerialisation_keeps_less() -> None:
 
 
 NARROW_ENDS = replace(WIDE, vocab_size=4096, n_layers=12)
-# Peak MiB of a device by XLA for v5e:4x4, and for h100:8 in the last case (jax 0.10.2, libtpu 0.0.42.1):
+ON_H100 = replace(WIDE, vocab_size=8192)
+# Peak MiB of a device by XLA for v5e:4x4, and for h100:8 in the last cases (jax 0.10.2, libtpu 0.0.42.1):
 # 32 sequences of 1,024 tokens, 64 with a small vocabulary, and 256 of 512 with experts.
 COMPILED = [
     (WIDE, MeshConfig(data=4, fsdp=4), "none", "splash", 2026),
@@ -81,7 +82,8 @@ COMPILED = [
     (experts(1024, 6), APART, "full", "splash", 1633),
     (NARROW_ENDS, MeshConfig(data=4, fsdp=4), "full", "splash", 1198),
     (replace(NARROW_ENDS, mlp="swiglu"), MeshConfig(fsdp=16), "none", "splash", 3288),
-    (replace(NARROW_ENDS, vocab_size=8192, n_layers=8), MeshConfig(fsdp=8), "none", "xla", 6463),
+    (ON_H100, MeshConfig(fsdp=8), "none", "xla", 6463),
+    (ON_H100, MeshConfig(fsdp=8), "dots", "xla", 3285),
 ]
 
 
@@ -92,6 +94,11 @@ def test_counted_memory_is_near_that_of_the_compiler(
     n_sequences = 256 if recipe.n_experts > 1 else 32 if recipe.vocab_size == WIDE.vocab_size else 64
     counted = device_memory(recipe, mesh, remat, n_sequences, 1, attention)
     assert counted.total / 2**20 == pytest.approx(mib, rel=0.15)
+
+
+def test_how_much_less_is_counted_where_h100s_make_everything_again() -> None:
+    counted = device_memory(ON_H100, MeshConfig(fsdp=8), "full", 64, 1, "xla")
+    assert 0.6 < counted.total / 2**20 / 2260 < 0.75  # README, "Scale up"
 
 
 def test_collectives_are_counted() -> None:

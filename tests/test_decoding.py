@@ -71,3 +71,10 @@ def test_what_is_written_is_what_whole_passes_write(
     for own, right in zip(found, expected, strict=True):
         assert own.tolist() == right.tolist()
     assert len(np.unique(expected[0])) > 3
+
+
+def test_half_precision_writes_nearly_the_same() -> None:
+    made, params = engine(replace(DENSE, precision="bf16"), MeshConfig(), DEFAULTS)
+    (found,), (expected,) = written(made, params, (9,)), free_running(made, params, (9,))
+    # One rounding of a near tie changes what follows it.
+    assert (found == expected).mean() > 0.7

@@ -18,7 +18,7 @@ from harness.train import mesh as meshes
 from harness.train.distributed import place
 from harness.train.step import Engine, platform_of, quickly
 from harness.train.step_size import CPU
-from harness.train.token_scores import padded, score
+from harness.train.token_scores import joined, score
 
 # Sequences decoded by one call.
 CPU_ROWS, ACCELERATOR_ROWS = 32, 256
@@ -33,12 +33,16 @@ def greedy_answers(
     from its sequence in the last token at most is the answer already.
     """
     answers = [guess.copy() for guess in guesses]
-    shown = [tokens[:, -guess.shape[1] :] for tokens, guess in zip(sequences, guesses, strict=True)]
-    rows = [_unsettled(*pair) for pair in zip(answers, shown, strict=True)]
-    if engine.model.n_experts > 1:
-        _by_fixed_points(engine, params, sequences, answers, rows)
-    else:
-        _token_by_token(engine, params, sequences, answers, rows)
+    rows = [
+        _unsettled(guess, tokens[:, -guess.shape[1] :])
+        for guess, tokens in zip(guesses, sequences, strict=True)
+    ]
+    busy = [number for number, own in enumerate(rows) if len(own)]
+    decode = _by_fixed_points if engine.model.n_experts > 1 else _token_by_token
+    asked = [sequences[number][rows[number]] for number in busy]
+    found = decode(engine, params, asked, [guesses[number][rows[number]] for number in busy])
+    for number, written in zip(busy, found, strict=True):
+        answers[number][rows[number]] = written
     return answers
 
 
@@ -48,30 +52,18 @@ def _unsettled(written: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def _token_by_token(
-    engine: Engine,
-    params: Any,
-    sequences: Sequence[np.ndarray],
-    answers: list[np.ndarray],
-    rows: list[np.ndarray],
-) -> None:
-    """Replace these rows of the answers; sequences of about the same width share calls."""
-    busy = [number for number, own in enumerate(rows) if len(own)]
-    widths = {number: padded(engine, sequences[number].shape[1] - 1) for number in busy}
-    for width in sorted(set(widths.values())):
-        members = [number for number in busy if widths[number] == width]
-        asked = [_asked(sequences[n][rows[n]], answers[n].shape[1], width) for n in members]
-        tokens, n_given = (np.concatenate(parts) for parts in zip(*asked, strict=True))
-        found = _greedy_rows(engine, params, tokens, n_given)
-        for n in members:
-            mine, found = found[: len(rows[n])], found[len(rows[n]) :]
-            last = sequences[n].shape[1] - 1
-            answers[n][rows[n]] = mine[:, last - answers[n].shape[1] : last]
-
-
-def _asked(sequences: np.ndarray, n_positions: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences filled up to a width, and how many of their tokens are given."""
-    n, own = sequences.shape
-    return np.pad(sequences, ((0, 0), (0, width + 1 - own))), np.full(n, own - n_positions, np.int32)
+    engine: Engine, params: Any, sequences: list[np.ndarray], guesses: list[np.ndarray]
+) -> list[np.ndarray]:
+    answers = guesses.copy()
+    for members, tokens in joined(engine, sequences):
+        shapes = [(*sequences[number].shape, guesses[number].shape[1]) for number in members]
+        n_given = np.concatenate([np.full(n, width - own, np.int32) for n, width, own in shapes])
+        written = _greedy_rows(engine, params, tokens, n_given)
+        parts = np.split(written, np.cumsum([n for n, _, _ in shapes])[:-1])
+        for number, (_, width, own), part in zip(members, shapes, parts, strict=True):
+            # The first token of a sequence is not among those written.
+            answers[number] = part[:, width - 1 - own : width - 1]
+    return answers
 
 
 def _greedy_rows(engine: Engine, params: Any, tokens: np.ndarray, n_given: np.ndarray) -> np.ndarray:
@@ -102,22 +94,19 @@ def _greedy(engine: Engine) -> Any:
 
 
 def _by_fixed_points(
-    engine: Engine,
-    params: Any,
-    sequences: Sequence[np.ndarray],
-    answers: list[np.ndarray],
-    open_rows: list[np.ndarray],
-) -> None:
-    """Replace these rows of the answers."""
+    engine: Engine, params: Any, sequences: list[np.ndarray], guesses: list[np.ndarray]
+) -> list[np.ndarray]:
+    answers = [guess.copy() for guess in guesses]
+    open_rows = [np.arange(len(guess)) for guess in guesses]
     while any(len(rows) for rows in open_rows):
         busy = [number for number, rows in enumerate(open_rows) if len(rows)]
         tried = [_with_answers(sequences[n][open_rows[n]], answers[n][open_rows[n]]) for n in busy]
         for number, scores in zip(busy, score(engine, params, tried), strict=True):
             rows = open_rows[number]
             written = scores.predicted[:, -answers[number].shape[1] :]
-            unsettled = _unsettled(written, answers[number][rows])
+            open_rows[number] = rows[_unsettled(written, answers[number][rows])]
             answers[number][rows] = written
-            open_rows[number] = rows[unsettled]
+    return answers
 
 
 def _with_answers(sequences: np.ndarray, answers: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from harness.train.step_size import ACCELERATOR_EVAL_TOKENS, CPU, cpu_tokens
 
 # Contexts are filled up to one of these widths, or to the model's: one compiled program each.
 WIDTHS = (10, 18, 36, 68)
-# Tokens scored by one call: few, since decoding ends with a handful of rows.
+# Tokens scored by one call: few, since on the way to the end a handful of rows are asked.
 CALL_TOKENS = 512
 
 
@@ -44,11 +44,8 @@ def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[
 
     Rows of about the same width share calls; what they are filled up with comes after them and is dropped.
     """
-    widths = [padded(engine, array.shape[1] - 1) for array in sequences]
     found: list[Scores | None] = [None] * len(sequences)
-    for width in sorted(set(widths)):
-        members = [number for number, own in enumerate(widths) if own == width]
-        rows = np.concatenate([_fill(sequences[number], width + 1) for number in members])
+    for members, rows in joined(engine, sequences):
         parts = _score_rows(engine, params, rows)
         first = 0
         for number in members:
@@ -58,6 +55,14 @@ def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[
     return [scores for scores in found if scores is not None]
 
 
+def joined(engine: Engine, sequences: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers of arrays [rows, width + 1] of about the same width, and their rows, filled up to one width."""
+    widths = [_padded(engine, array.shape[1] - 1) for array in sequences]
+    for width in sorted(set(widths)):
+        members = [number for number, own in enumerate(widths) if own == width]
+        yield members, np.concatenate([_fill(sequences[number], width + 1) for number in members])
+
+
 def distributions(
     engine: Engine, params: Any, contexts: np.ndarray, tokens: np.ndarray
 ) -> Float[np.ndarray, "rows places tokens"]:
@@ -65,14 +70,13 @@ def distributions(
     width = contexts.shape[1]
     shown = np.concatenate([contexts, np.zeros_like(contexts[:, :1])], axis=1)
     program = _distributions(engine)
-    calls = _calls(engine, _fill(shown, padded(engine, width) + 1))
+    calls = _calls(engine, _fill(shown, _padded(engine, width) + 1))
     found = [np.asarray(program(params, call, tokens)) for call in calls]
     flat = np.concatenate(found).reshape(-1, *found[0].shape[2:])
     return flat[: len(contexts), :width].astype(np.float64)
 
 
-def padded(engine: Engine, width: int) -> int:
-    """The width up to which contexts of this one are filled."""
+def _padded(engine: Engine, width: int) -> int:
     longest = engine.model.seq_len
     return min([own for own in WIDTHS if width <= own < longest], default=longest)
 

@@ -97,7 +97,7 @@ def task_items(tasks: tuple[TaskConfig, ...], n_items: int, tokenizer: Tokenizer
         for group in _groups(task.name, length, n_items, tokenizer, seq_len)
     ]
     has_chains = any(task.name == MARKOV for task in tasks) and seq_len >= markov.N_SYMBOLS + 1
-    return TaskItems(tuple(groups), _chains(max(2, n_items // CHAIN_PART), tokenizer) if has_chains else None)
+    return TaskItems(tuple(groups), _chains(max(1, n_items // CHAIN_PART), tokenizer) if has_chains else None)
 
 
 def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len: int) -> Iterator[Group]:
