@@ -34,6 +34,17 @@ def test_dense(d_in, d_out):
     )
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_positions_last(batch):
+    def textbook(x, w):
+        return kernels.textbook_dense(x, w).reshape(batch, -1, *w.shape[1:]).transpose(2, 0, 3, 1)
+
+    def ours(x, w):
+        return jnp.stack(kernels.positions_last(x, w, batch))
+
+    assert_same(ours, textbook, (random(24, 8), random(8, 3, 6, seed=1)), (0, 1))
+
+
 def test_attention():
     q, k, v = (random(6, 12, 8, seed=seed) for seed in range(3))
     assert_same(kernels.attention, kernels.textbook_attention, (q, k, v), (0, 1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -63,7 +64,7 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
         spec = self.spec
-        q, k, v = self._heads(self.qkv(x), batch)
+        q, k, v = self._projected(x, batch)
         length = q.shape[-1]
         q, k = kernels.thrifty(self._prepared, q, k)
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
@@ -105,6 +106,13 @@ class Attention(nnx.Module):
         )
         scale = self.spec.head_dim**-0.5 if given is None else given
         return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
+
+    def _projected(self, x: Array, batch: int) -> Iterable[Float[Array, "*heads head_dim seq"]]:
+        """Queries, keys and values of every head."""
+        if self.qkv.textbook or not self.qkv.is_plain(x):
+            return self._heads(self.qkv(x), batch)
+        shape = batch * self.spec.n_heads, self.spec.head_dim, -1
+        return (part.reshape(shape) for part in self.qkv.positions_last(x, batch))
 
     def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
         """Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.

@@ -36,6 +36,15 @@ def _contract_heads(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     return lax.dot_general(a, b, numbers, preferred_element_type=jnp.float32)
 
 
+def _held(x: Array) -> Array:
+    """`x` as it stands: XLA folds a transposition into a product, which then takes up to twice as long."""
+    return lax.optimization_barrier(x)
+
+
+def _turned(x: Array) -> Array:
+    return jnp.swapaxes(x, -1, -2)
+
+
 def thrifty(apply: Callable[..., Any], x: Array, *others: Any) -> Any:
     """`apply(x, *others)`; in half precision its fp32 intermediates are made again in the backward pass.
 
@@ -75,8 +84,7 @@ def _weight_gradient(x: Array, g: Array) -> Array:
     d_in, d_out = x.shape[1], math.prod(g.shape[1:])
     if d_in <= d_out or d_out < WIDE:
         return _contract(x, g, 0, 0)
-    # Without the barrier XLA folds the transposition into the product, which then takes twice as long.
-    return jnp.moveaxis(lax.optimization_barrier(_contract(g, x, 0, 0)), -1, 0)
+    return jnp.moveaxis(_held(_contract(g, x, 0, 0)), -1, 0)
 
 
 dense.defvjp(_dense_forward, _dense_backward)
@@ -107,6 +115,34 @@ def stored_dense(
     return apply(x, stored)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def positions_last(
+    x: Float[Array, "tokens d_in"], w: Float[Array, "d_in parts d_out"], batch: int
+) -> tuple[Float[Array, "batch d_out seq"], ...]:
+    """`dense(x, w)` of each sequence transposed, a result for every part of `w`.
+
+    One product for all parts; its backward pass takes gradients with positions last as they are, in products
+    that read both sides along their rows. Split and transposed afterwards, each would be copied instead.
+    """
+    results = _contract(w.reshape(len(w), -1), x, 0, 1).reshape(*w.shape[1:], batch, -1)
+    return tuple(jnp.swapaxes(result, 0, 1) for result in results)
+
+
+def _positions_last_forward(x: Array, w: Array, batch: int) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
+    return positions_last(x, w, batch), (x, w)
+
+
+def _positions_last_backward(_: int, saved: tuple[Array, Array], g: tuple[Array, ...]) -> tuple[Array, Array]:
+    x, w = saved
+    rows = jnp.stack([jnp.swapaxes(part, 0, 1) for part in g]).reshape(-1, len(x))
+    d_x = _held(_contract(w.reshape(len(w), -1), rows, 1, 0))
+    d_w = _held(_contract(rows, x, 1, 0))
+    return d_x.T, d_w.T.reshape(w.shape)
+
+
+positions_last.defvjp(_positions_last_forward, _positions_last_backward)
+
+
 def textbook_dense(x: Array, w: Array, dtype: Any = None) -> Array:
     return jnp.tensordot(x, w, 1, preferred_element_type=dtype)
 
@@ -129,7 +165,8 @@ def _causal_scores(q: Array, k: Array) -> Array:
     length = q.shape[-1]
     keys = lax.broadcasted_iota(jnp.int32, (length, length), 0)
     queries = lax.broadcasted_iota(jnp.int32, (length, length), 1)
-    return jnp.where(keys <= queries, _contract_heads(k, q, -2, -2), NEGATIVE)
+    scores = _contract_heads(_held(_turned(k)), q, -1, -2)
+    return jnp.where(keys <= queries, scores, NEGATIVE)
 
 
 @jax.custom_vjp
@@ -156,10 +193,10 @@ def _attention_backward(saved: Any, g: Array) -> tuple[Array, Array, Array]:
     g = g * inverse
     delta = (g * out).sum(axis=-2, keepdims=True)
     g = g.astype(v.dtype)
-    d_scores = (p * (_contract_heads(v, g, -2, -2) - delta)).astype(q.dtype)
+    d_scores = (p * (_contract_heads(_held(_turned(v)), g, -1, -2) - delta)).astype(q.dtype)
     d_q = _contract_heads(k, d_scores, -1, -2)
-    d_k = _contract_heads(q, d_scores, -1, -1)
-    d_v = _contract_heads(g, p, -1, -1)
+    d_k = _turned(_held(_contract_heads(d_scores, q, -1, -1)))
+    d_v = _turned(_held(_contract_heads(p, g, -1, -1)))
     return d_q.astype(q.dtype), d_k.astype(k.dtype), d_v.astype(v.dtype)
 
 

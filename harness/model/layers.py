@@ -36,8 +36,8 @@ def rotate(
     x: Float[Array, "*batch head_dim seq"], cosine: Array, sine: Array
 ) -> Float[Array, "*batch head_dim seq"]:
     """Turn each pair (x_i, x_{i+half}) by its position's angle."""
-    half = x.shape[-2] // 2
-    swapped = jnp.concatenate([x[..., half:, :], x[..., :half, :]], axis=-2)
+    halves = x.reshape(*x.shape[:-2], 2, -1, x.shape[-1])
+    swapped = jnp.flip(halves, -3).reshape(x.shape)
     return (x * cosine + swapped * sine).astype(x.dtype)
 
 
@@ -59,12 +59,23 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "tokens d_in"], dtype: Any = None) -> Float[Array, "tokens *d_out"]:
         kernel = self.kernel[...]
-        if self.textbook or not (sharded() or kernel.dtype != x.dtype):
+        if self.textbook or self.is_plain(x):
             apply = kernels.textbook_dense if self.textbook else kernels.dense
             out = apply(x, self._used(kernel, x.dtype), dtype)
         else:
             out = kernels.stored_dense(x, kernel, bound(partial(self._used, dtype=x.dtype)), dtype)
         return checkpoint_name(out, PRODUCT)
+
+    def is_plain(self, x: Array) -> bool:
+        """Whether a product takes the parameter as it is stored: in the dtype of `x`, on one device."""
+        return not sharded() and self.kernel[...].dtype == x.dtype
+
+    def positions_last(
+        self, x: Float[Array, "tokens d_in"], batch: int
+    ) -> tuple[Float[Array, "batch d_out seq"], ...]:
+        """A result for every part of the kernel [d_in, parts, d_out], where it is plain."""
+        outs = kernels.positions_last(x, self.kernel[...], batch)
+        return tuple(checkpoint_name(out, PRODUCT) for out in outs)
 
     def _used(self, kernel: Array, dtype: Any) -> Array:
         """The parameter as the product takes it: cast, gathered, and on one device a plain matrix.
@@ -111,5 +122,5 @@ class KeyShift(nnx.Module):
         if k.ndim == 3:  # heads of all sequences in one axis
             share = jnp.tile(share, (k.shape[0] // len(share), 1))
         share = share[..., None]
-        before = jnp.pad(k, [(0, 0)] * (k.ndim - 1) + [(1, 0)])[..., :-1]
-        return (1 - share) * k + share * before
+        before = jax.lax.pad(k, jnp.zeros((), k.dtype), [(0, 0, 0)] * (k.ndim - 1) + [(1, -1, 0)])
+        return k + share * (before - k)
