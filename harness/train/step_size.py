@@ -8,7 +8,7 @@ from harness.spec import ModelSpec, RunSpec
 # whose weights do not fit there and are read once per micro-batch.
 CPU_TOKENS = 128
 WIDE_CPU_TOKENS = 256
-NARROW_D_MODEL = 64
+NARROW_D_MODEL = 96
 # Tokens an accelerator scores at a time; it trains a whole batch at once.
 ACCELERATOR_EVAL_TOKENS = 16_384
 # Micro-batches a stage of a pipeline: with four of them a fifth of its time is spent filling and draining.
