@@ -68,9 +68,9 @@ def test_evaluation_sets_of_any_size_share_one_program():
 
 
 def test_accelerators_take_a_whole_batch():
-    wide = replace(SPEC, model=replace(SPEC.model, seq_len=128, d_model=96), optim=optim(batch_size=16))
+    wide = replace(SPEC, model=replace(SPEC.model, seq_len=128, d_model=128), optim=optim(batch_size=16))
     assert micro_batch_size(wide, 1) == 2
-    assert micro_batch_size(replace(wide, model=replace(wide.model, d_model=64)), 1) == 1
+    assert micro_batch_size(replace(wide, model=replace(wide.model, d_model=96)), 1) == 1
     assert micro_batch_size(wide, 4) == 8
     assert micro_batch_size(wide, 1, "gpu") == 16
     assert eval_batch_size(wide.model, 1) == 2
