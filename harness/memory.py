@@ -86,14 +86,16 @@ def sent_bytes_token(model: ModelSpec) -> float:
 def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, attention: str) -> float:
     """What the backward pass of a block makes: what was not kept, and gradients of all but what is sent.
 
-    Where parameters are fully sharded also its own gathered, in the dtype of activations, and their gradient
-    before it is scattered again.
+    Scores have their gradient in fp32 too where activations are not. Where parameters are fully sharded also
+    its own gathered, in the dtype of activations, and their gradient before it is scattered again.
     """
     whole = saved_bytes_token(model, mesh, "none", attention)
     anew = whole - saved_bytes_token(model, mesh, remat, attention)
     own = local_layer_params(model, mesh) * mesh.fsdp
     gathered = (ACTIVATION_BYTES[model.precision] + FP32) * own if mesh.fsdp > 1 else 0.0
-    return tokens * (anew + whole - sent_bytes_token(model)) + gathered
+    wide = attention == "xla" and model.precision != "fp32"
+    scores = FP32 * model.seq_len * model.n_heads / mesh.tensor if wide else 0.0
+    return tokens * (anew + whole + scores - sent_bytes_token(model)) + gathered
 
 
 def device_memory(

@@ -52,7 +52,9 @@ def test_parameters_of_a_device() -> None:
 
 
 def test_rematerialisation_keeps_less() -> None:
-    kept = [device_memory(WIDE, MeshConfig(data=4), remat, 32, 1) for remat in ("none", "dots", "full")]
+    kept = [
+        device_memory(WIDE, MeshConfig(data=4), remat, 32, 1, "splash") for remat in ("none", "dots", "full")
+    ]
     sizes = [memory.activations for memory in kept]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[2] == 8 * 8 * 1024 * 1024 * 2  # eight layers, eight sequences a device, bf16
@@ -84,7 +86,14 @@ COMPILED = [
     (replace(NARROW_ENDS, mlp="swiglu"), MeshConfig(fsdp=16), "none", "splash", 3288),
     (ON_H100, MeshConfig(fsdp=8), "none", "xla", 6463),
     (ON_H100, MeshConfig(fsdp=8), "dots", "xla", 3285),
+    (ON_H100, MeshConfig(fsdp=8), "full", "xla", 2260),
 ]
+LONG = model(d_model=512, n_layers=6, n_heads=8, d_ff=2048, vocab_size=8192, seq_len=2048, precision="bf16")
+
+
+def test_how_much_less_is_counted_where_weights_of_attention_outweigh_the_rest() -> None:
+    counted = device_memory(LONG, MeshConfig(fsdp=8), "full", 64, 1, "xla")
+    assert counted.total / 2**20 / 3554 == pytest.approx(0.79, abs=0.01)  # README, "Scale up"
 
 
 @pytest.mark.parametrize(("recipe", "mesh", "remat", "attention", "mib"), COMPILED)
@@ -94,11 +103,6 @@ def test_counted_memory_is_near_that_of_the_compiler(
     n_sequences = 256 if recipe.n_experts > 1 else 32 if recipe.vocab_size == WIDE.vocab_size else 64
     counted = device_memory(recipe, mesh, remat, n_sequences, 1, attention)
     assert counted.total / 2**20 == pytest.approx(mib, rel=0.15)
-
-
-def test_how_much_less_is_counted_where_h100s_make_everything_again() -> None:
-    counted = device_memory(ON_H100, MeshConfig(fsdp=8), "full", 64, 1, "xla")
-    assert 0.6 < counted.total / 2**20 / 2260 < 0.75  # README, "Scale up"
 
 
 def test_collectives_are_counted() -> None:
