@@ -69,11 +69,16 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
     hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
         return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
-    # Weights of attention; kernels that work in blocks keep one sum a row.
-    kept = size * model.seq_len if attention == "xla" else FP32
-    scores = kept * model.n_heads / mesh.tensor
+    # Kernels that work in blocks keep one sum a row.
+    rows = FP32 * model.n_heads / mesh.tensor
+    weights = size * scores_token(model, mesh) if attention == "xla" else rows
     vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
-    return size * (vectors * model.d_model + hidden) + scores + sent_bytes_token(model)
+    return size * (vectors * model.d_model + hidden) + weights + sent_bytes_token(model)
+
+
+def scores_token(model: ModelSpec, mesh: MeshConfig) -> float:
+    """Entries of attention that a device makes for a token and a layer."""
+    return model.seq_len * model.n_heads / mesh.tensor
 
 
 def sent_bytes_token(model: ModelSpec) -> float:
@@ -94,7 +99,7 @@ def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, a
     own = local_layer_params(model, mesh) * mesh.fsdp
     gathered = (ACTIVATION_BYTES[model.precision] + FP32) * own if mesh.fsdp > 1 else 0.0
     wide = attention == "xla" and model.precision != "fp32"
-    scores = FP32 * model.seq_len * model.n_heads / mesh.tensor if wide else 0.0
+    scores = FP32 * scores_token(model, mesh) if wide else 0.0
     return tokens * (anew + whole + scores - sent_bytes_token(model)) + gathered
 
 

@@ -88,6 +88,7 @@ COMPILED = [
     (ON_H100, MeshConfig(fsdp=8), "dots", "xla", 3285),
     (ON_H100, MeshConfig(fsdp=8), "full", "xla", 2260),
 ]
+# Compiled for h100:8 with 64 sequences: 3,554 MiB.
 LONG = model(d_model=512, n_layers=6, n_heads=8, d_ff=2048, vocab_size=8192, seq_len=2048, precision="bf16")
 
 

@@ -108,7 +108,7 @@ class Attention(nnx.Module):
         return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
     def _projected(self, x: Array, batch: int) -> Iterable[Float[Array, "*heads head_dim seq"]]:
-        """Queries, keys and values of every head."""
+        """Queries, keys and values of every head; parameters that are cast or split go by `_heads`."""
         if self.qkv.textbook or not self.qkv.is_plain(x):
             return self._heads(self.qkv(x), batch)
         shape = batch * self.spec.n_heads, self.spec.head_dim, -1
