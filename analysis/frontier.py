@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.laws import Law, find_law
 from analysis.result import Fit, percentile_interval
-from analysis.table import LossTable
+from analysis.tables.table import LossTable
 
 F64 = NDArray[np.float64]
 Cost = Callable[[F64], F64]

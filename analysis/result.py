@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws import find_law
-from analysis.table import Excluded
+from analysis.tables.table import Excluded
 
 Array = NDArray[np.float64]
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.answer import answer
+from analysis.cli import answer
 from analysis.laws import family
-from analysis.report_numbers import DASH, count, given, in_percent, interval, number, percent, signed
-from harness.records import InputError, SweepFolder
+from analysis.report.numbers import DASH, count, given, in_percent, interval, number, percent, signed
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
 
 Json = Mapping[str, Any]
 LAW_PARAMS = ("alpha", "beta", "gamma", "E")

@@ -12,12 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.config.messages import near
 from harness.launch import lease
-from harness.launch.slurm import RUNNING_STATES, queued
+from harness.launch.slurm.slurm import RUNNING_STATES, queued
 from harness.launch.stop import sweep_request
-from harness.limits import near
-from harness.records import InputError, RunFolder, SweepFolder, write_json
-from harness.run_state import set_state, slurm_submission
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.state import set_state, slurm_submission
 from harness.status import ENDED, run_rows
 
 USAGE = "usage: python -m harness.cancel results/NAME [RUN_ID ...]"

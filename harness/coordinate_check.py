@@ -22,13 +22,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from harness.config import SweepSettings, load
+from harness.config.settings import SweepSettings, load
+from harness.engine.optim import Optimiser, group_rates
+from harness.engine.step import quickly
+from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.model.decoder import Decoder
-from harness.recipe import Rung, model_spec, optim_spec
-from harness.records import InputError
-from harness.spec import ModelSpec, OptimSpec
-from harness.train.optim import Optimiser, group_rates
-from harness.train.step import quickly
+from harness.recipe.spec import ModelSpec, OptimSpec
+from harness.records.errors import InputError
 
 WIDTHS = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.launch import lease
-from harness.launch.progress import format_duration
-from harness.records import InputError, RunFolder, SweepFolder
-from harness.run_state import slurm_submission
+from harness.records.errors import InputError
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.state import slurm_submission
+from harness.track.progress import format_duration
 
 # A run without a lease that has not reported for this long is not running any more.
 SILENT_SECONDS = 90.0

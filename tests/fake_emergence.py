@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.emergence.tables import METRICS, Evaluations, hits_by_task
-from harness.records import POINT_COLUMNS, SweepFolder, as_table, write_table
+from analysis.emergence.read import METRICS, Evaluations, hits_by_task
+from harness.records.columns import POINT_COLUMNS, as_table
+from harness.records.files import write_table
+from harness.records.paths import SweepFolder
 
 Array = NDArray[np.float64]
 Truth = Callable[[Array], Array]  # position of a size in decades from the smallest -> ln NLL

@@ -14,7 +14,9 @@ import pandas as pd
 from fake_law import SEED_SD, WIDTHS, joint_loss
 from fake_study import make_fits
 
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
+from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
 
 TOKENS = tuple(500_000 * 2**k for k in range(5))
 VOCAB, LAYERS, SEQ_LEN, BATCH_TOKENS = 512, 3, 128, 512

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.execution import Execution, MeshConfig
-from harness.records import RunFolder
-from harness.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
-from harness.train.evaluate import EvalSet
+from harness.engine.mesh import make_mesh
+from harness.engine.step import DEFAULTS
+from harness.evaluate.loss import EvalSet
+from harness.execution.execution import Execution, MeshConfig
+from harness.recipe.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
+from harness.records.paths import RunFolder
 from harness.train.loop import TrainInputs, train_job
-from harness.train.mesh import make_mesh
-from harness.train.step import DEFAULTS
 
 VOCAB = 32
 SEQ_LEN = 16

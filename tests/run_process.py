@@ -17,9 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.engine.distributed import initialize_from_environment
+from harness.engine.mesh import MeshConfig
 from harness.train import checkpoint
-from harness.train.distributed import initialize_from_environment
-from harness.train.mesh import MeshConfig
 from tests.recipes import RASTER, model, run_spec, train
 
 ENDS = (4 * RASTER, 8 * RASTER)

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from fake_sweep import point_row
 
-from analysis.learning_rate import RATE_COLUMNS
-from analysis.study import study
-from harness.config import load, plain
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, SweepFolder, as_table, write_json, write_table
+from analysis.learning_rate.study import RATE_COLUMNS
+from analysis.study.study import study
+from harness.config.settings import load, plain
+from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
 
 CURVATURE = 0.03
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.laws.saturating import saturating
-from analysis.table import LossTable, load_table
+from analysis.tables.table import LossTable, load_table
 
 Array = NDArray[np.float64]
 Surface = Callable[[Array, Array], Array]

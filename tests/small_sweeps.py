@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config import SweepSettings, load
-from harness.grid import Cell, expand
-from harness.records import TIMING_COLUMNS, SweepFolder
-from harness.spec import DataSpec
+from harness.config.settings import SweepSettings, load
+from harness.grid.cells import Cell, expand
+from harness.recipe.spec import DataSpec
+from harness.records.columns import TIMING_COLUMNS
+from harness.records.paths import SweepFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCAB = 32
@@ -94,7 +95,7 @@ import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import harness.launch.supervise as supervise
-import harness.sweep as command
+import harness.sweep.__main__ as command
 supervise.BACK_OFF_SECONDS, supervise.MAX_BACK_OFF_SECONDS = 0.05, 0.5
 command.matmul_rate = lambda: 1e10
 command.conclude = lambda folder, resamples: {}

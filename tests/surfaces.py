@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from analysis.frontier import Cost, Surface, local_exponent, six_n
 from analysis.laws import find_law
-from analysis.table import LossTable, load_table
-from harness.records import CURVE_COLUMNS, POINT_COLUMNS, as_table
+from analysis.tables.table import LossTable, load_table
+from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
 
 F64 = NDArray[np.float64]
 FOREIGN = {"N": "n", "D": "d", "C": "c", "loss": "loss", "cluster": "trunk"}

@@ -10,7 +10,7 @@ import numpy as np
 from harness.data.prepare import Corpus, DataConfig, prepare_corpus
 from harness.data.tasks.documents import TASKS
 from harness.data.tasks.mixture import TaskConfig
-from harness.data.tokenizer import Tokenizer, train_tokenizer
+from harness.data.text.tokenizer import Tokenizer, train_tokenizer
 
 VOCAB = 300
 TASK_CONFIGS = (

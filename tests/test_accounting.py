@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from harness.launch.accounting import WorkerTime, added, shares
+from harness.track.worker_time import WorkerTime, added, shares
 from harness.train.stopwatch import COMPILATION, EVALUATION, OTHER, TRAINING, Stopwatch
 
 NAP = 0.05

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from simulated_tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
 
-from analysis.adequacy import (
+from analysis.approaches.parametric import fit_law
+from analysis.contest.adequacy import (
     CANDIDATES,
     CONTEST_RULE,
     adequacy,
@@ -22,7 +23,6 @@ from analysis.adequacy import (
     structure,
     winner,
 )
-from analysis.fit import fit_law
 from analysis.laws.saturating import name_of
 from analysis.result import WarningCode
 

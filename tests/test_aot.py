@@ -11,14 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-from harness import aot, counting
-from harness.execution import Execution, MeshConfig
-from harness.memory import device_memory, local_params
-from harness.records import InputError
-from harness.spec import GROUPS, ModelSpec
-from harness.train.mesh import make_mesh
-from harness.train.step import engine_for
-from harness.train.topology import Topology
+from harness.aot import __main__ as aot
+from harness.aot.topology import Topology
+from harness.engine.mesh import make_mesh
+from harness.engine.step import engine_for
+from harness.execution.execution import Execution, MeshConfig
+from harness.execution.memory import device_memory, local_params
+from harness.recipe import counting
+from harness.recipe.spec import GROUPS, ModelSpec
+from harness.records.errors import InputError
 from tests.recipes import model, optim, run_spec
 
 WIDE = model(

@@ -1,102 +1,261 @@
-"""Rules over the source itself: who imports whom, where files live, how long they are."""
+"""Rules over the source itself: floors of folders, who may import what, what stands at the top.
+
+Each test looks at all modules and lists every offender in one message.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
-TESTS = sorted((ROOT / "tests").glob("*.py"))
-MAX_FILE, MAX_FUNCTION = 300, 60
+# The map of the house: imports between places go from a higher floor to a lower one. A place is a folder, or
+# a file that stands flat at the top of its package: a command, or a part of the contract.
+FLOORS = {
+    "harness/records": 1,
+    "harness/recipe": 2,
+    "harness/data/text": 2,
+    "harness/data/tasks": 3,
+    "harness/execution": 3,
+    "harness/data": 4,
+    "harness/model": 4,
+    "harness/config": 4,
+    "harness/track": 5,
+    "harness/grid": 5,
+    "harness/engine": 5,
+    "harness/evaluate": 6,
+    "harness/runs": 6,
+    "harness/plan": 7,
+    "harness/train": 7,
+    "harness/aot": 8,
+    "harness/launch": 8,
+    "harness/launch/local": 9,
+    "harness/launch/slurm": 10,
+    "harness/launch/ray": 10,
+    "harness/status.py": 11,
+    "harness/cancel.py": 12,
+    "harness/coordinate_check.py": 11,
+    "harness/sweep": 13,
+    "harness/bench": 14,
+    "analysis/cli.py": 1,
+    "analysis/holm.py": 1,
+    "analysis/tables": 1,
+    "analysis/laws": 1,
+    "analysis/solve": 2,
+    "analysis/result.py": 2,
+    "analysis/frontier.py": 3,
+    "analysis/uncertainty": 3,
+    "analysis/emergence/statistics": 3,
+    "analysis/emergence": 4,
+    "analysis/approaches": 4,
+    "analysis/contest": 5,
+    "analysis/plots": 5,
+    "analysis/forecast": 6,
+    "analysis/learning_rate": 7,
+    "analysis/study": 8,
+    "analysis/report": 8,
+    "analysis/published/papers": 8,
+    "analysis/published": 9,
+    "analysis/bench": 9,
+    "analysis/summary.py": 9,
+    "analysis/fit.py": 9,
+}
+# The analysis stands beside the harness: it sees the lowest floor of it, and only the end of a sweep sees
+# the analysis.
+FROM_HARNESS, TO_ANALYSIS = "harness/records", "harness/sweep"
 TRAINING = {"jax", "jaxlib", "flax", "optax", "orbax", "hydra", "omegaconf"}
 CONFIGURATION = {"hydra", "omegaconf"}
-FOLDERS = {"harness", "analysis", "sweeps", "notebooks", "tests", "results"}
-FILES = {"pyproject.toml", "README.md", "LICENSE", "uv.lock"}
+TOP_FOLDERS = {"harness", "analysis", "sweeps", "notebooks", "tests", "results"}
+TOP_FILES = {"pyproject.toml", "README.md", "LICENSE", "uv.lock"}
+MAX_FOLDER = 13  # files of one folder, __init__.py left out
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names of every import in a file, inside functions too."""
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def module_of(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+FILES = {module_of(path): path for path in MODULES}
+
+
+@cache
+def names_imported(path: Path, types: bool = True) -> frozenset[str]:
+    """Dotted names of every import in a file, inside functions too; without those for types if asked."""
+    nodes = list(ast.walk(tree(path)))
+    if not types:
+        guards = [n for n in nodes if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+        unseen = {id(node) for guard in guards for node in ast.walk(guard)}
+        nodes = [node for node in nodes if id(node) not in unseen]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name_of(path)} has a relative import"
-            assert node.module
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
+    return {name.split(".")[0] for name in names_imported(path)}
 
 
-def in_package(name: str) -> list[Path]:
-    return [path for path in MODULES if path.is_relative_to(ROOT / name)]
+def files_imported(path: Path) -> set[Path]:
+    """Own files that a file imports at run time; of a module's names the module."""
+    found = {FILES.get(name) or FILES.get(name.rpartition(".")[0]) for name in names_imported(path, False)}
+    return {file for file in found if file is not None and file != path}
 
 
-@pytest.mark.parametrize("path", in_package("analysis"), ids=name_of)
-def test_analysis_knows_of_the_harness_only_its_tables(path: Path) -> None:
-    assert not packages(path) & TRAINING
-    own = {name for name in imported(path) if name.split(".")[0] == "harness"}
-    assert {name for name in own if not f"{name}.".startswith("harness.records.")} == set()
+def place(path: Path) -> str:
+    """Folder of a file, or the file itself at the top of its package."""
+    folder = path.parent
+    return name_of(path) if folder.parent == ROOT and path.name != "__init__.py" else name_of(folder)
 
 
-@pytest.mark.parametrize("path", in_package("harness"), ids=name_of)
-def test_harness_calls_the_analysis_in_one_place(path: Path) -> None:
-    assert ("analysis" in packages(path)) == (name_of(path) == "harness/conclude.py")
+def offenders(wrong: Iterable[object]) -> str:
+    """All of them, one a line; empty where there are none."""
+    return "\n".join(sorted(str(each) for each in wrong))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_command_and_its_settings_know_hydra(path: Path) -> None:
-    if name_of(path) not in ("harness/sweep.py", "harness/config.py"):
-        assert not packages(path) & CONFIGURATION
+def cycle(graph: Mapping[str, set[str]]) -> str:
+    """A cycle of the graph as text, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " → ".join(reversed(error.args[1]))
+    return ""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_figures_and_reports_draw(path: Path) -> None:
-    name = name_of(path)
-    draws = name.startswith(("analysis/plots/", "analysis/report"))
-    if not draws:
-        assert "matplotlib" not in packages(path)
+def test_every_place_has_a_floor() -> None:
+    places = {place(path) for path in MODULES if path.parent.parent != ROOT or path.name != "__init__.py"}
+    assert offenders(places ^ set(FLOORS)) == ""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_figures_and_reports_are_leaves(path: Path) -> None:
+def test_imports_go_down() -> None:
+    """From a higher floor to a lower one, or inside a place."""
+    wrong = [
+        f"floor {FLOORS[place(path)]}, {name_of(path)}: floor {FLOORS[place(other)]}, {name_of(other)}"
+        for path in MODULES
+        for other in files_imported(path)
+        if place(path) in FLOORS and place(other) in FLOORS
+        if place(path).split("/")[0] == place(other).split("/")[0]
+        if place(path) != place(other) and FLOORS[place(path)] <= FLOORS[place(other)]
+    ]
+    assert offenders(wrong) == ""
+
+
+def test_no_cycle() -> None:
+    """Neither among files nor among places."""
+    files = {name_of(path): {name_of(other) for other in files_imported(path)} for path in MODULES}
+    places: dict[str, set[str]] = defaultdict(set)
+    for path in MODULES:
+        places[place(path)] |= {place(other) for other in files_imported(path)} - {place(path)}
+    edges = sum(map(len, files.values()))
+    print(f"{len(files)} files with {edges} imports, {len(places)} places; cycles: ", end="")
+    found = (cycle(files), cycle(places))
+    print(found if any(found) else "none")
+    assert found == ("", "")
+
+
+def test_no_relative_import() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert offenders(wrong) == ""
+
+
+def test_no_import_is_a_string() -> None:
+    """A module named in a string is an import that no reader and no type checker follows."""
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Attribute) and node.attr in ("import_module", "__import__"))
+        or (isinstance(node, ast.Name) and node.id in ("import_module", "__import__"))
+    ]
+    assert offenders(wrong) == ""
+
+
+def test_analysis_and_harness_meet_in_two_places() -> None:
+    wrong = [
+        f"{name_of(path)} imports {name_of(other)}"
+        for path in MODULES
+        for other in files_imported(path)
+        if place(path).split("/")[0] != place(other).split("/")[0]
+        if place(other) != FROM_HARNESS and place(path) != TO_ANALYSIS
+    ]
+    assert offenders(wrong) == ""
+
+
+def test_the_analysis_does_without_the_training_stack() -> None:
+    wrong = [
+        f"{name_of(path)}: {', '.join(packages(path) & TRAINING)}"
+        for path in MODULES
+        if path.is_relative_to(ROOT / "analysis") and packages(path) & TRAINING
+    ]
+    assert offenders(wrong) == ""
+
+
+def test_only_the_settings_know_hydra() -> None:
+    knowing = {place(path) for path in MODULES if packages(path) & CONFIGURATION}
+    assert knowing == {"harness/config"}
+
+
+def test_only_figures_and_reports_draw() -> None:
+    drawing = {place(path) for path in MODULES if "matplotlib" in packages(path)}
+    assert drawing == {"analysis/plots", "analysis/report"}
+
+
+def test_figures_and_reports_are_leaves() -> None:
     """A fit imports neither; the end of a sweep asks for the report."""
-    name = name_of(path)
-    leaves = ("analysis/plots/", "analysis/report", "analysis/summary.py")
-    if name.startswith(leaves) or name == "harness/conclude.py":
-        return
-    assert not [m for m in imported(path) if m.startswith(("analysis.plots", "analysis.report"))]
+    leaves = {"analysis/plots", "analysis/report"}
+    allowed = {*leaves, "analysis/summary.py", "harness/sweep"}
+    wrong = [
+        f"{name_of(path)} imports {name_of(other)}"
+        for path in MODULES
+        for other in files_imported(path)
+        if place(other) in leaves and place(path) not in allowed
+    ]
+    assert offenders(wrong) == ""
+
+
+def loaded_by(modules: str, wanted: set[str]) -> str:
+    """Which of the `wanted` packages a fresh interpreter has loaded after importing `modules`."""
+    code = f"import sys, {modules}\nprint(sorted({wanted!r} & {{n.split('.')[0] for n in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_the_analysis_starts_without_the_training_stack() -> None:
     """The imports of the commands, followed to their ends."""
-    code = (
-        "import sys, analysis.fit, analysis.study, analysis.report\n"
-        f"print(sorted({TRAINING!r} & {{name.split('.')[0] for name in sys.modules}}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert loaded_by("analysis.fit, analysis.study.study, analysis.report.build", TRAINING) == "[]"
+
+
+def test_a_fit_starts_without_figures() -> None:
+    assert loaded_by("analysis.fit", {"matplotlib", "jinja2", "rich"}) == "[]"
 
 
 def test_the_driver_does_not_load_the_training_stack() -> None:
     """Workers train; the command itself starts and ends without JAX, which takes seconds to load."""
-    code = (
-        "import sys, harness.sweep, harness.status\nprint({'jax', 'flax', 'matplotlib'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert loaded_by("harness.sweep.__main__, harness.status", {"jax", "flax", "matplotlib"}) == "[]"
 
 
 def tracked() -> list[str]:
@@ -108,36 +267,22 @@ def tracked() -> list[str]:
 
 def test_the_top_level_is_fixed() -> None:
     names = [Path(name) for name in tracked()]
-    assert {path.parts[0] for path in names if len(path.parts) > 1 and path.parts[0][0] != "."} <= FOLDERS
-    assert {path.name for path in names if len(path.parts) == 1 and path.name[0] != "."} <= FILES
+    folders = {path.parts[0] for path in names if len(path.parts) > 1 and path.parts[0][0] != "."}
+    files = {path.name for path in names if len(path.parts) == 1 and path.name[0] != "."}
+    assert offenders((folders - TOP_FOLDERS) | (files - TOP_FILES)) == ""
 
 
-@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=name_of)
-def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_FILE
-
-
-def body_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function, signature included; documentation does not count."""
-    first = node.body[0]
-    documented = ast.get_docstring(node) is not None
-    docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
-    return (node.end_lineno or 0) - node.lineno + 1 - docstring
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_functions_stay_short(path: Path) -> None:
-    nodes = ast.walk(ast.parse(path.read_text()))
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = {node.name: body_length(node) for node in functions}
-    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION} == {}
+def test_folders_stay_small() -> None:
+    counts: dict[str, int] = defaultdict(int)
+    for path in MODULES:
+        counts[name_of(path.parent)] += path.name != "__init__.py"
+    assert offenders(f"{name}: {count} files" for name, count in counts.items() if count > MAX_FOLDER) == ""
 
 
 def test_every_module_has_a_docstring() -> None:
-    assert [name_of(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+    assert offenders(name_of(path) for path in MODULES if not ast.get_docstring(tree(path))) == ""
 
 
 def test_no_catch_all_module() -> None:
-    assert not [
-        name_of(path) for path in MODULES if path.stem in ("utils", "util", "helpers", "common", "misc")
-    ]
+    names = ("utils", "util", "helpers", "common", "misc")
+    assert offenders(name_of(path) for path in MODULES if path.stem in names) == ""

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis import fit
-from harness import sweep
-from harness.records import InputError, SweepFolder, write_json
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.sweep import __main__ as sweep
 from tests.small_sweeps import SMALL, settings
 
 
@@ -65,7 +67,7 @@ def test_an_empty_folder_of_texts(
 def test_no_free_memory(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.plan.available_bytes", lambda: 1e9)
+    monkeypatch.setattr("harness.plan.plan.available_bytes", lambda: 1e9)
     message = refused(["launcher.n_workers=2"], tmp_path / "results", data_cache, capsys)
     assert "1.0 GB are free" in message
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import bench
-from analysis.bench import Row, batched, envelope, fit_curves, points_240, write_curves
-from analysis.bench_scipy import scipy_alone
-from analysis.fit import checked_problem
-from harness.records import SweepFolder
+from analysis.bench import __main__ as bench
+from analysis.bench.__main__ import Row, batched, envelope, fit_curves, points_240, write_curves
+from analysis.bench.scipy_alone import scipy_alone
+from analysis.solve.problem import checked_problem
+from harness.records.paths import SweepFolder
 
 
 @pytest.fixture

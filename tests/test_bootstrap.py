@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from simulated_tables import additive, joint, ladder
 
-from analysis.bootstrap import (
+from analysis.approaches.parametric import fit_law
+from analysis.laws import find_law
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start
+from analysis.uncertainty.bootstrap import (
     KINDS,
     bootstrap,
     cluster_resamples,
@@ -17,11 +21,7 @@ from analysis.bootstrap import (
     residual_resamples,
     smooth_resamples,
 )
-from analysis.fit import fit_law
-from analysis.laws import find_law
-from analysis.search import multi_start
-from analysis.solver import Problem
-from harness.records import InputError
+from harness.records.errors import InputError
 
 LAW = find_law("chinchilla")
 
@@ -81,7 +81,7 @@ def test_many_separate_runs_are_weighted_smoothly(
 def test_too_few_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six rows of their own clusters, six parameters: hardly a resample holds all rows."""
     table = ladder(joint, np.random.default_rng(0), seeded=()).select(np.arange(30) % 5 == 0)
-    monkeypatch.setattr("analysis.bootstrap.MAX_DRAWS", 2)
+    monkeypatch.setattr("analysis.uncertainty.bootstrap.MAX_DRAWS", 2)
     with pytest.raises(InputError, match=r"6 clusters are too few to resample.*--resamples 0"):
         cluster_resamples(
             replace(table, d=table.d * np.arange(1, 7)), find_law("joint"), 50, np.random.default_rng(0)
@@ -150,7 +150,7 @@ def test_lower_minima_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> No
     problem = Problem(find_law("joint"), table)
     good = multi_start(problem, np.random.default_rng(0)).theta
     bad = np.array([2.0, 1e-3, 1e-3, 0.01, 0.01, 3.0])
-    monkeypatch.setattr("analysis.bootstrap.PROBED", 10)
+    monkeypatch.setattr("analysis.uncertainty.bootstrap.PROBED", 10)
     theta = bootstrap(problem, bad, 40, 0)
     weights = cluster_resamples(table, problem.law, 40, np.random.default_rng(0))
     lowest = problem.objective(bootstrap(problem, good, 40, 0), weights)

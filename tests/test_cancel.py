@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from harness.cancel import clear_requests, main
-from harness.grid import jobs
+from harness.grid.cells import jobs
 from harness.launch import stop
 from harness.launch.interface import Outcome, Status
 from harness.launch.stop import StopOrCancel, is_cancelled, sweep_request
 from harness.launch.supervise import Supervisor
 from harness.launch.worker import run_job
-from harness.records import SweepFolder, write_json
-from harness.spec import Job
+from harness.recipe.spec import Job
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
 from harness.status import run_rows
 from tests import small_sweeps
 from tests.recipes import RASTER, inputs, run_spec

@@ -15,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harness.engine.mesh import MeshConfig, make_mesh
+from harness.engine.step import advance, engine_for
 from harness.launch.worker import run_job
-from harness.records import InputError, SweepFolder
-from harness.spec import Job
+from harness.recipe.schedule import Segment, lr_factors
+from harness.recipe.spec import Job
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
 from harness.train import checkpoint
 from harness.train.checkpoint import CheckpointStore, layout
 from harness.train.loop import initial_state
-from harness.train.mesh import MeshConfig, make_mesh
-from harness.train.schedule import Segment, lr_factors
-from harness.train.step import advance, engine_for
 from tests.recipes import BATCH, INTERVAL, RASTER, inputs, run_spec, windows
 
 STEPS = (4, 8)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from surfaces import SMALL_JOINT, sweep_points
 
-from analysis.checks import PLAUSIBLE
-from analysis.table import COUNTS, load_table
-from harness.records import InputError
+from analysis.tables.checks import PLAUSIBLE
+from analysis.tables.table import COUNTS, load_table
+from harness.records.errors import InputError
 
 
 def plain_rows() -> pd.DataFrame:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.build import text_id
-from harness.data.clean import PYTHON_LIMITS, TEXT_LIMITS, clean, defect, normalise, strip_licence
-from harness.data.corpora import Document
-from harness.data.dedup import Shingles, drop_exact, drop_near, shingle, split_documents
+from harness.data.text.clean import PYTHON_LIMITS, TEXT_LIMITS, clean, defect, normalise, strip_licence
+from harness.data.text.corpora import Document
+from harness.data.text.dedup import Shingles, drop_exact, drop_near, shingle, split_documents
 
 WORDS = np.random.default_rng(0).integers(0, 10**6, 4_000)
 CODE = "".join(f"def function_{word:x}(x):\n    return x + {word % 7}\n" for word in WORDS[:40])

@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import counting
-from harness.collect import (
+from harness.grid.cells import Cell
+from harness.recipe import counting
+from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
+from harness.runs.collect import (
     cell_table,
     collect_curves,
     collect_evals,
@@ -21,17 +25,6 @@ from harness.collect import (
     read_current,
     read_point,
     write_tables,
-)
-from harness.grid import Cell
-from harness.records import (
-    CURVE_COLUMNS,
-    EVAL_COLUMNS,
-    ITEM_COLUMNS,
-    POINT_COLUMNS,
-    SweepFolder,
-    as_table,
-    write_json,
-    write_table,
 )
 from tests.small_sweeps import small_cells
 

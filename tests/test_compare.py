@@ -15,15 +15,15 @@ from surfaces import SMALL_JOINT, sweep_points
 from test_fit import KEYS
 from test_published import DATA, needs_data
 
-from analysis.compare import MAX_CUTS, Comparison, compare, contest_of, counted_tables, disagreements
-from analysis.compare_text import comparison_text
-from analysis.doubts import table_warnings
+from analysis.contest.compare import MAX_CUTS, Comparison, compare, contest_of, counted_tables, disagreements
+from analysis.contest.rollout import cuts
+from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
 from analysis.result import Exponents, Fit, WarningCode
-from analysis.rollout import cuts
-from analysis.table import COUNTS, LossTable, load_table
-from harness.records import InputError
+from analysis.tables.table import COUNTS, LossTable, load_table
+from analysis.uncertainty.table_warnings import table_warnings
+from harness.records.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_text_holds_every_row_once_and_every_warning_once(own: Comparison) -> No
 
 def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens proportional to size: no IsoFLOP, nothing to recommend, but laws of compute are there."""
-    monkeypatch.setattr("analysis.compare.candidates", lambda _: ("chinchilla",))
+    monkeypatch.setattr("analysis.contest.compare.candidates", lambda _: ("chinchilla",))
     n = np.geomspace(1e7, 1e9, 8)
     frame = pd.DataFrame({"N": n, "D": 20 * n, "loss": 1.7 + 400 * n**-0.34 + 400 * (20 * n) ** -0.28})
     found = compare(counted_tables(frame, {}, "N"), resamples=0)
@@ -198,7 +198,7 @@ def test_the_command_prints_one_table_and_writes_a_list(
         seen.extend(arguments)
         return own
 
-    monkeypatch.setattr("analysis.compare.compare", fake)
+    monkeypatch.setattr("analysis.fit.compare", fake)
     points, out = tmp_path / "points.parquet", tmp_path / "all.json"
     sweep_points(SMALL_JOINT).to_parquet(points)
     options = ["--law", "joint", "--estimator", "lsq", "--resamples", "7", "--level", "0.8", "--seed", "3"]

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from fake_sweep import make_points
 
-from analysis.forecast import table_sha256
-from analysis.table import load_table
-from harness.conclude import seal_forecast
-from harness.records import SweepFolder
+from analysis.forecast.seal import table_sha256
+from analysis.tables.table import load_table
+from harness.records.paths import SweepFolder
+from harness.sweep.finish import seal_forecast
 from tests.small_sweeps import small_cells
 
 
@@ -25,7 +25,7 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
     def sealed(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> dict[str, Any]:
         return {"cells": cells.to_dict("records"), "table_sha256": table_sha256(load_table(fitted))}
 
-    monkeypatch.setattr("analysis.forecast.seal", sealed)
+    monkeypatch.setattr("analysis.forecast.seal.seal", sealed)
     folder, points, holdout = SweepFolder(tmp_path), make_points(np.random.default_rng(0)), small_cells()
     assert seal_forecast(folder, points, holdout)
     before = folder.forecast.read_bytes()

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from harness import config
-from harness.config import SWEEPS, GridCells, SweepSettings, load, options, plain, resolved_yaml
-from harness.sweep import main
+from harness.config import settings as config
+from harness.config.settings import SWEEPS, GridCells, SweepSettings, load, options, plain, resolved_yaml
+from harness.sweep.__main__ import main
 
 GROUPS = sorted(path.name for path in SWEEPS.iterdir() if path.is_dir() and options(path.name))
 FILES = [(group, name) for group in GROUPS for name in options(group)]

@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from harness.data import store
-from harness.data.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
-from harness.records import InputError
+from harness.data.text.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
+from harness.records.errors import InputError
 
 
 def article(rng: np.random.Generator, n_words: int = 300) -> str:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from harness import counting
 from harness.model.decoder import Decoder
+from harness.recipe import counting
 from tests.recipes import model
 
 SHAPES = [

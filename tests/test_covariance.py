@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from simulated_tables import additive, ladder
 
-from analysis.covariance import gauss_newton_cov
-from analysis.fit import fit_law
+from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
-from analysis.search import multi_start
-from analysis.solver import Problem
-from analysis.table import LossTable, load_table
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start
+from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty.covariance import gauss_newton_cov
 
 TRUTH = np.array([1.8, 480.0, 2000.0, 0.35, 0.37])
 

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.bootstrap import bootstrap
-from analysis.fit import stretch_of
+from analysis.approaches.parametric import stretch_of
 from analysis.frontier import six_nd_exponents
 from analysis.laws import find_law
 from analysis.result import percentile_interval
-from analysis.search import multi_start
-from analysis.solver import Problem
-from analysis.table import LossTable, load_table
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start
+from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty.bootstrap import bootstrap
 
 LEVEL, LEAST, MOST = 0.9, 0.86, 0.94
 TABLES, STANDARD_ERROR = 200, 0.02

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import recipes
 
-from harness.execution import Execution, MeshConfig
-from harness.spec import ModelSpec, RunSpec
-from harness.train.decoding import greedy_answers
-from harness.train.mesh import make_mesh
-from harness.train.step import DEFAULTS, Engine, engine_for
-from harness.train.token_scores import score
+from harness.engine.mesh import make_mesh
+from harness.engine.step import DEFAULTS, Engine, engine_for
+from harness.evaluate.decoding import greedy_answers
+from harness.evaluate.token_scores import score
+from harness.execution.execution import Execution, MeshConfig
+from harness.recipe.spec import ModelSpec, RunSpec
 
 N_POSITIONS = 5
 DENSE = recipes.model(n_layers=4, qk_norm=True, key_shift=True, mlp="swiglu")

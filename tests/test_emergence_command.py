@@ -14,9 +14,9 @@ import pytest
 from fake_emergence import example, flat, make_task, power_law, write_tables
 
 from analysis.emergence.__main__ import main
+from analysis.emergence.read import read_evaluations
 from analysis.emergence.study import conclude, study
-from analysis.emergence.tables import read_evaluations
-from harness.records import write_table
+from harness.records.files import write_table
 
 DATA = Path(os.environ.get("SCALING_DATA_DIR", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from fake_emergence import jump, sizes
 
-from analysis.emergence.items import Answers, dependence
-from analysis.emergence.sharpness import Design
-from analysis.emergence.smooth_law import fit_smooth_law
-from analysis.emergence.two_step import FACTORS, forecast
-from analysis.emergence.width import LogisticGrid
+from analysis.emergence.statistics.error_dependence import Answers, dependence
+from analysis.emergence.statistics.sharpness import Design
+from analysis.emergence.statistics.smooth_law import fit_smooth_law
+from analysis.emergence.statistics.two_step import FACTORS, forecast
+from analysis.emergence.statistics.width import LogisticGrid
 
 X = np.log10(sizes() / sizes()[0])
 WEIGHT = np.full(len(X), 5.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.emergence.items import Answers, dependence
+from analysis.emergence.statistics.error_dependence import Answers, dependence
 
 
 def masks(right: np.ndarray) -> np.ndarray:

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from fake_emergence import jump, power_law, sizes
 
-from analysis.emergence.sharpness import MATERIAL, Design, cache_folder, critical_value, null_of, p_value
-from analysis.emergence.width import NARROW, LogisticGrid
+from analysis.emergence.statistics.sharpness import (
+    MATERIAL,
+    Design,
+    cache_folder,
+    critical_value,
+    null_of,
+    p_value,
+)
+from analysis.emergence.statistics.width import NARROW, LogisticGrid
 
 X = np.log10(sizes() / sizes()[0])
 DESIGN = Design(X, np.full(len(X), 5.0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_emergence import Truth, evaluations, flat, jump, make_task, power_law
 
-from analysis.emergence.mixture import judged, seed_groups
+from analysis.emergence.statistics.seed_groups import judged, seed_groups
 from analysis.emergence.study import study
 from analysis.emergence.verdict import LABELS, Verdict
 

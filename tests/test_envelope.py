@@ -8,9 +8,9 @@ import pytest
 from scipy.spatial import ConvexHull
 from surfaces import CHINCHILLA, SMALL_JOINT, foreign_table, sweep_curves, sweep_points
 
-from analysis.envelope import bin_minima, curve_table, fit_envelope, lower_hull
+from analysis.approaches.envelope import bin_minima, curve_table, fit_envelope, lower_hull
 from analysis.result import WarningCode
-from harness.records import InputError
+from harness.records.errors import InputError
 
 
 def test_hull_keeps_the_lower_edge_only() -> None:

@@ -12,13 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from harness.execution import Execution, MeshConfig
-from harness.spec import GROUPS
-from harness.train.evaluate import window_losses
+from harness.engine.mesh import batch_sharding, make_mesh
+from harness.engine.optim import group_rates
+from harness.engine.step import DEFAULTS, QUICK_COMPILE, engine_for
+from harness.evaluate.loss import window_losses
+from harness.execution.execution import Execution, MeshConfig
+from harness.recipe.spec import GROUPS
 from harness.train.loop import Interrupted
-from harness.train.mesh import batch_sharding, make_mesh
-from harness.train.optim import group_rates
-from harness.train.step import DEFAULTS, QUICK_COMPILE, engine_for
 from tests.recipes import RASTER, model, optim, run_spec, train, windows
 
 # Room is short, so that tokens are dropped on every mesh alike.

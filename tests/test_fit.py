@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from simulated_tables import additive, joint, ladder
 
-from analysis.command import fit_approach
-from analysis.fit import APPROACHES, estimate, fit_law, jackknife, main
+from analysis.approaches.everything import APPROACHES, fit_approach
+from analysis.approaches.parametric import estimate, fit_law, jackknife
+from analysis.fit import main
 from analysis.result import Fit, WarningCode, percentile_interval, plain
-from analysis.table import LossTable
-from harness.records import InputError
+from analysis.tables.table import LossTable
+from harness.records.errors import InputError
 
 KEYS = [
     "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness.execution import Execution, MeshConfig, attention_on, check_platform
-from harness.launch.hardware import platform_here
-from harness.memory import device_memory
+from harness.engine.mesh import make_mesh
+from harness.execution.execution import Execution, MeshConfig, attention_on, check_platform
+from harness.execution.hardware import platform_here
+from harness.execution.memory import device_memory
 from harness.model import flash, kernels, partition
-from harness.records import InputError
-from harness.train.mesh import make_mesh
+from harness.records.errors import InputError
 from tests.recipes import model, run_spec
 
 
@@ -107,10 +107,10 @@ def test_the_platform_is_found_without_opening_it(monkeypatch: pytest.MonkeyPatc
     assert platform_here(tmp_path) == "gpu"
     monkeypatch.delenv("JAX_PLATFORMS")
     assert platform_here(tmp_path) == "cpu"
-    monkeypatch.setattr("harness.launch.hardware._installed", lambda package: package != "libtpu")
+    monkeypatch.setattr("harness.execution.hardware._installed", lambda package: package != "libtpu")
     assert platform_here(tmp_path) == "cpu"
     (tmp_path / "nvidia0").touch()
     assert platform_here(tmp_path) == "gpu"
-    monkeypatch.setattr("harness.launch.hardware._installed", lambda package: package == "libtpu")
+    monkeypatch.setattr("harness.execution.hardware._installed", lambda package: package == "libtpu")
     (tmp_path / "accel0").touch()
     assert platform_here(tmp_path) == "tpu"

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from simulated_tables import SURFACES, joint, ladder, split
 
-from analysis.fit import fit_law
-from analysis.forecast import content_sha256, score, seal, table_sha256
-from analysis.interval import Spread, calibrate, predict_interval, rollout_rows, spread_of
+from analysis.approaches.parametric import fit_law
+from analysis.contest.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
+from analysis.forecast.prediction import Spread, calibrate, predict_interval, rollout_rows, spread_of
+from analysis.forecast.seal import content_sha256, score, seal, table_sha256
 from analysis.laws import find_law
-from analysis.noise import trunk_share
-from analysis.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
-from analysis.search import multi_start
-from analysis.solver import Problem
-from analysis.table import LossTable
-from harness.records import InputError
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start
+from analysis.tables.noise import trunk_share
+from analysis.tables.table import LossTable
+from harness.records.errors import InputError
 
 
 def cells_of(table: LossTable) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import pytest
 from surfaces import CHINCHILLA, F64, SMALL_JOINT, TIED, Truth, exact_exponent, foreign_table, sweep_points
 from test_isoflop import least_hits
 
-from analysis.bootstrap import bootstrap
 from analysis.frontier import (
     Surface,
     exponent,
@@ -23,8 +22,9 @@ from analysis.frontier import (
 )
 from analysis.laws import find_law
 from analysis.result import Fit
-from analysis.solver import Problem
-from analysis.table import LossTable, load_table
+from analysis.solve.problem import Problem
+from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty.bootstrap import bootstrap
 
 BUDGETS = np.geomspace(1e18, 1e23, 11)
 # Hoffmann et al.'s constants as their TeX source has them; the paper prints them rounded.

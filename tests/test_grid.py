@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from harness import counting
-from harness.config import load, options
-from harness.grid import ROLES, Cell, expand, job_flops, job_tokens, jobs
-from harness.records import InputError
-from harness.spec import Job, RunSpec
+from harness.config.settings import load, options
+from harness.grid.cells import ROLES, Cell, expand, job_flops, job_tokens, jobs
+from harness.recipe import counting
+from harness.recipe.spec import Job, RunSpec
+from harness.records.errors import InputError
 from tests.small_sweeps import DATA, RASTER, VOCAB, grid_cells, settings, small_cells
 
 RATES = ("hidden_lr", "embed_lr", "head_lr", "gain_lr")

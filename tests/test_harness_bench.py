@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import counting
 from harness.bench.__main__ import main, rungs_of, settings_of, spec_of
 from harness.bench.__main__ import parser as command_line
 from harness.bench.rung import MATMUL, STEP, TEXTBOOK, RungJob, figures, spread, take_turns
-from harness.recipe import Rung
+from harness.grid.rules import Rung
+from harness.recipe import counting
 
 TINY = ["--seq-len", "16", "--vocab", "32", "--batch-tokens", "32", "--seconds", "0.01", "--repeats", "1"]
 TINY += ["model.n_layers=1"]

@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fit import fit_law
-from analysis.identifiability import condition_number, extrapolation_warning, identifiability_warnings
+from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
 from analysis.result import WarningCode
-from analysis.search import multi_start, variable_projection
-from analysis.solver import Problem
-from analysis.table import LossTable, load_table
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start, variable_projection
+from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty.identifiability import (
+    condition_number,
+    extrapolation_warning,
+    identifiability_warnings,
+)
 
 TRUTH = np.array([1.8, 480.0, 900.0, 0.45, 0.3])
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_tables import additive, joint, ladder
 
-from analysis.fit import estimate
-from analysis.table import load_table
+from analysis.approaches.parametric import estimate
+from analysis.tables.table import load_table
 
 N, D = (a.ravel() for a in np.meshgrid(np.geomspace(1e6, 1e8, 5), np.geomspace(1e8, 1e10, 4)))
 COLUMNS = {"N": N, "D": D, "loss": additive(N / 20, D / 30)}

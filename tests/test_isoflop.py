@@ -20,13 +20,13 @@ from surfaces import (
     sweep_points,
 )
 
+from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.slice_minimum import optima
+from analysis.approaches.slices import Slice, budgets, interpolated_slices, measured_slices
 from analysis.frontier import Surface, table_cost
-from analysis.isoflop import fit_isoflop
-from analysis.optimum import optima
 from analysis.result import WarningCode
-from analysis.slices import Slice, budgets, interpolated_slices, measured_slices
-from analysis.table import load_table
-from harness.records import InputError
+from analysis.tables.table import load_table
+from harness.records.errors import InputError
 
 BUDGETS = np.geomspace(1e17, 1e20, 6)
 

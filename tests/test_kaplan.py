@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from surfaces import CHINCHILLA, SMALL_JOINT, foreign_table, sweep_points
 
-from analysis.kaplan import fit_kaplan, lines
-from analysis.table import load_table
-from harness.records import InputError
+from analysis.approaches.kaplan import fit_kaplan, lines
+from analysis.tables.table import load_table
+from harness.records.errors import InputError
 
 
 def rectangle(n: np.ndarray, d: np.ndarray) -> pd.DataFrame:

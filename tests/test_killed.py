@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.collect import collect_curves, collect_points
 from harness.data.build import DataConfig
-from harness.grid import Cell
+from harness.engine.mesh import MeshConfig
+from harness.grid.cells import Cell
 from harness.launch.worker import WorkerConfig
-from harness.records import TIMING_COLUMNS, RunFolder, SweepFolder
-from harness.spec import Job
-from harness.train.mesh import MeshConfig
+from harness.recipe.spec import Job
+from harness.records.columns import TIMING_COLUMNS
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.collect import collect_curves, collect_points
 from tests.recipes import train
 from tests.run_process import ENDS, SPEC, start, start_two, two_processes
 from tests.small_sweeps import ROOT, environment

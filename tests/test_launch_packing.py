@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness import counting
-from harness.grid import Cell
-from harness.launch.packing import lanes_of, open_packs, packs
-from harness.plan import PROCESS_BYTES, check_memory, workers_bytes
-from harness.records import InputError
-from harness.spec import Job, ModelSpec
+from harness.grid.cells import Cell
+from harness.grid.packs import lanes_of, open_packs, packs
+from harness.plan.plan import PROCESS_BYTES, check_memory, workers_bytes
+from harness.recipe import counting
+from harness.recipe.spec import Job, ModelSpec
+from harness.records.errors import InputError
 from tests.recipes import RASTER, model, optim, run_spec
 
 SMALL = model(n_layers=1)

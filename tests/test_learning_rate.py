@@ -15,13 +15,15 @@ from rich.console import Console
 from simulated_rates import BEST, CURVATURE, RECIPE, rate, rate_sweep, write_rate_folder
 from test_report import Balance, text_of
 
-from analysis import plots, report
-from analysis.learning_rate import learning_rate_study, recipe_runs
-from analysis.noise import Noise
-from analysis.rate_curve import RateCurve, fit_parabola
-from analysis.study import study
-from harness.conclude import print_conclusion
-from harness.records import InputError, SweepFolder
+from analysis import plots
+from analysis.learning_rate.curve import RateCurve, fit_parabola
+from analysis.learning_rate.study import learning_rate_study, recipe_runs
+from analysis.report.__main__ import main
+from analysis.study.study import study
+from analysis.tables.noise import Noise
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.sweep.finish import print_conclusion
 
 Json = dict[str, Any]
 KEPT = {"embed": RECIPE["embed"], "head": RECIPE["head"], "gain": RECIPE["gain"]}
@@ -224,7 +226,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reported sweep in which every kind of optimum occurs."""
     points = sweep(best=BEST | {"gain": (0.1, 0.0)}, n_tokens=(524_288, 1_048_576))
     folder = write_rate_folder(tmp_path_factory.mktemp("results") / "lr", points)
-    assert report.main([str(folder.root)]) == 0
+    assert main([str(folder.root)]) == 0
     return folder.root
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from harness.launch import lease
 from harness.launch.lease import Held, Lease, held, holder
-from harness.records import RunFolder
+from harness.records.paths import RunFolder
 from tests.small_sweeps import ROOT
 
 

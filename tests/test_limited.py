@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from simulated_tables import LIMITS, additive, ladder, saturates
 
-from analysis.adequacy import adequacy
-from analysis.fit import fit_law
+from analysis.approaches.parametric import fit_law
+from analysis.contest.adequacy import adequacy
 from analysis.laws import family, find_law, with_limits
-from harness.records import InputError
+from harness.records.errors import InputError
 
 TABLE = ladder(additive, np.random.default_rng(0))
 

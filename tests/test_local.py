@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.collect import write_tables
 from harness.data.build import DataConfig
-from harness.grid import Cell, job_flops, jobs
+from harness.grid.cells import Cell, job_flops, jobs
+from harness.grid.packs import one_lane, packs
 from harness.launch.interface import Handle, Outcome
-from harness.launch.local import LocalLauncher
-from harness.launch.packing import one_lane, packs
-from harness.launch.seats import seats
+from harness.launch.local.local import LocalLauncher
+from harness.launch.local.places import seats
 from harness.launch.supervise import Supervisor
 from harness.launch.worker import WorkerConfig
-from harness.records import SweepFolder
-from harness.spec import Job
+from harness.recipe.spec import Job
+from harness.records.paths import SweepFolder
+from harness.runs.collect import write_tables
 from tests.small_sweeps import assert_same_tables, point_times, small_cells
 
 TOKENS = "grid.n_tokens=[16384,131072]"

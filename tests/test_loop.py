@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.collect import collect_curves, collect_points
-from harness.grid import Cell
-from harness.records import TIMING_COLUMNS, RunFolder, SweepFolder
-from harness.spec import RunSpec
+from harness.grid.cells import Cell
+from harness.recipe.spec import RunSpec
+from harness.records.columns import TIMING_COLUMNS
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.collect import collect_curves, collect_points
 from harness.train.loop import EXPLODED_NATS, Interrupted
 from tests.recipes import RASTER, VOCAB, optim, run_spec, train
 

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from harness.execution import Execution, MeshConfig, check_divides, check_mesh
-from harness.records import InputError
-from harness.train.evaluate import window_losses
+from harness.engine.mesh import make_mesh
+from harness.engine.step import DEFAULTS, Engine, advance, engine_for
+from harness.evaluate.loss import window_losses
+from harness.execution.execution import Execution, MeshConfig, check_divides, check_mesh
+from harness.records.errors import InputError
 from harness.train.loop import Interrupted
-from harness.train.mesh import make_mesh
-from harness.train.step import DEFAULTS, Engine, advance, engine_for
 from tests.recipes import RASTER, model, optim, run_spec, train, windows
 
 SPEC = run_spec(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.config import load
+from harness.config.settings import load
 from harness.data.tasks.mixture import TaskConfig
-from harness.records import InputError
-from harness.sweep import data_config
+from harness.records.errors import InputError
+from harness.sweep.__main__ import data_config
 
 
 def test_a_task_is_added_and_taken_away_by_its_name() -> None:

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from harness import counting
-from harness.config import load
-from harness.execution import Execution, MeshConfig, check_mesh
-from harness.memory import device_memory, local_params
+from harness.config.settings import load
+from harness.engine.mesh import make_mesh
+from harness.engine.optim import matrix_axes, parameter_groups
+from harness.engine.step import Engine
+from harness.evaluate.loss import window_losses
+from harness.execution.execution import Execution, MeshConfig, check_mesh
+from harness.execution.memory import device_memory, local_params
+from harness.grid.rules import Rung, model_spec
 from harness.model import moe
 from harness.model.decoder import Decoder
 from harness.model.moe import Choices, Moe, Router
-from harness.recipe import Rung, model_spec
-from harness.records import InputError
-from harness.spec import GROUPS, ModelSpec
-from harness.train.evaluate import window_losses
-from harness.train.mesh import make_mesh
-from harness.train.optim import matrix_axes, parameter_groups
-from harness.train.step import Engine
+from harness.recipe import counting
+from harness.recipe.spec import GROUPS, ModelSpec
+from harness.records.errors import InputError
 from tests.recipes import SEQ_LEN, VOCAB, model, optim, run_spec, windows
 
 BATCH = 3

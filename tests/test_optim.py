@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from harness.spec import GROUPS, OPTIMISERS, OptimSpec
-from harness.train.mesh import MeshConfig, make_mesh
-from harness.train.optim import Optimiser, group_rates, matrix_axes, parameter_groups
-from harness.train.step import advance, engine_for
+from harness.engine.mesh import MeshConfig, make_mesh
+from harness.engine.optim import Optimiser, group_rates, matrix_axes, parameter_groups
+from harness.engine.step import advance, engine_for
+from harness.recipe.spec import GROUPS, OPTIMISERS, OptimSpec
 from tests.recipes import model, optim, run_spec, windows
 
 D = 6

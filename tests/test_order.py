@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.grid import jobs
+from harness.grid.cells import jobs
 from harness.launch.interface import Handle
-from harness.launch.order import by_cost, next_pack, shape
+from harness.launch.queue import by_cost, next_pack, shape
 from tests.small_sweeps import small_cells
 
 

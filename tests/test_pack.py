@@ -18,14 +18,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.collect import collect_curves, collect_points
-from harness.grid import Cell
-from harness.records import TIMING_COLUMNS, InputError, SweepFolder
-from harness.spec import Job, RunSpec
+from harness.engine.mesh import MeshConfig, make_mesh
+from harness.engine.step import engine_for, micro_batches
+from harness.grid.cells import Cell
+from harness.recipe.spec import Job, RunSpec
+from harness.records.columns import TIMING_COLUMNS
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.runs.collect import collect_curves, collect_points
 from harness.train.loop import Interrupted, initial_state
-from harness.train.mesh import MeshConfig, make_mesh
 from harness.train.pack import train_pack
-from harness.train.step import engine_for, micro_batches
 from harness.train.stopwatch import compile_seconds
 from tests.recipes import INTERVAL, RASTER, inputs, model, optim, run_spec, train, windows
 from tests.small_sweeps import ROOT, assert_same_tables, environment, train_command

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.packing import Order, eval_windows
-from harness.records import InputError
+from harness.data.windows import Order, eval_windows
+from harness.records.errors import InputError
 
 orders = st.builds(
     Order,

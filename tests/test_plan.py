@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import counting, plan
-from harness.grid import Cell, job_flops, job_tokens, jobs
-from harness.launch.calibrate import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
-from harness.records import InputError, SweepFolder, write_json
+from harness.grid.cells import Cell, job_flops, job_tokens, jobs
+from harness.plan import plan
+from harness.plan import table as plan_table
+from harness.plan.speed import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
+from harness.recipe import counting
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
 from tests.small_sweeps import grid_cells, small_cells
 
 TOKENS = "grid.n_tokens=[4096,8192,16384]"
@@ -80,9 +84,9 @@ def test_cost_counts_what_is_left_and_the_evaluations(tmp_path: Path) -> None:
 def test_tokens_saved_compares_trunks_with_separate_runs() -> None:
     cells = small_cells(TOKENS)
     (job,) = jobs(cells)
-    assert plan.tokens_saved(cells) == (job_tokens(job), 4096 + 8192 + 16384)
+    assert plan_table.tokens_saved(cells) == (job_tokens(job), 4096 + 8192 + 16384)
     cosine = small_cells("optim.schedule=cosine", TOKENS)
-    assert plan.tokens_saved(cosine) == (28672, 28672)
+    assert plan_table.tokens_saved(cosine) == (28672, 28672)
 
 
 def test_the_estimate_divides_work_over_workers(tmp_path: Path) -> None:
@@ -133,7 +137,7 @@ def test_free_memory_is_read_from_the_system() -> None:
     ("value", "text"), [(16, "16"), (25_700, "25.7k"), (1_048_576, "1.05M"), (2e9, "2G"), (3e13, "30T")]
 )
 def test_si(value: float, text: str) -> None:
-    assert plan.si(value) == text
+    assert plan_table.si(value) == text
 
 
 def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> None:
@@ -141,12 +145,12 @@ def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> Non
     finish(folder, cells[:1])
     stream = io.StringIO()
     made = plan.make_plan(folder, cells, N_EVAL)
-    plan.print_plan(Console(file=stream, width=120), made, lambda: 90.0, 2)
+    plan_table.print_plan(Console(file=stream, width=120), made, lambda: 90.0, 2)
     text = stream.getvalue()
     rows = [line.split() for line in text.splitlines() if re.match(r" *d\d+ ", line)]
     assert [row[-1] for row in rows] == ["done"] + ["open"] * 5
     assert [row[0] for row in rows] == ["d16"] * 3 + ["d32"] * 3
-    assert rows[0][1] == plan.si(counting.n_params(cells[0].spec.model))
+    assert rows[0][1] == plan_table.si(counting.n_params(cells[0].spec.model))
     assert f"{made.open_flops:.2e} FLOPs" in text
     assert "about 1.5 minutes on 2 worker(s)" in text
     assert "6 of 6 cells have fewer than 500 steps (d16, d32)" in text
@@ -154,11 +158,13 @@ def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> Non
 
 
 def test_a_large_plan_has_one_row_for_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "MAX_ROWS", 3)
+    monkeypatch.setattr(plan_table, "MAX_ROWS", 3)
     folder, cells = SweepFolder(tmp_path), small_cells("grid.seeds=[0,1,2]")
     finish(folder, cells[:1])
     stream = io.StringIO()
-    plan.print_plan(Console(file=stream, width=120), plan.make_plan(folder, cells, N_EVAL), lambda: 0.0, 1)
+    plan_table.print_plan(
+        Console(file=stream, width=120), plan.make_plan(folder, cells, N_EVAL), lambda: 0.0, 1
+    )
     rows = [line for line in stream.getvalue().splitlines() if line.lstrip().startswith("d16")]
     assert len(rows) == len({cell.n_tokens for cell in cells}) == 2
     assert all("3 seeds" in row for row in rows)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.style import power_of_ten, rung_styles, si
-from analysis.report import Sweep, draw_figures, read_sweep
+from analysis.report.build import Sweep, draw_figures, read_sweep
 
 NAMES = {
     "loss_curves",

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness.execution import MeshConfig
-from harness.train import loss_scale
-from harness.train.mesh import make_mesh
-from harness.train.step import advance, engine_for
+from harness.engine import loss_scale
+from harness.engine.mesh import make_mesh
+from harness.engine.step import advance, engine_for
+from harness.execution.execution import MeshConfig
 from tests.recipes import model, run_spec, windows
 
 STEPS = 24

@@ -11,15 +11,15 @@ from scipy import stats
 from scipy.optimize import least_squares
 from simulated_tables import SATURATING, SURFACES, ladder
 
-from analysis.fit import fit_law
-from analysis.held import HeldProblem
+from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
-from analysis.profile import cut_of, profile
 from analysis.result import Fit
-from analysis.search import multi_start
-from analysis.solver import ESTIMATORS, Problem
-from analysis.table import LossTable
-from harness.records import InputError
+from analysis.solve.fixed_parameter import HeldProblem
+from analysis.solve.problem import ESTIMATORS, Problem
+from analysis.solve.search import multi_start
+from analysis.tables.table import LossTable
+from analysis.uncertainty.profile import cut_of, profile
+from harness.records.errors import InputError
 
 LEVEL, WANTED = 0.9, 0.85
 NOISE = 0.0035

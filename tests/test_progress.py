@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import counting
-from harness.grid import job_flops, jobs
-from harness.launch.progress import FRAME_LINES, LINE_SECONDS, Progress, format_duration
-from harness.records import SweepFolder, write_json
+from harness.grid.cells import job_flops, jobs
+from harness.recipe import counting
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.track.progress import FRAME_LINES, LINE_SECONDS, Progress, format_duration
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))
@@ -30,7 +31,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.now = 1000.0
-        monkeypatch.setattr("harness.launch.progress.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("harness.track.progress.time.monotonic", lambda: self.now)
 
 
 def shown(folder: SweepFolder, clock: Clock, running: list, finished: list, seconds: float) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import provenance as module
-from harness.provenance import code_revision, cpu_name, provenance, usable_cores
+from harness.records import provenance as module
+from harness.records.provenance import code_revision, cpu_name, provenance, usable_cores
 
 
 @pytest.fixture

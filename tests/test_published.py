@@ -18,12 +18,12 @@ import pytest
 
 from analysis.published import refits
 from analysis.published.__main__ import main
-from analysis.published.comparison import Comparison
 from analysis.published.dataset import DataSet
 from analysis.published.fetch import PreparedTableMissing, cache_folder, data_file
+from analysis.published.papers.comparison import Comparison
 from analysis.published.refits import REFITS, Outcome, refit_set
 from analysis.published.registry import SETS, find_set
-from harness.records import InputError
+from harness.records.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("SCALING_DATA_DIR", ROOT.parent / "shared" / "data"))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from simulated_rates import BEST, RECIPE, rate_sweep, write_rate_folder
 
-from analysis.learning_rate import learning_rate_study
-from harness.config import load
-from harness.rate_recipe import write_rate_recipe
-from harness.records import InputError, SweepFolder
+from analysis.learning_rate.study import learning_rate_study
+from harness.config.settings import load
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.sweep.learned_rates import write_rate_recipe
 
 TOKENS = (524_288, 1_048_576, 2_097_152)
 POWER = -0.3

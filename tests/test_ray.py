@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import sweep
-from harness.launch import ray_cluster
-from harness.launch.ray_cluster import room
-from harness.records import SweepFolder
+from harness.launch.ray import cluster as ray_cluster
+from harness.launch.ray.cluster import room
+from harness.records.paths import SweepFolder
 from harness.status import run_rows
+from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, assert_same_tables, start, train
 

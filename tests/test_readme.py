@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import load
-from harness.sweep_record import read_record
+from harness.config.settings import load
+from harness.sweep.record import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness import recipe
-from harness.recipe import Rung
-from harness.records import InputError
-from harness.spec import GROUPS
+from harness.grid import rules as recipe
+from harness.grid.rules import Rung
+from harness.recipe.spec import GROUPS
+from harness.records.errors import InputError
 from tests.recipes import model
 from tests.small_sweeps import settings
 

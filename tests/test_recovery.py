@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from analysis.fit import fit_law
+from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law, law_names
-from analysis.table import LossTable, load_table
+from analysis.tables.table import LossTable, load_table
 
 N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 3e9, 7), np.geomspace(2e8, 1e11, 8)))
 UNIQUE = np.minimum(D, 4e9)  # longer runs read their tokens several times

@@ -17,8 +17,10 @@ import pandas as pd
 import pytest
 from fake_sweep import make_sweep
 
-from analysis import report
-from harness.records import SweepFolder, write_json, write_table
+from analysis.report import build as report
+from analysis.report.__main__ import main
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
 
 Json = dict[str, Any]
 SECTIONS = (
@@ -41,7 +43,7 @@ VOID = {"meta", "br", "link", "img", "hr", "input"}
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     root = make_sweep(tmp_path_factory.mktemp("results") / "fake")
-    assert report.main([str(root)]) == 0
+    assert main([str(root)]) == 0
     return SweepFolder(root)
 
 
@@ -277,7 +279,7 @@ def test_bad_input_is_one_sentence_and_exit_2(
     words: str,
 ) -> None:
     spoil(folder)
-    assert report.main([str(folder.root)]) == 2
+    assert main([str(folder.root)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error

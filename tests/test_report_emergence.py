@@ -13,10 +13,11 @@ import pytest
 from fake_emergence import example, write_tables
 from fake_sweep import make_sweep
 
-from analysis import report
 from analysis.emergence.study import NOT_EXAMINED, conclude
-from analysis.study import study
-from harness.records import SweepFolder, write_json, write_table
+from analysis.report import build as report
+from analysis.study.study import study
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
 
 TASKS = (0, 3, 4)  # an artefact, a transition, a task not learned
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import report_numbers
+from analysis.report import numbers as report_numbers
 
 
 @pytest.mark.parametrize(

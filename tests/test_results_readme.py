@@ -16,7 +16,8 @@ from fake_sweep import make_sweep
 from analysis.emergence.study import study
 from analysis.emergence.verdict import Verdict
 from analysis.result import WarningCode
-from harness.records import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, SweepFolder
+from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
+from harness.records.paths import SweepFolder
 
 README = Path(__file__).parent.parent / "results" / "README.md"
 NAMED_BY_DATA = {

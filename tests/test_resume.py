@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import sweep
-from harness.collect import write_tables
-from harness.grid import expand
-from harness.records import SweepFolder, write_json
-from harness.spec import DataSpec
+from harness.grid.cells import expand
+from harness.recipe.spec import DataSpec
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.runs.collect import write_tables
+from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, assert_same_tables, point_times, train
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from simulated_tables import LIMITS, SATURATING, ladder, saturates
 
-from analysis.fit import fit_law, jackknife
+from analysis.approaches.parametric import fit_law, jackknife
 from analysis.frontier import Surface, exponent, optimum, six_n, surface_of
 from analysis.laws import find_law, with_limits
 from analysis.laws.saturating import name_of
-from analysis.table import load_table
-from harness.records import InputError
+from analysis.tables.table import load_table
+from harness.records.errors import InputError
 
 LAW = find_law(name_of(*LIMITS))
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import InputError
-from harness.spec import ScheduleSpec
-from harness.train.schedule import Segment, branch_start, check_reachable, lr_factors, segments
+from harness.recipe.schedule import Segment, branch_start, check_reachable, lr_factors, segments
+from harness.recipe.spec import ScheduleSpec
+from harness.records.errors import InputError
 from tests.recipes import RASTER, run_spec
 
 SPEC = run_spec()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch import seats as module
-from harness.launch.seats import Seat, n_workers_here, seats, worker_environment
-from harness.provenance import usable_cores
+from harness.launch.local import places as module
+from harness.launch.local.places import Seat, n_workers_here, seats, worker_environment
+from harness.records.provenance import usable_cores
 
 
 @pytest.fixture

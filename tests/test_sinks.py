@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.grid import jobs
-from harness.launch import sinks
-from harness.launch.sinks import MODULES, Sinks, check_sinks, new_rows
-from harness.records import CURVE_COLUMNS, InputError, SweepFolder, as_table, write_json, write_table
+from harness.grid.cells import jobs
+from harness.records.columns import CURVE_COLUMNS, as_table
+from harness.records.errors import InputError
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
+from harness.track import sinks
+from harness.track.sinks import MODULES, Sinks, check_sinks, new_rows
 from tests.small_sweeps import small_cells
 
 (JOB,) = jobs(small_cells())

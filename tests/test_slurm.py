@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import cancel, sweep
-from harness.config import load
-from harness.launch import slurm
-from harness.records import SweepFolder
+from harness import cancel
+from harness.config.settings import load
+from harness.launch.slurm import slurm
+from harness.records.paths import SweepFolder
 from harness.status import run_rows
+from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.slurm_cluster import cluster, empty_queue, squeue, why_not
 from tests.small_sweeps import SMALL, start, train

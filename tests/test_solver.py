@@ -8,10 +8,10 @@ from scipy.optimize import least_squares
 from simulated_tables import SURFACES, ladder
 
 from analysis.laws import find_law
-from analysis.minimise import huber
-from analysis.noise import MAX_TRUNK_SHARE, trunk_share
-from analysis.search import multi_start, variable_projection
-from analysis.solver import Problem
+from analysis.solve.levenberg_marquardt import huber
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start, variable_projection
+from analysis.tables.noise import MAX_TRUNK_SHARE, trunk_share
 
 
 @pytest.mark.parametrize("estimator", ["huber", "lsq", "lsq_loss"])

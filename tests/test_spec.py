@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.spec import Job, added, content_id, recipe_dict
+from harness.recipe.spec import Job, added, content_id, recipe_dict
 from tests.recipes import run_spec
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from harness.launch.lease import STALE_SECONDS, Lease
-from harness.records import SweepFolder, write_json
-from harness.run_state import retries_after
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.runs.state import retries_after
 from harness.status import SILENT_SECONDS, main, overall, run_rows
 
 CELLS = [

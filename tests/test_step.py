@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from harness.execution import MeshConfig
-from harness.records import InputError
-from harness.train.evaluate import window_losses
-from harness.train.mesh import make_mesh
-from harness.train.optim import parameter_groups
-from harness.train.step import Engine, advance, engine_for
-from harness.train.step_size import eval_batch_size, micro_batch_size
+from harness.engine.mesh import make_mesh
+from harness.engine.optim import parameter_groups
+from harness.engine.step import Engine, advance, engine_for
+from harness.evaluate.loss import window_losses
+from harness.execution.execution import MeshConfig
+from harness.execution.micro_batch import eval_batch_size, micro_batch_size
+from harness.records.errors import InputError
 from tests.recipes import optim, run_spec, windows
 
 SPEC = run_spec()

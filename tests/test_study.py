@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 from surfaces import SMALL_JOINT, sweep_curves, sweep_points
 
-from analysis.adequacy import CANDIDATES
-from analysis.fit import fit_law
-from analysis.forecast import seal
+from analysis.approaches.parametric import fit_law
+from analysis.contest.adequacy import CANDIDATES
+from analysis.forecast.seal import seal
 from analysis.laws import family
-from analysis.noise import noise_report
-from analysis.reference import compare_schedules
+from analysis.learning_rate.schedules import compare_schedules
 from analysis.result import Warning_, WarningCode
-from analysis.study import study, with_uncertainty
-from analysis.table import COUNTS, load_table
-from analysis.verdict import verdict
-from harness.records import InputError
+from analysis.study.study import study, with_uncertainty
+from analysis.study.words import verdict
+from analysis.tables.noise import noise_report
+from analysis.tables.table import COUNTS, load_table
+from harness.records.errors import InputError
 
 Json = dict[str, Any]
 KEYS = [
@@ -49,7 +49,7 @@ def result(points: pd.DataFrame) -> Json:
     held = points.role == "holdout"
     sealed = seal(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.study.disagreements", lambda *_: [DOUBT])
+        patch.setattr("analysis.study.study.disagreements", lambda *_: [DOUBT])
         return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
 
 

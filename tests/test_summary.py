@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from analysis.summary import key_numbers, main, markdown
-from harness.records import InputError, SweepFolder
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
 from tests.conftest import ROOT
 from tests.fake_sweep import make_sweep
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.grid import jobs
+from harness.grid.cells import jobs
 from harness.launch import lease, supervise
-from harness.launch.interface import Handle, Outcome, Pack, Status
+from harness.launch.interface import Handle, Outcome, Status
 from harness.launch.supervise import Detached, Supervisor
-from harness.records import SweepFolder, write_json
-from harness.run_state import record_failure
-from harness.spec import Job
+from harness.recipe.spec import Job, Pack
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.runs.state import record_failure
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import sweep
-from harness.records import SweepFolder
+from harness.records.paths import SweepFolder
 from harness.status import run_rows
+from harness.sweep import __main__ as sweep
 from tests.small_sweeps import SMALL, assert_same_tables, point_times, start, train
 
 LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.1"]

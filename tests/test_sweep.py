@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from analysis.summary import key_numbers
-from analysis.table import load_table
-from harness import sweep
-from harness.grid import Cell
-from harness.provenance import usable_cores
-from harness.records import SweepFolder
-from harness.spec import RECIPE_VERSION
+from analysis.tables.table import load_table
+from harness.grid.cells import Cell
+from harness.recipe.spec import RECIPE_VERSION
+from harness.records.paths import SweepFolder
+from harness.records.provenance import usable_cores
 from harness.status import run_rows
+from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, point_times
 

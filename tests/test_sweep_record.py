@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import SweepSettings, load, options, plain
-from harness.records import write_json
-from harness.spec import RECIPE_VERSION
-from harness.sweep import load_settings, main
+from harness.config.settings import SweepSettings, load, options, plain
+from harness.recipe.spec import RECIPE_VERSION
+from harness.records.files import write_json
+from harness.sweep.__main__ import load_settings, main
 
 STORED = ["+grid=smoke", "optim.hidden_lr=0.5", "grid.seeds=[3]", "launcher=slurm", "+launcher.sbatch.mem=8G"]
 

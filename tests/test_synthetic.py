@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.data.prepare import DataConfig, prepare_corpus
 from harness.data.synthetic import MIN_CHAIN, Source, make_source, n_chains, window_entropy
-from harness.records import InputError
+from harness.records.errors import InputError
 
 sources = st.builds(
     make_source,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.table import load_table
-from harness.records import InputError
+from analysis.tables.table import load_table
+from harness.records.errors import InputError
 
 
 def own_rows(rows: int = 4) -> pd.DataFrame:

@@ -14,21 +14,22 @@ import pytest
 import recipes
 from task_corpus import TASK_CONFIGS, mixed_corpus
 
-from harness.data.packing import Order, eval_windows
 from harness.data.tasks import markov
 from harness.data.tasks.items import Group
-from harness.execution import MeshConfig
+from harness.data.windows import Order, eval_windows
+from harness.engine.mesh import make_mesh
+from harness.engine.step import Engine, advance, engine_for
+from harness.evaluate import in_context
+from harness.evaluate.decoding import greedy_answers
+from harness.evaluate.loss import EvalSet
+from harness.evaluate.tasks import TaskEvaluation
+from harness.evaluate.token_scores import distributions, score
+from harness.execution.execution import MeshConfig
 from harness.model import kernels
-from harness.records import EVAL_COLUMNS, ITEM_COLUMNS, RunFolder
-from harness.spec import Job, RunSpec
-from harness.train import in_context
-from harness.train.decoding import greedy_answers
-from harness.train.evaluate import EvalSet
+from harness.recipe.spec import Job, RunSpec
+from harness.records.columns import EVAL_COLUMNS, ITEM_COLUMNS
+from harness.records.paths import RunFolder
 from harness.train.loop import Interrupted, TrainInputs, is_task_step, train_job
-from harness.train.mesh import make_mesh
-from harness.train.step import Engine, advance, engine_for
-from harness.train.task_evaluation import TaskEvaluation
-from harness.train.token_scores import distributions, score
 
 SEQ_LEN, N_ITEMS = 128, 40
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.tasks.items import Group
-from harness.train.decoding import edit_distance
-from harness.train.task_metrics import answer_rows, choice_rows, product_row
-from harness.train.token_scores import Scores
+from harness.evaluate.decoding import edit_distance
+from harness.evaluate.task_metrics import answer_rows, choice_rows, product_row
+from harness.evaluate.token_scores import Scores
 
 
 @settings(max_examples=50, deadline=None)

@@ -30,12 +30,12 @@ from harness.data.tasks.documents import (
     tag,
     training_documents,
 )
-from harness.data.tasks.draws import TEST_SHARE, is_test
 from harness.data.tasks.families import FAMILIES, N_FUNCTIONS
+from harness.data.tasks.hashed_random import TEST_SHARE, is_test
 from harness.data.tasks.items import HELD_OUT, NEWLINE, SEEN, task_items
 from harness.data.tasks.mixture import TaskConfig, check_tasks
-from harness.data.tokenizer import SEPARATOR
-from harness.records import InputError
+from harness.data.text.tokenizer import SEPARATOR
+from harness.records.errors import InputError
 
 LENGTHS = {
     "addition": [1, 2, 3, 4], "addition_reversed": [1, 2, 3, 4], "digit_sum": [2, 3, 4],

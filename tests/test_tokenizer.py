@@ -10,9 +10,16 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.encode import encode_documents
-from harness.data.tokenizer import SEPARATOR, WORD, Tokenizer, check_vocabulary, token_dtype, train_tokenizer
-from harness.records import InputError
+from harness.data.text.encode import encode_documents
+from harness.data.text.tokenizer import (
+    SEPARATOR,
+    WORD,
+    Tokenizer,
+    check_vocabulary,
+    token_dtype,
+    train_tokenizer,
+)
+from harness.records.errors import InputError
 
 TEXTS = [
     "def add(a, b):\n    return a + b\n\n\nclass Sum:\n    def __init__(self):\n        self.total = 0\n" * 3,
@@ -85,7 +92,7 @@ def test_a_text_too_small_for_the_vocabulary_leaves_ids_unused() -> None:
 
 def test_training_gives_the_same_bytes_in_every_process() -> None:
     code = (
-        "from harness.data.tokenizer import train_tokenizer\n"
+        "from harness.data.text.tokenizer import train_tokenizer\n"
         f"print(train_tokenizer('bpe', {TEXTS!r}, 320).tokenizer_id)"
     )
     ids = {
@@ -104,7 +111,7 @@ def test_the_identifier_depends_on_vocabulary_and_merges() -> None:
 
 
 def test_only_the_first_texts_up_to_the_sample_size_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.tokenizer.TRAINING_BYTES", len(TEXTS[0]))
+    monkeypatch.setattr("harness.data.text.tokenizer.TRAINING_BYTES", len(TEXTS[0]))
     assert train_tokenizer("bpe", TEXTS, 320) == train_tokenizer("bpe", TEXTS[:1], 320)
 
 

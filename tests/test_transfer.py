@@ -8,10 +8,10 @@ import pytest
 from flax import nnx
 
 from harness import coordinate_check
-from harness.config import SweepSettings, load
+from harness.config.settings import SweepSettings, load
 from harness.coordinate_check import activation_changes, log_slope
+from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.model.decoder import EMBED_STD, HEAD_INIT_SCALE, Decoder
-from harness.recipe import Rung, model_spec, optim_spec
 from tests.small_sweeps import settings, small_cells
 
 REFERENCE = Rung(64, 3)

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 from harness.data.build import DataConfig
+from harness.engine.distributed import initialize_from_environment
 from harness.launch import lease
-from harness.launch.seats import Seat, core_seat, worker_environment
+from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.launch.stop import StopFlag
 from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig, here, run_job, run_pack
-from harness.records import InputError, SweepFolder, write_json
-from harness.spec import Job
-from harness.train.distributed import initialize_from_environment
+from harness.recipe.spec import Job
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
 from tests.recipes import RASTER, inputs, optim, run_spec
 from tests.small_sweeps import ROOT, environment
 
@@ -90,7 +92,7 @@ def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: 
         assert (said["status"], said["error"], said["retry"]) == ("failed", reply["error"], True)
         assert [failed["error"] for failed in said["failures"]] == [reply["error"]]
         assert "Traceback" in folder.run(JOB.spec.run_id).log.read_text()
-        patch.setattr("harness.run_state.write_json", full)
+        patch.setattr("harness.runs.state.write_json", full)
         assert run_job(JOB, folder, inputs()) == reply
     assert run_job(JOB, folder, inputs())["status"] == "done"
     assert state(folder)["retries"] == 1

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.answer import answer, save
-from analysis.command import parse_pairs
+from analysis.cli import answer, parse_pairs, save
+from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import study
-from analysis.emergence.tables import AXES, read_evaluations
 from analysis.emergence.text import text_of
-from harness.records import InputError
+from harness.records.errors import InputError
 
 EXAMPLE = "N=COLUMN,exact=COLUMN,smooth=COLUMN,task=COLUMN"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.emergence.sharpness import Design
-from analysis.emergence.tables import EXACT, SMOOTH, by_task
-from harness.records import InputError
+from analysis.emergence.read import EXACT, SMOOTH, by_task
+from analysis.emergence.statistics.sharpness import Design
+from harness.records.errors import InputError
 
 Array = NDArray[np.float64]
 SAME = 1e-6  # relative difference below which two sizes are one

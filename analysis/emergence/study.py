@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.emergence.contexts import in_context
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
-from analysis.emergence.describe import describe, evidence
-from analysis.emergence.mixture import judged
-from analysis.emergence.sharpness import MIN_SIZES, p_value
-from analysis.emergence.tables import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
+from analysis.emergence.in_context import in_context
+from analysis.emergence.measure import describe, evidence
+from analysis.emergence.read import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
+from analysis.emergence.statistics.seed_groups import judged
+from analysis.emergence.statistics.sharpness import MIN_SIZES, p_value
 from analysis.emergence.verdict import LEVEL, Verdict, decide, sentence
 from analysis.holm import holm
 from analysis.result import plain
-from harness.records import InputError, write_json
+from harness.records.errors import InputError
+from harness.records.files import write_json
 
 FILE = "emergence.json"
 NOT_EXAMINED = (

@@ -8,9 +8,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.emergence.power import ENOUGH, JUMP
-from analysis.emergence.sharpness import MATERIAL, MIN_SIZES
-from analysis.emergence.width import NARROW
+from analysis.emergence.statistics.power import ENOUGH, JUMP
+from analysis.emergence.statistics.sharpness import MATERIAL, MIN_SIZES
+from analysis.emergence.statistics.width import NARROW
 
 Array = NDArray[np.float64]
 

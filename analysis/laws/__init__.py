@@ -1,4 +1,4 @@
-"""Loss laws: a module here that defines `LAWS` adds them; `saturating` makes one for each corpus.
+"""Loss laws: each module here defines some, `LAWS` lists them; `saturating` makes one for each corpus.
 
 A name may end in limits of parameters, so that whoever reads the name knows them: `chinchilla[E=1.69]`
 holds E, `joint[gamma=0.2:0.5]` bounds gamma.
@@ -7,29 +7,44 @@ holds E, `joint[gamma=0.2:0.5]` bounds gamma.
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 
-from analysis.laws import saturating
+from analysis.laws import (
+    broken,
+    chinchilla,
+    data_constrained,
+    joint,
+    kaplan,
+    overtraining,
+    quadrature,
+    saturating,
+    tied,
+)
 from analysis.laws.law import Law
 from analysis.laws.limited import limited, split_limits
-from harness.records import InputError
+from harness.records.errors import InputError
 
-__all__ = ["Law", "family", "find_law", "law_names", "with_limits"]
+__all__ = ["LAWS", "Law", "family", "find_law", "law_names", "with_limits"]
 
 
-def _all_laws() -> dict[str, Law]:
-    """Every law of the folder by name."""
-    laws: dict[str, Law] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found = getattr(importlib.import_module(f"{__name__}.{module.name}"), "LAWS", ())
-        laws |= {law.name: law for law in found}
-    return laws
+LAWS: dict[str, Law] = {
+    law.name: law
+    for module in (
+        broken,
+        chinchilla,
+        data_constrained,
+        joint,
+        kaplan,
+        overtraining,
+        quadrature,
+        tied,
+    )
+    for law in module.LAWS
+}
 
 
 def law_names() -> list[str]:
     """Names of all laws but the saturating ones, in alphabetical order."""
-    return sorted(_all_laws())
+    return sorted(LAWS)
 
 
 def family(name: str) -> str:
@@ -60,11 +75,10 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
 def find_law(name: str) -> Law:
     """The law called `name`; raises InputError that lists the laws and suggests the nearest."""
     name, limits = split_limits(name)
-    laws = _all_laws()
-    found = laws.get(name) or saturating.parse(name)
+    found = LAWS.get(name) or saturating.parse(name)
     if found is not None:
         return limited(found, limits) if limits else found
-    known = sorted([*laws, saturating.FAMILY])
+    known = sorted([*LAWS, saturating.FAMILY])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise InputError(f"there is no law called {name!r}{hint} Type --law with one of: {', '.join(known)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from analysis.laws.law import Law
-from harness.records import InputError
+from harness.records.errors import InputError
 
 EXAMPLE = "type for example chinchilla[E=1.69] to hold E or chinchilla[alpha=0.3:0.4] to bound alpha"
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
-from harness.records import InputError
+from harness.records.errors import InputError
 
 Array = NDArray[np.float64]
 

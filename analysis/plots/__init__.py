@@ -1,11 +1,11 @@
 """Figures of a sweep: functions from tables and results to Matplotlib figures. Nothing else imports this."""
 
-from analysis.plots.checks import forecast_against_truth, residuals, rollout
 from analysis.plots.emergence import emergence
-from analysis.plots.frontier import contours, frontier
+from analysis.plots.frontier import contours, frontier, isoflop
 from analysis.plots.in_context import in_context
+from analysis.plots.law_tests import forecast_against_truth, residuals, rollout
 from analysis.plots.learning_rate import learning_rate
-from analysis.plots.runs import isoflop, loss_against_compute, loss_curves
+from analysis.plots.runs import loss_against_compute, loss_curves
 from analysis.plots.style import to_svg, write_images
 from analysis.plots.uncertainty import cloud, counting, profiles
 

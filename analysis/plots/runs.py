@@ -7,18 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.envelope import lower_hull
-from analysis.optimum import parabola_window
+from analysis.approaches.envelope import lower_hull
 from analysis.plots.style import (
     BLACK,
-    GREY,
-    VERMILION,
-    count_axis,
     grid,
     legend_beside,
     log_axis,
@@ -28,7 +23,6 @@ from analysis.plots.style import (
     si,
     styled,
 )
-from analysis.slices import Slice, interpolated_slices, measured_slices
 
 Json = Mapping[str, Any]
 F64 = NDArray[np.float64]
@@ -99,48 +93,3 @@ def loss_against_compute(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 def _legend_of_sizes(figure: Figure, axes: Axes) -> None:
     legend_beside(figure, axes, "model size,\nall parameters")
-
-
-@styled
-def isoflop(points: pd.DataFrame, fit: Json) -> Figure:
-    """Loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
-    n, d, c, loss = (points[column].to_numpy(float) for column in (fit["count"], "n_tokens", "flops", "loss"))
-    if fit["slices"] == "measured":
-        pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= fit["min_sizes"]]
-    else:
-        pieces = interpolated_slices(n, d, c, fit["min_sizes"])
-    figure, (axes,) = grid(1, 1, (8.6, 4.6))
-    shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
-    for piece, colour in zip(pieces, shades, strict=False):
-        _slice(axes, piece, np.log(loss), tuple(colour))
-    used = [row for row in fit["optima"] if row["reason"] is None]
-    axes.plot(
-        [row["n_opt"] for row in used],
-        [row["loss"] for row in used],
-        "*",
-        color=VERMILION,
-        markersize=12,
-        markeredgecolor="white",
-        label="optimum, interior",
-    )
-    log_axis(axes, "x", si)
-    loss_axis(axes)
-    axes.set_xlabel(count_axis(str(fit["count"])))
-    axes.set_ylabel("loss, nats per token")
-    legend_beside(figure, axes, "compute C, FLOPs")
-    return figure
-
-
-def _slice(axes: Axes, piece: Slice, log_loss: F64, colour: tuple[float, ...]) -> None:
-    """One budget: its sizes, and the parabola through the window at the lowest; a grey line without one."""
-    y = piece.log_loss(log_loss)
-    window = parabola_window(piece.log_n, y)
-    label = power_of_ten(float(np.exp(piece.log_c)))
-    axes.plot(np.exp(piece.log_n), np.exp(y), "o", color=colour, label=label)
-    if window is None:
-        axes.plot(np.exp(piece.log_n), np.exp(y), ":", color=GREY, linewidth=1)
-        return
-    centre = piece.log_n[window].mean()
-    x = np.linspace(piece.log_n[window].min(), piece.log_n[window].max(), 60)
-    curve = np.polyfit(piece.log_n[window] - centre, y[window], min(2, len(window) - 1))
-    axes.plot(np.exp(x), np.exp(np.polyval(curve, x - centre)), color=colour)

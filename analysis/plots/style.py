@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from harness.records import write_atomic
+from harness.records.files import write_atomic
 
 Pair = tuple[float, float]
 P = ParamSpec("P")

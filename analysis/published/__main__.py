@@ -9,7 +9,8 @@ from pathlib import Path
 
 from analysis.published.refits import Outcome, refit_set
 from analysis.published.registry import SETS, find_set
-from harness.records import InputError, write_json
+from harness.records.errors import InputError
+from harness.records.files import write_json
 
 RESAMPLES = 4000  # as many as Besiroglu et al. took, arXiv:2404.10102
 FEWEST_RESAMPLES = 100  # for standard errors

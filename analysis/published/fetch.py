@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from analysis.published.dataset import DataFile, DataSet
-from harness.records import InputError
+from harness.records.errors import InputError
 
 FOLDER = "SCALING_DATA_DIR"
 CACHE = "SCALING_CACHE"

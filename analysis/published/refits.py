@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.published import emergent, epoch, exponents, gadre, porian
-from analysis.published.comparison import Comparison
 from analysis.published.dataset import DataSet
 from analysis.published.fetch import PreparedTableMissing, data_file
+from analysis.published.papers import emergent, epoch, exponents, gadre, porian
+from analysis.published.papers.comparison import Comparison
 from analysis.result import plain
 
 Refit = Callable[[Mapping[str, Path], int, int], list[Comparison]]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 
-from analysis.published import printed
 from analysis.published.dataset import DataFile, DataSet
-from harness.records import InputError
+from analysis.published.papers import printed
+from harness.records.errors import InputError
 
 RAW = "https://raw.githubusercontent.com"
 GEMSTONES_COMMIT = "5f420478f6057b0cbb4d13405fb10ca64675bccb"

@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
-from harness.config import SweepSettings, load
-from harness.launch.hardware import platform_here
-from harness.launch.seats import Seat, core_seat, worker_environment
-from harness.provenance import provenance, usable_cores
-from harness.recipe import Rung, model_spec, optim_spec
-from harness.records import InputError, write_json
-from harness.spec import DataSpec, RunSpec, ScheduleSpec
+from harness.config.settings import SweepSettings, load
+from harness.execution.hardware import platform_here
+from harness.grid.rules import Rung, model_spec, optim_spec
+from harness.launch.local.places import Seat, core_seat, worker_environment
+from harness.recipe.spec import DataSpec, RunSpec, ScheduleSpec
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.provenance import provenance, usable_cores
 
 SCHEMA = 1
 RUNGS = "16,32,48,64,96,128"

@@ -18,12 +18,12 @@ import optax
 from flax import nnx
 from jax import lax
 
-from harness import counting
+from harness.engine.mesh import MeshConfig, make_mesh
+from harness.engine.step import advance, engine_for
 from harness.model.decoder import Decoder
-from harness.records import InputError
-from harness.spec import RunSpec
-from harness.train.mesh import MeshConfig, make_mesh
-from harness.train.step import advance, engine_for
+from harness.recipe import counting
+from harness.recipe.spec import RunSpec
+from harness.records.errors import InputError
 
 # Tokens of one call of the compiled program, at most a logging interval.
 CALL_TOKENS = 8192

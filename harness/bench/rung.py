@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import counting
-from harness.records import InputError
-from harness.spec import RunSpec
+from harness.recipe import counting
+from harness.recipe.spec import RunSpec
+from harness.records.errors import InputError
 
 COMPILES = 3  # at most
 STEP, MATMUL = "step", "matmul"

@@ -20,17 +20,18 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.collect import write_tables
-from harness.config import load
+from harness.config.settings import load
 from harness.data.build import DataConfig
 from harness.launch.interface import Launcher
-from harness.launch.local import LocalLauncher
-from harness.launch.seats import seats
+from harness.launch.local.local import LocalLauncher
+from harness.launch.local.places import seats
 from harness.launch.worker import WorkerConfig
-from harness.plan import Plan
-from harness.provenance import ROOT, provenance
-from harness.records import SweepFolder, write_json
-from harness.sweep import Sweep
+from harness.plan.plan import Plan
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.records.provenance import ROOT, provenance
+from harness.runs.collect import write_tables
+from harness.sweep.__main__ import Sweep
 
 RUNGS = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160]
 TOKENS = [262144, 524288]

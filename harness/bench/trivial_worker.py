@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import counting
 from harness.launch.worker import WorkerConfig, here, own_run, record_origin
-from harness.points import point_row
-from harness.records import RunFolder, SweepFolder, write_json
-from harness.run_state import set_state
-from harness.spec import Job
+from harness.recipe import counting
+from harness.recipe.spec import Job
+from harness.records.files import write_json
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.rows import point_row
+from harness.runs.state import set_state
 
 
 def loss_of(job: Job, n_tokens: int) -> float:

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt
 
-from harness.data.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
-from harness.data.corpora import PYTHON_PACKAGES, Document, SourceFile, read_python, read_text
-from harness.data.dedup import Split, drop_exact, drop_near, shingle, split_documents
-from harness.data.encode import encode_documents
 from harness.data.synthetic import make_source, n_chains
 from harness.data.tasks.contamination import contamination
 from harness.data.tasks.documents import TASKS, Tokens
 from harness.data.tasks.mixture import TaskConfig, document_lengths, mix_tasks
-from harness.data.tokenizer import Tokenizer, train_tokenizer
-from harness.records import InputError
+from harness.data.text.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
+from harness.data.text.corpora import PYTHON_PACKAGES, Document, SourceFile, read_python, read_text
+from harness.data.text.dedup import Split, drop_exact, drop_near, shingle, split_documents
+from harness.data.text.encode import encode_documents
+from harness.data.text.tokenizer import Tokenizer, train_tokenizer
+from harness.records.errors import InputError
 
 # Streams of the synthetic source; 0 draws its tables.
 TRAIN_STREAM, EVAL_STREAM = 1, 2

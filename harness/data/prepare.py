@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Int64, UInt
 
 from harness.data.build import DataConfig, Prepared, build_synthetic, build_text
-from harness.data.corpora import SourceFile, list_python, list_text
 from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
-from harness.data.tokenizer import Tokenizer, check_vocabulary, token_dtype
-from harness.records import InputError
-from harness.spec import DataSpec
+from harness.data.text.corpora import SourceFile, list_python, list_text
+from harness.data.text.tokenizer import Tokenizer, check_vocabulary, token_dtype
+from harness.recipe.spec import DataSpec
+from harness.records.errors import InputError
 
 # Part of every cache key: raise it when the same inputs would give other tokens or another description.
 PREPARATION_VERSION = 2

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import InputError, write_json
+from harness.records.errors import InputError
+from harness.records.files import write_json
 
 PARTIAL = ".partial-"
 # A build takes a minute; what is older was left by a killed process.

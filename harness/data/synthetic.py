@@ -19,8 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float64, Int32, UInt
 
-from harness.data.tokenizer import token_dtype
-from harness.records import InputError
+from harness.data.text.tokenizer import token_dtype
+from harness.records.errors import InputError
 
 MAX_CONTEXTS = 2**20
 # Share of the successors of the longest context at every level of the mixture.

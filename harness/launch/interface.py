@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from harness.records import SweepFolder
-from harness.spec import Job
-
-# One or several jobs of one compiled shape that are trained together as one program; nearly always one job.
-Pack = tuple[Job, ...]
+from harness.recipe.spec import Job, Pack
+from harness.records.paths import SweepFolder
 
 
 class Status(StrEnum):

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.records import RunFolder, write_json
+from harness.records.files import write_json
+from harness.records.paths import RunFolder
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0

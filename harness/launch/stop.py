@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.records import RunFolder, SweepFolder
+from harness.records.paths import RunFolder, SweepFolder
 
 # How often a run looks whether it has been cancelled.
 LOOK_SECONDS = 1.0

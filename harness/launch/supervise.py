@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.launch import lease
-from harness.launch.interface import Handle, Launcher, Outcome, Pack, Status
+from harness.launch.interface import Handle, Launcher, Outcome, Status
 from harness.launch.stop import is_cancelled
-from harness.records import SweepFolder
-from harness.run_state import record_failure, record_waiting
-from harness.spec import Job
+from harness.recipe.spec import Job, Pack
+from harness.records.paths import SweepFolder
+from harness.runs.state import record_failure, record_waiting
 
 POLL_SECONDS = 0.2
 # The wait before attempt n + 1 is this long, doubled for every attempt before.

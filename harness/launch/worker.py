@@ -7,7 +7,7 @@ another process trains the run; `retry` says whether a failed job may end otherw
 else a run leaves behind is in its folder.
 
 Several workers train each run together when their environment names a coordinator, see
-harness.train.distributed. They are given the same lines; the first one writes the files, its answers count.
+harness.engine.distributed. They are given the same lines; the first one writes the files, its answers count.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import Execution, MeshConfig
+from harness.execution.execution import Execution, MeshConfig
+from harness.grid.packs import lanes_of
 from harness.launch import lease
-from harness.launch.interface import Pack
-from harness.launch.packing import lanes_of
 from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
-from harness.provenance import provenance
-from harness.records import InputError, RunFolder, SweepFolder, write_json
-from harness.run_state import record_failure
-from harness.spec import Job
+from harness.recipe.spec import Job, Pack
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import RunFolder, SweepFolder
+from harness.records.provenance import provenance
+from harness.runs.state import record_failure
 
 if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
@@ -86,7 +87,7 @@ def here() -> dict[str, Any]:
 
 def record_origin(folder: RunFolder, origin: dict[str, Any]) -> None:
     """Add this attempt to the run's provenance, beside those before it."""
-    from harness.train.distributed import is_first
+    from harness.engine.distributed import is_first
 
     if is_first():
         before: list[dict[str, Any]] = []
@@ -99,12 +100,12 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     """Load the prepared corpus and the fixed evaluation sets."""
     import jax
 
-    from harness.data.packing import eval_windows
     from harness.data.prepare import DataConfig, prepare_corpus
-    from harness.train.evaluate import EvalSet
+    from harness.data.windows import eval_windows
+    from harness.engine.mesh import make_mesh
+    from harness.evaluate.loss import EvalSet
+    from harness.evaluate.tasks import TaskEvaluation
     from harness.train.loop import TrainInputs
-    from harness.train.mesh import make_mesh
-    from harness.train.task_evaluation import TaskEvaluation
 
     cache = Path(config.cache_dir)
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
@@ -140,8 +141,8 @@ def run_pack(
 ) -> list[dict[str, Any]]:
     """Train the jobs of a pack side by side, but for those whose runs other processes have, and return an
     answer for each, in order. `lanes`: as `launcher.pack` has it; `origin` goes into each provenance.json."""
+    from harness.engine.step import platform_of
     from harness.train.pack import train_pack
-    from harness.train.step import platform_of
 
     folders = {job: sweep.run(job.spec.run_id) for job in pack}
     answers: dict[Job, dict[str, Any]] = {}
@@ -167,7 +168,7 @@ def _begin(
     job: Job, folder: RunFolder, owned: contextlib.ExitStack, origin: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
-    from harness.train.distributed import told_by_first
+    from harness.engine.distributed import told_by_first
 
     try:
         owned.enter_context(own_run(folder))
@@ -187,7 +188,7 @@ def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder])
 
     A job that stopped because one trained `beside` it was cancelled is waiting again.
     """
-    from harness.train.distributed import told_by_first
+    from harness.engine.distributed import told_by_first
     from harness.train.loop import Interrupted
 
     try:
@@ -206,7 +207,7 @@ def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder])
 @contextlib.contextmanager
 def own_run(folder: RunFolder) -> Iterator[None]:
     """Hold the lease of a run; of several processes the first holds it for all. Raises lease.Held."""
-    from harness.train.distributed import is_first, told_by_first
+    from harness.engine.distributed import is_first, told_by_first
 
     with contextlib.ExitStack() as stack:
         is_held = False
@@ -222,7 +223,7 @@ def own_run(folder: RunFolder) -> Iterator[None]:
 
 def ended_before(job: Job, folder: RunFolder) -> str | None:
     """How a job ended that another process has trained in the meantime."""
-    from harness.train.distributed import told_by_first
+    from harness.engine.distributed import told_by_first
 
     points = [folder.point(job.spec.point_id(n)) for n in job.n_tokens]
     diverged = all(path.exists() for path in points) and folder.read_state().get("status") == "diverged"
@@ -231,7 +232,7 @@ def ended_before(job: Job, folder: RunFolder) -> str | None:
 
 def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
     """What to answer after an exception; its traceback goes to the run's log, the reason to its state."""
-    from harness.train.distributed import is_first
+    from harness.engine.distributed import is_first
 
     wrong = isinstance(error, InputError)
     reason = (str(error) if wrong else f"{type(error).__name__}: {error}").split("\n")[0]
@@ -246,7 +247,7 @@ def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
 
 def may_pass(error: Exception) -> bool:
     """Whether another attempt may end otherwise: the disk was full or away, or another process was lost."""
-    from harness.train.distributed import is_alone
+    from harness.engine.distributed import is_alone
 
     full = "No space left on device" in str(error)
     return full or (isinstance(error, OSError) and error.errno in PASSING_ERRORS) or not is_alone()
@@ -261,7 +262,7 @@ def main() -> None:
     # Standard output is for answers alone; what libraries print there (Gloo does) goes to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    from harness.train.distributed import initialize_from_environment, is_alone
+    from harness.engine.distributed import initialize_from_environment, is_alone
 
     stop = StopFlag()
     config = WorkerConfig.from_line(sys.stdin.readline())

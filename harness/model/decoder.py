@@ -16,7 +16,7 @@ from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.moe import Moe, Routing
 from harness.model.partition import constrain, gathered, sharded
-from harness.spec import ModelSpec
+from harness.recipe.spec import ModelSpec
 
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16, "fp16": jnp.float16}
 # Standard deviation of the embedding; its learning rate is of the same order (results/lr).

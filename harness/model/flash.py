@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from harness.execution import SPLASH_MULTIPLE
+from harness.execution.execution import SPLASH_MULTIPLE
 from harness.model import kernels
 from harness.model.partition import partition_spec, sharded
 

@@ -20,7 +20,7 @@ from harness.model import partition
 from harness.model.decoder import Block, Decoder, Kept, nothing_kept
 from harness.model.layers import PRODUCT
 from harness.model.moe import Routing, no_routing
-from harness.spec import ModelSpec
+from harness.recipe.spec import ModelSpec
 
 Params = dict[str, Any]
 # The residual stream, and what the routers of the layers so far add up to.

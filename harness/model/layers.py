@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from harness.model import kernels
 from harness.model.partition import Axes, bound, gathered, sharded
-from harness.spec import ModelSpec
+from harness.recipe.spec import ModelSpec
 
 # What rematerialisation may keep: results of matrix products.
 PRODUCT = "product"

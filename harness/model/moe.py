@@ -19,11 +19,11 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
-from harness.counting import expert_capacity
 from harness.model import kernels
 from harness.model.layers import PRODUCT
 from harness.model.partition import Axes, constrain, gathered, sharded
-from harness.spec import ModelSpec
+from harness.recipe.counting import expert_capacity
+from harness.recipe.spec import ModelSpec
 
 
 class Routing(NamedTuple):

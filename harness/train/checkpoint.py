@@ -21,8 +21,9 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from harness.records import InputError, write_json
-from harness.train import distributed
+from harness.engine import distributed
+from harness.records.errors import InputError
+from harness.records.files import write_json
 
 KEEP = 2
 MANIFEST = "manifest.json"

@@ -17,22 +17,16 @@ from typing import Any
 
 import jax
 
-from harness import counting
-from harness.points import point_row, unmeasured
-from harness.records import (
-    CURVE_COLUMNS,
-    EVAL_COLUMNS,
-    ITEM_COLUMNS,
-    RunFolder,
-    as_table,
-    write_json,
-    write_table,
-)
-from harness.run_state import retries_after
-from harness.spec import Job
-from harness.train import distributed
-from harness.train.evaluate import EvalResult
-from harness.train.schedule import Segment
+from harness.engine import distributed
+from harness.evaluate.loss import EvalResult
+from harness.recipe import counting
+from harness.recipe.schedule import Segment
+from harness.recipe.spec import Job
+from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, as_table
+from harness.records.files import write_json, write_table
+from harness.records.paths import RunFolder
+from harness.runs.rows import point_row, unmeasured
+from harness.runs.state import retries_after
 from harness.train.stopwatch import Stopwatch
 
 STATE_SECONDS = 1.0

@@ -18,18 +18,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.packing import Order
-from harness.execution import Execution
-from harness.records import RunFolder
-from harness.spec import Job, OptimSpec, RunSpec
-from harness.train import distributed
+from harness.data.windows import Order
+from harness.engine import distributed
+from harness.engine.step import Engine, Metrics, State, advance, engine_for
+from harness.evaluate.loss import EvalSet, evaluate
+from harness.evaluate.tasks import TaskEvaluation
+from harness.execution.execution import Execution
+from harness.recipe.schedule import Segment, lr_factors, segments
+from harness.recipe.spec import Job, OptimSpec, RunSpec
+from harness.records.paths import RunFolder
 from harness.train.checkpoint import CheckpointStore
-from harness.train.evaluate import EvalSet, evaluate
 from harness.train.journal import Journal, PointResult
-from harness.train.schedule import Segment, lr_factors, segments
-from harness.train.step import Engine, Metrics, State, advance, engine_for
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
-from harness.train.task_evaluation import TaskEvaluation
 
 # A loss this far above that of uniform guessing will not come back.
 EXPLODED_NATS = 3.0

@@ -18,13 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.records import RunFolder
-from harness.spec import Job
-from harness.train import distributed
+from harness.engine import distributed
+from harness.engine.mesh import batch_sharding
+from harness.engine.optim import group_rates
+from harness.engine.step import Engine, Metrics, State, micro_batches
+from harness.recipe.spec import Job
+from harness.records.paths import RunFolder
 from harness.train.loop import Interval, Trained, TrainInputs, train_job, training, unfinished_of
-from harness.train.mesh import batch_sharding
-from harness.train.optim import group_rates
-from harness.train.step import Engine, Metrics, State, micro_batches
 from harness.train.stopwatch import TRAINING, Stopwatch
 
 Run = Generator[Interval, Trained, str]

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import UInt64
 
 from harness.data.tasks.documents import MARKOV, TEST, draw
-from harness.data.tasks.draws import mix
 from harness.data.tasks.families import FAMILIES
+from harness.data.tasks.hashed_random import mix
 from harness.data.tasks.mixture import TaskConfig
 
 # Problems of each task and length that are looked for.

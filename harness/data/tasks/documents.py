@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Int64, UInt16
 
 from harness.data.tasks import markov
-from harness.data.tasks.draws import below, bits, is_test, named, seeds
 from harness.data.tasks.families import FAMILIES, Problems
-from harness.data.tokenizer import Tokenizer
-from harness.records import InputError
+from harness.data.tasks.hashed_random import below, bits, is_test, named, seeds
+from harness.data.text.tokenizer import Tokenizer
+from harness.records.errors import InputError
 
 MARKOV = "markov"
 # The place of a name is the place of its tag in every vocabulary.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import UInt8, UInt64
 
-from harness.data.tasks.draws import Seeds, below, bits, distinct, key_of
+from harness.data.tasks.hashed_random import Seeds, below, bits, distinct, key_of
 
 DIGITS = np.frombuffer(b"0123456789", np.uint8)
 LOWER = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)

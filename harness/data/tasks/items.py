@@ -19,10 +19,10 @@ from harness.data.tasks.documents import (
     symbol_ids,
     tag,
 )
-from harness.data.tasks.draws import below, bits, distinct, named, seeds
 from harness.data.tasks.families import FAMILIES, Problems
+from harness.data.tasks.hashed_random import below, bits, distinct, named, seeds
 from harness.data.tasks.mixture import TaskConfig
-from harness.data.tokenizer import Tokenizer
+from harness.data.text.tokenizer import Tokenizer
 
 N_SHOTS = (1, 2, 4, 8)
 # Wrong answers beside the right one, where the problem has as many.

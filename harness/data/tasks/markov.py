@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from harness.data.tasks.draws import bits, named, seeds, uniform
 from harness.data.tasks.families import UPPER
+from harness.data.tasks.hashed_random import bits, named, seeds, uniform
 
 N_STATES = 4
 N_SYMBOLS = 100

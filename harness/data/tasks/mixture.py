@@ -16,10 +16,10 @@ from harness.data.tasks.documents import (
     mean_tokens,
     training_documents,
 )
-from harness.data.tasks.draws import named, seeds, uniform
 from harness.data.tasks.families import FAMILIES
-from harness.data.tokenizer import Tokenizer
-from harness.records import InputError
+from harness.data.tasks.hashed_random import named, seeds, uniform
+from harness.data.text.tokenizer import Tokenizer
+from harness.records.errors import InputError
 
 # Documents are put into the stream in pieces of about so many tokens, which bounds memory.
 TOKENS_AT_ONCE = 2**24

@@ -1,0 +1,163 @@
+"""Every approach under every counting convention, as one list of fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.approaches.envelope import curve_table, fit_envelope
+from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.kaplan import fit_kaplan
+from analysis.approaches.parametric import fit_law
+from analysis.approaches.slice_minimum import AKIMA_SIZES
+from analysis.frontier import find_frontier, surface_of
+from analysis.laws import family
+from analysis.result import Fit, Warning_, WarningCode
+from analysis.tables.table import LossTable
+from analysis.uncertainty.bootstrap import KINDS
+from analysis.uncertainty.table_warnings import with_doubts
+from harness.records.errors import InputError
+
+F64 = NDArray[np.float64]
+
+FRONTIER_STEP = 0.5  # decades between the budgets of a frontier
+BY_APPROACH: dict[str, Callable[..., Any]] = {
+    "isoflop": fit_isoflop,
+    "envelope": fit_envelope,
+    "kaplan": fit_kaplan,
+}
+LOSER_SHARE = 4  # laws that were not chosen are resampled so many times less often
+
+
+class Attempts:
+    """Fits that worked, and a warning for each approach that the table does not allow."""
+
+    def __init__(self) -> None:
+        self.fits: list[Fit] = []
+        self.warnings: list[Warning_] = []
+
+    def add(
+        self, what: str, code: WarningCode, make: Callable[..., Fit | list[Fit]], *args: Any, **options: Any
+    ) -> list[Fit]:
+        """Keep what `make(*args, **options)` returns; an InputError becomes a warning."""
+        try:
+            made = make(*args, **options)
+        except InputError as error:
+            self.warnings.append(Warning_(code, f"{what} is not possible: {error}"))
+            return []
+        fits = made if isinstance(made, list) else [made]
+        self.fits += fits
+        return fits
+
+
+def budgets(table: LossTable, beyond: float = 1.0) -> F64:
+    """Round budgets from the smallest compute of the table to `beyond` times the largest."""
+    first, last = np.log10(table.c.min()), np.log10(table.c.max() * beyond)
+    steps = np.arange(np.ceil(first / FRONTIER_STEP), np.floor(last / FRONTIER_STEP) + 1)
+    if len(steps) < 2:
+        return np.geomspace(table.c.min(), table.c.max() * beyond, 3)
+    return np.asarray(10 ** (FRONTIER_STEP * steps))
+
+
+def fit_everything(
+    tables: dict[str, LossTable],
+    points: pd.DataFrame | None,
+    curves: pd.DataFrame | None,
+    law: str,
+    others: list[str],
+    resamples: int,
+    level: float,
+    seed: int,
+    estimator: str = "huber",
+) -> Attempts:
+    """All approaches × counting conventions; `tables` maps a count to its table, the primary one first.
+
+    The laws of `others` are fitted under the primary count only; `points` and `curves` are our own tables,
+    where there are any, for the envelope of the training curves.
+    """
+    attempts = Attempts()
+    primary = next(iter(tables))
+    few = WarningCode.FEW_SIZES
+    for count, table in tables.items():
+        chosen = attempts.add(
+            f"the {family(law)} law with N = {count}",
+            few,
+            parametric,
+            table,
+            law,
+            resamples,
+            level,
+            seed,
+            estimator,
+        )
+        options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+        two_axes = bool(chosen) and chosen[0].frontier.a is not None
+        options["surface"] = surface_of(chosen[0], table) if two_axes else None
+        _isoflop(attempts, table, options)
+        what = f"the envelope with N = {count}"
+        attempts.add(f"{what} over end points", few, fit_envelope, table, level=level)
+        if points is not None and curves is not None and not curves.empty:
+            attempts.add(f"{what} over training curves", few, _envelope, points, curves, count, level)
+        axes = "ndc" if count == primary else "n"  # how N is counted matters for L(N) only
+        what = f"a fit of Kaplan's laws with N = {count}"
+        attempts.add(what, few, fit_kaplan, table, level=level, seed=seed, axes=axes)
+    for other in others:
+        what, draws = f"the {family(other)} law", resamples // LOSER_SHARE
+        attempts.add(what, few, parametric, tables[primary], other, draws, level, seed, estimator)
+    attempts.fits = [with_doubts(fit, tables[fit.count]) for fit in attempts.fits]
+    return attempts
+
+
+def parametric(
+    table: LossTable, law: str, resamples: int, level: float, seed: int, estimator: str = "huber"
+) -> Fit:
+    """A fitted law with the exponents of its frontier under the table's own FLOPs, `frontier_exact`."""
+    try:
+        fit = fit_law(table, law, estimator, resamples, level, seed)
+    except InputError:
+        fit = fit_law(table, law, estimator, 0, level, seed)
+    if fit.frontier.a is None:
+        return fit
+    found = find_frontier(fit, table, budgets(table))
+    exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
+    return replace(fit, extra={**fit.extra, "frontier_exact": exact})
+
+
+def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
+    """The parabola, and Akima as a second opinion where a budget has enough sizes for it."""
+    few = WarningCode.FEW_BUDGETS
+    made = attempts.add(f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, "quadratic", **options)
+    if made and made[0].extra["min_sizes"] >= AKIMA_SIZES:
+        what = f"IsoFLOP by Akima interpolation with N = {table.count}"
+        attempts.add(what, few, fit_isoflop, table, "akima", **options)
+
+
+def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:
+    return fit_envelope(curve_table(curves, points, count), "training curves", level=level)
+
+
+APPROACHES = ("parametric", "isoflop", "envelope", "kaplan")
+
+
+def fit_approach(
+    table: LossTable,
+    approach: str,
+    law: str,
+    estimator: str,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+    kind: str = KINDS[0],
+) -> list[Fit]:
+    """The fits of one approach, with the doubts about the table; `kind` of bootstrap as in `fit_law`."""
+    if approach == "parametric":
+        fit = fit_law(table, law, estimator, resamples, level, seed, kind=kind)
+        return [with_doubts(fit, table)]
+    found: Fit | list[Fit] = BY_APPROACH[approach](table, level=level, resamples=resamples, seed=seed)
+    return [with_doubts(fit, table) for fit in (found if isinstance(found, list) else [found])]

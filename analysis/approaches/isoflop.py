@@ -1,0 +1,261 @@
+"""IsoFLOP (approach 2): the best size at each budget, then N* and D* as power laws of C.
+
+References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.2; Porian et al. 2024, arXiv:2406.19146.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.approaches.slice_minimum import AKIMA_SIZES, WINDOW, Method, Optimum, optima, parabola_residuals
+from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, measured_slices
+from analysis.frontier import Surface, local_exponent
+from analysis.laws import family
+from analysis.result import Exponents, Fit, Warning_, WarningCode, percentile_interval
+from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
+from analysis.tables.table import LossTable
+from harness.records.errors import InputError
+
+F64 = NDArray[np.float64]
+Source = Literal["auto", "measured", "interpolated"]
+
+MIN_SIZES = 5
+FEWEST_SIZES = 3  # a parabola needs as many
+MIN_BUDGETS = 3
+DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima where no interval is wanted
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Weighted regressions of log N* and log D* on log(C/6), with their draws [resamples, (a, b, G)]."""
+
+    a: float
+    b: float
+    g: float
+    samples: F64
+
+
+def fit_isoflop(
+    table: LossTable,
+    method: Method = "quadratic",
+    slices: Source = "auto",
+    tolerance: float = TOLERANCE,
+    min_sizes: int = MIN_SIZES,
+    noise: float | None = None,
+    surface: Surface | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Fit:
+    """Fit N* = G·(C/6)^a and D* ∝ C^b to the minima of the loss at fixed compute.
+
+    Args:
+        slices: `measured` groups rows within ± `tolerance` in log C; `interpolated` reads slices off a
+            rectangle of N × D; `auto` takes the first where it gives three budgets.
+        noise: relative standard deviation between seeds; measured from the table when None.
+        surface: a fitted law with its cost; slicing it the same way shows the bias of interpolated slices.
+
+    The extra keys of the JSON: `method`, `slices`, `window` (sizes in a parabola), `min_sizes`, `noise`,
+    `optima` (one a budget; `reason` says why one does not count) and `bias` (of interpolated slices).
+
+    Intervals (none with `resamples` = 0): percentiles under noise drawn per trunk, widened by the scatter
+    of the optima about the line where that is larger than their noise explains.
+
+    Raises:
+        InputError: fewer than three budgets with enough sizes, or fewer than three interior minima.
+    """
+    start = time.perf_counter()
+    fewest = AKIMA_SIZES if method == "akima" else FEWEST_SIZES
+    pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
+    spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)
+    rng = np.random.default_rng(seed)
+    shocks = draw_noise(table, spread, resamples or DRAWS_FOR_WEIGHTS, rng)
+    found, n_draws, d_draws = optima(pieces, np.log(table.loss), shocks, method)
+    lines = regress(found, n_draws, d_draws)
+    ends = [percentile_interval(lines.samples[:, k], level) if resamples else None for k in (0, 1)]
+    bias = slicing_bias(pieces, table, surface) if source == "interpolated" and surface else None
+    return Fit(
+        law="power_law",
+        approach="isoflop",
+        estimator=_estimator(method),
+        count=table.count,
+        nobs=len(table),
+        n_clusters=len(np.unique(table.cluster)),
+        params={"a": lines.a, "b": lines.b, "G": lines.g},
+        level=level,
+        frontier=Exponents(lines.a, ends[0], lines.b, ends[1], lines.g),
+        samples=lines.samples if resamples else None,
+        largest_c=float(np.exp(max(piece.log_c for piece in pieces))),
+        warnings=tuple(_warnings(found, source, sizes, bias)),
+        excluded=table.excluded,
+        seconds=time.perf_counter() - start,
+        extra={"method": method, "slices": source, "window": WINDOW, "min_sizes": sizes, "bias": bias}
+        | {
+            "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
+            "optima": [_optimum_row(optimum) for optimum in found],
+        },
+    )
+
+
+def _estimator(method: Method) -> str:
+    if method == "akima":
+        return "Akima interpolation, median over seed noise, weighted regression"
+    return f"parabola through the {WINDOW} sizes around the lowest, weighted regression"
+
+
+def _choose_slices(
+    table: LossTable, source: Source, tolerance: float, min_sizes: int, fewest: int
+) -> tuple[list[Slice], str, int]:
+    """Return the slices with enough sizes, how they were made, and the least number of sizes."""
+    if source != "interpolated":
+        every = measured_slices(table.n, table.d, table.c, table.loss, tolerance)
+        enough = [piece for piece in every if len(piece.log_n) >= min_sizes]
+        if len(enough) >= MIN_BUDGETS:
+            return enough, "measured", min_sizes
+        if source == "measured":
+            raise InputError(
+                f"expected at least {MIN_BUDGETS} budgets with {min_sizes} sizes within "
+                f"±{100 * tolerance:g} % in C, got {len(enough)} of {len(every)}: train an isoflop grid, "
+                "or use --approach parametric"
+            )
+    for sizes in range(min_sizes, fewest - 1, -1):
+        pieces = interpolated_slices(table.n, table.d, table.c, sizes)
+        if len(pieces) >= MIN_BUDGETS:
+            return pieces, "interpolated", sizes
+    raise InputError(
+        f"expected at least {MIN_BUDGETS} budgets at which {fewest} sizes or more can be compared, "
+        f"got {len(np.unique(table.n))} sizes and {len(np.unique(table.d))} token counts that do not overlap "
+        "in C: add sizes or token counts, or use --approach parametric"
+    )
+
+
+def measured_noise(table: LossTable, pieces: list[Slice]) -> Noise:
+    """The larger of the spread between seeds and the spread about the parabolas."""
+    found = []
+    for source, (total, dof) in (
+        ("seeds", seed_noise(table)),
+        ("residuals of the parabolas", parabola_residuals(pieces, np.log(table.loss))),
+    ):
+        if dof >= 2:
+            found.append(Noise(float(np.sqrt(total / dof)), dof, source))
+    return max(found, key=lambda noise: noise.sd, default=Noise(ASSUMED_SD, KNOWN_DOF, "assumed"))
+
+
+def regress(found: list[Optimum], n_draws: F64, d_draws: F64) -> Lines:
+    """Regress the optima that count on log(C/6), weighted by their standard errors.
+
+    The draws are spread by sqrt(χ²/dof) where the optima scatter more than their standard errors say.
+    """
+    used = np.array([optimum.reason is None for optimum in found])
+    if used.sum() < MIN_BUDGETS:
+        first = next(optimum.reason for optimum in found if optimum.reason)
+        raise InputError(
+            f"expected at least {MIN_BUDGETS} budgets with an interior minimum, got {used.sum()} of "
+            f"{len(found)} (the first without: {first}): add sizes on both sides of the optimum"
+        )
+    kept = [optimum for optimum, keep in zip(found, used, strict=True) if keep]
+    x = np.array([optimum.log_c for optimum in kept]) - np.log(6)
+    weights = np.array([optimum.se**-2 for optimum in kept])
+    log_n = np.array([[optimum.log_n] for optimum in kept])
+    log_d = np.array([[optimum.log_d] for optimum in kept])
+    columns, estimates = [], []
+    for y, draws in ((log_n, n_draws[used]), (log_d, d_draws[used])):
+        slope, intercept = (float(value[0]) for value in weighted_line(x, y, weights))
+        scatter = _scatter(y[:, 0] - intercept - slope * x, draws)
+        slopes, intercepts = weighted_line(x, draws, weights)
+        estimates += [slope, intercept]
+        columns += [
+            slope + scatter * (slopes - np.nanmedian(slopes)),
+            intercept + scatter * (intercepts - np.nanmedian(intercepts)),
+        ]
+    samples = np.column_stack([columns[0], columns[2], np.exp(columns[1])])
+    samples = samples[np.isfinite(samples).all(axis=1)]
+    return Lines(estimates[0], estimates[2], float(np.exp(estimates[1])), samples)
+
+
+def _scatter(resid: F64, draws: F64) -> float:
+    """sqrt(χ²/dof) of the optima about their line, at least 1."""
+    noise = np.nanstd(draws, axis=1)
+    chi2 = float(np.sum((resid / np.where(noise > 0, noise, np.inf)) ** 2))
+    return max(1.0, float(np.sqrt(chi2 / (len(resid) - 2))))
+
+
+def weighted_line(x: F64, y: F64, weights: F64) -> tuple[F64, F64]:
+    """Slope and intercept of y [points, draws] on x, leaving out not-finite points draw by draw."""
+    w = np.where(np.isfinite(y), weights[:, None], 0.0)
+    y = np.where(np.isfinite(y), y, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = w.sum(0)
+        mean_x, mean_y = (w * x[:, None]).sum(0) / total, (w * y).sum(0) / total
+        dx = x[:, None] - mean_x
+        slope = (w * dx * (y - mean_y)).sum(0) / (w * dx**2).sum(0)
+    return slope, mean_y - slope * mean_x
+
+
+def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> dict[str, Any] | None:
+    """Slice the fitted surface as the table was sliced and compare with the surface's own frontier."""
+    log_loss = np.log(surface.loss(table.n, table.d))
+    found, _, _ = optima(pieces, log_loss, np.zeros((len(log_loss), 1)), "quadratic")
+    kept = [optimum for optimum in found if optimum.reason is None]
+    if len(kept) < MIN_BUDGETS:
+        return None
+    x = np.array([optimum.log_c for optimum in kept])
+    y = np.array([[optimum.log_n] for optimum in kept])
+    a_slices = float(weighted_line(x, y, np.ones(len(kept)))[0][0])
+    a_surface = local_exponent(surface, np.exp(x))
+    return {
+        "law": surface.name,
+        "a_slices": a_slices,
+        "a_surface": a_surface,
+        "difference": a_slices - a_surface,
+    }
+
+
+def _warnings(found: list[Optimum], source: str, sizes: int, bias: dict[str, Any] | None) -> list[Warning_]:
+    warnings = []
+    edge = [optimum for optimum in found if optimum.reason]
+    if edge:
+        budgets = ", ".join(f"{np.exp(optimum.log_c):.3g}" for optimum in edge)
+        warnings.append(
+            Warning_(
+                WarningCode.EDGE_OPTIMUM,
+                f"{len(edge)} of {len(found)} budgets have no interior minimum and are left out "
+                f"(C = {budgets} FLOPs)",
+            )
+        )
+    if source == "interpolated":
+        warnings.append(Warning_(WarningCode.INTERPOLATED, _interpolated_text(sizes, bias)))
+    if len(found) - len(edge) < 5:
+        text = f"{len(found) - len(edge)} optima carry the exponent: five budgets over 100x in C are advised"
+        warnings.append(Warning_(WarningCode.FEW_BUDGETS, text))
+    return warnings
+
+
+def _interpolated_text(sizes: int, bias: dict[str, Any] | None) -> str:
+    text = (
+        f"slices are read off an interpolated rectangle ({sizes} sizes or more a budget): sizes enter "
+        "and leave as C changes, which biases a"
+    )
+    if bias is None:
+        return text
+    return (
+        f"{text}; the same slices of the fitted {family(bias['law'])} surface give a = "
+        f"{bias['a_slices']:.3f} where its frontier has {bias['a_surface']:.3f}"
+    )
+
+
+def _optimum_row(optimum: Optimum) -> dict[str, Any]:
+    return {
+        "flops": float(np.exp(optimum.log_c)),
+        "n_opt": float(np.exp(optimum.log_n)),
+        "d_opt": float(np.exp(optimum.log_d)),
+        "loss": float(np.exp(optimum.log_loss)),
+        "se_log_n": optimum.se,
+        "n_sizes": optimum.n_sizes,
+        "reason": optimum.reason,
+    }

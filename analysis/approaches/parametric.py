@@ -1,0 +1,180 @@
+"""Fit a loss law to a table (approach 3 of Hoffmann et al. 2022, arXiv:2203.15556).
+
+The sum of Huber's loss (delta 1e-3) of log-loss residuals over all rows is minimised, as Besiroglu et al.
+2024 do (arXiv:2404.10102). `lad` is the limit of a tiny delta, `lsq` and `lsq_loss` are least squares in log
+loss and in loss, `gls` is least squares in log loss with the noise that points of a trunk share.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.frontier import six_nd_exponents
+from analysis.laws import find_law, with_limits
+from analysis.result import Exponents, Fit, percentile_interval
+from analysis.solve.problem import DELTA, Problem, checked_problem
+from analysis.solve.search import Route, multi_start, variable_projection
+from analysis.tables.table import LossTable
+from analysis.uncertainty.bootstrap import KINDS, bootstrap
+from analysis.uncertainty.covariance import gauss_newton_cov
+from analysis.uncertainty.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+def fit_law(
+    table: LossTable,
+    law: str = "chinchilla",
+    estimator: str = "huber",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    delta: float = DELTA,
+    kind: str = KINDS[0],
+) -> Fit:
+    """Fit `law` to every row of `table`, with bootstrap intervals and warnings.
+
+    Two independent searches must end in the same place, otherwise the fit carries a warning.
+    `resamples=0` leaves out standard errors and intervals, as do fewer than MIN_CLUSTERS trunks. `kind` says
+    what is resampled: `cluster` (trunks) or `residual`.
+
+    Raises:
+        InputError: unknown law, estimator or kind, or a table that cannot hold the law at all.
+    """
+    began = time.perf_counter()
+    law = with_limits(law, table.limits)
+    problem = checked_problem(table, law, estimator, delta)
+    if kind not in KINDS:
+        raise InputError(f"there is no bootstrap {kind!r}: type one of {', '.join(KINDS)}")
+    rng = np.random.default_rng(seed)
+    starts = multi_start(problem, rng)
+    projection = variable_projection(problem, rng)
+    n_clusters = len(np.unique(table.cluster))
+    # Too few trunks always resample to nearly the same table: intervals of no width.
+    intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
+    samples = bootstrap(problem, starts.theta, resamples, seed, kind) if intervals else None
+    stretch = stretch_of(problem, kind)
+    return Fit(
+        law=law,
+        approach="parametric",
+        estimator=estimator,
+        count=table.count,
+        nobs=len(table),
+        n_clusters=n_clusters,
+        params=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
+        level=level,
+        objective=starts.objective,
+        status="converged" if starts.converged else "stopped before the tolerance was met",
+        frontier=exponents_of(problem, starts.theta, samples, level, stretch),
+        samples=samples,
+        stretch=stretch,
+        resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
+        largest_c=float(table.c.max()),
+        warnings=identifiability_warnings(problem, starts, projection),
+        excluded=table.excluded,
+        seconds=time.perf_counter() - began,
+        extra={"resamples": resamples, "bootstrap": kind, **_details(problem, starts, projection)},
+    )
+
+
+def _details(problem: Problem, starts: Route, projection: Route) -> dict[str, Any]:
+    """Further keys of the JSON (results/README.md)."""
+    theta = starts.theta
+    return {
+        "se_gauss_newton": _gauss_newton_errors(problem, theta),
+        "delta": problem.delta if problem.estimator == "huber" else None,
+        "log_likelihood": log_likelihood(problem, theta),
+        "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
+        "starts_agreeing": starts.agreeing,
+        "condition_number": condition_number(problem, theta),
+        "largest_flops": float(problem.table.c.max()),
+    }
+
+
+def _gauss_newton_errors(problem: Problem, theta: Array) -> dict[str, float | None] | None:
+    cov = gauss_newton_cov(problem, theta)
+    if cov is None:
+        return None
+    return dict(zip(problem.law.params, np.sqrt(np.diag(cov)).tolist(), strict=True))
+
+
+def log_likelihood(problem: Problem, theta: Array) -> float | None:
+    """Log-likelihood of the log losses at theta where the estimator maximises one, its scale at the maximum.
+
+    Laplace noise for `lad`, to which the joint fit of a Huber density with a free scale shrinks on the points
+    of Hoffmann et al. (Besiroglu et al. 2024, arXiv:2404.10102, section 3); Gaussian noise for `lsq`.
+    """
+    residual, n = problem.residual(theta), len(problem.table)
+    if problem.table.weights is not None or not np.any(residual):
+        return None
+    if problem.estimator == "lad":
+        return float(-n * (np.log(2 * np.mean(np.abs(residual))) + 1))
+    if problem.estimator == "lsq":
+        return float(-0.5 * n * (np.log(2 * np.pi * np.mean(residual**2)) + 1))
+    return None
+
+
+def estimate(table: LossTable, law: str, seed: int = 0, delta: float = DELTA) -> Array:
+    """The point estimate alone, by multi-start: what rollouts and contests refit many times."""
+    return multi_start(checked_problem(table, law, "huber", delta), np.random.default_rng(seed)).theta
+
+
+def stretch_of(problem: Problem, kind: str) -> float:
+    """sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
+
+    Drawn rows carry residuals, which are smaller than the noise; drawn residuals are widened already, and the
+    narrow Huber losses do not need it (simulated, tests/test_coverage.py).
+    """
+    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
+    if kind == "residual" or not problem.least_squares or min(g - 1, n - p) < 1:
+        return 1.0
+    return float(np.sqrt(g / (g - 1) * (n - 1) / (n - p)))
+
+
+def exponents_of(
+    problem: Problem, theta: Array, samples: Array | None, level: float, stretch: float = 1.0
+) -> Exponents:
+    """Frontier exponents under C = 6·N·D with percentile intervals from the bootstrap estimates."""
+    law, table = problem.law, problem.table
+    here = six_nd_exponents(law, theta[None], table)
+    if len(here) == 0:
+        return Exponents()
+    a, closed = float(here[0]), law.frontier(theta)
+    g = None if closed is None else closed.g
+    if samples is None:
+        return Exponents(a=a, b=1 - a, g=g)
+    each = six_nd_exponents(law, samples, table)
+    return Exponents(
+        a=a,
+        a_interval=percentile_interval(each, level, stretch),
+        b=1 - a,
+        b_interval=percentile_interval(1 - each, level, stretch),
+        g=g,
+    )
+
+
+def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[str, Any]:
+    """Leave one size out: the exponent a under C = 6·N·D without each size, and its jackknife standard error.
+
+    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. Sizes whose removal leaves too few rows are skipped.
+    """
+    found = find_law(law)
+    rows: list[dict[str, Any]] = []
+    for size in np.unique(table.n):
+        rest = table.select(table.n != size)
+        if len(rest) < found.n_free or len(np.unique(rest.n)) < 2:
+            continue
+        # Over the budgets of the whole table: a shorter range would itself move a searched exponent.
+        without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)
+        if len(without):
+            left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
+            rows.append({"left_out": left_out, "a": float(without[0])})
+    values = np.array([row["a"] for row in rows])
+    k = len(values)
+    error = float(np.sqrt((k - 1) / k * np.sum((values - values.mean()) ** 2))) if k > 1 else None
+    return {"a": rows, "a_se": error}

@@ -1,0 +1,1 @@
+"""Times of the analysis against its goals."""

@@ -1,0 +1,1 @@
+"""Laws against each other: rollout, adequacy, and every approach side by side."""

@@ -1,0 +1,244 @@
+"""Every approach on one table, side by side, under each way of counting N that it has.
+
+The law to quote is chosen as in a study: laws compete by rollout error under CONTEST_RULE (adequacy.py) on
+the rows that are not held out. `python -m analysis.fit TABLE --approach all` prints the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.approaches.envelope import APART
+from analysis.approaches.everything import APPROACHES, fit_everything
+from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
+from analysis.contest.rollout import cuts
+from analysis.laws import family, find_law, with_limits
+from analysis.result import Fit, Warning_, WarningCode
+from analysis.solve.problem import checked_problem
+from analysis.tables.table import COUNTS, LossTable, load_table
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+
+MAX_CUTS = 16  # a contest on hundreds of rows takes so many of the usable computes, evenly by rank
+NOT_TOLD_APART = (
+    "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
+    "describes them"
+)
+SEPARATOR = "|"  # between columns that count N in different ways
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Rollout error (RMS of log loss) by law, the law that the rule chooses, and why, in words."""
+
+    errors: Mapping[str, float]
+    chosen: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fits of all approaches; `recommended` is the position of the row to quote, None where D follows N."""
+
+    fits: tuple[Fit, ...]
+    recommended: int | None
+    reason: str
+    not_possible: tuple[str, ...]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The JSON: one entry a fit with `recommended`; that entry has the `reason` too.
+
+        `not_possible`, what the table does not allow, stands in the recommended entry, or in the first.
+        """
+        found = [{**fit.to_dict(), "recommended": i == self.recommended} for i, fit in enumerate(self.fits)]
+        found[self.recommended or 0] |= {"reason": self.reason, "not_possible": list(self.not_possible)}
+        return found
+
+
+def counted_tables(
+    frame: pd.DataFrame,
+    mapping: Mapping[str, str],
+    count: str,
+    loss: str = "loss",
+    scale: Mapping[str, float] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> dict[str, LossTable]:
+    """The table under each way of counting N, the primary one first.
+
+    A mapping {"N": "total|body"} names several columns. Without one, the counts of our own tables are taken,
+    `count` first.
+
+    Raises:
+        InputError: as `load_table`.
+    """
+    columns = [name.strip() for name in mapping.get("N", "").split(SEPARATOR) if name.strip()]
+    if len(columns) > 1:
+        several = {
+            name: load_table(frame, {**mapping, "N": name}, count, loss, scale, where) for name in columns
+        }
+        return {name: replace(table, count=name) for name, table in several.items()}
+    own = [] if columns else [name for name in dict.fromkeys((count, *COUNTS)) if name in frame]
+    if count not in own:
+        table = load_table(frame, mapping, count, loss, scale, where)
+        return {table.count: table}
+    return {name: load_table(frame, mapping, name, loss, scale, where) for name in own}
+
+
+def compare(
+    tables: Mapping[str, LossTable],
+    law: str = "chinchilla",
+    estimator: str = "huber",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Fit `tables` (one a way of counting N, the primary one first) by every approach.
+
+    `law` competes with the candidates of the contest; the law that the rule chooses is fitted under every
+    count, the others under the primary one. The recommended row carries the disagreements of approaches
+    and of counts; a parametric row under the primary count has the extra key `rollout_rms`.
+
+    Raises:
+        InputError: a law or an estimator that does not exist, or a table that no law can be fitted to.
+    """
+    primary, table = next(iter(tables.items()))
+    wanted = find_law(with_limits(law, table.limits)).name
+    laws = tuple(dict.fromkeys((*candidates(table), wanted)))
+    found = contest_of(table, laws, wanted, estimator, seed)
+    others = [each for each in laws if each != found.chosen]
+    attempts = fit_everything(
+        dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator=estimator
+    )
+    fits = [_with_error(fit, found.errors.get(fit.law), primary) for fit in attempts.fits]
+    fits.sort(key=lambda fit: (list(tables).index(fit.count), APPROACHES.index(fit.approach)))
+    at = [(fit.law, fit.count) for fit in fits].index((found.chosen, primary))
+    fits[at] = fits[at].with_warnings(*disagreements(fits, at))
+    not_possible = tuple(warning.message for warning in attempts.warnings)
+    if WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}:
+        return Comparison(tuple(fits), None, NOT_TOLD_APART, not_possible)
+    counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
+    return Comparison(tuple(fits), at, found.reason + counted, not_possible)
+
+
+def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: str, seed: int) -> Contest:
+    """Which of `laws` the rule chooses on the rows that are not held out; those it cannot hold are left out.
+
+    Raises:
+        InputError: no law can be fitted; the text says why for `wanted`.
+    """
+    held = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
+    rows = table.select(~held)
+    able = [law for law in laws if _problem_with(rows, law, estimator) is None]
+    if not able:
+        checked_problem(rows, wanted, estimator)  # raises what is wrong with the asked law
+    usable = cuts(rows, able)
+    taken = min(len(usable), MAX_CUTS)
+    at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
+    entrants = contest(rows, able, seed, at)
+    (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
+    measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
+    if not measured:
+        return Contest({}, chosen, f"too few cells to roll out, so the lowest BIC decides: {family(chosen)}")
+    return Contest(measured, chosen, _why(chosen, measured, len(at), len(usable)))
+
+
+def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
+    try:
+        checked_problem(table, law, estimator)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
+    """Why the rule chooses as it does, with the errors that decided."""
+    best = min(errors, key=lambda law: errors[law])
+    name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
+    text = f"{name}, fitted below {of_all} computes, is off by {in_percent(errors[chosen])} RMS above them"
+    if chosen == best:
+        return f"{text}, the least of the laws"
+    text += f"; {family(best)} is off by {in_percent(errors[best])}, but "
+    if best in SPECIAL:
+        return text + (
+            "is a special case of it, and such a one is chosen only when the other's error is more than "
+            f"{MARGIN:g} times as large"
+        )
+    return f"{text}the limits of {name} are known beforehand, so {TRUST:g} times is allowed"
+
+
+def in_percent(error: float) -> str:
+    """An error of log loss in per cent."""
+    return f"{100 * error:.3g} %"
+
+
+def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:
+    if fit.approach != "parametric" or fit.count != primary:
+        return fit
+    return replace(fit, extra={**fit.extra, "rollout_rms": error})
+
+
+def exponent_of(fit: Fit) -> tuple[float | None, Interval | None]:
+    """Exponent a of N* and its interval, under the FLOPs of the table."""
+    exact = fit.extra.get("frontier_exact")
+    if exact:
+        return exact["a"], exact["a_interval"]
+    return fit.frontier.a, fit.frontier.a_interval
+
+
+def disagreements(fits: Sequence[Fit], recommended: int) -> list[Warning_]:
+    """Warnings where other approaches, or other counts of the same law, leave the recommended interval of a.
+
+    Two intervals disagree where they do not meet. A row without interval counts as ± APART, by which two
+    readings of one edge differ.
+    """
+    quoted = fits[recommended]
+    a, interval = exponent_of(quoted)
+    if a is None or interval is None:
+        return []
+    approaches = [f for f in fits if f.approach != quoted.approach and f.count == quoted.count]
+    counts = [f for f in fits if f.law == quoted.law and f.count != quoted.count]
+    warnings = []
+    for code, others, name in (
+        (WarningCode.APPROACHES_DISAGREE, approaches, label),
+        (WarningCode.COUNTS_DISAGREE, counts, lambda fit: f"N = {fit.count}"),
+    ):
+        apart = [f"{shown_exponent(other)} ({name(other)})" for other in others if _apart(interval, other)]
+        if apart:
+            own = f"{shown_exponent(quoted)} ({name(quoted)})"
+            text = f"a = {own} against {', '.join(apart)}: further apart than the intervals say"
+            warnings.append(Warning_(code, text))
+    return warnings
+
+
+def _apart(interval: Interval, other: Fit) -> bool:
+    a, theirs = exponent_of(other)
+    if a is None:
+        return False
+    low, high = theirs or (a - APART, a + APART)
+    return low > interval[1] or high < interval[0]
+
+
+def label(fit: Fit) -> str:
+    """Approach and law, or the reading of the data that an approach without a law takes."""
+    reading = fit.extra.get("method") or family(fit.law)
+    source = fit.extra.get("source")
+    if reading.startswith(fit.approach):
+        return reading
+    return f"{fit.approach} {reading}" + (f" of {source}" if source else "")
+
+
+def shown_exponent(fit: Fit) -> str:
+    """a with its interval, as text."""
+    a, interval = exponent_of(fit)
+    if a is None:
+        return ""
+    value, *ends = (f"{round(number, 3) + 0:.3f}" for number in (a, *(interval or ())))
+    return f"{value} [{', '.join(ends)}]" if ends else value

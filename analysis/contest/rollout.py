@@ -1,0 +1,118 @@
+"""Fit the cells below a compute, predict those above it, for every compute: how far does a law carry?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws import find_law
+from analysis.solve.problem import Problem
+from analysis.tables.table import LossTable
+
+Array = NDArray[np.float64]
+
+# Forecasts rest on few cells with seed noise many times Huber's δ, where that loss is all but least absolute
+# deviations and throws a third of the information away; and most of that noise is common to the points of a
+# trunk, so that slopes along D are known better than levels.
+FORECAST_ESTIMATOR = "gls"
+SPARE_CELLS = 2  # cells beyond the number of parameters that a cut must leave to the fit
+STARTS = 16
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """One cell predicted from the cells with C up to `c_fit`; `error` is log(loss) minus log(predicted).
+
+    `residual_sd` is that of log loss around the fit of those cells, corrected for its parameters.
+    """
+
+    law: str
+    c_fit: float
+    n_fit: int
+    n: float
+    d: float
+    c: float
+    loss: float
+    predicted: float
+    residual_sd: float
+    row: int
+
+    @property
+    def factor(self) -> float:
+        return self.c / self.c_fit
+
+    @property
+    def error(self) -> float:
+        return float(np.log(self.loss) - np.log(self.predicted))
+
+
+def cuts(table: LossTable, laws: Sequence[str]) -> Array:
+    """Computes that leave every one of `laws` two cells more than parameters and a cell to predict."""
+    need = max(find_law(law).n_free for law in laws) + SPARE_CELLS
+    of_cell = np.sort([table.c[table.cell == cell].max() for cell in np.unique(table.cell)])
+    fitted = np.searchsorted(of_cell, of_cell, side="right")
+    enough = (fitted >= need) & (of_cell < of_cell[-1])
+    distinct = np.array(
+        [
+            min(len(np.unique(table.n[table.c <= c])), len(np.unique(table.d[table.c <= c]))) >= 2
+            for c in of_cell
+        ],
+        dtype=bool,
+    )
+    return np.unique(of_cell[enough & distinct])
+
+
+def rollout(
+    table: LossTable, law: str, at: Array | None = None, seed: int = 0, estimator: str = FORECAST_ESTIMATOR
+) -> list[Rolled]:
+    """Fit the rows with C ≤ c and predict the other cells, for every c of `at` (every usable one by default).
+
+    Seeds of a cell count as one: its loss is their geometric mean. All fits run as one batch.
+    """
+    chosen = cuts(table, [law]) if at is None else at
+    if len(chosen) == 0:
+        return []
+    found = find_law(law)
+    problem = Problem(found, table, estimator)
+    starts = found.starts(table, np.random.default_rng(seed), STARTS)
+    below = (table.c <= chosen[:, None] * (1 + 1e-12)) * problem.weights
+    solved = problem.solve(np.tile(starts, (len(chosen), 1)), np.repeat(below, STARTS, axis=0))
+    lowest = solved.objective.reshape(len(chosen), STARTS).argmin(axis=1) + STARTS * np.arange(len(chosen))
+    rolled: list[Rolled] = []
+    for c_fit, used, theta in zip(chosen, below > 0, solved.theta[lowest], strict=True):
+        n_fit = len(np.unique(table.cell[used]))
+        sd = residual_sd(problem.residual(theta)[used], found.n_free)
+        rolled += [
+            _predicted(problem, theta, float(c_fit), n_fit, sd, rows) for rows in _cells_above(table, used)
+        ]
+    return rolled
+
+
+def rollout_rms(rolled: Sequence[Rolled]) -> float | None:
+    """Pooled RMS of log-loss errors; None where nothing could be predicted."""
+    return float(np.sqrt(np.mean([entry.error**2 for entry in rolled]))) if rolled else None
+
+
+def residual_sd(residuals: Array, n_params: int) -> float:
+    """Standard deviation of residuals around a fit with `n_params` parameters."""
+    return float(np.sqrt(np.sum(residuals**2) / max(len(residuals) - n_params, 1)))
+
+
+def _cells_above(table: LossTable, used: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Row numbers of every cell without a fitted row."""
+    cells = np.setdiff1d(table.cell[~used], table.cell[used])
+    return [np.flatnonzero(table.cell == cell) for cell in cells]
+
+
+def _predicted(
+    problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, rows: NDArray[np.int64]
+) -> Rolled:
+    table, first = problem.table, rows[:1]
+    unique = None if table.unique_d is None else table.unique_d[first]
+    predicted = problem.law.value(theta, table.n[first], table.d[first], table.c[first], unique)
+    loss = float(np.exp(np.mean(np.log(table.loss[rows]))))
+    n, d, c = float(table.n[first[0]]), float(table.d[first[0]]), float(table.c[first[0]])
+    return Rolled(problem.law.name, c_fit, n_fit, n, d, c, loss, float(predicted[0]), sd, int(first[0]))

@@ -1,0 +1,76 @@
+"""A comparison of approaches as plain text: one table, then every warning once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from analysis.contest.compare import Comparison, in_percent, label, shown_exponent
+from analysis.result import Fit
+from analysis.tables.table import Excluded
+
+HEAD = ("", "approach", "N", "a", "alpha", "beta", "E", "other", "rollout")
+SHOWN = ("alpha", "beta", "E")
+LEFT_OUT = {"A", "B", "K", "a", "b", "G"}  # coefficients, and exponents that have their own column
+
+
+def comparison_text(found: Comparison) -> str:
+    """The table of `found`, the reason for its recommended row, what is not possible, and the warnings."""
+    first = found.fits[0]
+    lines = [f"{first.nobs} rows, {first.n_clusters} clusters, {first.estimator} estimator"]
+    lines += [*_left_out(first.excluded), ""]
+    rows = [_row(i, fit, i == found.recommended) for i, fit in enumerate(found.fits)]
+    level = f"a [{100 * first.level:g} %]"
+    lines += [*_aligned([tuple(level if name == "a" else name for name in HEAD), *rows]), ""]
+    lines += [f"* recommended: {found.reason}" if found.recommended is not None else found.reason]
+    lines += [_key(found)]
+    lines += [f"- {text}" for text in found.not_possible]
+    return "\n".join([*lines, *_warnings(found.fits)])
+
+
+def _key(found: Comparison) -> str:
+    text = "a: N* grows as C^a under the FLOPs of the table; rows without interval have none that was checked"
+    if any(fit.extra.get("rollout_rms") is not None for fit in found.fits):
+        text += "; rollout: RMS error beyond the fitted computes"
+    return text
+
+
+def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
+    others = [f"{k}={v:.3g}" for k, v in fit.params.items() if k not in LEFT_OUT and k not in SHOWN]
+    error = fit.extra.get("rollout_rms")
+    return (
+        f"{position + 1}{'*' if recommended else ''}",
+        label(fit),
+        fit.count,
+        shown_exponent(fit),
+        *(f"{fit.params[name]:.3f}" if name in fit.params else "" for name in SHOWN),
+        " ".join(others),
+        "" if error is None else in_percent(error),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns of equal width; a column empty below its head is left out."""
+    columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
+    widths = [max(map(len, cells)) for cells in columns]
+    for row in zip(*columns, strict=True):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _left_out(excluded: Sequence[Excluded]) -> Iterator[str]:
+    """How many rows were left out for each reason."""
+    reasons = sorted(excluded, key=lambda entry: entry.reason)
+    for reason, entries in groupby(reasons, key=lambda entry: entry.reason):
+        rows = [entry.row for entry in entries]
+        shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+        yield f"{len(rows)} left out: {reason} (row {shown})"
+
+
+def _warnings(fits: Sequence[Fit]) -> Iterator[str]:
+    """Each warning once, with the rows of the table that it belongs to."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for position, fit in enumerate(fits):
+        for warning in fit.warnings:
+            rows.setdefault((warning.code.value, warning.message), []).append(position + 1)
+    for (code, message), positions in rows.items():
+        yield f"warning {code} (row {', '.join(map(str, positions))}): {message}"

@@ -1,0 +1,253 @@
+"""Evaluations as one frame, a row for each point × task × length, from a sweep or a published table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.tables.table import read_frame
+from harness.records.columns import EVAL_COLUMNS
+from harness.records.errors import InputError
+
+SMOOTH, EXACT = "nll_per_token", "exact_match"
+METRICS = (SMOOTH, EXACT, "position_accuracy", "position_accuracy_product", "p_answer")
+KEYS = ("point_id", "task", "length")
+ITEM_KEYS = (*KEYS, "n_shot", "item")
+AXES = ("N", "C", "D", "loss")
+SPLIT = "test"
+TEXT = "text"
+# Tasks whose rule is new in every document.
+FROM_CONTEXT = ("functions",)
+WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
+        "chance")  # fmt: skip
+LONG = ("metric", "value")
+HOW = "give results/<sweep>, its evals.parquet, or --map N=COLUMN,exact=COLUMN,smooth=COLUMN"
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What can be analysed.
+
+    Attributes:
+        frame: columns point_id, task, length, seed, N, C, D, loss (nan where unknown), one column a metric of
+            METRICS, `chance_nll`, `chance_exact`, n_items, n_shot.
+        items: hits of single items by (task, length): a row an item, a column a point, and `n_positions`.
+        contexts: in-context-learning rows of evals.parquet with N; empty where there are none.
+        warnings: doubts about the reading, in words.
+    """
+
+    frame: pd.DataFrame
+    items: Mapping[tuple[str, float], pd.DataFrame] = field(default_factory=dict)
+    contexts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    warnings: tuple[str, ...] = ()
+
+
+def read_evaluations(
+    source: Path,
+    mapping: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    count: str = "n_params_matmul",
+    chance: float | None = None,
+    scale: Mapping[str, float] | None = None,
+) -> Evaluations:
+    """Read results/<sweep>, an evals.parquet with its neighbours, or with `mapping` a foreign table.
+
+    Raises:
+        InputError: no such file, columns missing, nothing finished, or no rows left by `where`.
+    """
+    if mapping:
+        return read_foreign(read_frame(source), mapping, where or {}, chance, scale or {})
+    path = source / "evals.parquet" if source.is_dir() else source
+    if not path.exists():
+        raise InputError(f"there is no {path}: {HOW}")
+    evals = _chosen(read_frame(path), where or {})
+    missing = [name for name in EVAL_COLUMNS if name not in evals]
+    if missing:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}: {HOW}")
+    beside = path.parent / "points.parquet"
+    if not beside.exists():
+        raise InputError(f"expected points.parquet beside {path}, which holds N, D and C: {HOW}")
+    items = path.parent / "items.parquet"
+    return from_tables(evals, pd.read_parquet(beside), _read_items(items), count, chance)
+
+
+def _read_items(path: Path) -> pd.DataFrame | None:
+    return pd.read_parquet(path, columns=[*ITEM_KEYS, "hits", "n_positions"]) if path.exists() else None
+
+
+def by_task(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
+    """Task, length and rows of each pair, in order."""
+    for key, rows in frame.groupby(["task", "length"], sort=True):
+        task, length = key
+        yield str(task), float(str(length)), rows
+
+
+def _chosen(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    """The rows whose columns have the wanted values, compared as numbers where both are."""
+    for column, value in where.items():
+        if column not in frame:
+            raise InputError(f"--where names {column!r}, the table has: {', '.join(map(str, frame.columns))}")
+        same = frame[column].astype(str) == value
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        wanted = pd.to_numeric(pd.Series([value]), errors="coerce")[0]
+        frame = frame[same | (numbers == wanted)]
+    if frame.empty:
+        raise InputError("no row is left: expected evaluations, check --where and the table")
+    return frame
+
+
+def from_tables(
+    evals: pd.DataFrame,
+    points: pd.DataFrame,
+    items: pd.DataFrame | None = None,
+    count: str = "n_params_matmul",
+    chance: float | None = None,
+) -> Evaluations:
+    """The tables of a sweep; only finished end points count, mid-run steps do not."""
+    if count not in points:
+        raise InputError(f"points.parquet has no column {count!r}: type --count n_params or another count")
+    done = points[points["status"] == "done"].rename(columns={count: "N", "flops": "C", "n_tokens": "D"})
+    sizes = done[["point_id", "run_id", "seed", "N", "C", "D", "loss"]]
+    final = evals[evals["point_id"].notna()].drop(columns=["run_id", "n_tokens"])
+    final = final.merge(sizes, on="point_id")
+    if final.empty:
+        raise InputError("no evaluation belongs to a finished point: let the sweep finish first")
+    own = _one_setting(final[final["metric"].isin(METRICS)])
+    frame = _with_text(_wide(own, chance), sizes[sizes["point_id"].isin(own["point_id"])])
+    hits = {} if items is None else hits_by_task(items.merge(own[list(ITEM_KEYS[:-1])].drop_duplicates()))
+    return Evaluations(frame, hits, final[~final["metric"].isin(METRICS)])
+
+
+def hits_by_task(items: pd.DataFrame) -> dict[tuple[str, float], pd.DataFrame]:
+    """`Evaluations.items` from rows of items.parquet; items that a point lacks are left out."""
+    found = {}
+    for task, length, rows in by_task(items.assign(length=items["length"].fillna(0))):
+        table = rows.pivot(index="item", columns="point_id", values="hits").dropna()
+        positions = rows.drop_duplicates("item").set_index("item")["n_positions"]
+        found[task, length] = table.assign(n_positions=positions.reindex(table.index))
+    return found
+
+
+def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of every task × length the held-out problems, if it holds some out, and the fewest demonstrations.
+
+    Of tasks whose rule is new in every document it is the most: without any the answer cannot be known.
+    """
+    kept = []
+    for (task, _), own in rows.groupby(["task", "length"], sort=True, dropna=False):
+        chosen = own[own["split"] == SPLIT] if (own["split"] == SPLIT).any() else own
+        shots = chosen["n_shot"].fillna(0)
+        kept.append(chosen[shots == (shots.max() if task in FROM_CONTEXT else shots.min())])
+    return pd.concat(kept) if kept else rows
+
+
+def _with_text(frame: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """The loss on held-out text as one more task, the smooth control, where the table does not have it."""
+    if (frame["task"] == TEXT).any():
+        return frame
+    text = sizes.assign(task=TEXT, length=0.0, n_shot=0, **{SMOOTH: sizes["loss"]})
+    return pd.concat([frame, text.reindex(columns=frame.columns)], ignore_index=True)
+
+
+def _wide(rows: pd.DataFrame, chance: float | None) -> pd.DataFrame:
+    """One row a point × task × length from one row a metric."""
+    rows = rows.assign(length=rows["length"].astype(float).fillna(0), n_shot=rows["n_shot"].fillna(0))
+    values = rows.pivot_table(
+        index=list(KEYS), columns="metric", values="value", aggfunc="mean", observed=True
+    )
+    values = values.reindex(columns=list(METRICS))
+    values.columns.name = None
+    for metric, name in ((SMOOTH, "chance_nll"), (EXACT, "chance_exact")):
+        own = rows[rows["metric"] == metric].groupby(list(KEYS))["chance"].first()
+        values[name] = own
+    if chance is not None:
+        values["chance_exact"] = values["chance_exact"].fillna(chance)
+    first = rows.groupby(list(KEYS))[["seed", "N", "C", "D", "loss", "n_items", "n_shot", "split"]].first()
+    return values.join(first).reset_index()
+
+
+def read_foreign(
+    frame: pd.DataFrame,
+    mapping: Mapping[str, str],
+    where: Mapping[str, str],
+    chance: float | None,
+    scale: Mapping[str, float],
+) -> Evaluations:
+    """A published table, wide (one column a metric) or long (`metric` and `value` columns).
+
+    The smooth metric is one of `smooth` (nats per token), `perplexity` (its logarithm is taken) or `score` (a
+    share that rises to 1, such as BLEU; minus its logarithm is taken, scale percent with `scale` .01).
+    """
+    unknown = sorted(set(mapping) - {*WIDE, *LONG})
+    if unknown:
+        raise InputError(f"--map does not know {', '.join(unknown)}: it knows {', '.join((*WIDE, *LONG))}")
+    absent = [name for name in mapping.values() if name not in frame]
+    if absent:
+        there = ", ".join(map(str, frame.columns))
+        raise InputError(f"no column {', '.join(map(repr, absent))}: map columns out of: {there}")
+    if not set(AXES) & set(mapping):
+        raise InputError("--map names no axis: add at least one of N=COLUMN, C=COLUMN, D=COLUMN, loss=COLUMN")
+    chosen = _chosen(frame, where).reset_index(drop=True)
+    if set(LONG) <= set(mapping):
+        chosen, mapping = _pivoted(chosen, mapping)
+    table = pd.DataFrame({"point_id": chosen.index.astype(str)})
+    for name in WIDE:
+        table[name] = chosen[mapping[name]] if name in mapping else np.nan
+        if name not in ("task", "seed"):
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype(float) * scale.get(name, 1.0)
+    table["task"] = chosen[mapping["task"]].astype(str) if "task" in mapping else "task"
+    named = [name for name in ("smooth", "perplexity", "score") if name in mapping]
+    if len(named) > 1:
+        raise InputError(f"--map has {' and '.join(named)}: type one smooth metric")
+    return _foreign_metrics(table, named, mapping, chance)
+
+
+def _foreign_metrics(
+    table: pd.DataFrame, named: list[str], mapping: Mapping[str, str], chance: float | None
+) -> Evaluations:
+    warnings = []
+    table[SMOOTH] = np.nan
+    if named:
+        given = table[named[0]].where(table[named[0]] > 0)
+        table[SMOOTH] = {"smooth": given, "perplexity": np.log(given), "score": -np.log(given)}[named[0]]
+        unusable = int((~(table[SMOOTH] > 0)).sum())
+        if unusable:
+            warnings.append(f"{unusable} rows have no usable {mapping[named[0]]} and are left out")
+    table[EXACT] = table["exact"]
+    wrong = table[EXACT].dropna()
+    if len(wrong) and not wrong.between(0, 1).all():
+        raise InputError(
+            f"{mapping['exact']} reaches {wrong.max():g}: expected shares from 0 to 1, type "
+            "--scale exact=0.01 for percent"
+        )
+    table["chance_exact"] = table["chance"]
+    if "chance" not in mapping:
+        table["chance_exact"] = 0.0 if chance is None else chance
+        if chance is None and "exact" in mapping:
+            warnings.append(
+                "the table names no chance level: it is taken as 0 (--chance, --map chance=COLUMN)"
+            )
+    table["chance_nll"] = np.nan
+    table = table.assign(n_shot=0, split=None, length=table["length"].fillna(0))
+    table = table.reindex(columns=[*table.columns, *(m for m in METRICS if m not in table)])
+    return Evaluations(table, warnings=tuple(warnings))
+
+
+def _pivoted(frame: pd.DataFrame, mapping: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A long table as a wide one; metric names are ours."""
+    metric, value = mapping["metric"], mapping["value"]
+    index = [column for key, column in mapping.items() if key not in LONG]
+    wide = frame.pivot_table(index=index, columns=metric, values=value, aggfunc="mean", dropna=True)
+    names = {"exact": EXACT, "smooth": SMOOTH, "perplexity": "perplexity", "score": "score"}
+    found = {key: name for key, name in names.items() if name in wide}
+    if not found:
+        there = ", ".join(map(str, wide.columns))
+        raise InputError(
+            f"column {metric!r} holds the metrics {there}: expected {EXACT} and {SMOOTH} or a score"
+        )
+    rest = {key: column for key, column in mapping.items() if key not in LONG}
+    return wide.reset_index(), {**rest, **found}

@@ -1,0 +1,1 @@
+"""Tests and estimates behind a verdict on a jump."""

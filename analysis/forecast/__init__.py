@@ -1,0 +1,1 @@
+"""Predictions with intervals, sealed before the runs are trained and scored after."""

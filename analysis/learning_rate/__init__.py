@@ -1,0 +1,1 @@
+"""Learning rates: curves, optima, rules over width, schedules against each other."""

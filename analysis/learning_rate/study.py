@@ -1,0 +1,241 @@
+"""Learning-rate sweeps: the best peak rate of every parameter group, its rule in width, the recipe's cost.
+
+A sweep is a star: around the recipe one group's rate at a time is scaled, at each rung and token count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.forecast.prediction import LEVEL
+from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
+from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
+from analysis.learning_rate.words import group_verdict, study_verdict
+from analysis.result import Warning_, WarningCode, plain
+from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
+
+Json = dict[str, Any]
+
+RATE_COLUMNS = {"hidden": "peak_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
+FEWEST_DOF = 2  # of residuals, to take the noise from them
+
+
+def learning_rate_study(points: pd.DataFrame, level: float = LEVEL, noise: float | None = None) -> Json:
+    """Best rate by group, rung and token count, and its power law in d_model (keys in results/README.md).
+
+    Each optimum is that of a parabola of ln loss in ln rate. Its standard error takes `noise`, the relative
+    standard deviation of a run's loss; where that is None, the residuals of the group's parabolas give it
+    (so that a poor fit widens the interval), or else those of all groups.
+
+    Assumes the loss to be symmetric in ln rate near its minimum: a curve that is steeper towards high rates
+    shows the optimum somewhat too low, at all sizes alike.
+    """
+    recipe = _recipe_rates(points)
+    curves = {group: list(_curves(points, recipe, group)) for group in RATE_COLUMNS}
+    swept = {group: found for group, found in curves.items() if found}
+    parabolas = {group: [fit_parabola(curve) for curve in found] for group, found in swept.items()}
+    everything = [parabola for found in parabolas.values() for parabola in found]
+    groups = []
+    for group, found in swept.items():
+        spread = _noise(noise, parabolas[group], everything)
+        optima = [_optimum(c, p, spread, level) for c, p in zip(found, parabolas[group], strict=True)]
+        entry: Json = {
+            "group": group,
+            "column": RATE_COLUMNS[group],
+            "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
+            "optima": optima,
+            "rules": _rules(optima, spread, level),
+            "rule": joint_rule(optima, spread, level),
+        }
+        groups.append({**entry, "verdict": group_verdict(entry)})
+    missing = [group for group in RATE_COLUMNS if group not in swept]
+    result = {"level": level, "groups": groups, "missing": missing}
+    return dict(plain({**result, "verdict": study_verdict(result)}))
+
+
+def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs with every group at the recipe's rate."""
+    recipe = _recipe_rates(points)
+    at_recipe = (points[recipe.columns] == recipe).all(axis=1)
+    return points[at_recipe & (points.status == "done")]
+
+
+def rate_warnings(study: Mapping[str, Any]) -> list[Warning_]:
+    """A warning for each reason why optima do not count, and for rules that could not be fitted."""
+    warnings = []
+    for entry in study["groups"]:
+        doubtful = [row for row in entry["optima"] if row["reason"]]
+        for reason in dict.fromkeys(row["reason"] for row in doubtful):
+            rungs = dict.fromkeys(row["rung"] for row in doubtful if row["reason"] == reason)
+            text = f"the best {entry['group']} rate does not count at {', '.join(rungs)}: {reason}"
+            warnings.append(Warning_(WarningCode.EDGE_OPTIMUM, text))
+        reasons = dict.fromkeys(rule["reason"] for rule in entry["rules"] if rule["reason"])
+        warnings += [Warning_(WarningCode.FEW_SIZES, f"{entry['group']} rate: {text}") for text in reasons]
+    return warnings
+
+
+def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
+    """The recipe's rates in the cell of every row: of each group the rate that most runs of the cell share.
+
+    Where one group alone was swept, so that no rate is shared, it is the middle one.
+    """
+
+    def most_common(rates: pd.Series) -> float:
+        values, counts = np.unique(rates.to_numpy(float), return_counts=True)
+        candidates = values[counts == counts.max()]
+        return float(candidates[(len(candidates) - 1) // 2])
+
+    cells = points.groupby(["rung", "n_tokens"])
+    return pd.DataFrame({column: cells[column].transform(most_common) for column in RATE_COLUMNS.values()})
+
+
+def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[RateCurve]:
+    """The cells in which the rate of `group` was varied, smallest size first."""
+    column = RATE_COLUMNS[group]
+    others_fixed = (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
+    rows = points.assign(rate=points[column], recipe=recipe[column])[others_fixed]
+    for _, cell in rows.groupby(["n_tokens", "d_model"]):
+        done = cell[cell.status == "done"]
+        if cell.rate.nunique() < 2 or done.empty:
+            continue
+        yield RateCurve(
+            rung=str(cell.rung.iloc[0]),
+            d_model=int(cell.d_model.iloc[0]),
+            n_params_matmul=int(cell.n_params_matmul.iloc[0]),
+            n_tokens=int(cell.n_tokens.iloc[0]),
+            recipe_rate=float(cell.recipe.iloc[0]),
+            rate=done.rate.to_numpy(float),
+            loss=done.loss.to_numpy(float),
+            seed=done.seed.to_numpy(np.int64),
+            diverged=tuple(sorted(set(cell.rate[cell.status == "diverged"]))),
+        )
+
+
+def _noise(
+    given: float | None, own: Sequence[Parabola | None], everything: Sequence[Parabola | None]
+) -> Noise:
+    """Noise of ln loss: given, from the residuals of the group's parabolas, of all groups', or assumed."""
+    if given is not None:
+        return Noise(given, KNOWN_DOF, "given")
+    for source, found in (("residuals of the parabolas", own), ("residuals of all groups", everything)):
+        fitted = [parabola for parabola in found if parabola]
+        dof = sum(parabola.dof for parabola in fitted)
+        if dof >= FEWEST_DOF:
+            total = sum(parabola.sum_squares for parabola in fitted)
+            return Noise(float(np.sqrt(total / dof)), dof, source)
+    return Noise(ASSUMED_SD, KNOWN_DOF, "assumed")
+
+
+def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: float) -> Json:
+    """One cell of a group: the rates tried, the best one, and what the recipe's rate costs."""
+    fitted = parabola if parabola and parabola.interior else None
+    interval = fitted.interval(noise, level) if fitted else None
+    cost, cost_se = _recipe_cost(curve, fitted, noise)
+    return {
+        "rung": curve.rung,
+        "d_model": curve.d_model,
+        "n_params_matmul": curve.n_params_matmul,
+        "n_tokens": curve.n_tokens,
+        "n_seeds": len(np.unique(curve.seed)),
+        "rates": curve.rates.tolist(),
+        "losses": curve.losses.tolist(),
+        "diverged": list(curve.diverged),
+        "interior": fitted is not None,
+        "edge": curve.edge,
+        "stopped": curve.stopped,
+        "reason": _reason(curve, fitted, interval),
+        "rate_opt": fitted.rate if fitted else None,
+        "rate_interval": interval,
+        "se_log_rate": fitted.se(noise) if fitted else None,
+        "loss_opt": fitted.loss if fitted else None,
+        "curvature": fitted.curvature if fitted else None,
+        "window": fitted.window if fitted else None,
+        "half_width": fitted.half_width if fitted else None,
+        "recipe_rate": curve.recipe_rate,
+        "recipe_cost_percent": cost,
+        "recipe_cost_se": cost_se,
+    }
+
+
+def _recipe_cost(
+    curve: RateCurve, parabola: Parabola | None, noise: Noise
+) -> tuple[float | None, float | None]:
+    """Loss of the recipe's rate above the best, in %, with its SE: by the parabola where it reaches.
+
+    Elsewhere by the measured losses, which bounds it from below where the lowest lies at an end.
+    """
+    if parabola and parabola.window[0] <= curve.recipe_rate <= parabola.window[1]:
+        excess, error = parabola.cost(curve.recipe_rate, noise)
+        return 100 * excess, 100 * error
+    at_recipe = curve.losses[curve.rates == curve.recipe_rate]
+    if not len(at_recipe):
+        return None, None
+    best = parabola.loss if parabola else curve.losses.min()
+    error = noise.sd * np.sqrt(2 / max(int((curve.rate == curve.recipe_rate).sum()), 1))
+    return 100 * float(at_recipe[0] / best - 1), 100 * float(error)
+
+
+def _reason(curve: RateCurve, parabola: Parabola | None, interval: tuple[float, float] | None) -> str | None:
+    """Why an optimum does not count; None where it does."""
+    if len(curve.rates) < FEWEST_RATES:
+        return f"{len(curve.rates)} finished rates, and a parabola needs {FEWEST_RATES}"
+    if curve.edge:
+        stable = " that did not diverge" if curve.edge == "highest" and curve.stopped else ""
+        return f"the loss is lowest at the {curve.edge} rate tried{stable}"
+    if parabola is None:
+        return "the parabola has no minimum between the rates tried"
+    return None if interval else "the loss changes no more with the rate than noise does"
+
+
+def _rules(optima: Sequence[Json], noise: Noise, level: float) -> list[Json]:
+    """Power law of the best rate in d_model at each token count."""
+    tokens = sorted({row["n_tokens"] for row in optima})
+    return [_rule([row for row in optima if row["n_tokens"] == n], n, noise, level) for n in tokens]
+
+
+def _rule(optima: Sequence[Json], n_tokens: int, noise: Noise, level: float) -> Json:
+    """Rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE²."""
+    counted = [row for row in optima if row["reason"] is None]
+    rates = np.log([row["recipe_rate"] for row in optima])
+    several = _widths(optima) > 1
+    recipe = weighted_line([width_column(optima)], rates, np.ones(len(rates)))[0] if several else None
+    rule: Json = {
+        "n_tokens": n_tokens,
+        "n_sizes": len(counted),
+        "reason": None,
+        "exponent": None,
+        "exponent_se": None,
+        "exponent_interval": None,
+        "rate_64": None,
+        "rate_64_interval": None,
+        "scatter": None,
+        # Rounded: the slope through equal rates is 0 but for the last bits.
+        "recipe_exponent": round(float(recipe[1]), 9) if recipe is not None else None,
+        "recipe_rate_64": float(np.exp(recipe[0])) if recipe is not None else None,
+    }
+    if _widths(counted) < 2:
+        return rule | {"reason": _no_rule(len(counted), len(optima))}
+    line = fit_line([width_column(counted)], counted, noise, level)
+    return rule | {
+        "exponent": line.found[1],
+        "exponent_se": line.se[1],
+        "exponent_interval": line.interval(1),
+        "rate_64": np.exp(line.found[0]),
+        "rate_64_interval": line.rate_interval(),
+        "scatter": line.scatter,
+    }
+
+
+def _widths(optima: Sequence[Json]) -> int:
+    return len({row["d_model"] for row in optima})
+
+
+def _no_rule(counted: int, tried: int) -> str:
+    return (
+        f"no exponent in d_model: {counted} of {tried} sizes {'has' if counted == 1 else 'have'} an optimum "
+        "that counts, and a rule needs two"
+    )

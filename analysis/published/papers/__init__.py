@@ -1,0 +1,1 @@
+"""Refits of published data, one module a paper or kind."""

@@ -1,0 +1,243 @@
+"""The report of a sweep: what its files hold, its figures, and the page that shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.laws import family
+from analysis.report.numbers import FILTERS
+from harness.records.columns import POINT_COLUMNS
+from harness.records.errors import InputError
+from harness.records.files import write_atomic
+from harness.records.paths import SweepFolder
+
+Json = Mapping[str, Any]
+
+
+COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
+
+
+LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
+
+
+OF_ONE_FIT = {"cloud": plots.cloud, "profile": plots.profiles}  # by the key of the fit that they draw
+
+
+TEMPLATE = "report.html.j2"
+HERE = Path(__file__).parent
+
+
+HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The files of a finished sweep."""
+
+    name: str
+    points: pd.DataFrame
+    curves: pd.DataFrame
+    fits: Json
+    forecast: Json | None
+    about: Json
+    emergence: Json | None = None
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """End points that count: fitted and held-out ones, or all of a learning-rate sweep; no failures."""
+        roles = ["lr"] if self.learning_rate else ["fit", "holdout"]
+        rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(roles)]
+        return rows[rows["excluded_reason"].isna()]
+
+    @property
+    def learning_rate(self) -> Json | None:
+        """What the sweep found where it was one over learning rates, else None."""
+        found: Json | None = self.fits.get("learning_rate")
+        return found
+
+    @property
+    def primary(self) -> Json | None:
+        """The parametric fit of the chosen law; None where no law could be fitted."""
+        return next(iter(self.parametric), None)
+
+    @property
+    def parametric(self) -> list[Json]:
+        """Parametric fits under the primary count, that of the chosen law first."""
+        chosen = self.fits["primary"]
+        if not chosen:
+            return []
+        same = [
+            fit
+            for fit in self.fits["fits"]
+            if fit["approach"] == "parametric" and fit["count"] == chosen["count"]
+        ]
+        return sorted(same, key=lambda fit: fit["law"] != chosen["law"])
+
+    @property
+    def chosen_under_each_count(self) -> list[Json]:
+        """Parametric fits of the chosen law, one a way to count N."""
+        law = self.fits["primary"]["law"]
+        return [fit for fit in self.fits["fits"] if (fit["approach"], fit["law"]) == ("parametric", law)]
+
+
+def read_sweep(root: Path) -> Sweep:
+    """Read the files of results/<sweep>/.
+
+    Raises:
+        InputError: no such folder, a file is missing or unreadable, or there is no finished point.
+    """
+    folder = SweepFolder(root)
+    if not root.is_dir():
+        raise InputError(f"expected the folder of a sweep, got {root}, which does not exist; {HOW_MADE}")
+    sweep = Sweep(
+        root.resolve().name,
+        _read(folder.points, pd.read_parquet),
+        _read(folder.curves, pd.read_parquet),
+        _read(folder.fits, _json),
+        _read(folder.forecast, _json) if folder.forecast.exists() else None,
+        _read(folder.sweep, _json),
+        _read(folder.emergence, _json) if folder.emergence.exists() else None,
+    )
+    missing = [column for column in POINT_COLUMNS if column not in sweep.points]
+    if missing:
+        raise InputError(f"{folder.points} lacks the columns {', '.join(missing)}; {HOW_MADE}")
+    if sweep.finished.empty:
+        raise InputError(f"{folder.points} has no finished point to report on; {HOW_MADE}")
+    return sweep
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    if not path.exists():
+        raise InputError(f"expected {path.name} in {path.parent}, found none; {HOW_MADE}")
+    try:
+        return reader(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; {HOW_MADE}") from error
+
+
+def draw_figures(sweep: Sweep) -> dict[str, Figure]:
+    """Every figure that the sweep has the data for, by name."""
+    return _law_figures(sweep) | _task_figures(sweep.emergence)
+
+
+def _task_figures(found: Json | None) -> dict[str, Figure]:
+    """A figure a task on the first axis, and in-context learning, where the sweep evaluated tasks."""
+    if not found:
+        return {}
+    first = [entry for entry in found["tasks"] if entry["axis"] == found["axes"][0]["axis"]]
+    names = dict.fromkeys(entry["task"] for entry in first)
+    figures = {
+        f"emergence_{name}": plots.emergence([entry for entry in first if entry["task"] == name])
+        for name in names
+    }
+    return figures | ({"in_context": plots.in_context(found["in_context"])} if found["in_context"] else {})
+
+
+def _law_figures(sweep: Sweep) -> dict[str, Figure]:
+    if sweep.learning_rate:
+        groups = sweep.learning_rate["groups"]
+        return {f"learning_rate_{group['group']}": plots.learning_rate(group) for group in groups}
+    done, fits = sweep.finished, sweep.fits
+    figures = {}
+    if not sweep.curves.empty:
+        figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
+        figures["loss_against_compute"] = plots.loss_against_compute(done, sweep.curves)
+    slices = [fit for fit in fits["fits"] if fit["approach"] == "isoflop" and fit.get("optima")]
+    if slices:
+        count = fits["primary"]["count"]
+        figures["isoflop"] = plots.isoflop(done, next((f for f in slices if f["count"] == count), slices[0]))
+    if sweep.primary:
+        figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
+        figures["residuals"] = plots.residuals(done, sweep.parametric, fits["noise"]["pooled_relative"])
+        figures |= {name: draw(sweep.primary) for name, draw in OF_ONE_FIT.items() if sweep.primary.get(name)}
+    if fits["frontier"]:
+        figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"])
+    if fits.get("frontier_by_count"):
+        figures["counting"] = plots.counting(fits["frontier_by_count"], sweep.chosen_under_each_count)
+    if sweep.forecast:
+        figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits["forecast"])
+    if fits["rollout"]:
+        figures["rollout"] = plots.rollout(fits["rollout"], fits["primary"]["law"])
+    return figures
+
+
+def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
+    """Warnings of single fits, each message once with the fits that carry it."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for fit in fits:
+        name = family(fit["law"]) if fit["approach"] in ("parametric", "kaplan") else fit["approach"]
+        label = f"{name}, N {COUNT_WORDS[fit['count']]}"
+        for warning in fit["warnings"]:
+            groups.setdefault((warning["code"], warning["message"]), []).append(label)
+    return [
+        {"code": code, "message": text, "fits": list(dict.fromkeys(names))}
+        for (code, text), names in sorted(groups.items())
+    ]
+
+
+def excluded_rows(sweep: Sweep) -> list[dict[str, Any]]:
+    """Rows that no fit saw, with what they were and why."""
+    return [
+        {"reason": entry["reason"], **sweep.points.iloc[entry["row"]].to_dict()}
+        for entry in sweep.fits["excluded"]
+    ]
+
+
+def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
+    """The report as HTML text, with the figures inside."""
+    environment = Environment(
+        loader=FileSystemLoader([HERE / "templates", HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS, family=family)
+    done = sweep.finished
+    all_fits, recommended = sweep.fits["fits"], sweep.fits["recommended"]
+    return environment.get_template(TEMPLATE).render(
+        sweep=sweep,
+        fits=sweep.fits,
+        primary=sweep.primary,
+        rates=sweep.learning_rate,
+        forecast=sweep.forecast,
+        emergence=sweep.emergence,
+        score=sweep.fits["forecast"],
+        about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},
+        count_names=COUNT_WORDS,
+        done=done,
+        rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
+        points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
+        bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
+        own_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i == recommended]),
+        other_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i != recommended]),
+        excluded=excluded_rows(sweep),
+        # The SVG is our own; everything else in the template is escaped.
+        svg={name: Markup(text) for name, text in svg.items()},
+    )
+
+
+def write_report(root: Path) -> Path:
+    """Write report.html and figures/ into the sweep's folder and return the path of the report."""
+    folder = SweepFolder(root)
+    sweep = read_sweep(root)
+    figures = draw_figures(sweep)
+    svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
+    for name, figure in figures.items():
+        plots.write_images(figure, svg[name], folder.figures, name)
+    write_atomic(folder.report, render(sweep, svg))
+    return folder.report

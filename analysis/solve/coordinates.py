@@ -1,0 +1,74 @@
+"""The coordinates in which a law is fitted: centred columns, logarithms of coefficients and scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law, centre_of
+from analysis.tables.table import LossTable
+
+Array = NDArray[np.float64]
+
+
+def centred_columns(table: LossTable, centre: Mapping[str, float]) -> tuple[Array, Array, Array, Array]:
+    """N, D, C and the tokens without repetition, each divided by its centre."""
+    n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
+    return n, d, c, d if table.unique_d is None else table.unique_d / centre["d"]
+
+
+class Seen(NamedTuple):
+    """What each of a batch is fitted to, [batch, rows]: losses or (`logs`) their logarithms, and weights."""
+
+    measured: Array
+    weights: Array
+    logs: bool
+
+    def of(self, running: NDArray[np.int64]) -> Seen:
+        return Seen(self.measured[running], self.weights[running], self.logs)
+
+
+class Coordinates:
+    """The map between natural parameters and z: centred columns, logarithms of coefficients."""
+
+    def __init__(self, law: Law, table: LossTable) -> None:
+        self.law = law
+        self.centre = centre_of(table)
+        self.columns = centred_columns(table, self.centre)
+        logarithmic = {term.coefficient for term in law.terms} | set(law.scales)
+        self.is_log = np.array([name in logarithmic for name in law.params])
+        limits = np.array([law.bounds[name] for name in law.params], dtype=float)
+        with np.errstate(divide="ignore"):
+            limits[self.is_log] = np.log(limits[self.is_log])
+        self.low, self.high = limits[:, 0], limits[:, 1]
+
+    def forward(self, theta: Array) -> Array:
+        centred = self.law.centred(theta, self.centre)
+        return np.where(self.is_log, np.log(np.where(self.is_log, centred, 1.0)), centred)
+
+    def backward(self, z: Array) -> Array:
+        return self.law.rescale(self.centred(z), self.centre)
+
+    def centred(self, z: Array) -> Array:
+        return np.where(self.is_log, np.exp(np.where(self.is_log, z, 0.0)), z)
+
+    def inside(self, z: Array) -> Array:
+        return np.clip(z, self.low, self.high)
+
+    def residual(self, z: Array, seen: Seen) -> Array:
+        """Measured minus predicted, [batch, rows]."""
+        predicted = self.law.value(self.centred(z), *self.columns)
+        return seen.measured - (np.log(predicted) if seen.logs else predicted)
+
+    def slope(self, z: Array, residual: Array, seen: Seen) -> Array:
+        """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]; `residual` at z."""
+        theta = self.centred(z)
+        jacobian = self.law.jacobian(theta, *self.columns)
+        # In place, and one factor after the other: both keep the rows next to each other in memory.
+        jacobian *= np.where(self.is_log, theta, 1.0)[:, None, :]
+        if seen.logs:
+            jacobian *= np.exp(residual - seen.measured)[..., None]
+        return jacobian

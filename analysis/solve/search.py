@@ -1,0 +1,108 @@
+"""Two independent ways to the minimum of a law: many starts over all parameters, and variable projection."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law, centre_of
+from analysis.solve.problem import Problem, Solution
+from analysis.tables.table import LossTable
+
+Array = NDArray[np.float64]
+
+STARTS = 48
+SAME_OBJECTIVE = 1e-3  # relative difference below which two minima count as one
+EXPONENT_GRID = np.geomspace(0.05, 1.6, 7)
+GAMMA_GRID = np.array([0.15, 0.3, 0.6, 1.0, 1.5])
+CLOUD, ELITE, ROUNDS = 40, 12, 40
+INNER_ITERATIONS = 60  # stragglers of one round are solved again in the next
+CLOUD_SPREAD = 2.5  # of the covariance of the elite: keeps the cloud from shrinking before it has moved
+SEARCH_TOLERANCE = 1e-9  # relative spread of the elite's objectives at which the search ends
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one search ended: theta in natural units, its objective, the share of starts that got there."""
+
+    theta: Array
+    objective: float
+    converged: bool
+    agreeing: float
+
+
+def multi_start(problem: Problem, rng: np.random.Generator, starts: int = STARTS) -> Route:
+    """Minimise over all parameters from `starts` random points and keep the lowest."""
+    return _lowest(problem.solve(problem.law.starts(problem.table, rng, starts)))
+
+
+def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
+    """Search the exponents (and gamma); the coefficients, scales and E, kept non-negative, are solved inside.
+
+    A grid over the searched parameters finds the basin; a Gaussian cloud around its best nodes,
+    re-centred on the best quarter of its points, then shrinks onto the minimum (cross-entropy search).
+    """
+    law = problem.law
+    position = [law.params.index(name) for name in law.searched]
+    inner = np.ones(len(law.params), bool)
+    inner[position] = False
+    axes = [
+        np.unique(np.clip(GAMMA_GRID if name == "gamma" else EXPONENT_GRID, *law.bounds[name]))
+        for name in law.searched
+    ]
+    outer = np.log(np.array(list(itertools.product(*axes))))
+    low, high = np.log(np.array([law.bounds[name] for name in law.searched])).T
+    best, value, theta = np.empty((0, len(position))), np.empty(0), np.empty((0, len(law.params)))
+    for _ in range(ROUNDS):
+        near = len(theta) > 0
+        held = np.exp(outer)
+        begin = _moved(law, problem.table, theta[0], held) if near else _at(law, problem.table, held)
+        solved = problem.solve(begin, free=inner, iterations=INNER_ITERATIONS, near=near)
+        best, value = np.concatenate([best, outer]), np.concatenate([value, solved.objective])
+        theta = np.concatenate([theta, solved.theta])
+        order = np.argsort(value)[:ELITE]
+        best, value, theta = best[order], value[order], theta[order]
+        if value[-1] - value[0] <= SEARCH_TOLERANCE * value[0]:
+            break
+        spread = CLOUD_SPREAD * np.atleast_2d(np.cov(best, rowvar=False)) + 1e-14 * np.eye(len(position))
+        outer = np.clip(rng.multivariate_normal(best.mean(axis=0), spread, CLOUD), low, high)
+    return Route(theta[0], float(value[0]), bool(np.isfinite(value[0])), 1.0)
+
+
+def best_at(problem: Problem, held: dict[str, Array]) -> Solution:
+    """Minimise over the other parameters with those of `held` ({name: values [batch]}) fixed."""
+    law = problem.law
+    batch = len(next(iter(held.values())))
+    values = np.column_stack([held.get(name, np.ones(batch)) for name in law.searched])
+    free = np.array([name not in held for name in law.params])
+    return problem.solve(_at(law, problem.table, values), free=free)
+
+
+def _lowest(solution: Solution) -> Route:
+    value = float(solution.objective[solution.best])
+    agreeing = float(np.mean(solution.objective <= value * (1 + SAME_OBJECTIVE) + 1e-300))
+    return Route(solution.theta[solution.best], value, bool(solution.converged[solution.best]), agreeing)
+
+
+def _moved(law: Law, table: LossTable, theta: Array, searched: Array) -> Array:
+    """`theta` with other values of the searched parameters [batch, searched], its terms kept mid-table."""
+    centre = centre_of(table)
+    moved = np.repeat(law.centred(theta[None], centre), len(searched), axis=0)
+    moved[:, [law.params.index(name) for name in law.searched]] = searched
+    return law.rescale(moved, centre)
+
+
+def _at(law: Law, table: LossTable, searched: Array) -> Array:
+    """Starting points with the searched parameters given [batch, searched] and the loss shared evenly."""
+    theta = dict(zip(law.searched, searched.T, strict=True))
+    batch = len(searched)
+    offset = np.full(batch, 0.4 * table.loss.min()) if "E" in law.params else np.zeros(batch)
+    rest = np.exp(np.mean(np.log(table.loss))) - offset
+    for term in law.terms:
+        theta[term.coefficient] = rest ** (1 / theta.get("gamma", np.full(batch, law.power))) / len(law.terms)
+    theta["E"] = offset
+    theta |= {name: np.full(batch, np.sqrt(np.prod(law.bounds[name]))) for name in law.scales}
+    return law.rescale(np.stack([theta[name] for name in law.params], axis=-1), centre_of(table))

@@ -1,0 +1,1 @@
+"""The whole analysis of a sweep and its words."""

@@ -1,0 +1,142 @@
+"""What a study found, in words for a reader who has never seen a scaling law fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.contest.adequacy import SIGNIFICANT
+from analysis.laws import family, find_law
+from analysis.result import WarningCode
+
+Json = Mapping[str, Any]
+
+UNQUOTABLE = {WarningCode.E_NOT_BRACKETED.value, WarningCode.ACTIVE_BOUND.value}
+PLAIN = {
+    "chinchilla": "additive (Chinchilla) law",
+    "quadrature": "quadrature law",
+    "joint": "joint law",
+    "joint_e0": "joint law without irreducible loss",
+    "saturating": "saturating law",
+}
+Z90 = 1.645
+
+
+def verdict(study: Json) -> str:
+    """Which law describes the runs, what the others would have got wrong, how far to trust E and a."""
+    if study["recommended"] is None:
+        return (
+            "No loss law could be fitted to these runs: they are too few or too much alike. The warnings say "
+            "what is missing; nothing here should be used to plan a larger run."
+        )
+    fit = study["fits"][study["recommended"]]
+    parts = [_law(study, fit), _comparison(study), _offset(fit), _exponent(study, fit)]
+    return " ".join(part for part in parts if part)
+
+
+def _law(study: Json, fit: Json) -> str:
+    name = fit["law"]
+    opening = f"The {plain_name(name)}, L = {find_law(name).formula},"
+    checked = study["adequacy"].get(name)
+    if checked is None:
+        return f"{opening} was fitted to these runs."
+    rms, seeds = 100 * checked["residual_rms"], checked["seed_sd"]
+    if seeds is None:
+        return (
+            f"{opening} leaves {rms:.2g} % of the loss unexplained; without runs repeated with other seeds "
+            "nobody can say whether that is noise."
+        )
+    against = f"({rms:.2g} % of the loss, seeds {100 * seeds:.2g} %)"
+    if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANT:
+        return (
+            f"{opening} describes these runs best but not fully: it leaves more unexplained than seeds "
+            f"differ by {against}, so take it as a summary of these runs."
+        )
+    trends = [entry["axis"] for entry in checked["structure"] if entry["p"] < SIGNIFICANT]
+    if trends:
+        return (
+            f"{opening} describes these runs best but not fully: what it leaves unexplained is small "
+            f"{against} but still follows {_list(trends)}."
+        )
+    return (
+        f"{opening} describes these runs: what it leaves unexplained is compatible with the noise between "
+        f"seeds {against}."
+    )
+
+
+def _comparison(study: Json) -> str:
+    """What the chosen law and the others got wrong, on the sealed forecast if there is one."""
+    score = study["forecast"]
+    if score:
+        return _forecast(score)
+    contest = study["contest"]
+    chosen = next((row for row in contest if row["chosen"] and row["rollout_rms"] is not None), None)
+    if chosen is None:
+        return ""
+    others = _list(
+        [
+            f"the {plain_name(row['law'])} {100 * row['rollout_rms']:.2g} %"
+            for row in contest
+            if not row["chosen"] and row["rollout_rms"] is not None
+        ]
+    )
+    missed = f" ({others})" if others else ""
+    return (
+        f"Fitted to the cheaper runs only, it missed the dearer ones by {100 * chosen['rollout_rms']:.2g} % "
+        f"RMS{missed}."
+    )
+
+
+def _forecast(score: Json) -> str:
+    cells = score["cells"]
+    inside = sum(bool(cell["inside"]) for cell in cells)
+    text = (
+        f"Its forecast of {len(cells)} held-out cells, at up to {max(cell['factor'] for cell in cells):.2g} "
+        f"times the largest fitted compute and sealed before they were trained, was off by "
+        f"{score['rms_percent']:.2g} % RMS, {inside} of {len(cells)} inside their intervals"
+    )
+    others = _list([f"the {plain_name(row['law'])} {row['rms_percent']:.2g} %" for row in score["losers"]])
+    text += f"; for comparison: {others}." if others else "."
+    return text if score["seal_intact"] else f"{text} The seal is broken, so this proves nothing."
+
+
+def _offset(fit: Json) -> str:
+    codes = {warning["code"] for warning in fit["warnings"]}
+    if "E" not in fit["params"]:
+        return (
+            "The law has no irreducible loss E: these runs do not show one, which does not mean that there "
+            "is none."
+        )
+    value, bounds = fit["params"]["E"], fit["interval"].get("E")
+    shown = f"E = {value:.3g}" + (f" [{bounds[0]:.3g}, {bounds[1]:.3g}]" if bounds else "")
+    if codes & UNQUOTABLE:
+        return f"Do not quote E ({shown}): the measured losses end too far above it to fix it."
+    return f"The irreducible loss is {shown} nats per token, as far as the form of the law holds."
+
+
+def _exponent(study: Json, fit: Json) -> str:
+    exact = fit.get("frontier_exact") or fit["frontier"]
+    a, bounds = exact["a"], exact["a_interval"]
+    if a is None:
+        return ""
+    band = f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else ""
+    text = f"Counting FLOPs exactly, the best size grows as C^{a:.2f}{band} over the measured range"
+    error = study["jackknife"]["a_se"]
+    if error is None:
+        return f"{text}; no size could be left out to check it."
+    half = (bounds[1] - bounds[0]) / 2 if bounds else 0.0
+    if Z90 * error > half:
+        return (
+            f"{text}; leaving out one size at a time says ±{Z90 * error:.2f}, which is wider and the figure "
+            "to believe."
+        )
+    return f"{text}; leaving out one size at a time agrees (±{Z90 * error:.2f})."
+
+
+def plain_name(law: str) -> str:
+    """The law's name in prose."""
+    return PLAIN.get(family(law), f"{law} law")
+
+
+def _list(items: Sequence[str]) -> str:
+    return ", ".join(items)

@@ -1,0 +1,1 @@
+"""Tables of losses: read, checked, with their noise."""

@@ -1,0 +1,201 @@
+"""Checks made once when a table is read: why a row is left out, and whether the units can be right."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NoReturn
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Found = tuple[Mask, Callable[[int], str]]
+
+ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
+LARGE_INTEGER = 1e6  # a negative whole number beyond this is taken for an integer that overflowed
+SAME_INTEGER = 1e-3  # relative difference below which C is 6·N·D after it overflowed
+
+FAR = 3.0  # factor between C and 6·N·D that no way of counting FLOPs explains in every row
+PLAUSIBLE = {"N": (1e4, 1e13), "D": (1e6, 1e15)}  # parameters and tokens of the largest run of a table
+RATIOS = (1e-3, 1e5)  # tokens per parameter of the middle run
+USUAL_RATIO = 20.0  # tokens per parameter (Hoffmann et al. 2022, arXiv:2203.15556)
+UNITS = {"N": (0, 3, 6, 9), "D": (0, 3, 6, 9, 12), "C": (0, *range(3, 27, 3))}  # powers of ten to choose from
+
+
+def row_reasons(
+    frame: pd.DataFrame,
+    numbers: Mapping[str, Array],
+    names: Mapping[str, str],
+    where: Mapping[str, str],
+) -> list[str | None]:
+    """Why each row is left out, None for the rows to keep; of several reasons the first found.
+
+    `numbers` holds the columns N, D, C and loss, and `sem` and `weight` where the table has them; `names`
+    says what the columns are called, `where` which values of columns are wanted.
+    """
+    reasons: list[str | None] = [None] * len(frame)
+    checks = (_wanted(frame, where), _own(frame, names), _numbers(numbers, names), _repeated(frame))
+    for mask, text in itertools.chain(*checks):
+        for row in np.flatnonzero(mask):
+            reasons[row] = reasons[row] or text(int(row))
+    return reasons
+
+
+def _wanted(frame: pd.DataFrame, where: Mapping[str, str]) -> Iterator[Found]:
+    """Rows that --where does not ask for."""
+    for column, value in where.items():
+        if column not in frame:
+            there = ", ".join(map(str, frame.columns))
+            raise InputError(f"--where names the column {column!r}: expected one out of {there}")
+        text = frame[column].astype(str)
+        if not (text == value).any():
+            some = ", ".join(text.unique()[:10])
+            raise InputError(f"--where finds no row with {column} = {value}: the column holds {some}")
+        yield (text != value).to_numpy(bool), partial(_always, f"{column} is not {value}")
+
+
+def _own(frame: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Found]:
+    """What the columns of our own tables say against a row."""
+    if "excluded_reason" in frame:
+        stated = frame["excluded_reason"].fillna("").astype(str).tolist()
+        yield np.array([text != "" for text in stated]), stated.__getitem__
+    if "status" in frame:
+        status = [f"run {text}" for text in frame["status"]]
+        yield np.array([text != "run done" for text in status]), status.__getitem__
+    if "role" in names:
+        roles = [ROLE_REASONS.get(str(role), "") for role in frame[names["role"]]]
+        yield np.array([text != "" for text in roles]), roles.__getitem__
+    if "cooled" in frame:
+        cooled = [value is not pd.NA and bool(value) for value in frame["cooled"].tolist()]
+        yield ~np.array(cooled), partial(_always, "learning rate not cooled down")
+
+
+def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator[Found]:
+    """Numbers that are missing, not finite or out of range; a standard error may be missing."""
+    for key in ("N", "D", "C", "loss"):
+        values, name = numbers[key], names.get(key, key)
+        yield ~np.isfinite(values), partial(_always, f"{name} is not a number")
+        yield values <= 0, partial(_too_small, name, "a positive number", values)
+    for key in ("weight", "sem"):
+        if key not in numbers:
+            continue
+        values, name = numbers[key], names[key]
+        known = np.isfinite(values) if key == "weight" else ~np.isinf(values)
+        yield ~known, partial(_always, f"{name} is not a finite number")
+        yield values < 0, partial(_too_small, name, "0 or more", values)
+        if key == "weight" and not np.any(values):
+            raise InputError(f"{name} is 0 in every row: expected a positive weight for the rows to fit")
+
+
+def _repeated(frame: pd.DataFrame) -> Iterator[Found]:
+    """Rows equal to an earlier one in every column; equal (N, D) with another loss is a replicate."""
+    codes = [
+        pd.factorize(column.map(repr) if column.dtype == object else column)[0] for _, column in frame.items()
+    ]
+    _, first, member = np.unique(np.column_stack(codes), axis=0, return_index=True, return_inverse=True)
+    earlier = first[member.ravel()]
+    yield earlier != np.arange(len(frame)), lambda row: f"repeats row {earlier[row]}"
+
+
+def _always(text: str, _row: int) -> str:
+    return text
+
+
+def _too_small(name: str, wanted: str, values: Array, row: int) -> str:
+    value = values[row]
+    text = f"{name} is {value:g}, expected {wanted}"
+    overflowed = value < -LARGE_INTEGER and value == np.round(value)
+    return f"{text}: an integer that overflowed? Store it in floating point" if overflowed else text
+
+
+def check_overflow(numbers: Mapping[str, Array], name: str) -> None:
+    """Refuse a column C that holds 6·N·D after it overflowed integers of 32 or 64 bits.
+
+    Raises:
+        InputError: with the first such row.
+    """
+    n, d, c = numbers["N"], numbers["D"], numbers["C"]
+    whole = np.isfinite(n) & np.isfinite(d) & np.isfinite(c) & (np.maximum(abs(n), abs(d)) < 2.0**62)
+    product = 6 * np.where(whole, n, 0).astype(np.int64) * np.where(whole, d, 0).astype(np.int64)
+    for bits, wrapped in ((64, product), (32, product.astype(np.int32))):
+        beyond = 6 * np.where(whole, n, 0.0) * np.where(whole, d, 0.0) >= 2.0 ** (bits - 1)
+        same = np.abs(wrapped - np.where(whole, c, 0.0)) <= SAME_INTEGER * np.abs(wrapped)
+        rows = np.flatnonzero(whole & beyond & same)
+        if len(rows):
+            raise InputError(
+                f"{name} is {c[rows[0]]:g} in row {rows[0]} ({len(rows)} rows in all), which is 6·N·D after "
+                f"it overflowed {bits}-bit integers: leave it out (--map C=) or store it in floating point"
+            )
+
+
+def check_units(n: Array, d: Array, c: Array, given: set[str], scaled: set[str]) -> None:
+    """Refuse N, D and C that look counted in thousands, millions or billions.
+
+    `given` names the quantities that the table has (D or C may follow from the others), `scaled` those whose
+    units were stated: they are not doubted, unless C then contradicts 6·N·D by a power of a thousand.
+
+    Raises:
+        InputError: with the factors that would make the numbers plausible.
+    """
+    ratio = np.log10(c / (6 * n * d))
+    if {"N", "D", "C"} <= given:
+        power = 3 * round(float(np.median(ratio)) / 3)
+        if power and np.all(np.abs(ratio - power) < np.log10(FAR)):
+            _refuse(n, d, c, given, f"C is about 1e{power} times 6·N·D in every row")
+    vouched = {"N", "D", "C"} <= given and bool(np.all(np.abs(ratio) < np.log10(FAR)))
+    for key, values in (("N", n), ("D", d)):
+        what = "parameters" if key == "N" else "tokens"
+        if key in given - scaled and not vouched and values.max() < PLAUSIBLE[key][0]:
+            _refuse(n, d, c, given, f"the largest {key} is {values.max():.4g}, too few for {what}")
+        if key in given - scaled and values.min() < 1:
+            _refuse(n, d, c, given, f"the smallest {key} is {values.min():.3g}, less than one {what[:-1]}")
+    per_parameter = float(np.median(d / n))
+    if not (scaled or vouched or RATIOS[0] <= per_parameter <= RATIOS[1]):
+        _refuse(n, d, c, given, f"D/N is about {per_parameter:.1g} tokens per parameter")
+
+
+def _refuse(n: Array, d: Array, c: Array, given: set[str], finding: str) -> NoReturn:
+    keys = [key for key in ("N", "D", "C") if key in given]
+    units = _units(n, d, c, given)
+    stated = ",".join(f"{key}=1e{power}" for key, power in zip(keys, units, strict=True) if power)
+    known = ",".join(f"{key}=1" for key in keys if key != "C")
+    as_they_are = f"--scale {known} if the numbers" if len(keys) < 3 else "--map C= if N and D"
+    text = f"{finding}: are the columns in different units? "
+    text += (
+        f"Type --scale {stated} if these are the units" if stated else "Type the units as --scale N=1e9,D=1e9"
+    )
+    raise InputError(f"{text}, map other columns, or type {as_they_are} are right")
+
+
+def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:
+    """Powers of ten for the given quantities: plausible, as few as can be, D/N as usual, rather larger."""
+    log_n, log_d, log_c = (float(np.median(np.log10(values))) for values in (n, d, c))
+    keys = [key for key in ("N", "D", "C") if key in given]
+
+    def rank(powers: tuple[int, ...]) -> tuple[float, ...]:
+        unit = dict(zip(keys, powers, strict=True))
+        size = log_n + unit["N"]
+        flops = log_c + unit.get("C", 0)
+        tokens = log_d + unit["D"] if "D" in unit else flops - size - np.log10(6)
+        off = abs(flops - size - tokens - np.log10(6)) if {"C", "D"} <= given else 0.0
+        outside = [
+            not low <= 10**value <= high
+            for value, (low, high) in zip((size, tokens), PLAUSIBLE.values(), strict=True)
+        ]
+        strange = round(abs(tokens - size - np.log10(USUAL_RATIO)))
+        return (
+            off > np.log10(FAR),
+            sum(outside),
+            strange > 3,
+            sum(p > 0 for p in powers),
+            strange,
+            -sum(powers),
+        )
+
+    return min(itertools.product(*(UNITS[key] for key in keys)), key=rank)

@@ -1,0 +1,132 @@
+"""How much a loss moves between seeds, and draws of that noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.tables.table import LossTable
+
+F64 = NDArray[np.float64]
+
+# A law's own misfit varies along a trunk as noise does not, so a trunk's points never count as shared wholly.
+MAX_TRUNK_SHARE = 0.8
+ASSUMED_SD = 0.002  # relative, where neither seeds nor residuals measure it
+KNOWN_DOF = 1000  # from here on the standard deviation counts as known
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of log loss: its standard deviation, the degrees of freedom behind it, where it came from."""
+
+    sd: float
+    dof: int
+    source: str
+
+
+def seed_noise(table: LossTable) -> tuple[float, int]:
+    """Sum of squares and degrees of freedom of log loss within the cells that have several rows."""
+    log_loss = np.log(table.loss)
+    total, dof = 0.0, 0
+    for cell in np.unique(table.cell):
+        values = log_loss[table.cell == cell]
+        total += float(np.sum((values - values.mean()) ** 2))
+        dof += len(values) - 1
+    return total, dof
+
+
+def trunk_share(table: LossTable) -> float:
+    """Share of the seed noise of log loss that is common to the points of a trunk, 0 to MAX_TRUNK_SHARE.
+
+    The intraclass correlation: with e the deviation of a row from the mean of its cell, the mean product of
+    e over pairs of points of a trunk, divided by the mean of e². 0 where no trunk shares two cells with
+    another one, so that nothing is measured.
+    """
+    log_loss, cells = np.log(table.loss), table.cell
+    means = np.bincount(cells, log_loss) / np.bincount(cells)
+    repeated = np.bincount(cells)[cells] > 1
+    deviation = (log_loss - means[cells])[repeated]
+    trunks = table.cluster[repeated]
+    square, product, pairs = float(np.sum(deviation**2)), 0.0, 0
+    for trunk in np.unique(trunks):
+        own = deviation[trunks == trunk]
+        product += float(np.sum(own) ** 2 - np.sum(own**2))
+        pairs += len(own) * (len(own) - 1)
+    if pairs == 0 or square == 0:
+        return 0.0
+    return float(np.clip(product / pairs / (square / len(deviation)), 0.0, MAX_TRUNK_SHARE))
+
+
+@dataclass(frozen=True)
+class TrunkNoise:
+    """Noise with a part common to each trunk, and the transformation that leaves independent rows.
+
+    With the common variance `ratio` times that of a row, taking 1 − (1 + ratio·k)^−½ of their mean off the k
+    rows of a trunk makes them independent with equal variance: least squares on the result is generalised
+    least squares (the random-effects transformation of Fuller & Battese, 1973).
+    """
+
+    members: F64
+    ratio: float
+
+    @classmethod
+    def of(cls, cluster: NDArray[np.int64], share: float) -> TrunkNoise:
+        """From the trunk of every row and the share of the variance that a trunk's rows have in common."""
+        codes = np.unique(cluster, return_inverse=True)[1]
+        return cls(np.eye(int(codes.max()) + 1)[codes], share / (1 - share))
+
+    def remove(self, values: F64, weights: F64) -> F64:
+        """`values` [..., rows] or [..., rows, params] made independent, over the rows with weight > 0.
+
+        `weights` [..., rows] are equal within a trunk, or 0.
+        """
+        if self.ratio == 0:
+            return values
+        flat = values.ndim == weights.ndim
+        columns = values[..., None] if flat else values
+        total = (weights @ self.members)[..., None]
+        mean = self.members.T @ (weights[..., None] * columns) / np.where(total > 0, total, 1.0)
+        taken = 1 - 1 / np.sqrt(1 + self.ratio * ((weights > 0) @ self.members))
+        rest = np.asarray(columns - self.members @ (taken[..., None] * mean))
+        return rest[..., 0] if flat else rest
+
+
+def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> F64:
+    """Noise of log loss [rows, resamples], common to the rows of a trunk.
+
+    The variance itself is drawn (scaled inverse chi-square), so that few degrees of freedom widen the
+    intervals as Student's t does.
+    """
+    clusters, codes = np.unique(table.cluster, return_inverse=True)
+    shocks = rng.standard_normal((len(clusters), resamples))
+    scale = np.sqrt(noise.dof / rng.chisquare(noise.dof, resamples)) if noise.dof < KNOWN_DOF else 1.0
+    return np.asarray(noise.sd * scale * shocks[codes])
+
+
+def noise_report(points: pd.DataFrame) -> dict[str, Any]:
+    """Spread between seeds of every cell of our own table that has several, and the pooled relative one.
+
+    `points` holds the rows that fits see; a cell is (rung, n_tokens).
+    """
+    cells, total, dof = [], 0.0, 0
+    for _, rows in points.groupby(["rung", "n_tokens"], sort=False):
+        losses = rows.loss
+        if len(losses) < 2:
+            continue
+        sd = float(losses.std())
+        cells.append(
+            {
+                "rung": str(rows.rung.iloc[0]),
+                "n_tokens": int(rows.n_tokens.iloc[0]),
+                "n_seeds": len(losses),
+                "sd": sd,
+                "sd_relative": sd / float(losses.mean()),
+            }
+        )
+        total += (len(losses) - 1) * float(np.log(losses).var())
+        dof += len(losses) - 1
+    return {"cells": cells, "pooled_relative": float(np.sqrt(total / dof)) if dof else None}

@@ -1,0 +1,288 @@
+"""Read a table of losses, check it once, and keep the rows that were left out with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.tables.checks import check_overflow, check_units, row_reasons
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+COUNTS = ("n_params_matmul", "n_params", "n_params_body")
+OWN_COLUMNS = {
+    "D": "n_tokens",
+    "C": "flops",
+    "sem": "loss_sem",
+    "cluster": "trunk_id",
+    "seed": "seed",
+    "role": "role",
+    "rung": "rung",
+    "unique": "n_unique_tokens",
+    "unigram": "unigram_nats",
+    "vocab": "vocab_size",
+}
+# What tells a sweep's own table from a foreign one whose columns happen to have these names.
+OWN_KEYS = ("run_id", "point_id")
+OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
+MAPPED = (
+    "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
+)  # fmt: skip
+MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
+TEXT = (".csv", ".tsv", ".txt")  # read as they are; other suffixes name compressed files
+LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A row that no fit sees; `row` counts the data rows of the source from 0."""
+
+    row: int
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"row": self.row, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """Finished losses, one row a point, checked: every number positive and finite.
+
+    Attributes:
+        n: parameters under the count named by `count`.  d: tokens.  c: training FLOPs.
+        loss: nats per token.  loss_sem: its standard error over the evaluation set.
+        weights: of rows in the fit.  cluster: code of the trunk whose noise the row shares.
+        row: row of the source.  unique_d: tokens without repetition.
+        limits: losses without size (of a unigram model) and without data (logarithm of the vocabulary), nats
+            per token; None where the table does not have them or they differ between rows.
+    """
+
+    n: Array
+    d: Array
+    c: Array
+    loss: Array
+    loss_sem: Array | None
+    weights: Array | None
+    cluster: Codes
+    seed: Codes | None
+    count: str
+    role: list[str] | None
+    unique_d: Array | None
+    row: Codes
+    excluded: tuple[Excluded, ...] = ()
+    rung: list[str] | None = None
+    limits: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def cell(self) -> Codes:
+        """Code of the (n, d) cell of every row: rows of one cell differ by noise only."""
+        return np.unique(np.column_stack([self.n, self.d]), axis=0, return_inverse=True)[1].astype(np.int64)
+
+    def select(self, mask: NDArray[np.bool_], reason: str | None = None) -> LossTable:
+        """The rows where `mask` holds; with a reason the others are recorded as excluded for it."""
+        keep = np.asarray(mask, bool)
+
+        def rows(column: Any) -> Any:
+            if column is None:
+                return None
+            if isinstance(column, list):
+                return [value for value, kept in zip(column, keep, strict=True) if kept]
+            return column[keep]
+
+        left_out = tuple(Excluded(int(row), reason) for row in self.row[~keep]) if reason else ()
+        return replace(
+            self,
+            n=self.n[keep],
+            d=self.d[keep],
+            c=self.c[keep],
+            loss=self.loss[keep],
+            loss_sem=rows(self.loss_sem),
+            weights=rows(self.weights),
+            cluster=self.cluster[keep],
+            seed=rows(self.seed),
+            role=rows(self.role),
+            unique_d=rows(self.unique_d),
+            row=self.row[keep],
+            rung=rows(self.rung),
+            excluded=self.excluded + left_out,
+        )
+
+
+def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
+    """Quantities of a sweep's own table: their units are known, so small grids are not doubted."""
+    if not set(OWN_KEYS) <= set(frame.columns):
+        return set()
+    return {key for key in ("N", "D", "C") if columns.get(key, "").startswith(OWN_QUANTITIES)}
+
+
+def load_table(
+    source: str | Path | pd.DataFrame,
+    mapping: Mapping[str, str] | None = None,
+    count: str = "n_params_matmul",
+    loss: str = "loss",
+    scale: Mapping[str, float] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> LossTable:
+    """Read `source` (CSV, parquet or a frame) into a LossTable.
+
+    Own tables need no mapping; `count` chooses which parameter count is N. For foreign tables `mapping`
+    names the columns ({"N": "params", "D": "tokens", "loss": "val", "C": "flops", ...}); a quantity mapped
+    to "" is taken as missing. C is 6·N·D where it is missing, D is C/(6·N).
+    `scale` gives the units of N, D or C ({"N": 1e9}: billions); `where` keeps the rows with these values of
+    columns. Rows that repeat an earlier one in every column are left out.
+
+    Raises:
+        InputError: unreadable or empty file, missing column, units that look mixed, C that overflowed
+            integers, no usable row.
+    """
+    frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
+    if frame.empty:
+        raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
+    columns = _columns(frame, mapping or {}, count, loss)
+    numbers = _quantities(frame, columns, scale or {})
+    reasons = row_reasons(frame, numbers, columns, where or {})
+    excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
+    kept = np.array([reason is None for reason in reasons])
+    if not kept.any():
+        raise InputError(
+            f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
+        )
+    n, d, c = (numbers[key][kept] for key in ("N", "D", "C"))
+    check_units(n, d, c, set(columns), set(scale or {}) | _own_units(frame, columns))
+
+    def words(key: str) -> list[str] | None:
+        return frame.loc[kept, columns[key]].astype(str).tolist() if key in columns else None
+
+    def optional(key: str) -> Array | None:
+        return numbers[key][kept] if key in numbers else None
+
+    seeds = optional("seed")
+    return LossTable(
+        n=n,
+        d=d,
+        c=c,
+        loss=numbers["loss"][kept],
+        loss_sem=optional("sem"),
+        weights=optional("weight"),
+        cluster=_codes(frame, columns.get("cluster"))[kept],
+        seed=None if seeds is None else np.nan_to_num(seeds, nan=-1).astype(np.int64),
+        count="N" if "N" in (mapping or {}) else columns["N"],
+        role=words("role"),
+        unique_d=optional("unique"),
+        row=np.flatnonzero(kept),
+        excluded=excluded,
+        rung=words("rung"),
+        limits=_limits(optional("unigram"), optional("vocab")),
+    )
+
+
+def _quantities(
+    frame: pd.DataFrame, columns: Mapping[str, str], scale: Mapping[str, float]
+) -> dict[str, Array]:
+    """Every mapped column of numbers by its quantity, in parameters, tokens and FLOPs, with D and C."""
+    unknown = sorted(set(scale) - {"N", "D", "C"})
+    if unknown:
+        raise InputError(f"--scale does not know {', '.join(unknown)}: type it as N=1e9,D=1e6,C=1e18")
+    numbers = {key: _numbers(frame, column) for key, column in columns.items() if key in MEASURED}
+    if {"N", "D", "C"} <= set(numbers) and not scale:
+        check_overflow(numbers, columns["C"])
+    for key, unit in scale.items():
+        if key in numbers:
+            numbers[key] = unit * numbers[key]
+    if "unique" in numbers:
+        numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
+    if "D" not in numbers:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            numbers["D"] = numbers["C"] / (6 * numbers["N"])
+    numbers.setdefault("C", 6 * numbers["N"] * numbers["D"])
+    return numbers
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """The table of a .csv or .parquet file."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}: give the path of a .csv or .parquet table")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep=_separator(path), low_memory=False)
+    except (OSError, ValueError, UnicodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot read {path} as a .csv or .parquet table: {reason}") from error
+
+
+def _separator(path: Path) -> str:
+    """What stands between the columns of a text file: commas, or else semicolons or tabs."""
+    if path.suffix not in TEXT:
+        return ","
+    with open(path, encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    return max(",;\t", key=lambda sign: (sign == "," and sign in header, header.count(sign)))
+
+
+def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> dict[str, str]:
+    """Which column of the frame holds which quantity."""
+    unknown = sorted(set(mapping) - set(MAPPED))
+    if unknown:
+        raise InputError(f"--map does not know {', '.join(unknown)}: the left sides are {', '.join(MAPPED)}")
+    absent = {key for key, name in mapping.items() if not name}
+    wanted = {"loss": loss, **mapping}
+    defaults = {"N": count, **OWN_COLUMNS}
+    for key, name in defaults.items():
+        for candidate in (name, key):
+            if key not in wanted and candidate in frame.columns:
+                wanted[key] = candidate
+    wanted.setdefault("N", count)
+    wanted = {key: name for key, name in wanted.items() if key not in absent}
+    if "D" not in wanted and "C" not in wanted:
+        wanted["D"] = OWN_COLUMNS["D"]
+    missing = {key: name for key, name in wanted.items() if name not in frame.columns}
+    if missing:
+        lacking = ", ".join(f"{name!r} for {key}" for key, name in missing.items())
+        example = ",".join(f"{key}=COLUMN" for key in missing)
+        there = ", ".join(map(str, frame.columns))
+        raise InputError(f"no column {lacking}: type --map {example} with columns out of: {there}")
+    return wanted
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> Array:
+    """A column as floats; what is not a number becomes NaN and is excluded with a reason later."""
+    return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:
+    """The loss of a unigram model and the logarithm of the vocabulary, where all rows agree."""
+    if unigram is None or vocab is None:
+        return None
+    no_data = np.log(np.maximum(vocab, 1.0))
+    no_size = unigram
+    if np.any(no_size > (1 + LIMIT_SLACK) * no_data):
+        raise InputError(
+            f"the loss of a unigram model is {no_size.max():g}, above that of the uniform guess over the "
+            f"vocabulary, {no_data.min():.4g} nats per token: give it in nats, or map another column"
+        )
+    no_size = np.minimum(no_size, no_data)
+    if np.ptp(no_size) != 0 or np.ptp(no_data) != 0 or not no_size[0] > 0:
+        return None
+    return float(no_size[0]), float(no_data[0])
+
+
+def _codes(frame: pd.DataFrame, column: str | None) -> Codes:
+    """Cluster codes; a row without a cluster is one of its own."""
+    if column is None:
+        return np.arange(len(frame), dtype=np.int64)
+    codes = pd.factorize(frame[column])[0].astype(np.int64)
+    alone = codes < 0
+    codes[alone] = codes.max() + 1 + np.arange(alone.sum())
+    return codes

@@ -1,0 +1,135 @@
+"""Resample trunks (or residuals), refit, and read intervals off the estimates.
+
+The cluster is the trunk: points of one trunk share its noise. A resample is a weighting of the rows, so
+all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
+a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %. For
+Huber's loss on many separate runs it is the other way round: drawn rows give intervals up to 20 % too wide,
+exponential weights keep the level (simulated, tests/test_coverage.py holds both figures).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law
+from analysis.solve.problem import Problem
+from analysis.tables.table import LossTable
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+
+KINDS = ("cluster", "residual")
+MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
+PROBED = 500
+WON = 1e-6  # relative decrease of the objective that is no rounding
+ROWS_A_PARAMETER = 6  # with fewer separate runs exponential weights give intervals a little too narrow
+MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
+
+
+def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random.Generator) -> Array:
+    """Row weights [resamples, rows] of clusters drawn with replacement.
+
+    Draws with fewer rows than parameters, or fewer than three distinct sizes (token counts) where the
+    table has them, are drawn again: the law is not determined on them.
+    """
+    clusters, member = np.unique(table.cluster, return_inverse=True)
+    groups = [
+        np.unique(column, return_inverse=True)[1] for column in (getattr(table, t.column) for t in law.terms)
+    ]
+    presence = [np.eye(int(group.max()) + 1)[group] for group in groups]
+    kept: list[Array] = []
+    total, drawn = 0, 0
+    while total < resamples:
+        counts = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=resamples)
+        weights = counts[:, member].astype(float)
+        usable = np.sum(weights > 0, axis=1) >= min(law.n_free, len(table))
+        for present in presence:
+            distinct = np.sum((weights > 0) @ present > 0, axis=1)
+            usable &= distinct >= min(MIN_DISTINCT, present.shape[1])
+        kept.append(weights[usable])
+        total, drawn = total + int(usable.sum()), drawn + resamples
+        if drawn > MAX_DRAWS * resamples:
+            raise InputError(
+                f"{len(clusters)} clusters are too few to resample the {len(law.params)} parameters of "
+                f"{law.name}: give more trunks or type --resamples 0 for estimates without intervals"
+            )
+    chosen = np.concatenate(kept)[:resamples]
+    return chosen if table.weights is None else chosen * table.weights
+
+
+def smooth_resamples(table: LossTable, resamples: int, rng: np.random.Generator) -> Array:
+    """Exponential row weights [resamples, rows], mean 1 and variance 1 as those of drawn rows.
+
+    No row ever leaves, so that estimators which rest on a few rows, as least absolute deviations, vary as
+    much as they do over new data (Rao & Zhao 1992, Sankhya A 54; Jin, Ying & Wei 2001, Biometrika 88).
+    """
+    weights = rng.exponential(size=(resamples, len(table)))
+    return weights if table.weights is None else weights * table.weights
+
+
+def resampled_weights(problem: Problem, resamples: int, rng: np.random.Generator) -> Array:
+    """Row weights [resamples, rows] as the estimator and the table want them: smooth ones or drawn trunks."""
+    table, n = problem.table, len(problem.table)
+    separate = len(np.unique(table.cluster)) == n
+    if separate and not problem.least_squares and n >= ROWS_A_PARAMETER * problem.law.n_free:
+        return smooth_resamples(table, resamples, rng)
+    return cluster_resamples(table, problem.law, resamples, rng)
+
+
+def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Losses [resamples, rows]: the fitted ones times residuals drawn with replacement.
+
+    The residuals are centred and widened by sqrt(n/(n − p)) for the p fitted parameters (Davison & Hinkley
+    1997, Bootstrap Methods, section 6.2.3). Where the loss is no square, a draw is averaged with normal noise
+    so that its variance stays (Silverman & Young 1987, Biometrika 74): without, intervals of Huber's loss
+    cover 82 to 88 % of 90 %.
+
+    Raises:
+        InputError: points share trunks, whose common noise this would take apart, or no spare row.
+    """
+    table, n = problem.table, len(problem.table)
+    if len(np.unique(table.cluster)) < n:
+        raise InputError(
+            "points of one trunk share noise, which resampled residuals would take apart: use the cluster "
+            "bootstrap (the default)"
+        )
+    spare = n - problem.law.n_free
+    if spare <= 0:
+        raise InputError(f"{n} rows for {problem.law.n_free} parameters leave no residual: add rows")
+    predicted = problem.predict(theta)
+    residual = np.log(table.loss / predicted)
+    pool = (residual - residual.mean()) * np.sqrt(n / spare)
+    drawn = rng.choice(pool, (resamples, n))
+    if not problem.least_squares:
+        drawn = (drawn + pool.std() * rng.standard_normal((resamples, n))) / np.sqrt(2)
+    return np.asarray(predicted * np.exp(drawn))
+
+
+def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: str = KINDS[0]) -> Array:
+    """Estimates [resamples, params], each refitted to the tolerance of a point fit from the point estimate.
+
+    The first PROBED are refitted from a random start too, and all the others where that ever ends lower: with
+    none of 500, fewer than one in 100 resamples has a lower minimum elsewhere (p = .007).
+    `kind`: `cluster` draws trunks (and weights many separate runs smoothly where the loss is no square),
+    `residual` draws residuals around the fit.
+    """
+    rng = np.random.default_rng(seed)
+    weights, losses = None, None
+    if kind == "cluster":
+        weights = resampled_weights(problem, resamples, rng)
+    else:
+        losses = residual_resamples(problem, theta, resamples, rng)
+    random_starts = problem.law.starts(problem.table, rng, resamples)
+    found = problem.solve(np.broadcast_to(theta, random_starts.shape), weights, losses=losses, near=True)
+    for rows in (slice(0, PROBED), slice(PROBED, resamples)):
+        far = problem.solve(random_starts[rows], _part(weights, rows), losses=_part(losses, rows))
+        closer = far.objective < found.objective[rows]
+        found.theta[rows][closer] = far.theta[closer]
+        if not np.any(far.objective < (1 - WON) * found.objective[rows]) or resamples <= PROBED:
+            break
+    return found.theta
+
+
+def _part(values: Array | None, batch: slice) -> Array | None:
+    return None if values is None else values[batch]

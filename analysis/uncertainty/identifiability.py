@@ -1,0 +1,184 @@
+"""Can this table determine the parameters of this law? Every doubt becomes a warning with a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.laws.law import Law, centre_of
+from analysis.result import Warning_, WarningCode
+from analysis.solve.coordinates import centred_columns
+from analysis.solve.problem import Problem
+from analysis.solve.search import Route, best_at
+from analysis.tables.table import LossTable
+
+Array = NDArray[np.float64]
+
+FLAT_SHARE = 0.05  # tied and untied exponents within 5 % of the objective
+MAX_CONDITION = 3e3  # of the column-scaled Jacobian of log loss; a full N × D grid has 50 to 500
+MIN_SIZES, MIN_SIZE_RANGE = 5, 30.0
+MIN_TOKENS, MIN_TOKEN_RANGE = 4, 8.0
+MIN_RATIO_SPREAD = 0.35  # standard deviation of ln D given ln N: half a doubling
+MAX_E_GAP = 0.5  # of the loss range between the lowest loss and E
+MIN_CLUSTERS = 5
+MIN_AGREEING = 0.1
+MAX_ROUTE_GAP, MAX_EXPONENT_GAP = 1e-3, 0.02
+MAX_EXTRAPOLATION = 30.0
+TIED_GRID = np.geomspace(0.02, 3.0, 60)
+
+
+def identifiability_warnings(problem: Problem, starts: Route, projection: Route) -> tuple[Warning_, ...]:
+    """Every doubt about the fit of `problem` that ended at `starts` and, independently, at `projection`."""
+    return (
+        *_routes(problem.law, starts, projection),
+        *_bounds(problem, starts.theta),
+        *_design(problem.law, problem.table),
+        *_conditioning(problem, starts.theta),
+        *_offset(problem, starts.theta),
+        *_tied(problem, starts),
+    )
+
+
+def extrapolation_warning(largest_c: float, asked_c: float) -> Warning_ | None:
+    """The warning for a compute beyond 30 times the largest fitted one, or None."""
+    factor = asked_c / largest_c
+    if factor <= MAX_EXTRAPOLATION:
+        return None
+    return Warning_(
+        WarningCode.EXTRAPOLATION,
+        f"{asked_c:.3g} FLOPs is {factor:.0f} times the largest fitted compute; "
+        f"beyond {MAX_EXTRAPOLATION:.0f} times nothing here says how far the law holds",
+    )
+
+
+def condition_number(problem: Problem, theta: Array) -> float:
+    """Condition number of the Jacobian of log loss by (log coefficients, other parameters), columns scaled.
+
+    Taken at the centre of the table, where A and alpha are not confounded by units alone.
+    """
+    law, centre = problem.law, centre_of(problem.table)
+    centred, columns = law.centred(theta, centre), centred_columns(problem.table, centre)
+    slope = law.jacobian(centred, *columns) / law.value(centred, *columns)[:, None]
+    slope = slope[:, [name not in law.held for name in law.params]]
+    norm = np.linalg.norm(slope, axis=0)
+    if np.any(norm == 0):
+        return float("inf")
+    return float(np.linalg.cond(slope / norm))
+
+
+def tied_ratio(problem: Problem, theta: Array) -> float | None:
+    """Objective with all exponents equal over the objective at theta; None for laws with one exponent."""
+    exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
+    if len(exponents) < 2 or set(exponents) & set(problem.law.held):
+        return None
+    tied = best_at(problem, dict.fromkeys(exponents, TIED_GRID))
+    middle = TIED_GRID[tied.best]
+    near = best_at(problem, dict.fromkeys(exponents, middle * np.geomspace(0.93, 1.08, 40)))
+    lowest = min(near.objective.min(), tied.objective.min())
+    return float(lowest / problem.objective(theta))
+
+
+def _routes(law: Law, starts: Route, projection: Route) -> Iterator[Warning_]:
+    gap = abs(projection.objective - starts.objective) / max(starts.objective, 1e-300)
+    positions = [law.params.index(term.exponent) for term in law.terms]
+    apart = float(np.max(np.abs(projection.theta - starts.theta)[positions]))
+    negligible = starts.objective < 1e-12
+    if (gap > MAX_ROUTE_GAP and not negligible) or apart > MAX_EXPONENT_GAP:
+        yield Warning_(
+            WarningCode.ROUTES_DISAGREE,
+            f"multi-start and variable projection end {100 * gap:.2g} % apart in the objective and "
+            f"{apart:.2g} in the exponents: the minimum is not settled",
+        )
+    if starts.agreeing < MIN_AGREEING and not negligible:
+        yield Warning_(
+            WarningCode.FEW_STARTS_AGREE,
+            f"{100 * starts.agreeing:.0f} % of the starts reached the lowest minimum: the surface has many",
+        )
+
+
+def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
+    law = problem.law
+    inner = {term.coefficient for term in law.terms}
+    centred = law.centred(theta, centre_of(problem.table))
+    for index, name in enumerate(law.params):
+        low, high = law.bounds[name]
+        if name in law.held:
+            continue
+        value = float(centred[index])
+        if value <= low * (1 + 1e-6) + 1e-12 or value >= high * (1 - 1e-6):
+            shown = "its term is negligible or without limit" if name in inner else f"{name} = {value:.4g}"
+            yield Warning_(
+                WarningCode.ACTIVE_BOUND,
+                f"{name} is at the end of its range ({shown}): this table does not determine it",
+            )
+
+
+def _design(law: Law, table: LossTable) -> Iterator[Warning_]:
+    axes = {term.column for term in law.terms}
+    sizes, tokens = np.unique(table.n), np.unique(table.d)
+    if "n" in axes and (len(sizes) < MIN_SIZES or sizes[-1] / sizes[0] < MIN_SIZE_RANGE):
+        yield Warning_(
+            WarningCode.FEW_SIZES,
+            f"{len(sizes)} sizes over {sizes[-1] / sizes[0]:.3g} times in N: "
+            f"{MIN_SIZES} sizes over {MIN_SIZE_RANGE:.0f} times are needed for a trustworthy alpha",
+        )
+    if "d" in axes and (len(tokens) < MIN_TOKENS or tokens[-1] / tokens[0] < MIN_TOKEN_RANGE):
+        yield Warning_(
+            WarningCode.FEW_TOKENS,
+            f"{len(tokens)} token counts over {tokens[-1] / tokens[0]:.3g} times in D: "
+            f"{MIN_TOKENS} counts over {MIN_TOKEN_RANGE:.0f} times are needed for a trustworthy beta",
+        )
+    if {"n", "d"} <= axes and len(sizes) > 1:
+        spread = _spread_given(np.log(table.d), np.log(table.n))
+        if spread < MIN_RATIO_SPREAD:
+            yield Warning_(
+                WarningCode.COLLINEAR,
+                f"D follows N (ln D given ln N varies by {spread:.2g}): alpha and beta cannot be told apart; "
+                "add cells with other D/N",
+            )
+    clusters = len(np.unique(table.cluster))
+    if clusters < MIN_CLUSTERS:
+        yield Warning_(
+            WarningCode.FEW_CLUSTERS,
+            f"{clusters} trunks: {MIN_CLUSTERS} are needed to resample, so there are no intervals",
+        )
+
+
+def _spread_given(y: Array, x: Array) -> float:
+    """Standard deviation of y around its straight line in x."""
+    return float(np.std(y - np.polyval(np.polyfit(x, y, 1), x)))
+
+
+def _conditioning(problem: Problem, theta: Array) -> Iterator[Warning_]:
+    condition = condition_number(problem, theta)
+    if condition > MAX_CONDITION:
+        yield Warning_(
+            WarningCode.ILL_CONDITIONED,
+            f"condition number {condition:.2g} (limit {MAX_CONDITION:g}): some combination of parameters "
+            "hardly changes the loss",
+        )
+
+
+def _offset(problem: Problem, theta: Array) -> Iterator[Warning_]:
+    if "E" not in problem.law.params or "E" in problem.law.held:
+        return
+    loss = problem.table.loss
+    gap = float(loss.min() - theta[problem.law.params.index("E")])
+    if gap > MAX_E_GAP * np.ptp(loss):
+        yield Warning_(
+            WarningCode.E_NOT_BRACKETED,
+            f"E lies {gap:.3g} nats below the lowest loss, {100 * gap / np.ptp(loss):.0f} % of the measured "
+            f"range (limit {100 * MAX_E_GAP:.0f} %): do not quote it",
+        )
+
+
+def _tied(problem: Problem, starts: Route) -> Iterator[Warning_]:
+    ratio = tied_ratio(problem, starts.theta)
+    if ratio is not None and ratio < 1 + FLAT_SHARE:
+        yield Warning_(
+            WarningCode.FLAT_VALLEY,
+            f"equal exponents fit within {100 * max(ratio - 1, 0):.1f} % of the objective: "
+            "the data do not tell alpha from beta",
+        )

@@ -1,0 +1,219 @@
+"""Profile of the objective: hold one parameter, minimise over the others, see how much worse the fit gets.
+
+The interval of a parameter holds the values whose profile stays below a cut. There are two cuts;
+tests/test_profile.py holds the coverage of both.
+
+F cut, for least squares on independent rows (`lsq` and `lsq_loss` where no two rows share a trunk, `gls`
+there and where the table measures what trunks share): with n rows, p parameters and F the quantile of the F
+distribution with (1, n − p) degrees of freedom, S(v) ≤ S·(1 + F/(n − p)). That is n·ln(S(v)/S) ≤
+n·ln(1 + F/(n − p)), the likelihood ratio of normal noise of unknown size, exact for laws that are linear in
+their parameters (Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 6.1).
+Weights count as inverse variances.
+
+Resampled cut, for everything else: Huber's loss and absolute deviations are not the likelihood of the noise,
+and rows of one trunk are not independent, so the rise of the objective is no chi-square. (On a large table
+with normal noise the likelihood ratio of Laplace noise, the limit of the joint fit of Besiroglu et al.,
+arXiv:2404.10102, rises π/2 times too fast.) The trunks are drawn with replacement as in `bootstrap`; the rise
+of each resampled objective from its own minimum to the estimate stands for the unknown rise of the objective
+from its minimum to the truth (Spokoiny & Zhilova, arXiv:1410.0347). With G trunks its quantile is stretched
+by G/(G − 1) and by the F quantile with (1, G − 1) degrees of freedom over that of chi-square, as in tests
+robust to clusters (Cameron & Miller 2015, Journal of Human Resources 50, section VI).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.laws import find_law
+from analysis.result import Fit
+from analysis.solve.fixed_parameter import HeldProblem
+from analysis.solve.problem import DELTA, Problem, checked_problem
+from analysis.tables.noise import trunk_share
+from analysis.tables.table import LossTable
+from analysis.uncertainty.bootstrap import cluster_resamples
+from analysis.uncertainty.identifiability import MIN_CLUSTERS
+from harness.records.errors import InputError
+
+Array = NDArray[np.float64]
+Ends = tuple[float | None, float | None]
+
+RESAMPLES = 300
+SHOWN = 41  # points of the profile that is returned
+MARGIN = 1.3  # it reaches so far beyond the ends of the interval
+OPEN_REACH = 3.0  # on an open side, so many times as far as on the closed one
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The lowest objective at each held value of one parameter.
+
+    Attributes:
+        parameter: its name.  estimate: its value at the lowest objective.
+        values: held values [grid], ascending, natural units.
+        objective: the profile there [grid], in the units of `Fit.objective`.
+        lowest: the objective at the estimate.  cut: the objective that bounds the interval, None without one.
+        level: nominal share of truths inside the interval.  interval: its ends; None where it is open.
+        rule: how the cut was found, and which ends are open and why, in words.
+    """
+
+    parameter: str
+    estimate: float
+    values: Array
+    objective: Array
+    lowest: float
+    cut: float | None
+    level: float
+    interval: Ends
+    rule: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; the grid to six digits."""
+        return {
+            "parameter": self.parameter,
+            "estimate": self.estimate,
+            "values": [float(f"{value:.6g}") for value in self.values],
+            "objective": [float(f"{value:.6g}") for value in self.objective],
+            "lowest": self.lowest,
+            "cut": self.cut,
+            "level": self.level,
+            "interval": list(self.interval),
+            "rule": self.rule,
+        }
+
+
+def profile(
+    fit: Fit,
+    table: LossTable,
+    parameter: str,
+    level: float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Profile:
+    """The profile of one parameter of a parametric `fit` to `table`, with its interval at `level`.
+
+    `level` is that of the fit by default. `resamples` and `seed` are those of the resampled cut. Without that
+    cut (0 resamples, fewer than MIN_CLUSTERS trunks, an estimate at its bound) a profile that needs it has no
+    interval, and `rule` says so.
+
+    Raises:
+        InputError: not a parametric fit, no such parameter or one with a fixed value, a level outside 0 to 1,
+            or no more rows than parameters.
+    """
+    share = fit.level if level is None else level
+    _check(fit, table, parameter, share)
+    problem = checked_problem(table, fit.law, fit.estimator, fit.extra.get("delta") or DELTA)
+    held = HeldProblem.of(problem, fit.theta, parameter)
+    values = held.wide_grid()
+    objective = held.minimum(values)
+    cut, rule = cut_of(held, float(objective.min()), share, resamples, seed)
+    near = _grid_around(
+        values, objective, objective.min() * _f_factor(problem, share) if cut is None else cut
+    )
+    values, order = np.unique(np.concatenate([values, near]), return_index=True)
+    objective = np.concatenate([objective, held.minimum(near)])[order]
+    low, high = (None, None) if cut is None else _crossings(values, objective, cut)
+    shown = (values >= near[0]) & (values <= near[-1])
+    return Profile(
+        parameter=parameter,
+        estimate=float(held.natural(values[[np.argmin(objective)]])[0]),
+        values=held.natural(values[shown]),
+        objective=objective[shown],
+        lowest=float(objective.min()),
+        cut=cut,
+        level=share,
+        interval=(held.natural_end(low), held.natural_end(high)),
+        rule=rule if cut is None else rule + _open_words(parameter, low, high),
+    )
+
+
+def _check(fit: Fit, table: LossTable, parameter: str, level: float) -> None:
+    if fit.approach != "parametric":
+        raise InputError(f"expected a parametric fit, got one by {fit.approach}: pass the result of fit_law")
+    law = find_law(fit.law)
+    free = [name for name in law.params if name not in law.held]
+    if parameter not in free:
+        raise InputError(f"{fit.law} has no free parameter {parameter!r}: name one of {', '.join(free)}")
+    if not 0 < level < 1:
+        raise InputError(f"level is {level:g}: expected a share between 0 and 1 such as 0.9")
+    if len(table) <= len(free):
+        raise InputError(
+            f"{len(table)} rows for the {len(free)} parameters of {fit.law} leave nothing to judge a profile "
+            f"by: give at least {len(free) + 1} rows"
+        )
+
+
+def _f_factor(problem: Problem, level: float) -> float:
+    """The F cut as a multiple of the lowest objective."""
+    spare = len(problem.table) - problem.law.n_free
+    return 1 + float(stats.f.ppf(level, 1, spare)) / spare
+
+
+def cut_of(
+    held: HeldProblem, lowest: float, level: float, resamples: int, seed: int
+) -> tuple[float | None, str]:
+    """The objective that bounds the interval, and in words how it was found or why there is none."""
+    problem = held.original
+    trunks = len(np.unique(problem.table.cluster))
+    if problem.least_squares and trunks == len(problem.table):
+        return lowest * _f_factor(problem, level), "F cut, rows taken as independent"
+    if problem.estimator == "gls" and trunk_share(problem.table) > 0:
+        return lowest * _f_factor(problem, level), "F cut, the noise that trunks share taken out"
+    if held.at_bound:
+        return None, "no interval: the estimate is at its bound, where the resampled cut is not known to hold"
+    if trunks < MIN_CLUSTERS:
+        return None, f"no interval: {trunks} trunks, {MIN_CLUSTERS} are needed to resample"
+    if resamples == 0:
+        return None, "no interval: no resamples were asked for"
+    rng = np.random.default_rng(seed)
+    weights = cluster_resamples(problem.table, problem.law, resamples, rng)
+    few = stats.f.ppf(level, 1, trunks - 1) / stats.chi2.ppf(level, 1) * trunks / (trunks - 1)
+    rise = float(few * np.quantile(held.resampled_rise(weights), level))
+    return lowest + rise, f"resampled cut, {resamples} draws of {trunks} trunks"
+
+
+def _grid_around(values: Array, objective: Array, cut: float) -> Array:
+    """SHOWN values that reach a little beyond the outermost ones below the cut.
+
+    A side without end is shown OPEN_REACH times as far as the other one.
+    """
+    best = values[np.argmin(objective)]
+    ends = [None if end is None else abs(end - best) for end in _crossings(values, objective, cut)]
+    closed = [MARGIN * reach for reach in ends if reach is not None]
+    room = [best - values[0], values[-1] - best]
+    widest = OPEN_REACH * max(closed) if closed else max(room)
+    reach = [
+        min(space, widest if end is None else MARGIN * end) for end, space in zip(ends, room, strict=True)
+    ]
+    return np.linspace(best - reach[0], best + reach[1], SHOWN)
+
+
+def _crossings(values: Array, objective: Array, cut: float) -> Ends:
+    """Where the profile crosses the cut on its outermost way up; None on a side where it does not.
+
+    Between grid points √(rise) is taken as straight, which it is for a quadratic objective.
+    """
+    root = np.sqrt(np.maximum(objective - objective.min(), 0.0))
+    wanted = np.sqrt(max(cut - objective.min(), 0.0))
+    below = np.flatnonzero(root <= wanted)
+    first, last = int(below[0]), int(below[-1])
+    low = None if first == 0 else _between(values, root, first - 1, first, wanted)
+    high = None if last == len(values) - 1 else _between(values, root, last + 1, last, wanted)
+    return low, high
+
+
+def _between(values: Array, root: Array, outside: int, inside: int, wanted: float) -> float:
+    share = (wanted - root[inside]) / (root[outside] - root[inside])
+    return float(values[inside] + share * (values[outside] - values[inside]))
+
+
+def _open_words(parameter: str, low: float | None, high: float | None) -> str:
+    """A clause for every side on which the interval has no end."""
+    sides = [side for side, end in (("lower", low), ("upper", high)) if end is None]
+    return "".join(
+        f"; no {side} end: the objective stays below the cut up to the bound of {parameter}" for side in sides
+    )

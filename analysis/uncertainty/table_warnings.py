@@ -1,0 +1,49 @@
+"""Doubts about a table itself, which travel with every fit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.result import Fit, Warning_, WarningCode
+from analysis.tables.checks import FAR
+from analysis.tables.noise import seed_noise
+from analysis.tables.table import LossTable
+
+MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth of this or less
+
+
+def table_warnings(table: LossTable) -> tuple[Warning_, ...]:
+    """Warns where C is far from 6·N·D in every row, and where rows of equal N and D hardly agree."""
+    return (*_flops_apart(table), *_mixed_cells(table))
+
+
+def with_doubts(fit: Fit, table: LossTable) -> Fit:
+    """The fit with the warnings of its table, each once."""
+    return fit.with_warnings(*(doubt for doubt in table_warnings(table) if doubt not in fit.warnings))
+
+
+def _flops_apart(table: LossTable) -> Iterator[Warning_]:
+    ratio = table.c / (6 * table.n * table.d)
+    low, high = float(ratio.min()), float(ratio.max())
+    if low <= FAR and high >= 1 / FAR:
+        return
+    between = f"{low:.2g}" if np.isclose(low, high, rtol=0.01) else f"{low:.2g} to {high:.2g}"
+    text = (
+        f"C is {between} times 6·N·D in every row: N ({table.count}) leaves out parameters that C pays for, "
+        "C is not the training FLOPs, or the units of a column are wrong"
+    )
+    yield Warning_(WarningCode.FLOPS_APART, text)
+
+
+def _mixed_cells(table: LossTable) -> Iterator[Warning_]:
+    total, dof = seed_noise(table)
+    sd = float(np.sqrt(total / dof)) if dof else 0.0
+    if sd <= MIXED_SD:
+        return
+    text = (
+        f"rows of equal N and D differ by {100 * sd:.2g} % in loss, far more than seeds do: keep the rows of "
+        "one data set and recipe (--where COLUMN=VALUE)"
+    )
+    yield Warning_(WarningCode.MIXED_CELLS, text)

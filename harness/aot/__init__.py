@@ -1,0 +1,1 @@
+"""Steps compiled ahead of time, for devices not at hand."""

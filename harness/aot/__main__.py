@@ -1,0 +1,189 @@
+"""`python -m harness.aot +grid=NAME topology=v5e:4x4 [overrides]`: compile the step for devices not at hand.
+
+Each rung's sharded training step is compiled ahead of time. Printed: peak memory of a device by the compiler
+and by counting, the collectives, and whether it fits. Exit codes: 0 all fit, 1 some do not, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness.aot.topology import EXAMPLES, Topology
+from harness.config.settings import SweepSettings, load, options, plain
+from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
+from harness.execution.memory import DeviceMemory, device_memory
+from harness.grid.cells import expand
+from harness.plan.table import si
+from harness.recipe import counting
+from harness.recipe.spec import DataSpec, RunSpec
+from harness.records.errors import InputError
+
+LOG_WIDTH = 120
+MIB = 2**20
+# Steps of the compiled program; its memory hardly depends on them.
+STEPS = 2
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+HELP = f"""\
+usage: python -m harness.aot +grid=NAME topology=KIND:SHAPE [key=value ...]
+
+  +grid=NAME         one of: {{grids}}
+  topology=          for example {EXAMPLES}
+  any other key      as for python -m harness.sweep, for example mesh.data=4 mesh.fsdp=4 execution.remat=full
+
+TPU topologies need the extra 'tpu', H100 nodes the extra 'gpu-aot': uv sync --extra tpu
+"""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of one rung; bytes are those of one device."""
+
+    spec: RunSpec
+    seconds: float
+    peak: float
+    collectives: Counter[str]
+    analytic: DeviceMemory
+
+
+def without_topology(arguments: list[str]) -> tuple[Topology, list[str]]:
+    """The topology, and the arguments of a sweep; raises InputError where there is none."""
+    given = [item.split("=", 1)[1] for item in arguments if item.startswith("topology=")]
+    if not given:
+        raise InputError(f"a topology was expected and none was given; add topology={EXAMPLES.split(',')[0]}")
+    return Topology.parse(given[-1]), [item for item in arguments if not item.startswith("topology=")]
+
+
+def rung_specs(settings: SweepSettings) -> list[RunSpec]:
+    """One recipe a rung, with the vocabulary that the settings ask for: no corpus is read."""
+    data = DataSpec("none", "none", 0.0, settings.data.eval_tokens, settings.data.curve_eval_tokens)
+    cells = expand(settings, data, settings.data.vocab_size)
+    return list({cell.spec.rung: cell.spec for cell in cells}.values())
+
+
+def compile_rung(
+    spec: RunSpec, mesh_config: MeshConfig, execution: Execution, devices: list[Any]
+) -> Compiled:
+    """Compile the training step of a recipe for these devices."""
+    import jax
+    import numpy as np
+
+    from harness.engine.mesh import make_mesh
+    from harness.engine.step import engine_for
+    from harness.recipe.spec import GROUPS
+
+    engine = engine_for(spec, make_mesh(mesh_config, devices), execution)
+    n_micro = spec.optim.batch_size // engine.micro_batch
+    shape = (STEPS, n_micro, engine.micro_batch, spec.model.seq_len + 1)
+    factor = jax.ShapeDtypeStruct((), np.float32)
+    began = time.monotonic()
+    program = engine.advance.lower(
+        engine.abstract_state,
+        jax.ShapeDtypeStruct(shape, np.int32),
+        jax.ShapeDtypeStruct((STEPS,), np.float32),
+        dict.fromkeys(GROUPS, factor),
+    ).compile()
+    return Compiled(
+        spec=spec,
+        seconds=time.monotonic() - began,
+        peak=peak_bytes(program.memory_analysis()),
+        collectives=collectives(program.as_text() or ""),
+        analytic=device_memory(
+            spec.model,
+            mesh_config,
+            execution.remat,
+            engine.micro_batch,
+            n_micro,
+            engine.forward.layout.attention,
+        ),
+    )
+
+
+def peak_bytes(memory: Any) -> float:
+    """Arguments, results that are not written over them, and temporaries."""
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return float(memory.argument_size_in_bytes + results + memory.temp_size_in_bytes)
+
+
+def collectives(program: str) -> Counter[str]:
+    """How often each collective stands in a compiled program; a scanned body counts once."""
+    return Counter(re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", program))
+
+
+def row(compiled: Compiled, limit: int) -> list[str]:
+    """Cells of the printed table."""
+    found = ", ".join(f"{count} {name}" for name, count in sorted(compiled.collectives.items())) or "none"
+    return [
+        compiled.spec.rung,
+        si(counting.n_params(compiled.spec.model)),
+        f"{compiled.seconds:.0f}",
+        f"{compiled.peak / MIB:,.0f}",
+        f"{compiled.analytic.total / MIB:,.0f}",
+        f"{compiled.analytic.total / compiled.peak:.2f}",
+        "yes" if compiled.peak <= limit else "no",
+        found,
+    ]
+
+
+def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
+    """Compile every rung and print what came out; 1 where one does not fit."""
+    mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+    specs = rung_specs(settings)
+    check_mesh(specs, mesh, execution)
+    check_platform(specs, mesh, execution, topology.platform)
+    if topology.platform == "gpu" and execution.attention is None:
+        # cuDNN itself would have to be there.
+        execution = replace(execution, attention="xla")
+    topology.prepare()
+    devices = topology.devices()
+    if mesh.n_devices != len(devices):
+        raise InputError(
+            f"{mesh} makes {mesh.n_devices} devices and topology={topology} has {len(devices)}; "
+            f"choose mesh sizes whose product is {len(devices)}, for example mesh.data={len(devices)}"
+        )
+    limit = topology.device_bytes
+    table = Table(box=SIMPLE, title=f"{len(devices)} × {topology.kind}, {mesh}", title_justify="left")
+    names = (
+        "rung",
+        "N",
+        "compile s",
+        "peak MiB",
+        "counted MiB",
+        "ratio",
+        f"fits {limit / MIB:,.0f}",
+        "collectives",
+    )
+    for name in names:
+        table.add_column(name, justify="left" if name in ("rung", "collectives") else "right")
+    results = [compile_rung(spec, mesh, execution, devices) for spec in specs]
+    for compiled in results:
+        table.add_row(*row(compiled, limit))
+    console.print(table)
+    return int(any(compiled.peak > limit for compiled in results))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--help" in arguments or "-h" in arguments:
+        print(HELP.format(grids=", ".join(options("grid"))))
+        return 0
+    try:
+        topology, rest = without_topology(arguments)
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+        return run(topology, load(rest), console)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""Typed configuration of a sweep, composed by Hydra from sweeps/ and validated once."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # OmegaConf lets it through
+
+from harness.config.checks import check_budget, check_choices, check_ranges, check_together
+from harness.config.messages import explain
+from harness.config.overrides import SWEEPS, check_added, check_groups, options
+from harness.recipe.spec import added
+from harness.records.errors import InputError
+
+DEFAULT_BUDGET = "quick"
+
+
+@dataclass
+class DataSettings:
+    """Text source, tokenizer and evaluation set."""
+
+    name: str = MISSING
+    path: str | None = None
+    text_field: str = "text"
+    packages: list[str] = field(default_factory=list)
+    tokenizer: str = MISSING
+    vocab_size: int = MISSING
+    eval_fraction: float = MISSING
+    eval_tokens: int = MISSING
+    curve_eval_tokens: int = MISSING
+    max_epochs: float = MISSING
+    synthetic_tokens: int = 0
+    markov_order: int = 0
+    branching: int = 0
+    zipf: float = 0.0
+    source_seed: int = 0
+    tasks: dict[str, Any] = field(default_factory=dict)
+    task_items: int = 0
+
+
+@dataclass
+class ModelSettings:
+    """What all rungs share; a rung adds width and may change depth."""
+
+    n_layers: int = MISSING
+    head_dim: int = MISSING
+    mlp_ratio: float = MISSING
+    seq_len: int = MISSING
+    mlp: str = MISSING
+    qk_norm: bool = MISSING
+    key_shift: bool = MISSING
+    rope_theta: float = MISSING
+    norm_eps: float = MISSING
+    precision: str = added("fp32")
+    n_experts: int = added(1)
+    n_active_experts: int = added(1)
+    capacity_factor: float = added(1.25)
+    balance_weight: float = added(0.01)
+    router_z_weight: float = added(0.001)
+
+
+@dataclass
+class OptimSettings:
+    """Optimiser, schedule and, for each parameter group, the width rule lr·(d_model/64)^exponent."""
+
+    batch_size: int = MISSING
+    name: str = added("adamw")
+    transfer: str = added("measured")
+    hidden_lr: float = MISSING
+    hidden_lr_exponent: float = MISSING
+    embed_lr: float = MISSING
+    embed_lr_exponent: float = MISSING
+    head_lr: float = MISSING
+    head_lr_exponent: float = MISSING
+    gain_lr: float = MISSING
+    gain_lr_exponent: float = MISSING
+    beta1: float = MISSING
+    beta2: float = MISSING
+    eps: float = MISSING
+    weight_decay: float = MISSING
+    grad_clip: float = MISSING
+    schedule: str = MISSING
+    warmup_frac: float = MISSING
+    cooldown_frac: float = MISSING
+    final_lr_frac: float = MISSING
+
+
+@dataclass
+class MeshSettings:
+    """Devices along each mesh axis."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+    stage: int = 1
+    expert: int = 1
+
+
+@dataclass
+class ExecutionSettings:
+    """Memory against time; null leaves the choice to the platform."""
+
+    remat: str = "none"
+    scan_layers: bool | None = None
+    micro_batch: int | None = None
+    attention: str | None = None
+
+
+@dataclass
+class LauncherSettings:
+    """How runs are started; from `detach` on those of a cluster's queue."""
+
+    name: str = MISSING
+    n_workers: int | None = None
+    pack: int | None = None
+    checkpoint_seconds: float = MISSING
+    max_attempts: int = MISSING
+    detach: bool = False
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    minutes: int = 60
+    nodes: int = 1
+    signal_seconds: int = 90
+    sbatch: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    cpus: int = 1
+    gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ExtraCells:
+    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
+
+    d_model: int
+    n_tokens: list[int]
+    seeds: list[int]
+
+
+@dataclass
+class Reference:
+    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
+
+    d_model: int
+    n_tokens: int
+    lr_scale: list[float]
+    seeds: list[int]
+
+
+@dataclass
+class GridCells:
+    """Which cells a grid has; null means: taken from the budget."""
+
+    rungs: list[int] | None = None
+    n_tokens: list[int] | None = None
+    flops: list[float] | None = None
+    max_flops: float | None = None
+    seeds: list[int] | None = None
+    extra: list[ExtraCells] | None = None
+    references: list[Reference] | None = None
+    holdout_factor: float | None = None
+    lr_scale: dict[str, list[float]] | None = None
+    task_items: int | None = None
+
+
+@dataclass
+class GridSettings(GridCells):
+    """A grid file of sweeps/grid."""
+
+    name: str = MISSING
+    log_interval: int = MISSING
+    resamples: int = MISSING
+    budgets: dict[str, GridCells] = field(default_factory=dict)
+
+
+@dataclass
+class SweepSettings:
+    """Everything that `python -m harness.sweep` takes."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
+    launcher: LauncherSettings = field(default_factory=LauncherSettings)
+    grid: GridSettings = field(default_factory=GridSettings)
+    budget: str = DEFAULT_BUDGET
+    results_dir: str | None = None
+    cache_dir: str | None = None
+    dry_run: bool = False
+    sinks: list[str] = field(default_factory=list)
+
+
+def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
+    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit.
+
+    `group=FILE.yaml` sets every key that the file has, such as the optim.yaml of a learning-rate sweep.
+    Overrides are laid over the `stored` configuration of an earlier sweep where one is given.
+    """
+    overrides = [item for given in overrides for item in _unfold(given)]
+    if stored is not None and not any(item.startswith("+grid=") for item in overrides):
+        overrides = [f"+grid={stored['grid']['name']}", *overrides]
+    check_groups(overrides)
+    check_added(overrides, _known_keys())
+    ConfigStore.instance().store(name="schema", node=SweepSettings)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(SWEEPS), version_base="1.3"):
+            composed = compose("config", overrides) if stored is None else _over(stored, overrides)
+        settings = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(explain(error, overrides, _known_keys())) from None
+    assert isinstance(settings, SweepSettings)
+    check_choices(settings)
+    check_budget(settings, DEFAULT_BUDGET)
+    check_ranges(settings)
+    check_together(settings)
+    return settings
+
+
+def resolved_yaml(settings: SweepSettings) -> str:
+    """The whole configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(settings))
+
+
+def plain(settings: Any) -> Any:
+    """Settings as nested dicts and lists."""
+    return OmegaConf.to_container(OmegaConf.structured(settings))
+
+
+def _over(stored: dict[str, Any], overrides: list[str]) -> DictConfig:
+    """Overrides over a stored configuration: a chosen group (`launcher=slurm`) takes the place of its own."""
+    groups = {item: item.lstrip("+").split("=", 1)[0] for item in overrides}
+    chosen = [item for item, name in groups.items() if (SWEEPS / name).is_dir()]
+    replaced = {groups[item] for item in chosen if item != f"+grid={stored['grid']['name']}"}
+    kept = {key: value for key, value in stored.items() if key not in replaced}
+    base = compose("config", chosen)
+    OmegaConf.set_struct(base, False)  # For the user's own names, such as options of sbatch.
+    base.merge_with(kept)
+    ConfigStore.instance().store(name="stored", node=OmegaConf.to_object(base))
+    return compose("stored", [item for item in overrides if item not in chosen])
+
+
+def _unfold(override: str) -> list[str]:
+    """`optim=FILE.yaml` as one override for each key of the file; other overrides as they are."""
+    if not re.fullmatch(r"optim=.*\.yaml", override):
+        return [override]
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(override.removeprefix("optim=")))
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
+        content = None
+    if not isinstance(content, dict) or not content:
+        names = ", optim=".join(options("optim"))
+        raise InputError(
+            f"{override}: no YAML file of optim settings is there; type its path or optim={names}"
+        )
+    return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
+
+
+def _known_keys() -> list[str]:
+    """Dotted names of every key of the schema."""
+    keys: list[str] = []
+
+    def walk(prefix: str, node: Any) -> None:
+        for name, value in node.items_ex(resolve=False):
+            keys.append(prefix + name)
+            if isinstance(value, DictConfig) and not value._is_none():
+                walk(f"{prefix}{name}.", value)
+
+    walk("", OmegaConf.structured(SweepSettings))
+    return keys

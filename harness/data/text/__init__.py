@@ -1,0 +1,1 @@
+"""Text into tokens: sources, cleaning, deduplication, tokenizer, encoding."""

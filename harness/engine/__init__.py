@@ -1,0 +1,1 @@
+"""One training step on a mesh of devices; no files."""

@@ -1,0 +1,1 @@
+"""How a recipe is carried out on devices; no part of what a run is."""

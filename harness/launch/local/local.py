@@ -1,0 +1,163 @@
+"""Runs on this machine: a pinned, single-threaded worker process per core, or one per device.
+
+Packs are started longest first; a worker keeps to the shape that it has compiled where that costs little.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.execution.execution import MeshConfig
+from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.local.places import Seat
+from harness.launch.local.process import WORKER_COMMAND, WorkerProcess
+from harness.launch.queue import by_cost, next_pack, shape
+from harness.launch.worker import WorkerConfig
+from harness.recipe.spec import Job, Pack
+from harness.records.paths import SweepFolder
+from harness.track.worker_time import WorkerTime
+
+STOP_SECONDS = 30.0
+
+
+class LocalLauncher:
+    """Trains packs in one worker process per seat; `cost` of a job orders them."""
+
+    detach = False
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        seats: list[Seat],
+        cost: Callable[[Job], float],
+        n_devices: int | None = None,
+        command: Sequence[str] = WORKER_COMMAND,
+    ):
+        """`n_devices` of each worker: those of its mesh, unless others have a part of it.
+
+        `command` starts a worker; it speaks the protocol of harness.launch.worker.
+        """
+        self._command = command
+        self.n_workers = len(seats)
+        self._n_devices = MeshConfig(**config.mesh).n_devices if n_devices is None else n_devices
+        self._config = config
+        self._seats = seats
+        self._cost = cost
+        self._worker_time = WorkerTime()
+        self._workers: list[WorkerProcess] = []
+        self._waiting: list[Handle] = []
+        self._ended: list[Handle] = []
+        # Set by the threads that listen to the workers.
+        self._changed = threading.Event()
+
+    def submit(self, pack: Pack, spare: bool = False) -> Handle:
+        """Put a pack into the queue; a worker takes it when `poll` is called."""
+        cost = sum(self._cost(job) for job in pack)
+        handle = Handle(pack, cost, spare, lambda: self._cancel(handle))
+        self._waiting.append(handle)
+        return handle
+
+    def poll(self, seconds: float) -> list[Handle]:
+        """Keep workers busy, and return packs that have ended, waiting up to `seconds` for one."""
+        self._employ()
+        self._changed.wait(seconds)
+        self._changed.clear()
+        for worker in list(self._workers):
+            self._collect(worker)
+        self._employ()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _employ(self) -> None:
+        """Give work to idle workers and start those that the queue needs; spare packs start none."""
+        queue = by_cost(self._waiting)
+        n_due = sum(not handle.spare for handle in queue)
+        n_idle = sum(worker.handle is None for worker in self._workers)
+        for seat in self._free_seats()[: max(0, n_due - n_idle)]:
+            self._workers.append(
+                WorkerProcess(self._config, seat, self._n_devices, self._changed, self._command)
+            )
+        for worker in self._workers:
+            if worker.handle is None and queue:
+                elsewhere = [shape(other.handle.pack) for other in self._workers if other.handle]
+                handle = next_pack(queue, worker.last, elsewhere)
+                queue.remove(handle)
+                self._waiting.remove(handle)
+                handle.status = Status.RUNNING
+                worker.give(handle)
+
+    def _free_seats(self) -> list[Seat]:
+        free = list(self._seats)
+        for worker in self._workers:
+            free.remove(worker.seat)
+        return free
+
+    def _collect(self, worker: WorkerProcess) -> None:
+        """Take a worker's answer, or notice that it died."""
+        # In this order: an ended worker has given all its answers.
+        died, reply, handle = worker.has_ended(), worker.reply(), worker.handle
+        if reply is not None and handle is not None:
+            self._count(worker)
+            worker.handle = None
+            answers = {answer["run_id"]: answer for answer in reply}
+            self._ended.append(
+                handle.end(tuple(Outcome.from_reply(job, answers[job.spec.run_id]) for job in handle.pack))
+            )
+        if died:
+            worker.close()
+            self._workers.remove(worker)
+            if worker.handle is not None:
+                self._worker_time.lost(worker.in_hand())
+                why, retry = worker.ending(), not worker.is_wrong_input()
+                lost = (Outcome(job, Status.FAILED, why, retry) for job in worker.handle.pack)
+                self._ended.append(worker.handle.end(tuple(lost)))
+
+    def _count(self, worker: WorkerProcess) -> None:
+        """Where the seconds went that a worker had its pack in hand."""
+        assert worker.handle is not None
+        folder = SweepFolder(Path(self._config.sweep))
+        spent: dict[str, float] = {}
+        for job in worker.handle.pack:
+            spent |= folder.run(job.spec.run_id).read_state().get("spent", {})
+        self._worker_time.finished(worker.in_hand(), spent, worker.n_packs == 1)
+
+    def _cancel(self, handle: Handle) -> None:
+        """Take a pack out of the queue; of one under way the worker saves and ends."""
+        if handle in self._waiting:
+            self._waiting.remove(handle)
+            self._ended.append(handle.end(tuple(Outcome(job, Status.INTERRUPTED) for job in handle.pack)))
+        for worker in self._workers:
+            if worker.handle is handle:
+                worker.process.terminate()
+
+    def stop(self) -> None:
+        """Ask all workers to save and end; kill those that do not."""
+        for worker in self._workers:
+            worker.close()
+            worker.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            if worker.handle is not None:
+                self._count(worker)
+        self._workers.clear()
+
+    def close(self) -> None:
+        """End idle workers."""
+        for worker in self._workers:
+            worker.close()
+        for worker in self._workers:
+            worker.process.wait()
+        self._workers.clear()
+
+    def spent(self, seconds: float) -> dict[str, float]:
+        """Workers' seconds by kind, which add up to workers × `seconds`."""
+        return self._worker_time.total(self.n_workers, seconds)

@@ -1,0 +1,120 @@
+"""A worker process of this machine and the pack it has in hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from harness.launch.interface import Handle
+from harness.launch.local.places import Seat, worker_environment
+from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig
+from harness.recipe.spec import Pack
+
+ERROR_LINES = 20
+WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")
+
+
+class WorkerProcess:
+    """Speaks the protocol of harness.launch.worker; `changed` is set when it answers or ends."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        seat: Seat,
+        n_devices: int,
+        changed: threading.Event,
+        command: Sequence[str],
+    ):
+        self.seat = seat
+        self.errors: list[str] = []
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=worker_environment(seat, n_devices),
+            # A Ctrl-C in the terminal goes to the driver alone, which then asks the workers to save.
+            start_new_session=True,
+        )
+        self._changed = changed
+        self._replies: queue.Queue[list[dict[str, Any]]] = queue.Queue()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._answers, self._errors)]
+        for reader in self._readers:
+            reader.start()
+        self.handle: Handle | None = None
+        self.last: Pack | None = None
+        self.n_packs = 0
+        self._given_at = 0.0
+        self._send(config.to_line())
+
+    def give(self, handle: Handle) -> None:
+        """Let it train a pack."""
+        self.n_packs += 1
+        self._given_at = time.monotonic()
+        self.handle, self.last = handle, handle.pack
+        self._send(json.dumps({"jobs": [job.to_dict() for job in handle.pack]}))
+
+    def reply(self) -> list[dict[str, Any]] | None:
+        """Its answer to the pack in hand, or None."""
+        with contextlib.suppress(queue.Empty):
+            return self._replies.get_nowait()
+        return None
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone and all that it said has been read."""
+        return self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
+
+    def in_hand(self) -> float:
+        """Seconds since it was given its pack."""
+        return time.monotonic() - self._given_at
+
+    def close(self) -> None:
+        """Let the worker end after its last pack."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def is_wrong_input(self) -> bool:
+        """Whether the ended process refused its settings, as any other would."""
+        return self.process.returncode == WRONG_INPUT_EXIT_CODE
+
+    def ending(self) -> str:
+        """Why a dead worker died, in words."""
+        code = self.process.poll()
+        if code == -signal.SIGKILL:
+            # What it said before has nothing to do with it.
+            return "worker ended with signal 9 (out of memory?)"
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        last = next((line for line in reversed(self.errors) if line.strip()), "")
+        return last if self.is_wrong_input() else f"worker ended with {how}{': ' + last if last else ''}"
+
+    def _send(self, line: str) -> None:
+        assert self.process.stdin is not None
+        # A dead worker is noticed by its exit code.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def _answers(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self._replies.put(json.loads(line)["outcomes"])
+                self._changed.set()
+        self.process.wait()
+        self._changed.set()
+
+    def _errors(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.errors = [*self.errors[1 - ERROR_LINES :], line.rstrip()]

@@ -1,0 +1,159 @@
+"""The Ray cluster that a sweep runs on: whether it answers, and how many runs it has room for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.records.errors import InputError
+from harness.records.provenance import usable_cores
+
+if TYPE_CHECKING:
+    from harness.config.settings import LauncherSettings
+
+CONNECT_SECONDS = 5.0
+# Ray itself tries for more than a minute where something listens that is no Ray.
+ANSWER_SECONDS = 12.0
+OBJECT_STORE_BYTES = 100 << 20
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUIET})"
+
+
+def check_ray(settings: LauncherSettings) -> None:
+    """Connect to the cluster. Raises InputError where runs cannot be started as these settings say."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("launcher=ray needs Ray, which is not installed; type uv sync --extra ray")
+    if settings.detach:
+        raise InputError(
+            "launcher.detach=true is for launcher=slurm; to leave a sweep alone on a Ray cluster let the "
+            "cluster run the command: ray job submit --no-wait -- "
+            'bash -c "cd $PWD && python -m harness.sweep ..."'
+        )
+    for name, amount in settings.resources.items():
+        if amount <= 0:
+            raise InputError(
+                f"launcher.resources.{name}={amount:g} is out of range: above 0 was expected; "
+                "leave it out where runs need none"
+            )
+    connect(settings.address)
+    if settings.n_workers is None and n_ray_workers(settings) == 0:
+        raise InputError(
+            f"launcher=ray needs {settings.nodes} node(s) with {_spoken(needs(settings))} for a run, and the "
+            f"nodes of the cluster have {'; '.join(map(_spoken, _nodes())) or 'nothing'}; ask for less, or "
+            "give launcher.n_workers where nodes are added on demand"
+        )
+
+
+def connect(address: str | None) -> None:
+    """Connect this process to the cluster at an address, or to a new one of this machine.
+
+    Raises InputError where nothing answers within CONNECT_SECONDS + ANSWER_SECONDS.
+    """
+    # Nothing about a sweep is sent anywhere unless the user says so.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # After `uv run` Ray would copy the folder, results and all, and install it anew for every worker.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    probe = None if address is None else _probe(address)
+    import ray
+
+    if probe is not None:
+        _expect_answer(probe, str(address))
+    if ray.is_initialized():
+        return
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=len(usable_cores()),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **QUIET,
+        )
+    else:
+        ray.init(address=address, **QUIET)
+
+
+def needs(settings: LauncherSettings) -> dict[str, float]:
+    """What each process of a run asks of its node, by Ray's names."""
+    found = {"CPU": float(settings.cpus), "GPU": float(settings.gpus)} | settings.resources
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def n_ray_workers(settings: LauncherSettings) -> int:
+    """How many runs the cluster that this process is connected to trains at a time."""
+    if settings.n_workers is not None:
+        return settings.n_workers
+    return room(_nodes(), needs(settings), settings.nodes)
+
+
+def room(nodes: list[dict[str, float]], need: Mapping[str, float], n_processes: int) -> int:
+    """How many runs of `n_processes`, each on a node of its own with `need`, fit on the nodes."""
+    places = [int(min(node.get(name, 0.0) / amount for name, amount in need.items())) for node in nodes]
+    n_runs = sum(places) // n_processes
+    # No two processes of a run share a node, so that a node is of use to n runs for n places at most.
+    while n_runs and sum(min(n, n_runs) for n in places) < n_runs * n_processes:
+        n_runs -= 1
+    return n_runs
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Resources of every node that is alive."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _spoken(resources: Mapping[str, float]) -> str:
+    """Cores, devices and custom resources; Ray counts memory and addresses as well."""
+    kept = {n: a for n, a in resources.items() if ":" not in n and not n.endswith("memory")}
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(kept.items())) or "no cores"
+
+
+def _probe(address: str) -> subprocess.Popen[str]:
+    """Begin to connect in a process of its own, which can be given up."""
+    if address != "auto":
+        found = re.fullmatch(r"([^\s:/]+):(\d{1,5})", address)
+        if found is None:
+            raise InputError(
+                f"launcher.address={address} is no address of a Ray cluster; type auto or HOST:PORT, "
+                "such as the one that ray start --head printed, or null for this machine alone"
+            )
+        try:
+            socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise _no_answer(address, str(error)) from None
+    return subprocess.Popen(
+        [sys.executable, "-c", TRY, address],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _expect_answer(probe: subprocess.Popen[str], address: str) -> None:
+    assert probe.stdout is not None
+    # A busy machine takes its time to import Ray: that is over when this line comes.
+    probe.stdout.readline()
+    try:
+        _, errors = probe.communicate(timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        probe.kill()
+        probe.communicate()
+        raise _no_answer(address, f"no answer within {ANSWER_SECONDS:g} s") from None
+    if probe.returncode:
+        said = [line.strip() for line in errors.splitlines() if line.strip()]
+        raise _no_answer(address, said[-1] if said else f"exit code {probe.returncode}")
+
+
+def _no_answer(address: str, why: str) -> InputError:
+    return InputError(
+        f"no Ray cluster could be reached at launcher.address={address} ({why}); start the command on a node "
+        "of a running cluster with the same versions of Python and Ray, or give launcher.address=null for "
+        "this machine alone"
+    )

@@ -1,0 +1,141 @@
+"""The processes that train a run together on a Ray cluster, nearly always one, each on a node of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.ray.host import RayHost
+from harness.launch.worker import WorkerConfig
+from harness.recipe.spec import Pack
+from harness.records.provenance import ROOT
+
+# After one process has failed, its partners fail too, or wait for it for ever.
+PARTNER_SECONDS = 10.0
+# What the user's environment says of these is meant for the workers, wherever they are.
+CARRIED = ("JAX_", "XLA_")
+
+
+class Crew:
+    """Trains one pack after the other. It belongs to the driver: when the driver is gone, so is the crew."""
+
+    def __init__(self, config: WorkerConfig, needs: dict[str, float], n_processes: int, n_devices: int):
+        """`needs` of each process by Ray's names; `n_devices` of each."""
+        bundles = [needs] * n_processes
+        self._group = placement_group(bundles, strategy="STRICT_SPREAD") if n_processes > 1 else None
+        self._hosts = [
+            self._start(i, needs).remote(config.to_line(), n_devices, needs.get("CPU") == 1)
+            for i in range(n_processes)
+        ]
+        address = self._hosts[0].address.remote() if n_processes > 1 else None
+        self._joined = [host.join.remote(address, n_processes, i) for i, host in enumerate(self._hosts)]
+        self.handle: Handle | None = None
+        self.last: Pack | None = None
+        self.idle_since = time.monotonic()
+        # Whether it was this driver that asked it to stop.
+        self.is_stopping = False
+        self._pending: dict[Any, int] = {}
+        self._replies: dict[int, list[dict[str, Any]]] = {}
+        self._lost: str | None = None
+        self._failed_at: float | None = None
+
+    def _start(self, i: int, needs: dict[str, float]) -> Any:
+        kept = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        strategy = "DEFAULT" if self._group is None else PlacementGroupSchedulingStrategy(self._group, i)
+        return ray.remote(RayHost).options(
+            num_cpus=needs.get("CPU", 0),
+            num_gpus=needs.get("GPU", 0),
+            resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
+            # `stop` is called beside `train`.
+            max_concurrency=2,
+            max_restarts=0,
+            runtime_env={"env_vars": kept | {"PYTHONPATH": path}},
+            scheduling_strategy=strategy,
+        )
+
+    def is_ready(self) -> bool:
+        """Whether all its processes have found a place. Raises RayError where one could not be started."""
+        if self._joined:
+            done, self._joined = ray.wait(self._joined, num_returns=len(self._joined), timeout=0)
+            ray.get(done)
+        return not self._joined
+
+    def waiting_for(self) -> list[Any]:
+        """What `ray.wait` may wait for on its behalf."""
+        return self._joined or list(self._pending)
+
+    def give(self, handle: Handle) -> None:
+        """Let it train a pack."""
+        self.handle, self.last = handle, handle.pack
+        jobs = [job.to_dict() for job in handle.pack]
+        self._pending = {host.train.remote(jobs): i for i, host in enumerate(self._hosts)}
+        self._replies, self._lost, self._failed_at = {}, None, None
+
+    def collect(self) -> tuple[Outcome, ...] | None:
+        """How the pack in hand ended, or None while it goes on."""
+        assert self.handle is not None
+        for ref in ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)[0]:
+            i = self._pending.pop(ref)
+            try:
+                self._replies[i] = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                self._lost = f"a worker on the Ray cluster was lost: {reason(error)}"
+        if self._failed_at is None and (self._lost or self._said(Status.FAILED)):
+            self._failed_at = time.monotonic()
+        is_late = self._failed_at is not None and time.monotonic() - self._failed_at > PARTNER_SECONDS
+        if self._pending and not is_late:
+            return None
+        pack, self.handle, self.idle_since = self.handle.pack, None, time.monotonic()
+        return self._outcomes(pack)
+
+    def _outcomes(self, pack: Pack) -> tuple[Outcome, ...]:
+        """The first process writes the files, so its answer counts, where there is one."""
+        if 0 in self._replies:
+            replies = self._replies[0]
+        elif self._lost:
+            return tuple(Outcome(job, Status.FAILED, self._lost, retry=True) for job in pack)
+        else:
+            replies = next(r for r in self._replies.values() if Status.FAILED in {a["status"] for a in r})
+        answers = {answer["run_id"]: answer for answer in replies}
+        return tuple(self._outcome(Outcome.from_reply(job, answers[job.spec.run_id])) for job in pack)
+
+    def _outcome(self, outcome: Outcome) -> Outcome:
+        """A run that somebody else stopped, such as a node about to be taken away, is to go on elsewhere."""
+        if outcome.status == Status.INTERRUPTED and not self.is_stopping:
+            return Outcome(outcome.job, Status.WAITING)
+        return outcome
+
+    def is_spent(self) -> bool:
+        """Whether it cannot take another pack: a process is gone, or about to go, or out of step."""
+        is_out_of_step = len(self._hosts) > 1 and self._said(Status.FAILED)
+        return bool(self._lost) or self._said(Status.INTERRUPTED) or is_out_of_step
+
+    def _said(self, status: Status) -> bool:
+        return any(answer["status"] == status for reply in self._replies.values() for answer in reply)
+
+    def ask_to_stop(self) -> None:
+        """Let it save and end the pack in hand."""
+        self.is_stopping = True
+        for host in self._hosts:
+            host.stop.remote()
+
+    def end(self) -> None:
+        """Give its resources back; worker processes that are still there are killed."""
+        for host in self._hosts:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.kill(host)
+        if self._group is not None:
+            remove_placement_group(self._group)
+
+
+def reason(error: ray.exceptions.RayError) -> str:
+    """The last line of Ray's explanation, which names the cause."""
+    return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]

@@ -1,0 +1,1 @@
+"""What a sweep will train, what it costs, and how that is printed."""

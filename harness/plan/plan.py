@@ -1,0 +1,137 @@
+"""The plan of a sweep, printed before anything is trained: cells, sizes, cost, memory, minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from harness.execution.execution import MeshConfig
+from harness.execution.memory import device_memory
+from harness.execution.micro_batch import micro_batch_size
+from harness.grid.cells import Cell, job_flops, jobs, trajectories
+from harness.grid.packs import Lanes, one_lane, packs
+from harness.plan.speed import WORKER_START_SECONDS, makespan, step_rate
+from harness.recipe import counting
+from harness.recipe.spec import Job, Pack
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.runs.collect import finished
+
+# Memory of a worker beside its arrays: Python, JAX, compiled programs.
+PROCESS_BYTES = 700e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a sweep, which of them are open, and in which order they are trained."""
+
+    cells: list[Cell]
+    open_cells: list[Cell]
+    n_eval_tokens: int
+    # What `job_flops` has counted, by run and token counts.
+    _flops: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def phases(self) -> list[list[Cell]]:
+        """What is fitted comes first; the hold-out is trained after the forecast is sealed.
+
+        References, which no fit sees, come with the hold-out.
+        """
+        late = ("holdout", "reference") if any(c.role == "holdout" for c in self.open_cells) else ()
+        first = [cell for cell in self.open_cells if cell.role not in late]
+        second = [cell for cell in self.open_cells if cell.role in late]
+        return [phase for phase in (first, second) if phase]
+
+    @property
+    def spare_jobs(self) -> list[Job]:
+        """Jobs of the last phase that fill workers with nothing to do before: the references."""
+        phases = self.phases
+        return jobs([cell for cell in phases[-1] if cell.role == "reference"]) if len(phases) > 1 else []
+
+    @cached_property
+    def open_flops(self) -> float:
+        return sum(self.job_flops(job) for phase in self.phases for job in self.phase_jobs(phase))
+
+    @cached_property
+    def _tokens(self) -> dict[str, list[int]]:
+        """Token counts of every trajectory of the grid, trained or not."""
+        found: dict[str, list[int]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.spec.run_id, []).append(cell.n_tokens)
+        return found
+
+    def phase_jobs(self, phase: list[Cell]) -> list[Job]:
+        return jobs(phase)
+
+    def job_flops(self, job: Job) -> float:
+        """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
+        key = job.spec.run_id, job.n_tokens
+        if key not in self._flops:
+            self._flops[key] = self._count(job)
+        return self._flops[key]
+
+    def _count(self, job: Job) -> float:
+        ready = self._tokens[job.spec.run_id]
+        trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
+        reused = trained and job.spec.schedule.has_trunk
+        done = job_flops(Job(job.spec, (max(trained),))) if reused else 0.0
+        evaluation = counting.forward_flops_token(job.spec.model) * self.n_eval_tokens * len(job.n_tokens)
+        return max(0.0, job_flops(job) - done) + evaluation
+
+
+def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Plan:
+    """Compare the grid with what the results folder holds."""
+    return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
+
+
+def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> float:
+    """Memory of the workers on their largest pack, each run of it with a snapshot of its trunk's state.
+
+    The program of several runs holds their states a second time, side by side.
+    """
+
+    def of_worker(pack: Pack) -> float:
+        spec, copies = pack[0].spec, 1 if len(pack) == 1 else 2
+        size = micro_batch_size(spec, n_shards)
+        memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
+        return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
+
+    # One of each kind is enough to look at.
+    kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(trajectories(cells), lanes)}
+    return n_workers * max(of_worker(pack) for pack in kinds.values())
+
+
+def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:
+    """Raise InputError when the workers' largest packs do not fit into free memory."""
+    available = available_bytes()
+    total = workers_bytes(cells, n_workers, n_shards, lanes)
+    if available is not None and total > available:
+        packed = any(len(pack) > 1 for pack in packs(trajectories(cells), lanes))
+        keys = "launcher.n_workers, " + ("launcher.pack, " if packed else "")
+        raise InputError(
+            f"{n_workers} workers need about {total / 1e9:.1f} GB for the largest rung and "
+            f"{available / 1e9:.1f} GB are free; lower {keys}grid.rungs or optim.batch_size"
+        )
+
+
+def available_bytes() -> float | None:
+    """Memory that can be had without swapping, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def estimate_seconds(plan: Plan, matmul: float, n_workers: int) -> float:
+    """Wall-clock of what is open, from the matmul rate of one core."""
+    total = 0.0
+    for phase in plan.phases:
+        costs = [
+            plan.job_flops(job) / step_rate(matmul, job.spec.model.d_model) for job in plan.phase_jobs(phase)
+        ]
+        total += makespan(costs, n_workers) + WORKER_START_SECONDS
+    return total

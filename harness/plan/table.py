@@ -1,0 +1,117 @@
+"""The plan as it is printed: one row a cell, then what it costs and which rules its cells break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness.grid import rules as recipe
+from harness.grid.cells import Cell, job_tokens, trajectories
+from harness.grid.packs import Lanes, one_lane
+from harness.plan.plan import Plan, workers_bytes
+from harness.recipe import counting
+
+# A larger plan is printed with one row for all seeds of a cell.
+MAX_ROWS = 300
+
+
+COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "lr", "steps", "seed", "role", "state"]
+
+
+def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
+    """Tokens that the plan trains, and those of a separate run for every cell."""
+    return sum(job_tokens(job) for job in trajectories(cells)), sum(cell.n_tokens for cell in cells)
+
+
+def print_plan(
+    console: Console, plan: Plan, seconds: Callable[[], float], n_workers: int, lanes: Lanes = one_lane
+) -> None:
+    """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break.
+
+    `seconds` that it will take are asked for last, since they may still have to be found out.
+    """
+    title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("rung", "role", "state") else "right", no_wrap=True)
+    for row in _rows(plan) if len(plan.cells) <= MAX_ROWS else _rows_of_seeds(plan):
+        table.add_row(*row)
+    console.print(table)
+    for line in rule_lines(plan.cells):
+        console.print(f"note: {line}")
+    memory = workers_bytes(plan.cells, n_workers, 1, lanes)
+    trained, separate = tokens_saved(plan.cells)
+    console.print(
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds() / 60:.1f} minutes on "
+        f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
+    )
+    console.print(
+        f"trunks with branches train {trained / 1e6:.1f} M tokens, separate runs would train "
+        f"{separate / 1e6:.1f} M ({trained / separate:.2f})"
+    )
+
+
+def si(value: float) -> str:
+    """Three digits and a prefix: 25.7k, 1.05M."""
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{prefix}"
+    return f"{value:.3g}"
+
+
+def _rows(plan: Plan) -> Iterator[list[str]]:
+    open_keys = {cell.key for cell in plan.open_cells}
+    for cell in plan.cells:
+        yield _row(cell, str(cell.spec.seed), "open" if cell.key in open_keys else "done")
+
+
+def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
+    """Cells that differ in nothing but their seed as one row."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in plan.cells:
+        alike = cell.spec.model.d_model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
+        groups.setdefault(alike, []).append(cell)
+    open_keys = {cell.key for cell in plan.open_cells}
+    for group in groups.values():
+        n_open = sum(cell.key in open_keys for cell in group)
+        yield _row(group[0], f"{len(group)} seeds", f"{n_open} open" if n_open else "done")
+
+
+def _row(cell: Cell, seed: str, state: str) -> list[str]:
+    model = cell.spec.model
+    n = counting.n_params(model)
+    return [
+        cell.spec.rung,
+        si(n),
+        si(counting.n_params_matmul(model)),
+        si(counting.n_params_body(model)),
+        si(cell.n_tokens),
+        f"{cell.n_tokens / n:.1f}",
+        f"{cell.flops:.1e}",
+        f"{cell.spec.optim.hidden_lr:.2g}",
+        f"{cell.spec.n_steps(cell.n_tokens):,}",
+        seed,
+        cell.role,
+        state,
+    ]
+
+
+def rule_lines(cells: list[Cell]) -> list[str]:
+    """How many cells break which rule of the method, one line a rule."""
+    broken: dict[str, list[str]] = {}
+    for cell in cells:
+        steps = cell.spec.n_steps(cell.n_tokens)
+        schedule = cell.spec.schedule
+        # Other schedules cool down all the way, or average instead.
+        cooldown_frac = schedule.cooldown_frac if schedule.kind == "wsd" else 1.0
+        breaks = recipe.rule_breaks(steps, cooldown_frac, cell.spec.model)
+        for text in breaks:
+            broken.setdefault(text, []).append(cell.spec.rung)
+    return [
+        f"{len(rungs)} of {len(cells)} cells have {text} ({', '.join(dict.fromkeys(rungs))})"
+        for text, rungs in broken.items()
+    ]

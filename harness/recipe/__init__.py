@@ -1,0 +1,1 @@
+"""What a run is: everything that its hash covers, and what follows from it by counting."""

@@ -1,0 +1,1 @@
+"""The contract between harness and analysis: columns, paths, files, errors, provenance."""

@@ -1,0 +1,66 @@
+"""Where numbers come from: code revision, versions, device."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas", "tokenizers")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def code_revision() -> str:
+    """Commit of the code, with `+` when files differ from it; `unknown` outside a repository."""
+    revision = _git("rev-parse", "--short=12", "HEAD")
+    if revision is None:
+        return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "harness", "analysis", "sweeps")
+    return revision + ("+" if changed else "")
+
+
+def usable_cores() -> list[int]:
+    """Cores that this process may run on; numbered through where the system cannot tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def cpu_name() -> str:
+    """Processor model as the system names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def provenance() -> dict[str, Any]:
+    """Code, lock file, versions and machine of this process."""
+    lock = ROOT / "uv.lock"
+    return {
+        "code_revision": code_revision(),
+        "code_dirty": code_revision().endswith("+"),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "machine": cpu_name(),
+        "cores": len(usable_cores()),
+        "system": platform.system(),
+    }

@@ -1,0 +1,56 @@
+"""What a row of points.parquet says about a cell before anything is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.recipe import counting
+from harness.recipe.spec import RunSpec
+from harness.records.provenance import code_revision
+
+
+def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
+    """Identity, sizes, compute and recipe of the end point of `spec` at `n_tokens`."""
+    model = spec.model
+    return {
+        "run_id": spec.run_id,
+        "trunk_id": spec.run_id,
+        "point_id": spec.point_id(n_tokens),
+        "rung": spec.rung,
+        "seed": spec.seed,
+        "n_layers": model.n_layers,
+        "d_model": model.d_model,
+        "n_params": counting.n_params(model),
+        "n_params_matmul": counting.n_params_matmul(model),
+        "n_params_body": counting.n_params_body(model),
+        "n_tokens": n_tokens,
+        "flops": counting.train_flops(model, n_tokens),
+        "flops_6nd": counting.train_flops_6nd(model, n_tokens),
+        "peak_lr": spec.optim.hidden_lr,
+        "embed_lr": spec.optim.embed_lr,
+        "head_lr": spec.optim.head_lr,
+        "gain_lr": spec.optim.gain_lr,
+        "batch_tokens": spec.batch_tokens,
+        "n_steps": spec.n_steps(n_tokens),
+        "schedule": spec.schedule.kind,
+        "cooled": True,
+        "code_revision": code_revision(),
+        "corpus_id": spec.data.corpus_id,
+        "tokenizer_id": spec.data.tokenizer_id,
+        "vocab_size": model.vocab_size,
+        "unigram_nats": spec.data.unigram_nats,
+    }
+
+
+def unmeasured(spec: RunSpec, n_tokens: int, status: str, reason: str) -> dict[str, Any]:
+    """The row of an end point that was not reached, with the reason why fits leave it out."""
+    measured = dict.fromkeys(("loss", "loss_sem", "bits_per_byte"))
+    return (
+        point_row(spec, n_tokens)
+        | measured
+        | {
+            "n_unique_tokens": n_tokens,
+            "status": status,
+            "excluded_reason": f"{status}: {reason}",
+        }
+    )

@@ -1,0 +1,292 @@
+"""`python -m harness.sweep +grid=NAME [overrides]`: plan, train, collect, fit, report.
+
+The same command again skips what is finished, goes on where it was cut off, and trains only new cells.
+Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the state saved.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.cancel import clear_requests
+from harness.config.settings import SweepSettings, load, options, plain, resolved_yaml
+from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.data.tasks.mixture import TaskConfig
+from harness.execution.execution import Execution, MeshConfig, check_mesh
+from harness.grid.cells import chosen_cells, expand
+from harness.launch.interface import Launcher, Outcome, Status
+from harness.launch.stop import is_cancelled, sweep_request
+from harness.launch.supervise import Detached, Supervisor
+from harness.launch.worker import WorkerConfig
+from harness.plan.plan import Plan, estimate_seconds, make_plan
+from harness.plan.speed import matmul_rate
+from harness.plan.table import print_plan
+from harness.recipe.spec import DataSpec
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.runs.collect import read_current, write_tables
+from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
+from harness.sweep.folder_recipe import check_recipe, recipe_of
+from harness.sweep.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
+from harness.sweep.phases import Phases
+from harness.sweep.record import ORIGIN_KEYS, read_record, sweep_record
+from harness.track.progress import Progress, format_duration
+from harness.track.sinks import Sinks, check_sinks
+from harness.track.worker_time import added, shares
+
+# Width of tables where the output is no terminal.
+LOG_WIDTH = 120
+DISK_TROUBLE = {
+    errno.ENOSPC: ("the disk is full", "free space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free space"),
+    errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
+    errno.EACCES: ("the folder may not be written", "give another results_dir or cache_dir, or its rights"),
+}
+HELP = """\
+usage: python -m harness.sweep +grid=NAME [key=value ...]
+
+  +grid=NAME         one of: {grids}
+  budget=NAME        quick (default) | standard | full, where the grid has them
+  dry_run=true       print the plan and stop
+  results_dir=DIR    where tables and report go (default results/NAME)
+  --from FILE        the configuration of a sweep.json in place of a grid, but for its launcher; keys beside
+                     it win
+  --cfg              print the whole configuration and stop
+  any key of it      for example grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/
+"""
+
+
+def cache_folder(settings: SweepSettings) -> Path:
+    """Where corpora and compiled programs are kept between sweeps."""
+    fallback = os.environ.get("SCALING_CACHE", "~/.cache/scaling-harness")
+    return Path(settings.cache_dir or fallback).expanduser().resolve()
+
+
+def sweep_folder(settings: SweepSettings) -> SweepFolder:
+    """results/<grid>, with the budget behind it unless it is the default one."""
+    grid = settings.grid
+    suffix = f"-{settings.budget}" if grid.budgets and settings.budget != "quick" else ""
+    return SweepFolder(Path(settings.results_dir or f"results/{grid.name}{suffix}"))
+
+
+def data_config(settings: SweepSettings) -> DataConfig:
+    """The part of the data settings that decides a corpus."""
+    data = settings.data
+    return DataConfig(
+        name=data.name,
+        path=data.path,
+        vocab_size=data.vocab_size,
+        tokenizer=data.tokenizer,
+        packages=tuple(data.packages),
+        text_field=data.text_field,
+        eval_fraction=data.eval_fraction,
+        min_eval_tokens=data.eval_tokens + settings.model.seq_len,
+        synthetic_tokens=data.synthetic_tokens,
+        markov_order=data.markov_order,
+        branching=data.branching,
+        zipf=data.zipf,
+        source_seed=data.source_seed,
+        tasks=tuple(TaskConfig.from_settings(name, task) for name, task in data.tasks.items()),
+    )
+
+
+def task_items(settings: SweepSettings) -> int:
+    """Test problems of every task and length: as the grid has it, or the data."""
+    chosen = chosen_cells(settings.grid, settings.budget).task_items
+    return settings.data.task_items if chosen is None else chosen
+
+
+class Sweep:
+    """One invocation of the command."""
+
+    def __init__(self, settings: SweepSettings, arguments: list[str], console: Console):
+        self.settings = settings
+        self.arguments = arguments
+        self.console = console
+        self.folder = sweep_folder(settings)
+        self.began = time.monotonic()
+        self.left_out: list[Outcome] = []
+
+    def run(self) -> int:
+        """Plan, train what is open, fit, report; returns the exit code."""
+        settings = self.settings
+        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+        check_launcher(settings.launcher, mesh)
+        check_sinks(settings.sinks)
+        config = data_config(settings)
+        corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
+        data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
+        cells = expand(settings, data, corpus.vocab_size)
+        check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
+        check_recipe(self.folder, recipe_of(settings, data))
+        check_mesh((cell.spec for cell in cells), mesh, execution)
+        check_here(settings.launcher, cells, mesh, execution)
+        plan = make_plan(self.folder, cells, settings.data.eval_tokens)
+        if plan.open_cells:
+            check_forecast(cells)
+        self._lanes = lanes(settings.launcher, mesh)
+        self._print_plan(plan, n_workers(settings.launcher, mesh))
+        if settings.dry_run:
+            return 0
+        self._write_sweep(plan, corpus, data)
+        try:
+            self._train(plan, config)
+        except Detached as left:
+            self.console.print(str(left))
+            return 0
+        self._conclude(plan)
+        return 1 if self.left_out else 0
+
+    def _print_plan(self, plan: Plan, at_once: int) -> None:
+        with ThreadPoolExecutor(1) as beside:
+            rate = beside.submit(matmul_rate) if plan.open_cells else None
+
+            def seconds() -> float:
+                return estimate_seconds(plan, rate.result(), at_once) if rate else 0.0
+
+            print_plan(self.console, plan, seconds, at_once, self._lanes)
+
+    def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
+        """Record configuration, plan and provenance; training time adds up over invocations."""
+        before = json.loads(self.folder.sweep.read_text()) if self.folder.sweep.exists() else {}
+        resumed = self.folder.runs.exists()
+        self.folder.runs.mkdir(parents=True, exist_ok=True)
+        self.record = sweep_record(
+            self.settings, self.arguments, plan, corpus, data, before if resumed else {}
+        )
+        self._seconds_before = self.record["seconds"]
+        self._total_before = self.record["seconds_total"]
+        if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
+            write_json(self.folder.sweep, self.record)
+
+    def _train(self, plan: Plan, config: DataConfig) -> None:
+        """Train what is open; the time that it takes is written down even if it breaks off."""
+        if not plan.open_cells:
+            return
+        clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
+        launcher = self._launcher(self._worker(config), plan)
+        supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
+        phases = Phases(plan, self.folder, self.settings.grid.name, self.console, self._lanes)
+        sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
+        began = time.monotonic()
+        try:
+            with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
+                for outcome in phases.train(supervisor, (progress.watch, sinks.watch)):
+                    progress.finish(outcome.job)
+                    sinks.finish(outcome.job)
+                    self._tell(outcome)
+        finally:
+            launcher.close()
+            sinks.close()
+            spent = launcher.spent(time.monotonic() - began)
+            self.record["worker_seconds"] = added(self.record["worker_seconds"], spent)
+            self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
+            self._write_total()
+        if spent:
+            self.console.print(f"workers' time: {shares(spent)}")
+
+    def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
+        return make_launcher(self.settings.launcher, config, plan.job_flops)
+
+    def _write_total(self) -> None:
+        self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
+        write_json(self.folder.sweep, self.record)
+
+    def _worker(self, config: DataConfig) -> WorkerConfig:
+        settings = self.settings
+        return WorkerConfig(
+            sweep=str(self.folder.root.resolve()),
+            cache_dir=str(cache_folder(settings)),
+            data=asdict(config),
+            seq_len=settings.model.seq_len,
+            eval_tokens=settings.data.eval_tokens,
+            curve_eval_tokens=settings.data.curve_eval_tokens,
+            task_items=task_items(settings),
+            mesh=plain(settings.mesh),
+            execution=plain(settings.execution),
+            checkpoint_seconds=settings.launcher.checkpoint_seconds,
+            pack=settings.launcher.pack,
+            origin={key: self.record[key] for key in ORIGIN_KEYS},
+        )
+
+    def _tell(self, outcome: Outcome) -> None:
+        label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
+        for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
+            self.console.print(f"warning: {label}: {text}", markup=False)
+        if outcome.status == Status.FAILED:
+            self.left_out.append(outcome)
+            self.console.print(f"failed: {label}: {outcome.error}", markup=False)
+        elif outcome.status == Status.DIVERGED:
+            self.console.print(f"diverged: {label}; recorded and left out of the fits")
+        elif outcome.status == Status.INTERRUPTED:
+            if sweep_request(self.folder).exists() or not is_cancelled(
+                self.folder.run(outcome.job.spec.run_id)
+            ):
+                raise KeyboardInterrupt
+            self.left_out.append(outcome)
+            self.console.print(f"cancelled: {label}; the same command later goes on with it")
+
+    def _conclude(self, plan: Plan) -> None:
+        points = None if plan.open_cells else read_current(self.folder, plan.cells)
+        if points is None:
+            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+        enough_to_fit(points)
+        if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
+            self.record["provenance"]["devices"] = sorted(set(points.device.dropna()))
+            result = conclude(self.folder, self.settings.grid.resamples)
+            self._write_total()
+        else:
+            result = json.loads(self.folder.fits.read_text())
+        print_conclusion(self.console, self.folder, result)
+        self.console.print(f"finished in {format_duration(time.monotonic() - self.began)}")
+
+
+def load_settings(arguments: list[str]) -> SweepSettings:
+    """Settings from overrides, over those of a sweep record after `--from`; raises InputError."""
+    if "--from" not in arguments:
+        return load(arguments)
+    at = arguments.index("--from")
+    path = "".join(arguments[at + 1 : at + 2])
+    return load(arguments[:at] + arguments[at + 2 :], read_record(path)["config"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    try:
+        if "--help" in arguments or "-h" in arguments:
+            print(HELP.format(grids=", ".join(options("grid"))))
+            return 0
+        settings = load_settings([item for item in arguments if item != "--cfg"])
+        if "--cfg" in arguments:
+            print(resolved_yaml(settings))
+            return 0
+        return Sweep(settings, arguments, console).run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        what, repair = DISK_TROUBLE[error.errno]
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {what}{where}; {repair}, then the same command goes on", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

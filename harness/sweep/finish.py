@@ -1,0 +1,213 @@
+"""The one place where the harness calls the analysis: seal the forecast, fit, write the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from harness.grid.cells import Cell
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+from harness.records.provenance import code_revision
+from harness.runs.collect import cell_table
+from harness.sweep.learned_rates import rule_line, write_rate_recipe
+from harness.sweep.task_table import task_table
+
+
+def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> bool:
+    """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained.
+
+    Returns False where the same table was sealed already, by an earlier invocation or another driver.
+    """
+    from analysis.forecast.seal import seal
+
+    fitted = points[points.role == "fit"]
+    if _is_sealed(folder, fitted, holdout):
+        return False
+    sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), seed=seed)
+    if _is_sealed(folder, fitted, holdout):
+        return False
+    write_json(folder.forecast, sealed)
+    return True
+
+
+def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -> bool:
+    from analysis.forecast.seal import table_sha256
+    from analysis.tables.table import load_table
+
+    if not folder.forecast.exists():
+        return False
+    sealed = json.loads(folder.forecast.read_text())
+    cells = {(cell["rung"], cell["n_tokens"]) for cell in sealed["cells"]}
+    same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
+    return same_cells and bool(sealed["table_sha256"] == table_sha256(load_table(fitted)))
+
+
+def check_forecast(cells: list[Cell]) -> None:
+    """Raise InputError when the hold-out leaves too few cells to fit the competing laws to."""
+    from analysis.contest.adequacy import GENERAL
+    from analysis.laws import find_law
+
+    if not any(cell.role == "holdout" for cell in cells):
+        return
+    need = len(find_law(GENERAL).params)
+    fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
+    sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
+    if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
+        raise InputError(
+            f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
+            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it (1 holds nothing out) or add cells"
+        )
+
+
+def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
+    """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json.
+
+    A learning-rate sweep also leaves its rule as a recipe, optim.yaml.
+    """
+    from analysis.report.build import write_report
+    from analysis.study.study import study
+
+    points = pd.read_parquet(folder.points)
+    curves = pd.read_parquet(folder.curves)
+    forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
+    result = study(points, curves, forecast, resamples=resamples)
+    if result["learning_rate"]:
+        write_rate_recipe(folder, result["learning_rate"])
+    write_json(folder.fits, result)
+    if folder.evals.exists():
+        _study_tasks(folder)
+    write_report(folder.root)
+    return result
+
+
+def _study_tasks(folder: SweepFolder) -> None:
+    """Write emergence.json; where the tasks cannot be analysed, say why and go on without it."""
+    from analysis.emergence.study import conclude as study_tasks
+
+    try:
+        study_tasks(folder.root)
+    except InputError as error:
+        folder.emergence.unlink(missing_ok=True)
+        print(f"warning: the tasks are not analysed: {error}", file=sys.stderr)
+
+
+def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
+    """Exponents, frontier and forecast, or the best learning rates; warnings, and where the report is."""
+    rates = result.get("learning_rate")
+    if rates:
+        for group in rates["groups"]:
+            console.print(_learning_rates(group))
+    elif result["primary"]:
+        console.print(_exponents(result))
+    if result["frontier"]:
+        console.print(_frontier(result["frontier"]))
+    score = result.get("forecast")
+    if score:
+        console.print(_forecast_line(score))
+    if folder.evals.exists():
+        console.print(task_table(pd.read_parquet(folder.evals), pd.read_parquet(folder.points)))
+    if folder.emergence.exists():
+        console.print(json.loads(folder.emergence.read_text())["verdict"], markup=False)
+    for warning in result["warnings"]:
+        console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
+    console.print(result["verdict"], markup=False)
+    if rates and folder.optim.exists():
+        for group in rates["groups"]:
+            console.print(f"best rate of {rule_line(group)}", markup=False)
+        console.print(f"to train with these rates: optim={folder.optim}", markup=False)
+    console.print(f"report: {folder.report}")
+
+
+def _forecast_line(score: dict[str, Any]) -> str:
+    far = score["rms_percent_10x"]
+    beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
+    return (
+        f"sealed forecast of {len(score['cells'])} held-out cells: RMS error {score['rms_percent']:.2f} %"
+        f"{beyond}; {score['inside_share']:.0%} inside their intervals"
+    )
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _exponents(result: dict[str, Any]) -> Table:
+    """One row a fit that gives a frontier; Kaplan's one-axis laws are in the report."""
+    from analysis.laws import family
+
+    table = _table(
+        "N* ∝ C^a, with intervals (→ recommended)", ["", "approach", "law", "N", "a", "alpha", "beta", "E"]
+    )
+    for index, fit in enumerate(result["fits"]):
+        frontier, params = fit["frontier"], fit["params"]
+        if frontier is not None and frontier["a"] is not None:
+            bounds = [fit["interval"].get(name) for name in ("alpha", "beta", "E")]
+            values = [params.get(name) for name in ("alpha", "beta", "E")]
+            table.add_row(
+                "→" if index == result["recommended"] else "",
+                fit["approach"],
+                family(fit["law"]),
+                fit["count"].removeprefix("n_params_").replace("n_params", "all"),
+                f"{_number(frontier['a'])} {_interval(frontier['a_interval'])}",
+                *(f"{_number(value)} {_interval(pair)}" for value, pair in zip(values, bounds, strict=True)),
+            )
+    return table
+
+
+def _frontier(rows: list[dict[str, float]]) -> Table:
+    table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
+    for row in rows:
+        table.add_row(
+            f"{row['flops']:.1e}",
+            f"{row['n_opt']:.3g} [{row['n_low']:.3g}, {row['n_high']:.3g}]",
+            f"{row['d_opt']:.3g} [{row['d_low']:.3g}, {row['d_high']:.3g}]",
+            f"{row['loss']:.3f} [{row['loss_low']:.3f}, {row['loss_high']:.3f}]",
+        )
+    return table
+
+
+def _learning_rates(group: dict[str, Any]) -> Table:
+    table = _table(
+        f"best {group['group']} rate ({group['column']})",
+        ["rung", "tokens", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
+    )
+    for row in group["optima"]:
+        cost, width = row["recipe_cost_percent"], row["half_width"]
+        table.add_row(
+            row["rung"],
+            f"{row['n_tokens']:.3g}",
+            _number(row["recipe_rate"]),
+            _number(row["rate_opt"]),
+            _interval(row["rate_interval"]),
+            "–" if cost is None else f"{'' if row['interior'] else '≥ '}{cost:.2f} %",
+            "–" if width is None else f"×{width:.2f}",
+            row["reason"] or "",
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _interval(bounds: list[float | None] | None) -> str:
+    if not bounds or bounds[0] is None or bounds[1] is None:
+        return ""
+    return f"[{bounds[0]:.3g}, {bounds[1]:.3g}]"
+
+
+def enough_to_fit(points: pd.DataFrame) -> None:
+    """Raise InputError when no run finished."""
+    if not (points.status == "done").any():
+        raise InputError("no run finished, so there is nothing to fit; see the log.txt files under runs/")

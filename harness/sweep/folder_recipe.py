@@ -1,0 +1,37 @@
+"""What all runs of a results folder have in common, and the refusal to mix others in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.config.settings import SweepSettings
+from harness.recipe.spec import RECIPE_VERSION, DataSpec, recipe_dict
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+
+
+def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
+    """What all cells of a results folder must share."""
+    sections = {
+        "model": recipe_dict(settings.model),
+        "optim": recipe_dict(settings.optim),
+        "data": recipe_dict(data),
+    }
+    flat = {
+        f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
+    }
+    return flat | {"grid.log_interval": settings.grid.log_interval, "recipe_version": RECIPE_VERSION}
+
+
+def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
+    """Raise InputError when the folder holds runs of another recipe."""
+    if not folder.runs.exists() or not folder.sweep.exists():
+        return
+    before = json.loads(folder.sweep.read_text())["recipe"]
+    for key in sorted(before.keys() | recipe.keys()):
+        if before.get(key) != recipe.get(key):
+            raise InputError(
+                f"{folder.root} holds runs made with {key}={before.get(key)} and this sweep has "
+                f"{key}={recipe.get(key)}; choose another folder with results_dir=DIR or delete this one"
+            )

@@ -1,0 +1,59 @@
+"""The rates that a learning-rate sweep found, as a recipe that the next sweep can be given."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from harness.records.paths import SweepFolder
+
+Json = Mapping[str, Any]
+
+
+def write_rate_recipe(folder: SweepFolder, rates: Json) -> bool:
+    """Write `optim.yaml`: the sweep's own recipe with the rate and exponent of every group that has a rule.
+
+    Rates hold at the geometric mean of the token counts that count; the power of D stands in the comments,
+    with all intervals. False, and no file, where no group has a rule.
+    """
+    ruled = {entry["group"]: entry["rule"] for entry in rates["groups"] if entry["rule"]["reason"] is None}
+    folder.optim.unlink(missing_ok=True)
+    if not ruled:
+        return False
+    record = json.loads(folder.sweep.read_text())
+    recipe = dict(record["config"]["optim"], transfer="measured")
+    for group, rule in ruled.items():
+        recipe[f"{group}_lr"] = float(f"{rule['rate_64']:.4g}")
+        recipe[f"{group}_lr_exponent"] = round(rule["exponent"], 4)
+    head = [f"Best learning rates by {record['command']}", f"with intervals of {rates['level']:.0%}:"]
+    lines = [f"# {line}" for line in [*head, *(rule_line(entry) for entry in rates["groups"])]]
+    lines += [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
+    temporary = folder.optim.with_suffix(".tmp")
+    temporary.write_text("\n".join(lines) + "\n")
+    os.replace(temporary, folder.optim)
+    return True
+
+
+def rule_line(entry: Json) -> str:
+    """One group's rule in width and tokens, and in N and D, or why it keeps the recipe's rate."""
+    rule = entry["rule"]
+    if rule["reason"]:
+        return f"{entry['group']}: as in the recipe, {rule['reason']}"
+    power, at, in_size = "", "", f"{rule['rate_1']:.3g}·N^{rule['size_exponent']:.3f}"
+    if rule["tokens_exponent"] is not None:
+        power = f"·(D/{rule['n_tokens']})^{_with_interval(rule, 'tokens_exponent')}"
+        in_size += f"·D^{rule['tokens_exponent']:.3f}"
+    else:
+        at = f" at D = {rule['n_tokens']}"
+    return (
+        f"{entry['group']}: {_with_interval(rule, 'rate_64')}·(d_model/64)^{_with_interval(rule, 'exponent')}"
+        f"{power}{at}, or {in_size} with N matmul parameters, N's power "
+        f"{_with_interval(rule, 'size_exponent')}"
+    )
+
+
+def _with_interval(rule: Json, key: str) -> str:
+    low, high = rule[f"{key}_interval"]
+    return f"{rule[key]:.3g} [{low:.3g}, {high:.3g}]"

@@ -1,0 +1,1 @@
+"""What people see of a running sweep: progress, trackers, time of workers."""

@@ -1,0 +1,130 @@
+"""Progress of a sweep: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from harness.recipe import counting
+from harness.recipe.spec import Job
+from harness.records.paths import SweepFolder
+
+LINE_SECONDS = 15.0
+# Runs named in a line of a log.
+MAX_IN_LINE = 8
+BAR_WIDTH = 24
+# Lines of a terminal that are not rows of runs.
+FRAME_LINES = 8
+
+
+def format_duration(seconds: float) -> str:
+    """`7 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Follows jobs by their state files; `total_flops` is the work of the whole sweep."""
+
+    def __init__(
+        self, console: Console, folder: SweepFolder, total_flops: float, cost: Callable[[Job], float]
+    ):
+        self._console = console
+        self._folder = folder
+        self._total = max(total_flops, 1.0)
+        self._cost = cost
+        self._done = 0.0
+        self._began = time.monotonic()
+        self._line_at = 0.0
+        self._live: Live | None = None
+        if console.is_terminal and not os.environ.get("CI"):
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def finish(self, job: Job) -> None:
+        """Count a job as worked off."""
+        self._done += self._cost(job)
+
+    def watch(self, running: list[Job]) -> None:
+        """Show where the running jobs stand."""
+        views = [(job, self._folder.run(job.spec.run_id).read_state()) for job in running]
+        share = min(1.0, (self._done + sum(self._worked(job, state) for job, state in views)) / self._total)
+        if self._live:
+            self._live.update(self._table(views, share))
+        elif time.monotonic() - self._line_at > LINE_SECONDS:
+            self._line_at = time.monotonic()
+            lines = [_line(*view) for view in views[:MAX_IN_LINE]]
+            if len(views) > MAX_IN_LINE:
+                lines.append(f"and {len(views) - MAX_IN_LINE} more runs")
+            self._console.print("; ".join([self._headline(share), *lines]))
+
+    def _worked(self, job: Job, state: dict[str, Any]) -> float:
+        if state.get("status") != "running":
+            return 0.0
+        return min(
+            self._cost(job), counting.train_flops_token(job.spec.model) * state.get("tokens_trained", 0)
+        )
+
+    def _headline(self, share: float) -> str:
+        elapsed = time.monotonic() - self._began
+        left = elapsed * (1 - share) / share if share > 0.01 else None
+        eta = f", about {format_duration(left)} left" if left is not None else ""
+        return f"{share:.0%} of the FLOPs in {format_duration(elapsed)}{eta}"
+
+    def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Group:
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "left"):
+            table.add_column(name, justify="right")
+        shown = views[: max(1, self._console.height - FRAME_LINES)]
+        for job, state in shown:
+            ahead, trained = state.get("tokens_ahead") or 1, state.get("tokens_trained") or 0
+            bar = ProgressBar(total=ahead, completed=trained, width=BAR_WIDTH)
+            table.add_row(job.spec.rung, str(job.spec.seed), bar, *_numbers(state), _left(state))
+        bar = ProgressBar(total=1.0, completed=share, width=2 * BAR_WIDTH)
+        more = [f"and {len(views) - len(shown)} more runs"] if len(views) > len(shown) else []
+        return Group(self._headline(share), bar, table, *more)
+
+
+def _numbers(state: dict[str, Any]) -> list[str]:
+    ahead, trained = state.get("tokens_ahead"), state.get("tokens_trained")
+    if not ahead or trained is None:
+        return ["starting", "", ""]
+    loss, speed = state.get("loss"), state.get("tokens_per_second")
+    return [
+        f"{trained / ahead:.0%}",
+        "" if loss is None else f"{loss:.3f}",
+        "" if speed is None else f"{speed:,.0f}",
+    ]
+
+
+def _left(state: dict[str, Any]) -> str:
+    speed = state.get("tokens_per_second")
+    if not speed:
+        return ""
+    return format_duration((state["tokens_ahead"] - state["tokens_trained"]) / speed)
+
+
+def _line(job: Job, state: dict[str, Any]) -> str:
+    trained, loss, speed = _numbers(state)
+    detail = f"{trained}" + (f" loss {loss}" if loss else "") + (f" at {speed} tokens/s" if speed else "")
+    return f"{job.spec.rung} seed {job.spec.seed}: {detail}"

@@ -1,0 +1,228 @@
+"""Copies of curves and points for Weights & Biases, TensorBoard or MLflow, made by the driver from files.
+
+Off unless `sinks` names them; the tables stay the truth. A sink that breaks is told of once and left out: it
+never stops a sweep. Metrics of a trunk are called `train_loss`, …; those of the branch to an end point
+`branch-<n_tokens>/train_loss`, …; what was measured at end points `point/loss`, …, all by step.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import pandas as pd
+
+from harness.config.messages import near
+from harness.recipe.spec import Job
+from harness.records.errors import InputError
+from harness.records.files import write_json
+from harness.records.paths import SweepFolder
+
+# Which module each sink needs; its extra has the sink's name.
+MODULES = {"wandb": "wandb", "tensorboard": "tensorboardX", "mlflow": "mlflow"}
+METRICS = ("train_loss", "eval_loss", "lr", "grad_norm", "tokens_per_second")
+POINT_METRICS = ("loss", "loss_sem", "bits_per_byte", "n_tokens", "flops", "seconds")
+FEED_SECONDS = 15.0
+
+
+def check_sinks(names: list[str]) -> None:
+    """Raise InputError for a sink that is not known or whose package is missing."""
+    for name in names:
+        if name not in MODULES:
+            known = list(MODULES)
+            raise InputError(f"sinks={name} is not known; use some of {', '.join(known)}{near(name, known)}")
+        if importlib.util.find_spec(MODULES[name]) is None:
+            raise InputError(
+                f"sinks=[{name}] needs {MODULES[name]}, which is not installed; type uv sync --extra {name}"
+            )
+
+
+class Writer(Protocol):
+    """One run in one sink."""
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Take metrics of one step; steps of different metrics may come in any order."""
+
+    def close(self) -> None:
+        """No more will come for now."""
+
+
+class Sinks:
+    """Feeds every sink named in the configuration; `record` is what sweep.json says."""
+
+    def __init__(
+        self, names: list[str], folder: SweepFolder, record: dict[str, Any], tell: Callable[[str], None]
+    ):
+        self._names = list(names)
+        self._folder = folder
+        self._record = record
+        self._tell = tell
+        self._fed_at = 0.0
+        self._writers: dict[tuple[str, str], Writer] = {}
+
+    def watch(self, running: list[Job]) -> None:
+        """Copy what the running jobs have saved, now and then."""
+        if self._names and time.monotonic() - self._fed_at > FEED_SECONDS:
+            self._fed_at = time.monotonic()
+            for job in running:
+                self._feed(job)
+
+    def finish(self, job: Job) -> None:
+        """Copy all that a job has left."""
+        if self._names:
+            self._feed(job)
+            for key in [key for key in self._writers if key[1] == job.spec.run_id]:
+                self._try(key[0], self._writers.pop(key).close)
+
+    def close(self) -> None:
+        """The driver ends."""
+        for (name, _), writer in self._writers.items():
+            self._try(name, writer.close)
+        self._writers.clear()
+
+    def _feed(self, job: Job) -> None:
+        for name in list(self._names):
+            self._try(name, partial(self._copy, name, job))
+
+    def _copy(self, name: str, job: Job) -> None:
+        """Give a sink what it has not had, from this driver or one before."""
+        path = self._folder.run(job.spec.run_id).sinks
+        given = json.loads(path.read_text()) if path.exists() else {}
+        rows = new_rows(self._folder, job, given.setdefault(name, {}))
+        if not rows:
+            return
+        key = name, job.spec.run_id
+        if key not in self._writers:
+            self._writers[key] = WRITERS[name](self._folder, self._record, job)
+        for step, values in rows:
+            self._writers[key].log(step, values)
+        write_json(path, given)
+
+    def _try(self, name: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            self._names = [other for other in self._names if other != name]
+            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+            self._tell(f"warning: {name} takes no more and is left out ({reason}); the tables are complete")
+
+
+Row = tuple[int, dict[str, float]]
+
+
+def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
+    """Steps with their metrics that a run has saved beyond the last `given` (changed here), by segment."""
+    run = folder.run(job.spec.run_id)
+    rows: list[Row] = []
+    for path in sorted(run.curves.glob("*.parquet")):
+        prefix, _, last = path.stem.rsplit("-", 2)
+        if int(last) <= given.get(prefix, -1):
+            continue
+        for row in pd.read_parquet(path).to_dict("records"):
+            if row["step"] > given.get(prefix, -1):
+                name = "" if prefix == "trunk" else f"{prefix}/"
+                rows.append((int(row["step"]), _named(row, METRICS, name)))
+        given[prefix] = int(last)
+    for n_tokens in job.n_tokens:
+        point_id = job.spec.point_id(n_tokens)
+        if point_id not in given and (values := _point(folder, job.spec.run_id, point_id)):
+            rows.append((job.spec.n_steps(n_tokens), _named(values, POINT_METRICS, "point/")))
+            given[point_id] = job.spec.n_steps(n_tokens)
+    return rows
+
+
+def _point(folder: SweepFolder, run_id: str, point_id: str) -> dict[str, Any]:
+    path = folder.run(run_id).point(point_id)
+    values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return values
+
+
+def _named(row: Mapping[Any, Any], names: tuple[str, ...], prefix: str) -> dict[str, float]:
+    """Those of the metrics that have a value."""
+    return {prefix + name: float(row[name]) for name in names if not pd.isna(row.get(name))}
+
+
+def label(job: Job) -> str:
+    """How a run is called where people look at it."""
+    return f"{job.spec.rung}-seed{job.spec.seed}-{job.spec.run_id}"
+
+
+class TensorBoard:
+    """Event files under results/<sweep>/tensorboard/."""
+
+    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):  # noqa: ARG002
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder.root / "tensorboard" / label(job)))
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of the project `scaling-<grid>`, or of $WANDB_PROJECT; WANDB_MODE=offline keeps it on disk."""
+
+    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", f"scaling-{record['grid']}"),
+            group=folder.root.name,
+            id=job.spec.run_id,
+            name=label(job),
+            config=job.spec.to_dict(),
+            dir=str(folder.root),
+            resume="allow",
+            reinit="create_new",
+        )
+        # Branches leave the trunk at earlier steps than it has reached by then.
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        self._run.log({"step": step} | values)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """A run of the experiment `scaling-<grid>` on $MLFLOW_TRACKING_URI, or under results/<sweep>/mlflow/."""
+
+    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
+        # Only where no server is given: files need no database package.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient
+
+        local = (folder.root / "mlflow").resolve().as_uri()
+        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", local))
+        name = f"scaling-{record['grid']}"
+        experiment = self._client.get_experiment_by_name(name)
+        where = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        before = self._client.search_runs([where], f"params.run_id = '{job.spec.run_id}'", max_results=1)
+        run = before[0] if before else self._client.create_run(where, run_name=label(job))
+        self._run_id = run.info.run_id
+        for key, value in {"run_id": job.spec.run_id, "rung": job.spec.rung, "seed": job.spec.seed}.items():
+            self._client.log_param(self._run_id, key, value)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._client.log_metric(self._run_id, name, value, step=step)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run_id)
+
+
+WRITERS: dict[str, Callable[[SweepFolder, dict[str, Any], Job], Writer]] = {
+    "wandb": WeightsAndBiases,
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+}
