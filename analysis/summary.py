@@ -17,6 +17,7 @@ from analysis.cli import answer
 from analysis.laws import family
 from analysis.report.numbers import DASH, count, given, in_percent, interval, number, percent, signed
 from harness.records.errors import InputError
+from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 
 Json = Mapping[str, Any]
@@ -38,7 +39,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     return {
         "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
         "wall-clock": _wall_clock(sweep),
-        "runs": _runs(pd.read_parquet(folder.points)),
+        "runs": _runs(read_table(folder.points)),
         "law, N": f"{family(fit['law'])}, `{fit['count']}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
         "a under 6ND": _exponent(fit["frontier"]),

@@ -55,7 +55,7 @@ def point_row(width: int, n_tokens: int, seed: int, role: str, loss: float, lr_s
         "loss": loss,
         "loss_sem": 0.003,
         "bits_per_byte": loss / np.log(2) / 2.1,
-        "peak_lr": 0.4 / width * lr_scale,
+        "hidden_lr": 0.4 / width * lr_scale,
         "embed_lr": 0.25,
         "head_lr": 0.4 / width,
         "gain_lr": 0.006,

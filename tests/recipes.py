@@ -35,7 +35,7 @@ def optim(**changes: object) -> OptimSpec:
         "batch_size": BATCH, "hidden_lr": 0.01, "embed_lr": 0.1, "head_lr": 0.02, "gain_lr": 0.01,
         "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.0, "grad_clip": 1.0,
     }  # fmt: skip
-    return OptimSpec(**(values | changes))  # type: ignore[arg-type]
+    return OptimSpec.from_dict(values | changes)
 
 
 def run_spec(seed: int = 0, kind: str = "wsd", n_steps: int | None = None, **parts: object) -> RunSpec:

@@ -166,7 +166,7 @@ def _row(
         "loss": loss,
         "loss_sem": 0.002,
         "bits_per_byte": loss / 2,
-        "peak_lr": 0.006 * 64 / width * lr,
+        "hidden_lr": 0.006 * 64 / width * lr,
         "embed_lr": 0.25 * lr,
         "head_lr": 0.006 * lr,
         "batch_tokens": 512,

@@ -14,7 +14,7 @@ import pytest
 from harness.grid.cells import Cell
 from harness.recipe import counting
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
-from harness.records.files import write_json, write_table
+from harness.records.files import read_table, write_json, write_table
 from harness.records.paths import SweepFolder
 from harness.runs.collect import (
     cell_table,
@@ -186,3 +186,14 @@ def test_a_sweep_without_tasks_has_no_task_tables(tmp_path: Path) -> None:
     write_tables(folder, [cell], "smoke")
     assert not folder.evals.exists()
     assert not folder.items.exists()
+
+
+def test_tables_of_the_former_schema_are_read_under_the_names_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "points.parquet"
+    for key, former, now in (
+        ("run_id", "peak_lr", "hidden_lr"),
+        ("run_id", "lr", "hidden_lr"),
+        ("n", "lr", "lr"),
+    ):
+        pd.DataFrame({key: ["a"], former: [0.5]}).to_parquet(path)
+        assert list(read_table(path)) == [key, now]  # A foreign table keeps its own names.

@@ -10,11 +10,10 @@ import pytest
 from harness.config.settings import load, options
 from harness.grid.cells import ROLES, Cell, expand, job_flops, job_tokens, jobs
 from harness.recipe import counting
-from harness.recipe.spec import Job, RunSpec
+from harness.recipe.spec import GROUPS, Job, RunSpec
 from harness.records.errors import InputError
 from tests.small_sweeps import DATA, RASTER, VOCAB, grid_cells, settings, small_cells
 
-RATES = ("hidden_lr", "embed_lr", "head_lr", "gain_lr")
 TOKENS = "grid.n_tokens=[4096,8192,16384]"
 
 
@@ -133,9 +132,7 @@ def test_references_are_cosine_runs_with_all_rates_scaled() -> None:
     assert len(references) == 4
     assert {cell.spec.schedule.kind for cell in references} == {"cosine"}
     for group in ("hidden", "embed", "head", "gain"):
-        found = {
-            getattr(cell.spec.optim, f"{group}_lr") / getattr(base, f"{group}_lr") for cell in references
-        }
+        found = {getattr(cell.spec.optim.lr, group) / getattr(base.lr, group) for cell in references}
         assert found == {0.5, 2.0}
 
 
@@ -202,10 +199,11 @@ def test_learning_rates_are_varied_one_group_at_a_time() -> None:
     assert {cell.role for cell in made} == {"lr"}
     base = small_cells()[0].spec.optim
     changed = [
-        [name for name in RATES if getattr(cell.spec.optim, name) != getattr(base, name)] for cell in made
+        [group for group in GROUPS if getattr(cell.spec.optim.lr, group) != getattr(base.lr, group)]
+        for cell in made
     ]
     # The base run is shared by all groups.
-    assert sorted(changed) == [[], ["embed_lr"], ["gain_lr"], ["hidden_lr"], ["hidden_lr"]]
+    assert sorted(changed) == [[], ["embed"], ["gain"], ["hidden"], ["hidden"]]
 
 
 def test_an_unknown_parameter_group() -> None:

@@ -101,7 +101,7 @@ def test_an_optimum_at_an_edge_is_flagged_and_never_placed(best: float, edge: st
 
 def test_rates_that_diverge_stop_the_search() -> None:
     points = sweep(best=BEST | {"hidden": (0.1, -1.0)})
-    fast = points.peak_lr > 3 * 0.006 * 64 / points.d_model
+    fast = points.hidden_lr > 3 * 0.006 * 64 / points.d_model
     points.loc[fast, ["loss", "status"]] = [np.nan, "diverged"]
     result = study(points)
     entry = by_group(result["learning_rate"])["hidden"]
@@ -154,7 +154,7 @@ def test_intervals_of_exponents_cover_the_truth() -> None:
 def test_scatter_beyond_the_errors_widens_the_rule() -> None:
     points = sweep(noise=1e-4, widths=(16, 32, 48, 96))
     odd = points.d_model == 32
-    points.loc[odd, "loss"] *= np.exp(0.02 * np.log(points.peak_lr[odd] / 0.012))  # moves one optimum
+    points.loc[odd, "loss"] *= np.exp(0.02 * np.log(points.hidden_lr[odd] / 0.012))  # moves one optimum
     calm, moved = (
         by_group(learning_rate_study(frame))["hidden"]["rules"][0] for frame in (points[~odd], points)
     )
@@ -204,7 +204,8 @@ def test_one_size_gives_a_sentence_in_place_of_an_exponent() -> None:
 def test_token_counts_have_rules_of_their_own() -> None:
     points = sweep(noise=1e-4, n_tokens=(524_288, 2_097_152))
     later = points.n_tokens == 2_097_152
-    points.loc[later, "loss"] *= np.exp(0.02 * np.log(points.peak_lr[later] * points.d_model[later] / 0.384))
+    ratio = points.hidden_lr[later] * points.d_model[later] / 0.384
+    points.loc[later, "loss"] *= np.exp(0.02 * np.log(ratio))
     rules = by_group(learning_rate_study(points))["hidden"]["rules"]
     assert [rule["n_tokens"] for rule in rules] == [524_288, 2_097_152]
     assert rules[1]["rate_64"] == pytest.approx(0.008 * np.exp(-0.02 / 2 / CURVATURE), rel=0.01)

@@ -121,7 +121,7 @@ def test_cosine_runs_end_once(tmp_path):
     assert run_in(tmp_path, spec, (8 * RASTER,)) == "done"
     points, curves = tables(tmp_path, spec, (8 * RASTER,))
     assert points.schedule[0] == "cosine"
-    assert curves.lr.iloc[-1] == pytest.approx(0.0, abs=1e-9)
+    assert curves.hidden_lr.iloc[-1] == pytest.approx(0.0, abs=1e-9)
 
 
 AVERAGED = replace(run_spec(kind="constant"), optim=optim(name="schedule_free"))

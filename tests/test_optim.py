@@ -14,7 +14,7 @@ import pytest
 from harness.engine.mesh import MeshConfig, make_mesh
 from harness.engine.optim import Optimiser, group_rates, matrix_axes, parameter_groups
 from harness.engine.step import advance, engine_for
-from harness.recipe.spec import GROUPS, OPTIMISERS, OptimSpec
+from harness.recipe.spec import GROUPS, NO_RATES, OPTIMISERS, OptimSpec
 from tests.recipes import model, optim, run_spec, windows
 
 D = 6
@@ -48,7 +48,7 @@ def update(optimiser: Optimiser, *arguments: object) -> tuple[dict, object]:
 
 def step(spec: OptimSpec, params: dict, factor: float = 1.0, n: int = 1) -> dict:
     """Parameters after n steps of random gradients."""
-    optimiser = Optimiser(replace(spec, **{f"{group}_lr": 0.0 for group in GROUPS}))
+    optimiser = Optimiser(spec.compiled)
     state = optimiser.init(params)
     for index in range(n):
         params, state = update(optimiser, parameters(index + 1), state, params, factor, group_rates(spec))
@@ -88,8 +88,7 @@ def test_states_are_sharded_as_parameters_are(name: str, hidden_weight_decay: fl
 def test_a_rate_moves_its_group_alone_and_factors_scale(name: str) -> None:
     before = parameters()
     for group in GROUPS:
-        still = dict.fromkeys((f"{g}_lr" for g in GROUPS), 0.0)
-        spec = replace(optim(name=name), **(still | {f"{group}_lr": 0.1}))
+        spec = replace(optim(name=name), lr=replace(NO_RATES, **{group: 0.1}))
         once, half = step(spec, before), step(spec, before, 0.5)
         moved = jax.tree.map(lambda a, b: not np.allclose(a, b, atol=1e-6), once, before)
         assert jax.tree.leaves(moved) == [g == group for g in jax.tree.leaves(parameter_groups(before))]
@@ -162,7 +161,7 @@ def test_schedule_free_follows_its_recursion_and_scores_the_average() -> None:
         np.testing.assert_allclose(params["embed"], y, rtol=1e-5)
         gradient = y - 0.3
         second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
-        z = z - factor * spec.embed_lr * gradient / (np.sqrt(second / (1 - spec.beta2**index)) + spec.eps)
+        z = z - factor * spec.lr.embed * gradient / (np.sqrt(second / (1 - spec.beta2**index)) + spec.eps)
         weights += factor**2
         x = x + factor**2 / weights * (z - x)
         grads = {"embed": params["embed"] - 0.3}
@@ -179,7 +178,7 @@ def test_rates_are_inputs_and_one_batch_is_learnt_by_heart(name: str) -> None:
     last = []
     for scale in (0.5, 1.0):
         state = engine.init(jax.random.key(0))
-        rates = replace(spec.optim, hidden_lr=scale * spec.optim.hidden_lr)
+        rates = replace(spec.optim, lr=replace(spec.optim.lr, hidden=scale * spec.optim.lr.hidden))
         for _ in range(4):
             state, metrics = advance(engine, state, batch, factors, rates)
         last.append(metrics.loss[-1])

@@ -9,8 +9,6 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
 LONGEST = 25  # words of a sentence in a docstring or comment

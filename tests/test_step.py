@@ -102,6 +102,6 @@ def test_every_group_moves_by_its_own_rate_alone():
 
 def test_rates_and_seeds_share_a_compiled_program():
     mesh = make_mesh(MeshConfig())
-    other = replace(SPEC, optim=replace(SPEC.optim, hidden_lr=0.5), seed=3)
+    other = replace(SPEC, optim=replace(SPEC.optim, lr=replace(SPEC.optim.lr, hidden=0.5)), seed=3)
     assert engine_for(SPEC, mesh) is engine_for(other, mesh)
     assert engine_for(SPEC, mesh) is not engine_for(replace(SPEC, optim=optim(beta2=0.5)), mesh)

@@ -241,7 +241,7 @@ def test_schedules_are_compared_at_the_best_cosine_rate(points: pd.DataFrame) ->
 
 
 def test_a_cosine_rate_at_the_end_of_its_sweep_is_a_warning(points: pd.DataFrame) -> None:
-    lowest = points[(points.role != "reference") | (points.peak_lr < 1.5 * 0.006 * 64 / points.d_model)]
+    lowest = points[(points.role != "reference") | (points.hidden_lr < 1.5 * 0.006 * 64 / points.d_model)]
     rows, warnings = compare_schedules(lowest, None)
     assert [row["se"] for row in rows] == [None, None]
     assert [warning.code.value for warning in warnings] == ["edge_optimum"] * 2

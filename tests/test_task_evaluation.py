@@ -273,6 +273,6 @@ def test_tasks_are_asked_at_doublings() -> None:
 
 def test_items_are_part_of_the_identity_only_where_there_are_any() -> None:
     spec = run_spec()
-    asked = replace(spec, data=replace(spec.data, n_task_items=8))
-    assert replace(spec, data=replace(spec.data, n_task_items=0)).run_id == spec.run_id
+    asked = replace(spec, data=replace(spec.data, task_items=8))
+    assert replace(spec, data=replace(spec.data, task_items=0)).run_id == spec.run_id
     assert asked.run_id != spec.run_id

@@ -66,7 +66,7 @@ def test_every_rule_leaves_the_reference_shape_as_it_is() -> None:
         assert shape.attention_scale in (None, 16**-0.5)
         optim = optim_spec(REFERENCE, values.optim, {})
         assert optim.hidden_weight_decay in (None, 0.1)
-        specs[rule] = (optim.hidden_lr, optim.embed_lr, optim.head_lr, optim.gain_lr, optim.eps)
+        specs[rule] = (optim.lr, optim.eps)
     assert specs["mup"] == specs["completep"] == specs["measured"]
 
 
@@ -75,15 +75,15 @@ def test_rates_and_multipliers_by_hand() -> None:
     values = settings("optim.transfer=completep", "optim.weight_decay=0.1", "model.head_dim=64")
     base, rung = values.optim, Rung(128, 6)
     optim = optim_spec(rung, base, {})
-    assert (optim.hidden_lr, optim.embed_lr) == (base.hidden_lr / 2, base.embed_lr)
-    assert (optim.head_lr, optim.gain_lr) == (base.head_lr / 2, base.gain_lr)
+    assert (optim.lr.hidden, optim.lr.embed) == (base.hidden_lr / 2, base.embed_lr)
+    assert (optim.lr.head, optim.lr.gain) == (base.head_lr / 2, base.gain_lr)
     assert optim.eps == pytest.approx(base.eps / 4)
     assert (optim.weight_decay, optim.hidden_weight_decay) == (0.1, 0.2)
     shape = model_spec(rung, values.model, 300, "completep")
     assert (shape.residual_scale, shape.attention_scale) == (0.5, 1 / 16)
     assert shape.head_init_scale == pytest.approx(2**-0.5)
     muon = optim_spec(rung, settings("optim=muon", "optim.transfer=mup").optim, {})
-    assert muon.hidden_lr == settings("optim=muon").optim.hidden_lr
+    assert muon.lr.hidden == settings("optim=muon").optim.hidden_lr
     assert optim_spec(rung, settings("optim.transfer=mup").optim, {}).eps == base.eps
 
 

@@ -29,6 +29,7 @@ from analysis.solve.problem import Problem, checked_problem
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap, resampled_weights
 from harness.records.errors import InputError
+from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 
 Array = NDArray[np.float64]
@@ -161,7 +162,7 @@ def write_curves(folder: SweepFolder, rows: int, seed: int) -> None:
 
 def fit_curves(folder: SweepFolder) -> str:
     """Read the tables of a sweep, fit the envelope of its training curves, and say what that took."""
-    points, curves = pd.read_parquet(folder.points), pd.read_parquet(folder.curves)
+    points, curves = read_table(folder.points), read_table(folder.curves)
     hull, bins = fit_envelope(curve_table(curves, points, "n_params"), "training curves")
     unit = 1e9 if sys.platform == "darwin" else 1e6  # of ru_maxrss: bytes there, kilobytes elsewhere
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

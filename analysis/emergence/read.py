@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.tables.table import read_frame
 from harness.records.columns import EVAL_COLUMNS
 from harness.records.errors import InputError
+from harness.records.files import read_table
 
 SMOOTH, EXACT = "nll_per_token", "exact_match"
 METRICS = (SMOOTH, EXACT, "position_accuracy", "position_accuracy_product", "p_answer")
@@ -72,7 +73,7 @@ def read_evaluations(
     if not beside.exists():
         raise InputError(f"expected points.parquet beside {path}, which holds N, D and C: {HOW}")
     items = path.parent / "items.parquet"
-    return from_tables(evals, pd.read_parquet(beside), _read_items(items), count, chance)
+    return from_tables(evals, read_table(beside), _read_items(items), count, chance)
 
 
 def _read_items(path: Path) -> pd.DataFrame | None:

@@ -27,7 +27,7 @@ def compare_schedules(
         branch = trunks[(trunks.rung == rung) & (trunks.n_tokens == n_tokens)]
         if branch.empty:
             continue
-        scale = (runs.peak_lr / branch.peak_lr.iloc[0]).round(6)
+        scale = (runs.hidden_lr / branch.hidden_lr.iloc[0]).round(6)
         by_scale = runs.loss.groupby(scale).mean()
         scales = by_scale.index.to_numpy(float)
         best = float(scales[by_scale.to_numpy().argmin()])

@@ -20,7 +20,7 @@ from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 Json = dict[str, Any]
 
-RATE_COLUMNS = {"hidden": "peak_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
+RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
 FEWEST_DOF = 2  # of residuals, to take the noise from them
 
 

@@ -18,7 +18,7 @@ from analysis.laws import family
 from analysis.report.numbers import FILTERS
 from harness.records.columns import POINT_COLUMNS
 from harness.records.errors import InputError
-from harness.records.files import write_atomic
+from harness.records.files import read_table, write_atomic
 from harness.records.paths import SweepFolder
 
 Json = Mapping[str, Any]
@@ -101,8 +101,8 @@ def read_sweep(root: Path) -> Sweep:
         raise InputError(f"expected the folder of a sweep, got {root}, which does not exist; {HOW_MADE}")
     sweep = Sweep(
         root.resolve().name,
-        _read(folder.points, pd.read_parquet),
-        _read(folder.curves, pd.read_parquet),
+        _read(folder.points, read_table),
+        _read(folder.curves, read_table),
         _read(folder.fits, _json),
         _read(folder.forecast, _json) if folder.forecast.exists() else None,
         _read(folder.sweep, _json),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.tables.checks import check_overflow, check_units, row_reasons
 from harness.records.errors import InputError
+from harness.records.files import read_table
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -215,7 +216,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise InputError(f"there is no file {path}: give the path of a .csv or .parquet table")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return read_table(path)
         return pd.read_csv(path, sep=_separator(path), low_memory=False)
     except (OSError, ValueError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -100,7 +100,7 @@ class TextbookStep:
         transform = optax.chain(
             optax.clip_by_global_norm(optim.grad_clip),
             optax.adamw(
-                optim.hidden_lr, optim.beta1, optim.beta2, optim.eps, weight_decay=optim.weight_decay
+                optim.lr.hidden, optim.beta1, optim.beta2, optim.eps, weight_decay=optim.weight_decay
             ),
         )
 

@@ -101,7 +101,13 @@ def check_together(settings: SweepSettings) -> None:
             "asked for; lower the first, or raise the second (model=moe has 8)"
         )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
-    data = settings.data
+    data, seq_len = settings.data, settings.model.seq_len
+    for key, value in (("eval_tokens", data.eval_tokens), ("curve_eval_tokens", data.curve_eval_tokens)):
+        if value < seq_len:
+            raise InputError(
+                f"data.{key}={value} is less than one window of model.seq_len={seq_len} tokens, so nothing "
+                f"can be scored; use at least {seq_len}"
+            )
     if data.curve_eval_tokens > data.eval_tokens:
         raise InputError(
             f"data.curve_eval_tokens={data.curve_eval_tokens} is a part of "

@@ -93,6 +93,26 @@ class OptimSettings:
     cooldown_frac: float = MISSING
     final_lr_frac: float = MISSING
 
+    @property
+    def lr(self) -> dict[str, float]:
+        """Peak learning rate at d_model 64, by parameter group."""
+        return {
+            "hidden": self.hidden_lr,
+            "embed": self.embed_lr,
+            "head": self.head_lr,
+            "gain": self.gain_lr,
+        }
+
+    @property
+    def lr_exponent(self) -> dict[str, float]:
+        """Exponent of the learning rate over d_model, by parameter group."""
+        return {
+            "hidden": self.hidden_lr_exponent,
+            "embed": self.embed_lr_exponent,
+            "head": self.head_lr_exponent,
+            "gain": self.gain_lr_exponent,
+        }
+
 
 @dataclass
 class MeshSettings:

@@ -60,15 +60,15 @@ class Corpus:
     report: dict[str, Any]
     tokenizer: Tokenizer | None = None
 
-    def spec(self, n_eval_tokens: int, n_curve_eval_tokens: int, n_task_items: int = 0) -> DataSpec:
+    def spec(self, eval_tokens: int, curve_eval_tokens: int, task_items: int = 0) -> DataSpec:
         """What a run records of its data."""
         return DataSpec(
             self.corpus_id,
             self.tokenizer_id,
             self.unigram_nats,
-            n_eval_tokens,
-            n_curve_eval_tokens,
-            n_task_items,
+            eval_tokens,
+            curve_eval_tokens,
+            task_items,
         )
 
 

@@ -82,8 +82,9 @@ def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.nd
     chosen = n_tokens // seq_len
     if not 0 < chosen <= available:
         raise InputError(
-            f"Cannot score n_tokens={n_tokens} in windows of {seq_len}: expected {seq_len} to "
-            f"{available * seq_len}, what the evaluation split holds; change n_eval_tokens or give more text."
+            f"cannot score n_tokens={n_tokens} in windows of {seq_len}: expected {seq_len} to "
+            f"{available * seq_len}, the size of the evaluation split; "
+            "change data.eval_tokens or give more text"
         )
     return _gather(tokens, np.arange(chosen) * available // chosen * seq_len, seq_len)
 

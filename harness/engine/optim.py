@@ -8,7 +8,7 @@ constants in it. Every array of a state is a scalar or has the shape of its para
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -59,7 +59,7 @@ class Optimiser:
 
 def group_rates(optim: OptimSpec) -> dict[str, float]:
     """Peak learning rate of each parameter group."""
-    return {"hidden": optim.hidden_lr, "embed": optim.embed_lr, "head": optim.head_lr, "gain": optim.gain_lr}
+    return asdict(optim.lr)
 
 
 def parameter_groups(params: Any) -> Any:

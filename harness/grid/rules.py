@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.settings import ModelSettings, OptimSettings
-from harness.recipe.spec import GROUPS, ModelSpec, OptimSpec
+from harness.recipe.spec import GROUPS, GroupRates, ModelSpec, OptimSpec
 from harness.records.errors import InputError
 
 # Shape at which the rates of sweeps/optim are stated.
@@ -99,7 +99,7 @@ def width_exponents(settings: OptimSettings) -> dict[str, float]:
     Muon's step has a spectral norm that fits every width (`harness.engine.optim`), so its rate is constant.
     """
     if settings.transfer == "measured":
-        return {group: getattr(settings, f"{group}_lr_exponent") for group in GROUPS}
+        return settings.lr_exponent
     return MUP_EXPONENTS | ({"hidden": 0.0} if settings.name == "muon" else {})
 
 
@@ -124,15 +124,11 @@ def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> 
     exponents = width_exponents(settings)
 
     def rate(group: str) -> float:
-        base = getattr(settings, f"{group}_lr")
-        return width_rate(base, exponents[group], rung.d_model) * scale.get(group, 1.0)
+        return width_rate(settings.lr[group], exponents[group], rung.d_model) * scale.get(group, 1.0)
 
     return OptimSpec(
         batch_size=settings.batch_size,
-        hidden_lr=rate("hidden"),
-        embed_lr=rate("embed"),
-        head_lr=rate("head"),
-        gain_lr=rate("gain"),
+        lr=GroupRates(**{group: rate(group) for group in GROUPS}),
         beta1=settings.beta1,
         beta2=settings.beta2,
         eps=_eps(rung, settings),

@@ -28,7 +28,7 @@ class Plan:
 
     cells: list[Cell]
     open_cells: list[Cell]
-    n_eval_tokens: int
+    eval_tokens: int
     # What `job_flops` has counted, by run and token counts.
     _flops: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict, init=False, repr=False)
 
@@ -76,13 +76,13 @@ class Plan:
         trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
         reused = trained and job.spec.schedule.has_trunk
         done = job_flops(Job(job.spec, (max(trained),))) if reused else 0.0
-        evaluation = counting.forward_flops_token(job.spec.model) * self.n_eval_tokens * len(job.n_tokens)
+        evaluation = counting.forward_flops_token(job.spec.model) * self.eval_tokens * len(job.n_tokens)
         return max(0.0, job_flops(job) - done) + evaluation
 
 
-def make_plan(folder: SweepFolder, cells: list[Cell], n_eval_tokens: int) -> Plan:
+def make_plan(folder: SweepFolder, cells: list[Cell], eval_tokens: int) -> Plan:
     """Compare the grid with what the results folder holds."""
-    return Plan(cells, [cell for cell in cells if not finished(folder, cell)], n_eval_tokens)
+    return Plan(cells, [cell for cell in cells if not finished(folder, cell)], eval_tokens)
 
 
 def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> float:

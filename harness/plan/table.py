@@ -19,7 +19,7 @@ from harness.recipe import counting
 MAX_ROWS = 300
 
 
-COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "lr", "steps", "seed", "role", "state"]
+COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "hidden lr", "steps", "seed", "role", "state"]
 
 
 def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
@@ -92,7 +92,7 @@ def _row(cell: Cell, seed: str, state: str) -> list[str]:
         si(cell.n_tokens),
         f"{cell.n_tokens / n:.1f}",
         f"{cell.flops:.1e}",
-        f"{cell.spec.optim.hidden_lr:.2g}",
+        f"{cell.spec.optim.lr.hidden:.2g}",
         f"{cell.spec.n_steps(cell.n_tokens):,}",
         seed,
         cell.role,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -27,26 +27,48 @@ TRUNK_SCHEDULES = ("wsd", "constant")
 SEPARATE_SCHEDULES = ("cosine", "linear")
 
 
-def added(default: Any) -> Any:
-    """A field that recipes did not always have: left out of a recipe's identity while it has its default."""
-    return field(default=default, metadata={"added": True})
+def added(default: Any, key: str | None = None) -> Any:
+    """Declare a field that recipes did not always have.
+
+    A field at its default is left out of the recipe's dict, so the identity of older recipes stays. `key` is
+    the name in the dict if the field was renamed.
+    """
+    return field(default=default, metadata={"added": True, "key": key})
+
+
+def stored_as(key: str) -> Any:
+    """Declare a field that was renamed: the recipe's dict keeps the old `key`, and so its identity."""
+    return field(metadata={"key": key})
 
 
 def recipe_dict(spec: Any) -> dict[str, Any]:
-    """Nested dict of a recipe without added fields at their default, so that older identities stay."""
-    found = {}
+    """Return a recipe as a nested dict: the content of spec.json, and what `run_id` is a hash of."""
+    found: dict[str, Any] = {}
     kind: Any = type(spec)
-    for name, is_added, default in _fields(kind):
+    for name, key, is_added, default in _fields(kind):
         value = getattr(spec, name)
-        if not (is_added and value == default):
-            found[name] = recipe_dict(value) if is_dataclass(value) else value
+        if is_added and value == default:
+            continue
+        if isinstance(value, GroupRates):
+            found |= value.to_dict()
+        else:
+            found[key] = recipe_dict(value) if is_dataclass(value) else value
     return found
 
 
 @cache
-def _fields(kind: Any) -> tuple[tuple[str, bool, Any], ...]:
-    """Name of each field, whether it was added, and its default."""
-    return tuple((item.name, bool(item.metadata.get("added")), item.default) for item in fields(kind))
+def _fields(kind: Any) -> tuple[tuple[str, str, bool, Any], ...]:
+    """Name of each field, its key in the dict, whether it was added, and its default."""
+    return tuple(
+        (item.name, item.metadata.get("key") or item.name, bool(item.metadata.get("added")), item.default)
+        for item in fields(kind)
+    )
+
+
+def _from_stored(kind: Any, values: dict[str, Any]) -> Any:
+    """Build a part of a recipe from its dict, whose keys may be older than the names of its fields."""
+    names = {key: name for name, key, _, _ in _fields(kind)}
+    return kind(**{names[key]: value for key, value in values.items()})
 
 
 def content_id(value: Any, length: int = 12) -> str:
@@ -92,6 +114,23 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class GroupRates:
+    """Peak learning rate of each parameter group."""
+
+    hidden: float
+    embed: float
+    head: float
+    gain: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the rates under the names of their settings and columns: `hidden_lr` and so on."""
+        return {f"{group}_lr": rate for group, rate in asdict(self).items()}
+
+
+NO_RATES = GroupRates(0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class OptimSpec:
     """Optimiser with one peak learning rate per parameter group.
 
@@ -99,10 +138,7 @@ class OptimSpec:
     """
 
     batch_size: int
-    hidden_lr: float
-    embed_lr: float
-    head_lr: float
-    gain_lr: float
+    lr: GroupRates
     beta1: float
     beta2: float
     eps: float
@@ -113,8 +149,15 @@ class OptimSpec:
 
     @property
     def compiled(self) -> OptimSpec:
-        """What of it is compiled into a step: all but the rates, which are inputs."""
-        return replace(self, hidden_lr=0.0, embed_lr=0.0, head_lr=0.0, gain_lr=0.0)
+        """The part that is compiled into a step: all except the rates, which the step takes as inputs."""
+        return replace(self, lr=NO_RATES)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> OptimSpec:
+        """Build from the dict of `recipe_dict`."""
+        rates = {group: values[f"{group}_lr"] for group in GROUPS}
+        rest = {key: value for key, value in values.items() if key.removesuffix("_lr") not in GROUPS}
+        return cls(lr=GroupRates(**rates), **rest)
 
 
 @dataclass(frozen=True)
@@ -139,17 +182,18 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which tokens are read and which are scored; `unigram_nats` is the loss of token frequencies.
+    """Corpus of a run and size of its evaluation set, in tokens.
 
-    `n_task_items` is the number of test problems of every task and length that finished points are asked.
+    `unigram_nats` is the loss of a unigram model in nats per token. `task_items` is the number of test
+    problems for every task and length that a finished point is scored on.
     """
 
     corpus_id: str
     tokenizer_id: str
     unigram_nats: float
-    n_eval_tokens: int
-    n_curve_eval_tokens: int
-    n_task_items: int = added(0)
+    eval_tokens: int = stored_as("n_eval_tokens")
+    curve_eval_tokens: int = stored_as("n_curve_eval_tokens")
+    task_items: int = added(0, key="n_task_items")
 
 
 @dataclass(frozen=True)
@@ -187,9 +231,9 @@ class RunSpec:
         parts = dict(
             values,
             model=ModelSpec(**values["model"]),
-            optim=OptimSpec(**values["optim"]),
+            optim=OptimSpec.from_dict(values["optim"]),
             schedule=ScheduleSpec(**values["schedule"]),
-            data=DataSpec(**values["data"]),
+            data=_from_stored(DataSpec, values["data"]),
         )
         return cls(**parts)
 

@@ -30,7 +30,7 @@ POINT_COLUMNS: dict[str, str] = {
     "loss": "float64",
     "loss_sem": "float64",
     "bits_per_byte": "float64",
-    "peak_lr": "float64",
+    "hidden_lr": "float64",
     "embed_lr": "float64",
     "head_lr": "float64",
     "gain_lr": "float64",
@@ -59,7 +59,7 @@ CURVE_COLUMNS: dict[str, str] = {
     "flops": "float64",
     "train_loss": "float64",
     "eval_loss": "float64",
-    "lr": "float64",
+    "hidden_lr": "float64",
     "grad_norm": "float64",
     "tokens_per_second": "float64",
 }
@@ -98,10 +98,21 @@ ITEM_COLUMNS: dict[str, str] = {
 }
 
 
+# Names that columns had in tables of schema version 1, and the names of today.
+FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
+
 # Columns that say how a run went on a machine rather than what it computed.
 TIMING_COLUMNS = ("seconds", "tokens_per_second", "device", "code_revision")
 
 
+def with_current_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rename columns of a sweep's table from schema version 1; leave other tables as they are."""
+    if "run_id" not in frame:
+        return frame
+    old = {was: now for was, now in FORMER_NAMES.items() if was in frame and now not in frame}
+    return frame.rename(columns=old)
+
+
 def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Return rows as a frame with exactly `columns`, in order and with their types."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    return with_current_names(pd.DataFrame(rows)).reindex(columns=list(columns)).astype(columns)

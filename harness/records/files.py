@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.records.columns import with_current_names
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
@@ -38,6 +40,11 @@ def _replacing(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically as indented JSON with a final newline."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a parquet table of a sweep; columns of schema version 1 get their names of today."""
+    return with_current_names(pd.read_parquet(path))
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from harness.grid.cells import Cell
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.files import read_table, write_json
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.runs.collect import cell_table
@@ -75,8 +75,8 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     from analysis.report.build import write_report
     from analysis.study.study import study
 
-    points = pd.read_parquet(folder.points)
-    curves = pd.read_parquet(folder.curves)
+    points = read_table(folder.points)
+    curves = read_table(folder.curves)
     forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
     result = study(points, curves, forecast, resamples=resamples)
     if result["learning_rate"]:
@@ -113,7 +113,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     if score:
         console.print(_forecast_line(score))
     if folder.evals.exists():
-        console.print(task_table(pd.read_parquet(folder.evals), pd.read_parquet(folder.points)))
+        console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
         console.print(json.loads(folder.emergence.read_text())["verdict"], markup=False)
     for warning in result["warnings"]:

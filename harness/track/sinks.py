@@ -20,12 +20,12 @@ import pandas as pd
 from harness.config.messages import near
 from harness.recipe.spec import Job
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.files import read_table, write_json
 from harness.records.paths import SweepFolder
 
 # Which module each sink needs; its extra has the sink's name.
 MODULES = {"wandb": "wandb", "tensorboard": "tensorboardX", "mlflow": "mlflow"}
-METRICS = ("train_loss", "eval_loss", "lr", "grad_norm", "tokens_per_second")
+METRICS = ("train_loss", "eval_loss", "hidden_lr", "grad_norm", "tokens_per_second")
 POINT_METRICS = ("loss", "loss_sem", "bits_per_byte", "n_tokens", "flops", "seconds")
 FEED_SECONDS = 15.0
 
@@ -123,7 +123,7 @@ def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
         prefix, _, last = path.stem.rsplit("-", 2)
         if int(last) <= given.get(prefix, -1):
             continue
-        for row in pd.read_parquet(path).to_dict("records"):
+        for row in read_table(path).to_dict("records"):
             if row["step"] > given.get(prefix, -1):
                 name = "" if prefix == "trunk" else f"{prefix}/"
                 rows.append((int(row["step"]), _named(row, METRICS, name)))

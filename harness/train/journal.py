@@ -92,7 +92,7 @@ class Journal:
         step: int,
         train_loss: float,
         eval_loss: float | None,
-        lr: float,
+        hidden_lr: float,
         grad_norm: float,
         tokens_per_second: float,
     ) -> None:
@@ -111,7 +111,7 @@ class Journal:
                 "flops": counting.train_flops(spec.model, n_tokens),
                 "train_loss": train_loss,
                 "eval_loss": eval_loss,
-                "lr": lr,
+                "hidden_lr": hidden_lr,
                 "grad_norm": grad_norm,
                 "tokens_per_second": tokens_per_second,
             }

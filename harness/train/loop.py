@@ -217,8 +217,8 @@ class Trajectory:
                 rows = self.inputs.tasks.on_the_way(self.engine, self.engine.eval_params(state))
                 self.journal.write_step_evals((step + n) * self.spec.batch_tokens, rows)
         speed = n * self.spec.batch_tokens / (time.monotonic() - began)
-        lr = float(factors[-1]) * self.spec.optim.hidden_lr
-        self.journal.log(segment, step + n, loss, eval_loss, lr, float(metrics.grad_norm[-1]), speed)
+        hidden_lr = float(factors[-1]) * self.spec.optim.lr.hidden
+        self.journal.log(segment, step + n, loss, eval_loss, hidden_lr, float(metrics.grad_norm[-1]), speed)
         return state
 
     def _check_finite(self, step: int, losses: np.ndarray) -> None:
