@@ -12,6 +12,7 @@ from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.cli import answer, reading, save
 from analysis.contest.compare import compare, counted_tables
 from analysis.contest.text import comparison_text
+from analysis.result import LEVEL
 from analysis.solve.problem import ESTIMATORS
 from analysis.tables.table import load_table, read_frame
 from analysis.uncertainty.bootstrap import KINDS
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
     command.add_argument("--bootstrap", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}")
-    command.add_argument("--level", type=float, default=0.95, help="of the intervals")
+    command.add_argument(
+        "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--json", type=Path, help="write the result here")
     return command
@@ -48,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.level < 1:
-        raise InputError(f"--level is {arguments.level:g}: expected a share between 0 and 1 such as 0.95")
+        raise InputError(
+            f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
+        )
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
     if arguments.bootstrap != KINDS[0] and arguments.approach != "parametric":

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws import Law, find_law
 from analysis.result import Fit, percentile_interval
 from analysis.tables.table import LossTable
 
-F64 = NDArray[np.float64]
-Cost = Callable[[F64], F64]
+Cost = Callable[[Array], Array]
 
 REACH = 1e3  # the search goes this far beyond the measured sizes
 SPLINE_SIZES = 12  # up to so many sizes the cost per token passes through each
@@ -40,7 +39,7 @@ class Surface:
     """
 
     name: str
-    loss: Callable[[F64, F64], F64]
+    loss: Callable[[Array, Array], Array]
     flops_per_token: Cost
     n_range: tuple[float, float]
 
@@ -53,14 +52,14 @@ class Frontier:
     0.1 % of the best loss.
     """
 
-    flops: F64
-    n_opt: F64
-    d_opt: F64
-    loss: F64
-    n_interval: F64
-    d_interval: F64
-    loss_interval: F64
-    flat: F64
+    flops: Array
+    n_opt: Array
+    d_opt: Array
+    loss: Array
+    n_interval: Array
+    d_interval: Array
+    loss_interval: Array
+    flat: Array
     a: float
     a_interval: tuple[float, float] | None
     b: float
@@ -83,7 +82,7 @@ class Frontier:
         return rows
 
 
-def six_n(n: F64) -> F64:
+def six_n(n: Array) -> Array:
     """FLOPs per token under C = 6·N·D."""
     return 6 * n
 
@@ -99,7 +98,7 @@ def table_cost(table: LossTable) -> Cost:
         return lambda n: np.exp(log_cost[0]) * n / np.exp(log_n[0])
     curve, slope = _smooth(log_n, log_cost)
 
-    def cost(n: F64) -> F64:
+    def cost(n: Array) -> Array:
         x = np.log(n)
         inside = np.clip(x, log_n[0], log_n[-1])
         return np.asarray(np.exp(curve(inside) + slope(inside) * (x - inside)))
@@ -107,7 +106,7 @@ def table_cost(table: LossTable) -> Cost:
     return cost
 
 
-def _smooth(x: F64, y: F64) -> tuple[Callable[[F64], F64], Callable[[F64], F64]]:
+def _smooth(x: Array, y: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """A smooth curve through or near (x, y), and its slope."""
     if len(x) <= SPLINE_SIZES:
         # Imported here: a fit alone starts a third of a second sooner without it.
@@ -129,7 +128,7 @@ def _reach(table: LossTable) -> tuple[float, float]:
     return float(table.n.min() / REACH), float(table.n.max() * REACH)
 
 
-def optimum(surface: Surface, flops: F64, draws: int = 1) -> tuple[F64, F64, F64]:
+def optimum(surface: Surface, flops: Array, draws: int = 1) -> tuple[Array, Array, Array]:
     """Return N, D and loss of the minimum at each budget, each [draws, budgets].
 
     A grid in log N is zoomed in around its lowest point; the last one is closed by a parabola.
@@ -150,7 +149,7 @@ def optimum(surface: Surface, flops: F64, draws: int = 1) -> tuple[F64, F64, F64
     return n, flops / surface.flops_per_token(n), _loss_at(surface, log_n[..., None], flops)[..., 0]
 
 
-def _loss_at(surface: Surface, log_n: F64, flops: F64) -> F64:
+def _loss_at(surface: Surface, log_n: Array, flops: Array) -> Array:
     """Loss of sizes [draws, budgets, points] that spend exactly the budget."""
     n = np.exp(log_n)
     d = flops[:, None] / surface.flops_per_token(n)
@@ -158,18 +157,18 @@ def _loss_at(surface: Surface, log_n: F64, flops: F64) -> F64:
     return np.asarray(surface.loss(n.reshape(flat), d.reshape(flat)).reshape(log_n.shape))
 
 
-def exponent(flops: F64, values: F64) -> F64:
+def exponent(flops: Array, values: Array) -> Array:
     """Least-squares slope of log values [draws, budgets] on log C."""
     x = np.log(flops) - np.log(flops).mean()
     return np.asarray(np.log(values) @ x / (x @ x))
 
 
-def local_exponent(surface: Surface, flops: F64) -> float:
+def local_exponent(surface: Surface, flops: Array) -> float:
     """Exponent a of N* ∝ C^a over the given budgets."""
     return float(exponent(flops, optimum(surface, flops)[0])[0])
 
 
-def six_nd_exponents(law: Law, theta: F64, table: LossTable) -> F64:
+def six_nd_exponents(law: Law, theta: Array, table: LossTable) -> Array:
     """Exponents a [draws] under C = 6·N·D of `theta` [draws, params]; empty for laws without N and D.
 
     In closed form where there is one, else searched over the measured range of compute.
@@ -185,7 +184,7 @@ def six_nd_exponents(law: Law, theta: F64, table: LossTable) -> F64:
     return exponent(flops, optimum(surface, flops, len(theta))[0])
 
 
-def flatness(surface: Surface, flops: F64, n_opt: F64, share: float = FLAT_SHARE) -> F64:
+def flatness(surface: Surface, flops: Array, n_opt: Array, share: float = FLAT_SHARE) -> Array:
     """Range of N [budgets, 2] around n_opt whose loss at the same C is within `share` of the best."""
     offsets = np.linspace(-FLAT_REACH, FLAT_REACH, FLAT_POINTS)
     log_n = np.log(n_opt)[None, :, None] + offsets
@@ -200,7 +199,7 @@ def flatness(surface: Surface, flops: F64, n_opt: F64, share: float = FLAT_SHARE
 
 
 def find_frontier(
-    fit: Fit, table: LossTable, flops: F64, cost: Cost | None = None, level: float | None = None
+    fit: Fit, table: LossTable, flops: Array, cost: Cost | None = None, level: float | None = None
 ) -> Frontier:
     """The frontier of a fitted law at the budgets `flops`, with percentile intervals of its bootstrap.
 
@@ -235,6 +234,6 @@ def find_frontier(
     )
 
 
-def _band(draws: F64, level: float, stretch: float) -> F64:
+def _band(draws: Array, level: float, stretch: float) -> Array:
     """Percentile intervals [budgets, 2] of draws [draws, budgets]."""
     return np.array([percentile_interval(column, level, stretch) for column in draws.T])

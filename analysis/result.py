@@ -9,14 +9,13 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws import find_law
 from analysis.tables.table import Excluded
 
-Array = NDArray[np.float64]
-
 NORMAL = NormalDist()
+LEVEL = 0.9  # confidence of every interval unless another level is asked for
 
 
 class WarningCode(StrEnum):

@@ -59,9 +59,9 @@ def _wall_clock(sweep: Json) -> str:
 def _runs(points: pd.DataFrame) -> str:
     done = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
     best = done.sort_values("loss").iloc[0]
-    held = int((done.role == "holdout").sum())
+    holdout = int((done.role == "holdout").sum())
     return (
-        f"{len(done)} end points, {held} of them held out; lowest loss {best.loss:.3f} nats per token = "
+        f"{len(done)} end points, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token = "
         f"{best.bits_per_byte:.3f} bits per byte"
     )
 

@@ -127,8 +127,8 @@ def kaplan_fit(count: str) -> Json:
         "warnings": [],
         "excluded": [],
         "seconds": 0.1,
-        "held": "tokens",
-        "held_value": 4e6,
+        "constant": "tokens",
+        "constant_value": 4e6,
         "published_exponent": 0.076,
     }
 

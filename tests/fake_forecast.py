@@ -53,8 +53,8 @@ def score_cells(cells: list[Json], truth: pd.DataFrame) -> Json:
 def make_forecast(fits: dict[str, Json], points: pd.DataFrame) -> tuple[Json, Json]:
     """The sealed forecast and its score."""
     largest = float(points[points.role == "fit"].flops.max()) / 3
-    held = points[points.role == "holdout"]
-    cells = {law: forecast_cells(fit, held, largest) for law, fit in fits.items()}
+    holdout = points[points.role == "holdout"]
+    cells = {law: forecast_cells(fit, holdout, largest) for law, fit in fits.items()}
     sealed = {
         "schema": 1,
         "created": "2024-05-01T12:00:00Z",
@@ -70,8 +70,8 @@ def make_forecast(fits: dict[str, Json], points: pd.DataFrame) -> tuple[Json, Js
         "contest": [],
         "sha256": "cd" * 32,
     }
-    score = score_cells(cells["joint"], held)
-    loser = score_cells(cells["chinchilla"], held)
+    score = score_cells(cells["joint"], holdout)
+    loser = score_cells(cells["chinchilla"], holdout)
     losers = [
         {"law": "chinchilla"} | {k: loser[k] for k in ("rms_percent", "rms_percent_10x", "inside_share")}
     ]

@@ -128,9 +128,9 @@ def sweep_points(
             n = counts(width)
             penalty = 0.01 * (schedule == "cosine") + 0.02 * abs(np.log2(lr))
             loss = float(truth.loss(n["n_params_matmul"], n_tokens)[0] * np.exp(shock + penalty))
-            held = role == "fit" and flops_per_token(width) * n_tokens > HOLDOUT_FLOPS
+            holdout = role == "fit" and flops_per_token(width) * n_tokens > HOLDOUT_FLOPS
             rows.append(
-                _row(width, n_tokens, run_seed, "holdout" if held else role, schedule, lr, loss, name)
+                _row(width, n_tokens, run_seed, "holdout" if holdout else role, schedule, lr, loss, name)
             )
 
     for width in WIDTHS:

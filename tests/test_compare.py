@@ -134,14 +134,14 @@ def test_a_contest_on_many_rows_takes_some_of_the_computes_and_says_so() -> None
 
 def test_held_out_rows_take_no_part_in_the_contest() -> None:
     table = ladder(joint, np.random.default_rng(0))
-    held = table.c > np.quantile(table.c, 0.7)
+    holdout = table.c > np.quantile(table.c, 0.7)
     marked = replace(
         table,
-        role=["holdout" if each else "fit" for each in held],
-        loss=np.where(held, 9.0, table.loss),
+        role=["holdout" if each else "fit" for each in holdout],
+        loss=np.where(holdout, 9.0, table.loss),
     )
     laws = ("chinchilla", "joint")
-    kept = contest_of(table.select(~held), laws, "chinchilla", "huber", 0)
+    kept = contest_of(table.select(~holdout), laws, "chinchilla", "huber", 0)
     assert contest_of(marked, laws, "chinchilla", "huber", 0) == kept
 
 

@@ -27,9 +27,9 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
 
     monkeypatch.setattr("analysis.forecast.seal.seal", sealed)
     folder, points, holdout = SweepFolder(tmp_path), make_points(np.random.default_rng(0)), small_cells()
-    assert seal_forecast(folder, points, holdout)
+    assert seal_forecast(folder, points, holdout, 20)
     before = folder.forecast.read_bytes()
-    assert not seal_forecast(folder, points, holdout)
+    assert not seal_forecast(folder, points, holdout, 20)
     assert folder.forecast.read_bytes() == before
-    assert seal_forecast(folder, points, holdout[:1]), "other cells are held out"
-    assert seal_forecast(folder, points.iloc[1:], holdout[:1]), "another table is fitted"
+    assert seal_forecast(folder, points, holdout[:1], 20), "other cells are held out"
+    assert seal_forecast(folder, points.iloc[1:], holdout[:1], 20), "another table is fitted"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from simulated_tables import additive, joint, ladder
 
-from analysis.approaches.everything import APPROACHES, fit_approach
+from analysis.approaches.everything import APPROACHES, BY_APPROACH, fit_approach
 from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
 from analysis.result import Fit, WarningCode, percentile_interval, plain
@@ -149,17 +148,17 @@ def test_command_writes_json_and_keeps_excluded_rows(
 
 
 def test_approaches_are_dispatched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parametric fit, and what the modules of the other approaches return as a list."""
+    """The parametric fit, and the fits of the other approaches as a list."""
 
     def fake(approach: str, several: bool) -> object:
         def fit(table: LossTable, *, level: float, resamples: int, seed: int) -> Fit | list[Fit]:
             one = Fit("none", approach, f"{level} {resamples} {seed}", table.count, 1, 1, {}, level)
             return [one, one] if several else one
 
-        return type("Module", (), {f"fit_{approach}": staticmethod(fit)})
+        return fit
 
-    for approach in ("isoflop", "envelope", "kaplan"):
-        monkeypatch.setitem(sys.modules, f"analysis.{approach}", fake(approach, approach == "kaplan"))
+    for approach in BY_APPROACH:
+        monkeypatch.setitem(BY_APPROACH, approach, fake(approach, approach == "kaplan"))
     table = ladder(additive, np.random.default_rng(0))
     fits = [
         fit

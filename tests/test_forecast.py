@@ -217,9 +217,9 @@ def inside_shares(
     shares = []
     for seed in seeds:
         table = ladder(SURFACES[surface], np.random.default_rng(seed), limits=limits)
-        fitted, held = split(table, factor)
-        sealed = seal(fitted, cells_of(held), resamples=resamples)
-        shares.append(score(sealed, points_of(held))["inside_share"])
+        fitted, holdout = split(table, factor)
+        sealed = seal(fitted, cells_of(holdout), resamples=resamples)
+        shares.append(score(sealed, points_of(holdout))["inside_share"])
     return shares
 
 

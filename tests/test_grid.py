@@ -246,9 +246,9 @@ def test_the_default_grid_is_what_it_promises() -> None:
     body = {counting.n_params_body(cell.spec.model) for cell in made}
     assert max(body) / min(body) >= 30
     fitted = [cell for cell in made if cell.role == "fit"]
-    held = [cell for cell in made if cell.role == "holdout"]
-    assert held
-    assert max(cell.flops for cell in held) >= 8 * max(cell.flops for cell in fitted)
+    holdout = [cell for cell in made if cell.role == "holdout"]
+    assert holdout
+    assert max(cell.flops for cell in holdout) >= 8 * max(cell.flops for cell in fitted)
     tokens = load(["+grid=chinchilla"]).grid.budgets["quick"].n_tokens
     assert tokens
     assert max(tokens) / min(tokens) >= 8

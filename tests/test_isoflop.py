@@ -22,7 +22,7 @@ from surfaces import (
 
 from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.slice_minimum import optima
-from analysis.approaches.slices import Slice, budgets, interpolated_slices, measured_slices
+from analysis.approaches.slices import Slice, interpolated_slices, measured_slices, rows_by_flops
 from analysis.frontier import Surface, table_cost
 from analysis.result import WarningCode
 from analysis.tables.table import load_table
@@ -43,7 +43,7 @@ def test_exponent_of_a_noise_free_surface(truth: Truth, method: str) -> None:
 
 def test_budgets_are_windows_in_log_c() -> None:
     c = np.array([1e17, 1.03e17, 1.09e17, 1.2e17, 2e17])
-    assert [len(group) for group in budgets(c, 0.05)] == [3, 1, 1]
+    assert [len(group) for group in rows_by_flops(c, 0.05)] == [3, 1, 1]
 
 
 def test_rows_off_their_budget_are_moved_to_its_centre() -> None:

@@ -14,7 +14,7 @@ from simulated_tables import SATURATING, SURFACES, ladder
 from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
 from analysis.result import Fit
-from analysis.solve.fixed_parameter import HeldProblem
+from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import ESTIMATORS, Problem
 from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable
@@ -65,7 +65,7 @@ def covered(
         inside = []
         for parameter in parameters:
             index = law.params.index(parameter)
-            held = HeldProblem.of(problem, found.theta, parameter)
+            held = FixedProblem.of(problem, found.theta, parameter)
             cut, _ = cut_of(held, found.objective, LEVEL, resamples, seed)
             true = np.log(truth[index]) if parameter in "AB" else truth[index]
             inside.append(cut is not None and held.minimum(np.array([true]))[0] <= cut)

@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.result import Exponents, Fit, Warning_, WarningCode
+from analysis.arrays import Array, Index
+from analysis.result import LEVEL, Exponents, Fit, Warning_, WarningCode
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-
-F64 = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 BINS_PER_DECADE = 20
 SIEVE_BINS = 4096  # of log C, in which long curves are thinned before the hull is walked
@@ -33,7 +30,7 @@ APART = 0.05  # difference in a from which hull and bins are said to disagree
 
 
 def fit_envelope(
-    table: LossTable, source: str = "end points", level: float = 0.95, **_resampling: int
+    table: LossTable, source: str = "end points", level: float = LEVEL, **_resampling: int
 ) -> list[Fit]:
     """Regress log N on log C along the hull and along the bin minima; one fit each.
 
@@ -56,7 +53,7 @@ def fit_envelope(
     return [replace(fit, warnings=fit.warnings + warnings, seconds=seconds / len(fits)) for fit in fits]
 
 
-def lower_hull(x: F64, y: F64) -> Index:
+def lower_hull(x: Array, y: Array) -> Index:
     """Vertices of the lower convex hull from left to right, up to the lowest y (monotone chain)."""
     hull: list[int] = []
     for i in _possible_vertices(x, y):
@@ -67,7 +64,7 @@ def lower_hull(x: F64, y: F64) -> Index:
     return vertices[: int(np.argmin(y[vertices])) + 1]
 
 
-def _possible_vertices(x: F64, y: F64) -> Index:
+def _possible_vertices(x: Array, y: Array) -> Index:
     """Rows from left to right, without those above the chain through the lowest point of each of SIEVE_BINS.
 
     A point above a chord between two others is no vertex of the hull, so few of many rows remain.
@@ -82,12 +79,12 @@ def _possible_vertices(x: F64, y: F64) -> Index:
     return rows[y <= np.interp(x, x[lowest], y[lowest], left=np.inf, right=np.inf)]
 
 
-def _not_convex(x: F64, y: F64, first: int, middle: int, last: int) -> bool:
+def _not_convex(x: Array, y: Array, first: int, middle: int, last: int) -> bool:
     cross = (x[middle] - x[first]) * (y[last] - y[first]) - (y[middle] - y[first]) * (x[last] - x[first])
     return bool(cross <= 0)
 
 
-def bin_minima(x: F64, y: F64, per_decade: int = BINS_PER_DECADE) -> Index:
+def bin_minima(x: Array, y: Array, per_decade: int = BINS_PER_DECADE) -> Index:
     """The lowest y in each bin of x."""
     bins = np.floor(x / np.log(10) * per_decade)
     rows = [np.flatnonzero(bins == each) for each in np.unique(bins)]

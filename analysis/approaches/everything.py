@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import curve_table, fit_envelope
 from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.kaplan import fit_kaplan
 from analysis.approaches.parametric import fit_law
 from analysis.approaches.slice_minimum import AKIMA_SIZES
+from analysis.arrays import Array
 from analysis.frontier import find_frontier, surface_of
 from analysis.laws import family
 from analysis.result import Fit, Warning_, WarningCode
@@ -22,8 +22,6 @@ from analysis.tables.table import LossTable
 from analysis.uncertainty.bootstrap import KINDS
 from analysis.uncertainty.table_warnings import with_doubts
 from harness.records.errors import InputError
-
-F64 = NDArray[np.float64]
 
 FRONTIER_STEP = 0.5  # decades between the budgets of a frontier
 BY_APPROACH: dict[str, Callable[..., Any]] = {
@@ -55,8 +53,8 @@ class Attempts:
         return fits
 
 
-def budgets(table: LossTable, beyond: float = 1.0) -> F64:
-    """Round budgets from the smallest compute of the table to `beyond` times the largest."""
+def frontier_flops(table: LossTable, beyond: float = 1.0) -> Array:
+    """Return round numbers of FLOPs from the smallest compute of the table to `beyond` times the largest."""
     first, last = np.log10(table.c.min()), np.log10(table.c.max() * beyond)
     steps = np.arange(np.ceil(first / FRONTIER_STEP), np.floor(last / FRONTIER_STEP) + 1)
     if len(steps) < 2:
@@ -123,7 +121,7 @@ def parametric(
         fit = fit_law(table, law, estimator, 0, level, seed)
     if fit.frontier.a is None:
         return fit
-    found = find_frontier(fit, table, budgets(table))
+    found = find_frontier(fit, table, frontier_flops(table))
     exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
     return replace(fit, extra={**fit.extra, "frontier_exact": exact})
 

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.approaches.slice_minimum import AKIMA_SIZES, WINDOW, Method, Optimum, optima, parabola_residuals
 from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, measured_slices
+from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
 from analysis.laws import family
-from analysis.result import Exponents, Fit, Warning_, WarningCode, percentile_interval
+from analysis.result import LEVEL, Exponents, Fit, Warning_, WarningCode, percentile_interval
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 
-F64 = NDArray[np.float64]
 Source = Literal["auto", "measured", "interpolated"]
 
 MIN_SIZES = 5
@@ -37,7 +36,7 @@ class Lines:
     a: float
     b: float
     g: float
-    samples: F64
+    samples: Array
 
 
 def fit_isoflop(
@@ -49,7 +48,7 @@ def fit_isoflop(
     noise: float | None = None,
     surface: Surface | None = None,
     resamples: int = 1000,
-    level: float = 0.95,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Fit:
     """Fit N* = G·(C/6)^a and D* ∝ C^b to the minima of the loss at fixed compute.
@@ -146,7 +145,7 @@ def measured_noise(table: LossTable, pieces: list[Slice]) -> Noise:
     return max(found, key=lambda noise: noise.sd, default=Noise(ASSUMED_SD, KNOWN_DOF, "assumed"))
 
 
-def regress(found: list[Optimum], n_draws: F64, d_draws: F64) -> Lines:
+def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
     """Regress the optima that count on log(C/6), weighted by their standard errors.
 
     The draws are spread by sqrt(χ²/dof) where the optima scatter more than their standard errors say.
@@ -178,14 +177,14 @@ def regress(found: list[Optimum], n_draws: F64, d_draws: F64) -> Lines:
     return Lines(estimates[0], estimates[2], float(np.exp(estimates[1])), samples)
 
 
-def _scatter(resid: F64, draws: F64) -> float:
+def _scatter(resid: Array, draws: Array) -> float:
     """sqrt(χ²/dof) of the optima about their line, at least 1."""
     noise = np.nanstd(draws, axis=1)
     chi2 = float(np.sum((resid / np.where(noise > 0, noise, np.inf)) ** 2))
     return max(1.0, float(np.sqrt(chi2 / (len(resid) - 2))))
 
 
-def weighted_line(x: F64, y: F64, weights: F64) -> tuple[F64, F64]:
+def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     """Slope and intercept of y [points, draws] on x, leaving out not-finite points draw by draw."""
     w = np.where(np.isfinite(y), weights[:, None], 0.0)
     y = np.where(np.isfinite(y), y, 0.0)

@@ -10,17 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import lower_hull
 from analysis.approaches.parametric import fit_law
+from analysis.arrays import Array, Mask
 from analysis.laws import find_law
-from analysis.result import Fit
+from analysis.result import LEVEL, Fit
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-
-F64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 PUBLISHED = {"kaplan_n": 0.076, "kaplan_d": 0.095, "kaplan_c": 0.050}
 WANTED_VALUES = 5  # of the free axis on the line; with fewer lines than that, as many as there are
@@ -32,7 +29,7 @@ class Line:
     """The rows on which a one-axis law is fitted, in words and as a mask."""
 
     law: str
-    held: str
+    constant: str
     value: float | None
     rows: Mask
 
@@ -40,7 +37,7 @@ class Line:
 def fit_kaplan(
     table: LossTable,
     estimator: str = "huber",
-    level: float = 0.95,
+    level: float = LEVEL,
     seed: int = 0,
     axes: str = "ndc",
     **_resampling: int,
@@ -50,7 +47,7 @@ def fit_kaplan(
     `axes` names the wanted laws by their axes, of N, D and C.
     `resamples`, which every approach is given, has no use here: bootstraps of five rows do not cover.
 
-    The extra keys of the JSON: `held` (what is constant on the line), `held_value`, and
+    The extra keys of the JSON: `constant` (what is constant on the line), `constant_value`, and
     `published_exponent` (Kaplan et al.).
 
     Raises:
@@ -66,8 +63,8 @@ def fit_kaplan(
             fit = fit_law(table.select(line.rows), law, estimator, 0, level, seed)
             extra = {
                 **fit.extra,
-                "held": line.held,
-                "held_value": line.value,
+                "constant": line.constant,
+                "constant_value": line.value,
                 "published_exponent": PUBLISHED[line.law],
             }
             fits.append(replace(fit, approach="kaplan", extra=extra))
@@ -93,12 +90,12 @@ def lines(table: LossTable) -> list[Line]:
     ]
 
 
-def _line_with_most(held: F64, free: F64) -> Mask:
-    """Rows at the largest held value that has WANTED_VALUES of the free one, or the most there are."""
-    values = np.unique(held)
-    found = np.array([len(np.unique(free[held == value])) for value in values])
+def _line_with_most(constant: Array, free: Array) -> Mask:
+    """Rows at the largest constant value that has WANTED_VALUES of the free one, or the most there are."""
+    values = np.unique(constant)
+    found = np.array([len(np.unique(free[constant == value])) for value in values])
     wanted = min(WANTED_VALUES, int(found.max()))
-    return np.asarray(held == values[found >= wanted].max())
+    return np.asarray(constant == values[found >= wanted].max())
 
 
 def _distinct(table: LossTable, line: Line) -> int:

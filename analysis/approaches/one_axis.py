@@ -38,8 +38,8 @@ def fit_other_axis(
     `tables` maps a way to count N to its table, the primary one first; along D all give the same law.
     """
     first = next(iter(tables.values()))
-    held = f"on {first.d[0]:.3g} tokens" if shared == "d" else f"at one size, {first.n[0]:.3g} parameters"
-    said = f"every run was trained {held}: {MISSING}"
+    alike = f"on {first.d[0]:.3g} tokens" if shared == "d" else f"at one size, {first.n[0]:.3g} parameters"
+    said = f"every run was trained {alike}: {MISSING}"
     axis, counted = ("n", list(tables.values())) if shared == "d" else ("d", [first])
     try:
         fits = [fit for table in counted for fit in fit_kaplan(table, level=level, seed=seed, axes=axis)]

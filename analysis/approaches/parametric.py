@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
 from analysis.laws import find_law, with_limits
-from analysis.result import Exponents, Fit, percentile_interval
+from analysis.result import LEVEL, Exponents, Fit, percentile_interval
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable
@@ -24,15 +24,13 @@ from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
 from harness.records.errors import InputError
 
-Array = NDArray[np.float64]
-
 
 def fit_law(
     table: LossTable,
     law: str = "chinchilla",
     estimator: str = "huber",
     resamples: int = 1000,
-    level: float = 0.95,
+    level: float = LEVEL,
     seed: int = 0,
     delta: float = DELTA,
     kind: str = KINDS[0],

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator
 
 from analysis.approaches.slices import Slice
+from analysis.arrays import Array, Index
 
-F64 = NDArray[np.float64]
 Method = Literal["quadratic", "akima"]
-Minimum = Callable[[F64, F64], F64]
+Minimum = Callable[[Array, Array], Array]
 
 WINDOW = 5  # sizes in the parabola: those nearest to the lowest
 SPACING_FLOOR = 1 / 3  # of the spacing of sizes in log N, the least standard error of an optimum (Porian)
@@ -40,7 +39,7 @@ class Optimum:
     reason: str | None
 
 
-def parabola_window(x: F64, y: F64) -> NDArray[np.intp] | None:
+def parabola_window(x: Array, y: Array) -> Index | None:
     """Indices of the WINDOW sizes nearest to the lowest one; None if the lowest is the first or last."""
     lowest = int(np.argmin(y))
     if lowest in (0, len(x) - 1):
@@ -48,7 +47,7 @@ def parabola_window(x: F64, y: F64) -> NDArray[np.intp] | None:
     return np.sort(np.argsort(np.abs(x - x[lowest]), kind="stable")[:WINDOW])
 
 
-def quadratic_minimum(x: F64, y: F64, window: NDArray[np.intp]) -> F64:
+def quadratic_minimum(x: Array, y: Array, window: Index) -> Array:
     """Vertex of the least-squares parabola of y [sizes, draws] over x; NaN unless inside the window."""
     centre = x[window].mean()
     curve = np.linalg.pinv(np.vander(x[window] - centre, 3)) @ y[window]
@@ -58,7 +57,7 @@ def quadratic_minimum(x: F64, y: F64, window: NDArray[np.intp]) -> F64:
     return np.where(inside, vertex, np.nan)
 
 
-def akima_minimum(x: F64, y: F64) -> F64:
+def akima_minimum(x: Array, y: Array) -> Array:
     """Lowest point of the Akima interpolant of y [sizes, draws] over x; NaN at the first or last size."""
     grid = np.linspace(x[0], x[-1], (len(x) - 1) * AKIMA_POINTS)
     index = np.argmin(Akima1DInterpolator(x, y)(grid), axis=0)
@@ -66,7 +65,9 @@ def akima_minimum(x: F64, y: F64) -> F64:
     return np.where(inside, grid[index], np.nan)
 
 
-def optima(slices: list[Slice], log_loss: F64, shocks: F64, method: Method) -> tuple[list[Optimum], F64, F64]:
+def optima(
+    slices: list[Slice], log_loss: Array, shocks: Array, method: Method
+) -> tuple[list[Optimum], Array, Array]:
     """Return the optimum of each slice and its draws of log N* and log D* [slices, draws]."""
     found, n_draws, d_draws = [], [], []
     for piece in slices:
@@ -77,7 +78,7 @@ def optima(slices: list[Slice], log_loss: F64, shocks: F64, method: Method) -> t
     return found, np.array(n_draws), np.array(d_draws)
 
 
-def _optimum(piece: Slice, log_loss: F64, shocks: F64, method: Method) -> tuple[Optimum, F64]:
+def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tuple[Optimum, Array]:
     y = piece.log_loss(log_loss)
     minimum = _minimum_of(method, piece.log_n, y)
     draws = minimum(piece.log_n, y[:, None] + piece.weights @ shocks)
@@ -93,7 +94,7 @@ def _optimum(piece: Slice, log_loss: F64, shocks: F64, method: Method) -> tuple[
     return Optimum(piece.log_c, best, log_d, low, se, len(y), reason), draws
 
 
-def _minimum_of(method: Method, x: F64, y: F64) -> Minimum:
+def _minimum_of(method: Method, x: Array, y: Array) -> Minimum:
     """The function that finds minima of draws; a parabola keeps the window of the measured losses."""
     if method == "akima":
         return akima_minimum
@@ -103,7 +104,7 @@ def _minimum_of(method: Method, x: F64, y: F64) -> Minimum:
     return lambda x, y: quadratic_minimum(x, y, window)
 
 
-def _value_at(method: Method, x: F64, y: F64, best: float) -> float:
+def _value_at(method: Method, x: Array, y: Array, best: float) -> float:
     """Height of the fitted curve at its optimum; NaN without one."""
     window = parabola_window(x, y)
     if method == "akima":
@@ -122,7 +123,7 @@ def _reason(best: float, share: float) -> str | None:
     return None
 
 
-def parabola_residuals(slices: list[Slice], log_loss: F64) -> tuple[float, int]:
+def parabola_residuals(slices: list[Slice], log_loss: Array) -> tuple[float, int]:
     """Pooled residual sum of squares and degrees of freedom of the slices' parabolas."""
     total, dof = 0.0, 0
     for piece in slices:

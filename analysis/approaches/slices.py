@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
-F64 = NDArray[np.float64]
+from analysis.arrays import Array, Index
 
 TOLERANCE = 0.05  # half width of a budget in log C
 SHIFT_FLOOR = 1e-9  # rows this close to the budget in log C are on it
@@ -23,18 +22,18 @@ class Slice:
     """Sizes at one budget; the slice's log losses are `weights @ log(loss of the rows) + shift`."""
 
     log_c: float
-    log_n: F64
-    log_d: F64
-    weights: F64
-    shift: F64
+    log_n: Array
+    log_d: Array
+    weights: Array
+    shift: Array
 
-    def log_loss(self, log_loss: F64) -> F64:
+    def log_loss(self, log_loss: Array) -> Array:
         """Map log losses [rows] or [rows, draws] to the slice [sizes] or [sizes, draws]."""
         shift = self.shift if log_loss.ndim == 1 else self.shift[:, None]
         return np.asarray(self.weights @ log_loss + shift)
 
 
-def budgets(c: F64, tolerance: float = TOLERANCE) -> list[NDArray[np.intp]]:
+def rows_by_flops(c: Array, tolerance: float = TOLERANCE) -> list[Index]:
     """Group rows into budgets: windows of ± `tolerance` in log C, opened from the smallest C upwards."""
     order = np.argsort(c, kind="stable")
     log_c = np.log(c[order])
@@ -48,19 +47,19 @@ def budgets(c: F64, tolerance: float = TOLERANCE) -> list[NDArray[np.intp]]:
     return [np.array(group) for group in groups]
 
 
-def measured_slices(n: F64, d: F64, c: F64, loss: F64, tolerance: float = TOLERANCE) -> list[Slice]:
+def measured_slices(n: Array, d: Array, c: Array, loss: Array, tolerance: float = TOLERANCE) -> list[Slice]:
     """Return one slice a budget from rows that were trained at that budget.
 
     Rows off the budget's centre by δ in log C are moved there along dlog L/dlog C of the lowest losses: by
     the envelope theorem that is the slope at fixed N too, exactly so at the optimum.
     Rows of one size at one budget (seeds) are averaged.
     """
-    groups = budgets(c, tolerance)
+    groups = rows_by_flops(c, tolerance)
     slope = _frontier_slope(c, loss, groups)
     return [_measured(n, d, c, rows, slope) for rows in groups]
 
 
-def _frontier_slope(c: F64, loss: F64, groups: list[NDArray[np.intp]]) -> float:
+def _frontier_slope(c: Array, loss: Array, groups: list[Index]) -> float:
     centres = np.array([np.log(c[rows]).mean() for rows in groups])
     lowest = np.array([np.log(loss[rows]).min() for rows in groups])
     if len(groups) < 2:
@@ -68,7 +67,7 @@ def _frontier_slope(c: F64, loss: F64, groups: list[NDArray[np.intp]]) -> float:
     return float(np.polyfit(centres, lowest, 1)[0])
 
 
-def _measured(n: F64, d: F64, c: F64, rows: NDArray[np.intp], slope: float) -> Slice:
+def _measured(n: Array, d: Array, c: Array, rows: Index, slope: float) -> Slice:
     centre = float(np.log(c[rows]).mean())
     sizes = np.unique(n[rows])
     weights = np.zeros((len(sizes), len(n)))
@@ -87,18 +86,18 @@ class _Size:
     """Cells of one size along C, with the map from table rows to cells."""
 
     log_n: float
-    log_c: F64
-    log_d: F64
-    weights: F64
+    log_c: Array
+    log_d: Array
+    weights: Array
 
-    def at(self, log_c: float) -> tuple[F64, float]:
+    def at(self, log_c: float) -> tuple[Array, float]:
         """Return the weights of the rows and log D where this size is interpolated to a budget."""
         spline = make_interp_spline(self.log_c, np.eye(len(self.log_c)), k=min(3, len(self.log_c) - 1))
         share = np.asarray(spline(log_c))
         return share @ self.weights, float(share @ self.log_d)
 
 
-def interpolated_slices(n: F64, d: F64, c: F64, min_sizes: int, per_doubling: int = 2) -> list[Slice]:
+def interpolated_slices(n: Array, d: Array, c: Array, min_sizes: int, per_doubling: int = 2) -> list[Slice]:
     """Slice a rectangle of N × D at budgets between its cells, interpolating log L over log C at each size.
 
     Budgets are the multiples of 2^(1/`per_doubling`) at which at least `min_sizes` sizes are bracketed.
@@ -116,7 +115,7 @@ def interpolated_slices(n: F64, d: F64, c: F64, min_sizes: int, per_doubling: in
     return slices
 
 
-def _size(n: F64, d: F64, c: F64, size: float) -> _Size:
+def _size(n: Array, d: Array, c: Array, size: float) -> _Size:
     rows = np.flatnonzero(n == size)
     tokens = np.unique(d[rows])
     weights = np.zeros((len(tokens), len(n)))

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import curve_table, fit_envelope
+from analysis.arrays import Array
 from analysis.bench.scipy_alone import scipy_alone
 from analysis.laws import find_law
 from analysis.solve.problem import Problem, checked_problem
@@ -31,8 +31,6 @@ from analysis.uncertainty.bootstrap import bootstrap, resampled_weights
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
-
-Array = NDArray[np.float64]
 
 STARTS, RESAMPLES = 4500, 4000  # Besiroglu et al. 2024, arXiv:2404.10102
 ROWS, OUTLIERS = 240, 5

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from analysis.arrays import Array
 from analysis.solve.problem import Problem
-
-Array = NDArray[np.float64]
 
 TIGHT: Any = {"maxiter": 10_000, "maxfun": 50_000, "ftol": 1e-14, "gtol": 1e-8}
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")

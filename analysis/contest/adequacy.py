@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.approaches.parametric import estimate
+from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
@@ -19,8 +19,6 @@ from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0", "saturating")
 # Special cases of the joint law predict cells near the fitted ones about as well as it does even when they
@@ -41,7 +39,7 @@ CONTEST_RULE = (
     f"its error is more than {MARGIN:g} times as large: these are special cases of it, and a wrong one shows "
     "only far out. Without such a compute the lowest BIC of ordinary least squares decides."
 )
-SIGNIFICANT = 0.01
+SIGNIFICANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def structure(table: LossTable, law: str, seed: int = 0) -> list[dict[str, Any]]
 def lack_of_fit_warning(result: dict[str, Any], law: str) -> Warning_ | None:
     """The warning that goes with a poor adequacy result, or None."""
     p = result["lack_of_fit_p"]
-    if p is None or p >= SIGNIFICANT:
+    if p is None or p >= SIGNIFICANCE:
         return None
     return Warning_(
         WarningCode.LACK_OF_FIT,
@@ -218,14 +216,14 @@ def _trend(residuals: Array, design: Array, used: int) -> tuple[float, float]:
 def _verdict(law: str, result: dict[str, Any]) -> str:
     """One sentence a newcomer can act on."""
     rms, sd, p = result["residual_rms"], result["seed_sd"], result["lack_of_fit_p"]
-    trends = [entry["axis"] for entry in result["structure"] if entry["p"] < SIGNIFICANT]
+    trends = [entry["axis"] for entry in result["structure"] if entry["p"] < SIGNIFICANCE]
     doubts = []
-    if p is not None and p < SIGNIFICANT:
+    if p is not None and p < SIGNIFICANCE:
         doubts.append(f"its residuals ({100 * rms:.2g} %) exceed the seed noise ({100 * sd:.2g} %)")
     if trends:
         doubts.append(f"its residuals still follow {', '.join(trends)}")
     gamma = result["gamma_test_p"]
-    if gamma is not None and gamma < SIGNIFICANT and law == "chinchilla":
+    if gamma is not None and gamma < SIGNIFICANCE and law == "chinchilla":
         doubts.append(f"the data ask for gamma other than 1 (p = {gamma:.2g})")
     if doubts:
         return f"{family(law)} does not describe these runs: {'; '.join(doubts)}."

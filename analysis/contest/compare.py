@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import APART
 from analysis.approaches.everything import APPROACHES, fit_everything
+from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
 from analysis.laws import family, find_law, with_limits
-from analysis.result import Fit, Warning_, WarningCode
+from analysis.result import LEVEL, Fit, Warning_, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import COUNTS, LossTable, load_table
 from harness.records.errors import InputError
-
-Array = NDArray[np.float64]
-Interval = tuple[float, float]
 
 MAX_CUTS = 16  # a contest on hundreds of rows takes so many of the usable computes, evenly by rank
 NOT_TOLD_APART = (
@@ -97,7 +94,7 @@ def compare(
     law: str = "chinchilla",
     estimator: str = "huber",
     resamples: int = 1000,
-    level: float = 0.95,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Comparison:
     """Fit `tables` (one a way of counting N, the primary one first) by every approach.
@@ -134,8 +131,8 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     Raises:
         InputError: no law can be fitted; the text says why for `wanted`.
     """
-    held = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
-    rows = table.select(~held)
+    holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
+    rows = table.select(~holdout)
     able = [law for law in laws if _problem_with(rows, law, estimator) is None]
     if not able:
         checked_problem(rows, wanted, estimator)  # raises what is wrong with the asked law

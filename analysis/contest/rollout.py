@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes, Mask
 from analysis.laws import find_law
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 # Forecasts rest on few cells with seed noise many times Huber's δ, where that loss is all but least absolute
 # deviations and throws a third of the information away; and most of that noise is common to the points of a
@@ -101,15 +99,13 @@ def residual_sd(residuals: Array, n_params: int) -> float:
     return float(np.sqrt(np.sum(residuals**2) / max(len(residuals) - n_params, 1)))
 
 
-def _cells_above(table: LossTable, used: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+def _cells_above(table: LossTable, used: Mask) -> list[Codes]:
     """Row numbers of every cell without a fitted row."""
     cells = np.setdiff1d(table.cell[~used], table.cell[used])
     return [np.flatnonzero(table.cell == cell) for cell in cells]
 
 
-def _predicted(
-    problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, rows: NDArray[np.int64]
-) -> Rolled:
+def _predicted(problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, rows: Codes) -> Rolled:
     table, first = problem.table, rows[:1]
     unique = None if table.unique_d is None else table.unique_d[first]
     predicted = problem.law.value(theta, table.n[first], table.d[first], table.c[first], unique)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes
 from analysis.emergence.read import EXACT, SMOOTH, by_task
 from analysis.emergence.statistics.sharpness import Design
 from harness.records.errors import InputError
 
-Array = NDArray[np.float64]
 SAME = 1e-6  # relative difference below which two sizes are one
 
 
@@ -126,7 +125,7 @@ def _curve(task: str, length: float, axis: str, rows: pd.DataFrame, span: float)
     return Curve(task, length, axis, at[order], x[order], placed)
 
 
-def _codes(values: Array) -> NDArray[np.int64]:
+def _codes(values: Array) -> Codes:
     """0, 1, 2 … for equal values, smallest first."""
     order = np.argsort(values)
     jumps = np.diff(values[order]) > SAME * np.abs(values[order][1:])

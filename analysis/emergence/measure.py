@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.emergence.curve import Curve
 from analysis.emergence.others_scores import breakthroughness, linearity
 from analysis.emergence.read import EXACT, SMOOTH
@@ -20,7 +20,6 @@ from analysis.emergence.statistics.two_step import forecast
 from analysis.emergence.statistics.width import LogisticGrid
 from analysis.emergence.verdict import Evidence
 
-Array = NDArray[np.float64]
 Json = dict[str, Any]
 
 RULE_OF_THREE = 3.0  # no hit in n items: below 3/n with 95 %

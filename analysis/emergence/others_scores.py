@@ -8,9 +8,8 @@ References: Srivastava et al. 2022, arXiv:2206.04615, section 3.4 (linearity and
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from analysis.arrays import Array
 
 
 def improvement(y: Array) -> float:

@@ -14,8 +14,8 @@ from analysis.emergence.in_context import in_context
 from analysis.emergence.measure import describe, evidence
 from analysis.emergence.read import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
 from analysis.emergence.statistics.seed_groups import judged
-from analysis.emergence.statistics.sharpness import MIN_SIZES, p_value
-from analysis.emergence.verdict import LEVEL, Verdict, decide, sentence
+from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE, p_value
+from analysis.emergence.verdict import Verdict, decide, sentence
 from analysis.holm import holm
 from analysis.result import plain
 from harness.records.errors import InputError
@@ -47,7 +47,7 @@ def study(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
     return plain(
         {
             "schema": 1,
-            "level": LEVEL,
+            "level": SIGNIFICANCE,
             "axes": [{"axis": name, "held": held} for name, held in axes.items()],
             "tasks": tasks,
             "in_context": in_context(found.contexts),
@@ -145,14 +145,14 @@ def _along(frame: Any, axis: str, found: Evaluations, seed: int) -> list[Json]:
 
 def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations, seed: int) -> Json:
     own = found.items.get((tested.curve.task, tested.curve.length))
-    described = describe(tested.curve, own, tested.rng, seed, LEVEL / max(tests, 1))
+    described = describe(tested.curve, own, tested.rng, seed, SIGNIFICANCE / max(tests, 1))
     described["sharpness"] |= {"statistic": tested.statistic, "p": tested.p, "p_holm": p_holm}
     facts = evidence(tested.curve, described)
     verdict = decide(facts)
     words = sentence(verdict, facts)
     if verdict not in GOES_ON:
         described["forecast"] = []
-    if facts.p is not None and facts.p < LEVEL:
+    if facts.p is not None and facts.p < SIGNIFICANCE:
         described["power"] = None  # of a test that has found something it would say nothing
     return {
         **described,

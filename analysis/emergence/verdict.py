@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.emergence.statistics.power import ENOUGH, JUMP
-from analysis.emergence.statistics.sharpness import MATERIAL, MIN_SIZES
+from analysis.emergence.statistics.sharpness import MATERIAL, MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.width import NARROW
 
-Array = NDArray[np.float64]
-
-LEVEL = 0.05
 LEARNED = 0.98  # of the NLL of a guesser: above this nothing is learned
 FLOOR = 0.05  # exact match that stays below this (above chance) has hardly left its floor
 EARLY = 0.1  # share of its rise that a sharp-looking curve has at most made in the first third of the sizes
@@ -87,12 +84,12 @@ def decide(found: Evidence) -> Verdict:
         return Verdict.TOO_FEW_SIZES
     if not learned(found):
         return Verdict.NOT_LEARNED
-    if max(found.p, found.fall_p) < LEVEL and found.share >= MATERIAL:
+    if max(found.p, found.fall_p) < SIGNIFICANCE and found.share >= MATERIAL:
         if found.upper >= NARROW:
             return Verdict.DELAYED_ONSET
         seen = found.exact is not None and not at_floor(found.exact)
         return Verdict.TRANSITION if seen else Verdict.UNSEEN_TRANSITION
-    if found.exact is not None and at_floor(found.exact) and found.fall_p < LEVEL:
+    if found.exact is not None and at_floor(found.exact) and found.fall_p < SIGNIFICANCE:
         return Verdict.BELOW_RESOLUTION
     if not shown_smooth(found):
         return Verdict.INCONCLUSIVE
@@ -109,12 +106,12 @@ def learned(found: Evidence) -> bool:
         return True
     if found.gain is not None and found.gain > LEARNED:
         return False
-    return found.fall_p < LEVEL
+    return found.fall_p < SIGNIFICANCE
 
 
 def shown_smooth(found: Evidence) -> bool:
     """Whether the absence of a jump is a finding: the test would have seen one, or the fall is wide."""
-    wrinkle = found.p is not None and found.p < LEVEL and found.share < MATERIAL
+    wrinkle = found.p is not None and found.p < SIGNIFICANCE and found.share < MATERIAL
     return found.power >= ENOUGH or found.lower > NARROW or wrinkle
 
 
@@ -163,7 +160,7 @@ def sentence(verdict: Verdict, found: Evidence) -> str:
 
 def _test_words(found: Evidence) -> str:
     ramp = f"p {found.p:.2g} after Holm's correction"
-    if found.p is not None and found.p < LEVEL:
+    if found.p is not None and found.p < SIGNIFICANCE:
         return f"{ramp}, {found.share:.0%} of the fall"
     return f"{ramp}; a jump of {JUMP:g} decades would be seen in {found.power:.0%} of cases"
 

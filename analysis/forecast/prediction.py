@@ -21,18 +21,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, residual_sd, rollout
 from analysis.laws import find_law
-from analysis.result import Fit
+from analysis.result import LEVEL, Fit
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 
-Array = NDArray[np.float64]
-
-LEVEL = 0.9
 CENTRAL = 0.9  # the bootstrap spread is read off this central share: its tails are heavy
 
 

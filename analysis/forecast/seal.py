@@ -14,8 +14,8 @@ import pandas as pd
 from analysis.approaches.parametric import fit_law
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
-from analysis.forecast.prediction import LEVEL, calibrate, predict_interval
-from analysis.result import Fit, plain
+from analysis.forecast.prediction import calibrate, predict_interval
+from analysis.result import LEVEL, Fit, plain
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.identifiability import extrapolation_warning
 from harness.records.errors import InputError

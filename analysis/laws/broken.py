@@ -9,8 +9,8 @@ References: Caballero et al. 2022, arXiv:2210.14891, equation 1 with n = 1.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import (
     COEFFICIENT_BOUNDS,
     EXPONENT_BOUNDS,
@@ -21,8 +21,6 @@ from analysis.laws.law import (
     axis_of,
     stacked,
 )
-
-Array = NDArray[np.float64]
 
 PARAMS = ("E", "K", "kappa", "kappa_after", "X", "width")
 WIDTH_BOUNDS = (0.05, 5.0)

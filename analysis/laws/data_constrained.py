@@ -12,11 +12,9 @@ R_D = 15.4 and R_N = 5.3.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
-
-Array = NDArray[np.float64]
 
 PARAMS = ("E", "A", "B", "alpha", "beta", "R_D", "R_N")
 LIMIT_BOUNDS = (0.1, 1e3)
@@ -38,7 +36,7 @@ def _parts(theta: Array, n: Array, d: Array, u: Array) -> dict[str, Array]:
     alpha, beta = named["alpha"], named["beta"]
     balance = np.log(alpha * named["A"]) - np.log(beta * named["B"])
     best = (balance + beta * np.log(u)) / alpha  # ln N where alpha·A·N^-alpha = beta·B·U^-beta
-    held = best < np.log(n)
+    kept = best < np.log(n)
     size, slope, by_r_n = _effective(n, n * np.exp(np.clip(best - np.log(n), -FARTHEST, 0.0)), named["R_N"])
     data, _, by_r_d = _effective(d, np.minimum(u, d), named["R_D"])
     return named | {
@@ -46,7 +44,7 @@ def _parts(theta: Array, n: Array, d: Array, u: Array) -> dict[str, Array]:
         "log_d": np.log(data),
         "s": named["A"] * size**-alpha,
         "t": named["B"] * data**-beta,
-        "slope": np.where(held, slope, 0.0),
+        "slope": np.where(kept, slope, 0.0),
         "best": best,
         "by_r_n": by_r_n,
         "by_r_d": by_r_d,

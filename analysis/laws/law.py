@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from analysis.arrays import Array
+
 Axis = Literal["n", "d", "c", "c/m", "c*m"]
 Function = Callable[[Array, Array, Array, Array, Array], Array]
 
@@ -109,14 +109,14 @@ class Law:
         return tuple(name for name in self.params if name not in inner)
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def fixed(self) -> tuple[str, ...]:
         """Parameters whose range is a single value."""
         return tuple(name for name, (low, high) in self.bounds.items() if low == high)
 
     @property
     def n_free(self) -> int:
         """Parameters that a fit determines."""
-        return len(self.params) - len(self.held)
+        return len(self.params) - len(self.fixed)
 
     def depends_on_units(self, name: str) -> bool:
         """Whether the value of a parameter changes with the units of N, D or C."""

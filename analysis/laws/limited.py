@@ -1,4 +1,4 @@
-"""A law with parameters held or bounded: `chinchilla[E=1.69,alpha=0.3:0.4]`."""
+"""A law with parameters fixed or bounded: `chinchilla[E=1.69,alpha=0.3:0.4]`."""
 
 from __future__ import annotations
 

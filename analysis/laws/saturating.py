@@ -17,12 +17,10 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
 from harness.records.errors import InputError
-
-Array = NDArray[np.float64]
 
 FAMILY = "saturating"
 PARAMS = ("E", "A", "B", "alpha", "beta")
@@ -68,10 +66,10 @@ def saturating(no_size: float, no_data: float) -> Law:
 
     def jacobian(theta: Array, n: Array, d: Array, _c: Array, _u: Array) -> Array:
         size, data, s, t, room_n, room_d = parts(theta, n, d)[1:]
-        held = 1 + s / room_n + t / room_d
-        by_e = 1 - (s + t) * (s / room_n**2 + t / room_d**2) / held**2
-        by_s = (held - (s + t) / room_n) / held**2
-        by_t = (held - (s + t) / room_d) / held**2
+        damping = 1 + s / room_n + t / room_d
+        by_e = 1 - (s + t) * (s / room_n**2 + t / room_d**2) / damping**2
+        by_s = (damping - (s + t) / room_n) / damping**2
+        by_t = (damping - (s + t) / room_d) / damping**2
         columns = (by_e, by_s * size, by_t * data, -by_s * s * np.log(n), -by_t * t * np.log(d))
         return stacked(columns)
 

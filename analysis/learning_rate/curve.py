@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.approaches.slice_minimum import parabola_window
+from analysis.arrays import Array, Codes
 from analysis.tables.noise import Noise
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 
 FEWEST_RATES = 3  # a parabola needs as many
 
@@ -31,18 +28,18 @@ class RateCurve:
     n_params_matmul: int
     n_tokens: int
     recipe_rate: float
-    rate: F64
-    loss: F64
-    seed: I64
+    rate: Array
+    loss: Array
+    seed: Codes
     diverged: tuple[float, ...] = ()
 
     @property
-    def rates(self) -> F64:
+    def rates(self) -> Array:
         """The rates tried, each once, lowest first."""
         return np.unique(self.rate)
 
     @property
-    def losses(self) -> F64:
+    def losses(self) -> Array:
         """Geometric mean loss over seeds at each of `rates`."""
         return np.array([np.exp(np.log(self.loss[self.rate == rate]).mean()) for rate in self.rates])
 
@@ -71,7 +68,7 @@ class Parabola:
     slope: float
     curvature: float
     centre: float
-    cov: F64
+    cov: Array
     sum_squares: float
     dof: int
     window: tuple[float, float]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import Array
 from analysis.tables.noise import Noise
 
-F64 = NDArray[np.float64]
 Json = dict[str, Any]
 
 REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
@@ -30,9 +29,9 @@ class Line:
         scatter: of the optima over their standard errors; None where as many coefficients as optima.
     """
 
-    found: F64
-    se: F64
-    half: F64
+    found: Array
+    se: Array
+    half: Array
     scatter: float | None
 
     def interval(self, index: int) -> tuple[float, float]:
@@ -44,7 +43,7 @@ class Line:
         return float(np.exp(low)), float(np.exp(high))
 
 
-def fit_line(columns: Sequence[F64], optima: Sequence[Json], noise: Noise, level: float) -> Line:
+def fit_line(columns: Sequence[Array], optima: Sequence[Json], noise: Noise, level: float) -> Line:
     """ln(rate_opt) of `optima` on a constant and `columns`, each optimum weighted by 1/SE²."""
     se = np.array([row["se_log_rate"] for row in optima])
     log_rate = np.log([row["rate_opt"] for row in optima])
@@ -56,7 +55,7 @@ def fit_line(columns: Sequence[F64], optima: Sequence[Json], noise: Noise, level
     return Line(found, errors, t * errors, scatter if free else None)
 
 
-def weighted_line(columns: Sequence[F64], y: F64, weights: F64) -> tuple[F64, F64, F64]:
+def weighted_line(columns: Sequence[Array], y: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Coefficients (the constant first), covariance and residuals of weighted least squares."""
     design = np.column_stack([np.ones(len(y)), *columns])
     cov = np.linalg.inv(design.T @ (design * weights[:, None]))
@@ -64,7 +63,7 @@ def weighted_line(columns: Sequence[F64], y: F64, weights: F64) -> tuple[F64, F6
     return found, np.asarray(cov, float), y - design @ found
 
 
-def width_column(optima: Sequence[Json]) -> F64:
+def width_column(optima: Sequence[Json]) -> Array:
     """ln(d_model/64)."""
     return np.log([row["d_model"] / REFERENCE_WIDTH for row in optima])
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.forecast.prediction import LEVEL
 from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
-from analysis.result import Warning_, WarningCode, plain
+from analysis.result import LEVEL, Warning_, WarningCode, plain
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.plots.style import (
     BLACK,
     BLUE,
@@ -27,7 +27,6 @@ from analysis.plots.style import (
 )
 
 Json = Mapping[str, Any]
-Array = NDArray[np.float64]
 
 AXIS_LABELS = {
     "N": "parameters N",

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from analysis.approaches.slice_minimum import parabola_window
 from analysis.approaches.slices import Slice, interpolated_slices, measured_slices
+from analysis.arrays import Array
 from analysis.laws import find_law
 from analysis.plots.style import (
     BLACK,
@@ -33,7 +33,6 @@ from analysis.plots.style import (
 )
 
 Json = Mapping[str, Any]
-F64 = NDArray[np.float64]
 TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al., arXiv:2203.15556, the rule of thumb drawn for comparison
 MARGIN = 1.6  # the axes reach this factor beyond the runs
 
@@ -56,11 +55,11 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
     if rows:
         n_opt, d_opt = ([row[key] for row in rows] for key in ("n_opt", "d_opt"))
         axes.plot(n_opt, d_opt, color=BLUE, linewidth=2.6, label="compute-optimal")
-    held = (points["role"] == "holdout").to_numpy()
-    axes.plot(n[~held], d[~held], "o", color="white", markeredgecolor=BLACK, label="runs")
+    holdout = (points["role"] == "holdout").to_numpy()
+    axes.plot(n[~holdout], d[~holdout], "o", color="white", markeredgecolor=BLACK, label="runs")
     axes.plot(
-        n[held],
-        d[held],
+        n[holdout],
+        d[holdout],
         "^",
         color=ORANGE,
         markeredgecolor=BLACK,
@@ -141,7 +140,7 @@ def isoflop(points: pd.DataFrame, fit: Json) -> Figure:
     return figure
 
 
-def _slice(axes: Axes, piece: Slice, log_loss: F64, colour: tuple[float, ...]) -> None:
+def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...]) -> None:
     """One budget: its sizes, and the parabola through the window at the lowest; a grey line without one."""
     y = piece.log_loss(log_loss)
     window = parabola_window(piece.log_n, y)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import lower_hull
 from analysis.plots.style import (
@@ -25,7 +24,6 @@ from analysis.plots.style import (
 )
 
 Json = Mapping[str, Any]
-F64 = NDArray[np.float64]
 
 
 def rungs_by_size(points: pd.DataFrame) -> list[str]:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes
 from analysis.laws.law import Law, centre_of
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 
 def centred_columns(table: LossTable, centre: Mapping[str, float]) -> tuple[Array, Array, Array, Array]:
@@ -27,7 +25,7 @@ class Seen(NamedTuple):
     weights: Array
     logs: bool
 
-    def of(self, running: NDArray[np.int64]) -> Seen:
+    def of(self, running: Codes) -> Seen:
         return Seen(self.measured[running], self.weights[running], self.logs)
 
 

@@ -1,4 +1,4 @@
-"""A fit with one parameter held: the lowest objective over the others, on the table or on resamples of it."""
+"""A fit with one parameter fixed: the lowest objective over the others, on a table or its resamples."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import Law, Term, centre_of
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem, Solution
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 STEPS = np.geomspace(1e-4, 1.0, 33)  # of the way to a bound: where the profile is first looked at
 SWEEPS = 2  # over the grid, each point starting from its neighbours' minima
 
 
 @dataclass(frozen=True)
-class HeldProblem:
-    """A problem with one parameter held at x, which is its logarithm for coefficients of terms.
+class FixedProblem:
+    """A problem with one parameter fixed at x, which is its logarithm for coefficients of terms.
 
     Columns are centred, so that natural A is ln A = ln A_c + alpha·ln N_0: the law is rewritten in ln A.
 
     Attributes:
         original: the problem as it was fitted.  problem: the same in centred columns and in x.
-        start: where the fit ended, in x and centred units.  index: of the held parameter.
+        start: where the fit ended, in x and centred units.  index: of the fixed parameter.
         limits: bounds of x.  scale: natural value over x, for parameters that are no coefficient.
     """
 
@@ -40,7 +38,7 @@ class HeldProblem:
     logarithmic: bool
 
     @classmethod
-    def of(cls, problem: Problem, theta: Array, parameter: str) -> HeldProblem:
+    def of(cls, problem: Problem, theta: Array, parameter: str) -> FixedProblem:
         law, centre = problem.law, centre_of(problem.table)
         index = law.params.index(parameter)
         term = next((term for term in law.terms if term.coefficient == parameter), None)
@@ -73,7 +71,7 @@ class HeldProblem:
         return np.unique(np.concatenate([x - (x - low) * STEPS, [x], x + (high - x) * STEPS]))
 
     def minimum(self, values: Array) -> Array:
-        """The lowest objective with x held at each of `values`, ascending [grid]."""
+        """The lowest objective with x fixed at each of `values`, ascending [grid]."""
         starts = np.tile(self.start, (len(values), 1))
         starts[:, self.index] = values
         found = self._solve(starts)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Mask
 from analysis.solve.coordinates import Coordinates, Seen
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Freed = Callable[[Array, Array], Array]
 
 FIRST_DELTA = 0.1  # continuation: start where the objective is least squares, then narrow

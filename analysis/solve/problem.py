@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Mask
 from analysis.laws import find_law
 from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
@@ -23,9 +23,6 @@ from analysis.solve.levenberg_marquardt import WIDE_TOLERANCE, huber, minimise, 
 from analysis.tables.noise import TrunkNoise, trunk_share
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss", "gls")
 LAD_DELTA = 1e-7  # Huber this narrow is least absolute deviations to seven digits
@@ -187,9 +184,9 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     need = found.n_free
     if len(table) < need:
         raise InputError(f"{len(table)} rows for the {need} parameters of {law}: give at least {need} rows")
-    if "E" in found.held and found.bounds["E"][0] >= table.loss.min():
+    if "E" in found.fixed and found.bounds["E"][0] >= table.loss.min():
         at, lowest = found.bounds["E"][0], table.loss.min()
-        raise InputError(f"E is held at {at:g}, the lowest loss is {lowest:g}: hold it below that")
+        raise InputError(f"E is fixed at {at:g}, the lowest loss is {lowest:g}: fix it below that")
     for term in found.terms:
         name = {"n": "sizes N", "d": "token counts D", "c": "computes C"}[term.column]
         distinct = len(np.unique(getattr(table, term.column)))

@@ -6,13 +6,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import Law, centre_of
 from analysis.solve.problem import Problem, Solution
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 STARTS = 48
 SAME_OBJECTIVE = 1e-3  # relative difference below which two minima count as one
@@ -58,8 +56,8 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     best, value, theta = np.empty((0, len(position))), np.empty(0), np.empty((0, len(law.params)))
     for _ in range(ROUNDS):
         near = len(theta) > 0
-        held = np.exp(outer)
-        begin = _moved(law, problem.table, theta[0], held) if near else _at(law, problem.table, held)
+        fixed = np.exp(outer)
+        begin = _moved(law, problem.table, theta[0], fixed) if near else _at(law, problem.table, fixed)
         solved = problem.solve(begin, free=inner, iterations=INNER_ITERATIONS, near=near)
         best, value = np.concatenate([best, outer]), np.concatenate([value, solved.objective])
         theta = np.concatenate([theta, solved.theta])
@@ -72,12 +70,12 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     return Route(theta[0], float(value[0]), bool(np.isfinite(value[0])), 1.0)
 
 
-def best_at(problem: Problem, held: dict[str, Array]) -> Solution:
-    """Minimise over the other parameters with those of `held` ({name: values [batch]}) fixed."""
+def best_at(problem: Problem, fixed: dict[str, Array]) -> Solution:
+    """Minimise over the other parameters with those of `fixed` ({name: values [batch]}) fixed."""
     law = problem.law
-    batch = len(next(iter(held.values())))
-    values = np.column_stack([held.get(name, np.ones(batch)) for name in law.searched])
-    free = np.array([name not in held for name in law.params])
+    batch = len(next(iter(fixed.values())))
+    values = np.column_stack([fixed.get(name, np.ones(batch)) for name in law.searched])
+    free = np.array([name not in fixed for name in law.params])
     return problem.solve(_at(law, problem.table, values), free=free)
 
 

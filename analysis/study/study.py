@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.approaches.everything import budgets, fit_everything
+from analysis.approaches.everything import fit_everything, frontier_flops
 from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.approaches.parametric import jackknife
 from analysis.contest.adequacy import (
@@ -21,13 +21,13 @@ from analysis.contest.adequacy import (
     lack_of_fit_warning,
 )
 from analysis.contest.compare import disagreements
-from analysis.forecast.prediction import LEVEL, calibrate, predict_interval, rollout_rows
+from analysis.forecast.prediction import calibrate, predict_interval, rollout_rows
 from analysis.forecast.seal import score
 from analysis.frontier import find_frontier
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
-from analysis.result import Fit, Warning_, WarningCode, plain
+from analysis.result import LEVEL, Fit, Warning_, WarningCode, plain
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import COUNTS, Excluded, LossTable, load_table
@@ -162,9 +162,9 @@ def _one_axis(tables: Mapping[str, LossTable], shared: str, noise: Json, level: 
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]]:
     """Compare the laws on the cells that are not held out."""
-    held = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
+    holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
     try:
-        return contest(table.select(~held), seed=seed), []
+        return contest(table.select(~holdout), seed=seed), []
     except InputError as error:
         return [], [Warning_(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
 
@@ -192,7 +192,7 @@ def _adequacy(table: LossTable, fits: Sequence[Fit], primary: str, seed: int) ->
 
 def _frontier(fit: Fit, table: LossTable, level: float) -> list[Json]:
     """The frontier under exact FLOPs; its losses carry the interval that one new run falls into."""
-    flops = budgets(table, BEYOND)
+    flops = frontier_flops(table, BEYOND)
     rows = find_frontier(fit, table, flops, level=level).rows()
     n, d = (np.array([row[key] for row in rows]) for key in ("n_opt", "d_opt"))
     run = predict_interval(fit, calibrate(table, fit), n, d, flops, level)
@@ -208,7 +208,7 @@ def _frontier_by_count(fits: Sequence[Fit], tables: Mapping[str, LossTable], law
     for fit in fits:
         if (fit.approach, fit.law) == ("parametric", law):
             table = tables[fit.count]
-            found = find_frontier(fit, table, budgets(table, BEYOND)).rows()
+            found = find_frontier(fit, table, frontier_flops(table, BEYOND)).rows()
             rows += [{"count": fit.count, **{key: row[key] for key in FRONTIER_KEYS}} for row in found]
     return rows
 
@@ -221,7 +221,7 @@ def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> F
         columns = [law.params.index(name) for name in CLOUD]
         extra["cloud"] = fit.samples[rows][:, columns].round(CLOUD_DIGITS)
     if len(table) > len(law.params):
-        names = [name for name in PROFILED if name in law.params and name not in law.held]
+        names = [name for name in PROFILED if name in law.params and name not in law.fixed]
         draws = min(resamples, RESAMPLES)
         extra["profile"] = [profile(fit, table, name, None, draws, seed).to_dict() for name in names]
     return replace(fit, extra=extra)

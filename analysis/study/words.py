@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.contest.adequacy import SIGNIFICANT
+from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
 from analysis.result import WarningCode
 
@@ -47,12 +47,12 @@ def _law(study: Json, fit: Json) -> str:
             "nobody can say whether that is noise."
         )
     against = f"({rms:.2g} % of the loss, seeds {100 * seeds:.2g} %)"
-    if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANT:
+    if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANCE:
         return (
             f"{opening} describes these runs best but not fully: it leaves more unexplained than seeds "
             f"differ by {against}, so take it as a summary of these runs."
         )
-    trends = [entry["axis"] for entry in checked["structure"] if entry["p"] < SIGNIFICANT]
+    trends = [entry["axis"] for entry in checked["structure"] if entry["p"] < SIGNIFICANCE]
     if trends:
         return (
             f"{opening} describes these runs best but not fully: what it leaves unexplained is small "

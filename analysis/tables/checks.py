@@ -9,12 +9,10 @@ from typing import NoReturn
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Mask
 from harness.records.errors import InputError
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Found = tuple[Mask, Callable[[int], str]]
 
 ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}

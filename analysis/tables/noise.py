@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes
 from analysis.tables.table import LossTable
-
-F64 = NDArray[np.float64]
 
 # A law's own misfit varies along a trunk as noise does not, so a trunk's points never count as shared wholly.
 MAX_TRUNK_SHARE = 0.8
@@ -70,16 +68,16 @@ class TrunkNoise:
     least squares (the random-effects transformation of Fuller & Battese, 1973).
     """
 
-    members: F64
+    members: Array
     ratio: float
 
     @classmethod
-    def of(cls, cluster: NDArray[np.int64], share: float) -> TrunkNoise:
+    def of(cls, cluster: Codes, share: float) -> TrunkNoise:
         """From the trunk of every row and the share of the variance that a trunk's rows have in common."""
         codes = np.unique(cluster, return_inverse=True)[1]
         return cls(np.eye(int(codes.max()) + 1)[codes], share / (1 - share))
 
-    def remove(self, values: F64, weights: F64) -> F64:
+    def remove(self, values: Array, weights: Array) -> Array:
         """`values` [..., rows] or [..., rows, params] made independent, over the rows with weight > 0.
 
         `weights` [..., rows] are equal within a trunk, or 0.
@@ -95,7 +93,7 @@ class TrunkNoise:
         return rest[..., 0] if flat else rest
 
 
-def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> F64:
+def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> Array:
     """Noise of log loss [rows, resamples], common to the rows of a trunk.
 
     The variance itself is drawn (scaled inverse chi-square), so that few degrees of freedom widen the

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes, Mask
 from analysis.tables.checks import check_overflow, check_units, row_reasons
 from harness.records.errors import InputError
 from harness.records.files import read_table
-
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 COUNTS = ("n_params_matmul", "n_params", "n_params_body")
 OWN_COLUMNS = {
@@ -90,7 +87,7 @@ class LossTable:
         """Code of the (n, d) cell of every row: rows of one cell differ by noise only."""
         return np.unique(np.column_stack([self.n, self.d]), axis=0, return_inverse=True)[1].astype(np.int64)
 
-    def select(self, mask: NDArray[np.bool_], reason: str | None = None) -> LossTable:
+    def select(self, mask: Mask, reason: str | None = None) -> LossTable:
         """The rows where `mask` holds; with a reason the others are recorded as excluded for it."""
         keep = np.asarray(mask, bool)
 

@@ -10,14 +10,12 @@ exponential weights keep the level (simulated, tests/test_coverage.py holds both
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import Law
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-
-Array = NDArray[np.float64]
 
 KINDS = ("cluster", "residual")
 MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three

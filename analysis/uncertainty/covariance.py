@@ -3,7 +3,7 @@
 cov = H⁻¹·S·H⁻¹ with H = q·Σ w·J·Jᵀ and S = g/(g−1)·(n−1)/(n−p)·Σ_clusters s·sᵀ, s = Σ w·ψ(r)·J over the
 rows of a cluster, J the slope of the prediction, ψ Huber's clipped residual and q the mean of ψ′: 1 for least
 squares, for narrow Huber losses and least absolute deviations 2·width times the density of residuals at 0,
-read off a window. Parameters that are held or sit at the end of their range are left out (no error).
+read off a window. Parameters that are fixed or sit at the end of their range are left out (no error).
 With 48 runs these are within 10 % of the spread of estimates for least squares, and 10 to 20 % too small for
 Huber's loss (simulated, tests/test_covariance.py); intervals are the bootstrap's.
 
@@ -14,12 +14,10 @@ References: White 1980 (Econometrica 48, sandwich); Liang & Zeger 1986 (Biometri
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Mask
 from analysis.laws.law import centre_of
 from analysis.solve.problem import Problem
-
-Array = NDArray[np.float64]
 
 MIN_CLUSTERS = 10  # fewer make the sum over clusters too small (simulated, tests/test_covariance.py)
 AT_BOUND = 1e-6  # relative distance to the end of the range
@@ -53,7 +51,7 @@ def gauss_newton_cov(problem: Problem, theta: Array) -> Array | None:
     return cov
 
 
-def _free(problem: Problem, theta: Array) -> NDArray[np.bool_]:
+def _free(problem: Problem, theta: Array) -> Mask:
     """Parameters inside their range; coefficients are bounded at the centre of the table."""
     law = problem.law
     centred = law.centred(theta, centre_of(problem.table))

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.laws.law import Law, centre_of
 from analysis.result import Warning_, WarningCode
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem
 from analysis.solve.search import Route, best_at
 from analysis.tables.table import LossTable
-
-Array = NDArray[np.float64]
 
 FLAT_SHARE = 0.05  # tied and untied exponents within 5 % of the objective
 MAX_CONDITION = 3e3  # of the column-scaled Jacobian of log loss; a full N × D grid has 50 to 500
@@ -61,7 +59,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
     law, centre = problem.law, centre_of(problem.table)
     centred, columns = law.centred(theta, centre), centred_columns(problem.table, centre)
     slope = law.jacobian(centred, *columns) / law.value(centred, *columns)[:, None]
-    slope = slope[:, [name not in law.held for name in law.params]]
+    slope = slope[:, [name not in law.fixed for name in law.params]]
     norm = np.linalg.norm(slope, axis=0)
     if np.any(norm == 0):
         return float("inf")
@@ -71,7 +69,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
 def tied_ratio(problem: Problem, theta: Array) -> float | None:
     """Objective with all exponents equal over the objective at theta; None for laws with one exponent."""
     exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
-    if len(exponents) < 2 or set(exponents) & set(problem.law.held):
+    if len(exponents) < 2 or set(exponents) & set(problem.law.fixed):
         return None
     tied = best_at(problem, dict.fromkeys(exponents, TIED_GRID))
     middle = TIED_GRID[tied.best]
@@ -104,7 +102,7 @@ def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
     centred = law.centred(theta, centre_of(problem.table))
     for index, name in enumerate(law.params):
         low, high = law.bounds[name]
-        if name in law.held:
+        if name in law.fixed:
             continue
         value = float(centred[index])
         if value <= low * (1 + 1e-6) + 1e-12 or value >= high * (1 - 1e-6):
@@ -162,7 +160,7 @@ def _conditioning(problem: Problem, theta: Array) -> Iterator[Warning_]:
 
 
 def _offset(problem: Problem, theta: Array) -> Iterator[Warning_]:
-    if "E" not in problem.law.params or "E" in problem.law.held:
+    if "E" not in problem.law.params or "E" in problem.law.fixed:
         return
     loss = problem.table.loss
     gap = float(loss.min() - theta[problem.law.params.index("E")])

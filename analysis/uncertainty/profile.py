@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import Array
 from analysis.laws import find_law
 from analysis.result import Fit
-from analysis.solve.fixed_parameter import HeldProblem
+from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.tables.noise import trunk_share
 from analysis.tables.table import LossTable
@@ -39,7 +39,6 @@ from analysis.uncertainty.bootstrap import cluster_resamples
 from analysis.uncertainty.identifiability import MIN_CLUSTERS
 from harness.records.errors import InputError
 
-Array = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
 
 RESAMPLES = 300
@@ -50,11 +49,11 @@ OPEN_REACH = 3.0  # on an open side, so many times as far as on the closed one
 
 @dataclass(frozen=True)
 class Profile:
-    """The lowest objective at each held value of one parameter.
+    """The lowest objective at each fixed value of one parameter.
 
     Attributes:
         parameter: its name.  estimate: its value at the lowest objective.
-        values: held values [grid], ascending, natural units.
+        values: fixed values [grid], ascending, natural units.
         objective: the profile there [grid], in the units of `Fit.objective`.
         lowest: the objective at the estimate.  cut: the objective that bounds the interval, None without one.
         level: nominal share of truths inside the interval.  interval: its ends; None where it is open.
@@ -107,26 +106,26 @@ def profile(
     share = fit.level if level is None else level
     _check(fit, table, parameter, share)
     problem = checked_problem(table, fit.law, fit.estimator, fit.extra.get("delta") or DELTA)
-    held = HeldProblem.of(problem, fit.theta, parameter)
-    values = held.wide_grid()
-    objective = held.minimum(values)
-    cut, rule = cut_of(held, float(objective.min()), share, resamples, seed)
+    fixed = FixedProblem.of(problem, fit.theta, parameter)
+    values = fixed.wide_grid()
+    objective = fixed.minimum(values)
+    cut, rule = cut_of(fixed, float(objective.min()), share, resamples, seed)
     near = _grid_around(
         values, objective, objective.min() * _f_factor(problem, share) if cut is None else cut
     )
     values, order = np.unique(np.concatenate([values, near]), return_index=True)
-    objective = np.concatenate([objective, held.minimum(near)])[order]
+    objective = np.concatenate([objective, fixed.minimum(near)])[order]
     low, high = (None, None) if cut is None else _crossings(values, objective, cut)
     shown = (values >= near[0]) & (values <= near[-1])
     return Profile(
         parameter=parameter,
-        estimate=float(held.natural(values[[np.argmin(objective)]])[0]),
-        values=held.natural(values[shown]),
+        estimate=float(fixed.natural(values[[np.argmin(objective)]])[0]),
+        values=fixed.natural(values[shown]),
         objective=objective[shown],
         lowest=float(objective.min()),
         cut=cut,
         level=share,
-        interval=(held.natural_end(low), held.natural_end(high)),
+        interval=(fixed.natural_end(low), fixed.natural_end(high)),
         rule=rule if cut is None else rule + _open_words(parameter, low, high),
     )
 
@@ -135,7 +134,7 @@ def _check(fit: Fit, table: LossTable, parameter: str, level: float) -> None:
     if fit.approach != "parametric":
         raise InputError(f"expected a parametric fit, got one by {fit.approach}: pass the result of fit_law")
     law = find_law(fit.law)
-    free = [name for name in law.params if name not in law.held]
+    free = [name for name in law.params if name not in law.fixed]
     if parameter not in free:
         raise InputError(f"{fit.law} has no free parameter {parameter!r}: name one of {', '.join(free)}")
     if not 0 < level < 1:
@@ -154,16 +153,16 @@ def _f_factor(problem: Problem, level: float) -> float:
 
 
 def cut_of(
-    held: HeldProblem, lowest: float, level: float, resamples: int, seed: int
+    fixed: FixedProblem, lowest: float, level: float, resamples: int, seed: int
 ) -> tuple[float | None, str]:
     """The objective that bounds the interval, and in words how it was found or why there is none."""
-    problem = held.original
+    problem = fixed.original
     trunks = len(np.unique(problem.table.cluster))
     if problem.least_squares and trunks == len(problem.table):
         return lowest * _f_factor(problem, level), "F cut, rows taken as independent"
     if problem.estimator == "gls" and trunk_share(problem.table) > 0:
         return lowest * _f_factor(problem, level), "F cut, the noise that trunks share taken out"
-    if held.at_bound:
+    if fixed.at_bound:
         return None, "no interval: the estimate is at its bound, where the resampled cut is not known to hold"
     if trunks < MIN_CLUSTERS:
         return None, f"no interval: {trunks} trunks, {MIN_CLUSTERS} are needed to resample"
@@ -172,7 +171,7 @@ def cut_of(
     rng = np.random.default_rng(seed)
     weights = cluster_resamples(problem.table, problem.law, resamples, rng)
     few = stats.f.ppf(level, 1, trunks - 1) / stats.chi2.ppf(level, 1) * trunks / (trunks - 1)
-    rise = float(few * np.quantile(held.resampled_rise(weights), level))
+    rise = float(few * np.quantile(fixed.resampled_rise(weights), level))
     return lowest + rise, f"resampled cut, {resamples} draws of {trunks} trunks"
 
 

@@ -66,12 +66,14 @@ def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
             "set it to 1, which holds nothing out"
         )
     limit = max(candidates) / factor
-    held = [Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells]
-    if not any(cell.role == "fit" for cell in held):
+    marked = [
+        Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells
+    ]
+    if not any(cell.role == "fit" for cell in marked):
         raise InputError(
             f"grid.holdout_factor={factor} leaves no cell to fit; lower it (1 holds nothing out)"
         )
-    return held
+    return marked
 
 
 class _Builder:

@@ -176,7 +176,7 @@ class Sweep:
         clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
         launcher = self._launcher(self._worker(config), plan)
         supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
-        phases = Phases(plan, self.folder, self.settings.grid.name, self.console, self._lanes)
+        phases = Phases(plan, self.folder, self.settings.grid, self.console, self._lanes)
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
         try:

@@ -21,7 +21,9 @@ from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
 
 
-def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], seed: int = 0) -> bool:
+def seal_forecast(
+    folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], resamples: int, seed: int = 0
+) -> bool:
     """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained.
 
     Returns False where the same table was sealed already, by an earlier invocation or another driver.
@@ -31,7 +33,7 @@ def seal_forecast(folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell]
     fitted = points[points.role == "fit"]
     if _is_sealed(folder, fitted, holdout):
         return False
-    sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), seed=seed)
+    sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed)
     if _is_sealed(folder, fitted, holdout):
         return False
     write_json(folder.forecast, sealed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
+from harness.config.settings import GridSettings
 from harness.grid.cells import Cell, jobs
 from harness.grid.packs import Lanes, one_lane, open_packs
 from harness.launch.interface import Outcome
@@ -20,7 +21,14 @@ from harness.sweep.finish import enough_to_fit, seal_forecast
 class Phases:
     """Trains a plan through a supervisor, phase after phase."""
 
-    def __init__(self, plan: Plan, folder: SweepFolder, grid: str, console: Console, lanes: Lanes = one_lane):
+    def __init__(
+        self,
+        plan: Plan,
+        folder: SweepFolder,
+        grid: GridSettings,
+        console: Console,
+        lanes: Lanes = one_lane,
+    ):
         self._plan = plan
         self._folder = folder
         self._grid = grid
@@ -57,9 +65,9 @@ class Phases:
         """Seal the forecast when the hold-out is next and none of it has been trained, by nobody."""
         holdout = [cell for cell in self._plan.cells if cell.role == "holdout"]
         if any(cell.role == "holdout" for cell in phase) and not self._begun(holdout):
-            points = write_tables(self._folder, self._plan.cells, self._grid)
+            points = write_tables(self._folder, self._plan.cells, self._grid.name)
             enough_to_fit(points)
-            if seal_forecast(self._folder, points, holdout):
+            if seal_forecast(self._folder, points, holdout, self._grid.resamples):
                 self._console.print(
                     f"forecast of {len(holdout)} held-out cells sealed in {self._folder.forecast}"
                 )

@@ -14,13 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Bits = NDArray[np.int64]
+from analysis.arrays import Array, Codes, Mask
+from analysis.result import LEVEL
 
 RESAMPLES = 400
-LEVEL = 0.9
 MIN_HITS = 20  # exact matches of a size, all seeds, below which its ratio has no interval
 TOO_GOOD = 0.97  # products above carry no information on dependence
 
@@ -34,11 +32,11 @@ class Answers:
         n_positions: of each item, shape (items,).
     """
 
-    right: NDArray[np.bool_]
-    n_positions: Bits
+    right: Mask
+    n_positions: Codes
 
     @staticmethod
-    def from_masks(hits: Bits, n_positions: Bits) -> Answers:
+    def from_masks(hits: Codes, n_positions: Codes) -> Answers:
         """`hits` bit masks (bit j: position j right), shape (seeds, items)."""
         positions = np.arange(int(n_positions.max()))
         right = (hits[..., None] >> positions & 1).astype(bool)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from analysis.arrays import Array
+
 # (a, b) of every curve -> fitted values and their derivatives by a and by b, each (curves, sizes).
 Model = Callable[[Array, Array], tuple[Array, Array, Array]]
 

@@ -14,20 +14,18 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array, Codes
+from analysis.emergence.statistics.sharpness import SIGNIFICANCE
 from analysis.holm import holm
-
-Array = NDArray[np.float64]
 
 MIN_SEEDS = 16
 DRAWS = 20_000
-LEVEL = 0.05
 APART = 5.0  # standard deviations between two equal groups, for the power
 SMALLEST_GROUP = 3
 
 
-def split_share(values: Array) -> tuple[Array, NDArray[np.int64]]:
+def split_share(values: Array) -> tuple[Array, Codes]:
     """Share of each row's sum of squares that the best cut explains, and how many lie below that cut."""
     ordered = np.sort(values, axis=1)
     n = ordered.shape[1]
@@ -64,17 +62,17 @@ def seed_groups(ln_nll: Array) -> dict[str, Any]:
     return {"n_seeds": n, "share": share, "p": p, "n_low": int(below)}
 
 
-def judged(groups: Sequence[Mapping[str, Any]], level: float = LEVEL) -> list[dict[str, Any]]:
+def judged(groups: Sequence[Mapping[str, Any]], significance: float = SIGNIFICANCE) -> list[dict[str, Any]]:
     """What `seed_groups` found for several tasks and sizes, corrected for their number (Holm), in words."""
     found = []
     for group, p in zip(groups, holm([group["p"] for group in groups]), strict=True):
-        n, power = group["n_seeds"], _power(group["n_seeds"], level / len(groups))
+        n, power = group["n_seeds"], _power(group["n_seeds"], significance / len(groups))
         words = (
             f"a mixture: {group['n_low']} of {n} seeds are far below the others"
-            if p < level
+            if p < significance
             else f"one group that shifts together, as far as {n} seeds show (two equal groups {APART:g} "
             f"standard deviations apart would be seen in {power:.0%} of cases)"
         )
-        own = {"p_holm": p, "power": power, "mixture": p < level, "words": words}
-        found.append({**group, "n_low": group["n_low"] if p < level else None, **own})
+        own = {"p_holm": p, "power": power, "mixture": p < significance, "words": words}
+        found.append({**group, "n_low": group["n_low"] if p < significance else None, **own})
     return found

@@ -21,9 +21,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from analysis.arrays import Array, Codes
+
+SIGNIFICANCE = 0.05  # of a test; after Holm over tasks and lengths
 
 MIN_SIZES = 7  # with fewer, four free numbers leave too little to test
 BEFORE = 2  # sizes at or before the start of a ramp
@@ -90,7 +91,7 @@ class Design:
         start, end = float(self.x[ramp <= 0][-1]), float(self.x[ramp >= 1][0])
         return Ramp(start, end, max(size, 0.0) / max(float(np.ptp(y)), 1e-300))
 
-    def _largest(self, y: Array, free: bool) -> tuple[Array, NDArray[np.int64]]:
+    def _largest(self, y: Array, free: bool) -> tuple[Array, Codes]:
         """Largest F and its ramp; `free` leaves the sign of the curvature open (a strongly curved truth)."""
         root = np.sqrt(self.weight)
         line, curve = self._line.fit(y * root), self._curve.fit(y * root)

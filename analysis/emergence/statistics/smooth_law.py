@@ -11,19 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import Array
 from analysis.emergence.statistics.gauss_newton_2d import polish
-
-Array = NDArray[np.float64]
+from analysis.result import LEVEL
 
 ALPHAS = np.geomspace(0.01, 6, 45)  # per decade of the axis, as powers of 10
 FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 13)])  # share of E at the middle of the axis
 DRAWS = 300
 FREE = 3
 MIN_VALUES = 4  # sizes below which there is no law
-LEVEL = 0.9
 KEEP = 0.1  # p-value of the F test above which the floor is not needed
 
 

@@ -12,12 +12,11 @@ Schaeffer et al. 2023, arXiv:2304.15004, section 2.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Array
 from analysis.emergence.statistics.gauss_newton_2d import polish
-from analysis.emergence.statistics.smooth_law import LEVEL, SmoothLaw, curve_of
-
-Array = NDArray[np.float64]
+from analysis.emergence.statistics.smooth_law import SmoothLaw, curve_of
+from analysis.result import LEVEL
 
 FACTORS = (2.0, 4.0, 8.0)  # times the largest model
 STEEPNESS = np.geomspace(0.3, 6, 25)

@@ -11,16 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import Array
 from analysis.emergence.statistics.sharpness import Design
-
-Array = NDArray[np.float64]
 
 PER_SCALE = 2 * np.log(9.0)  # 10–90 % width over the scale of a logistic
 NARROW = 0.6  # decades; a jump is narrower than this
-LEVEL = 0.95  # of the upper limit
+UPPER_LEVEL = 0.95  # confidence of the upper limit
 WIDTHS = np.geomspace(0.02, 20, 90)  # decades
 CENTRES = 81
 BEYOND = 0.5  # centres are searched so many spans beyond the sizes
@@ -53,7 +51,7 @@ class LogisticGrid:
         usable = self.length > 1e-9
         self.units = np.where(usable[..., None], free * root / np.where(usable, self.length, 1)[..., None], 0)
 
-    def fit(self, y: Array, level: float = LEVEL) -> Width:
+    def fit(self, y: Array, level: float = UPPER_LEVEL) -> Width:
         """The width of each row of `y`, shape (draws, sizes), and its limit at `level`."""
         k = y.shape[1]
         mean = y @ self.weight / self.weight.sum()

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.approaches.envelope import fit_envelope
 from analysis.approaches.parametric import fit_law
+from analysis.arrays import Array
 from analysis.frontier import Surface, exponent, optimum, six_n
 from analysis.laws import find_law
 from analysis.published.papers.comparison import Comparison
 from analysis.published.papers.printed import BESIROGLU, CEREBRAS, GEMSTONES, HOFFMANN, NANOCHAT, PEARCE
 from analysis.tables.table import load_table
-
-F64 = NDArray[np.float64]
 
 EMBEDDING = 47491  # N_total = N_body + EMBEDDING·N_body^(1/3), Pearce & Song, section 3
 BODY_SIZES = (768, 1.5e9)  # of Kaplan's models
@@ -95,7 +93,7 @@ def body_exponent(constants: Mapping[str, float]) -> float:
     law = find_law("chinchilla")
     theta = np.array([constants[name] for name in law.params])
 
-    def loss(body: F64, tokens: F64) -> F64:
+    def loss(body: Array, tokens: Array) -> Array:
         return law.value(theta, body + EMBEDDING * np.cbrt(body), tokens)
 
     surface = Surface("additive law in all parameters", loss, six_n, (1.0, 1e13))

@@ -13,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from analysis.approaches.parametric import fit_law
+from analysis.arrays import Array
 from analysis.published.papers.comparison import Comparison
 from analysis.published.papers.printed import GADRE
 from analysis.result import Fit
 from analysis.tables.table import load_table
-
-F64 = NDArray[np.float64]
 
 SMALL = ("d=96_l=8_h=4", "d=512_l=8_h=4", "d=576_l=24_h=8", "d=1024_l=24_h=8")
 SMALLEST, LARGE = SMALL[0], "open_lm_1b"
@@ -77,7 +75,7 @@ def fit_overtraining(runs: pd.DataFrame, seed: int) -> Fit:
 def fit_error(runs: pd.DataFrame) -> tuple[float, float, float]:
     """epsilon, k and gamma of error = epsilon − k·exp(−gamma·L), the error being the mean over 17 tasks."""
 
-    def law(loss: F64, epsilon: float, k: float, gamma: float) -> F64:
+    def law(loss: Array, epsilon: float, k: float, gamma: float) -> Array:
         return np.asarray(epsilon - k * np.exp(-gamma * loss))
 
     error = 1 - runs[[f"acc_{task}" for task in TASKS]].mean(axis=1).to_numpy(float)

@@ -1,0 +1,12 @@
+"""Names for the types of arrays that the analysis passes around."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]  # numbers
+Mask = NDArray[np.bool_]  # one truth value a row
+Codes = NDArray[np.int64]  # labels as integers from 0
+Index = NDArray[np.intp]  # positions of rows
+Interval = tuple[float, float]  # lower and upper end
