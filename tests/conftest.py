@@ -25,12 +25,22 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
 TOGETHER = {
-    "test_compare.py", "test_emergence_command.py", "test_harness_bench.py", "test_local.py",
-    "test_plots.py", "test_published.py", "test_ray.py", "test_report.py", "test_report_emergence.py",
-    "test_resume.py", "test_slurm.py", "test_study.py", "test_survival.py", "test_sweep.py",
-    "test_task_evaluation.py",
-}  # fmt: skip
-ROOT = Path(__file__).resolve().parent.parent
+    "tests/analysis/contest/test_compare.py",
+    "tests/analysis/emergence/test_command.py",
+    "tests/analysis/plots/test_plots.py",
+    "tests/analysis/published/test_published.py",
+    "tests/analysis/report/test_emergence.py",
+    "tests/analysis/report/test_report.py",
+    "tests/analysis/study/test_study.py",
+    "tests/harness/bench/test_bench.py",
+    "tests/harness/evaluate/test_tasks.py",
+    "tests/harness/launch/local/test_local.py",
+    "tests/harness/launch/ray/test_ray.py",
+    "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/sweep/test_resume.py",
+    "tests/harness/sweep/test_survival.py",
+    "tests/harness/sweep/test_sweep.py",
+}
 
 
 class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -38,7 +48,7 @@ class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::")[0]
-        return path if Path(path).name in TOGETHER else nodeid
+        return path if path in TOGETHER else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:

@@ -20,11 +20,11 @@ from pathlib import Path
 from harness.engine.distributed import initialize_from_environment
 from harness.engine.mesh import MeshConfig
 from harness.train import checkpoint
+from tests import ROOT
 from tests.recipes import RASTER, model, run_spec, train
 
 ENDS = (4 * RASTER, 8 * RASTER)
 SPEC = run_spec(model=model(n_layers=1))
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def start(

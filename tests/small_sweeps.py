@@ -15,8 +15,8 @@ from harness.grid.cells import Cell, expand
 from harness.recipe.spec import DataSpec
 from harness.records.columns import TIMING_COLUMNS
 from harness.records.paths import SweepFolder
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 VOCAB = 32
 # batch 4 × seq_len 32 × log_interval 8.
 RASTER = 1024

@@ -14,7 +14,8 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
 # The map of the house: imports between places go from a higher floor to a lower one. A place is a folder, or
 # a file that stands flat at the top of its package: a command, or a part of the contract.

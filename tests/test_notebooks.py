@@ -7,10 +7,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from fake_emergence import example, write_tables
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+from tests import ROOT
+from tests.fakes.emergence import example, write_tables
+
+FOLDER = ROOT / "notebooks"
 EXAMPLE = FOLDER.parent / "results" / "chinchilla" / "points.parquet"
 EMERGENCE = FOLDER.parent / "results" / "emergence" / "evals.parquet"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

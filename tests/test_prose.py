@@ -9,7 +9,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
 LONGEST = 25  # words of a sentence in a docstring or comment
 ERRORS = ("InputError",)

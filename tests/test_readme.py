@@ -10,14 +10,13 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from harness.config.settings import load
 from harness.sweep.record import read_record
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
 LINKS = sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT)))
 # Flags of the sweep command that are no overrides.

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_emergence import evaluations, example, make_task, power_law
-from fake_sweep import make_sweep
 
 from analysis.emergence.study import study
 from analysis.emergence.verdict import Verdict
 from analysis.result import WarningCode
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
 from harness.records.paths import SweepFolder
+from tests import ROOT
+from tests.fakes.emergence import evaluations, example, make_task, power_law
+from tests.fakes.sweep import make_sweep
 
-README = Path(__file__).parent.parent / "results" / "README.md"
+README = ROOT / "results" / "README.md"
 NAMED_BY_DATA = {
     "params",
     "se",

@@ -126,7 +126,7 @@ def stretch_of(problem: Problem, kind: str) -> float:
     """sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
 
     Drawn rows carry residuals, which are smaller than the noise; drawn residuals are widened already, and the
-    narrow Huber losses do not need it (simulated, tests/test_coverage.py).
+    narrow Huber losses do not need it (simulated, tests/analysis/uncertainty/test_coverage.py).
     """
     n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
     if kind == "residual" or not problem.least_squares or min(g - 1, n - p) < 1:

@@ -26,7 +26,8 @@ CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0", "saturating")
 GENERAL, SPECIAL = "joint", ("chinchilla", "quadrature", "joint_e0")
 MARGIN = 2.0
 # The saturating law is held at both ends by what is known beforehand, the joint law bends as the runs ask and
-# predicts near cells as well where the first holds, but not far ones (tests/test_adequacy.py).
+# predicts near cells as well where the first holds, but not far ones
+# (tests/analysis/contest/test_adequacy.py).
 TRUSTED, TRUST = saturating.FAMILY, 1.5
 CONTEST_RULE = (
     f"Candidates: {', '.join(CANDIDATES)} (the last where the table has its two limits). For every compute "

@@ -10,8 +10,8 @@ m: distance to the prediction of rival laws that the contest could hardly tell f
 Rollout errors hold parameter error and lack of fit at once, so the largest of the three counts, not their
 sum. The half-width is that root times Student's t with (sizes − 1, at least 2) degrees of freedom: all runs
 of a size share what its shape and its tuning do to the loss, so sizes, not runs, are independent.
-tests/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21 fitted cells, on surfaces of
-which some follow no candidate law.
+tests/analysis/forecast/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21 fitted
+cells, on surfaces of which some follow no candidate law.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The cluster is the trunk: points of one trunk share its noise. A resample is a w
 all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
 a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %. For
 Huber's loss on many separate runs it is the other way round: drawn rows give intervals up to 20 % too wide,
-exponential weights keep the level (simulated, tests/test_coverage.py holds both figures).
+exponential weights keep the level (simulated; tests/analysis/uncertainty/test_coverage.py holds both
+figures).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ rows of a cluster, J the slope of the prediction, ψ Huber's clipped residual an
 squares, for narrow Huber losses and least absolute deviations 2·width times the density of residuals at 0,
 read off a window. Parameters that are fixed or sit at the end of their range are left out (no error).
 With 48 runs these are within 10 % of the spread of estimates for least squares, and 10 to 20 % too small for
-Huber's loss (simulated, tests/test_covariance.py); intervals are the bootstrap's.
+Huber's loss (simulated, tests/analysis/uncertainty/test_covariance.py); intervals are the bootstrap's.
 
 References: White 1980 (Econometrica 48, sandwich); Liang & Zeger 1986 (Biometrika 73, clusters); Koenker
 2005, Quantile Regression, section 3.4 (density of residuals).
@@ -19,7 +19,8 @@ from analysis.arrays import Array, Mask
 from analysis.laws.law import centre_of
 from analysis.solve.problem import Problem
 
-MIN_CLUSTERS = 10  # fewer make the sum over clusters too small (simulated, tests/test_covariance.py)
+# Fewer make the sum over clusters too small (simulated, tests/analysis/uncertainty/test_covariance.py).
+MIN_CLUSTERS = 10
 AT_BOUND = 1e-6  # relative distance to the end of the range
 
 

@@ -1,7 +1,7 @@
 """Profile of the objective: hold one parameter, minimise over the others, see how much worse the fit gets.
 
 The interval of a parameter holds the values whose profile stays below a cut. There are two cuts;
-tests/test_profile.py holds the coverage of both.
+tests/analysis/uncertainty/test_profile.py holds the coverage of both.
 
 F cut, for least squares on independent rows (`lsq` and `lsq_loss` where no two rows share a trunk, `gls`
 there and where the table measures what trunks share): with n rows, p parameters and F the quantile of the F

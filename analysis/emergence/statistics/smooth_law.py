@@ -3,7 +3,7 @@
 Least squares in ln nll on size means. Only the level is linear there, so the two shape numbers (alpha, and
 the share of E in the curve at its middle) are searched on a grid and polished, for all draws at once. The
 intervals are a parametric bootstrap: noise of the size of the residuals is laid on the fitted curve and the
-curve fitted again; their coverage is tested in tests/test_emergence_coverage.py.
+curve fitted again; their coverage is tested in tests/analysis/emergence/statistics/test_coverage.py.
 """
 
 from __future__ import annotations

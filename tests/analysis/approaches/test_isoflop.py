@@ -1,0 +1,170 @@
+"""IsoFLOP: frozen surfaces, interior minima, published exponents, coverage of the intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.slice_minimum import optima
+from analysis.approaches.slices import Slice, interpolated_slices, measured_slices, rows_by_flops
+from analysis.frontier import Surface, table_cost
+from analysis.result import WarningCode
+from analysis.tables.table import load_table
+from harness.records.errors import InputError
+from tests.fakes.surfaces import (
+    CHINCHILLA,
+    F64,
+    SMALL_ADDITIVE,
+    SMALL_JOINT,
+    TIED,
+    WIDTHS,
+    Truth,
+    counts,
+    foreign_table,
+    isoflop_frame,
+    sweep_points,
+)
+
+BUDGETS = np.geomspace(1e17, 1e20, 6)
+
+
+@pytest.mark.parametrize("truth", [CHINCHILLA, TIED])
+@pytest.mark.parametrize("method", ["quadratic", "akima"])
+def test_exponent_of_a_noise_free_surface(truth: Truth, method: str) -> None:
+    table = foreign_table(isoflop_frame(truth, BUDGETS))
+    fit = fit_isoflop(table, method=method, noise=1e-5, resamples=50)  # type: ignore[arg-type]
+    assert fit.frontier.a == pytest.approx(truth.a, abs=0.003)
+    assert fit.frontier.b == pytest.approx(1 - fit.frontier.a, abs=1e-6)
+    assert fit.extra["slices"] == "measured"
+
+
+def test_budgets_are_windows_in_log_c() -> None:
+    c = np.array([1e17, 1.03e17, 1.09e17, 1.2e17, 2e17])
+    assert [len(group) for group in rows_by_flops(c, 0.05)] == [3, 1, 1]
+
+
+def test_rows_off_their_budget_are_moved_to_its_centre() -> None:
+    frame = isoflop_frame(CHINCHILLA, BUDGETS, off_budget=0.04)
+    fit = fit_isoflop(foreign_table(frame), tolerance=0.05, noise=1e-5, resamples=50)
+    assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.005)
+    shifted = measured_slices(*(frame[key].to_numpy() for key in ("n", "d", "c", "loss")))
+    assert max(np.abs(piece.shift).max() for piece in shifted) > 1e-4
+
+
+def test_an_edge_optimum_is_left_out_with_a_reason() -> None:
+    frame = isoflop_frame(CHINCHILLA, BUDGETS)
+    last = np.isclose(frame.c, BUDGETS[-1])
+    frame.loc[last, "n"] *= 10
+    frame.loc[last, "d"] /= 10
+    frame.loc[last, "loss"] = CHINCHILLA.loss(frame.n[last].to_numpy(), frame.d[last].to_numpy())
+    fit = fit_isoflop(foreign_table(frame), noise=1e-5, resamples=50)
+    reasons = [row["reason"] for row in fit.extra["optima"]]
+    assert [reason is None for reason in reasons] == [True] * 5 + [False]
+    assert "no interior minimum" in reasons[-1]
+    assert WarningCode.EDGE_OPTIMUM in {warning.code for warning in fit.warnings}
+    assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.003)
+
+
+def test_too_few_budgets_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="at least 3 budgets"):
+        fit_isoflop(foreign_table(isoflop_frame(CHINCHILLA, BUDGETS[:2])), slices="measured")
+
+
+def test_no_interior_minimum_anywhere_is_an_input_error() -> None:
+    frame = isoflop_frame(CHINCHILLA, BUDGETS)
+    frame["loss"] = 3 + 0.1 * np.log(frame.n)
+    with pytest.raises(InputError, match="interior minimum, got 0 of 6"):
+        fit_isoflop(foreign_table(frame))
+
+
+def test_two_sizes_cannot_be_sliced() -> None:
+    frame = isoflop_frame(CHINCHILLA, BUDGETS, sizes=2)
+    with pytest.raises(InputError, match="use --approach parametric"):
+        fit_isoflop(foreign_table(frame))
+
+
+def test_seeds_of_a_cell_are_averaged() -> None:
+    frame = isoflop_frame(CHINCHILLA, BUDGETS)
+    up, down = (frame.assign(loss=frame.loss * factor) for factor in (1.01, 1 / 1.01))
+    both = fit_isoflop(foreign_table(pd.concat([up, down], ignore_index=True)), noise=1e-4, resamples=50)
+    assert both.frontier.a == pytest.approx(
+        fit_isoflop(foreign_table(frame), noise=1e-4, resamples=50).frontier.a, abs=1e-9
+    )
+
+
+def test_without_resamples_there_are_estimates_and_no_intervals() -> None:
+    fit = fit_isoflop(foreign_table(isoflop_frame(CHINCHILLA, BUDGETS)), resamples=0)
+    assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.003)
+    assert fit.frontier.a_interval is None
+    assert fit.conf_int() == {}
+
+
+def test_interpolated_slices_state_their_bias() -> None:
+    table = load_table(sweep_points(SMALL_ADDITIVE, seed_sd=0.0), count="n_params_body")
+    matmul = {counts(width)["n_params_body"]: counts(width)["n_params_matmul"] for width in WIDTHS}
+
+    def loss(n_body: F64, d: F64) -> F64:
+        x, y = (np.log(np.array(list(side), float)) for side in (matmul.keys(), matmul.values()))
+        return SMALL_ADDITIVE.loss(np.exp(np.interp(np.log(n_body), x, y)), d)
+
+    surface = Surface("truth", loss, table_cost(table), (float(table.n.min()), float(table.n.max())))
+    fit = fit_isoflop(table, noise=1e-5, surface=surface, resamples=50)
+    bias = fit.extra["bias"]
+    assert fit.extra["slices"] == "interpolated"
+    assert fit.frontier.a == pytest.approx(bias["a_slices"], abs=0.01)
+    assert bias["difference"] < -0.01
+    text = next(w.message for w in fit.warnings if w.code is WarningCode.INTERPOLATED)
+    assert f"{bias['a_surface']:.3f}" in text
+
+
+def test_interpolation_meets_the_cells_and_the_surface() -> None:
+    table = load_table(sweep_points(SMALL_JOINT, seed_sd=0.0))
+    cost = table_cost(table)
+    for piece in interpolated_slices(table.n, table.d, table.c, 3):
+        n, d = np.exp(piece.log_n), np.exp(piece.log_d)
+        np.testing.assert_allclose(d, np.exp(piece.log_c) / cost(n), rtol=1e-9)
+        np.testing.assert_allclose(
+            np.exp(piece.log_loss(np.log(table.loss))), SMALL_JOINT.loss(n, d), rtol=2e-3
+        )
+
+
+def covered(truths: int, method: str, noise: float) -> int:
+    """How many nominal 90 % intervals of a hold the truth, over independent tables with noise."""
+    hits = 0
+    for seed in range(truths):
+        frame = isoflop_frame(CHINCHILLA, BUDGETS, noise=noise, rng=np.random.default_rng(seed))
+        fit = fit_isoflop(foreign_table(frame), method=method, resamples=200, level=0.9)  # type: ignore[arg-type]
+        assert fit.frontier.a_interval is not None
+        low, high = fit.frontier.a_interval
+        hits += low <= CHINCHILLA.a <= high
+    return hits
+
+
+def least_hits(truths: int, share: float) -> int:
+    """Fewer hits than this happen to a true coverage of `share` once in a thousand suites."""
+    return int(binom.ppf(1e-3, truths, share))
+
+
+@pytest.mark.parametrize("method", ["quadratic", "akima"])
+def test_coverage(method: str) -> None:
+    assert covered(150, method, 0.003) >= least_hits(150, 0.88)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["quadratic", "akima"])
+@pytest.mark.parametrize("noise", [0.001, 0.003])
+def test_coverage_in_full(method: str, noise: float) -> None:
+    assert 0.86 <= covered(1000, method, noise) / 1000 <= 0.96
+
+
+def test_the_optimum_lies_on_its_parabola() -> None:
+    """A star of the figure is on the curve, not on the straight line between two sizes."""
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    y = (x - 1.4) ** 2 + 0.5
+    piece = Slice(0.0, x, -x, np.eye(4), np.zeros(4))
+    (optimum,), _, _ = optima([piece], y, np.zeros((4, 1)), "quadratic")
+    assert optimum.log_n == pytest.approx(1.4)
+    assert optimum.log_loss == pytest.approx(0.5)

@@ -1,0 +1,168 @@
+"""Adequacy tests and the contest of laws on surfaces whose law is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.approaches.parametric import fit_law
+from analysis.contest.adequacy import (
+    CANDIDATES,
+    CONTEST_RULE,
+    adequacy,
+    bic,
+    candidates,
+    contest,
+    gamma_test,
+    lack_of_fit,
+    lack_of_fit_warning,
+    structure,
+    winner,
+)
+from analysis.laws.saturating import name_of
+from analysis.result import WarningCode
+from tests.fakes.tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
+
+JOINT = ladder(joint, np.random.default_rng(1))
+ADDITIVE = ladder(additive, np.random.default_rng(1))
+
+
+def test_the_wrong_law_is_found_out() -> None:
+    found = adequacy(JOINT, "chinchilla")
+    assert found["lack_of_fit_p"] < 1e-4
+    assert found["gamma_test_p"] < 1e-6
+    assert {entry["axis"] for entry in found["structure"] if entry["p"] < 0.01} >= {"N×D"}
+    assert found["verdict"].startswith("chinchilla does not describe these runs")
+    warning = lack_of_fit_warning(found, "chinchilla")
+    assert warning is not None
+    assert warning.code is WarningCode.LACK_OF_FIT
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("table", "law"), [(JOINT, "joint"), (JOINT, "joint_e0"), (ADDITIVE, "chinchilla")])
+def test_the_right_law_passes(table, law: str) -> None:
+    found = adequacy(table, law)
+    assert f"{law} describes these runs" in found["verdict"]
+    assert found["residual_rms"] < 0.006
+    assert lack_of_fit_warning(found, law) is None
+
+
+def test_right_laws_are_rarely_rejected() -> None:
+    """Noise without trunk effects: the F test of lack of fit holds its level (5 % of 40: at most 6)."""
+    p_values = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        table = ladder(additive, rng, noise=0.0)
+        noisy = replace(table, loss=table.loss * np.exp(0.003 * rng.standard_normal(len(table))))
+        p_values.append(lack_of_fit(noisy, "chinchilla"))
+    assert sum(p < 0.05 for p in p_values if p is not None) <= 6
+
+
+def test_without_seeds_lack_of_fit_is_unknown() -> None:
+    table = ladder(joint, np.random.default_rng(0), seeded=())
+    found = adequacy(table, "joint_e0")
+    assert found["lack_of_fit_p"] is None
+    assert found["seed_sd"] is None
+    assert "no repeated cell" in found["verdict"]
+    assert lack_of_fit_warning(found, "joint_e0") is None
+
+
+def test_gamma_test_needs_both_axes() -> None:
+    assert gamma_test(JOINT, "kaplan_n") is None
+    assert gamma_test(JOINT, "joint") == gamma_test(JOINT, "chinchilla")
+
+
+def test_a_size_trend_is_located() -> None:
+    shifted = replace(ADDITIVE, loss=ADDITIVE.loss * np.exp(0.02 * np.cos(2 * np.log(ADDITIVE.n))))
+    found = {entry["axis"]: entry["p"] for entry in structure(shifted, "kaplan_d_offset")}
+    assert found["N"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("surface", "winners"), [("additive", {"chinchilla", "joint"}), ("joint", {"joint", "joint_e0"})]
+)
+def test_the_contest_finds_the_family(surface: str, winners: set[str]) -> None:
+    chosen = []
+    for seed in range(4):
+        below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed)))
+        entrants = contest(below)
+        assert sum(entrant.chosen for entrant in entrants) == 1
+        chosen.append(next(entrant.law for entrant in entrants if entrant.chosen))
+    assert sum(law in winners for law in chosen) >= 3, chosen
+
+
+def test_contest_rows() -> None:
+    entrants = contest(JOINT)
+    rows = [entrant.to_dict() for entrant in entrants]
+    assert [row["law"] for row in rows] == list(candidates(JOINT)) == list(CANDIDATES[:-1])
+    assert list(rows[0]) == ["law", "count", "rollout_rms", "bic", "n_params", "chosen"]
+    assert len({len(entrant.rolled) for entrant in entrants}) == 1
+    assert all(law in CONTEST_RULE for law in CANDIDATES)
+
+
+def test_a_special_case_must_predict_twice_as_well_as_the_general_law() -> None:
+    assert winner({"chinchilla": 0.010, "joint": 0.019, "joint_e0": 0.012}) == "joint"
+    assert winner({"chinchilla": 0.010, "joint": 0.021, "joint_e0": 0.012}) == "chinchilla"
+    assert winner({"chinchilla": 0.010, "joint_e0": 0.012}) == "chinchilla"
+
+
+def test_the_saturating_law_is_trusted_half_as_far_again() -> None:
+    name = "saturating(5.3,6.2)"
+    assert winner({"joint": 0.010, "quadrature": 0.012, name: 0.014}) == name
+    assert winner({"joint": 0.010, "quadrature": 0.012, name: 0.016}) == "joint"
+    assert winner({"joint": 0.012, "quadrature": 0.010, name: 0.016}) == "joint"
+
+
+def test_the_saturating_law_competes_where_the_table_has_its_limits() -> None:
+    name = "saturating(5.3000,6.2383)"
+    assert candidates(ladder(saturates, np.random.default_rng(0))) == CANDIDATES[:-1]
+    chosen = []
+    for seed in range(4):
+        below, _ = split(ladder(saturates, np.random.default_rng(seed), limits=True))
+        assert candidates(below) == (*CANDIDATES[:-1], name)
+        chosen += [entrant.law for entrant in contest(below) if entrant.chosen]
+    assert chosen == [name] * 4
+
+
+@pytest.mark.parametrize("surface", sorted(set(SURFACES) - {"saturates"}))
+def test_the_saturating_law_is_not_trusted_where_it_does_not_hold(surface: str) -> None:
+    for seed in range(2):
+        below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed), limits=True))
+        assert not next(entrant.law for entrant in contest(below) if entrant.chosen).startswith("saturating")
+
+
+def test_a_special_case_that_does_not_hold_is_not_chosen() -> None:
+    entrants = contest(JOINT, ("joint_e0", "chinchilla"))
+    assert {entrant.law: entrant.chosen for entrant in entrants} == {"joint_e0": True, "chinchilla": False}
+
+
+def test_without_cuts_bic_decides() -> None:
+    few = JOINT.select(np.isin(JOINT.n, np.unique(JOINT.n)[:2]))
+    few = few.select(np.arange(len(few)) < 7)
+    entrants = contest(few)
+    assert all(entrant.rollout_rms is None for entrant in entrants)
+    best = min(candidates(few), key=lambda law: bic(few, law))
+    assert [entrant.law for entrant in entrants if entrant.chosen] == [best]
+
+
+def test_near_cells_do_not_tell_the_joint_law_from_the_saturating_one_but_far_cells_do() -> None:
+    name = name_of(*LIMITS)
+    near, far = [], []
+    for seed in range(4):
+        below, above = split(ladder(saturates, np.random.default_rng(seed), limits=True))
+        entrants = {entrant.law: entrant.rollout_rms for entrant in contest(below, ("joint", name))}
+        near.append((entrants["joint"] or 0) / (entrants[name] or 1))
+        errors = [
+            np.log(
+                fit_law(below, law, "gls", resamples=0).predict(above.n, above.d)
+                / saturates(above.n, above.d)
+            )
+            for law in ("joint", name)
+        ]
+        far.append(np.abs(errors).max(axis=1))
+    assert np.median(near) < 1.5
+    joint_error, own_error = np.mean(far, axis=0)
+    assert joint_error > 1.5 * own_error

@@ -1,0 +1,268 @@
+"""The command on tables: own and foreign, wide and long; what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.emergence.__main__ import main
+from analysis.emergence.read import read_evaluations
+from analysis.emergence.study import conclude, study
+from harness.records.files import write_table
+from tests import PUBLISHED
+from tests.fakes.emergence import example, flat, make_task, power_law, write_tables
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALING_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tables(
+        tmp_path_factory.mktemp("results") / "simulated", [example(k=7, seeds=2)[i] for i in (0, 3, 4)]
+    )
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A published table of one model a size."""
+    rows, _ = make_task(np.random.default_rng(3), "a", power_law(0.7, 1.2), 4, k=8, seeds=1)
+    frame = pd.DataFrame(
+        {
+            "params_m": rows["N"] / 1e6,
+            "score_pct": 100 * rows["exact_match"],
+            "nll": rows["nll_per_token"],
+            "ppl": np.exp(rows["nll_per_token"]),
+            "what": "copying",
+        }
+    )
+    path = tmp_path / "published.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def change(root: Path, where: Path, name: str, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    """A copy of the sweep with one table changed."""
+    where.mkdir(parents=True)
+    for path in root.glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        write_table(where / path.name, edit(frame) if path.stem == name else frame)
+    return where
+
+
+def test_a_sweep_folder(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "found.json"
+    assert run(sweep, "--axis", "N", "--json", out) == 0
+    printed, found = capsys.readouterr().out, json.loads(out.read_text())
+    assert [axis["axis"] for axis in found["axes"]] == ["N"]
+    names = {entry["name"]: entry for entry in found["tasks"]}
+    assert set(names) == {"addition 4", "digit_sum 1", "recall 1", "text"}
+    assert names["digit_sum 1"]["verdict"] == "not_learned"
+    assert names["text"]["sizes"][0].get("exact") is None
+    assert all(entry["words"] in printed for entry in names.values())
+    assert "Not examined" in printed
+    for entry in names.values():
+        for size in entry["sizes"]:
+            if size.get("product") is not None:
+                assert size["product"] <= size["accuracy_power"] + 1e-9
+    assert {row["metric"] for row in found["in_context"]} >= {"loss_at_position", "kl_model", "icl_score"}
+
+
+def test_the_same_seed_gives_the_same_bytes(sweep: Path) -> None:
+    first = conclude(sweep)
+    written = (sweep / "emergence.json").read_bytes()
+    assert conclude(sweep) == first
+    assert (sweep / "emergence.json").read_bytes() == written
+    assert first["path"].endswith("emergence.json")
+    assert len(first["lines"]) == 4
+    axes = json.loads(written)["axes"]
+    assert [axis["axis"] for axis in axes] == ["N", "C", "loss"]
+    assert axes[0]["held"] == "D = 4e+06 tokens at every size"
+    assert first["verdict"].startswith("Along N: ")
+
+
+def test_an_axis_that_the_sweep_does_not_vary(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(sweep, "--axis", "D") == 2
+    assert "does not vary D" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("smooth", ["smooth=nll", "perplexity=ppl"])
+def test_a_wide_table(wide: Path, tmp_path: Path, smooth: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "found.json"
+    columns = f"N=params_m,exact=score_pct,task=what,{smooth}"
+    assert run(wide, "--map", columns, "--scale", "exact=0.01,N=1e6", "--json", out) == 0
+    (entry,) = json.loads(out.read_text())["tasks"]
+    assert entry["task"] == "copying"
+    assert entry["sizes"][0]["at"] == pytest.approx(2e4)
+    assert entry["sizes"][0]["nll"] == pytest.approx(pd.read_csv(wide)["nll"][0])
+    assert "the table names no chance level: it is taken as 0" in capsys.readouterr().out
+
+
+def test_a_long_table(wide: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(wide).assign(exact_match=lambda rows: rows["score_pct"] / 100)
+    rows = frame.rename(columns={"nll": "nll_per_token"}).melt(
+        ["params_m", "what"], ["exact_match", "nll_per_token"], "metric", "value"
+    )
+    path, out = tmp_path / "long.csv", tmp_path / "found.json"
+    rows.to_csv(path, index=False)
+    columns = "N=params_m,task=what,metric=metric,value=value"
+    assert run(path, "--map", columns, "--chance", "0", "--json", out) == 0
+    found = json.loads(out.read_text())
+    assert found["tasks"][0]["n_sizes"] == 8
+    assert found["warnings"] == []
+
+
+def test_no_right_answer_at_all_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = make_task(np.random.default_rng(0), "long", power_law(0.4, 2.2), 30, k=7, seeds=1, n_items=300)
+    assert task[0]["exact_match"].max() == 0
+    root = write_tables(tmp_path / "sweep", [task])
+    assert run(root, "--axis", "N") == 0
+    assert "exact match below 0.01 (none right) to below 0.01 (none right)" in capsys.readouterr().out
+
+
+def test_other_settings_do_not_mix_into_a_curve(sweep: Path, tmp_path: Path) -> None:
+    """Steps on the way, demonstrations and problems seen in training stand in the same table."""
+
+    def add(rows: pd.DataFrame) -> pd.DataFrame:
+        own = rows[rows["task"] == "recall"]
+        others = [own.assign(point_id=None), own.assign(n_shot=4), own.assign(split="seen")]
+        seen = rows.assign(split=rows["split"].where(rows["task"] != "addition", "seen"))
+        return pd.concat([seen, *(other.assign(value=0.5) for other in others)], ignore_index=True)
+
+    before = study(read_evaluations(sweep), axis="N")
+    after = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", add)), axis="N")
+    for old, new in zip(before["tasks"], after["tasks"], strict=True):
+        assert {**old, "split": new["split"]} == new
+        assert new["split"] == {"addition": "seen", "text": None}.get(new["task"], "test")
+
+
+def test_a_rule_that_is_new_in_every_document_is_judged_with_demonstrations(
+    sweep: Path, tmp_path: Path
+) -> None:
+    def rename(rows: pd.DataFrame) -> pd.DataFrame:
+        rows = rows.assign(task=rows["task"].replace("recall", "functions"))
+        own = rows[rows["task"] == "functions"]
+        return pd.concat([rows, own.assign(n_shot=1, value=0.5), own.assign(n_shot=4)], ignore_index=True)
+
+    found = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")["tasks"]
+    assert {entry["n_shot"] for entry in found if entry["task"] == "functions"} == {4}
+    assert {entry["n_shot"] for entry in found if entry["task"] == "addition"} == {0}
+
+
+def test_a_size_that_a_task_lacks_is_named(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(rows: pd.DataFrame) -> pd.DataFrame:
+        gone = (rows["task"] == "recall") & rows["point_id"].str.startswith("d40000-")
+        return rows[~gone]
+
+    root = change(sweep, tmp_path / "copy", "evals", lose)
+    assert run(root, "--axis", "N") == 0
+    printed = capsys.readouterr().out
+    assert "warning: recall 1: no values at 1 of 7 sizes (N = 4e+04); judged on the others" in printed
+    assert "recall 1: too few sizes to test" in printed
+
+
+def test_a_task_without_chance_level_is_left_out_by_name(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forget(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(chance=rows["chance"].where(rows["task"] != "recall"))
+
+    root = change(sweep, tmp_path / "copy", "evals", forget)
+    assert run(root, "--axis", "N") == 0
+    assert "left out: recall 1: the exact_match rows name no chance level" in capsys.readouterr().out
+    assert run(root, "--axis", "N", "--chance", "0") == 0
+    assert "left out" not in capsys.readouterr().out
+
+
+def without(metric: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows[rows["metric"] != metric]
+
+
+def no_chance(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["metric"].isin(["exact_match", "nll_per_token"])].assign(chance=np.nan)
+
+
+@pytest.mark.parametrize(
+    ("table", "edit", "words"),
+    [
+        ("evals", without("nll_per_token"), "expected an exact and a smooth metric"),
+        ("evals", without("exact_match"), "expected an exact and a smooth metric"),
+        ("evals", lambda rows: rows.drop(columns="chance"), "lacks the columns chance"),
+        ("evals", lambda rows: rows.assign(point_id=None), "no evaluation belongs to a finished point"),
+        ("points", lambda rows: rows.assign(status="failed"), "no evaluation belongs to a finished point"),
+    ],
+)
+def test_spoilt_sweeps_are_one_sentence_and_exit_2(
+    sweep: Path, tmp_path: Path, table: str, edit: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(change(sweep, tmp_path / "copy", table, edit)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--map", "N=params_m,exact=score_pct,smooth=nll"], "type --scale exact=0.01 for percent"),
+        (["--map", "N=size,exact=score_pct,smooth=nll"], "no column 'size'"),
+        (["--map", "exact=score_pct,smooth=nll"], "names no axis"),
+        (
+            ["--map", "N=params_m,exact=score_pct", "--scale", "exact=0.01"],
+            "expected an exact and a smooth metric",
+        ),
+        (["--map", "N=params_m,right=score_pct"], "--map does not know right"),
+        (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "type one smooth metric"),
+        (["--map", "N=params_m,exact"], "without '='"),
+        (["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=percent"], "has no number"),
+        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "no row is left"),
+        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "--where names 'color'"),
+        (["--chance", "2"], "--chance is 2"),
+        (["--seed", "-1"], "--seed is -1"),
+        ([], "lacks the columns run_id"),
+    ],
+)
+def test_bad_words_are_one_sentence_and_exit_2(
+    wide: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(wide, *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_table_whose_only_task_has_no_chance_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = make_task(np.random.default_rng(0), "task", flat(1.0), 2, k=7, seeds=1, n_items=50)
+    root = change(write_tables(tmp_path / "sweep", [task]), tmp_path / "copy", "evals", no_chance)
+    assert run(root, "--axis", "N") == 0
+    assert "left out: task 2: the exact_match rows name no chance level" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published data at {PUBLISHED}: set SCALING_DATA_DIR")
+def test_published_tables_by_mapping(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    columns = "N=N,exact=lambada_openai.acc,perplexity=lambada_openai.ppl,task=shots"
+    table = PUBLISHED / "pythia_evals" / "pythia_v1_evals.csv"
+    where = "step=143000,deduped=0"
+    assert run(table, "--map", columns, "--where", where, "--chance", "0", "--json", out) == 0
+    found = json.loads(out.read_text())
+    assert [entry["verdict"] for entry in found["tasks"]] == ["smooth", "smooth"]

@@ -1,0 +1,116 @@
+"""The rule of the best rate in size and tokens: recovered, covered by its interval, handed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.learning_rate.study import learning_rate_study
+from harness.config.settings import load
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.sweep.learned_rates import write_rate_recipe
+from tests.fakes.rates import BEST, RECIPE, rate_sweep, write_rate_folder
+
+TOKENS = (524_288, 1_048_576, 2_097_152)
+POWER = -0.3
+FINE = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+
+
+def hidden_rule(seed: int = 0, **options: Any) -> dict[str, Any]:
+    chosen = {"groups": ("hidden",), "factors": FINE, "n_tokens": TOKENS, "power": POWER} | options
+    study = learning_rate_study(rate_sweep(np.random.default_rng(seed), **chosen))
+    return dict(study["groups"][0]["rule"])
+
+
+def test_a_planted_rule_comes_back_in_width_size_and_tokens() -> None:
+    rule = hidden_rule(noise=1e-6)
+    rate_64, exponent = BEST["hidden"]
+    assert (rule["n_optima"], rule["n_tokens"]) == (9, 1_048_576)
+    assert rule["exponent"] == pytest.approx(exponent, abs=0.01)
+    assert rule["tokens_exponent"] == pytest.approx(POWER, abs=0.01)
+    assert rule["rate_64"] == pytest.approx(rate_64 * 2**POWER, rel=0.01)
+    # N grows as a power of width between 1 and 2, so its own power is smaller.
+    assert exponent < rule["size_exponent"] < exponent / 2 * 0.9
+    low, high = rule["size_exponent_interval"]
+    assert low < rule["size_exponent"] < high
+
+
+def test_intervals_cover_what_was_planted() -> None:
+    """Nominal 90 %; 100 draws have a standard error of 3 %."""
+    hits = []
+    for seed in range(100):
+        rule = hidden_rule(seed, noise=0.002)
+        pairs = ((rule["exponent_interval"], BEST["hidden"][1]), (rule["tokens_exponent_interval"], POWER))
+        hits.append([low < truth < high for (low, high), truth in pairs])
+    covered = np.mean(hits, axis=0)
+    assert (covered > 0.82).all(), covered
+    assert (covered < 0.98).all(), covered
+
+
+def test_one_token_count_gives_a_rule_in_width_alone() -> None:
+    rule = hidden_rule(n_tokens=TOKENS[:1])
+    assert rule["reason"] is None
+    assert rule["tokens_exponent"] is None
+    assert rule["exponent"] == pytest.approx(BEST["hidden"][1], abs=0.1)
+
+
+def test_optima_at_an_end_do_not_count() -> None:
+    rule = hidden_rule(widths=(16, 48), best=BEST | {"hidden": (0.1, -0.8)})
+    assert (rule["n_optima"], rule["exponent"]) == (0, None)
+    assert "0 of 6 optima count" in rule["reason"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    """A finished sweep in which the gain has no rule."""
+    points = rate_sweep(
+        np.random.default_rng(0), 1e-5, factors=FINE, n_tokens=TOKENS, power=POWER,
+        best=BEST | {"gain": (0.1, 0.0)},
+    )  # fmt: skip
+    found = write_rate_folder(tmp_path / "lr", points)
+    assert write_rate_recipe(found, learning_rate_study(points))
+    return found
+
+
+def test_the_next_sweep_takes_the_rule_as_its_recipe(folder: SweepFolder) -> None:
+    kept = load(["+grid=smoke"]).optim
+    optim = load(["+grid=smoke", f"optim={folder.optim}", "optim.head_lr=0.5"]).optim
+    assert optim.hidden_lr == pytest.approx(BEST["hidden"][0] * 2**POWER, rel=0.01)
+    assert optim.hidden_lr_exponent == pytest.approx(BEST["hidden"][1], abs=0.01)
+    assert optim.head_lr == 0.5
+    assert (optim.gain_lr, optim.gain_lr_exponent) == (kept.gain_lr, kept.gain_lr_exponent)
+    assert (optim.beta2, optim.eps, optim.transfer) == (kept.beta2, kept.eps, "measured")
+
+
+def test_intervals_stand_in_the_comments(folder: SweepFolder) -> None:
+    text = folder.optim.read_text()
+    comments = {line[2:].split(":")[0]: line for line in text.splitlines() if line.startswith("# ")}
+    assert set(RECIPE) <= comments.keys()
+    assert "(D/1048576)^-0.3 [-0.3" in comments["hidden"]
+    assert "as in the recipe, no rule" in comments["gain"]
+    assert "90%" in text
+
+
+def test_without_a_rule_there_is_no_recipe(folder: SweepFolder) -> None:
+    points = rate_sweep(np.random.default_rng(0), widths=(16,))
+    assert not write_rate_recipe(folder, learning_rate_study(points))
+    assert not folder.optim.exists()
+
+
+@pytest.mark.parametrize("content", [None, "- a\n", "{", ""])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "rates.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match="optim=muon"):
+        load(["+grid=smoke", f"optim={path}"])
+
+
+def test_an_unknown_key_in_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rates.yaml").write_text("hiden_lr: 0.1\n")
+    with pytest.raises(InputError, match=r"did you mean optim\.hidden_lr"):
+        load(["+grid=smoke", f"optim={tmp_path / 'rates.yaml'}"])

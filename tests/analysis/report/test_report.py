@@ -1,0 +1,300 @@
+"""The report: complete, in order, self-contained, and honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.report import build as report
+from analysis.report.__main__ import main
+from harness.records.files import write_json, write_table
+from harness.records.paths import SweepFolder
+from tests import ROOT
+from tests.fakes.sweep import make_sweep
+
+Json = dict[str, Any]
+SECTIONS = (
+    "warnings",
+    "numbers",
+    "exponents",
+    "forecast",
+    "frontier",
+    "reference",
+    "noise",
+    "adequacy",
+    "figures",
+    "points",
+    "glossary",
+    "provenance",
+)
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    root = make_sweep(tmp_path_factory.mktemp("results") / "fake")
+    assert main([str(root)]) == 0
+    return SweepFolder(root)
+
+
+@pytest.fixture(scope="module")
+def html(written: SweepFolder) -> str:
+    return written.report.read_text()
+
+
+@pytest.fixture
+def folder(written: SweepFolder, tmp_path: Path) -> SweepFolder:
+    """A copy to spoil."""
+    shutil.copytree(written.root, tmp_path / "copy")
+    return SweepFolder(tmp_path / "copy")
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "draw_figures", lambda _: {})
+
+
+def change_fits(folder: SweepFolder, **values: Any) -> None:
+    write_json(folder.fits, json.loads(folder.fits.read_text()) | values)
+
+
+def text_of(html: str) -> str:
+    """Visible text with single spaces, figures left out."""
+    bare = re.sub(r"<(svg|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())
+
+
+class Balance(HTMLParser):
+    """Collects tags that are closed out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        else:
+            self.wrong.append(tag)
+
+
+def test_sections_come_in_order(html: str) -> None:
+    places = [html.index(f'id="{name}"') for name in SECTIONS]
+    assert places == sorted(places)
+
+
+def test_markup_is_balanced_and_ids_are_unique(html: str) -> None:
+    parser = Balance()
+    parser.feed(html)
+    assert parser.wrong == []
+    assert [tag for tag in parser.open if tag not in ("p", "dt", "dd", "li")] == []
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'<a href="#([^"]+)"', html)) <= set(ids)
+
+
+def test_report_needs_no_network_and_no_script(written: SweepFolder, html: str) -> None:
+    assert re.findall(r"<(?:script|link|iframe|img)\b", html) == []
+    assert re.findall(r'\b(?:src|href)="(?!#)[^"]*"', html) == []
+    assert "@import" not in html
+    assert "url(http" not in html
+    assert written.report.stat().st_size < 3e6
+
+
+def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder, html: str) -> None:
+    names = re.findall(r'<figure id="figure-(\w+)"', html)
+    assert len(names) == 11
+    assert html.count("<figcaption>") == html.count("<svg") == 11
+    on_disk = {path.name for path in written.figures.iterdir()}
+    assert on_disk == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+
+
+def test_every_warning_is_in_words_before_any_number(written: SweepFolder, html: str) -> None:
+    fits = json.loads(written.fits.read_text())
+    box = text_of(html[html.index('id="warnings"') : html.index('id="numbers"')])
+    warnings = fits["warnings"] + [entry for fit in fits["fits"] for entry in fit["warnings"]]
+    assert len(warnings) == 2
+    assert all(entry["message"] in box for entry in warnings)
+    assert "1 of 33 points did not finish (diverged)" in box
+
+
+def test_numbers_are_those_of_the_files(written: SweepFolder, html: str) -> None:
+    fits = json.loads(written.fits.read_text())
+    best, score = fits["fits"][fits["recommended"]], fits["forecast"]
+    text = text_of(html)
+    assert f"a, N* ∝ C^a, exact FLOPs {best['frontier_exact']['a']:.3f}" in text
+    assert f"Forecast error, RMS {score['rms_percent']:.2f} %" in text
+    assert f"Inside the interval {100 * score['inside_share']:.0f} %" in text
+    assert "8.5 min" in text
+    assert "Test CPU" in text
+    assert fits["verdict"] in text
+
+
+def test_profile_intervals_stand_beside_those_of_the_bootstrap(written: SweepFolder, html: str) -> None:
+    fits = json.loads(written.fits.read_text())
+    fit = fits["fits"][fits["recommended"]]
+    text = text_of(html[html.index('id="figure-profile"') : html.index('id="points"')])
+    for entry in fit["profile"]:
+        low, high = ("open" if end is None else f"{end:.3f}" for end in entry["interval"])
+        assert f"[{low}, {high}]" in text.replace("−", "-")
+        assert entry["rule"] in text
+    assert "[open, " in text
+
+
+def test_recommended_row_is_marked_once(html: str) -> None:
+    table = html[html.index('id="exponents"') : html.index('id="forecast"')]
+    assert len(re.findall(r'<tr class="chosen">', table)) == 1
+    assert table.count("★</td>") == 1
+
+
+def test_every_point_and_every_excluded_row_is_listed(written: SweepFolder, html: str) -> None:
+    points = pd.read_parquet(written.points)
+    listing = html[html.index('id="points"') : html.index('id="glossary"')]
+    tables = listing.split("<tbody>")
+    assert tables[1].count("<tr><td>") == len(points)
+    assert tables[2].count("<tr><td>") == points.excluded_reason.notna().sum()
+    assert "loss not finite at step 210" in tables[2]
+
+
+def test_the_same_files_give_the_same_report(written: SweepFolder, folder: SweepFolder, html: str) -> None:
+    assert report.write_report(folder.root).read_text() == html.replace("fake", "copy")
+    for path in written.figures.iterdir():
+        assert (folder.figures / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_text_from_files_is_escaped(folder: SweepFolder) -> None:
+    change_fits(folder, verdict="<script>alert(1)</script>")
+    html = report.write_report(folder.root).read_text()
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_broken_seal_is_the_first_warning(folder: SweepFolder) -> None:
+    score = json.loads(folder.fits.read_text())["forecast"]
+    change_fits(folder, forecast=score | {"seal_intact": False})
+    text = text_of(report.write_report(folder.root).read_text())
+    assert "Warnings: read these before any number The seal of the forecast is broken" in text
+
+
+def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
+    fits = json.loads(folder.fits.read_text())
+    change_fits(
+        folder,
+        fits=[fit for fit in fits["fits"] if fit["approach"] == "kaplan"],
+        recommended=None,
+        frontier=[],
+        frontier_by_count=[],
+        rollout=[],
+        forecast=None,
+        reference=[],
+        jackknife=None,
+        contest=[],
+        adequacy={},
+        noise={"cells": [], "pooled_relative": None},
+    )
+    folder.forecast.unlink()
+    write_table(folder.curves, pd.read_parquet(folder.curves).head(0))
+    text = text_of(report.write_report(folder.root).read_text())
+    for sentence in (
+        "This sweep names no hold-out",
+        "No frontier: none of the fits",
+        "This sweep holds no cosine reference runs",
+        "No cell was trained with more than one seed",
+        "No law could be tested",
+        "No contest: too few runs",
+        "No jackknife",
+        "Loss curves: no curves were recorded",
+        "IsoFLOP slices: no budget has enough sizes",
+        "Residuals: no law in N and D was fitted",
+        "Error against extrapolation: there are too few points",
+        "Bootstrap cloud of the exponents: fits.json holds no resampled exponents",
+        "Profiles of the parameters: fits.json holds no profiles",
+        "Best size under each way to count: fits.json holds no best sizes",
+    ):
+        assert sentence in text
+
+
+def test_forecast_without_a_score_is_shown_as_open(folder: SweepFolder) -> None:
+    change_fits(folder, forecast=None)
+    html = report.write_report(folder.root).read_text()
+    assert "The held-out runs are not finished, so there is no score yet." in text_of(html)
+    assert 'id="figure-forecast"' in html
+
+
+def unlink(name: str) -> Callable[[SweepFolder], None]:
+    return lambda folder: (folder.root / name).unlink()
+
+
+def garble(name: str) -> Callable[[SweepFolder], None]:
+    def spoil(folder: SweepFolder) -> None:
+        (folder.root / name).write_text("{not a table")
+
+    return spoil
+
+
+def all_failed(folder: SweepFolder) -> None:
+    write_table(folder.points, pd.read_parquet(folder.points).assign(status="failed"))
+
+
+def lose_column(folder: SweepFolder) -> None:
+    write_table(folder.points, pd.read_parquet(folder.points).drop(columns="bits_per_byte"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (unlink("points.parquet"), "expected points.parquet in"),
+        (unlink("curves.parquet"), "expected curves.parquet in"),
+        (unlink("fits.json"), "expected fits.json in"),
+        (unlink("sweep.json"), "expected sweep.json in"),
+        (garble("fits.json"), "cannot read"),
+        (garble("forecast.json"), "cannot read"),
+        (garble("points.parquet"), "cannot read"),
+        (all_failed, "no finished point"),
+        (lose_column, "lacks the columns bits_per_byte"),
+        (lambda folder: shutil.rmtree(folder.root), "which does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    folder: SweepFolder,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[SweepFolder], None],
+    words: str,
+) -> None:
+    spoil(folder)
+    assert main([str(folder.root)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert "python -m harness.sweep +grid=" in error
+    assert error.count("\n") == 1
+
+
+def test_command_runs_as_a_module(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "analysis.report", str(tmp_path / "nothing")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,275 @@
+"""The study of a sweep's tables: contents, choices, words, and what happens with too little data."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.approaches.parametric import fit_law
+from analysis.contest.adequacy import CANDIDATES
+from analysis.forecast.seal import seal
+from analysis.laws import family
+from analysis.learning_rate.schedules import compare_schedules
+from analysis.result import Warning_, WarningCode
+from analysis.study.study import study, with_uncertainty
+from analysis.study.words import verdict
+from analysis.tables.noise import noise_report
+from analysis.tables.table import COUNTS, load_table
+from harness.records.errors import InputError
+from tests.fakes.surfaces import SMALL_JOINT, sweep_curves, sweep_points
+
+Json = dict[str, Any]
+KEYS = [
+    "schema", "primary", "fits", "recommended", "reason", "contest", "adequacy", "jackknife", "rollout",
+    "frontier", "frontier_by_count", "noise", "reference", "learning_rate", "forecast", "warnings",
+    "excluded", "verdict",
+]  # fmt: skip
+FIT_KEYS = [
+    "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
+    "objective", "status", "frontier", "warnings", "excluded", "seconds",
+]  # fmt: skip
+
+
+DOUBT = Warning_(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
+
+
+@pytest.fixture(scope="module")
+def points() -> pd.DataFrame:
+    return sweep_points(SMALL_JOINT)
+
+
+@pytest.fixture(scope="module")
+def result(points: pd.DataFrame) -> Json:
+    """A sweep whose truth is the joint law, with a forecast sealed before the hold-out."""
+    held = points.role == "holdout"
+    sealed = seal(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.study.study.disagreements", lambda *_: [DOUBT])
+        return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
+
+
+def test_keys_are_those_of_the_fits_file(result: Json) -> None:
+    assert list(result) == KEYS
+    for fit in result["fits"]:
+        assert list(fit)[: len(FIT_KEYS)] == FIT_KEYS
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_every_approach_under_every_count(result: Json) -> None:
+    found = {(fit["approach"], fit["count"]) for fit in result["fits"]}
+    assert found == {
+        (approach, count) for approach in ("parametric", "isoflop", "envelope", "kaplan") for count in COUNTS
+    }
+    sources = {fit["source"] for fit in result["fits"] if fit["approach"] == "envelope"}
+    assert sources == {"end points", "training curves"}
+
+
+def test_the_form_that_holds_is_chosen_and_recommended(result: Json) -> None:
+    fit = result["fits"][result["recommended"]]
+    assert result["primary"]["law"] == "joint"
+    assert (fit["approach"], fit["law"], fit["count"]) == ("parametric", "joint", "n_params_matmul")
+    assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint"]
+    low, high = fit["frontier_exact"]["a_interval"]
+    assert low <= 0.52 <= high
+    trends = {
+        law: {entry["axis"]: entry["p"] for entry in test["structure"]}
+        for law, test in result["adequacy"].items()
+    }
+    assert min(trends["joint_e0"].values()) > 0.05
+    assert trends["chinchilla"]["N×D"] < 1e-4
+
+
+def test_reference_runs_are_excluded_and_holdout_runs_fitted(result: Json, points: pd.DataFrame) -> None:
+    assert {row["row"] for row in result["excluded"]} == set(np.flatnonzero(points.role == "reference"))
+    assert {row["reason"] for row in result["excluded"]} == {"reference run"}
+    assert result["fits"][result["recommended"]]["nobs"] == points.role.isin(["fit", "holdout"]).sum()
+
+
+def test_frontier_is_ordered_and_covers_the_truth(result: Json) -> None:
+    rows = result["frontier"]
+    for row in rows:
+        assert row["n_low"] <= row["n_opt"] <= row["n_high"]
+        assert row["flat_low"] < row["n_opt"] < row["flat_high"]
+        true_loss = float(SMALL_JOINT.loss(row["n_opt"], row["d_opt"])[0])
+        assert row["loss_low"] <= true_loss <= row["loss_high"]
+    losses = [row["loss"] for row in rows]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_best_sizes_under_every_count(result: Json) -> None:
+    rows = result["frontier_by_count"]
+    assert list(dict.fromkeys(row["count"] for row in rows)) == list(COUNTS)
+    assert all(row["n_low"] <= row["n_opt"] <= row["n_high"] for row in rows)
+    primary = [row["n_opt"] for row in rows if row["count"] == result["primary"]["count"]]
+    assert primary == [row["n_opt"] for row in result["frontier"]]
+
+
+def test_the_recommended_fit_carries_its_cloud_and_its_profiles(result: Json) -> None:
+    fit = result["fits"][result["recommended"]]
+    assert [entry["parameter"] for entry in fit["profile"]] == ["E", "alpha", "beta", "gamma"]
+    assert all(entry["level"] == fit["level"] for entry in fit["profile"])
+    cloud = np.array(fit["cloud"])
+    assert cloud.shape == (60, 2)
+    for column, name in enumerate(("alpha", "beta")):
+        low, high = fit["interval"][name]
+        assert 0.85 <= np.mean((cloud[:, column] >= low - 1e-5) & (cloud[:, column] <= high + 1e-5)) <= 0.95
+    others = [other for other in result["fits"] if other is not fit]
+    assert not any({"cloud", "profile"} & set(other) for other in others)
+
+
+def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
+    table = load_table(points)
+    fit = fit_law(table, "tied", resamples=50)
+    assert "cloud" not in with_uncertainty(fit, table, resamples=0, seed=0).extra
+    fit = fit_law(table, "chinchilla", resamples=250)
+    cloud = with_uncertainty(fit, table, resamples=0, seed=0).extra["cloud"]
+    assert len(cloud) == 200
+    assert fit.samples is not None
+    assert cloud[-1].tolist() == fit.samples[-1, [3, 4]].round(5).tolist()
+
+
+def test_disagreements_travel_with_the_recommended_fit_and_the_whole(result: Json) -> None:
+    assert DOUBT.to_dict() in result["fits"][result["recommended"]]["warnings"]
+    assert DOUBT.to_dict() in result["warnings"]
+
+
+def test_rollout_rows_name_their_rungs(result: Json) -> None:
+    assert {family(row["law"]) for row in result["rollout"]} == set(CANDIDATES)
+    assert all(row["factor"] > 1 and row["rung"].startswith("d") for row in result["rollout"])
+
+
+def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
+    score = result["forecast"]
+    additive = next(row for row in score["losers"] if row["law"] == "chinchilla")
+    assert additive["rms_percent"] > 3 * score["rms_percent"]
+    for words in (
+        "The joint law, L =",
+        f"{score['rms_percent']:.2g} % RMS",
+        f"additive (Chinchilla) law {additive['rms_percent']:.2g} %",
+        "Do not quote E",
+    ):
+        assert words in result["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("recommended",), None, "No loss law could be fitted"),
+        (("adequacy", "joint", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
+        (("adequacy", "joint", "structure"), [{"axis": "D/N", "p": 1e-6}], "still follows D/N"),
+        (("adequacy", "joint", "seed_sd"), None, "without runs repeated with other seeds"),
+        (("forecast",), None, "Fitted to the cheaper runs only, it missed the dearer ones by"),
+        (("forecast", "seal_intact"), False, "seal is broken"),
+        (("jackknife", "a_se"), 0.5, "±0.82, which is wider and the figure to believe"),
+    ],
+)
+def test_verdict_changes_with_the_findings(
+    result: Json, path: tuple[str, ...], value: Any, words: str
+) -> None:
+    changed = copy.deepcopy(result)
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    assert words not in result["verdict"]
+    assert words in verdict(changed)
+
+
+def test_verdict_on_the_irreducible_loss(result: Json) -> None:
+    changed = copy.deepcopy(result)
+    offset = next(fit for fit in changed["fits"] if fit["law"] == "joint" and fit["approach"] == "parametric")
+    changed["recommended"] = changed["fits"].index(offset)
+    offset["warnings"] = [{"code": "e_not_bracketed", "message": ""}]
+    assert "Do not quote E" in verdict(changed)
+    offset["warnings"] = []
+    assert "The irreducible loss is E = " in verdict(changed)
+
+
+def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
+    few = points[points.d_model.isin([16, 32]) & (points.n_tokens <= 2_000_000)]
+    return few[few.role == "fit"].reset_index(drop=True)
+
+
+def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
+    held = points.role == "holdout"
+    sealed = seal(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
+    found = study(two_sizes(points), None, sealed, resamples=20)
+    assert found["primary"] == {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]}
+    assert found["forecast"] is None
+    assert study(two_sizes(points), resamples=20)["primary"]["law"] == "chinchilla"
+
+
+def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> None:
+    found = study(two_sizes(points), None, None, resamples=20)
+    assert found["recommended"] is None
+    assert found["frontier"] == []
+    assert "No loss law could be fitted" in found["verdict"]
+    messages = [warning["message"] for warning in found["warnings"]]
+    assert any("IsoFLOP with N = n_params_body is not possible" in message for message in messages)
+    assert len(messages) == len(set(messages))
+
+
+def test_no_finished_run_is_an_input_error(points: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="run failed"):
+        study(points.assign(status="failed"))
+
+
+def test_noise_is_pooled_over_cells(points: pd.DataFrame) -> None:
+    fitted = points[points.role.isin(["fit", "holdout"])]
+    noise = noise_report(fitted)
+    assert [(cell["rung"], cell["n_seeds"]) for cell in noise["cells"]] == [("d16", 3), ("d48", 3)]
+    sds = np.array([cell["sd_relative"] for cell in noise["cells"]])
+    assert noise["pooled_relative"] == pytest.approx(np.sqrt(np.mean(sds**2)), rel=0.01)
+    assert noise_report(fitted[fitted.seed == 0]) == {"cells": [], "pooled_relative": None}
+
+
+def test_schedules_are_compared_at_the_best_cosine_rate(points: pd.DataFrame) -> None:
+    rows, warnings = compare_schedules(points, 0.003)
+    assert warnings == []
+    assert [(row["rung"], row["lr_scale"], row["n_seeds"]) for row in rows] == [
+        ("d16", 1.0, 3),
+        ("d48", 1.0, 3),
+    ]
+    for row in rows:
+        assert row["difference"] / row["cosine_loss"] == pytest.approx(-0.01, abs=4 * 0.003)
+        assert row["se"] == pytest.approx(0.003 * row["wsd_loss"] * np.sqrt(2 / 3), rel=0.02)
+
+
+def test_a_cosine_rate_at_the_end_of_its_sweep_is_a_warning(points: pd.DataFrame) -> None:
+    lowest = points[(points.role != "reference") | (points.hidden_lr < 1.5 * 0.006 * 64 / points.d_model)]
+    rows, warnings = compare_schedules(lowest, None)
+    assert [row["se"] for row in rows] == [None, None]
+    assert [warning.code.value for warning in warnings] == ["edge_optimum"] * 2
+    assert "at the end of the 2 rates tried" in warnings[0].message
+
+
+@pytest.mark.parametrize(
+    ("column", "law", "other"),
+    [("n_tokens", "kaplan_n", "size N"), ("rung", "kaplan_d", "training tokens D")],
+)
+def test_runs_along_one_axis_get_one_law_one_warning_and_no_frontier(
+    points: pd.DataFrame, column: str, law: str, other: str
+) -> None:
+    fitted = points[points.role == "fit"]
+    most = fitted[column].value_counts().index[0]
+    found = study(fitted[fitted[column] == most].reset_index(drop=True), resamples=20)
+    assert [warning["code"] for warning in found["warnings"]] == ["one_axis"]
+    assert {fit["law"] for fit in found["fits"]} == {law, f"{law}_offset"}
+    assert (found["primary"], found["frontier"], found["contest"]) == (None, [], [])
+    assert f"how the loss falls with {other}" in found["verdict"]
+    with_offset = next(fit for fit in found["fits"] if fit["law"] == f"{law}_offset")
+    assert all(f"{name} = {value:.3g}" in found["verdict"] for name, value in with_offset["params"].items())
+
+
+def test_two_sizes_at_one_token_count_are_said_to_be_too_few(points: pd.DataFrame) -> None:
+    few = points[(points.role == "fit") & points.d_model.isin([16, 32])]
+    found = study(few[few.n_tokens == few.n_tokens.min()].reset_index(drop=True), resamples=20)
+    assert found["fits"] == []
+    (warning,) = found["warnings"]
+    assert warning["code"] == "one_axis"
+    assert "other axis needs three values" in warning["message"]

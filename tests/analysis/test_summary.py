@@ -1,0 +1,50 @@
+"""The key numbers of README come from the committed sweeps by the committed command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.summary import key_numbers, main, markdown
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from tests import ROOT
+from tests.fakes.sweep import make_sweep
+
+COMMITTED = ["results/chinchilla", "results/chinchilla-standard"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> SweepFolder:
+    root = tmp_path_factory.mktemp("sweep")
+    make_sweep(root)
+    return SweepFolder(root)
+
+
+def test_every_number_of_the_summary_is_in_its_files(folder):
+    rows = key_numbers(folder)
+    assert rows["law, N"].startswith("joint")
+    assert "[" in rows["alpha"]
+    assert "held out" in rows["runs"]
+    assert "% RMS" in rows["forecast error, chinchilla"]
+    references = json.loads(folder.fits.read_text())["reference"]
+    assert rows["trunk + branch minus tuned cosine, nats"].count("±") == len(references) > 0
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    with pytest.raises(InputError, match=r"fits\.json"):
+        key_numbers(SweepFolder(tmp_path))
+    assert main([str(tmp_path)]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_readme_quotes_the_committed_sweeps(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    present = [SweepFolder(Path(name)) for name in COMMITTED if Path(name, "fits.json").exists()]
+    if not present:
+        pytest.skip("no committed sweep under results/")
+    text = Path("README.md").read_text()
+    quoted = text.split("<!-- summary: begin -->")[1].split("<!-- summary: end -->")[0].strip()
+    assert quoted == markdown(present)

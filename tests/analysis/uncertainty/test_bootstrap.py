@@ -1,0 +1,160 @@
+"""Resampling of trunks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.approaches.parametric import fit_law
+from analysis.laws import find_law
+from analysis.solve.problem import Problem
+from analysis.solve.search import multi_start
+from analysis.uncertainty.bootstrap import (
+    KINDS,
+    bootstrap,
+    cluster_resamples,
+    resampled_weights,
+    residual_resamples,
+    smooth_resamples,
+)
+from harness.records.errors import InputError
+from tests.fakes.tables import additive, joint, ladder
+
+LAW = find_law("chinchilla")
+
+
+def test_rows_of_a_trunk_are_drawn_together() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    weights = cluster_resamples(table, LAW, 50, np.random.default_rng(0))
+    for cluster in np.unique(table.cluster):
+        member = weights[:, table.cluster == cluster]
+        assert np.array_equal(member, np.repeat(member[:, :1], member.shape[1], axis=1))
+    assert weights.std() > 0
+
+
+def test_every_resample_holds_three_sizes() -> None:
+    table = ladder(additive, np.random.default_rng(0), seeded=())
+    weights = cluster_resamples(table, LAW, 300, np.random.default_rng(0))
+    sizes = [len(np.unique(table.n[row > 0])) for row in weights]
+    assert min(sizes) == 3
+
+
+def test_table_weights_multiply() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    heavy = replace(table, weights=np.full(len(table), 2.5))
+    plain = cluster_resamples(table, LAW, 5, np.random.default_rng(0))
+    np.testing.assert_allclose(cluster_resamples(heavy, LAW, 5, np.random.default_rng(0)), 2.5 * plain)
+
+
+def test_smooth_weights_have_the_moments_of_drawn_rows() -> None:
+    table = replace(ladder(additive, np.random.default_rng(0)), weights=None)
+    weights = smooth_resamples(table, 4000, np.random.default_rng(0))
+    assert weights.min() > 0
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.1)
+    np.testing.assert_allclose(weights.var(axis=0), 1, atol=0.25)
+    doubled = replace(table, weights=np.full(len(table), 2.0))
+    np.testing.assert_array_equal(smooth_resamples(doubled, 4000, np.random.default_rng(0)), 2 * weights)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "rows", "separate", "smooth"),
+    [
+        ("huber", 30, True, True),
+        ("lad", 30, True, True),
+        ("lsq", 30, True, False),
+        ("huber", 29, True, False),  # fewer than six rows a parameter
+        ("huber", 30, False, False),
+    ],
+)
+def test_many_separate_runs_are_weighted_smoothly(
+    estimator: str, rows: int, separate: bool, smooth: bool
+) -> None:
+    table = ladder(additive, np.random.default_rng(0), seeded=()).select(np.arange(30) < rows)
+    table = replace(table, cluster=np.arange(rows)) if separate else table
+    weights = resampled_weights(Problem(LAW, table, estimator), 20, np.random.default_rng(0))
+    assert (np.min(weights) > 0) == smooth
+
+
+def test_too_few_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rows of their own clusters, six parameters: hardly a resample holds all rows."""
+    table = ladder(joint, np.random.default_rng(0), seeded=()).select(np.arange(30) % 5 == 0)
+    monkeypatch.setattr("analysis.uncertainty.bootstrap.MAX_DRAWS", 2)
+    with pytest.raises(InputError, match=r"6 clusters are too few to resample.*--resamples 0"):
+        cluster_resamples(
+            replace(table, d=table.d * np.arange(1, 7)), find_law("joint"), 50, np.random.default_rng(0)
+        )
+
+
+def test_a_trunk_effect_widens_the_interval() -> None:
+    """Treating rows of a trunk as independent would hide most of the uncertainty of alpha."""
+    rng = np.random.default_rng(8)
+    table = ladder(additive, rng, noise=0.01, seeded=(0, 1, 2, 3, 4, 5))
+    common = {cluster: 0.01 * rng.standard_normal() for cluster in np.unique(table.cluster)}
+    shifted = replace(table, loss=table.loss * np.exp([common[cluster] for cluster in table.cluster]))
+    alone = replace(shifted, cluster=np.arange(len(table)))
+    by_trunk, by_row = (fit_law(t, resamples=200).bse["alpha"] for t in (shifted, alone))
+    assert by_trunk > 1.15 * by_row
+
+
+def test_same_seed_same_estimates() -> None:
+    problem = Problem(LAW, ladder(additive, np.random.default_rng(0)))
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    assert np.array_equal(bootstrap(problem, theta, 20, 1), bootstrap(problem, theta, 20, 1))
+    assert not np.array_equal(bootstrap(problem, theta, 20, 1), bootstrap(problem, theta, 20, 2))
+
+
+def test_a_thousand_refits_take_seconds() -> None:
+    table = ladder(joint, np.random.default_rng(0)).select(np.arange(42) < 25)
+    problem = Problem(find_law("joint"), table)
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    began = time.process_time()
+    samples = bootstrap(problem, theta, 1000, 0)
+    assert time.process_time() - began < 10  # 1 to 2 s on one quiet core
+    assert samples.shape == (1000, 6)
+
+
+@pytest.mark.parametrize("estimator", ["lsq", "lad"])
+def test_resampled_residuals_are_centred_and_as_wide_as_the_noise(estimator: str) -> None:
+    table = ladder(additive, np.random.default_rng(0), noise=0.01, seeded=())
+    problem = Problem(LAW, replace(table, cluster=np.arange(len(table))), estimator)
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    losses = residual_resamples(problem, theta, 400, np.random.default_rng(0))
+    noise = np.log(losses / np.exp(np.log(table.loss) - problem.residual(theta)))
+    spread = problem.residual(theta).std() * np.sqrt(len(table) / (len(table) - 5))
+    assert noise.std() == pytest.approx(spread, rel=0.03)
+    assert abs(noise.mean()) < 0.1 * spread
+
+
+def test_residuals_of_shared_trunks_are_refused() -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    with pytest.raises(InputError, match="use the cluster bootstrap"):
+        fit_law(table, resamples=20, kind="residual")
+    with pytest.raises(InputError, match="no bootstrap 'wild': type one of cluster, residual"):
+        fit_law(table, resamples=20, kind="wild")
+
+
+def test_both_kinds_tell_the_same_story_where_runs_are_independent() -> None:
+    table = ladder(additive, np.random.default_rng(3), seeded=())
+    alone = replace(table, cluster=np.arange(len(table)))
+    fits = [fit_law(alone, estimator="lsq", resamples=300, kind=kind) for kind in KINDS]
+    assert fits[0].bse["alpha"] == pytest.approx(fits[1].bse["alpha"], rel=0.5)
+    assert "bootstrap over residuals" in fits[1].summary()
+
+
+def test_lower_minima_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a bad estimate the near refits stay in a bad minimum; the random starts leave it, for all rows."""
+    table = ladder(joint, np.random.default_rng(0))
+    problem = Problem(find_law("joint"), table)
+    good = multi_start(problem, np.random.default_rng(0)).theta
+    bad = np.array([2.0, 1e-3, 1e-3, 0.01, 0.01, 3.0])
+    monkeypatch.setattr("analysis.uncertainty.bootstrap.PROBED", 10)
+    theta = bootstrap(problem, bad, 40, 0)
+    weights = cluster_resamples(table, problem.law, 40, np.random.default_rng(0))
+    lowest = problem.objective(bootstrap(problem, good, 40, 0), weights)
+    reached = problem.objective(theta, weights) < 1.01 * lowest + 1e-9
+    assert reached[10:].mean() > 0.8
+    near = problem.solve(np.broadcast_to(bad, (40, 6)), weights, near=True).objective
+    assert np.mean(near < 1.01 * lowest + 1e-9) < 0.5

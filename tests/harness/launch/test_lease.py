@@ -1,0 +1,159 @@
+"""One owner a run, whoever asks, and another one once the first is gone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness.launch import lease
+from harness.launch.lease import Held, Lease, held, holder
+from harness.records.paths import RunFolder
+from tests import ROOT
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def foreign(run: RunFolder, age: float, number: int = 1) -> Path:
+    """A lease of another host that was last touched `age` seconds ago."""
+    path = run.lease / f"{number}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(Lease("they", "elsewhere", "another system", 1, "0"))))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def numbers(run: RunFolder) -> list[str]:
+    return sorted(path.name for path in run.lease.iterdir())
+
+
+def test_one_process_at_a_time(run: RunFolder) -> None:
+    assert holder(run) is None
+    with held(run):
+        mine = holder(run)
+        assert mine
+        assert mine.pid == os.getpid()
+        with pytest.raises(Held), held(run):
+            pass
+    assert holder(run) is None
+    with held(run):
+        pass
+    assert numbers(run) == ["2.json"]
+
+
+def test_a_run_is_given_up_where_the_disk_is_full(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with held(run):
+        monkeypatch.setattr(lease, "write_json", full)
+        assert holder(run)
+    assert holder(run) is None
+
+
+def test_a_lease_of_another_host_holds_until_it_is_stale(run: RunFolder) -> None:
+    path = foreign(run, age=lease.STALE_SECONDS - 10)
+    assert holder(run)
+    with pytest.raises(Held), held(run):
+        pass
+    os.utime(path, (time.time() - lease.STALE_SECONDS - 1,) * 2)
+    with held(run):
+        mine = holder(run)
+        assert mine
+        assert mine.owner != "they"
+    assert numbers(run) == ["2.json"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from harness.launch.lease import held
+from harness.records.paths import RunFolder
+with held(RunFolder(Path(sys.argv[1]))):
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_process_of_this_host_is_known_to_be_dead(run: RunFolder) -> None:
+    died = subprocess.run([sys.executable, "-c", KILLED, str(run.root)], cwd=ROOT, check=False)
+    assert died.returncode == -9
+    assert numbers(run) == ["1.json"]
+    with held(run):
+        assert numbers(run) == ["2.json"]
+
+
+def test_a_process_number_given_out_again_is_no_owner(run: RunFolder) -> None:
+    with held(run):
+        (path,) = run.lease.glob("*.json")
+        mine = Lease(**json.loads(path.read_text()))
+        path.write_text(json.dumps(asdict(replace(mine, started="1"))))
+        assert holder(run) is None
+
+
+def test_a_lease_is_kept_alive_while_it_is_held(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
+    with held(run):
+        (path,) = run.lease.glob("*.json")
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 60
+        while path.stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_an_owner_thought_dead_lets_go(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears of it, and touches or releases nothing of the one that has the run now."""
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
+    told = threading.Event()
+    with held(run, told.set):
+        path = foreign(run, age=10, number=2)
+        assert told.wait(60)
+    assert holder(run) == Lease("they", "elsewhere", "another system", 1, "0")
+    assert time.time() - path.stat().st_mtime > 9
+
+
+def test_of_many_that_want_a_stale_lease_one_gets_it(run: RunFolder) -> None:
+    for n in range(20):
+        foreign(run, age=lease.STALE_SECONDS + 1, number=n + 1)
+        together, done, owners = threading.Barrier(8), threading.Event(), []
+
+        def contend(together: threading.Barrier, done: threading.Event, owners: list[int]) -> None:
+            together.wait()
+            try:
+                with held(run):
+                    owners.append(1)
+                    done.wait(60)
+            except Held:
+                pass
+
+        threads = [threading.Thread(target=contend, args=(together, done, owners)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 60
+        while sum(thread.is_alive() for thread in threads) > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert owners == [1]
+        for path in run.lease.iterdir():
+            path.unlink()
+
+
+def test_a_damaged_lease_is_nobodys(run: RunFolder) -> None:
+    foreign(run, age=0).write_text("{")
+    assert holder(run) is None
+    with held(run):
+        assert holder(run)
