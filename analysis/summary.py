@@ -15,9 +15,19 @@ import pandas as pd
 
 from analysis.cli import answer
 from analysis.laws import family
-from analysis.report.numbers import DASH, count, given, in_percent, interval, number, percent, signed
 from harness.records.errors import InputError
 from harness.records.files import read_table
+from harness.records.number_text import (
+    DASH,
+    duration,
+    given,
+    in_percent,
+    interval,
+    number,
+    percent,
+    si,
+    signed,
+)
 from harness.records.paths import SweepFolder
 
 Json = Mapping[str, Any]
@@ -53,7 +63,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
 
 def _wall_clock(sweep: Json) -> str:
     total = sweep.get("seconds_total")
-    return f"{total / 60:.1f} minutes" if total else f"{sweep['seconds'] / 60:.1f} minutes of training"
+    return duration(total) if total else f"{duration(sweep['seconds'])} of training"
 
 
 def _runs(points: pd.DataFrame) -> str:
@@ -77,7 +87,7 @@ def _exponent(frontier: Json | None) -> str:
 def _references(cells: Sequence[Json]) -> str:
     """Difference ± standard error at every cell that has cosine runs."""
     shown = [
-        f"{signed(cell['difference'])} ± {number(cell['se'])} ({cell['rung']}, D = {count(cell['n_tokens'])})"
+        f"{signed(cell['difference'])} ± {number(cell['se'])} ({cell['rung']}, D = {si(cell['n_tokens'])})"
         for cell in cells
     ]
     return "; ".join(shown) or DASH

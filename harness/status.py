@@ -16,9 +16,9 @@ from rich.text import Text
 
 from harness.launch import lease
 from harness.records.errors import InputError
+from harness.records.number_text import duration
 from harness.records.paths import RunFolder, SweepFolder
 from harness.runs.state import slurm_submission
-from harness.track.progress import format_duration
 
 # A run without a lease that has not reported for this long is not running any more.
 SILENT_SECONDS = 90.0
@@ -133,7 +133,7 @@ def _cells(row: dict[str, Any]) -> list[str | Text]:
         f"{trained:,}" if trained else "",
         f"{state['loss']:.3f}" if state.get("loss") is not None else "",
         f"{speed:,.0f}" if is_running and speed else "",
-        format_duration((ahead - trained) / speed) if is_running and speed and ahead else "",
+        duration((ahead - trained) / speed) if is_running and speed and ahead else "",
         str(state.get("retries", 0) + 1) if state else "",
         Text(state.get("error") or ""),
     ]
@@ -168,7 +168,7 @@ def overall(rows: list[dict[str, Any]], cooldown_frac: float) -> str:
             left += per_token * (max(tokens) * (1 - cooldown_frac) + cooldown_frac * sum(tokens))
     if not rate:
         return ""
-    return f"{tokens_per_second:,.0f} tokens/s in all, about {format_duration(left / rate)} left"
+    return f"{tokens_per_second:,.0f} tokens/s in all, about {duration(left / rate)} left"
 
 
 def logs(folder: SweepFolder, rows: list[dict[str, Any]]) -> list[str]:

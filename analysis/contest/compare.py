@@ -23,6 +23,7 @@ from analysis.result import LEVEL, Fit, Warning_, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import COUNTS, LossTable, load_table
 from harness.records.errors import InputError
+from harness.records.number_text import estimate, percent
 
 MAX_CUTS = 16  # a contest on hundreds of rows takes so many of the usable computes, evenly by rank
 NOT_TOLD_APART = (
@@ -159,21 +160,16 @@ def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -
     """Why the rule chooses as it does, with the errors that decided."""
     best = min(errors, key=lambda law: errors[law])
     name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
-    text = f"{name}, fitted below {of_all} computes, is off by {in_percent(errors[chosen])} RMS above them"
+    text = f"{name}, fitted below {of_all} computes, is off by {percent(errors[chosen])} RMS above them"
     if chosen == best:
         return f"{text}, the least of the laws"
-    text += f"; {family(best)} is off by {in_percent(errors[best])}, but "
+    text += f"; {family(best)} is off by {percent(errors[best])}, but "
     if best in SPECIAL:
         return text + (
             "is a special case of it, and such a one is chosen only when the other's error is more than "
             f"{MARGIN:g} times as large"
         )
     return f"{text}the limits of {name} are known beforehand, so {TRUST:g} times is allowed"
-
-
-def in_percent(error: float) -> str:
-    """An error of log loss in per cent."""
-    return f"{100 * error:.3g} %"
 
 
 def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:
@@ -237,5 +233,4 @@ def shown_exponent(fit: Fit) -> str:
     a, interval = exponent_of(fit)
     if a is None:
         return ""
-    value, *ends = (f"{round(number, 3) + 0:.3f}" for number in (a, *(interval or ())))
-    return f"{value} [{', '.join(ends)}]" if ends else value
+    return estimate(a, interval)

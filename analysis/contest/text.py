@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from analysis.contest.compare import Comparison, in_percent, label, shown_exponent
+from analysis.contest.compare import Comparison, label, shown_exponent
 from analysis.result import Fit
 from analysis.tables.table import Excluded
+from harness.records.number_text import percent
 
 HEAD = ("", "approach", "N", "a", "alpha", "beta", "E", "other", "rollout")
 SHOWN = ("alpha", "beta", "E")
@@ -45,7 +46,7 @@ def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
         shown_exponent(fit),
         *(f"{fit.params[name]:.3f}" if name in fit.params else "" for name in SHOWN),
         " ".join(others),
-        "" if error is None else in_percent(error),
+        "" if error is None else percent(error),
     )
 
 

@@ -21,10 +21,9 @@ from analysis.plots.style import (
     VERMILION,
     grid,
     log_axis,
-    power_of_ten,
-    si,
     styled,
 )
+from harness.records.number_text import power_of_ten, si
 
 Json = Mapping[str, Any]
 

@@ -27,10 +27,9 @@ from analysis.plots.style import (
     legend_beside,
     log_axis,
     loss_axis,
-    power_of_ten,
-    si,
     styled,
 )
+from harness.records.number_text import power_of_ten, si
 
 Json = Mapping[str, Any]
 TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al., arXiv:2203.15556, the rule of thumb drawn for comparison

@@ -20,9 +20,9 @@ from analysis.plots.style import (
     log_axis,
     loss_axis,
     rung_styles,
-    si,
     styled,
 )
+from harness.records.number_text import si
 
 Json = Mapping[str, Any]
 

@@ -24,10 +24,9 @@ from analysis.plots.style import (
     grid,
     legend_beside,
     log_axis,
-    power_of_ten,
-    si,
     styled,
 )
+from harness.records.number_text import power_of_ten, si
 
 Json = Mapping[str, Any]
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))

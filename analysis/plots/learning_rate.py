@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import BLACK, VERMILION, grid, legend_beside, log_axis, rung_styles, si, styled
+from analysis.plots.style import BLACK, VERMILION, grid, legend_beside, log_axis, rung_styles, styled
+from harness.records.number_text import si
 
 Json = Mapping[str, Any]
 

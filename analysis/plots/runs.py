@@ -17,11 +17,10 @@ from analysis.plots.style import (
     legend_beside,
     log_axis,
     loss_axis,
-    power_of_ten,
     rung_styles,
-    si,
     styled,
 )
+from harness.records.number_text import power_of_ten, si
 
 Json = Mapping[str, Any]
 

@@ -34,7 +34,6 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
 GREY, LIGHT = "#6b7280", "#d1d5db"
 MARKERS = "osD^vP*X<>"
 COUNT_NAMES = {"n_params_matmul": "body and head", "n_params_body": "body", "n_params": "all"}
-SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -80,22 +79,6 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def count_axis(count: str) -> str:
     """Label of an axis of N, which says what the column counts."""
     return f"{COUNT_NAMES[count]} parameters N"
-
-
-def si(value: float, digits: int = 3) -> str:
-    """A count in few characters: 500k, 1M, 16M, 1.5B."""
-    for size, suffix in SUFFIXES:
-        if abs(value) >= size * (1 - 1e-9):
-            return f"{value / size:.{digits}g}{suffix}"
-    return f"{value:.{digits}g}"
-
-
-def power_of_ten(value: float) -> str:
-    """A FLOP count as 3×10¹²."""
-    exponent = int(np.floor(np.log10(value) + 1e-9))
-    lead = f"{value / 10.0**exponent:.2g}"
-    raised = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return raised if lead == "1" else f"{lead}×{raised}"
 
 
 def grid(rows: int, columns: int, size: Pair, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:

@@ -22,10 +22,9 @@ from analysis.plots.style import (
     grid,
     legend_beside,
     log_axis,
-    power_of_ten,
-    si,
     styled,
 )
+from harness.records.number_text import estimate, power_of_ten, si
 
 Json = Mapping[str, Any]
 FAN = (0.02, 0.05, 0.1)  # steps of β/(α+β) between the lines of the cloud, the first that gives few lines
@@ -140,7 +139,7 @@ def counting(rows: Sequence[Json], fits: Sequence[Json]) -> Figure:
     for count, own in table.groupby("count", sort=False):
         name, (colour, line) = COUNT_NAMES[str(count)], COUNT_LOOKS[str(count)]
         exact = next(fit["frontier_exact"] for fit in fits if fit["count"] == count)
-        label = f"{name} parameters\na = {_with_interval(exact['a'], exact['a_interval'])}"
+        label = f"{name} parameters\na = {estimate(exact['a'], exact['a_interval'])}"
         axes.plot(own["flops"], own["n_opt"], linestyle=line, color=colour, linewidth=2.2, label=label)
         low, high = (own[key].to_numpy(float, na_value=np.nan) for key in ("n_low", "n_high"))
         if np.isfinite(low).any():
@@ -153,7 +152,3 @@ def counting(rows: Sequence[Json], fits: Sequence[Json]) -> Figure:
     axes.set_ylabel("best size N*, as counted")
     legend_beside(figure, axes, "N counts")
     return figure
-
-
-def _with_interval(value: float, ends: Sequence[float] | None) -> str:
-    return f"{value:.3f}" if ends is None else f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"

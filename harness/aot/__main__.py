@@ -22,10 +22,10 @@ from harness.config.settings import SweepSettings, load, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
 from harness.grid.cells import expand
-from harness.plan.table import si
 from harness.recipe import counting
 from harness.recipe.spec import DataSpec, RunSpec
 from harness.records.errors import InputError
+from harness.records.number_text import si
 
 LOG_WIDTH = 120
 MIB = 2**20

@@ -157,7 +157,7 @@ class TorchProcess:
     def __init__(self, python: str, spec: RunSpec):
         recipe = {
             "model": asdict(spec.model),
-            "optim": asdict(spec.optim),
+            "optim": spec.to_dict()["optim"],
             "device": {"cpu": "cpu", "gpu": "cuda"}[jax.default_backend()],
             "variants": TORCH_VARIANTS,
         }

@@ -14,6 +14,7 @@ from harness.grid.cells import Cell, job_tokens, trajectories
 from harness.grid.packs import Lanes, one_lane
 from harness.plan.plan import Plan, workers_bytes
 from harness.recipe import counting
+from harness.records.number_text import duration, si
 
 # A larger plan is printed with one row for all seeds of a cell.
 MAX_ROWS = 300
@@ -46,21 +47,13 @@ def print_plan(
     memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     trained, separate = tokens_saved(plan.cells)
     console.print(
-        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {seconds() / 60:.1f} minutes on "
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {duration(seconds())} on "
         f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
     )
     console.print(
         f"trunks with branches train {trained / 1e6:.1f} M tokens, separate runs would train "
         f"{separate / 1e6:.1f} M ({trained / separate:.2f})"
     )
-
-
-def si(value: float) -> str:
-    """Three digits and a prefix: 25.7k, 1.05M."""
-    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{prefix}"
-    return f"{value:.3g}"
 
 
 def _rows(plan: Plan) -> Iterator[list[str]]:

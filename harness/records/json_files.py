@@ -98,7 +98,8 @@ def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migra
     written = value.get("schema", 1)
     if not isinstance(written, int) or written > schema:
         raise InputError(
-            f"{source} was written under schema {written}, this version reads up to {schema}: update the harness"
+            f"{source} was written under schema {written} and this version reads up to {schema}; "
+            "update the harness"
         )
     for number in range(written, schema):
         value = {**migrations[number](value), "schema": number + 1} if number in migrations else value

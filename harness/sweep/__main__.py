@@ -33,6 +33,7 @@ from harness.plan.table import print_plan
 from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError
 from harness.records.files import write_json
+from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
@@ -40,7 +41,7 @@ from harness.sweep.folder_recipe import check_recipe, recipe_of
 from harness.sweep.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
 from harness.sweep.phases import Phases
 from harness.sweep.record import ORIGIN_KEYS, read_record, sweep_record
-from harness.track.progress import Progress, format_duration
+from harness.track.progress import Progress
 from harness.track.sinks import Sinks, check_sinks
 from harness.track.worker_time import added, shares
 
@@ -248,7 +249,7 @@ class Sweep:
         else:
             result = json.loads(self.folder.fits.read_text())
         print_conclusion(self.console, self.folder, result)
-        self.console.print(f"finished in {format_duration(time.monotonic() - self.began)}")
+        self.console.print(f"finished in {duration(time.monotonic() - self.began)}")
 
 
 def load_settings(arguments: list[str]) -> SweepSettings:

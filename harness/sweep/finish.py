@@ -14,6 +14,7 @@ from rich.table import Table
 from harness.grid.cells import Cell
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_json
+from harness.records.number_text import estimate, interval, number
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.runs.collect import cell_table
@@ -161,8 +162,8 @@ def _exponents(result: dict[str, Any]) -> Table:
                 fit["approach"],
                 family(fit["law"]),
                 fit["count"].removeprefix("n_params_").replace("n_params", "all"),
-                f"{_number(frontier['a'])} {_interval(frontier['a_interval'])}",
-                *(f"{_number(value)} {_interval(pair)}" for value, pair in zip(values, bounds, strict=True)),
+                estimate(frontier["a"], frontier["a_interval"]),
+                *map(estimate, values, bounds),
             )
     return table
 
@@ -189,24 +190,14 @@ def _learning_rates(group: dict[str, Any]) -> Table:
         table.add_row(
             row["rung"],
             f"{row['n_tokens']:.3g}",
-            _number(row["recipe_rate"]),
-            _number(row["rate_opt"]),
-            _interval(row["rate_interval"]),
+            number(row["recipe_rate"]),
+            number(row["rate_opt"]),
+            interval(row["rate_interval"]),
             "–" if cost is None else f"{'' if row['interior'] else '≥ '}{cost:.2f} %",
             "–" if width is None else f"×{width:.2f}",
             row["reason"] or "",
         )
     return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _interval(bounds: list[float | None] | None) -> str:
-    if not bounds or bounds[0] is None or bounds[1] is None:
-        return ""
-    return f"[{bounds[0]:.3g}, {bounds[1]:.3g}]"
 
 
 def enough_to_fit(points: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder
 
 Json = Mapping[str, Any]
@@ -43,17 +44,15 @@ def rule_line(entry: Json) -> str:
         return f"{entry['group']}: as in the recipe, {rule['reason']}"
     power, at, in_size = "", "", f"{rule['rate_1']:.3g}·N^{rule['size_exponent']:.3f}"
     if rule["tokens_exponent"] is not None:
-        power = f"·(D/{rule['n_tokens']})^{_with_interval(rule, 'tokens_exponent')}"
+        power = (
+            f"·(D/{rule['n_tokens']})^{estimate(rule['tokens_exponent'], rule['tokens_exponent_interval'])}"
+        )
         in_size += f"·D^{rule['tokens_exponent']:.3f}"
     else:
         at = f" at D = {rule['n_tokens']}"
+    rate, exponent = (estimate(rule[key], rule[f"{key}_interval"]) for key in ("rate_64", "exponent"))
     return (
-        f"{entry['group']}: {_with_interval(rule, 'rate_64')}·(d_model/64)^{_with_interval(rule, 'exponent')}"
+        f"{entry['group']}: {rate}·(d_model/64)^{exponent}"
         f"{power}{at}, or {in_size} with N matmul parameters, N's power "
-        f"{_with_interval(rule, 'size_exponent')}"
+        f"{estimate(rule['size_exponent'], rule['size_exponent_interval'])}"
     )
-
-
-def _with_interval(rule: Json, key: str) -> str:
-    low, high = rule[f"{key}_interval"]
-    return f"{rule[key]:.3g} [{low:.3g}, {high:.3g}]"

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from harness.recipe import counting
 from harness.recipe.spec import Job
+from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
 
 LINE_SECONDS = 15.0
@@ -23,16 +24,6 @@ MAX_IN_LINE = 8
 BAR_WIDTH = 24
 # Lines of a terminal that are not rows of runs.
 FRAME_LINES = 8
-
-
-def format_duration(seconds: float) -> str:
-    """`7 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Progress:
@@ -88,8 +79,8 @@ class Progress:
     def _headline(self, share: float) -> str:
         elapsed = time.monotonic() - self._began
         left = elapsed * (1 - share) / share if share > 0.01 else None
-        eta = f", about {format_duration(left)} left" if left is not None else ""
-        return f"{share:.0%} of the FLOPs in {format_duration(elapsed)}{eta}"
+        eta = f", about {duration(left)} left" if left is not None else ""
+        return f"{share:.0%} of the FLOPs in {duration(elapsed)}{eta}"
 
     def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Group:
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
@@ -121,7 +112,7 @@ def _left(state: dict[str, Any]) -> str:
     speed = state.get("tokens_per_second")
     if not speed:
         return ""
-    return format_duration((state["tokens_ahead"] - state["tokens_trained"]) / speed)
+    return duration((state["tokens_ahead"] - state["tokens_trained"]) / speed)
 
 
 def _line(job: Job, state: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.plots.style import power_of_ten, rung_styles, si
+from analysis.plots.style import rung_styles
 from analysis.report.build import Sweep, draw_figures, read_sweep
+from harness.records.number_text import power_of_ten, si
 from tests.fakes.sweep import make_sweep
 
 NAMES = {

@@ -33,7 +33,7 @@ def test_other_number_formats() -> None:
     assert report_numbers.in_percent(None) == "–"
     assert report_numbers.interval([0.1, None]) == "no interval"
     assert report_numbers.interval([0.1, 0.25], 2) == "[0.10, 0.25]"
-    assert [report_numbers.duration(s) for s in (45, 512, 9000)] == ["45 s", "8.5 min", "2.5 h"]
+    assert [report_numbers.duration(s) for s in (45, 512, 9000)] == ["45 s", "8 min 32 s", "2 h 30 min"]
     assert [report_numbers.p_value(p) for p in (1e-5, 0.04, None)] == ["< .001", "0.040", "–"]
     assert report_numbers.trends([{"axis": "N", "p": 1e-4}, {"axis": "D/N", "p": 0.5}]) == "N (< .001)"
     assert report_numbers.trends([]) == "nothing"

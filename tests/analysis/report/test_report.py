@@ -141,7 +141,7 @@ def test_numbers_are_those_of_the_files(written: SweepFolder, html: str) -> None
     assert f"a, N* ∝ C^a, exact FLOPs {best['frontier_exact']['a']:.3f}" in text
     assert f"Forecast error, RMS {score['rms_percent']:.2f} %" in text
     assert f"Inside the interval {100 * score['inside_share']:.0f} %" in text
-    assert "8.5 min" in text
+    assert "8 min 32 s" in text
     assert "Test CPU" in text
     assert fits["verdict"] in text
 

@@ -134,7 +134,7 @@ def test_free_memory_is_read_from_the_system() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(16, "16"), (25_700, "25.7k"), (1_048_576, "1.05M"), (2e9, "2G"), (3e13, "30T")]
+    ("value", "text"), [(16, "16"), (25_700, "25.7k"), (1_048_576, "1.05M"), (2e9, "2B"), (3e13, "30T")]
 )
 def test_si(value: float, text: str) -> None:
     assert plan_table.si(value) == text
@@ -152,7 +152,7 @@ def test_the_printed_plan_has_a_row_a_cell_and_the_totals(tmp_path: Path) -> Non
     assert [row[0] for row in rows] == ["d16"] * 3 + ["d32"] * 3
     assert rows[0][1] == plan_table.si(counting.n_params(cells[0].spec.model))
     assert f"{made.open_flops:.2e} FLOPs" in text
-    assert "about 1.5 minutes on 2 worker(s)" in text
+    assert "about 1 min 30 s on 2 worker(s)" in text
     assert "6 of 6 cells have fewer than 500 steps (d16, d32)" in text
     assert f"{len(cells)} cells, {len(made.open_cells)} to train" in text
 

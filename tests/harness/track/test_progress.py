@@ -11,8 +11,9 @@ from rich.console import Console
 from harness.grid.cells import job_flops, jobs
 from harness.recipe import counting
 from harness.records.files import write_json
+from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
-from harness.track.progress import FRAME_LINES, LINE_SECONDS, Progress, format_duration
+from harness.track.progress import FRAME_LINES, LINE_SECONDS, Progress
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))
@@ -23,7 +24,7 @@ JOBS = jobs(small_cells("grid.seeds=[0,1]"))
     [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
+    assert duration(seconds) == text
 
 
 class Clock:

@@ -1,0 +1,131 @@
+"""Numbers as people read them: one spelling of counts, FLOPs, percentages, durations and intervals.
+
+A missing number is a dash, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeGuard
+
+DASH = "–"
+MINUS = "−"
+LARGE = 1e5  # from here on as a power of ten
+SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def given(value: float | None) -> TypeGuard[float]:
+    """Return whether there is a number: neither None nor NaN."""
+    return value is not None and value == value
+
+
+def si(value: float | None, digits: int = 3) -> str:
+    """Return a count in few characters.
+
+    >>> si(25_700), si(1_048_576), si(1.5e9)
+    ('25.7k', '1.05M', '1.5B')
+    """
+    if not given(value):
+        return DASH
+    for size, suffix in SUFFIXES:
+        if abs(value) >= size * (1 - 1e-9):
+            return f"{value / size:.{digits}g}{suffix}"
+    return f"{value:.{digits}g}"
+
+
+def power_of_ten(value: float | None) -> str:
+    """Return a positive number, such as FLOPs, as a power of ten.
+
+    >>> power_of_ten(3e12), power_of_ten(1e-3)
+    ('3×10¹²', '10⁻³')
+    """
+    if not given(value):
+        return DASH
+    exponent = math.floor(math.log10(value) + 1e-9)
+    lead = f"{value / 10.0**exponent:.2g}"
+    raised = "10" + str(exponent).translate(SUPERSCRIPTS)
+    return raised if lead == "1" else f"{lead}×{raised}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return `digits` decimals if the value is of order one, a power of ten if it is large or tiny.
+
+    >>> number(0.5363), number(2.1e7), number(-1234.5), number(None)
+    ('0.536', '2.1×10⁷', '−1,234', '–')
+    """
+    if not given(value):
+        return DASH
+    if value == 0:
+        return "0"
+    if abs(value) >= LARGE or abs(value) < 0.5 * 10**-digits:
+        return power_of_ten(value) if value > 0 else MINUS + power_of_ten(-value)
+    shown = max(digits - max(len(str(int(abs(value)))) - 1, 0), 0)
+    return f"{value:,.{shown}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return `number` with a plus sign if the value is positive."""
+    text = number(value, digits)
+    return f"+{text}" if given(value) and value > 0 else text
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Return a share as a percentage.
+
+    >>> percent(0.1234), percent(1, 0)
+    ('12.34 %', '100 %')
+    """
+    return DASH if not given(value) else f"{100 * value:.{digits}f} %".replace("-", MINUS)
+
+
+def in_percent(value: float | None, digits: int = 2) -> str:
+    """Return a number that is in per cent already."""
+    return percent(value / 100 if given(value) else None, digits)
+
+
+def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
+    """Return the two ends of an interval, or `no interval`.
+
+    >>> interval((0.5, 0.75)), interval(None)
+    ('[0.500, 0.750]', 'no interval')
+    """
+    if ends is None or not all(given(end) for end in ends):
+        return "no interval"
+    return f"[{', '.join(number(end, digits) for end in ends)}]"
+
+
+def estimate(value: float | None, ends: Sequence[float | None] | None, digits: int = 3) -> str:
+    """Return an estimate with its interval, or alone if it has none.
+
+    >>> estimate(0.536, (0.502, 0.565)), estimate(0.536, None)
+    ('0.536 [0.502, 0.565]', '0.536')
+    """
+    shown = number(value, digits)
+    return (
+        shown if ends is None or not all(given(end) for end in ends) else f"{shown} {interval(ends, digits)}"
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span.
+
+    >>> duration(7), duration(200), duration(7500)
+    ('7 s', '3 min 20 s', '2 h 05 min')
+    """
+    if not given(seconds):
+        return DASH
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value with three decimals, or `< .001`."""
+    if not given(value):
+        return DASH
+    return "< .001" if value < 1e-3 else f"{value:.3f}"
