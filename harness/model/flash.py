@@ -23,8 +23,6 @@ from harness.model.partition import partition_spec, sharded
 
 # Largest block of queries and of keys, in positions: 512 × 512 fp32 scores take 1 MiB of a TPU's VMEM.
 SPLASH_BLOCK = 512
-# A TPU's vector lanes: head channels are filled up with zeros to a multiple, which changes no score.
-LANES = 64
 
 
 def cudnn_attention(
