@@ -1,1 +1,1 @@
-"""Steps compiled ahead of time, for devices not at hand."""
+"""Ahead-of-time compilation of the training step for devices that this machine does not have."""

@@ -1,7 +1,8 @@
-"""`python -m harness.aot +grid=NAME topology=v5e:4x4 [overrides]`: compile the step for devices not at hand.
+"""`python -m harness.aot +grid=NAME topology=v5e:4x4 [overrides]`: compile the step for absent devices.
 
-Each rung's sharded training step is compiled ahead of time. Printed: peak memory of a device by the compiler
-and by counting, the collectives, and whether it fits. Exit codes: 0 all fit, 1 some do not, 2 wrong input.
+Compiles each rung's sharded training step ahead of time. Prints the peak memory of a device by the compiler
+and by counting (`harness.execution.memory`), the collectives, and whether the step fits. Exit codes: 0 all
+fit, 1 some do not, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from harness.records.number_text import si
 
 LOG_WIDTH = 120
 MIB = 2**20
-# Steps of the compiled program; its memory hardly depends on them.
+# Steps of the compiled program. They are scanned, so memory hardly depends on their number.
 STEPS = 2
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 HELP = f"""\
@@ -45,7 +46,15 @@ TPU topologies need the extra 'tpu', H100 nodes the extra 'gpu-aot': uv sync --e
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of one rung; bytes are those of one device."""
+    """Result of compiling one rung.
+
+    Attributes:
+        spec: Recipe of the rung.
+        seconds: Compile time.
+        peak: Peak bytes on one device, by the compiler.
+        collectives: Number of each collective in the program.
+        analytic: Bytes on one device, by counting.
+    """
 
     spec: RunSpec
     seconds: float
@@ -55,7 +64,7 @@ class Compiled:
 
 
 def without_topology(arguments: list[str]) -> tuple[Topology, list[str]]:
-    """The topology, and the arguments of a sweep; raises InputError where there is none."""
+    """Split off the topology from the arguments of a sweep; raise InputError if none is given."""
     given = [item.split("=", 1)[1] for item in arguments if item.startswith("topology=")]
     if not given:
         raise InputError(f"a topology was expected and none was given; add topology={EXAMPLES.split(',')[0]}")
@@ -63,7 +72,7 @@ def without_topology(arguments: list[str]) -> tuple[Topology, list[str]]:
 
 
 def rung_specs(settings: SweepSettings) -> list[RunSpec]:
-    """One recipe a rung, with the vocabulary that the settings ask for: no corpus is read."""
+    """Return one recipe per rung, with the configured vocabulary size: no corpus is read."""
     data = DataSpec("none", "none", 0.0, settings.data.eval_tokens, settings.data.curve_eval_tokens)
     cells = expand(settings, data, settings.data.vocab_size)
     return list({cell.spec.rung: cell.spec for cell in cells}.values())
@@ -73,6 +82,7 @@ def compile_rung(
     spec: RunSpec, mesh_config: MeshConfig, execution: Execution, devices: list[Any]
 ) -> Compiled:
     """Compile the training step of a recipe for these devices."""
+    # Late imports: `Topology.prepare` must set the environment before JAX is imported.
     import jax
     import numpy as np
 
@@ -108,18 +118,18 @@ def compile_rung(
 
 
 def peak_bytes(memory: Any) -> float:
-    """Arguments, results that are not written over them, and temporaries."""
+    """Return the peak bytes: arguments, temporaries, and results except those in donated arguments."""
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return float(memory.argument_size_in_bytes + results + memory.temp_size_in_bytes)
 
 
 def collectives(program: str) -> Counter[str]:
-    """How often each collective stands in a compiled program; a scanned body counts once."""
+    """Return the number of each collective in a compiled program; a scanned body counts once."""
     return Counter(re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", program))
 
 
 def row(compiled: Compiled, limit: int) -> list[str]:
-    """Cells of the printed table."""
+    """Return one row of the printed table."""
     found = ", ".join(f"{count} {name}" for name, count in sorted(compiled.collectives.items())) or "none"
     return [
         compiled.spec.rung,
@@ -134,13 +144,13 @@ def row(compiled: Compiled, limit: int) -> list[str]:
 
 
 def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
-    """Compile every rung and print what came out; 1 where one does not fit."""
+    """Compile every rung and print the table; return 1 if a rung does not fit, else 0."""
     mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
     specs = rung_specs(settings)
     check_mesh(specs, mesh, execution)
     check_platform(specs, mesh, execution, topology.platform)
     if topology.platform == "gpu" and execution.attention is None:
-        # cuDNN itself would have to be there.
+        # Compiling cuDNN's attention needs cuDNN itself, which is not installed here.
         execution = replace(execution, attention="xla")
     topology.prepare()
     devices = topology.devices()
@@ -171,7 +181,7 @@ def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--help" in arguments or "-h" in arguments:
         print(HELP.format(grids=", ".join(options("grid"))))

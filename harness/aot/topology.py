@@ -1,7 +1,7 @@
-"""Devices that are not here: descriptions of TPU slices and GPU nodes that XLA compiles for.
+"""Topologies: descriptions of TPU slices and GPU nodes for which XLA compiles without the hardware.
 
-TPU topologies come from libtpu (extra `tpu`), GPU nodes from JAX's CUDA plugin without NVIDIA's own libraries
-(extra `gpu-aot`); neither needs the hardware.
+TPU slices are described by libtpu (extra `tpu`), GPU nodes by JAX's CUDA plugin without NVIDIA's own
+libraries (extra `gpu-aot`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ GIB = 2**30
 DEVICE_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB, "h100": 80 * GIB}
 TPU_KINDS = ("v4", "v5e", "v5p", "v6e")
 EXAMPLES = "v5e:4x4, v5p:2x2x2, v6e:2x4 or h100:8"
-# libtpu asks a metadata server for these where it does not find them, and waits.
+# Without these variables libtpu asks a metadata server for them, and waits.
 TPU_ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-16",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
-# What XLA wants to know of an H100 SXM; autotuning and vendor libraries need the device itself.
+# XLA's description of an H100 SXM.
 H100 = """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
@@ -38,6 +38,7 @@ gpu_device_info {
 platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
 runtime_version { major: 12 minor: 9 patch: 0 } device_description_str: "NVIDIA H100 80GB HBM3"
 """
+# Autotuning and NVIDIA's libraries need the device itself.
 GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false --xla_gpu_enable_cublaslt=false"
 
 
@@ -50,7 +51,7 @@ class Topology:
 
     @classmethod
     def parse(cls, text: str) -> Topology:
-        """Raises InputError for anything but kind:shape with a known kind."""
+        """Parse `kind:shape`; raise InputError for an unknown kind or a malformed shape."""
         kind, _, shape = text.partition(":")
         if kind not in DEVICE_BYTES or not all(part.isdigit() for part in shape.split("x")):
             raise InputError(
@@ -69,6 +70,7 @@ class Topology:
 
     @property
     def device_bytes(self) -> int:
+        """Memory of one device in bytes."""
         return DEVICE_BYTES[self.kind]
 
     @property
@@ -76,14 +78,14 @@ class Topology:
         return ("libtpu", "tpu") if self.kind in TPU_KINDS else ("jax_cuda12_plugin", "gpu-aot")
 
     def prepare(self) -> None:
-        """Set what must be set before JAX is imported; raises InputError where the extra is missing."""
+        """Set the environment that JAX reads at import; raise InputError if the extra is not installed."""
         package, extra = self._package
         if importlib.util.find_spec(package) is None:
             raise InputError(
                 f"topology={self} needs the extra {extra!r}, which is not installed; "
                 f"type: uv sync --extra {extra}"
             )
-        # Without it JAX would look for the devices themselves, and for NVIDIA's libraries.
+        # Otherwise JAX would look for real devices, and for NVIDIA's libraries.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         if self.kind in TPU_KINDS:
             for name, value in TPU_ENVIRONMENT.items():
@@ -93,7 +95,7 @@ class Topology:
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}".strip()
 
     def devices(self) -> list[Any]:
-        """Descriptions of the devices; raises InputError for a shape that does not exist."""
+        """Return the descriptions of all devices; raise InputError for a shape that does not exist."""
         from jax.experimental import topologies
 
         try:

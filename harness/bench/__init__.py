@@ -1,1 +1,1 @@
-"""`python -m harness.bench`: how fast this machine trains each rung, alone and beside other decoders."""
+"""`python -m harness.bench`: training speed of each rung here, alone and against other decoders."""

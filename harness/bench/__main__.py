@@ -1,4 +1,4 @@
-"""The command: which rungs, beside what, and the table of what came out.
+"""The command `python -m harness.bench`: options, one process per rung, and the printed tables.
 
 Exit codes: 0 done, 2 wrong input, 130 interrupted.
 """
@@ -43,7 +43,7 @@ eager and under torch.compile, on CPU on one thread"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command."""
+    """Return the argument parser of the command."""
     command = argparse.ArgumentParser(prog="python -m harness.bench", description=DESCRIPTION)
     command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as for a sweep")
     command.add_argument("--rungs", default=RUNGS, help=f"values of d_model (default {RUNGS})")
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def rungs_of(text: str, settings: SweepSettings) -> list[Rung]:
-    """Rungs from `16,64`; raises InputError for anything but positive numbers."""
+    """Return the rungs of a list such as `16,64`; raise InputError for anything but positive numbers."""
     widths = [word.strip() for word in text.split(",")]
     wrong = [word for word in widths if not word.isdecimal() or int(word) == 0]
     if wrong:
@@ -76,7 +76,7 @@ def rungs_of(text: str, settings: SweepSettings) -> list[Rung]:
 
 
 def settings_of(arguments: argparse.Namespace) -> SweepSettings:
-    """The configuration of a sweep with the options of this command; raises InputError."""
+    """Return the configuration of a sweep with the options of this command; raise InputError if invalid."""
     for name, low in (("seq_len", 1), ("vocab", 2), ("batch_tokens", 1), ("repeats", 1)):
         value = getattr(arguments, name)
         if value is not None and value < low:
@@ -99,7 +99,7 @@ def settings_of(arguments: argparse.Namespace) -> SweepSettings:
 
 
 def spec_of(rung: Rung, settings: SweepSettings) -> RunSpec:
-    """The recipe of a rung; what it is trained on and for how long plays no part."""
+    """Return the recipe of a rung; data and schedule are placeholders: speed does not depend on them."""
     return RunSpec(
         rung=rung.name,
         model=model_spec(rung, settings.model, settings.data.vocab_size),
@@ -112,7 +112,7 @@ def spec_of(rung: Rung, settings: SweepSettings) -> RunSpec:
 
 
 def check_torch(python: str) -> None:
-    """Raise InputError where the interpreter has no PyTorch."""
+    """Raise InputError if the interpreter `python` has no PyTorch."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
     try:
         found = subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
@@ -126,12 +126,17 @@ def check_torch(python: str) -> None:
 
 
 def run_rung(job: RungJob) -> dict[str, Any]:
-    """Figures of one rung from a process like that of a sweep's worker; raises InputError."""
-    # The last core: the first one has most of the system's own work.
+    """Time one rung in a process like a sweep's worker, and return its figures.
+
+    Raises:
+        InputError: If the process refuses the input.
+        RuntimeError: If the process fails.
+    """
+    # The last core, because the first one gets most of the operating system's work.
     seat = Seat() if platform_here() != "cpu" else core_seat(usable_cores()[-1])
     environment = worker_environment(seat, 1)
     if TORCH in job.compare:
-        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # Both share an accelerator's memory.
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX and PyTorch share the GPU.
     command = [sys.executable, "-m", "harness.bench.rung"]
     done = subprocess.run(
         command, input=job.to_line(), capture_output=True, text=True, env=environment, check=False
@@ -144,7 +149,7 @@ def run_rung(job: RungJob) -> dict[str, Any]:
 
 
 def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Figures of each rung in turn; all of the input is checked before the first."""
+    """Yield the figures of each rung; all input is checked before the first rung is timed."""
     settings = settings_of(arguments)
     specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
     compare = tuple(dict.fromkeys(arguments.compare))
@@ -166,13 +171,13 @@ def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def figure(values: dict[str, float], unit: float = 1.0, digits: int = 0) -> str:
-    """`median (min–max)` in multiples of `unit`."""
+    """Return `median (min–max)` as text, in multiples of `unit`."""
     median, low, high = (f"{values[key] / unit:,.{digits}f}" for key in ("median", "min", "max"))
     return f"{median} ({low}–{high})"
 
 
 def speed_table(rows: list[dict[str, Any]]) -> Table:
-    """Speed of every rung."""
+    """Return the table of every rung's speed."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     names = ("rung", "N", "thousand tokens/s", "GFLOP/s", "% of matmul peak", "compile s", "peak MB")
     for name in names:
@@ -191,7 +196,7 @@ def speed_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def ratio_table(rows: list[dict[str, Any]]) -> Table:
-    """How many times faster the step of a sweep is than each of the others."""
+    """Return the table of speed ratios: the step of a sweep over each compared decoder."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("rung")
     names = list(dict.fromkeys(name for row in rows for name in row["compare"]))
@@ -212,7 +217,7 @@ def ratio_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
-    """What was measured and how to read it."""
+    """Print the tables, the device and how to read the figures."""
     first = rows[0]
     console.print(speed_table(rows))
     if any(row["compare"] for row in rows):
@@ -230,7 +235,7 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     rows: list[dict[str, Any]] = []

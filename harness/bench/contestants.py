@@ -1,4 +1,4 @@
-"""What is timed side by side: the step of a sweep, bare matrix products, other decoders of the same shape."""
+"""Contestants of the benchmark: the step of a sweep, matrix products, other decoders of the same shape."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from harness.recipe import counting
 from harness.recipe.spec import RunSpec
 from harness.records.errors import InputError
 
-# Tokens of one call of the compiled program, at most a logging interval.
+# Tokens per call of the compiled program, at most one logging interval.
 CALL_TOKENS = 8192
-# Widths of the square matrices whose best rate is the peak, and how many products one call chains.
+# Widths of square matrices; the fastest one defines the matmul peak. One call chains MATMUL_CHAIN products,
+# so that dispatching takes no part.
 CPU_MATMUL_WIDTHS = (256, 512, 1024)
 ACCELERATOR_MATMUL_WIDTHS = (2048, 4096, 8192)
 MATMUL_CHAIN = 4
@@ -38,19 +39,21 @@ TORCH_VARIANTS = ("eager", "compiled")
 
 
 class Contestant(Protocol):
-    """Something that does work at a rate: tokens, or FLOPs, per second."""
+    """A program that is timed in turn with others."""
 
     def rate(self, seconds: float) -> float:
-        """Units per second over the calls that begin within `seconds`."""
+        """Return tokens or FLOPs per second over the calls that begin within `seconds`."""
 
 
 def now() -> float:
-    """Seconds: of this process on CPU, where others may share the core; else of the clock."""
+    """Return seconds: CPU time of this process on CPU, because others may share the core, else wall-clock."""
     return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
 
 
 def timed(call: Callable[[], object], units: float, seconds: float) -> float:
-    """Units per second of calls whose results are waited for."""
+    """Return the units per second of repeated calls, up to the last one's result."""
+    # JAX dispatches asynchronously: without the wait the loop would time the dispatching alone. Every call
+    # depends on the one before or shares its device, so waiting for the last one suffices.
     start, n = now(), 0
     while n == 0 or now() - start < seconds:
         last = call()
@@ -60,13 +63,13 @@ def timed(call: Callable[[], object], units: float, seconds: float) -> float:
 
 
 def random_windows(spec: RunSpec, n_steps: int) -> np.ndarray:
-    """Token windows for `n_steps` steps; the speed does not depend on what they say."""
+    """Return random token windows for `n_steps` steps; speed does not depend on the tokens."""
     shape = (n_steps, spec.optim.batch_size, spec.model.seq_len + 1)
     return np.random.default_rng(0).integers(spec.model.vocab_size, size=shape, dtype=np.int32)
 
 
 class SweepStep:
-    """The compiled logging interval of a sweep, from host arrays to metrics on the host."""
+    """The training step of a sweep: one logging interval from host arrays to metrics on the host."""
 
     def __init__(self, spec: RunSpec):
         self.spec = spec
@@ -79,7 +82,7 @@ class SweepStep:
         self()
         first = now()
         self()
-        # The first call compiles and runs, the second runs.
+        # The first call compiles and runs, the second only runs.
         self.compile_seconds = (first - start) - (now() - first)
 
     def __call__(self) -> object:
@@ -87,11 +90,12 @@ class SweepStep:
         return metrics.loss
 
     def rate(self, seconds: float) -> float:
+        """Return the tokens per second of the calls that begin within `seconds`."""
         return timed(self, self.n_steps * self.spec.batch_tokens, seconds)
 
 
 class TextbookStep:
-    """Plain JAX as trainers usually write it: automatic gradients of the whole batch, one call a step."""
+    """Training step in plain JAX as usually written: gradient of the whole batch at once, one call a step."""
 
     def __init__(self, spec: RunSpec):
         self.spec = spec
@@ -120,11 +124,12 @@ class TextbookStep:
         return loss
 
     def rate(self, seconds: float) -> float:
+        """Return the tokens per second of the steps that begin within `seconds`."""
         return timed(self, self.spec.batch_tokens, seconds)
 
 
 class Matmul:
-    """Square fp32 products at JAX's default precision, of the width that is fastest on this device."""
+    """Square fp32 matrix products at JAX's default precision: the matmul peak of this device."""
 
     def __init__(self) -> None:
         widths = CPU_MATMUL_WIDTHS if jax.default_backend() == "cpu" else ACCELERATOR_MATMUL_WIDTHS
@@ -133,7 +138,7 @@ class Matmul:
         self._trial(self.width)
 
     def _trial(self, width: int) -> float:
-        # Entries of variance 1/width keep the products at the size of their input.
+        # Entries of variance 1/width keep the products as large as their input: no overflow, no denormals.
         self.matrix = jax.random.normal(jax.random.key(0), (width, width)) * width**-0.5
         self.flops = MATMUL_CHAIN * 2.0 * width**3
         jax.block_until_ready(self())
@@ -143,6 +148,7 @@ class Matmul:
         return _products(self.matrix)
 
     def rate(self, seconds: float) -> float:
+        """Return the FLOPs per second of the products that begin within `seconds`."""
         return timed(self, self.flops, seconds)
 
 
@@ -152,7 +158,10 @@ def _products(matrix: jax.Array) -> jax.Array:
 
 
 class TorchProcess:
-    """The PyTorch side: a process of its own that works only while it is asked to."""
+    """The process that runs PyTorch; it works only while it answers a request.
+
+    Raises AssertionError if its decoder has another number of parameters than ours.
+    """
 
     def __init__(self, python: str, spec: RunSpec):
         recipe = {
@@ -172,7 +181,7 @@ class TorchProcess:
             raise AssertionError(f"the PyTorch decoder has {answer['n_params']} parameters, another shape")
 
     def ask(self, wish: dict[str, Any]) -> dict[str, Any]:
-        """Send one line and wait for the answer; raises InputError where the process has died."""
+        """Send one request and wait for the answer; raise InputError if the process has died."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -191,18 +200,20 @@ class TorchProcess:
         return json.loads(line)
 
     def close(self) -> None:
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
 
 
 class TorchVariant:
-    """One way to run the PyTorch decoder."""
+    """One variant of the PyTorch decoder: `eager` or `compiled`."""
 
     def __init__(self, process: TorchProcess, variant: str):
         self.process = process
         self.variant = variant
 
     def rate(self, seconds: float) -> float:
+        """Return the tokens per second that the process measures."""
         answer = self.process.ask({"variant": self.variant, "seconds": seconds})
         return float(answer["tokens_per_second"])

@@ -1,7 +1,7 @@
-"""One rung in a process of its own: told what to time on standard input, answers with the figures.
+"""Benchmark process of one rung: reads a RungJob from standard input and prints its figures as JSON.
 
-The process is pinned and single-threaded on CPU like a worker of a sweep. Contestants take turns, in the
-opposite order every other time, so that a slow moment of the machine falls on all of them; ratios are taken
+On CPU the process is pinned and single-threaded like a worker of a sweep. Contestants take turns, in the
+opposite order every other turn, so that a slow moment of the machine falls on all of them. Ratios are taken
 within a turn.
 """
 
@@ -28,7 +28,15 @@ TEXTBOOK, TORCH = "textbook", "torch"
 
 @dataclass(frozen=True)
 class RungJob:
-    """What one process times."""
+    """Work of one benchmark process.
+
+    Attributes:
+        spec: Recipe of the rung.
+        seconds: Seconds per measurement.
+        repeats: Measurements per contestant.
+        compare: Decoders to compare with: `textbook`, `torch`.
+        torch_python: Python interpreter that has PyTorch.
+    """
 
     spec: RunSpec
     seconds: float
@@ -37,22 +45,24 @@ class RungJob:
     torch_python: str
 
     def to_line(self) -> str:
+        """Return the job as one line of JSON."""
         return json.dumps(asdict(self) | {"spec": self.spec.to_dict()})
 
     @classmethod
     def from_line(cls, line: str) -> RungJob:
+        """Return the job that `to_line` wrote."""
         values = json.loads(line)
         values |= {"spec": RunSpec.from_dict(values["spec"]), "compare": tuple(values["compare"])}
         return cls(**values)
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Median and range of repeats."""
+    """Return median, minimum and maximum of repeated measurements."""
     return {"median": float(np.median(values)), "min": float(np.min(values)), "max": float(np.max(values))}
 
 
 def take_turns(contestants: dict[str, Any], seconds: float, repeats: int) -> dict[str, np.ndarray]:
-    """Rates of every contestant, one a turn."""
+    """Return the rates of every contestant, one per turn."""
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats):
         names = list(contestants)
@@ -62,7 +72,7 @@ def take_turns(contestants: dict[str, Any], seconds: float, repeats: int) -> dic
 
 
 def peak_bytes() -> int:
-    """High-water mark of the accelerator's memory, or of this process on CPU."""
+    """Return the peak memory in bytes: of the accelerator, or of this process on CPU."""
     import jax
 
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -70,7 +80,7 @@ def peak_bytes() -> int:
         return int(stats["peak_bytes_in_use"])
     status = Path("/proc/self/status")
     if status.exists():
-        # Unlike getrusage, without what the process was before it became Python.
+        # VmHWM and not getrusage, which counts the memory of the process before it executed Python.
         found = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(found[0].split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
@@ -78,7 +88,7 @@ def peak_bytes() -> int:
 
 
 def figures(spec: RunSpec, rates: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Speeds of the step, its share of the peak, and ratios to the others."""
+    """Return the speed of the step, its share of the matmul peak, and its ratios to the others."""
     flops_per_token = counting.train_flops_token(spec.model)
     step, matmul = rates[STEP], rates[MATMUL]
     others = {name: values for name, values in rates.items() if name not in (STEP, MATMUL)}
@@ -96,7 +106,7 @@ def figures(spec: RunSpec, rates: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def measure(job: RungJob) -> dict[str, Any]:
-    """Time one rung on the devices of this process."""
+    """Time one rung on the devices of this process and return its figures."""
     import jax
 
     from harness.bench import contestants as ways
@@ -106,6 +116,7 @@ def measure(job: RungJob) -> dict[str, Any]:
         raise InputError(
             f"--compare torch was expected on CPU or GPU, this is {jax.default_backend()}; leave it out here"
         )
+    # Memory is read before PyTorch or the textbook step add theirs.
     step = ways.SweepStep(spec)
     memory, compiles = peak_bytes(), [step.compile_seconds]
     for _ in range(min(COMPILES, job.repeats) - 1):
@@ -141,12 +152,13 @@ def measure(job: RungJob) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Pin this process, time the rung, print the figures; returns the exit code."""
+    """Pin this process, time the rung and print its figures; return the exit code."""
     core = os.environ.get("HARNESS_CORE")
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
     import jax
 
+    # Compile seconds would otherwise measure the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         print(json.dumps(measure(RungJob.from_line(sys.stdin.read()))))

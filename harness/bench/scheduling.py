@@ -1,8 +1,9 @@
-"""`python -m harness.bench.scheduling`: what a sweep costs beside training, with runs that take no time.
+"""`python -m harness.bench.scheduling`: overhead of a sweep, measured with runs that take no time.
 
-Three figures: seconds per run of a sweep of trivial runs on `local` (workers' start included), seconds and
-memory of planning and of harness.status for a large sweep, and seconds of a second start of a finished sweep.
-CPU seconds stand beside wall-clock, since others may use the machine.
+Three figures: seconds per trivial run on `local`, start of the workers included; seconds of a second start of
+    a
+finished sweep; seconds and memory of planning and of harness.status for a large sweep.
+CPU seconds stand beside wall-clock seconds, because others may use the machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ WORKER = (sys.executable, "-m", "harness.bench.trivial_worker")
 
 
 class TrivialSweep(Sweep):
-    """The command of a sweep whose runs take no time."""
+    """A sweep whose runs take no time."""
 
     train_seconds = 0.0
 
@@ -52,7 +53,7 @@ class TrivialSweep(Sweep):
         self.train_seconds = time.monotonic() - began
 
     def _conclude(self, plan: Plan) -> None:
-        """Fits take no part in what is measured: those of the committed example stand in for them."""
+        """Write the tables; copy fits and report of the committed example: fitting is not measured."""
         write_tables(self.folder, plan.cells, self.settings.grid.name)
         example = SweepFolder(ROOT / "results" / "chinchilla")
         shutil.copy(example.fits, self.folder.fits)
@@ -60,7 +61,7 @@ class TrivialSweep(Sweep):
 
 
 def overrides(results: Path, cache: Path, n_runs: int) -> list[str]:
-    """A grid of so many runs with two end points each, on a small corpus of made-up symbols."""
+    """Return the overrides of a grid of `n_runs` runs, two end points each, on a small synthetic corpus."""
     seeds = list(range(max(1, n_runs // len(RUNGS))))
     lists = {"rungs": RUNGS, "n_tokens": TOKENS, "seeds": seeds, "resamples": 2}
     return [
@@ -71,7 +72,7 @@ def overrides(results: Path, cache: Path, n_runs: int) -> list[str]:
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Wall-clock, CPU seconds and peak memory in MB of a command, which must succeed."""
+    """Return wall-clock seconds, CPU seconds and peak memory in MB of a command; it must succeed."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -86,7 +87,7 @@ def measured(command: list[str]) -> dict[str, float]:
 
 
 def overhead(root: Path, n_runs: int) -> dict[str, float]:
-    """Seconds per trivial run, and the second start of the sweep that they make."""
+    """Return the seconds per trivial run, and the cost of a second start of the finished sweep."""
     arguments = overrides(root / "small", root / "cache", n_runs)
     with open(os.devnull, "w") as nowhere:
         sweep = TrivialSweep(load(arguments), arguments, Console(file=nowhere))
@@ -97,7 +98,7 @@ def overhead(root: Path, n_runs: int) -> dict[str, float]:
 
 
 def large(root: Path, n_runs: int) -> dict[str, Any]:
-    """Planning of a large sweep, and its status while half of its runs have ended."""
+    """Return the cost of planning a large sweep, and of its status when half of its runs have ended."""
     folder = root / "large"
     arguments = overrides(folder, root / "cache", n_runs)
     sweep = HalfDone(load(arguments), arguments, Console(file=open(os.devnull, "w")))  # noqa: SIM115
@@ -107,7 +108,7 @@ def large(root: Path, n_runs: int) -> dict[str, Any]:
 
 
 class HalfDone(Sweep):
-    """Leaves every second run with its end points, and one in ten with a state alone; fits nothing."""
+    """A sweep in which every second run is finished and every tenth waits; it fits nothing."""
 
     def _train(self, plan: Plan, config: DataConfig) -> None:  # noqa: ARG002
         for index, (job,) in enumerate((job,) for phase in plan.phases for job in plan.phase_jobs(phase)):
@@ -121,11 +122,11 @@ class HalfDone(Sweep):
                 run.state.write_text(json.dumps({"status": "done" if index % 2 else "waiting"}))
 
     def _conclude(self, plan: Plan) -> None:
-        """There is nothing to fit."""
+        """Do nothing: there is nothing to fit."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m harness.bench.scheduling", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000, help="trivial runs on local (default 1000)")
     parser.add_argument("--large", type=int, default=10_000, help="runs of the large sweep (default 10000)")

@@ -1,6 +1,6 @@
-"""A PyTorch decoder of the same shape, timed on request; run by a Python that has PyTorch, without JAX.
+"""A PyTorch decoder of the same shape, timed on request in a process without JAX.
 
-The first line of standard input is the recipe (`model`, `optim`, `device`, `variants`); the answer names the
+The first line of standard input is the recipe (`model`, `optim`, `device`, `variants`). The answer names the
 variants that work and counts parameters. Each further line, `{"variant", "seconds"}`, is answered by
 `{"tokens_per_second"}`.
 """
@@ -22,7 +22,7 @@ WARM_UP_STEPS = 3
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i+half}) by its position's angle."""
+    """Rotate each pair of channels (x_i, x_{i+half}) by the angle of its position."""
     half = x.shape[-1] // 2
     return x * cosine + torch.cat([x[..., half:], x[..., :half]], dim=-1) * sine
 
@@ -40,7 +40,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal self-attention by the library's fused kernel."""
+    """Causal self-attention with PyTorch's fused kernel."""
 
     def __init__(self, model: dict[str, Any]):
         super().__init__()
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """GELU or SwiGLU."""
+    """MLP with GELU or SwiGLU."""
 
     def __init__(self, model: dict[str, Any]):
         super().__init__()
@@ -88,7 +88,7 @@ class Mlp(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token windows to their mean next-token loss."""
+    """Decoder-only Transformer: token windows to their mean next-token loss in nats."""
 
     def __init__(self, model: dict[str, Any]):
         super().__init__()
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
 
 
 def make_step(recipe: dict[str, Any], compiled: bool) -> tuple[Callable[[], None], int]:
-    """A training step with clipping and fused AdamW, and the number of parameters."""
+    """Return a training step with clipping and fused AdamW, and the number of parameters."""
     model, optim, device = recipe["model"], recipe["optim"], recipe["device"]
     decoder = Decoder(model).to(device)
     parameters = list(decoder.parameters())
@@ -135,7 +135,7 @@ def make_step(recipe: dict[str, Any], compiled: bool) -> tuple[Callable[[], None
 
 
 def rate(step: Callable[[], None], batch_tokens: int, seconds: float, device: str) -> float:
-    """Tokens per second of the steps that begin within `seconds`; the seconds are those of the JAX side."""
+    """Return tokens per second of the steps that begin within `seconds`; clock as in `contestants.now`."""
     now = time.process_time if device == "cpu" else time.perf_counter
     start, n = now(), 0
     while n == 0 or now() - start < seconds:
@@ -147,7 +147,7 @@ def rate(step: Callable[[], None], batch_tokens: int, seconds: float, device: st
 
 
 def prepare(recipe: dict[str, Any]) -> tuple[dict[str, Callable[[], None]], dict[str, Any]]:
-    """The variants that run here, and what to answer about them."""
+    """Return the steps of the variants that run here, and the answer about all variants."""
     steps: dict[str, Callable[[], None]] = {}
     answer: dict[str, Any] = {"version": torch.__version__, "failed": {}}
     for variant in recipe["variants"]:
@@ -156,18 +156,18 @@ def prepare(recipe: dict[str, Any]) -> tuple[dict[str, Callable[[], None]], dict
             for _ in range(WARM_UP_STEPS):
                 step()
             steps[variant] = step
-        except Exception as error:  # The compiler of this machine is missing or fails: the other one counts.
+        except Exception as error:  # Without a working compiler the eager variant still counts.
             answer["failed"][variant] = f"{type(error).__name__}: {error}".split("\n")[0]
     return steps, answer | {"variants": list(steps)}
 
 
 def main() -> None:
-    """Serve measurements until standard input ends."""
+    """Answer requests until standard input ends."""
     recipe = json.loads(sys.stdin.readline())
     if recipe["device"] == "cpu":
         torch.set_num_threads(1)
     else:
-        # What JAX does with fp32 products on a GPU by default.
+        # TF32, JAX's default for fp32 products on a GPU.
         torch.set_float32_matmul_precision("high")
     torch.manual_seed(0)
     steps, answer = prepare(recipe)

@@ -1,7 +1,7 @@
-"""A worker whose runs take no time: it keeps the protocol, leases and files of harness.launch.worker.
+"""A worker whose runs take no time, for harness.bench.scheduling.
 
-In place of training it writes the end points of each job, with a loss that follows a law. For
-harness.bench.scheduling.
+It has the protocol, leases and files of harness.launch.worker. Instead of training, it writes the end points
+of each job with a loss that follows a scaling law.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.runs.state import set_state
 
 
 def loss_of(job: Job, n_tokens: int) -> float:
-    """A law for losses in nats per token, and a little that differs from seed to seed."""
+    """Return a loss in nats per token by an additive scaling law, with a small deviation per seed."""
     n = counting.n_params_matmul(job.spec.model)
     return (1.5 + 20.0 * n**-0.35 + 200.0 * n_tokens**-0.4) * (
         1.0 + 1e-3 * ((7 * job.spec.seed) % 11 - 5) / 5
@@ -29,7 +29,7 @@ def loss_of(job: Job, n_tokens: int) -> float:
 
 
 def finish(job: Job, folder: RunFolder) -> None:
-    """Leave behind what a run that has trained leaves behind."""
+    """Write the files of a finished run."""
     write_json(folder.spec, job.spec.to_dict())
     for n_tokens in job.n_tokens:
         loss = loss_of(job, n_tokens)
@@ -41,7 +41,7 @@ def finish(job: Job, folder: RunFolder) -> None:
 
 
 def main() -> None:
-    """Serve jobs until standard input ends."""
+    """Process jobs until standard input ends."""
     config = WorkerConfig.from_line(sys.stdin.readline())
     sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
     for line in sys.stdin:

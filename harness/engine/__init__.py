@@ -1,1 +1,1 @@
-"""One training step on a mesh of devices; no files."""
+"""The training step on a device mesh: gradients, optimisers, loss scale, processes; no files."""

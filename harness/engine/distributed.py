@@ -1,8 +1,8 @@
-"""Several processes that train one run together: how they find each other and agree.
+"""Multi-process training: several processes train one run on one mesh.
 
-Every process runs the same program on its own devices of one mesh. The first one writes the files of the run;
-what depends on a clock, a signal or the disk is decided once and told to all, since a collective that some
-processes enter and others do not would wait for ever. With a single process nothing is sent.
+Every process runs the same program on its own devices, and the first one writes the files of the run.
+A collective that only some processes enter waits for ever. So decisions that depend on a clock, a signal or
+the disk are made once and broadcast. A single process communicates nothing.
 """
 
 from __future__ import annotations
@@ -16,21 +16,31 @@ from jax.sharding import Sharding
 
 from harness.records.errors import InputError
 
-# What a launcher of several processes sets for each of them.
+# Environment variables that a launcher sets for each process.
 COORDINATOR, N_PROCESSES, PROCESS = "HARNESS_COORDINATOR", "HARNESS_PROCESSES", "HARNESS_PROCESS"
 
 
 def initialize(coordinator: str, n_processes: int, process: int) -> None:
-    """Join the processes of a run; `coordinator` is host:port of the first. Before any other use of JAX."""
-    # CPU processes have no network of their own; other platforms ignore this.
+    """Connect to the other processes of a run; must come before any other use of JAX.
+
+    Args:
+        coordinator: host:port of the first process.
+        n_processes: Number of processes.
+        process: Index of this process, from 0.
+    """
+    # Collectives between CPU processes need a network library; other platforms ignore this setting.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM for itself, by which a worker is asked to save and stop.
+    # The service would catch SIGTERM, which asks a worker to save a checkpoint and stop.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(coordinator, n_processes, process)
 
 
 def initialize_from_environment() -> None:
-    """Join the processes named by the environment; without HARNESS_COORDINATOR this process is alone."""
+    """Connect to the processes named by the environment; without HARNESS_COORDINATOR do nothing.
+
+    Raises:
+        InputError: If HARNESS_PROCESSES or HARNESS_PROCESS is missing or no whole number.
+    """
     coordinator = os.environ.get(COORDINATOR)
     if not coordinator:
         return
@@ -45,24 +55,24 @@ def initialize_from_environment() -> None:
 
 
 def is_alone() -> bool:
-    """Whether this process trains by itself."""
+    """Return whether this is the only process of the run."""
     return jax.process_count() == 1
 
 
 def is_first() -> bool:
-    """Whether this process writes the files of the run."""
+    """Return whether this is the first process, which writes the files of the run."""
     return jax.process_index() == 0
 
 
 def told_by_first(value: int) -> int:
-    """The value that the first process has."""
+    """Broadcast the first process's value, an int32, to all processes and return it."""
     if is_alone():
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def true_anywhere(*flags: bool) -> tuple[bool, ...]:
-    """For each flag, whether it is set in any process."""
+    """Return for each flag whether it is set in any process."""
     if is_alone():
         return flags
     everywhere = multihost_utils.process_allgather(np.array(flags, np.int32))
@@ -70,7 +80,13 @@ def true_anywhere(*flags: bool) -> tuple[bool, ...]:
 
 
 def place(array: np.ndarray, sharding: Sharding) -> np.ndarray | jax.Array:
-    """A host array that every process holds whole, as a jitted function with this sharding takes it."""
+    """Return a host array, which every process holds whole, in a form that a jitted function accepts.
+
+    Args:
+        array: The host array, equal in every process.
+        sharding: The function's input sharding.
+    """
+    # With several processes, jit accepts no host array: each process must offer the shards of its devices.
     if sharding.is_fully_addressable:
         return array
     return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])

@@ -1,7 +1,10 @@
-"""Dynamic loss scaling: fp16 gradients underflow unless the loss is multiplied by a large number first.
+"""Dynamic loss scaling for fp16: gradients underflow unless the loss is multiplied by a large scale.
 
-After Micikevicius et al. (arXiv:1710.03740, section 3.2): a step whose gradients overflow is left out and the
-scale halved; after a while without overflow it is doubled.
+A step whose gradients overflow is skipped and halves the scale. STEPS_TO_DOUBLE steps without overflow double
+it. bf16 needs no scale: it has the exponent range of fp32.
+
+References:
+    Micikevicius et al., arXiv:1710.03740, section 3.2.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+# Powers of two: multiplying by them changes no digits of a gradient.
 FIRST = 2.0**15
 LARGEST = 2.0**24
 STEPS_TO_DOUBLE = 200
@@ -20,16 +24,17 @@ State = dict[str, Array]
 
 
 def initial() -> State:
+    """Return the loss scale before the first step, and the count of steps since it changed."""
     return {"scale": jnp.float32(FIRST), "good_steps": jnp.int32(0)}
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Whether every entry of a tree of arrays is finite."""
+    """Return whether every entry of a tree of arrays is finite."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def adjust(state: State, finite: Bool[Array, ""]) -> State:
-    """The scale of the next step."""
+    """Return the loss scale of the next step, given whether this step's gradients were finite."""
     good = jnp.where(finite, state["good_steps"] + 1, 0)
     double = good >= STEPS_TO_DOUBLE
     grown = jnp.where(double, jnp.minimum(state["scale"] * 2, LARGEST), state["scale"])
@@ -38,5 +43,6 @@ def adjust(state: State, finite: Bool[Array, ""]) -> State:
 
 
 def keep_unless(finite: Bool[Array, ""], new: Any, old: Any) -> Any:
-    """`new` where the gradients were finite, else `old`."""
+    """Return the tree `new` if the gradients were finite, else `old`: the skipped step."""
+    # A select and not a branch, which a vmapped pack would turn into a select anyway.
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

@@ -1,7 +1,7 @@
-"""The device mesh, and where each array of a training step lives on it.
+"""The device mesh, and the sharding of every array of a training step.
 
-`pjit` is today `jax.jit` with `NamedSharding`; this file is the one place that spells it. The rules that map
-dimensions to axes are the table of harness/model/partition.py. A single device is a mesh of ones.
+Older code calls this `pjit`; today it is `jax.jit` with `NamedSharding`. The table of
+harness/model/partition.py maps names of dimensions to mesh axes. A single device is a mesh of ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from harness.records.errors import InputError
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """Mesh over the first `n_devices` devices; raises InputError when there are fewer."""
+    """Return a mesh over the first `config.n_devices` devices.
+
+    Args:
+        config: Number of devices along each axis.
+        devices: Devices to choose from, by default all of JAX's.
+
+    Raises:
+        InputError: If there are fewer devices.
+    """
     if devices is None:
         devices = jax.devices()
     if config.n_devices > len(devices):
@@ -29,30 +37,32 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
             f"lower an axis of the mesh"
         )
     shape = tuple(getattr(config, axis) for axis in partition.AXES)
+    # Auto: XLA propagates shardings. JAX's default, Explicit, makes them part of every array's type.
     kinds = (AxisType.Auto,) * len(shape)
     chosen = devices[: config.n_devices]
     return jax.make_mesh(shape, partition.AXES, axis_types=kinds, devices=chosen)
 
 
 def n_batch_shards(mesh: Mesh) -> int:
-    """Parts into which a batch is cut."""
+    """Return the number of shards of a batch."""
     return partition.n_shards(mesh, "batch")
 
 
 def array_sharding(mesh: Mesh, shape: tuple[int, ...], axes: partition.Axes) -> NamedSharding:
-    """Where an array lives whose dimensions have these names."""
+    """Return the sharding of an array with these names of dimensions; see `partition.partition_spec`."""
     return NamedSharding(mesh, partition.partition_spec(mesh, shape, axes))
 
 
 def batch_sharding(mesh: Mesh, batch_axis: int, n_axes: int) -> NamedSharding:
-    """Sharding of a token array whose axis `batch_axis` counts sequences."""
+    """Return the sharding of a token array of `n_axes` axes, of which `batch_axis` counts sequences."""
     return NamedSharding(mesh, P(*(partition.BATCH if i == batch_axis else None for i in range(n_axes))))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Return the sharding of an array that every device holds whole."""
     return NamedSharding(mesh, P())
 
 
 def tree_shardings(mesh: Mesh, leaves: Any, axes: Any) -> Any:
-    """Shardings of a tree of (possibly abstract) arrays, by a tree of the names of their dimensions."""
+    """Return the shardings of a tree of arrays (abstract ones too) from a tree of names of dimensions."""
     return jax.tree.map(lambda leaf, names: array_sharding(mesh, np.shape(leaf), names), leaves, axes)

@@ -1,7 +1,7 @@
-"""The jitted training step: micro-batched gradients, a rate per parameter group, one scan.
+"""The jitted training step: gradient accumulation over micro-batches, optimiser update, and a scan of steps.
 
-Learning rates, schedule, seed and token count are inputs of the compiled program; only shapes and the
-optimiser's decay constants are compiled in, so that runs of one shape share one program.
+Learning rates, schedule factors, seed and token count are inputs of the compiled program. Only shapes and the
+optimiser's other constants are compiled in, so that runs of one shape share one program.
 """
 
 from __future__ import annotations
@@ -29,30 +29,53 @@ from harness.recipe.spec import ModelSpec, OptimSpec, RunSpec
 State = dict[str, Any]
 
 PLAIN, DEFAULTS = Layout(), Execution()
-# For a program that runs once: half the time to compile, the same numbers.
+# Compiler options of a program that runs once: half the compile time, the same numbers.
 QUICK_COMPILE = {"xla_backend_optimization_level": 1}
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Per-step values of one logging interval, on the host."""
+    """Metrics of one logging interval on the host, one value per step.
+
+    Attributes:
+        loss: Mean training loss of the batch in nats per token, before the step.
+        grad_norm: Global norm of the gradient, before clipping.
+    """
 
     loss: np.ndarray
     grad_norm: np.ndarray
 
 
 def platform_of(mesh: Mesh) -> str:
-    """`cpu`, `gpu` or `tpu`."""
+    """Return the platform of a mesh: `cpu`, `gpu` or `tpu`."""
     return str(mesh.devices.flat[0].platform)
 
 
 def quickly(platform: str) -> dict[str, int] | None:
-    """Compiler options for a program that runs once."""
+    """Return compiler options for a program that runs once; None on accelerators."""
     return QUICK_COMPILE if platform == "cpu" else None
 
 
 class Engine:
-    """Compiled programs of one shape on one mesh: `init`, `advance`, `eval_params`, `window_losses`."""
+    """Compiled programs of one model shape and optimiser on one mesh.
+
+    Args:
+        model: Shape of the model.
+        optim: Optimiser; its learning rates are not read.
+        micro_batch: Sequences per micro-batch, over the whole mesh.
+        mesh: Device mesh.
+        layout: Execution of the blocks.
+
+    Attributes:
+        init: Random key to the initial training state.
+        advance: State, windows [steps, n_micro, micro_batch, seq+1], schedule factors [steps] and peak rates
+            to the new state and metrics [steps]. It donates the state: the argument is invalid afterwards.
+        eval_params: State to the parameters to evaluate.
+        window_losses: Parameters and windows [n_batches, batch, seq+1] to mean losses [n_batches, batch] in
+            nats per token.
+        to_checkpoint: State to the tree of a checkpoint, the same for every layout.
+        from_checkpoint: The inverse of `to_checkpoint`.
+    """
 
     def __init__(
         self, model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, layout: Layout = PLAIN
@@ -76,6 +99,8 @@ class Engine:
             out_shardings=self.state_shardings,
             compiler_options=quickly(platform),
         )
+        # The state is donated: XLA writes the new state into the memory of the old one. Without it a step
+        # would need memory for both.
         self.advance = jax.jit(
             self._advance,
             in_shardings=(self.state_shardings, tokens, plain, plain),
@@ -93,13 +118,16 @@ class Engine:
         )
 
     def packed(self, n_lanes: int) -> Any:
-        """`advance` for so many states of this shape side by side, as one program.
+        """Compile `advance` for a pack: `n_lanes` states of this shape, vmapped.
 
-        It takes a list of states, windows [lanes, steps, n_micro, batch, seq+1], factors [lanes, steps] and
-        rates [lanes], and gives the list of new states and metrics [lanes, steps].
+        Returns:
+            A function of a list of states, windows [lanes, steps, n_micro, micro_batch, seq+1], factors
+            [lanes, steps] and rates [lanes]. It returns the new states and metrics [lanes, steps], and
+            donates the old states.
         """
 
         def advance(states: list[State], *inputs: Any) -> tuple[list[State], dict[str, Array]]:
+            # States are stacked inside the program, because each run keeps, copies and saves its own.
             together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
             together, metrics = jax.vmap(self._advance)(together, *inputs)
             apart = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(n_lanes)]
@@ -114,9 +142,9 @@ class Engine:
         )
 
     def _set_checkpoints(self) -> None:
-        """Programs that give a state the tree of a checkpoint, which has a subtree for every block, and back.
+        """Set the conversions between a training state and a checkpoint, which has one subtree per block.
 
-        So a run goes on wherever its checkpoint was written, also where blocks are stacked or not.
+        So a run can resume on another mesh or platform, whether blocks are stacked there or not.
         """
         self.abstract_checkpoint = self.abstract_state
         self.to_checkpoint = self.from_checkpoint = lambda state: state
@@ -129,17 +157,19 @@ class Engine:
             self.from_checkpoint = jax.jit(partial(everywhere, stack), out_shardings=self.state_shardings)
 
     def _shardings(self, abstract: State, stacked: bool) -> State:
-        """Every array of the optimiser lives where its parameter lives; its counters are everywhere."""
+        """Return the shardings of a state: optimiser arrays like their parameters, counters replicated."""
         plain = meshes.replicated(self.mesh)
         params = meshes.tree_shardings(self.mesh, abstract["params"], self.forward.axes(stacked))
         known = dict(jax.tree_util.tree_leaves_with_path(params))
 
+        # An optimiser array's path ends with the path of its parameter; optax puts its own keys before it.
         def where(path: tuple[Any, ...], _: Any) -> Any:
             return next((known[path[i:]] for i in range(len(path)) if path[i:] in known), plain)
 
         return jax.tree_util.tree_map_with_path(where, abstract)
 
     def _init(self, key: Array) -> State:
+        """Return the initial state: `params`, `optimiser`, and `loss_scale` in fp16."""
         params = self.forward.init(key)
         state = {"params": params, "optimiser": self._optimiser.init(params)}
         return state | ({"loss_scale": loss_scale.initial()} if self.model.precision == "fp16" else {})
@@ -147,11 +177,18 @@ class Engine:
     def _gradients(
         self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"], factor: Array | float = 1.0
     ) -> tuple[Array, Any]:
-        """Mean loss times `factor` and the gradient of what is trained, summed over micro-batches in order.
+        """Return mean loss and gradient, both times `factor`, accumulated over micro-batches in order.
 
-        What is trained is the loss and, with experts, the penalty on their routing, which no metric shows.
+        The gradient is that of the loss plus, with experts, the auxiliary loss of their routing. The returned
+        loss leaves the auxiliary loss out.
+
+        Args:
+            params: Parameters.
+            windows: Token windows of one batch.
+            factor: Loss scale.
         """
         length = windows.shape[2] - 1
+        # Sums are divided by the tokens of the whole batch, so that micro-batches add up to its mean.
         scale = factor / (windows.shape[0] * windows.shape[1] * length)
 
         def trained(params: Any, windows: Array) -> tuple[Array, Array]:
@@ -159,6 +196,7 @@ class Engine:
             loss = losses.sum() * scale
             if routing is None:
                 return loss, loss
+            # `scale` averages over tokens; the auxiliary loss has one value per sequence.
             return loss + moe.penalty(self.model, routing).sum() * (scale * length), loss
 
         def value_and_grad(params: Any, windows: Array) -> tuple[Array, Any]:
@@ -175,6 +213,7 @@ class Engine:
         def add(total: Any, micro: Array) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, value_and_grad(params, micro)), None
 
+        # A scan keeps the activations of one micro-batch at a time, and compiles its body once.
         zero = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
         return jax.lax.scan(add, zero, windows)[0]
 
@@ -185,7 +224,17 @@ class Engine:
         factors: Float[Array, " steps"],
         rates: dict[str, Array],
     ) -> tuple[State, dict[str, Array]]:
-        """One logging interval: a step for each leading entry of `windows`."""
+        """Train one logging interval: one step per leading entry of `windows`.
+
+        Args:
+            state: Training state.
+            windows: Token windows of each step.
+            factors: Schedule factor of each step.
+            rates: Peak learning rate of each parameter group.
+
+        Returns:
+            The new state, and metrics [steps].
+        """
 
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
             if "loss_scale" in state:
@@ -193,6 +242,8 @@ class Engine:
             return apply(state, inputs[1], *self._gradients(state["params"], inputs[0]))
 
         def scaled_step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
+            # Gradients are unscaled before the norm and the clip. After an overflow the old state stays, and
+            # the metrics still show the loss.
             before = state["loss_scale"]
             outcome = self._gradients(state["params"], inputs[0], before["scale"])
             loss, grads = jax.tree.map(lambda leaf: leaf / before["scale"], outcome)
@@ -208,18 +259,22 @@ class Engine:
             )
             return {"params": params, "optimiser": optimiser}, {"loss": loss, "grad_norm": norm}
 
+        # A scan over steps dispatches a whole interval at once: Python's part of a step would otherwise take
+        # a noticeable share of a tiny model's step.
         return jax.lax.scan(step, state, (windows, factors))
 
     def _window_losses(
         self, params: Any, windows: Int[Array, "n_batches batch seq_plus_1"]
     ) -> Float[Array, "n_batches batch"]:
-        """Mean loss of each window."""
+        """Return the mean loss of each window in nats per token."""
         if self.forward.layout.n_stages > 1:
             return self.forward.losses_of_many(params, windows)[0].mean(axis=2)
+        # A map holds the logits of one batch at a time.
         return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
 
 
 def _described(abstract: State, shardings: State) -> State:
+    """Return abstract arrays with their shardings: what a restore and a compilation ahead of time need."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract,
@@ -228,7 +283,10 @@ def _described(abstract: State, shardings: State) -> State:
 
 
 def layout_of(model: ModelSpec, mesh: Mesh, execution: Execution) -> Layout:
-    """How blocks are run there: accelerators scan them, for one block's compile time instead of all."""
+    """Return the execution of the blocks on a mesh.
+
+    By default accelerators scan the layers, which compiles one block instead of all; CPUs unroll them.
+    """
     stages = mesh.shape[partition.STAGE]
     attention = attention_on(model, execution, platform_of(mesh), stages)
     scanned = execution.scan_layers
@@ -237,13 +295,20 @@ def layout_of(model: ModelSpec, mesh: Mesh, execution: Execution) -> Layout:
     return Layout(stages, scanned or stages > 1, execution.remat, attention)
 
 
+# Cached, because a new engine has new jitted functions and would compile all programs again.
 @lru_cache(maxsize=16)
 def _engine(model: ModelSpec, optim: OptimSpec, micro_batch: int, mesh: Mesh, layout: Layout) -> Engine:
     return Engine(model, optim, micro_batch, mesh, layout)
 
 
 def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> Engine:
-    """The engine of a recipe's shape; recipes that differ in rates, seed or tokens share it."""
+    """Return the engine of a recipe on a mesh; recipes that differ in rates, seed or tokens share it.
+
+    Args:
+        spec: Recipe of the run.
+        mesh: Device mesh.
+        execution: Execution options.
+    """
     layout = layout_of(spec.model, mesh, execution)
     shards = meshes.n_batch_shards(mesh)
     micro_batch = execution.micro_batch or micro_batch_size(spec, shards, platform_of(mesh), layout.n_stages)
@@ -251,7 +316,7 @@ def engine_for(spec: RunSpec, mesh: Mesh, execution: Execution = DEFAULTS) -> En
 
 
 def micro_batches(engine: Engine, windows: np.ndarray) -> np.ndarray:
-    """Windows [..., batch, seq+1] as [..., n_micro, micro_batch, seq+1]."""
+    """Split windows [..., batch, seq+1] into micro-batches [..., n_micro, micro_batch, seq+1]."""
     *before, batch, width = windows.shape
     return windows.reshape(*before, batch // engine.micro_batch, engine.micro_batch, width)
 
@@ -259,9 +324,24 @@ def micro_batches(engine: Engine, windows: np.ndarray) -> np.ndarray:
 def advance(
     engine: Engine, state: State, windows: np.ndarray, factors: np.ndarray, optim: OptimSpec
 ) -> tuple[State, Metrics]:
-    """Run one logging interval from host arrays: windows [steps, batch, seq+1], factors [steps]."""
+    """Train one logging interval from host arrays.
+
+    Args:
+        engine: Engine of the recipe's shape.
+        state: Training state, which is donated: do not use it afterwards.
+        windows: Token windows, int32 [steps, batch, seq+1].
+        factors: Schedule factors, fp32 [steps].
+        optim: Optimiser, for its peak learning rates.
+
+    Returns:
+        The new state on the devices, and the metrics on the host.
+    """
     placed = distributed.place(micro_batches(engine, windows), meshes.batch_sharding(engine.mesh, 2, 4))
+    # np.float32, because JAX treats a Python float as a weakly typed input and would compile
+    # another program for it.
     rates = {group: np.float32(rate) for group, rate in group_rates(optim).items()}
+    # JAX dispatches asynchronously: the call returns before the devices have computed. Fetching the metrics
+    # waits for them, so they are fetched once per interval and not per step.
     state, metrics = engine.advance(state, placed, factors, rates)
     host = jax.device_get(metrics)
     return state, Metrics(host["loss"], host["grad_norm"])

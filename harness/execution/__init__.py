@@ -1,1 +1,1 @@
-"""How a recipe is carried out on devices; no part of what a run is."""
+"""Execution of a recipe on devices: mesh, rematerialisation, micro-batches, memory; no part of `run_id`."""

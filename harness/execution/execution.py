@@ -1,4 +1,7 @@
-"""How a recipe is carried out: devices, memory against time, micro-batches; no part of a run's identity."""
+"""Execution options: mesh, rematerialisation, micro-batch, attention implementation, and their checks.
+
+None of them is part of a run's identity: the same recipe has the same `run_id` on any mesh.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from harness.records.errors import InputError
 
 REMAT = ("none", "dots", "full")
 ATTENTION = ("xla", "cudnn", "splash")
-# What cuDNN's kernel takes on every GPU that has one, and the splash kernel's blocks.
+# Largest head_dim, and its divisor, that cuDNN's kernel supports on every GPU that has the kernel.
 CUDNN_HEAD_DIM, CUDNN_MULTIPLE = 128, 8
+# The splash kernel works on blocks of this many positions.
 SPLASH_MULTIPLE = 128
 
 
@@ -20,9 +24,12 @@ SPLASH_MULTIPLE = 128
 class MeshConfig:
     """Number of devices along each axis of the mesh.
 
-    `data` splits the batch; `fsdp` splits the batch and parameters, gradients and optimiser state; `tensor`
-    splits heads, MLP and vocabulary; `stage` splits the layers into a pipeline; `expert` splits the batch and
-    the experts.
+    Attributes:
+        data: Data parallel: splits the batch.
+        fsdp: Fully sharded data parallel: splits the batch, parameters, gradients and optimiser state.
+        tensor: Tensor parallel: splits heads, MLP and vocabulary.
+        stage: Pipeline parallel: splits the layers into stages.
+        expert: Expert parallel: splits the batch and the experts.
     """
 
     data: int = 1
@@ -33,11 +40,12 @@ class MeshConfig:
 
     @property
     def n_devices(self) -> int:
+        """Devices of the whole mesh."""
         return math.prod(asdict(self).values())
 
     @property
     def n_batch_shards(self) -> int:
-        """Parts into which a batch is cut."""
+        """Shards of a batch: the axes `data`, `fsdp` and `expert` split it."""
         return self.data * self.fsdp * self.expert
 
     def __str__(self) -> str:
@@ -47,9 +55,13 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """Memory against time: rematerialisation, scanned layers, sequences per micro-batch, kernel of attention.
+    """Options that trade memory for time; None leaves the choice to the platform.
 
-    None leaves the choice to the platform.
+    Attributes:
+        remat: Rematerialisation of activations in the backward pass: `none`, `dots` or `full`.
+        scan_layers: Whether the layers run as one `lax.scan` over stacked parameters.
+        micro_batch: Sequences per micro-batch, over the whole mesh; gradients accumulate over a batch.
+        attention: Attention implementation: `xla`, `cudnn` or `splash`.
     """
 
     remat: str = "none"
@@ -59,7 +71,17 @@ class Execution:
 
 
 def attention_lacks(name: str, model: ModelSpec, platform: str, n_stages: int) -> str | None:
-    """What keeps an implementation of attention from this model on `cpu`, `gpu` or `tpu`; None: nothing."""
+    """Return why this attention implementation cannot run the model, or None.
+
+    Args:
+        name: Attention implementation: `xla`, `cudnn` or `splash`.
+        model: Shape and precision of the model.
+        platform: `cpu`, `gpu` or `tpu`.
+        n_stages: Pipeline stages.
+
+    Returns:
+        The requirement and its actual value, as the end of a sentence that begins "… needs".
+    """
     if name == "cudnn":
         if platform != "gpu":
             return f"a GPU, and the platform is {platform}"
@@ -81,7 +103,11 @@ def attention_lacks(name: str, model: ModelSpec, platform: str, n_stages: int) -
 
 
 def attention_on(model: ModelSpec, execution: Execution, platform: str, n_stages: int) -> str:
-    """The implementation of attention: the one asked for, or the platform's own where it takes the model."""
+    """Return the attention implementation to use.
+
+    It is `execution.attention` if given, else the platform's own kernel if that can run the model, else
+    `xla`.
+    """
     if execution.attention is not None:
         return execution.attention
     own = {"gpu": "cudnn", "tpu": "splash"}.get(platform, "xla")
@@ -89,7 +115,11 @@ def attention_on(model: ModelSpec, execution: Execution, platform: str, n_stages
 
 
 def check_platform(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution, platform: str) -> None:
-    """Raise InputError for what `cpu`, `gpu` or `tpu` cannot do, before anything is compiled."""
+    """Check precision and attention against the platform, before anything is compiled.
+
+    Raises:
+        InputError: If `platform` (`cpu`, `gpu` or `tpu`) lacks fp16 or the attention implementation.
+    """
     for model in {spec.model for spec in specs}:
         if platform == "tpu" and model.precision == "fp16":
             raise InputError("model.precision=fp16 is not there on TPUs; use model.precision=bf16")
@@ -103,7 +133,7 @@ def check_platform(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execut
 
 
 def check_divides(batch_size: int, mesh: MeshConfig) -> None:
-    """Raise InputError for a batch that the mesh does not cut evenly."""
+    """Raise InputError unless the shards of the mesh divide `batch_size`."""
     shards = mesh.n_batch_shards
     if batch_size % shards:
         raise InputError(
@@ -114,7 +144,12 @@ def check_divides(batch_size: int, mesh: MeshConfig) -> None:
 
 
 def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution) -> None:
-    """Raise InputError where a recipe cannot be laid out on the mesh, before anything is compiled."""
+    """Check every recipe against the mesh, before anything is compiled.
+
+    Raises:
+        InputError: If an axis of the mesh does not divide the dimension it splits, or `micro_batch` does not
+            divide the batch.
+    """
     for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
         _check_micro_batch(spec, mesh, execution)

@@ -1,4 +1,7 @@
-"""What this machine computes on, found without opening it: a driver that holds a TPU keeps workers out."""
+"""Detection of the platform without initialising JAX.
+
+The driver of a sweep must not open the devices: a TPU serves one process, and workers could not have it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
 def platform_here(devices: Path = Path("/dev")) -> str:
-    """`cpu`, `gpu` or `tpu`: what JAX_PLATFORMS says, or else the devices that JAX has a plugin for."""
+    """Return the platform of this machine: `cpu`, `gpu` or `tpu`.
+
+    The first entry of JAX_PLATFORMS decides. Without it, an accelerator counts if its device files exist
+    under `devices` and JAX's plugin for it is installed.
+    """
     asked = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
     if asked:
         return PLATFORMS.get(asked, "cpu")

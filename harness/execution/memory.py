@@ -1,4 +1,7 @@
-"""Bytes that a training step needs on each device of a mesh, from shapes alone."""
+"""Estimate of a training step's memory on each device of a mesh, from shapes alone.
+
+The plan prints it before anything is compiled, and `harness.aot` compares it with the compiler's own figure.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,27 @@ from harness.recipe.spec import ModelSpec
 
 FP32 = 4
 ACTIVATION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-# Parameters and two moments of Adam.
+# Parameters and the two moments of Adam, all fp32.
 STATE_COPIES = 3
-# Vectors of d_model that a block keeps: inputs and results of two norms, whole on every device of a tensor
-# axis; and, split by heads, q and k before and after norm and rotation, v, and attention's result in its own
-# layout and in that of the next product.
+# Vectors of width d_model that a block saves for its backward pass, for each token.
+# Whole on every device of a tensor axis: inputs and outputs of the two norms.
+# Split over the tensor axis by heads: q and k before and after norm and rotation, v, and the output of
+# attention in two layouts, its own and the one of the next product.
 WHOLE_VECTORS, HEAD_VECTORS = 4, 7
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Bytes on one device.
+    """Memory of a training step on one device, in bytes by purpose.
 
-    `block`: what the backward pass of one block makes for itself. Gradients and this come when the logits are
-    gone. `overlap`: the compiler holds as much as the lesser of the two in copies of what it saved for the
-    backward pass, which it does where nothing is made again.
+    Attributes:
+        state: Parameters and optimiser state.
+        gradients: fp32 gradients; twice if gradients are accumulated over micro-batches.
+        activations: Activations saved for the backward pass, of all layers on this device.
+        logits: Logits and their gradient, fp32.
+        block: Temporaries of the backward pass of one block.
+        overlap: Whether gradients and block temporaries add to the logits. Without rematerialisation the
+            compiler holds copies of saved activations, about as large as the smaller of the two.
     """
 
     state: float
@@ -36,18 +45,28 @@ class DeviceMemory:
 
     @property
     def total(self) -> float:
+        """Peak bytes: state, activations, and the larger of the two ends of the backward pass."""
+        # The backward pass frees the logits before it reaches the blocks, so the two peaks add up only if the
+        # compiler makes them overlap.
         ends = self.gradients + self.block, self.logits
         return self.state + self.activations + (sum(ends) if self.overlap else max(ends))
 
 
 def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters that one device holds: layers are split by stages too, and experts by the axis for them."""
+    """Return the number of parameters on one device.
+
+    Embedding, head and layers are split over `fsdp` and `tensor`; layers over `stage` and experts over
+    `expert` as well.
+    """
     ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
     return local_layer_params(model, mesh) * model.n_layers / mesh.stage + ends
 
 
 def local_layer_params(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Parameters of one layer that a device of its stage holds, the last norm's spread over all layers."""
+    """Return the number of one layer's parameters on a device of its pipeline stage.
+
+    The gains of the final norm count as an equal share of every layer.
+    """
     ends = 2 * model.vocab_size * model.d_model
     experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
     blocks = counting.n_params(model) - ends - experts
@@ -55,21 +74,28 @@ def local_layer_params(model: ModelSpec, mesh: MeshConfig) -> float:
 
 
 def places(model: ModelSpec) -> float:
-    """Places of MLPs for each token: 1, or those of all experts, filled or not."""
+    """Return the MLP slots per token: 1 in a dense model, else the capacity of all experts over `seq_len`.
+
+    Empty slots count: an expert's arrays have the size of its capacity.
+    """
     if model.n_experts == 1:
         return 1.0
     return model.n_experts * counting.expert_capacity(model, model.seq_len) / model.seq_len
 
 
 def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention: str) -> float:
-    """Bytes of activations kept for the backward pass, for a token and a layer."""
+    """Return the bytes of activations saved for the backward pass, per token and layer.
+
+    `remat` is `none`, `dots` (saves the results of matrix products) or `full` (saves a block's input alone).
+    `attention` is the attention implementation: only `xla` saves its weights, the others work in blocks.
+    """
     size = ACTIVATION_BYTES[model.precision]
     if remat == "full":
         return size * model.d_model
     hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
         return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
-    # Kernels that work in blocks keep one sum a row.
+    # Kernels that work in blocks recompute the weights and save one log-sum-exp per query and head.
     rows = FP32 * model.n_heads / mesh.tensor
     weights = size * scores_token(model, mesh) if attention == "xla" else rows
     vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
@@ -77,22 +103,28 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
 
 
 def scores_token(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Entries of attention that a device makes for a token and a layer."""
+    """Return the number of attention scores on one device, per token and layer: `seq_len` for each head."""
     return model.seq_len * model.n_heads / mesh.tensor
 
 
 def sent_bytes_token(model: ModelSpec) -> float:
-    """What goes to the experts and comes back, before and after it changes devices, and at its token."""
+    """Return the bytes of expert inputs and outputs per token and layer; 0 in a dense model.
+
+    Inputs and outputs are counted on both sides of the all-to-all, in slots. The outputs are counted once
+    more as gathered back to their tokens.
+    """
     if model.n_experts == 1:
         return 0.0
     return ACTIVATION_BYTES[model.precision] * model.d_model * (4 * places(model) + model.n_active_experts)
 
 
 def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, attention: str) -> float:
-    """What the backward pass of a block makes: what was not kept, and gradients of all but what is sent.
+    """Return the bytes of temporaries in the backward pass of one block, for `tokens` on this device.
 
-    Scores have their gradient in fp32 too where activations are not. Where parameters are fully sharded also
-    its own gathered, in the dtype of activations, and their gradient before it is scattered again.
+    They are the rematerialised activations and the gradients of all activations except those exchanged with
+    experts. In half precision the gradient of the attention scores exists in fp32 too.
+    With fully sharded parameters (`fsdp` > 1) the block's gathered parameters are added, in the dtype of
+    activations, and their fp32 gradient before its reduce-scatter.
     """
     whole = saved_bytes_token(model, mesh, "none", attention)
     anew = whole - saved_bytes_token(model, mesh, remat, attention)
@@ -106,16 +138,27 @@ def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, a
 def device_memory(
     model: ModelSpec, mesh: MeshConfig, remat: str, micro_batch: int, n_micro: int, attention: str = "xla"
 ) -> DeviceMemory:
-    """Memory of a step of `n_micro` micro-batches of `micro_batch` sequences with this kernel of attention.
+    """Estimate the memory of one training step on one device.
 
-    A pipeline keeps the activations of all its micro-batches, other layouts those of one. With several
-    micro-batches in turn, gradients are kept twice: the sum, and what is added to it.
+    Args:
+        model: Shape of the model.
+        mesh: Number of devices along each axis of the mesh.
+        remat: Rematerialisation: `none`, `dots` or `full`.
+        micro_batch: Sequences per micro-batch, over the whole mesh.
+        n_micro: Micro-batches per step.
+        attention: Attention implementation: `xla`, `cudnn` or `splash`.
+
+    Returns:
+        Bytes by purpose; `total` is the peak.
     """
     tokens = micro_batch * model.seq_len / mesh.n_batch_shards
     params = local_params(model, mesh)
+    # A pipeline saves the activations of every tick, because its backward pass starts after the last one;
+    # other layouts finish one micro-batch before they start the next.
     ticks = n_micro + mesh.stage - 1 if mesh.stage > 1 else 1
     layers = model.n_layers / mesh.stage
     saved = ticks * tokens * layers * saved_bytes_token(model, mesh, remat, attention)
+    # Gradient accumulation holds the sum and the gradient that is added to it.
     copies = 2 if n_micro > 1 and mesh.stage == 1 else 1
     return DeviceMemory(
         state=STATE_COPIES * FP32 * params,

@@ -1,19 +1,24 @@
-"""How a batch is cut into micro-batches: an execution detail that leaves the mathematics as it is."""
+"""Sizes of micro-batches for training and evaluation.
+
+They are an execution detail: gradient accumulation over any micro-batches is the same mathematics.
+"""
 
 from __future__ import annotations
 
 from harness.recipe.spec import ModelSpec, RunSpec
 
-# Tokens a CPU core works on at a time: few, so that activations stay in its L2 cache; more for wide models,
-# whose weights do not fit there and are read once per micro-batch.
+# Tokens per micro-batch on a CPU core. Few, so that activations stay in its L2 cache; more for wide models,
+# because their weights do not fit there and each micro-batch reads them again.
 CPU_TOKENS = 128
 WIDE_CPU_TOKENS = 256
 NARROW_D_MODEL = 96
-# Tokens an accelerator scores at a time; it trains a whole batch at once.
+# Tokens per evaluation batch on an accelerator. In training its micro-batch is the whole batch.
 ACCELERATOR_EVAL_TOKENS = 16_384
-# Micro-batches a stage of a pipeline: with four of them a fifth of its time is spent filling and draining.
+# Micro-batches per pipeline stage. With m per stage and S stages, filling and draining the pipeline takes
+# (S - 1)/(m·S + S - 1) of the time: at most a fifth at m = 4.
 PIPELINE_FILL = 4
-# Tokens scored by one call: evaluation sets of any size share one compiled program.
+# Tokens per call of the evaluation program. Because it is fixed, evaluation sets of any size share one
+# compiled program.
 EVAL_CALL_TOKENS = 16_384
 
 
@@ -21,14 +26,20 @@ CPU = "cpu"
 
 
 def cpu_tokens(d_model: int) -> int:
-    """Tokens a core works on at a time."""
+    """Return the tokens per micro-batch on one CPU core.
+
+    >>> cpu_tokens(64), cpu_tokens(192)
+    (128, 256)
+    """
     return CPU_TOKENS if d_model <= NARROW_D_MODEL else WIDE_CPU_TOKENS
 
 
 def micro_batch_size(spec: RunSpec, n_shards: int, platform: str = CPU, n_stages: int = 1) -> int:
-    """Sequences per micro-batch, a divisor of the batch that the mesh's `n_shards` share evenly.
+    """Return the sequences per micro-batch, over the whole mesh.
 
-    A pipeline gets up to PIPELINE_FILL micro-batches a stage.
+    It divides the batch and is a multiple of `n_shards`, the shards of a batch on the mesh. CPU cores take
+    about `cpu_tokens` tokens each, accelerators the whole batch. A pipeline of `n_stages` cuts the batch into
+    up to PIPELINE_FILL micro-batches per stage.
     """
     batch = spec.optim.batch_size
     if n_stages > 1:
@@ -42,11 +53,19 @@ def micro_batch_size(spec: RunSpec, n_shards: int, platform: str = CPU, n_stages
 
 
 def eval_batch_size(model: ModelSpec, n_shards: int, platform: str = CPU) -> int:
-    """Sequences scored at a time, a multiple of the parts into which the mesh cuts a batch."""
+    """Return the sequences per evaluation batch, a multiple of `n_shards`, the shards of a batch."""
     tokens = cpu_tokens(model.d_model) if platform == CPU else ACCELERATOR_EVAL_TOKENS
     return max(1, tokens // model.seq_len) * n_shards
 
 
 def eval_call_batches(seq_len: int, batch: int) -> int:
-    """Batches scored by one call."""
+    """Return the evaluation batches per call of the program.
+
+    Args:
+        seq_len: Tokens per sequence.
+        batch: Sequences per evaluation batch (`eval_batch_size`).
+
+    >>> eval_call_batches(seq_len=128, batch=4)
+    32
+    """
     return max(1, EVAL_CALL_TOKENS // (seq_len * batch))

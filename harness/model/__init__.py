@@ -1,1 +1,1 @@
-"""Decoder-only Transformers and the kernels of their training step."""
+"""Decoder-only Transformers: layers, kernels, mixture of experts, and their sharding."""

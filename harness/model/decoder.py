@@ -1,4 +1,9 @@
-"""Decoder-only Transformer: RMSNorm, rotary positions, causal attention, 4× MLP, untied head."""
+"""Decoder-only Transformer: RMSNorm, rotary positions, causal attention, MLP or experts, untied head.
+
+Activations are [tokens, d]: batch and positions share one axis, so that every linear map is one matrix
+product. Attention alone needs them apart; its arrays are [*heads, head_dim, seq], where *heads is one axis
+batch · n_heads on one device, and two axes batch, n_heads on a mesh.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +24,32 @@ from harness.model.partition import constrain, gathered, sharded
 from harness.recipe.spec import ModelSpec
 
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16, "fp16": jnp.float16}
-# Standard deviation of the embedding; its learning rate is of the same order (results/lr).
+# Initial standard deviation of the embedding; its learning rate is of the same order (results/lr).
 EMBED_STD = 1.0
-# A head that starts small gives the uniform loss ln(vocabulary) at step 0.
+# Scale of the initial head. Small, so that logits start near 0 and the loss at ln(vocab_size), that of
+# uniform guessing.
 HEAD_INIT_SCALE = 0.1
 
 
 def residual_init(spec: ModelSpec) -> float:
-    """Initial scale of a projection onto the residual stream: 1/√(2·layers) where blocks are not scaled."""
+    """Return the initial scale of projections onto the residual stream: 1/√(2·n_layers·residual_scale).
+
+    At residual_scale 1 the sum of the 2·n_layers projections then has the same variance at any depth.
+
+    References:
+        GPT-2, Radford et al. (2019), section 2.3, scales by 1/√(residual layers).
+    """
     return float((2 * spec.n_layers * spec.residual_scale) ** -0.5)
 
 
 class Kept(NamedTuple):
-    """What attention keeps of the tokens so far where they come one by one; zeros where none has come.
+    """KV cache of one attention layer, for decoding token by token; zeros at positions not yet decoded.
 
-    `key_before` is the last key as `KeyShift` takes it; `keys` are mixed and turned.
+    Attributes:
+        key_before: Key of the previous position, before key shift and rotation: the next key is mixed with
+            it.
+        keys: Keys of all positions, after key shift and rotation.
+        values: Values of all positions.
     """
 
     key_before: Float[Array, "*heads head_dim 1"]
@@ -42,18 +58,26 @@ class Kept(NamedTuple):
 
 
 def nothing_kept(spec: ModelSpec, batch: int, length: int) -> Kept:
-    """Before the first of `length` tokens of each sequence."""
+    """Return an empty KV cache for `batch` sequences of up to `length` tokens."""
     heads = (batch, spec.n_heads) if sharded() else (batch * spec.n_heads,)
     one, all_of_them = (jnp.zeros((*heads, spec.head_dim, n), DTYPES[spec.precision]) for n in (1, length))
     return Kept(one, all_of_them, all_of_them)
 
 
 class Attention(nnx.Module):
-    """Causal multi-head self-attention with rotary positions."""
+    """Causal multi-head self-attention with rotary positions.
+
+    Args:
+        spec: Shape of the model.
+        rngs: Source of the initial values.
+        textbook: Whether to use plain JAX kernels.
+        attention: Attention implementation, a key of `harness.model.flash.ATTENTION`.
+    """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str):
         out_scale = residual_init(spec)
         d = spec.d_model
+        # One fused kernel: three separate products would read the activations three times.
         self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
         self.out = Dense((d, d), ("heads", "embed"), rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
@@ -63,10 +87,12 @@ class Attention(nnx.Module):
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
+        """Return the output of attention for `batch` sequences, before it is added to the residual stream."""
         spec = self.spec
         q, k, v = self._projected(x, batch)
         length = q.shape[-1]
         q, k = kernels.thrifty(self._prepared, q, k)
+        # The output projection is a product over tokens again, so positions move back before the channels.
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
         mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
         return self.out(constrain(mixed, "batch", "heads"))
@@ -74,32 +100,37 @@ class Attention(nnx.Module):
     def after(
         self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
     ) -> tuple[Float[Array, "batch d"], Kept]:
-        """The token at position `at` of each sequence alone, given what was kept of those before it."""
+        """Return the output for the token at position `at` of each sequence, and the updated KV cache."""
         q, k, v = self._heads(self.qkv(x), len(x))
         q, k = self._normed(q, k)
         shifted = k
         if self.key_shift is not None:
             shifted = self.key_shift(jnp.concatenate([kept.key_before, k], axis=-1))[..., 1:]
         q, turned = self._turned(q, shifted, at)
+        # The cache is updated before the query reads it, because a query attends to its own position too.
         put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=-1)
         kept = Kept(k, put(kept.keys, turned), put(kept.values, v))
         mixed = kernels.attention_of_one(q, kept.keys, kept.values, at).reshape(x.shape)
         return self.out(constrain(mixed, "batch", "heads")), kept
 
     def _prepared(self, q: Array, k: Array) -> tuple[Array, Array]:
-        """Queries and keys [*heads, head_dim, seq] as attention takes them."""
+        """Normalise, shift and rotate queries and keys [*heads, head_dim, seq]."""
         q, k = self._normed(q, k)
         if self.key_shift is not None:
             k = self.key_shift(k)
         return self._turned(q, k, 0)
 
     def _normed(self, q: Array, k: Array) -> tuple[Array, Array]:
+        """Normalise queries and keys in each head, if the model does."""
         if self.q_norm is None or self.k_norm is None:
             return q, k
         return self.q_norm(q), self.k_norm(k)
 
     def _turned(self, q: Array, k: Array, first: Array | int) -> tuple[Array, Array]:
-        """Queries, scaled, and keys by the angles of positions `first` and on."""
+        """Rotate queries and keys to the positions from `first` on, and scale the queries.
+
+        Scaling queries and not scores costs head_dim instead of seq multiplications per query.
+        """
         length, given = q.shape[-1], self.spec.attention_scale
         cosine, sine = (
             jax.lax.dynamic_slice_in_dim(table, first, length, 1) for table in rotary_tables(self.spec)
@@ -108,16 +139,21 @@ class Attention(nnx.Module):
         return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
     def _projected(self, x: Array, batch: int) -> Iterable[Float[Array, "*heads head_dim seq"]]:
-        """Queries, keys and values of every head; parameters that are cast or split go by `_heads`."""
+        """Return queries, keys and values of every head, positions last.
+
+        One kernel makes them in this layout on one device in fp32. If the parameter is cast or sharded, they
+        are projected first and then transposed by `_heads`.
+        """
         if self.qkv.textbook or not self.qkv.is_plain(x):
             return self._heads(self.qkv(x), batch)
         shape = batch * self.spec.n_heads, self.spec.head_dim, -1
         return (part.reshape(shape) for part in self.qkv.positions_last(x, batch))
 
     def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
-        """Positions last: the transpose joins the projection, and with one sequence the rest moves nothing.
+        """Split projected activations into queries, keys and values of every head, positions last.
 
-        On one device batch and heads are one axis; where they are split over devices they stay apart.
+        XLA fuses the transposition into the projection; with one sequence the other reshapes move no data.
+        On a mesh batch and heads stay separate axes, because different mesh axes split them.
         """
         spec = self.spec
         last = constrain(jnp.moveaxis(qkv, 0, -1), None, "heads", "batch") if sharded() else qkv.T
@@ -128,7 +164,7 @@ class Attention(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """GELU MLP, or SwiGLU (Shazeer, arXiv:2002.05202)."""
+    """MLP with GELU (Hendrycks & Gimpel, arXiv:1606.08415) or SwiGLU (Shazeer, arXiv:2002.05202)."""
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool):
         out_scale = residual_init(spec)
@@ -147,7 +183,11 @@ class Mlp(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm residual block."""
+    """Pre-norm Transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    References:
+        Pre-norm: Xiong et al., arXiv:2002.04745.
+    """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
         self.attention_norm = Norm(spec.d_model, spec.norm_eps)
@@ -161,7 +201,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "tokens d"], batch: int
     ) -> tuple[Float[Array, "tokens d"], Routing | None]:
-        """The residual stream after this block, and what its router says, if it has one."""
+        """Return the residual stream after this block, and the routing statistics; None in a dense model."""
         x = constrain(x + self.scale * self.attention(self.attention_norm(x), batch), "batch")
         normed, routing = self.mlp_norm(x), None
         if isinstance(self.mlp, Moe):
@@ -173,7 +213,10 @@ class Block(nnx.Module):
     def after(
         self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
     ) -> tuple[Float[Array, "batch d"], Kept]:
-        """For the token at position `at` alone; not with experts, whose room is that of a sequence."""
+        """Return the residual stream of the token at position `at`, and the updated KV cache.
+
+        Only for dense models: the capacity of an expert is counted over a whole sequence.
+        """
         assert isinstance(self.mlp, Mlp)
         mixed, kept = self.attention.after(self.attention_norm(x), kept, at)
         x = constrain(x + self.scale * mixed, "batch")
@@ -181,12 +224,17 @@ class Block(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Token ids to logits; `textbook=True` swaps the hand-ordered kernels for plain JAX.
+    """Decoder-only Transformer: token ids to logits.
 
-    `attention` is a key of `harness.model.flash.ATTENTION`.
+    Args:
+        spec: Shape of the model.
+        rngs: Source of the initial parameters.
+        textbook: Whether to use plain JAX kernels instead of `harness.model.kernels`, as an oracle.
+        attention: Attention implementation, a key of `harness.model.flash.ATTENTION`.
     """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
+        # Embedding and head are not tied: they differ in initial scale and learning rate.
         shape = (spec.vocab_size, spec.d_model)
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
         self.blocks = nnx.List([Block(spec, rngs, textbook, attention) for _ in range(spec.n_layers)])
@@ -197,6 +245,7 @@ class Decoder(nnx.Module):
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
+        """Return the logits of the next token at every position, fp32."""
         batch, length = tokens.shape
         x = self.embedded(tokens)
         for block in self.blocks:
@@ -204,22 +253,29 @@ class Decoder(nnx.Module):
         return self.logits(x).reshape(batch, length, -1)
 
     def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
-        """The residual stream before the first block, batch and positions in one axis."""
+        """Return the embeddings: the residual stream before the first block."""
+        # The table is cast before the look-up, so that the residual stream has the precision of activations.
         table = gathered(self.embed[...].astype(DTYPES[self.precision]), ("vocab", "embed"))
         return constrain(table[tokens.reshape(-1)], "batch")
 
     def logits(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens vocab"]:
-        """Final norm and head."""
+        """Return the fp32 logits: final norm and head.
+
+        In bf16, logits from 8 to 16 would be rounded to multiples of 1/16.
+        """
         return constrain(self.head(self.final_norm(x), jnp.float32), "batch", "vocab")
 
     def token_losses(
         self, x: Float[Array, "tokens d"], labels: Int[Array, "batch seq"]
     ) -> Float[Array, "batch seq"]:
-        """Loss in nats of every label, from the residual stream after the last block."""
+        """Return the cross-entropy of every label in nats, from the residual stream after the last block."""
         return self.cross_entropy(self.logits(x), labels.reshape(-1)).reshape(labels.shape)
 
     def losses(self, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
-        """Loss in nats of every next token of each window."""
+        """Return the cross-entropy of every next token in nats.
+
+        A window holds seq + 1 tokens: the inputs, and the labels shifted by one.
+        """
         inputs, labels = windows[:, :-1], windows[:, 1:]
         x = self.embedded(inputs)
         for block in self.blocks:
@@ -228,7 +284,10 @@ class Decoder(nnx.Module):
 
 
 def group_of(path: tuple[jax.tree_util.DictKey, ...]) -> str:
-    """Parameter group (`embed`, `head`, `gain`, `hidden`) of a path in the parameter tree."""
+    """Return the parameter group of a path in the parameter tree: `embed`, `head`, `gain` or `hidden`.
+
+    Each group has its own learning rate; `hidden` holds the matrices of the blocks.
+    """
     names = [str(part.key) for part in path]
     if names[0] in ("embed", "head"):
         return names[0]

@@ -1,7 +1,10 @@
-"""Attention that never writes the T×T scores out: cuDNN's kernel on GPUs, the splash kernel on TPUs.
+"""Flash attention, which never writes the T×T scores to memory: cuDNN on GPUs, splash on TPUs.
 
-Both compute what `kernels.attention` computes, by blocks of keys with a running maximum and sum (Dao et al.,
-arXiv:2205.14135), and take its arguments: scaled queries, keys and values with positions last.
+Both equal `kernels.attention` in arguments and result: scaled queries, keys and values with positions last.
+They work on blocks of keys with a running maximum and sum.
+
+References:
+    Dao et al., arXiv:2205.14135.
 """
 
 from __future__ import annotations
@@ -18,10 +21,8 @@ from harness.execution.execution import SPLASH_MULTIPLE
 from harness.model import kernels
 from harness.model.partition import partition_spec, sharded
 
-# The largest block of queries and keys; a block of fp32 scores then takes 1 MiB of a TPU's fast memory.
+# Largest block of queries and of keys, in positions: 512 × 512 fp32 scores take 1 MiB of a TPU's VMEM.
 SPLASH_BLOCK = 512
-# A TPU's vector lanes: head channels are filled up with zeros to a multiple, which changes no score.
-LANES = 64
 
 
 def cudnn_attention(
@@ -29,12 +30,22 @@ def cudnn_attention(
     k: Float[Array, "*batch head_dim seq"],
     v: Float[Array, "*batch head_dim seq"],
 ) -> Float[Array, "*batch head_dim seq"]:
-    """Causal attention by cuDNN; half precision, head_dim a multiple of 8."""
+    """Return causal attention by cuDNN, on GPUs.
+
+    Args:
+        q: Queries in half precision, already multiplied by the attention scale; head_dim a multiple of 8.
+        k: Keys.
+        v: Values.
+    """
     return _by_heads_inside(q, k, v, implementation="cudnn")
 
 
 def _by_heads_inside(q: Array, k: Array, v: Array, implementation: Any) -> Array:
-    """`jax.nn.dot_product_attention`, which wants [batch, seq, heads, head_dim]."""
+    """Call `jax.nn.dot_product_attention`, which takes [batch, seq, heads, head_dim].
+
+    `implementation` is `cudnn` or, in tests without a GPU, `xla`.
+    """
+    # On one device batch and heads are one axis (three dimensions): each head then counts as a sequence.
     apart = q.ndim == 4
     moved = [jnp.transpose(x if apart else x[:, None], (0, 3, 1, 2)) for x in (q, k, v)]
     mixed = jax.nn.dot_product_attention(*moved, scale=1.0, is_causal=True, implementation=implementation)
@@ -48,12 +59,22 @@ def splash_attention(
     v: Float[Array, "*batch head_dim seq"],
     interpret: bool = False,
 ) -> Float[Array, "*batch head_dim seq"]:
-    """Causal attention by JAX's splash kernel; seq a multiple of 128. `interpret` runs it on any platform."""
+    """Return causal attention by JAX's splash kernel, on TPUs.
+
+    Args:
+        q: Queries, already multiplied by the attention scale; seq a multiple of 128.
+        k: Keys.
+        v: Values.
+        interpret: Whether to run the kernel in Pallas' interpreter, on any platform (for tests).
+    """
+    # XLA cannot split a Pallas kernel over devices, so shard_map runs it on each device's sequences and
+    # heads.
     mesh = sharded()
     if mesh is None:
         return _splash(q, k, v, interpret)
     where = partition_spec(mesh, q.shape, ("batch", "heads"))
     local = partial(_splash, interpret=interpret)
+    # check_vma=False: a Pallas kernel does not tell over which mesh axes its results vary.
     apply = jax.shard_map(local, mesh=mesh, in_specs=(where,) * 3, out_specs=where, check_vma=False)
     return apply(q, k, v)
 
@@ -62,16 +83,18 @@ def _splash(q: Array, k: Array, v: Array, interpret: bool) -> Array:
     apart = q.ndim == 4
     moved = [jnp.swapaxes(x if apart else x[:, None], -1, -2) for x in (q, k, v)]
     _, n_heads, length, _ = moved[0].shape
+    # The kernel takes one sequence of all heads; vmap adds the batch.
     mixed = jax.vmap(_splash_kernel(n_heads, length, interpret))(*moved)
     return jnp.swapaxes(mixed if apart else mixed[:, 0], -1, -2)
 
 
 def _splash_kernel(n_heads: int, length: int, interpret: bool) -> Any:
-    # Imported where it is used: Pallas is slow to import, and only TPUs run it.
+    # A late import: Pallas is slow to import, and only TPUs run it.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash_kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
 
     mask = splash_mask.MultiHeadMask([splash_mask.CausalMask((length, length))] * n_heads)
+    # The kernel accepts only blocks that divide the sequence.
     sizes = range(SPLASH_MULTIPLE, SPLASH_BLOCK + 1, SPLASH_MULTIPLE)
     block = max(size for size in sizes if length % size == 0)
     blocks = splash_kernel.BlockSizes(

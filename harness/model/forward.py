@@ -1,7 +1,7 @@
-"""Losses of a parameter tree on any layout: layers one by one, scanned, or in pipeline over stages.
+"""The model as pure functions of its parameters, with unrolled, scanned or pipelined layers.
 
-One by one, the tree has a subtree for every block; scanned and in pipeline, the blocks' arrays are stacked
-along a first axis named `layer`. The mathematics is the same.
+Unrolled, the parameter tree has one subtree per block. Scanned or pipelined, the arrays of all blocks are
+stacked along a leading axis named `layer`. The mathematics is the same.
 """
 
 from __future__ import annotations
@@ -23,14 +23,22 @@ from harness.model.moe import Routing, no_routing
 from harness.recipe.spec import ModelSpec
 
 Params = dict[str, Any]
-# The residual stream, and what the routers of the layers so far add up to.
+# The residual stream, and the routing statistics summed over the layers so far.
 Stream = tuple[Array, Routing | None]
+# What rematerialisation saves: the results of matrix products, or (None) only the inputs of a block.
 POLICIES = {"dots": jax.checkpoint_policies.save_only_these_names(PRODUCT), "full": None}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the blocks are run; more than one stage means stacked."""
+    """Execution of the blocks.
+
+    Attributes:
+        n_stages: Pipeline stages; with more than one the blocks are stacked.
+        stacked: Whether the blocks' parameters are stacked, to be scanned.
+        remat: Rematerialisation: `none`, `dots` or `full`.
+        attention: Attention implementation: `xla`, `cudnn` or `splash`.
+    """
 
     n_stages: int = 1
     stacked: bool = False
@@ -39,19 +47,24 @@ class Layout:
 
 
 class _Module:
-    """A Flax module as a function of its parameters."""
+    """A Flax module as a function of its parameters, a pure dictionary.
+
+    The module is made once, abstractly; a call merges parameters into it while JAX traces. The compiled
+    program then takes plain arrays, and no step pays for Flax's bookkeeping on the host.
+    """
 
     def __init__(self, make: Callable[[], nnx.Module]):
         self.graph, self.state = nnx.split(nnx.eval_shape(make))
 
     def __call__(self, params: Params) -> Any:
+        # A clone, because the next call writes the parameters into it.
         state = nnx.clone(self.state)
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(self.graph, state)
 
     @property
     def axes(self) -> Params:
-        """Names of the dimensions of every parameter, as a tree of the parameters' shape."""
+        """Names of the dimensions of every parameter, in a tree like that of the parameters."""
         named = jax.tree.map(
             lambda leaf: leaf.axes, self.state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
         )
@@ -59,19 +72,19 @@ class _Module:
 
 
 def stack(params: Params) -> Params:
-    """Blocks as arrays with a first axis of layers."""
+    """Return parameters with the blocks' arrays stacked along a leading `layer` axis."""
     blocks = [params["blocks"][i] for i in sorted(params["blocks"])]
     return params | {"blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}
 
 
 def unstack(params: Params, n_layers: int) -> Params:
-    """The inverse of `stack`."""
+    """Return parameters with one subtree per block: the inverse of `stack`."""
     blocks = {i: jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"]) for i in range(n_layers)}
     return params | {"blocks": blocks}
 
 
 def everywhere(change: Callable[[Params], Params], state: Any) -> Any:
-    """`change` applied to every tree of the shape of the parameters: these, and the optimiser's averages."""
+    """Apply `change` to every parameter-like tree in a training state: parameters and optimiser moments."""
 
     def has_blocks(part: Any) -> bool:
         return isinstance(part, dict) and "blocks" in part
@@ -80,23 +93,31 @@ def everywhere(change: Callable[[Params], Params], state: Any) -> Any:
 
 
 class Forward:
-    """The model of a recipe on one mesh, as pure functions of its parameters."""
+    """The model of a recipe on one mesh, as pure functions of its parameters.
+
+    Args:
+        model: Shape of the model.
+        layout: Execution of the blocks.
+        mesh: Device mesh of all arrays.
+    """
 
     def __init__(self, model: ModelSpec, layout: Layout, mesh: Mesh):
         self.model, self.layout, self.mesh = model, layout, mesh
         attention = layout.attention
         self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0), attention=attention))
+        # A decoder without blocks: embedding, final norm and head.
         self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
         self._block = _Module(lambda: Block(model, nnx.Rngs(0), attention=attention))
 
     def init(self, key: Array) -> Params:
-        """Fresh parameters, the same on every layout."""
+        """Return initial parameters for a random key, the same numbers on every layout."""
+        # Made block by block and then stacked, so that the random numbers do not depend on the layout.
         _, state = nnx.split(Decoder(self.model, nnx.Rngs(key)))
         params = nnx.to_pure_dict(state)
         return stack(params) if self.layout.stacked else params
 
     def axes(self, stacked: bool) -> Params:
-        """Names of the dimensions of every parameter."""
+        """Return the names of the dimensions of every parameter, with blocks stacked or not."""
         axes = self._whole.axes
         if not stacked:
             return axes
@@ -104,19 +125,19 @@ class Forward:
         return axes | {"blocks": blocks}
 
     def module(self, params: Params) -> Decoder:
-        """The whole model with these parameters, which have a subtree for every block."""
+        """Return the Flax model with these parameters, which have one subtree per block."""
         decoder = self._whole(params)
         assert isinstance(decoder, Decoder)
         return decoder
 
     def losses(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
-        """Loss in nats of every next token of each window."""
+        """Return the cross-entropy of every next token in nats; a window holds seq + 1 tokens."""
         return self.losses_and_routing(params, windows)[0]
 
     def losses_and_routing(
         self, params: Params, windows: Int[Array, "batch seq_plus_1"]
     ) -> tuple[Float[Array, "batch seq"], Routing | None]:
-        """Losses, and beside them what routers say of each window; None where a model has no experts."""
+        """Return the losses of `losses`, and the routing statistics; None in a dense model."""
         if self.layout.n_stages > 1:
             return jax.tree.map(lambda leaf: leaf[0], self.losses_of_many(params, windows[None]))
         with partition.on(self.mesh):
@@ -127,7 +148,7 @@ class Forward:
             return ends.token_losses(x, labels), routing
 
     def logits(self, params: Params, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
-        """Logits of the token after each place."""
+        """Return the fp32 logits of the token after each position."""
         with partition.on(self.mesh):
             ends = self._ends(_without_blocks(params))
             x, batch = ends.embedded(tokens), len(tokens)
@@ -140,9 +161,17 @@ class Forward:
     def greedy(
         self, params: Params, tokens: Int[Array, "batch seq_plus_1"], n_given: Int[Array, " batch"]
     ) -> Int[Array, "batch seq"]:
-        """All tokens but the first, those beyond the first `n_given` of each row by greedy decoding.
+        """Decode greedily with a KV cache, one position per iteration of a scan.
 
-        They are written one by one, with keys and values of those before kept; not for models with experts.
+        Only for dense models: the capacity of an expert is counted over a whole sequence.
+
+        Args:
+            params: Parameters.
+            tokens: Prompts; what stands beyond `n_given` is ignored.
+            n_given: Prompt tokens of each row, at least 1.
+
+        Returns:
+            Tokens 1 to seq of each row: the rest of the prompt, then the decoded tokens.
         """
         batch, length = tokens.shape[0], tokens.shape[1] - 1
         with partition.on(self.mesh):
@@ -159,14 +188,14 @@ class Forward:
             return jax.lax.scan(place, start, (jnp.arange(length), tokens[:, 1:].T))[1].T
 
     def _nothing_kept(self, batch: int, length: int) -> Any:
-        """Laid out as the blocks are: one for every block, or stacked."""
+        """Return an empty KV cache of every block, stacked if the blocks are."""
         empty, n_layers = nothing_kept(self.model, batch, length), self.model.n_layers
         if self.layout.stacked:
             return jax.tree.map(lambda leaf: jnp.stack([leaf] * n_layers), empty)
         return dict.fromkeys(range(n_layers), empty)
 
     def _after(self, blocks: Params, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
-        """All of these blocks for one token of each sequence; what they keep is laid out as they are."""
+        """Apply all blocks to one token of each sequence; return its residual stream and the KV caches."""
 
         def block(x: Array, own: tuple[Params, Kept]) -> tuple[Array, Kept]:
             module = self._block(own[0])
@@ -183,19 +212,23 @@ class Forward:
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
     ) -> tuple[Float[Array, "n batch seq"], Routing | None]:
-        """The same of several micro-batches, which follow each other through the stages of a pipeline."""
+        """Return the losses and routing statistics of `n` micro-batches.
+
+        A pipeline needs them all at once: they follow each other through its stages.
+        """
         if self.layout.n_stages == 1:
             return jax.lax.map(lambda batch: self.losses_and_routing(params, batch), windows)
         with partition.on(self.mesh):
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
             x, routing = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
-            # Logits of all micro-batches together would outweigh the rest: they are made twice instead.
+            # Logits of all micro-batches together would outweigh all other activations, so the backward pass
+            # rematerialises them one micro-batch at a time.
             scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
             return jax.lax.map(scored, (x, labels)), routing
 
     def _run(self, blocks: Params, stream: Stream, batch: int) -> Stream:
-        """All of these blocks, one after the other."""
+        """Apply the blocks in order; return the residual stream and the summed routing statistics."""
 
         def block(params: Params, stream: Stream) -> Stream:
             x, routing = self._block(params)(stream[0], batch)
@@ -206,18 +239,24 @@ class Forward:
             for index in sorted(blocks):
                 stream = apply(blocks[index], stream)
             return stream
+        # A scan compiles one block instead of n_layers.
         return jax.lax.scan(lambda stream, params: (apply(params, stream), None), stream, blocks)[0]
 
     def _rematerialised(self, apply: Callable[..., Stream]) -> Callable[..., Stream]:
+        """Return `apply` with the layout's rematerialisation in the backward pass."""
         if self.layout.remat == "none":
             return apply
         return jax.checkpoint(apply, policy=POLICIES[self.layout.remat])
 
     def _pipeline(self, blocks: Params, x: Float[Array, "n tokens d"], batch: int) -> Stream:
-        """Micro-batches through stages that all work at once (GPipe, Huang et al., arXiv:1811.06965).
+        """Run micro-batches through a pipeline of stages; return the output of the last stage for each.
 
-        Written as in GSPMD (Xu et al., arXiv:2105.04663, section 3.3): stages are a vmapped axis that the
-        mesh splits, and the shift from one to the next becomes a collective permutation.
+        The stages are a vmapped axis that the mesh splits. At every tick each stage works on one micro-batch,
+        then all outputs shift to the next stage, which XLA turns into a collective permutation.
+
+        References:
+            GPipe, Huang et al., arXiv:1811.06965.
+            GSPMD, Xu et al., arXiv:2105.04663, section 3.3, for the vmapped form.
         """
         n_stages, n = self.layout.n_stages, len(x)
         split = jax.tree.map(lambda leaf: leaf.reshape(n_stages, -1, *leaf.shape[1:]), blocks)
@@ -225,6 +264,7 @@ class Forward:
         unrouted = no_routing(self.model, batch)
 
         def tick(stages: Stream, time: Array) -> tuple[Stream, Stream]:
+            # After the last micro-batch the first stage gets it again; these copies never reach the end.
             fed = x[jnp.minimum(time, n - 1)], unrouted
             moved = jax.tree.map(lambda old, new: jnp.roll(old, 1, axis=0).at[0].set(new), stages, fed)
             stages = run(split, _staged(moved))
@@ -232,11 +272,12 @@ class Forward:
 
         empty = jax.tree.map(lambda leaf: jnp.zeros((n_stages, *leaf.shape), leaf.dtype), (x[0], unrouted))
         ended = jax.lax.scan(tick, _staged(empty), jnp.arange(n + n_stages - 1))[1]
+        # The first n_stages - 1 outputs come from the zeros with which the stages start.
         return jax.tree.map(lambda leaf: leaf[n_stages - 1 :], ended)
 
 
 def _staged(stream: Stream) -> Stream:
-    """Each stage's part of the stream on its devices."""
+    """Constrain the leading axis of the stream to the pipeline stages."""
     return jax.tree.map(lambda leaf: partition.constrain(leaf, "layer", "batch"), stream)
 
 

@@ -1,11 +1,19 @@
-"""Mixture of experts: each token goes to a few of many MLPs, chosen by a router.
+"""Mixture of experts: a router sends each token to the top-k of many MLPs, the experts.
 
-Tokens are grouped by sequence and earlier ones choose first: what a token yields depends neither on other
-sequences nor on what follows it, so that a model is causal and the same on every mesh and micro-batch. An
-expert takes a limited number of tokens of a sequence; those beyond pass on the residual stream alone.
+An expert has a capacity: the number of tokens that it takes of one sequence, first come, first served. Tokens
+beyond the capacity are dropped: the expert adds nothing to their residual stream.
+Capacity is counted per sequence and in the order of positions. So the output of a token does not
+depend on later tokens: the model is causal. Nor does it depend on other sequences: every mesh and micro-batch
+gives the same result.
 
-References: Shazeer et al., arXiv:1701.06538; GShard, Lepikhin et al., arXiv:2006.16668, section 3.2; Switch
-Transformer, Fedus et al., arXiv:2101.03961, section 2; ST-MoE, Zoph et al., arXiv:2202.08906, section 3.3.
+A slot is one of an expert's places for a token; an expert has as many slots as its capacity. A choice is a
+pair of a token and one of its experts; a token makes `n_active_experts` choices.
+
+References:
+    Shazeer et al., arXiv:1701.06538: sparsely gated experts.
+    GShard, Lepikhin et al., arXiv:2006.16668, section 3.2: groups, capacity, sharding of experts.
+    Switch Transformer, Fedus et al., arXiv:2101.03961, section 2: capacity factor, load-balancing loss.
+    ST-MoE, Zoph et al., arXiv:2202.08906, section 3.3: router z-loss.
 """
 
 from __future__ import annotations
@@ -27,11 +35,18 @@ from harness.recipe.spec import ModelSpec
 
 
 class Routing(NamedTuple):
-    """What the routers of a model say of each sequence, summed over layers.
+    """Routing statistics of each sequence, summed over layers.
 
-    `balance`: n_experts · Σ_e f_e·p_e with f_e the share of choices that fell on expert e and p_e its mean
-    probability; 1 a layer where all are used alike, up to n_experts / n_active_experts where few are.
-    `z`: mean square of log Σ_e exp(logit_e). `dropped`: share of choices beyond an expert's capacity.
+    Attributes:
+        balance: Load-balancing loss n_experts · Σ_e f_e·p_e, before its weight. f_e is the share of choices
+            that fell on expert e, p_e its mean probability. It is 1 per layer if all experts are used alike,
+            and up to n_experts / n_active_experts if few are.
+        z: Router z-loss before its weight: the mean square of log Σ_e exp(logit_e) over tokens.
+        dropped: Share of choices dropped because their expert was full.
+
+    References:
+        Fedus et al., arXiv:2101.03961, section 2.2, equation 4, for `balance`.
+        Zoph et al., arXiv:2202.08906, section 3.3, for `z`.
     """
 
     balance: Float[Array, " batch"]
@@ -40,11 +55,15 @@ class Routing(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """The experts of each token, and the places they have there.
+    """The top-k choices of every sequence: a map from choices to slots, and its inverse.
 
-    `gates` weight what comes back. `slot` is the place of each choice among all places of all experts, and
-    `pair` the inverse: the choice (token · n_active_experts + rank) that holds a place. A choice that was
-    dropped has slot n_slots, an empty place has pair n_choices.
+    Choices are numbered token · n_active_experts + rank, where rank 0 is the most probable expert. Slots are
+    numbered expert · capacity + place.
+
+    Attributes:
+        gates: Weight of the expert's output for each choice.
+        slot: Slot of each choice; n_slots if the choice was dropped.
+        pair: Choice in each slot; n_choices if the slot is empty.
     """
 
     gates: Float[Array, "batch choices"]
@@ -53,12 +72,15 @@ class Choices(NamedTuple):
 
 
 def no_routing(spec: ModelSpec, batch: int) -> Routing | None:
-    """Before the first layer; None where a model has no experts."""
+    """Return statistics of zeros to sum layers into, or None if the model has no experts."""
     return Routing(*(jnp.zeros(batch) for _ in Routing._fields)) if spec.n_experts > 1 else None
 
 
 def penalty(spec: ModelSpec, routing: Routing) -> Float[Array, " batch"]:
-    """What routing adds to the training loss of a sequence, in nats per token."""
+    """Return the auxiliary loss of each sequence in nats per token: load balancing and router z-loss.
+
+    The gradient uses it, but reported losses leave it out: it is no part of the model's likelihood.
+    """
     return spec.balance_weight * routing.balance + spec.router_z_weight * routing.z
 
 
@@ -66,11 +88,17 @@ def penalty(spec: ModelSpec, routing: Routing) -> Float[Array, " batch"]:
 def placed(
     x: Float[Array, "batch n d"], index: Int[Array, "batch m"], inverse: Int[Array, "batch n"]
 ) -> Float[Array, "batch m d"]:
-    """Row `index[j]` of x at j, zeros where that is n. `inverse` says where each row went, m for nowhere.
+    """Gather rows: row j of the result is row `index[j]` of x, or zeros if `index[j]` is n.
 
-    Its gradient is gathered too, where that of a plain look-up would be scattered.
+    Args:
+        x: Rows of every sequence.
+        index: Source row of each result row; n for none. No row of x may be named twice.
+        inverse: Result row of each row of x; m for none.
+
+    The gradient is the same gather with `index` and `inverse` exchanged. JAX's own gradient of a look-up
+    would be a scatter-add, which is slower.
     """
-    del inverse  # for the gradient alone
+    del inverse  # the gradient alone needs it
     return jax.vmap(lambda rows, at: rows.at[at].get(mode="fill", fill_value=0))(x, index)
 
 
@@ -87,15 +115,29 @@ placed.defvjp(_placed_forward, _placed_backward)
 
 
 def choose(spec: ModelSpec, logits: Float[Array, "batch seq experts"]) -> tuple[Choices, Routing]:
-    """The `n_active_experts` most probable experts of each token, and their gates.
+    """Route every token to its `n_active_experts` most probable experts, as far as capacity allows.
 
-    Gates are the probabilities, with several experts a token divided by their sum (Mixtral, arXiv:2401.04088,
-    section 2.1); one gate alone keeps its probability, without which the router would have no gradient.
+    With several experts per token, gates are the chosen probabilities divided by their sum, dropped choices
+    included. With one, the gate is its probability: divided by itself it would be 1, and the router would get
+    no gradient from the loss.
+
+    Args:
+        spec: Shape of the model: number of experts, choices per token and capacity factor.
+        logits: Router logits, fp32.
+
+    Returns:
+        The choices, and the routing statistics of this layer.
+
+    References:
+        Mixtral, Jiang et al., arXiv:2401.04088, section 2.1, for gates over the top k alone.
+        Fedus et al., arXiv:2101.03961, section 2.1, for one expert per token.
     """
     batch, length, n_experts = logits.shape
     n_active, capacity = spec.n_active_experts, expert_capacity(spec, length)
     probabilities = jax.nn.softmax(logits)
     left, chosen = probabilities, []
+    # Top-k by repeated argmax: k is small, and every pass yields the one-hot rows that the counts below need.
+    # Chosen experts get -1, less than any probability.
     for _ in range(n_active):
         chosen.append(jax.nn.one_hot(left.argmax(-1), n_experts, dtype=jnp.int32))
         left = jnp.where(chosen[-1] > 0, -1.0, left)
@@ -103,13 +145,15 @@ def choose(spec: ModelSpec, logits: Float[Array, "batch seq experts"]) -> tuple[
     gates = (hits * probabilities[:, :, None]).sum(-1)
     if n_active > 1:
         gates = gates / gates.sum(-1, keepdims=True)
+    # A token's place at its expert is the number of earlier tokens that chose the same expert. Cumulative
+    # sums over positions give it without a sort.
     taken = hits.sum(2)
     upto = taken.cumsum(axis=1)
     place = (hits * (upto - taken)[:, :, None]).sum(-1)
     expert = (hits * jnp.arange(n_experts)).sum(-1)
     kept = place < capacity
     slot = jnp.where(kept, expert * capacity + place, n_experts * capacity)
-    # A place is held by the first token up to which its expert was chosen more often than places come before.
+    # Place c of an expert belongs to the first token up to which more than c tokens chose this expert.
     token = (upto.transpose(0, 2, 1)[..., None] <= jnp.arange(capacity)).sum(2)
     rank = (hits * jnp.arange(n_active)[:, None]).sum(2).transpose(0, 2, 1)
     rank = jnp.take_along_axis(rank, jnp.minimum(token, length - 1), axis=2)
@@ -128,7 +172,11 @@ def _routing(spec: ModelSpec, logits: Array, probabilities: Array, taken: Array,
 
 
 class Router(nnx.Module):
-    """Logits of the experts, in fp32 also where activations are not."""
+    """Linear map to the logits of the experts, always in fp32.
+
+    Rounded logits would change which expert is the most probable one (Fedus et al., arXiv:2101.03961, section
+    2.4, keep the router in fp32 too).
+    """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs):
         shape = (spec.d_model, spec.n_experts)
@@ -138,12 +186,20 @@ class Router(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch seq d"]) -> Float[Array, "batch seq experts"]:
         kernel = gathered(self.kernel[...], ("embed", None))
+        # HIGHEST, because TPUs and GPUs multiply fp32 matrices in lower precision by default.
         logits = jnp.matmul(x.astype(jnp.float32), kernel, precision=lax.Precision.HIGHEST)
         return checkpoint_name(logits, PRODUCT)
 
 
 class ExpertDense(nnx.Module):
-    """A linear map for each expert, initialised N(0, scale²/d_in); `axes` names its kernel's dimensions."""
+    """One bias-free linear map per expert, initialised N(0, scale²/d_in).
+
+    Args:
+        shape: Experts, d_in, d_out.
+        axes: Names of the kernel's dimensions (`harness.model.partition.RULES`).
+        rngs: Source of the initial values.
+        scale: Multiplies the initial standard deviation.
+    """
 
     def __init__(self, shape: tuple[int, int, int], axes: Axes, rngs: nnx.Rngs, scale: float = 1.0):
         values = jax.random.normal(rngs.params(), shape) * (scale * shape[1] ** -0.5)
@@ -155,7 +211,8 @@ class ExpertDense(nnx.Module):
     ) -> Float[Array, "experts batch slots d_out"]:
         kernel, product = self.kernel[...], self._product
         if sharded() or kernel.dtype != x.dtype:
-            # A kernel is kept as it is stored, in fp32 and in its shards: see `kernels.stored_dense`.
+            # Saves the kernel for the backward pass as stored, sharded and in fp32, not its gathered and cast
+            # copy: see `kernels.stored_dense`.
             product = jax.checkpoint(product, prevent_cse=False)
         return checkpoint_name(product(x, kernel), PRODUCT)
 
@@ -164,9 +221,12 @@ class ExpertDense(nnx.Module):
 
 
 class Moe(nnx.Module):
-    """Experts, each an MLP as `harness.model.decoder.Mlp`, and their router.
+    """Mixture-of-experts layer: a router, and one MLP (`harness.model.decoder.Mlp`) per expert.
 
-    `out_scale` is the initial scale of the projections onto the residual stream.
+    Args:
+        spec: Shape of the model.
+        rngs: Source of the initial values.
+        out_scale: Multiplies the initial standard deviation of the projections onto the residual stream.
     """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, out_scale: float):
@@ -178,9 +238,14 @@ class Moe(nnx.Module):
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> tuple[Float[Array, "tokens d"], Routing]:
+        """Return the weighted outputs of each token's experts, and the routing statistics.
+
+        `batch` is the number of sequences in `x`.
+        """
         spec = self.spec
         grouped = constrain(x.reshape(batch, -1, spec.d_model), "batch")
         choices, routing = choose(spec, self.router(grouped))
+        # One row per choice, because `placed` takes every row at most once.
         wanted = jnp.repeat(grouped, spec.n_active_experts, axis=1)
         back = placed(self._experts(placed(wanted, choices.pair, choices.slot)), choices.slot, choices.pair)
         weighted = back * choices.gates[..., None].astype(x.dtype)
@@ -188,7 +253,11 @@ class Moe(nnx.Module):
         return mixed.reshape(x.shape), routing
 
     def _experts(self, x: Float[Array, "batch slots d"]) -> Float[Array, "batch slots d"]:
-        """Where experts are split over devices, the two pairs of constraints make an all-to-all each."""
+        """Apply each expert to its slots.
+
+        If experts are split over devices, each of the two pairs of constraints makes XLA insert an
+        all-to-all: from devices that hold sequences to devices that hold experts, and back.
+        """
         batch, n_slots, d = x.shape
         slots = constrain(x.reshape(batch, self.spec.n_experts, -1, d), "batch").swapaxes(0, 1)
         slots = constrain(slots, "expert", "group")

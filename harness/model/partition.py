@@ -1,7 +1,7 @@
-"""Which dimension of an array lives on which axis of the device mesh: one table for all arrays.
+"""Sharding rules: one table from names of array dimensions to axes of the device mesh.
 
-Parameters name their dimensions where they are made (`axes=`), activations where they are constrained. On one
-device every constraint is left out, so that the program is the same as without a mesh.
+Parameters name their dimensions at creation (`axes=`), activations at a call of `constrain`. On one device
+every constraint is left out, so that the program is the same as without a mesh.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 DATA, FSDP, EXPERT, STAGE, TENSOR = AXES = ("data", "fsdp", "expert", "stage", "tensor")
-# Every axis over which sequences are split; experts are spread over devices that hold sequences of their own.
+# The axes that split the batch. The expert axis is one of them: its devices hold different experts and
+# different sequences, and tokens travel between them by all-to-all.
 BATCH = (DATA, FSDP, EXPERT)
 Axes = tuple[str | None, ...]
 
 RULES: dict[str, str | tuple[str, ...]] = {
     "batch": BATCH,
-    "embed": FSDP,  # of parameters alone: gathered where a layer uses them
+    "embed": FSDP,  # of parameters only; `gathered` undoes it before a layer uses them
     "heads": TENSOR,
     "mlp": TENSOR,
     "vocab": TENSOR,
     "expert": EXPERT,
-    "group": (DATA, FSDP),  # sequences, where the experts they go to are split
+    "group": (DATA, FSDP),  # sequences of arrays that EXPERT splits by experts already
     "layer": STAGE,
 }
 
+# A context variable and not an argument, because constraints sit deep inside modules. It is read while JAX
+# traces, so it must be set in the traced function, not around the compiled call.
 _mesh: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
 
 
 @contextmanager
 def on(mesh: Mesh) -> Iterator[None]:
-    """Apply the constraints of everything traced inside to this mesh."""
+    """Trace the body for this mesh: `constrain` and `gathered` refer to it."""
     token = _mesh.set(mesh)
     try:
         yield
@@ -45,7 +48,11 @@ def on(mesh: Mesh) -> Iterator[None]:
 
 
 def bound(apply: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """`apply` for the mesh of this moment, also where a backward pass is traced later."""
+    """Bind `apply` to the current mesh.
+
+    JAX traces a backward pass after the `on` block of its forward pass has ended; constraints in it would
+    find no mesh.
+    """
     mesh = _mesh.get()
 
     def there(x: Array) -> Array:
@@ -58,7 +65,7 @@ def bound(apply: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 def n_shards(mesh: Mesh, name: str | None) -> int:
-    """Number of parts into which a dimension of this name is cut."""
+    """Return the number of shards of a dimension with this name; 1 for None."""
     rule = RULES[name] if name else ()
     parts = 1
     for axis in (rule,) if isinstance(rule, str) else rule:
@@ -67,7 +74,15 @@ def n_shards(mesh: Mesh, name: str | None) -> int:
 
 
 def partition_spec(mesh: Mesh, shape: tuple[int, ...], axes: Axes) -> P:
-    """Mesh axes of an array; a dimension that its axes do not divide stays whole on every device."""
+    """Return the mesh axes of each dimension of an array.
+
+    Args:
+        mesh: The device mesh.
+        shape: Shape of the array.
+        axes: Names of its leading dimensions (keys of RULES, or None); the others are not split.
+
+    A dimension that the shards do not divide stays whole on every device.
+    """
     names = (*axes, *(None,) * (len(shape) - len(axes)))
     return P(
         *(
@@ -78,13 +93,17 @@ def partition_spec(mesh: Mesh, shape: tuple[int, ...], axes: Axes) -> P:
 
 
 def sharded() -> Mesh | None:
-    """The mesh that is traced for, if it has several devices."""
+    """Return the current mesh if it has several devices, else None."""
     mesh = _mesh.get()
     return mesh if mesh is not None and mesh.size > 1 else None
 
 
 def constrain(x: Array, *axes: str | None) -> Array:
-    """Say where an activation lives; does nothing outside `on` or on one device."""
+    """Constrain the sharding of an activation by the names of its leading dimensions.
+
+    Does nothing outside `on` or on one device. Without constraints XLA propagates the shardings of parameters
+    into activations, and may replicate a batch that is split.
+    """
     mesh = sharded()
     if mesh is None:
         return x
@@ -92,5 +111,8 @@ def constrain(x: Array, *axes: str | None) -> Array:
 
 
 def gathered(weight: Array, axes: Axes) -> Array:
-    """A parameter as a layer uses it: shards of fully sharded data parallelism put together."""
+    """Return a parameter gathered over `fsdp`; the other mesh axes still split it.
+
+    XLA inserts an all-gather for it, and a reduce-scatter or all-reduce for its gradient.
+    """
     return constrain(weight, *(None if name == "embed" else name for name in axes))

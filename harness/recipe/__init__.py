@@ -1,1 +1,1 @@
-"""What a run is: everything that its hash covers, and what follows from it by counting."""
+"""The recipe of a run, which `run_id` hashes; its learning-rate schedule, parameter counts and FLOPs."""

@@ -1,7 +1,9 @@
 """Exact counts of parameters and training FLOPs, from shapes alone.
 
-Three parameter counts and two FLOP counts are kept for every run, because published exponents move by more
-than their intervals with the counting rule alone (Porian et al., arXiv:2406.19146, section 3).
+Every run stores three parameter counts and two FLOP counts. The counting rule alone moves published exponents
+by more than their intervals (Porian et al., arXiv:2406.19146, section 3).
+
+Parameter counts are entries of arrays; a FLOP is one multiplication or addition.
 """
 
 from __future__ import annotations
@@ -12,63 +14,101 @@ from harness.recipe.spec import ModelSpec
 
 
 def mlp_matrices(model: ModelSpec) -> int:
+    """Return the number of weight matrices of one MLP: up and down, and the gate of SwiGLU."""
     return 3 if model.mlp == "swiglu" else 2
 
 
 def mlp_entries(model: ModelSpec) -> int:
-    """Entries of the weight matrices of one MLP, of which a mixture of experts has several."""
+    """Return the parameters of one MLP; a mixture of experts has one MLP per expert."""
     return mlp_matrices(model) * model.d_model * model.d_ff
 
 
 def n_matrices_layer(model: ModelSpec, n_mlps: int) -> int:
-    """Entries of the weight matrices of one block: attention projections, router and `n_mlps` MLPs."""
+    """Return the matrix parameters of one block: attention projections, router and `n_mlps` MLPs."""
     router = model.d_model * model.n_experts if model.n_experts > 1 else 0
     return 4 * model.d_model**2 + router + n_mlps * mlp_entries(model)
 
 
 def expert_capacity(model: ModelSpec, seq_len: int) -> int:
-    """Tokens of a sequence that one expert takes: its even share times `capacity_factor`, rounded up."""
+    """Return the capacity of one expert: tokens it takes of a sequence of `seq_len` tokens.
+
+    Capacity = ⌈capacity_factor · n_active_experts · seq_len / n_experts⌉, at most `seq_len`.
+
+    References:
+        Switch Transformer, Fedus et al., arXiv:2101.03961, section 2.2, equation 3.
+    """
     even = model.n_active_experts * seq_len / model.n_experts
+    # Rounded first: in floating point 1.1 · 50 is a little more than 55 and would give a capacity of 56.
     return min(seq_len, math.ceil(round(model.capacity_factor * even, 9)))
 
 
 def n_params_body(model: ModelSpec) -> int:
-    """Parameters without embedding and head (Kaplan's N), gains and all experts included."""
+    """Return the parameters without embedding and head: Kaplan's N. Gains and all experts count.
+
+    References:
+        Kaplan et al., arXiv:2001.08361, section 2.1.
+    """
     gains = 2 * model.d_model + (2 * model.head_dim if model.qk_norm else 0)
     gains += model.d_model if model.key_shift else 0
     return model.n_layers * (n_matrices_layer(model, model.n_experts) + gains) + model.d_model
 
 
 def n_params_matmul(model: ModelSpec) -> int:
-    """Entries that a token meets in matrix products: block matrices and head; of the experts, its own."""
+    """Return the parameters in one token's matrix products: block matrices and head.
+
+    Of the experts only `n_active_experts` count, because a token uses no others. Gains and the embedding are
+    no matrix products.
+    """
     of_blocks = model.n_layers * n_matrices_layer(model, model.n_active_experts)
     return of_blocks + model.vocab_size * model.d_model
 
 
 def n_params(model: ModelSpec) -> int:
-    """All parameters: body with all experts, embedding and untied head."""
+    """Return all parameters: body with all experts, embedding and untied head.
+
+    >>> model = ModelSpec(n_layers=2, d_model=64, n_heads=4, d_ff=256, vocab_size=512, seq_len=128,
+    ...                   mlp="gelu", qk_norm=True, key_shift=False, rope_theta=1e4, norm_eps=1e-6)
+    >>> n_params_body(model), n_params_matmul(model), n_params(model)
+    (98688, 131072, 164224)
+    """
     return n_params_body(model) + 2 * model.vocab_size * model.d_model
 
 
 def forward_flops_token(model: ModelSpec) -> int:
-    """Matmul FLOPs of one token's forward pass; attention scores and values over the whole context.
+    """Return the matmul FLOPs of the forward pass, per token.
 
-    Every token counts with all its experts: empty places of experts and dropped tokens change nothing.
+    2 FLOPs per matrix parameter, and 4·n_layers·seq_len·d_model for attention scores and values. Every query
+    counts all `seq_len` keys, although the causal mask leaves half of them.
+    With experts every token counts all its active experts; empty slots and dropped tokens change nothing.
     """
     attention = 4 * model.n_layers * model.seq_len * model.d_model
     return 2 * n_params_matmul(model) + attention
 
 
 def train_flops_token(model: ModelSpec) -> int:
-    """Forward and backward: three times the forward matmuls; the embedding look-up is free."""
+    """Return the training FLOPs per token: three times the forward pass.
+
+    The backward pass has two matrix products for each of the forward pass, one per operand. The embedding
+    look-up is free.
+    """
     return 3 * forward_flops_token(model)
 
 
 def train_flops(model: ModelSpec, n_tokens: int) -> float:
-    """Exact training FLOPs (`flops`)."""
+    """Return the exact training FLOPs of `n_tokens` tokens: column `flops`.
+
+    >>> model = ModelSpec(n_layers=2, d_model=64, n_heads=4, d_ff=256, vocab_size=512, seq_len=128,
+    ...                   mlp="gelu", qk_norm=True, key_shift=False, rope_theta=1e4, norm_eps=1e-6)
+    >>> train_flops(model, 1_000_000) / train_flops_6nd(model, 1_000_000)  # attention adds a quarter
+    1.25
+    """
     return float(train_flops_token(model)) * n_tokens
 
 
 def train_flops_6nd(model: ModelSpec, n_tokens: int) -> float:
-    """The usual approximation 6·N·D with N = `n_params_matmul` (`flops_6nd`)."""
+    """Return the approximation 6·N·D with N = `n_params_matmul`: column `flops_6nd`.
+
+    References:
+        Kaplan et al., arXiv:2001.08361, section 2.1.
+    """
     return 6.0 * n_params_matmul(model) * n_tokens

@@ -1,4 +1,7 @@
-"""Learning-rate factors by step, and the order in which a trajectory's segments are trained."""
+"""Learning-rate schedules, and the order in which a run trains its trunk and cooldown branches.
+
+A schedule is a factor for every step; the rate of a parameter group is its peak rate times this factor.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ TRUNK = "trunk"
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps first..last-1 on the trunk, or on the branch that ends at `n_tokens`."""
+    """A stretch of consecutive steps on the trunk or on one branch.
+
+    Attributes:
+        first: First step, counted from 0.
+        last: Step after the last one.
+        n_tokens: Token count at which the branch ends; None on the trunk.
+    """
 
     first: int
     last: int
@@ -23,18 +32,32 @@ class Segment:
 
     @property
     def name(self) -> str:
+        """`trunk` or `branch-<n_tokens>`: names the segment's checkpoints and curve parts."""
         return TRUNK if self.n_tokens is None else f"branch-{self.n_tokens}"
 
 
 def warmup_factor(schedule: ScheduleSpec, steps: np.ndarray) -> np.ndarray:
-    """Linear from 1/warmup_steps to 1."""
+    """Return the warm-up factor of each step: linear from 1/warmup_steps to 1."""
+    # (step + 1) and not step: a first step at rate 0 would train nothing.
     return np.minimum(1.0, (steps + 1.0) / max(1, schedule.warmup_steps))
 
 
 def trunk_factors(schedule: ScheduleSpec, steps: np.ndarray) -> np.ndarray:
-    """Rate of a trunk, or of a run that falls to `final_lr_frac` at its last step, relative to the peak.
+    """Return the factors of a trunk, or of a cosine or linear run.
 
-    References: linear to the end, Bergsma et al., arXiv:2502.15938.
+    A trunk stays at the peak after its warm-up. A cosine or linear run decays to `final_lr_frac` at its last
+    step, `n_steps`.
+
+    Args:
+        schedule: Schedule of the run.
+        steps: Step numbers, counted from 0.
+
+    Returns:
+        Factors of the peak rate, in the shape of `steps`.
+
+    References:
+        Cosine: Loshchilov & Hutter, arXiv:1608.03983, equation 5, without restarts.
+        Linear decay to the end: Bergsma et al., arXiv:2502.15938.
     """
     if schedule.has_trunk:
         return warmup_factor(schedule, steps)
@@ -47,9 +70,19 @@ def trunk_factors(schedule: ScheduleSpec, steps: np.ndarray) -> np.ndarray:
 
 
 def branch_factors(schedule: ScheduleSpec, steps: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Linear cooldown from the peak at step `first` to `final_lr_frac` at the last step.
+    """Return the factors of a branch: linear cooldown from the peak to `final_lr_frac` at its last step.
 
-    References: Hägele et al., arXiv:2405.18392, section 3.
+    Args:
+        schedule: Schedule of the run.
+        steps: Step numbers, counted from 0.
+        first: Step at which the branch leaves the trunk.
+        last: Step after the branch's last one.
+
+    Returns:
+        Factors of the peak rate, in the shape of `steps`.
+
+    References:
+        Hägele et al., arXiv:2405.18392, section 3.
     """
     progress = (steps + 1.0 - first) / (last - first)
     floor = schedule.final_lr_frac
@@ -57,7 +90,14 @@ def branch_factors(schedule: ScheduleSpec, steps: np.ndarray, first: int, last: 
 
 
 def lr_factors(schedule: ScheduleSpec, segment: Segment, first: int, n: int) -> np.ndarray:
-    """Factors of steps first..first+n-1 of a segment, fp32 [n]."""
+    """Return the learning-rate factors of `n` steps of a segment, from step `first` on, fp32 [n].
+
+    >>> wsd = ScheduleSpec("wsd", warmup_steps=4, cooldown_frac=0.5, final_lr_frac=0.0)
+    >>> lr_factors(wsd, Segment(0, 6), first=0, n=6).tolist()
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    >>> lr_factors(wsd, Segment(6, 10, n_tokens=5120), first=6, n=4).tolist()
+    [0.75, 0.5, 0.25, 0.0]
+    """
     steps = np.arange(first, first + n, dtype=np.float64)
     if segment.n_tokens is None:
         factors = trunk_factors(schedule, steps)
@@ -67,18 +107,29 @@ def lr_factors(schedule: ScheduleSpec, segment: Segment, first: int, n: int) -> 
 
 
 def branch_start(spec: RunSpec, n_tokens: int) -> int:
-    """Trunk step at which the branch to `n_tokens` leaves it, on the logging raster."""
+    """Return the trunk step at which the branch to `n_tokens` begins, a multiple of `log_interval`.
+
+    The cooldown takes about `cooldown_frac` of the steps, at least one logging interval. A `constant`
+    schedule has no cooldown: its branch begins at its end.
+    """
     n_steps = spec.n_steps(n_tokens)
     if spec.schedule.kind == "constant":
         return n_steps
+    # One call of the compiled program trains a logging interval, so a trunk can stop only at multiples of it.
     cooldown = n_steps * spec.schedule.cooldown_frac
     return n_steps - max(spec.log_interval, round(cooldown / spec.log_interval) * spec.log_interval)
 
 
 def segments(spec: RunSpec, n_tokens: list[int]) -> list[Segment]:
-    """Order of work of one trajectory: along the trunk, each branch where it leaves it.
+    """Return the segments of a run in the order of training.
 
-    A cosine or linear run is a trunk alone, up to its one end. A branch of a constant schedule has no steps.
+    The trunk is trained up to the first branch, then this branch, then the trunk up to the next branch.
+    A cosine or linear run is one trunk segment up to its one token count. A branch of a `constant` schedule
+    has no steps.
+
+    Args:
+        spec: Recipe of the run.
+        n_tokens: Token counts at which the run must end, in any order.
     """
     if not spec.schedule.has_trunk:
         return [Segment(0, spec.n_steps(n_tokens[0]))]

@@ -1,9 +1,9 @@
-"""The complete recipe of one training trajectory, and its identity.
+"""The recipe of one training run, and its identity `run_id`.
 
-A `RunSpec` holds everything that decides the numbers of a run and nothing about where it runs: the same
-recipe on other hardware is the same `run_id`. A constant-rate trunk does not depend on the token counts its
-branches end at, so these are no part of `run_id`; each end point has a `point_id` of its own, and a trunk can
-be extended to further points later.
+A `RunSpec` holds everything that decides the numbers of a run and nothing about where it runs. The same
+recipe on other hardware has the same `run_id`. The trunk of a run does not depend on the token counts at
+which its branches end. So these are no part of `run_id`: each end point has a `point_id` of its own, and
+later sweeps can add end points to a trunk.
 """
 
 from __future__ import annotations
@@ -15,34 +15,39 @@ from functools import cache, cached_property
 from typing import Any
 
 RECIPE_VERSION = 2
-# Of activations and matrix products; parameters, optimiser, norms, softmax and loss are fp32 in any case.
+# Precision of activations and matrix products. Parameters, optimiser state, norms, softmax and loss are
+# always fp32: bf16 has only every 64th of a nat between 2 and 4 nats, about as much as seeds differ.
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adamw", "muon", "schedule_free")
 TRANSFERS = ("measured", "mup", "completep")
-# Parameter groups, each with a learning rate of its own.
+# Parameter groups; each has its own learning rate.
 GROUPS = ("hidden", "embed", "head", "gain")
-# Trunks with a branch to each token count: `wsd` cools it down, `constant` ends where the trunk stands.
+# Schedules with a constant-rate trunk and a branch to each token count. The branches of `wsd` (warm-up,
+# stable, decay) cool down; those of `constant` have no steps.
 TRUNK_SCHEDULES = ("wsd", "constant")
-# A run of its own for each token count.
+# Schedules that need a separate run for each token count.
 SEPARATE_SCHEDULES = ("cosine", "linear")
 
 
 def added(default: Any, key: str | None = None) -> Any:
-    """Declare a field that recipes did not always have.
+    """Declare a field that older recipes lack.
 
-    A field at its default is left out of the recipe's dict, so the identity of older recipes stays. `key` is
-    the name in the dict if the field was renamed.
+    At its default it is left out of the hash, so that recipes written before it keep their `run_id`. `key` is
+    its name in the recipe's dict if the field was renamed.
     """
     return field(default=default, metadata={"added": True, "key": key})
 
 
 def stored_as(key: str) -> Any:
-    """Declare a field that was renamed: the recipe's dict keeps the old `key`, and so its identity."""
+    """Declare a renamed field: the recipe's dict keeps the old `key`, so that `run_id` stays."""
     return field(metadata={"key": key})
 
 
 def recipe_dict(spec: Any) -> dict[str, Any]:
-    """Return a recipe as a nested dict: the content of spec.json, and what `run_id` is a hash of."""
+    """Return a recipe as a nested dict: the content of spec.json, which `run_id` hashes.
+
+    `added` fields at their default are left out; renamed fields have their old key.
+    """
     found: dict[str, Any] = {}
     kind: Any = type(spec)
     for name, key, is_added, default in _fields(kind):
@@ -58,7 +63,7 @@ def recipe_dict(spec: Any) -> dict[str, Any]:
 
 @cache
 def _fields(kind: Any) -> tuple[tuple[str, str, bool, Any], ...]:
-    """Name of each field, its key in the dict, whether it was added, and its default."""
+    """Return (name, key in the dict, whether it is an `added` field, default) of each field."""
     return tuple(
         (item.name, item.metadata.get("key") or item.name, bool(item.metadata.get("added")), item.default)
         for item in fields(kind)
@@ -72,19 +77,40 @@ def _from_stored(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def content_id(value: Any, length: int = 12) -> str:
-    """Hash of a JSON-able value, independent of key order."""
+    """Return the first `length` hexadecimal digits of SHA-256 over a JSON value, whatever its key order.
+
+    Raises:
+        ValueError: If the value contains NaN or infinity, which JSON does not have.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Shape of a decoder-only Transformer.
+    """Shape and precision of a decoder-only Transformer.
 
-    `head_init_scale` multiplies the initial head, `residual_scale` what each block adds to the residual
-    stream, `attention_scale` the scores of attention (None: 1/√head_dim): see `harness.grid.rules`.
-    With several experts each has an MLP of width `d_ff`, and every token goes to `n_active_experts` of them;
-    the rest of these fields says how: see `harness.model.moe`. With one they keep their defaults.
+    Attributes:
+        n_layers: Transformer blocks.
+        d_model: Width of the residual stream.
+        n_heads: Attention heads of width d_model / n_heads.
+        d_ff: Width of the MLP; of each expert's MLP in a mixture of experts.
+        vocab_size: Tokens of the vocabulary.
+        seq_len: Tokens per sequence: the context.
+        mlp: `gelu` or `swiglu`.
+        qk_norm: Whether queries and keys are normalised in each head.
+        key_shift: Whether each key is mixed with the key before it (`harness.model.layers.KeyShift`).
+        rope_theta: Base of the rotary angles.
+        norm_eps: Added to the mean square in RMSNorm.
+        precision: `fp32`, `bf16` or `fp16`, of activations and matrix products.
+        head_init_scale: Multiplies the initial head (`harness.grid.rules`).
+        residual_scale: Multiplies what each block adds to the residual stream (`harness.grid.rules`).
+        attention_scale: Multiplies the attention scores; None is 1/√head_dim.
+        n_experts: Experts per layer; with 1 the model is dense, and the fields below keep their defaults.
+        n_active_experts: Experts that each token is routed to.
+        capacity_factor: Capacity of an expert over its even share of tokens.
+        balance_weight: Weight of the load-balancing loss.
+        router_z_weight: Weight of the router z-loss.
     """
 
     n_layers: int
@@ -110,12 +136,20 @@ class ModelSpec:
 
     @property
     def head_dim(self) -> int:
+        """Width of one attention head."""
         return self.d_model // self.n_heads
 
 
 @dataclass(frozen=True)
 class GroupRates:
-    """Peak learning rate of each parameter group."""
+    """Peak learning rate of each parameter group.
+
+    Attributes:
+        hidden: Matrices of the blocks.
+        embed: Embedding.
+        head: Head.
+        gain: Norm gains and key-shift shares.
+    """
 
     hidden: float
     embed: float
@@ -134,7 +168,16 @@ NO_RATES = GroupRates(0.0, 0.0, 0.0, 0.0)
 class OptimSpec:
     """Optimiser with one peak learning rate per parameter group.
 
-    `hidden_weight_decay` is the decay of hidden matrices where it differs from `weight_decay`.
+    Attributes:
+        batch_size: Sequences per step.
+        lr: Peak learning rate of each parameter group.
+        beta1: Decay of Adam's first moment; interpolation weight of schedule-free AdamW.
+        beta2: Decay of Adam's second moment.
+        eps: Added to the root of Adam's second moment.
+        weight_decay: Decoupled weight decay; each step multiplies it by the learning rate.
+        grad_clip: Largest global norm of the gradient.
+        name: `adamw`, `muon` or `schedule_free`.
+        hidden_weight_decay: Weight decay of the blocks' matrices; None is `weight_decay`.
     """
 
     batch_size: int
@@ -149,12 +192,15 @@ class OptimSpec:
 
     @property
     def compiled(self) -> OptimSpec:
-        """The part that is compiled into a step: all except the rates, which the step takes as inputs."""
+        """The fields that are constants of a compiled step; learning rates, its inputs, are set to 0.
+
+        Specs that differ in rates alone are equal here, so they share one compiled program.
+        """
         return replace(self, lr=NO_RATES)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> OptimSpec:
-        """Build from the dict of `recipe_dict`."""
+        """Return the optimiser that `recipe_dict` wrote."""
         rates = {group: values[f"{group}_lr"] for group in GROUPS}
         rest = {key: value for key, value in values.items() if key.removesuffix("_lr") not in GROUPS}
         return cls(lr=GroupRates(**rates), **rest)
@@ -162,10 +208,15 @@ class OptimSpec:
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """Warm-up, then a constant rate with branches, or one fall to a fixed end after `n_steps`.
+    """Learning-rate schedule: linear warm-up, then a constant-rate trunk, or decay over `n_steps`.
 
-    `kind`: `wsd` (branches cool down), `constant` (branches of no steps: schedule-free averages are scored),
-    `cosine`, `linear`.
+    Attributes:
+        kind: `wsd` (trunk with cooldown branches), `constant` (trunk alone, for schedule-free AdamW),
+            `cosine` or `linear`.
+        warmup_steps: Steps of the warm-up.
+        cooldown_frac: Cooldown steps over all steps up to the point, trunk included.
+        final_lr_frac: Learning rate of the last step over the peak.
+        n_steps: Steps of a cosine or linear run; None with a trunk.
     """
 
     kind: str
@@ -176,16 +227,21 @@ class ScheduleSpec:
 
     @property
     def has_trunk(self) -> bool:
-        """Whether one trajectory serves several token counts."""
+        """Whether one run yields points at several token counts."""
         return self.kind in TRUNK_SCHEDULES
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Corpus of a run and size of its evaluation set, in tokens.
+    """Training and evaluation data.
 
-    `unigram_nats` is the loss of a unigram model in nats per token. `task_items` is the number of test
-    problems for every task and length that a finished point is scored on.
+    Attributes:
+        corpus_id: Hash of the training and evaluation text.
+        tokenizer_id: Hash of the tokenizer.
+        unigram_nats: Loss of a unigram model, which knows token frequencies alone, in nats per token.
+        eval_tokens: Tokens of the evaluation set of finished points.
+        curve_eval_tokens: Tokens of the evaluation set of the trunk on the way.
+        task_items: Test problems per task and length at a finished point.
     """
 
     corpus_id: str
@@ -198,7 +254,18 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One trajectory: a trunk with its cooldown branches, or one cosine or linear run."""
+    """Recipe of one run: a trunk with its branches, or one cosine or linear run.
+
+    Attributes:
+        rung: Name of the model size.
+        model: Shape of the model.
+        optim: Optimiser and batch.
+        schedule: Learning-rate schedule.
+        data: Training and evaluation data.
+        seed: Seed of the initial parameters and of the data order.
+        log_interval: Steps per row of the curve; also the steps of one call of the compiled program.
+        recipe_version: Raised if the same fields come to mean other numbers.
+    """
 
     rung: str
     model: ModelSpec
@@ -211,23 +278,29 @@ class RunSpec:
 
     @cached_property
     def run_id(self) -> str:
+        """Hash of the recipe."""
         return content_id(recipe_dict(self))
 
     @property
     def batch_tokens(self) -> int:
+        """Tokens per step."""
         return self.optim.batch_size * self.model.seq_len
 
     def n_steps(self, n_tokens: int) -> int:
+        """Return the steps that train `n_tokens` tokens, rounded down."""
         return n_tokens // self.batch_tokens
 
     def point_id(self, n_tokens: int) -> str:
+        """Return the identity of the point at `n_tokens` tokens."""
         return content_id([self.run_id, n_tokens])
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON values, without `added` fields at their default."""
         return recipe_dict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunSpec:
+        """Return the recipe that `to_dict` wrote."""
         parts = dict(
             values,
             model=ModelSpec(**values["model"]),
@@ -240,18 +313,20 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """A trajectory and the token counts at which it must yield finished points."""
+    """Work for a worker: a run and the token counts at which it must yield finished points."""
 
     spec: RunSpec
     n_tokens: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the job as JSON values."""
         return {"spec": self.spec.to_dict(), "n_tokens": list(self.n_tokens)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
+        """Return the job that `to_dict` wrote."""
         return cls(RunSpec.from_dict(values["spec"]), tuple(values["n_tokens"]))
 
 
-# One or several jobs of one compiled shape that are trained together as one program; nearly always one job.
+# Jobs of one compiled shape that train together as one vmapped program; nearly always one job.
 Pack = tuple[Job, ...]

@@ -1,1 +1,1 @@
-"""Training of one trajectory: step, schedule, evaluation, checkpoints, loop."""
+"""Training of one run, with its files: loop, checkpoints, journal, packs and stopwatch."""

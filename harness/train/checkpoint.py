@@ -1,11 +1,11 @@
-"""Checkpoints of one run: written while training goes on, the last two of the trunk and of each branch.
+"""Asynchronous checkpoints of one run: the last two of the trunk and of each branch.
 
-The training state is all there is to keep: the data position follows from the step, since the order of
+A checkpoint holds the training state alone. The data position follows from the step, because the order of
 windows is a function of seed and step.
 
-Orbax writes the arrays and makes a checkpoint appear whole or not at all. It does not notice a flipped bit in
-them, and damaged files make it fail in many ways, so every checkpoint carries a manifest: the recipe, the
-layout of its tree (whatever the mesh) and a checksum of each file. Only files that match reach Orbax.
+Orbax writes the arrays, and a checkpoint appears whole or not at all. But Orbax does not notice a flipped
+bit, and it fails in many ways on damaged files. So every checkpoint has a manifest: the run id, the shapes of
+its tree and a checksum of each file. Only files that match their manifest reach Orbax.
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ from harness.engine import distributed
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
+# Two, so that one is left if the newest is damaged.
 KEEP = 2
 MANIFEST = "manifest.json"
-# Times and names that Orbax writes once more after the manifest, and does without.
+# A file that Orbax writes again after the manifest; a restore does not need it.
 ORBAX_TIMES = "_CHECKPOINT_METADATA"
-# Files are read back for their checksums at about 1 GB/s; of larger checkpoints only the sizes are kept.
+# Checksums read the files back, at about 1 GB/s; larger checkpoints record file sizes alone.
 CHECKSUM_BYTES = 16 * 2**30
 
 
 class CheckpointStore:
-    """Checkpoints by segment name and step under one folder; to be closed.
+    """Checkpoints of one run by segment name and step. Close it after use.
 
-    One save is under way at a time. `warn` is told of damaged checkpoints.
+    Args:
+        folder: Folder of the checkpoints.
+        run_id: Identity of the recipe, written to every manifest and checked on restore.
+        warn: Called with a sentence about each damaged checkpoint.
+
+    At most one save is in progress at a time.
     """
 
     def __init__(self, folder: Path, run_id: str, warn: Callable[[str], None]):
@@ -44,25 +50,41 @@ class CheckpointStore:
         self._run_id = run_id
         self._warn = warn
         self._open: dict[str, ocp.training.Checkpointer] = {}
-        # What is being written: segment, step and layout.
+        # Segment, step and tree layout of the save in progress.
         self._under_way: tuple[str, int, dict[str, str]]
 
     def save(self, name: str, step: int, state: Any) -> None:
-        """Begin to write a checkpoint, and return as soon as the state may be donated."""
+        """Begin to write a checkpoint in the background.
+
+        Returns as soon as the arrays are copied to the host, so that the next step may donate the state.
+
+        Raises:
+            Exception: The error of the previous save, if it failed.
+        """
         self.wait()
         checkpointer = self._checkpointer(name)
+        # A branch saves its trunk with every checkpoint of its own, so the trunk's step may exist already.
         if step not in [found.step for found in checkpointer.checkpoints]:
             self._under_way = name, step, layout(state)
             checkpointer.save_async(step, state, force=True)
 
     def restore(self, name: str, abstract_state: Any, at_most: int) -> tuple[int, Any] | None:
-        """Latest sound checkpoint with step ≤ `at_most`, or None.
+        """Return step and state of the latest intact checkpoint up to step `at_most`, or None.
 
-        Those beyond it and damaged ones are deleted: they would count among the last two.
-        Raises InputError where it is sound and belongs to another recipe or layout.
+        Later and damaged checkpoints are deleted; otherwise they would count among the last two.
+
+        Args:
+            name: Segment name.
+            abstract_state: Shapes, dtypes and shardings of the state.
+            at_most: Largest step.
+
+        Raises:
+            InputError: If the checkpoint belongs to another recipe or has other shapes.
         """
+        # Closed first, because Orbax remembers the checkpoints of a folder, and some are deleted below.
         self.close()
         folder = self._folder / name
+        # Only the first process checks and deletes: several would delete the same files.
         step = distributed.told_by_first(self._latest_sound(folder, at_most) if distributed.is_first() else 0)
         if step < 0:
             return None
@@ -70,26 +92,26 @@ class CheckpointStore:
         return step, self._checkpointer(name).load(step, abstract_state)
 
     def drop(self, name: str) -> None:
-        """Delete a finished branch's checkpoints."""
+        """Delete all checkpoints of a segment."""
         self.close()
         if distributed.is_first():
             shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def wait(self) -> None:
-        """Return when the save under way has ended; raises what it raised."""
+        """Wait for the save in progress; raises its error if it failed."""
         for checkpointer in self._open.values():
             checkpointer.wait()
 
     def close(self) -> None:
-        """Wait for the save under way and let go of all folders."""
+        """Wait for the save in progress and close Orbax' checkpointers."""
         while self._open:
             self._open.popitem()[1].close()
 
     def _checkpointer(self, name: str) -> ocp.training.Checkpointer:
         if name not in self._open:
             context = ocp.Context()
-            # Called by the first process when all have written their files, before the folder is renamed. A
-            # function, since Orbax copies its options in depth: of a method it would copy this very store.
+            # Orbax calls this in the first process, after all have written and before the folder is renamed.
+            # A lambda, because Orbax deep-copies its options, and a bound method would drag in this store.
             context.async_options.post_finalization_callback = lambda: self._seal()
             self._open[name] = ocp.training.Checkpointer(
                 self._folder / name,
@@ -100,12 +122,14 @@ class CheckpointStore:
         return self._open[name]
 
     def _seal(self) -> None:
+        """Write the manifest into the folder that Orbax is about to rename."""
         name, step, tree = self._under_way
         (written,) = (self._folder / name).glob(f"{step}.*")
         manifest = {"run_id": self._run_id, "layout": tree, "files": checksums(written)}
         write_json(written / MANIFEST, manifest | {"check": own_check(manifest)})
 
     def _latest_sound(self, folder: Path, at_most: int) -> int:
+        """Return the step of the latest intact checkpoint up to `at_most`, or -1; delete those after it."""
         steps = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
         for step in steps:
             path = folder / str(step)
@@ -121,6 +145,7 @@ class CheckpointStore:
         return -1
 
     def _check_origin(self, path: Path, abstract_state: Any) -> None:
+        """Raise InputError if the checkpoint belongs to another recipe or has other shapes."""
         manifest = json.loads((path / MANIFEST).read_text())
         repair = f"delete {path.parent.parent} to train this run from its beginning"
         if manifest["run_id"] != self._run_id:
@@ -135,7 +160,7 @@ class CheckpointStore:
 
 
 def layout(state: Any) -> dict[str, str]:
-    """Shape and type of every array by its path in the tree: `float32[16,64]`."""
+    """Return dtype and shape of every array, such as `float32[16,64]`, by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {
         jax.tree_util.keystr(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves
@@ -143,7 +168,7 @@ def layout(state: Any) -> dict[str, str]:
 
 
 def checksums(folder: Path) -> dict[str, list[int | None]]:
-    """Size and CRC-32 of every file that a restore needs; no checksums where they are very large."""
+    """Return [bytes, CRC-32] of every file that a restore needs; None for the CRC of huge checkpoints."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ORBAX_TIMES)
     files = {path: path.stat().st_size for path in found}
     light = sum(files.values()) <= CHECKSUM_BYTES
@@ -151,7 +176,7 @@ def checksums(folder: Path) -> dict[str, list[int | None]]:
 
 
 def crc(path: Path) -> int:
-    """CRC-32 of a file."""
+    """Return the CRC-32 of a file, read in blocks of 16 MiB."""
     total = 0
     with open(path, "rb") as file:
         for block in iter(partial(file.read, 1 << 24), b""):
@@ -160,12 +185,12 @@ def crc(path: Path) -> int:
 
 
 def own_check(manifest: dict[str, Any]) -> int:
-    """Checksum of a manifest's content."""
+    """Return the CRC-32 of a manifest's content."""
     return zlib.crc32(json.dumps(manifest).encode())
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint, in words; None where all are as they were written."""
+    """Return the damage of a checkpoint in words, or None if its files match the manifest."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest.pop("check") != own_check(manifest):

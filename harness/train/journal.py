@@ -1,8 +1,8 @@
-"""What a run writes about itself: curve parts, finished points, and its state for those who watch.
+"""The journal of a run: writes its curve, finished points, task results and status files.
 
-Curve rows are kept in memory between checkpoints and written as one immutable part file just before a
-checkpoint. After a restart the parts beyond the checkpoint are removed, and the same rows are trained again.
-Where several processes train one run, the first one writes.
+Curve rows stay in memory between checkpoints. Just before a checkpoint they are written as one immutable part
+file. A restart removes the parts after its checkpoint and trains the same rows again.
+If several processes train one run, only the first one writes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ from harness.runs.rows import point_row, unmeasured
 from harness.runs.state import retries_after
 from harness.train.stopwatch import Stopwatch
 
+# Least seconds between two writes of the status file, which monitors poll.
 STATE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PointResult:
-    """Evaluation at one end point; `n_unique_tokens` ≤ `n_tokens` counts text seen for the first time."""
+    """Evaluation of one end point.
+
+    Attributes:
+        n_tokens: Training tokens, repeats counted.
+        n_unique_tokens: Distinct training tokens, at most `n_tokens`.
+        result: Loss on the evaluation set.
+    """
 
     n_tokens: int
     n_unique_tokens: int
@@ -43,7 +50,14 @@ class PointResult:
 
 
 class Journal:
-    """Writes the files of one run."""
+    """Writer of the files of one run.
+
+    Args:
+        folder: Folder of the run.
+        job: Recipe and token counts.
+        stopwatch: Seconds of the run by kind.
+        n_lanes: Lanes of the program that trains the run; 1 if it trains alone.
+    """
 
     def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch, n_lanes: int = 1):
         self._folder = folder
@@ -60,7 +74,7 @@ class Journal:
             "retries": retries_after(before),
         }
         if n_lanes > 1:
-            # Of the program that trains it: the last bits of its numbers depend on it.
+            # A restart needs it, because rounding depends on the number of lanes.
             self._progress["n_lanes"] = n_lanes
         if "failures" in before:
             self._progress["failures"] = before["failures"]
@@ -70,11 +84,12 @@ class Journal:
         self._put(folder.spec, job.spec.to_dict())
 
     def _put(self, path: Path, value: Any) -> None:
+        """Write a JSON file, if this is the first process."""
         if self._writes:
             write_json(path, value)
 
     def warn(self, text: str) -> None:
-        """Keep a warning for the user: in the run's log, and in its state for those who watch."""
+        """Record a warning in the run's log file and in its status file."""
         self._progress["warnings"] = [*self._progress.get("warnings", []), text]
         log.warning("%s", text)
         if self._writes:
@@ -82,7 +97,7 @@ class Journal:
                 file.write(f"warning: {text}\n")
 
     def start(self, tokens_ahead: int) -> None:
-        """Say how much work lies ahead."""
+        """Record the tokens to train, from which `harness.status` computes progress."""
         self._progress |= {"tokens_ahead": tokens_ahead, "tokens_trained": 0}
         self._write_state()
 
@@ -96,7 +111,17 @@ class Journal:
         grad_norm: float,
         tokens_per_second: float,
     ) -> None:
-        """Keep one row of the curve, and tell watchers now and then."""
+        """Add one row to the curve, and update the status file about once per second.
+
+        Args:
+            segment: Trunk or branch.
+            step: Steps trained so far.
+            train_loss: Mean training loss of the interval, nats per token.
+            eval_loss: Loss on the curve's evaluation set, nats per token; None if not evaluated.
+            hidden_lr: Learning rate of the hidden matrices at the last step.
+            grad_norm: Global norm of the gradient at the last step, before clipping.
+            tokens_per_second: Speed of the interval, evaluation included.
+        """
         if segment.name != self._segment:
             self.flush()
             self._segment = segment.name
@@ -122,22 +147,23 @@ class Journal:
             self._write_state()
 
     def flush(self) -> None:
-        """Write the rows kept so far as one part."""
+        """Write the rows in memory as one part file."""
         if self._rows and self._writes:
             first, last = self._rows[0]["step"], self._rows[-1]["step"]
+            # Parts, because one growing parquet file would be rewritten whole at every checkpoint.
             path = self._folder.curve_part(self._segment, first, last)
             write_table(path, as_table(self._rows, CURVE_COLUMNS))
         self._rows = []
 
     def rewind(self, segment: str, step: int) -> None:
-        """Forget the parts of a segment that lie beyond `step`; they will be trained again."""
+        """Delete the curve parts of a segment after `step`; their rows will be trained again."""
         self.flush()
         for path in self._folder.curves.glob(f"{segment}-*.parquet"):
             if self._writes and int(path.stem.rsplit("-", 2)[1]) > step:
                 path.unlink()
 
     def write_point(self, point: PointResult) -> None:
-        """Record a finished end point."""
+        """Write a finished end point."""
         row = point_row(self._job.spec, point.n_tokens) | self._where_and_how_long()
         row |= {
             "n_unique_tokens": point.n_unique_tokens,
@@ -151,13 +177,13 @@ class Journal:
         self._point_began = time.monotonic()
 
     def write_step_evals(self, n_tokens: int, rows: list[dict[str, Any]]) -> None:
-        """Record a task evaluation on the trunk; trained again, a step writes the same file."""
+        """Write a task evaluation of the trunk; after a restart the same step writes the same file."""
         self._put_evals(self._folder.step_evals(n_tokens), rows, EVAL_COLUMNS, n_tokens, None)
 
     def write_point_evals(
         self, n_tokens: int, rows: list[dict[str, Any]], items: list[dict[str, Any]]
     ) -> None:
-        """Record the task evaluation of an end point, before the point itself says that it is finished."""
+        """Write the task evaluation of an end point, before `write_point` marks the point finished."""
         point_id = self._job.spec.point_id(n_tokens)
         self._put_evals(self._folder.point_evals(point_id), rows, EVAL_COLUMNS, n_tokens, point_id)
         self._put_evals(self._folder.point_items(point_id), items, ITEM_COLUMNS, n_tokens, point_id)
@@ -175,16 +201,18 @@ class Journal:
             write_table(path, as_table([shared | row for row in rows], columns))
 
     def write_diverged(self, n_tokens: list[int], reason: str) -> None:
-        """Record the points that a diverged run did not reach."""
+        """Write the points that a diverged run did not reach, with the reason, and the run's status."""
         self.flush()
         for tokens in n_tokens:
             path = self._folder.point(self._job.spec.point_id(tokens))
+            # Branches that ended before the divergence keep their points.
             if not path.exists():
                 row = unmeasured(self._job.spec, tokens, "diverged", reason)
                 self._put(path, row | self._where_and_how_long())
         self.set_status("diverged", reason)
 
     def set_status(self, status: str, error: str | None = None) -> None:
+        """Write the status of the run: `running`, `done`, `diverged` or `interrupted`."""
         self._progress |= {"status": status, "error": error}
         self._write_state()
 

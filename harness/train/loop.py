@@ -1,10 +1,10 @@
-"""Train one trajectory to its finished points: along the trunk, down each cooldown branch, and evaluate.
+"""The training loop of one run: train the trunk and each cooldown branch, checkpoint, and evaluate.
 
-Everything a run leaves behind is a file in its folder. A run that is killed at any moment and started again
-continues from its last checkpoint and ends with the same curve and the same points, bit for bit on CPU.
+A run leaves nothing behind but files in its folder. A run that was killed resumes from its last checkpoint.
+It then ends with the same curve and points, bit for bit on CPU.
 
-A run asks for its training, one logging interval at a time, and whoever drives it answers: `train_job` trains
-one run alone, `harness.train.pack` several side by side.
+The loop is a generator: it yields the logging interval to train next and receives the new state and metrics.
+`train_job` drives one run alone, `harness.train.pack` several runs in one program.
 """
 
 from __future__ import annotations
@@ -31,22 +31,34 @@ from harness.train.checkpoint import CheckpointStore
 from harness.train.journal import Journal, PointResult
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
 
-# A loss this far above that of uniform guessing will not come back.
+# A run counts as diverged at a loss this many nats above ln(vocab_size), the loss of uniform guessing.
 EXPLODED_NATS = 3.0
+# Evaluations of the trunk per doubling of its steps.
 CURVE_EVALS_PER_DOUBLING = 2
 
 
 class Diverged(Exception):
-    """Non-finite or exploding loss; the text names step, value and the last good loss."""
+    """The loss is not finite or has exploded; the text names step, loss and the last good loss."""
 
 
 class Interrupted(Exception):
-    """Asked to stop; the state is saved."""
+    """The run was asked to stop and has saved a checkpoint."""
 
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """What every run of a sweep shares: tokens, evaluation sets, mesh and the wish to stop."""
+    """Inputs that all runs of a worker share.
+
+    Attributes:
+        tokens: Training tokens of the corpus.
+        eval_set: Evaluation set of finished points.
+        curve_eval_set: Smaller evaluation set of the trunk on the way.
+        mesh: Device mesh.
+        execution: Execution options.
+        checkpoint_seconds: Seconds between checkpoints.
+        should_stop: Whether the worker was asked to stop, for example by SIGTERM.
+        tasks: Task evaluation, if the sweep has tasks.
+    """
 
     tokens: np.ndarray
     eval_set: EvalSet
@@ -59,14 +71,23 @@ class TrainInputs:
 
 
 def is_task_step(step: int, interval: int) -> bool:
-    """Whether tasks are asked after this step of the trunk: at every doubling of the logging interval."""
+    """Return whether the trunk is evaluated on tasks after this step: at 1, 2, 4, 8, … logging intervals."""
     n_intervals = step // interval
+    # A power of two has one bit, so it shares none with the number below it.
     return n_intervals & (n_intervals - 1) == 0
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A logging interval that a run asks for: windows [steps, batch, seq+1] and rate factors [steps]."""
+    """A logging interval to train.
+
+    Attributes:
+        engine: Compiled programs of the run's shape.
+        state: Training state, to be donated.
+        windows: Token windows, int32 [steps, batch, seq+1].
+        factors: Schedule factors, fp32 [steps].
+        optim: Optimiser, for its peak learning rates.
+    """
 
     engine: Engine
     state: State
@@ -75,29 +96,29 @@ class Interval:
     optim: OptimSpec
 
 
-# The answer to an interval, and generators that ask for them.
+# The result of an interval, and a generator that yields intervals and returns the last state.
 Trained = tuple[State, Metrics]
 Asking = Generator[Interval, Trained, State]
 
 
 def run_key(seed: int, stream: str) -> np.random.SeedSequence:
-    """Independent randomness of a run for one named use."""
+    """Return the seed sequence of one named use; different names give independent random streams."""
     return np.random.SeedSequence([seed, *stream.encode()])
 
 
 def data_order(spec: RunSpec, n_train_tokens: int) -> Order:
-    """Order of training windows: a function of the seed alone, so the same for every size."""
+    """Return the order of training windows: a function of corpus and seed, the same for every model size."""
     seed = int(run_key(spec.seed, "data").generate_state(1)[0])
     return Order(n_train_tokens, spec.model.seq_len, spec.optim.batch_size, seed)
 
 
 def initial_state(engine: Engine, seed: int) -> Any:
-    """Freshly initialised parameters and optimiser state."""
+    """Return the training state before the first step."""
     return engine.init(jax.random.key(int(run_key(seed, "init").generate_state(1)[0])))
 
 
 class Trajectory:
-    """The state of one run while it trains."""
+    """One run while it trains: position, loss, checkpoints and journal."""
 
     def __init__(self, job: Job, folder: RunFolder, inputs: TrainInputs, stopwatch: Stopwatch, n_lanes: int):
         self.stopwatch = stopwatch
@@ -108,15 +129,21 @@ class Trajectory:
         self.journal = Journal(folder, job, stopwatch, n_lanes)
         self.store = CheckpointStore(folder.checkpoints, job.spec.run_id, self.journal.warn)
         self._saved_at = time.monotonic()
-        # Loss of the last step trained here.
+        # Loss of the last trained step, for the message of a divergence.
         self._loss: float | None = None
-        # Where the trunk waits while a branch is trained.
+        # Step and state of the trunk while a branch trains.
         self._trunk: tuple[int, Any] | None = None
 
     def train(self, unfinished: list[int]) -> Generator[Interval, Trained, None]:
-        """Write the points of `unfinished` token counts; raises Diverged, or Interrupted after saving."""
+        """Train and evaluate the points at the `unfinished` token counts.
+
+        Raises:
+            Diverged: If the loss is not finite or has exploded.
+            Interrupted: If the run was asked to stop, after it has saved a checkpoint.
+        """
         with contextlib.closing(self.store):
             yield from self._train(unfinished)
+            # Checkpoints are written in the background: an error of the last one must surface before `done`.
             with self.stopwatch.time(CHECKPOINTS):
                 self.store.wait()
 
@@ -131,16 +158,23 @@ class Trajectory:
                 if not self.spec.schedule.has_trunk:
                     self._finish(unfinished[0], state)
             else:
+                # Before its last branch the trunk is saved at the branch's start, for token counts that a
+                # later sweep may add.
                 if index == len(plan) - 1:
                     self._save(Segment(0, segment.first), segment.first, state)
                 yield from self._branch(segment, state)
 
     def _tokens_ahead(self, plan: list[Segment], position: int) -> int:
+        """Return the tokens still to be trained, with the trunk at step `position`."""
         steps = sum(max(0, s.last - max(s.first, 0 if s.n_tokens else position)) for s in plan)
         return steps * self.spec.batch_tokens
 
     def _restore_trunk(self, plan: list[Segment]) -> tuple[int, Any]:
-        """Latest trunk checkpoint that no unfinished branch has already left behind, or a fresh start."""
+        """Return step and state from which the trunk continues.
+
+        They come from the latest checkpoint that lies before the start of every unfinished branch, or from a
+        new initialisation at step 0.
+        """
         starts = [segment.first for segment in plan if segment.n_tokens is not None]
         found = self._restore("trunk", min(starts, default=plan[-1].last))
         position, state = found if found else (0, initial_state(self.engine, self.spec.seed))
@@ -148,25 +182,31 @@ class Trajectory:
         return position, state
 
     def _restore(self, name: str, at_most: int) -> tuple[int, Any] | None:
+        """Return step and state of the segment's latest checkpoint up to step `at_most`, or None."""
         with self.stopwatch.time(CHECKPOINTS):
             found = self.store.restore(name, self.engine.abstract_checkpoint, at_most)
             return (found[0], self.engine.from_checkpoint(found[1])) if found else None
 
     def _branch(self, segment: Segment, trunk_state: Any) -> Generator[Interval, Trained, None]:
+        """Train a branch from the trunk's state to its end, and evaluate it."""
         self._trunk = (segment.first, trunk_state)
         found = self._restore(segment.name, segment.last)
-        # The step donates its input, and the trunk goes on from this very state.
+        # A copy, because the step donates its input and the trunk continues from this very state.
         position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
         self.journal.rewind(segment.name, position)
+        # The trunk continues with its own last loss, not the branch's.
         before = self._loss
         state = yield from self._advance_to(segment, position, state)
         self._loss = before
         assert segment.n_tokens is not None
         self._finish(segment.n_tokens, state)
+        # The point is on disk now, so the branch's checkpoints have no use.
         with self.stopwatch.time(CHECKPOINTS):
             self.store.drop(segment.name)
 
     def _finish(self, n_tokens: int, state: Any) -> None:
+        """Evaluate the state at an end point and write the point."""
+        # The point comes last: its file marks curve and task results as complete.
         self.journal.flush()
         with self.stopwatch.time(EVALUATION):
             result = evaluate(self.engine, self.engine.eval_params(state), self.inputs.eval_set)
@@ -178,7 +218,10 @@ class Trajectory:
         self.journal.write_point(PointResult(n_tokens, unique, result))
 
     def _save(self, segment: Segment, step: int, state: Any) -> None:
+        """Begin to write a checkpoint of the segment, and of the trunk if the segment is a branch."""
         with self.stopwatch.time(CHECKPOINTS):
+            # Curve rows first: a restart discards rows after the checkpoint, but could not restore rows
+            # before.
             self.journal.flush()
             if segment.n_tokens is not None and self._trunk is not None:
                 self.store.save("trunk", self._trunk[0], self.engine.to_checkpoint(self._trunk[1]))
@@ -186,9 +229,11 @@ class Trajectory:
         self._saved_at = time.monotonic()
 
     def _advance_to(self, segment: Segment, step: int, state: Any) -> Asking:
-        """Train from `step` to the end of the segment, one logging interval after the other."""
+        """Train from `step` to the end of the segment, interval by interval; return the last state."""
         interval = self.spec.log_interval
         while step < segment.last:
+            # By time and not by step, so that saves take the same share of the time at any speed. All
+            # processes must agree, because a save is a collective operation and their clocks differ.
             due = time.monotonic() - self._saved_at > self.inputs.checkpoint_seconds
             stop, save = distributed.true_anywhere(self.inputs.should_stop(), due)
             if stop or save:
@@ -200,10 +245,12 @@ class Trajectory:
         return state
 
     def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Asking:
+        """Train `n` steps from `step` on, evaluate if it is time, and log one row of the curve."""
         began = time.monotonic()
         windows = self.order.batches(self.inputs.tokens, step, n)
         factors = lr_factors(self.spec.schedule, segment, step, n)
         state, metrics = yield Interval(self.engine, state, windows, factors, self.spec.optim)
+        # The row's loss is the mean over the interval, which is less noisy than its last step.
         loss = float(metrics.loss.astype(np.float64).mean())
         self._check_finite(step + n, metrics.loss)
         eval_loss = None
@@ -222,7 +269,9 @@ class Trajectory:
         return state
 
     def _check_finite(self, step: int, losses: np.ndarray) -> None:
+        """Raise Diverged if one of the `losses` up to `step` is not finite or too large."""
         limit = np.log(self.spec.model.vocab_size) + EXPLODED_NATS
+        # Written as "not ≤", because every comparison with NaN is false.
         bad = np.flatnonzero(~(losses <= limit))
         if len(bad):
             at = step - len(losses) + int(bad[0]) + 1
@@ -232,7 +281,10 @@ class Trajectory:
         self._loss = float(losses[-1])
 
     def _is_eval_step(self, step: int, interval: int) -> bool:
-        """CURVE_EVALS_PER_DOUBLING log-spaced evaluations after the warm-up, on the raster of intervals."""
+        """Return whether the trunk is evaluated after `step`: log-spaced, after the warm-up.
+
+        There are CURVE_EVALS_PER_DOUBLING evaluations per doubling, each after a whole logging interval.
+        """
         if step <= self.spec.schedule.warmup_steps:
             return False
         level = np.floor(
@@ -244,10 +296,26 @@ class Trajectory:
 def training(
     job: Job, folder: RunFolder, inputs: TrainInputs, stopwatch: Stopwatch, n_lanes: int = 1
 ) -> Generator[Interval, Trained, str]:
-    """Train what is unfinished of a job, asking for one interval after the other; its status is returned.
+    """Train the unfinished points of a job, as a generator of intervals.
 
-    Divergence is a result, not an error: the open points are recorded with their reason.
-    Raises Interrupted when asked to stop, after saving; any other exception is for the caller to record.
+    Divergence is a result, not an error: the open points are written as diverged, with the reason.
+
+    Args:
+        job: Recipe and token counts.
+        folder: Folder of the run.
+        inputs: Data, mesh and options.
+        stopwatch: Counts the seconds of the run by kind.
+        n_lanes: Lanes of the program that trains the run; 1 if it trains alone.
+
+    Yields:
+        The interval to train next; the driver sends the new state and metrics.
+
+    Returns:
+        `done` or `diverged`.
+
+    Raises:
+        Interrupted: If the run was asked to stop, after it has saved a checkpoint.
+        Exception: Any other error, which the caller records.
     """
     unfinished = unfinished_of(job, folder)
     if not unfinished:
@@ -266,16 +334,18 @@ def training(
 
 
 def unfinished_of(job: Job, folder: RunFolder) -> list[int]:
-    """Token counts of a job that have no point yet."""
+    """Return the token counts of a job that have no point yet."""
+    # The first process looks: on a shared file system another one might not see a new file yet.
     return [
         n for n in job.n_tokens if not distributed.told_by_first(folder.point(job.spec.point_id(n)).exists())
     ]
 
 
 def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
-    """Train what is unfinished of a job by itself and return its status, `done` or `diverged`.
+    """Train the unfinished points of one job alone and return `done` or `diverged`.
 
-    Raises what `training` raises.
+    Raises:
+        Interrupted: If the run was asked to stop, after it has saved a checkpoint.
     """
     stopwatch = Stopwatch()
     with contextlib.closing(training(job, folder, inputs, stopwatch)) as run:

@@ -1,11 +1,12 @@
-"""Runs of one shape trained side by side by one program.
+"""Packs: several runs of one model shape trained by one vmapped program.
 
-Every member is an ordinary run of harness.train.loop, with the files it would have alone. States, windows and
-rates are inputs of the program, so members need not stand at the same step: one that was resumed from an
-earlier checkpoint just ends later.
+Every member of a pack is an ordinary run of harness.train.loop and writes the files that it would write
+alone. States, windows and learning rates are inputs of the program. So members may stand at different steps:
+a member that resumed from an earlier checkpoint ends later.
 
-A lane whose member has ended computes on, and nobody looks. The last bits of a run depend on the number of
-lanes, so that number stays while the pack lasts, and each member's state keeps it for a restart.
+A lane is one index of the vmapped axis and holds one member. XLA's rounding depends on the number of lanes,
+so this number stays the same until the pack ends. A lane whose member has ended computes on, and its results
+are discarded. Each member's state file records the number of lanes, so that a restart uses it again.
 """
 
 from __future__ import annotations
@@ -27,16 +28,26 @@ from harness.records.paths import RunFolder
 from harness.train.loop import Interval, Trained, TrainInputs, train_job, training, unfinished_of
 from harness.train.stopwatch import TRAINING, Stopwatch
 
+# A run as a coroutine: it yields the interval to train, receives the result, and returns its status.
 Run = Generator[Interval, Trained, str]
 
 
 def train_pack(
     jobs: Sequence[Job], folders: Sequence[RunFolder], inputs: TrainInputs, at_most: int
 ) -> list[str | Exception]:
-    """Train what is unfinished of jobs of one shape; for each its status, or what it raised.
+    """Train the unfinished points of several jobs of one model shape.
 
-    A member that diverges or fails does not stop the others. `at_most` bounds the lanes of an earlier start:
-    with 1 a job goes on by itself.
+    A member that diverges or fails does not stop the others. One unfinished job with one lane trains without
+    vmap.
+
+    Args:
+        jobs: Jobs whose recipes compile to the same program.
+        folders: Folder of each job's run.
+        inputs: Data, mesh and options that all runs share.
+        at_most: Largest number of lanes to take over from an earlier start; 1 lets a job resume alone.
+
+    Returns:
+        For each job `done` or `diverged`, or the exception that its run raised.
     """
     members = [i for i, job in enumerate(jobs) if unfinished_of(job, folders[i])]
     endings: dict[int, str | Exception] = {}
@@ -52,36 +63,42 @@ def train_pack(
 
 
 def _n_lanes(members: list[RunFolder], at_most: int) -> int:
-    """One for each member, or as many as the program had that they were begun with."""
+    """Return the number of lanes: one per member, or more if the pack began with more (up to `at_most`)."""
     before = max((folder.read_state().get("n_lanes", 1) for folder in members), default=1)
     return distributed.told_by_first(max(len(members), min(before, at_most)))
 
 
 def _ending(train: Callable[[], str]) -> str | Exception:
+    """Return the status of a run, or the exception that it raised."""
     try:
         return train()
     except Exception as error:
         return error
 
 
+# Cached, because jit compiles anew for every new function object.
 @lru_cache(maxsize=16)
 def _program(engine: Engine, n_lanes: int) -> Any:
     return engine.packed(n_lanes)
 
 
 class _Pack:
-    """Runs in the first lanes of a program, each of which asks for one interval after the other."""
+    """Drives the runs of a pack: collects one interval from each, trains them together, sends results back.
+
+    Run i has lane i; further lanes, if any, have no member.
+    """
 
     def __init__(self, runs: list[Run], n_lanes: int):
         self._runs = runs
         self._n_lanes = n_lanes
         self._asked: dict[int, Interval] = {}
         self._endings: dict[int, str | Exception] = {}
-        # What lanes without a member compute on.
+        # States of the lanes without a member.
         self._idle: dict[int, State] = {}
 
     def train(self, stopwatch: Stopwatch) -> list[str | Exception]:
-        """Answer all runs until each has ended; their endings."""
+        """Train all runs to their end; return the status or the exception of each."""
+        # Closing a generator runs its cleanup: each run closes its checkpoints even after an error elsewhere.
         with contextlib.ExitStack() as stack:
             for lane, run in enumerate(self._runs):
                 stack.enter_context(contextlib.closing(run))
@@ -91,11 +108,13 @@ class _Pack:
         return [self._endings[lane] for lane in range(len(self._runs))]
 
     def _round(self, stopwatch: Stopwatch) -> None:
+        """Train one interval of every run that has not ended."""
         asked, self._asked = self._asked, {}
         try:
             with stopwatch.time(TRAINING):
                 answers = self._advance(asked)
         except Exception as error:
+            # The program failed, for example for lack of memory: every run in it sees the error as its own.
             for lane in asked:
                 self._resume(lane, partial(self._runs[lane].throw, error))
         else:
@@ -103,7 +122,7 @@ class _Pack:
                 self._resume(lane, partial(self._runs[lane].send, answer))
 
     def _resume(self, lane: int, go_on: Callable[[], Interval]) -> None:
-        """Let a run go on to its next question or its end."""
+        """Let a run continue to its next interval or its end, and record which."""
         try:
             self._asked[lane] = go_on()
         except StopIteration as end:
@@ -112,12 +131,15 @@ class _Pack:
             self._endings[lane] = error
 
     def _advance(self, asked: dict[int, Interval]) -> dict[int, Trained]:
+        """Train the intervals by lane in one call; return new states and metrics by lane."""
+        # Lanes without a member get the first member's windows and rates: the program needs some.
         first = next(iter(asked.values()))
         lanes = [asked.get(lane, first) for lane in range(self._n_lanes)]
         states = [
             asked[lane].state if lane in asked else self._idle_state(lane, first)
             for lane in range(self._n_lanes)
         ]
+        # Inputs are stacked on the host into one transfer; states stay separate device arrays.
         windows = np.stack([micro_batches(first.engine, lane.windows) for lane in lanes])
         rates = [group_rates(lane.optim) for lane in lanes]
         states, metrics = _program(first.engine, self._n_lanes)(
@@ -131,5 +153,5 @@ class _Pack:
         return {lane: (states[lane], Metrics(host["loss"][lane], host["grad_norm"][lane])) for lane in asked}
 
     def _idle_state(self, lane: int, first: Interval) -> State:
-        """What the lane left behind, or a copy: a state cannot be donated twice."""
+        """Return the lane's own last state, or a copy of a member's: one state cannot be donated twice."""
         return self._idle.get(lane) or jax.tree.map(jax.numpy.copy, first.state)

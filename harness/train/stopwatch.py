@@ -1,4 +1,4 @@
-"""Where the seconds of a run go: training steps, evaluation, compilation, checkpoints and the rest."""
+"""Wall-clock seconds of a run by kind: training, evaluation, tasks, compilation, checkpoints, the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ COMPILATION, OTHER = "compilation", "other"
 
 
 class CompileSeconds:
-    """Seconds that this process has spent tracing and compiling, or fetching compiled programs."""
+    """Seconds that this process has spent on tracing, compiling and loading compiled programs.
+
+    JAX compiles at the first call of a function, inside training or evaluation; its monitoring events tell
+    these seconds apart.
+    """
 
     def __init__(self) -> None:
         self._spans: list[tuple[float, float]] = []
@@ -26,24 +30,25 @@ class CompileSeconds:
         if not event.startswith("/jax/core/compile/"):
             return
         began = time.monotonic() - duration_secs
-        # Constants compiled while a function is traced report first; its time contains theirs.
+        # A nested compilation reports before the outer one, whose time contains it: keep the outer span
+        # alone.
         while self._spans and self._spans[-1][0] >= began:
             self._spans.pop()
         self._spans.append((began, duration_secs))
 
     def total(self) -> float:
-        """Seconds so far."""
+        """Return the seconds so far."""
         return sum(seconds for _, seconds in self._spans)
 
 
 @cache
 def compile_seconds() -> CompileSeconds:
-    """The one listener of this process."""
+    """Return the one listener of this process; one per run would pile up in a worker of many runs."""
     return CompileSeconds()
 
 
 class Stopwatch:
-    """Divides the time since it was made; compilation inside another kind counts as compilation."""
+    """Wall-clock seconds by kind since creation; compilation within another kind counts as compilation."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -53,7 +58,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def time(self, kind: str) -> Iterator[None]:
-        """Count the body's seconds as `kind`."""
+        """Count the seconds of the `with` body as `kind`, except those of compilation."""
         began, compiled = time.monotonic(), self._compile.total()
         try:
             yield
@@ -62,7 +67,7 @@ class Stopwatch:
             self._spent[kind] += time.monotonic() - began - compiled
 
     def spent(self) -> dict[str, float]:
-        """Seconds by kind; they add up to the time since the stopwatch was made."""
+        """Return the seconds by kind; they add up to the time since creation."""
         total = time.monotonic() - self._began
         spent = {kind: self._spent[kind] for kind in (TRAINING, EVALUATION, TASKS, CHECKPOINTS)}
         spent[COMPILATION] = self._compile.total() - self._compiled_before
