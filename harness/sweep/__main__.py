@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,7 @@ from harness.plan.table import print_plan
 from harness.recipe.spec import DataSpec
 from harness.records.command_line import CommandParser
 from harness.records.files import write_json
-from harness.records.paths import SweepFolder
+from harness.records.paths import SweepFolder, cache_root
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.sweep.folder_recipe import check_recipe, recipe_of
@@ -65,9 +64,8 @@ python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text
 
 
 def cache_folder(settings: SweepSettings) -> Path:
-    """Where corpora and compiled programs are kept between sweeps."""
-    fallback = os.environ.get("SCALING_CACHE", "~/.cache/scaling-harness")
-    return Path(settings.cache_dir or fallback).expanduser().resolve()
+    """Return the folder that keeps corpora and compiled programs between sweeps."""
+    return (Path(settings.cache_dir).expanduser() if settings.cache_dir else cache_root()).resolve()
 
 
 def sweep_folder(settings: SweepSettings) -> SweepFolder:
