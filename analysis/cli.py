@@ -1,10 +1,8 @@
-"""What all commands of the analysis do alike: end with an exit code, and write a result as asked."""
+"""Options that several commands of the analysis share: how to read a table, where to write a result."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,6 @@ import numpy as np
 
 from harness.records.errors import InputError
 from harness.records.files import write_json
-
-
-def answer(act: Callable[[], object]) -> int:
-    """0 when done, 2 with one sentence on standard error when the input cannot be used."""
-    try:
-        act()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def save(path: Path | None, result: Any) -> None:

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from analysis.approaches.everything import APPROACHES, fit_approach
-from analysis.cli import answer, reading, save
+from analysis.cli import reading, save
 from analysis.contest.compare import compare, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.result import LEVEL
 from analysis.solve.problem import ESTIMATORS
 from analysis.tables.table import load_table, read_frame
 from analysis.uncertainty.bootstrap import KINDS
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 
+EXAMPLE = """\
+python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
+python -m analysis.fit results/chinchilla/points.parquet --law joint --json fit.json"""
 
-def _parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(prog="python -m analysis.fit", description="Fit loss laws to a table.")
+
+def _parser() -> CommandParser:
+    command = CommandParser(
+        "analysis.fit", "Fit scaling laws to a table of losses and print the result.", EXAMPLE
+    )
     command.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
     command.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
     command.add_argument(
@@ -44,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--json", type=Path, help="write the result here")
+    command.add_argument("--seed", type=int, default=0, help="of random starts and of the bootstrap")
+    command.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
     return command
 
 
@@ -91,7 +98,7 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
-    return answer(lambda: _run(_parser().parse_args(argv)))
+    return _parser().answer(argv, _run)
 
 
 if __name__ == "__main__":

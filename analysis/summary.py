@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cli import answer
 from analysis.laws import family
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.number_text import (
@@ -121,11 +121,13 @@ def markdown(folders: Sequence[SweepFolder]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: python -m analysis.summary results/NAME [results/OTHER …]")
-        return 0 if arguments else 2
-    return answer(lambda: print(markdown([SweepFolder(Path(argument)) for argument in arguments])))
+    parser = CommandParser(
+        "analysis.summary",
+        "Print the key numbers of sweeps as a Markdown table, one column a sweep.",
+        "python -m analysis.summary results/chinchilla results/chinchilla-standard",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="folder", help="folder of a finished sweep")
+    return parser.answer(arguments, lambda found: print(markdown([*map(SweepFolder, found.folders)])))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ from harness.config.messages import near
 from harness.launch import lease
 from harness.launch.slurm.slurm import RUNNING_STATES, queued
 from harness.launch.stop import sweep_request
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.paths import RunFolder, SweepFolder
 from harness.runs.state import set_state, slurm_submission
 from harness.status import ENDED, run_rows
-
-USAGE = "usage: python -m harness.cancel results/NAME [RUN_ID ...]"
 
 
 def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
@@ -72,17 +71,20 @@ def _leave_the_queue(runs: list[RunFolder]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or any(argument.startswith("-") for argument in arguments):
-        asked = arguments in (["-h"], ["--help"])
-        print(USAGE, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
-    try:
-        print(cancel(SweepFolder(Path(arguments[0])), arguments[1:]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser = CommandParser(
+        "harness.cancel",
+        "Ask the runs of a sweep to save their state and stop; the sweep's own command goes on with them.",
+        "python -m harness.cancel results/chinchilla",
+    )
+    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/chinchilla")
+    parser.add_argument(
+        "run_ids",
+        nargs="*",
+        default=[],
+        metavar="RUN_ID",
+        help="runs to stop, as harness.status names them (default: the whole sweep)",
+    )
+    return parser.answer(arguments, lambda given: print(cancel(SweepFolder(given.folder), given.run_ids)))
 
 
 if __name__ == "__main__":

@@ -22,24 +22,19 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from harness.config.settings import SweepSettings, load
+from harness.config.settings import SweepSettings, known_keys, load
 from harness.engine.optim import Optimiser, group_rates
 from harness.engine.step import quickly
 from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.model.decoder import Decoder
 from harness.recipe.spec import ModelSpec, OptimSpec
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 
 WIDTHS = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)
 N_STEPS = 4
 VOCAB = 64
-HELP = """\
-usage: python -m harness.coordinate_check [key=value ...]
-
-Mean change of activations after a few steps against d_model, and its slope in logarithms, for the optimiser
-and the model that the keys of a sweep choose, for example optim.transfer=mup model.n_layers=2
-"""
 
 
 def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> list[Array]:
@@ -100,23 +95,31 @@ def log_slope(sizes: Sequence[float], changes: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(changes), 1)[0])
 
 
+def check(overrides: list[str]) -> None:
+    """Print the table for the settings that the overrides make; raises InputError."""
+    settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", "model.seq_len=32", *overrides])
+    rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
+    if len(rungs) < 2:
+        raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")
+    found = [activation_changes(settings, rung) for rung in rungs]
+    Console(highlight=False).print(_table(settings, rungs, found))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if "--help" in arguments or "-h" in arguments:
-        print(HELP)
-        return 0
-    try:
-        settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", "model.seq_len=32", *arguments])
-        rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
-        if len(rungs) < 2:
-            raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")
-        found = [activation_changes(settings, rung) for rung in rungs]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    Console(highlight=False).print(_table(settings, rungs, found))
-    return 0
+    parser = CommandParser(
+        "harness.coordinate_check",
+        "Print how far activations move in a few steps against d_model, with the slope in logarithms.",
+        "python -m harness.coordinate_check optim.transfer=mup model.n_layers=2",
+        known_keys(),
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="optimiser and model, by the keys of harness.sweep; grid.rungs=[16,32,64] chooses the widths",
+    )
+    return parser.answer(arguments, lambda found: check(found.overrides))
 
 
 def _table(settings: SweepSettings, rungs: list[Rung], found: list[dict[str, float]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.launch import lease
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import duration
 from harness.records.paths import RunFolder, SweepFolder
@@ -35,7 +37,6 @@ COLUMNS = (
     "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts",
     "last error",
 )  # fmt: skip
-USAGE = "usage: python -m harness.status results/NAME [--watch] [--all]"
 
 
 def read_sweep(folder: SweepFolder) -> dict[str, Any]:
@@ -236,31 +237,43 @@ def watch(view: View, console: Console) -> None:
             live.update(view.render(), refresh=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    paths = [argument for argument in arguments if argument not in flags]
-    if len(paths) != 1 or flags - {"--watch", "--all"}:
-        asked = arguments in (["-h"], ["--help"])
-        print(USAGE, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+def command_parser() -> CommandParser:
+    """The options of the command."""
+    parser = CommandParser(
+        "harness.status",
+        "Print a row for each run of a sweep: its status, progress, speed, time left and last error.",
+        "python -m harness.status results/chinchilla --watch",
+    )
+    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/chinchilla")
+    parser.add_argument(
+        "--watch", action="store_true", help=f"look again every {WATCH_SECONDS:g} s until every run has ended"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help=f"show every run (default: the {MAX_ROWS} that matter most)"
+    )
+    return parser
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the sweep once, or watch it; returns the exit code."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    n_rows = sys.maxsize if options.all else MAX_ROWS
+    if options.watch and console.is_terminal and not options.all:
+        n_rows = max(1, console.height // 2)
     try:
-        n_rows = sys.maxsize if "--all" in flags else MAX_ROWS
-        if "--watch" in flags and console.is_terminal and "--all" not in flags:
-            n_rows = max(1, console.height // 2)
-        view = View(SweepFolder(Path(paths[0])), n_rows)
-        if "--watch" in flags:
+        view = View(SweepFolder(options.folder), n_rows)
+        if options.watch:
             watch(view, console)
-        if "--watch" not in flags or not console.is_terminal:
+        if not options.watch or not console.is_terminal:
             console.print(view.render())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return command_parser().answer(arguments, show)
 
 
 if __name__ == "__main__":

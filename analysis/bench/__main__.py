@@ -28,6 +28,7 @@ from analysis.laws import find_law
 from analysis.solve.problem import Problem, checked_problem
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap, resampled_weights
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -176,19 +177,24 @@ def _process(arguments: Sequence[str]) -> tuple[float, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 whatever the times are, 2 when the input cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.bench", description="Times against goals.")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = CommandParser(
+        "analysis.bench",
+        "Time the fits of this machine against goals, and against SciPy's L-BFGS-B.",
+        "python -m analysis.bench",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of starts, resamples and simulated data")
     parser.add_argument("--curves", type=Path, help="only fit the envelope of the sweep in this folder")
-    arguments = parser.parse_args(argv)
+    return parser.answer(argv, _run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.curves is None:
+        _print_all(arguments.seed)
+        return
     try:
-        if arguments.curves:
-            print(fit_curves(SweepFolder(arguments.curves)))
-        else:
-            _print_all(arguments.seed)
-    except (InputError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        print(fit_curves(SweepFolder(arguments.curves)))
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
 
 
 def _print_all(seed: int) -> None:

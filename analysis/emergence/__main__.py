@@ -7,19 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import answer, parse_pairs, save
+from analysis.cli import parse_pairs, save
 from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import study
 from analysis.emergence.text import text_of
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 
 EXAMPLE = "N=COLUMN,exact=COLUMN,smooth=COLUMN,task=COLUMN"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.emergence",
-        description="A verdict for each task: jump, smooth, artefact of exact match, or not to be told.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "analysis.emergence",
+        "Judge each task: jump, smooth, artefact of exact match, or undecided.",
+        "python -m analysis.emergence results/emergence --axis N",
     )
     parser.add_argument("table", type=Path, help="results/<sweep>, its evals.parquet, or a .csv or .parquet")
     parser.add_argument("--axis", help=f"one of {', '.join(AXES)}; all that the table varies if left out")
@@ -64,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when done, 2 when the input cannot be used."""
-    return answer(lambda: _run(_parser().parse_args(argv)))
+    return _parser().answer(argv, _run)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis.published.refits import Outcome, refit_set
 from analysis.published.registry import SETS, find_set
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
@@ -16,14 +17,15 @@ RESAMPLES = 4000  # as many as Besiroglu et al. took, arXiv:2404.10102
 FEWEST_RESAMPLES = 100  # for standard errors
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.published",
-        description="Refit published scaling data and compare with the printed numbers.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "analysis.published",
+        "Refit published scaling data and compare the results with the printed numbers.",
+        "python -m analysis.published gadre",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets, all of them when none is named")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap refits of Chinchilla")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of starts and resamples")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the comparisons here")
     return parser
 
@@ -75,11 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when every number is inside its tolerance, 1 when one is not, 2 for wrong input."""
-    try:
-        return _run(_parser().parse_args(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _parser().answer(argv, _run)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from analysis.published.dataset import DataFile, DataSet
 from harness.records.errors import InputError
+from harness.records.paths import cache_root
 
 FOLDER = "SCALING_DATA_DIR"
-CACHE = "SCALING_CACHE"
 
 
 class PreparedTableMissing(InputError):
@@ -23,8 +23,8 @@ class PreparedTableMissing(InputError):
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `published` in $SCALING_CACHE or ~/.cache/scaling-harness."""
-    return Path(os.environ.get(CACHE, "~/.cache/scaling-harness")).expanduser() / "published"
+    """Return the folder of downloads: `published` in the cache."""
+    return cache_root() / "published"
 
 
 def data_file(dataset: DataSet, file: DataFile) -> Path:

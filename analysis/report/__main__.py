@@ -5,22 +5,25 @@ python -m analysis.report results/chinchilla
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import answer
 from analysis.report.build import write_report
+from harness.records.command_line import CommandParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.split("\n")[0])
+    """Entry point; returns the exit code."""
+    parser = CommandParser(
+        "analysis.report",
+        "Write the report of a sweep: one HTML file that needs no network, and figures as PNG and SVG.",
+        "python -m analysis.report results/chinchilla",
+    )
     parser.add_argument(
         "folder", type=Path, help="folder of a finished sweep, for example results/chinchilla"
     )
-    arguments = parser.parse_args(argv)
-    return answer(lambda: print(write_report(arguments.folder)))
+    return parser.answer(argv, lambda found: print(write_report(found.folder)))
 
 
 if __name__ == "__main__":

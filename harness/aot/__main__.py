@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.aot.topology import EXAMPLES, Topology
-from harness.config.settings import SweepSettings, load, options, plain
+from harness.config.settings import SweepSettings, known_keys, load, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
 from harness.grid.cells import expand
 from harness.recipe import counting
 from harness.recipe.spec import DataSpec, RunSpec
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import si
 
@@ -33,15 +34,10 @@ MIB = 2**20
 # Steps of the compiled program. They are scanned, so memory hardly depends on their number.
 STEPS = 2
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-HELP = f"""\
-usage: python -m harness.aot +grid=NAME topology=KIND:SHAPE [key=value ...]
+EXAMPLE = """\
+python -m harness.aot +grid=chinchilla topology=v5e:4x4 mesh.data=4 mesh.fsdp=4 execution.remat=full
 
-  +grid=NAME         one of: {{grids}}
-  topology=          for example {EXAMPLES}
-  any other key      as for python -m harness.sweep, for example mesh.data=4 mesh.fsdp=4 execution.remat=full
-
-TPU topologies need the extra 'tpu', H100 nodes the extra 'gpu-aot': uv sync --extra tpu
-"""
+TPU topologies need the extra 'tpu', H100 nodes the extra 'gpu-aot': uv sync --extra tpu"""
 
 
 @dataclass(frozen=True)
@@ -182,17 +178,27 @@ def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if "--help" in arguments or "-h" in arguments:
-        print(HELP.format(grids=", ".join(options("grid"))))
-        return 0
-    try:
-        topology, rest = without_topology(arguments)
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
-        return run(topology, load(rest), console)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    parser = CommandParser(
+        "harness.aot",
+        "Compile each rung's training step for devices that are not here, and tell whether it fits them.",
+        EXAMPLE,
+        ("topology", *known_keys()),
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help=f"+grid=NAME, one of: {', '.join(options('grid'))}; topology=KIND:SHAPE, for example "
+        f"{EXAMPLES}; and any other key of harness.sweep, for example mesh.data=4",
+    )
+    return parser.answer(arguments, lambda found: compile_all(found.overrides))
+
+
+def compile_all(arguments: list[str]) -> int:
+    """Compile for the topology among the arguments, with the settings that the others make."""
+    topology, overrides = without_topology(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    return run(topology, load(overrides), console)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
-from harness.config.settings import SweepSettings, load
+from harness.config.settings import SweepSettings, known_keys, load
 from harness.execution.hardware import platform_here
 from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.recipe.spec import DataSpec, RunSpec, ScheduleSpec
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.provenance import provenance, usable_cores
@@ -35,6 +36,7 @@ How fast this machine trains each rung: tokens/s, FLOP/s by exact counting, the 
 matmul peak, compile seconds without a cache, peak memory. Each rung is trained in a process of its own: on
 CPU one pinned, single-threaded core, as a worker of a sweep has it; on an accelerator the whole device. Model
 and optimiser are those of sweeps/; any of their keys can be overridden, for example model.mlp=swiglu."""
+EXAMPLE = "python -m harness.bench --rungs 16,64 --compare textbook model.mlp=swiglu"
 COMPARE = """\
 what to time in turn with the step, for paired ratios (can be given twice). textbook: our decoder with plain
 JAX kernels, trained as JAX trainers such as nanodo do it: automatic gradients of the whole batch at once,
@@ -42,9 +44,9 @@ one call a step. torch: a PyTorch decoder of the same shape with fused AdamW and
 eager and under torch.compile, on CPU on one thread"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """Return the argument parser of the command."""
-    command = argparse.ArgumentParser(prog="python -m harness.bench", description=DESCRIPTION)
+    command = CommandParser("harness.bench", DESCRIPTION, EXAMPLE, known_keys())
     command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as for a sweep")
     command.add_argument("--rungs", default=RUNGS, help=f"values of d_model (default {RUNGS})")
     command.add_argument("--seq-len", type=int, help="context (default: model.seq_len)")
@@ -234,9 +236,8 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
             console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}", markup=False)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit code."""
-    options = parser().parse_args(arguments)
+def measure(options: argparse.Namespace) -> int:
+    """Time every rung and print the tables; return the exit code."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     rows: list[dict[str, Any]] = []
     try:
@@ -249,13 +250,15 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(
                 options.json, {"schema": SCHEMA, **settings, "provenance": provenance(), "rungs": rows}
             )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return parser().answer(arguments, measure)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,16 @@ from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import seats
 from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan
+from harness.records.command_line import CommandParser
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT, provenance
 from harness.runs.collect import write_tables
 from harness.sweep.__main__ import Sweep
 
+DESCRIPTION = """\
+Measure the cost of a sweep beside training: seconds per run that takes no time, planning and status of a
+large sweep, and the second start of a finished one."""
 RUNGS = [16, 32, 48, 64, 80, 96, 112, 128, 144, 160]
 TOKENS = [262144, 524288]
 WORKER = (sys.executable, "-m", "harness.bench.trivial_worker")
@@ -127,17 +131,21 @@ class HalfDone(Sweep):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harness.bench.scheduling", description=__doc__)
+    example = "python -m harness.bench.scheduling --runs 100 --large 1000"
+    parser = CommandParser("harness.bench.scheduling", DESCRIPTION, example)
     parser.add_argument("--runs", type=int, default=1000, help="trivial runs on local (default 1000)")
     parser.add_argument("--large", type=int, default=10_000, help="runs of the large sweep (default 10000)")
     parser.add_argument("--json", type=Path, help="where the figures go beside the screen")
-    options = parser.parse_args(arguments)
+    return parser.answer(arguments, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure both sweeps, and print and write the figures."""
     with tempfile.TemporaryDirectory(prefix="scheduling-") as name:
         figures = {"small": overhead(Path(name), options.runs), "large": large(Path(name), options.large)}
     print(json.dumps(figures, indent=1))
     if options.json:
         write_json(options.json, {"schema": 1, "provenance": provenance(), **figures})
-    return 0
 
 
 if __name__ == "__main__":

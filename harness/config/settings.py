@@ -232,7 +232,7 @@ def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     if stored is not None and not any(item.startswith("+grid=") for item in overrides):
         overrides = [f"+grid={stored['grid']['name']}", *overrides]
     check_groups(overrides)
-    check_added(overrides, _known_keys())
+    check_added(overrides, known_keys())
     ConfigStore.instance().store(name="schema", node=SweepSettings)
     GlobalHydra.instance().clear()
     try:
@@ -240,7 +240,7 @@ def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSet
             composed = compose("config", overrides) if stored is None else _over(stored, overrides)
         settings = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain(error, overrides, _known_keys())) from None
+        raise InputError(explain(error, overrides, known_keys())) from None
     assert isinstance(settings, SweepSettings)
     check_choices(settings)
     check_budget(settings, DEFAULT_BUDGET)
@@ -288,7 +288,7 @@ def _unfold(override: str) -> list[str]:
     return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
     """Dotted names of every key of the schema."""
     keys: list[str] = []
 

@@ -97,12 +97,6 @@ class Store:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def default_root() -> Path:
-    """$SCALING_CACHE, or ~/.cache/scaling-harness."""
-    given = os.environ.get("SCALING_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "scaling-harness"
-
-
 def _write(path: Path, content: bytes | np.ndarray) -> None:
     with open(path, "wb") as file:
         file.write(content.data if isinstance(content, np.ndarray) else content)

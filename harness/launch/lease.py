@@ -22,12 +22,18 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from harness.records.files import write_json
 from harness.records.paths import RunFolder
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 LOST_EXIT_CODE = 75
+# Times of start that differ by less are those of one process: the kernel's time of boot, which the start is
+# counted from, moves by a second with its rounding.
+SAME_START_SECONDS = 3
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Held(Exception):
@@ -132,9 +138,21 @@ def _live(leases: Path, number: int, now: float) -> Lease | None:
         return None
     if found.released or now - touched > STALE_SECONDS:
         return None
-    if found.system == _system() and _started(found.pid) != found.started:
+    if found.system == _system() and not _is_alive(found):
         return None
     return found
+
+
+def _is_alive(owner: Lease) -> bool:
+    """Whether the process of a lease of this system still runs.
+
+    A start that this version cannot read is no proof of death: then the heartbeat alone decides, since two
+    owners of a run are worse than a minute of waiting.
+    """
+    started = _started(owner.pid)
+    if not started or not owner.started.isdecimal():
+        return bool(started)
+    return abs(int(started) - int(owner.started)) < SAME_START_SECONDS * TICKS_PER_SECOND
 
 
 def _path(leases: Path, number: int) -> Path:
@@ -159,9 +177,12 @@ def _system() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the system's ticks; empty where there is no such process, or a dead one."""
+    """Return when a process began, in ticks since boot; empty if there is no such process, or a dead one."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return ""
+        # Since boot: seconds since the epoch would change whenever somebody sets the clock.
+        return str(round((process.create_time() - psutil.boot_time()) * TICKS_PER_SECOND))
+    except psutil.NoSuchProcess:
         return ""
-    return "" if fields[0] in "ZX" else fields[19]

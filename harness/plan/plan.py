@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+
+import psutil
 
 from harness.execution.execution import MeshConfig
 from harness.execution.memory import device_memory
@@ -116,14 +117,11 @@ def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes 
 
 
 def available_bytes() -> float | None:
-    """Memory that can be had without swapping, or None where the system does not say."""
+    """Return the memory that can be had without swapping, or None if the system does not say."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+        return float(psutil.virtual_memory().available)
+    except OSError:  # For example a container without /proc.
+        return None
 
 
 def estimate_seconds(plan: Plan, matmul: float, n_workers: int) -> float:

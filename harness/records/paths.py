@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import platformdirs
+
+CACHE = "SCALING_CACHE"  # environment variable that chooses the cache folder
+
+
+def cache_root() -> Path:
+    """Return the folder of everything that can be made or downloaded again.
+
+    It is $SCALING_CACHE, or else the system's folder for caches: ~/.cache/scaling-harness on Linux.
+    """
+    given = os.environ.get(CACHE)
+    if given:
+        return Path(given).expanduser()
+    # Earlier versions had this folder on every system, and whatever $XDG_CACHE_HOME says.
+    earlier = Path.home() / ".cache" / "scaling-harness"
+    return earlier if earlier.is_dir() else platformdirs.user_cache_path("scaling-harness", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def usable_cores() -> list[int]:
 
 def cpu_name() -> str:
     """Processor model as the system names it."""
+    # By hand, since psutil has no name of the processor, and Python's `platform` none on Linux.
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

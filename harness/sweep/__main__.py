@@ -6,9 +6,9 @@ Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the 
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cancel import clear_requests
-from harness.config.settings import SweepSettings, load, options, plain, resolved_yaml
+from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.execution import Execution, MeshConfig, check_mesh
@@ -31,10 +31,10 @@ from harness.plan.plan import Plan, estimate_seconds, make_plan
 from harness.plan.speed import matmul_rate
 from harness.plan.table import print_plan
 from harness.recipe.spec import DataSpec
-from harness.records.errors import InputError
+from harness.records.command_line import CommandParser
 from harness.records.files import write_json
 from harness.records.number_text import duration
-from harness.records.paths import SweepFolder
+from harness.records.paths import SweepFolder, cache_root
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.sweep.folder_recipe import check_recipe, recipe_of
@@ -53,24 +53,20 @@ DISK_TROUBLE = {
     errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
     errno.EACCES: ("the folder may not be written", "give another results_dir or cache_dir, or its rights"),
 }
-HELP = """\
-usage: python -m harness.sweep +grid=NAME [key=value ...]
-
-  +grid=NAME         one of: {grids}
-  budget=NAME        quick (default) | standard | full, where the grid has them
-  dry_run=true       print the plan and stop
-  results_dir=DIR    where tables and report go (default results/NAME)
-  --from FILE        the configuration of a sweep.json in place of a grid, but for its launcher; keys beside
-                     it win
-  --cfg              print the whole configuration and stop
-  any key of it      for example grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/
-"""
+KEYS = """\
+  +grid=NAME       one of: {grids}
+  budget=NAME      quick (default), standard or full, where the grid has them
+  dry_run=true     print the plan and stop
+  results_dir=DIR  folder of tables and report (default results/NAME)
+  any other key    as --cfg prints them, for example model.seq_len=256 grid.seeds=[0,1]"""
+EXAMPLE = """\
+python -m harness.sweep +grid=chinchilla budget=standard dry_run=true
+python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/"""
 
 
 def cache_folder(settings: SweepSettings) -> Path:
-    """Where corpora and compiled programs are kept between sweeps."""
-    fallback = os.environ.get("SCALING_CACHE", "~/.cache/scaling-harness")
-    return Path(settings.cache_dir or fallback).expanduser().resolve()
+    """Return the folder that keeps corpora and compiled programs between sweeps."""
+    return (Path(settings.cache_dir).expanduser() if settings.cache_dir else cache_root()).resolve()
 
 
 def sweep_folder(settings: SweepSettings) -> SweepFolder:
@@ -252,31 +248,41 @@ class Sweep:
         self.console.print(f"finished in {duration(time.monotonic() - self.began)}")
 
 
-def load_settings(arguments: list[str]) -> SweepSettings:
-    """Settings from overrides, over those of a sweep record after `--from`; raises InputError."""
-    if "--from" not in arguments:
-        return load(arguments)
-    at = arguments.index("--from")
-    path = "".join(arguments[at + 1 : at + 2])
-    return load(arguments[:at] + arguments[at + 2 :], read_record(path)["config"])
+def command_parser() -> CommandParser:
+    """Return the argument parser of the command."""
+    parser = CommandParser(
+        "harness.sweep",
+        "Train a grid of language models, fit scaling laws to their losses, and write a report.",
+        EXAMPLE,
+        known_keys(),
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the configuration")
+    parser.add_argument_group("keys", KEYS.format(grids=", ".join(options("grid"))))
+    parser.add_argument(
+        "--from",
+        dest="record",
+        metavar="FILE",
+        help="take the configuration of a sweep.json, except its launcher, in place of a grid; keys on the "
+        "command line win",
+    )
+    parser.add_argument("--cfg", action="store_true", help="print the whole configuration and stop")
+    return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def load_settings(overrides: list[str], record: str | None = None) -> SweepSettings:
+    """Compose settings from overrides, over those of a sweep's record if there is one; raises InputError."""
+    return load(overrides) if record is None else load(overrides, read_record(record)["config"])
+
+
+def run(given: argparse.Namespace, arguments: list[str]) -> int:
+    """Run the command; return the exit code."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
-        if "--help" in arguments or "-h" in arguments:
-            print(HELP.format(grids=", ".join(options("grid"))))
-            return 0
-        settings = load_settings([item for item in arguments if item != "--cfg"])
-        if "--cfg" in arguments:
+        settings = load_settings(given.overrides, given.record)
+        if given.cfg:
             print(resolved_yaml(settings))
             return 0
         return Sweep(settings, arguments, console).run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
@@ -287,6 +293,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return command_parser().answer(arguments, lambda given: run(given, arguments))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.arrays import Array, Codes
+from harness.records.paths import cache_root
 
 SIGNIFICANCE = 0.05  # of a test; after Holm over tasks and lengths
 
@@ -31,7 +32,6 @@ BEFORE = 2  # sizes at or before the start of a ramp
 AFTER = 2  # sizes beyond it
 DRAWS = 10_000  # simulated nulls behind a p-value
 BLOCK = 2000  # draws at a time, to bound the memory
-CACHE = "SCALING_CACHE"
 MATERIAL = 1 / 3  # of the whole range: a smaller ramp is a wrinkle of the smooth law, however significant
 LAYOUT = 1  # of the cache; raise it when the statistic changes
 
@@ -192,8 +192,8 @@ def _scaled(values: Array) -> Array:
 
 
 def cache_folder() -> Path:
-    """`emergence` in $SCALING_CACHE or ~/.cache/scaling-harness."""
-    return Path(os.environ.get(CACHE, "~/.cache/scaling-harness")).expanduser() / "emergence"
+    """Return the folder of simulated nulls: `emergence` in the cache."""
+    return cache_root() / "emergence"
 
 
 def _keep(path: Path, values: Array) -> None:

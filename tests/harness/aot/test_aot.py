@@ -142,11 +142,6 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Topology.parse("h100:8").prepare()
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert aot.main(["--help"]) == 0
-    assert "topology=KIND:SHAPE" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("topology", "package", "collective"),
     [("v5e:2x2", "libtpu", "all-reduce"), ("h100:4", "jax_cuda12_plugin", "all-reduce")],

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.launch import lease
@@ -98,6 +99,48 @@ def test_a_process_number_given_out_again_is_no_owner(run: RunFolder) -> None:
         (path,) = run.lease.glob("*.json")
         mine = Lease(**json.loads(path.read_text()))
         path.write_text(json.dumps(asdict(replace(mine, started="1"))))
+        assert holder(run) is None
+
+
+def rewritten(run: RunFolder, **changes: object) -> None:
+    """Change the lease of a run in its file."""
+    (path,) = run.lease.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ticks are looked up in Linux's /proc")
+def test_the_start_is_in_ticks_since_boot_as_in_leases_of_earlier_versions(run: RunFolder) -> None:
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    with held(run):
+        mine = holder(run)
+        assert mine
+        assert abs(int(mine.started) - int(ticks)) < lease.SAME_START_SECONDS * lease.TICKS_PER_SECOND
+        rewritten(run, started=ticks)
+        assert holder(run)
+
+
+def test_a_clock_that_is_set_ends_no_lease(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held(run):
+        boot = psutil.boot_time()
+        for module in ("psutil", "psutil._pslinux"):
+            monkeypatch.setattr(f"{module}.boot_time", lambda: boot + 7200)
+        assert holder(run)
+
+
+def test_a_start_that_cannot_be_read_holds_while_its_process_lives(run: RunFolder) -> None:
+    with held(run):
+        for unknown in ("Tue Nov 3 2026", "1788.25", ""):
+            rewritten(run, started=unknown)
+            assert holder(run)
+            with pytest.raises(Held), held(run):
+                pass
+
+
+def test_a_start_that_cannot_be_read_and_a_dead_process_are_no_owner(run: RunFolder) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with held(run):
+        rewritten(run, started="1788.25", pid=ended.pid)
         assert holder(run) is None
 
 

@@ -35,7 +35,7 @@ def test_a_stored_configuration_comes_back_whole(grid: str) -> None:
 
 def test_overrides_are_laid_over_it(tmp_path: Path) -> None:
     stored = record(tmp_path / "sweep.json", load([*STORED, "cache_dir=/elsewhere", "dry_run=true"]))
-    made = load_settings(["--from", stored, "grid.rungs=[16]", "launcher.n_workers=2"])
+    made = load_settings(["grid.rungs=[16]", "launcher.n_workers=2"], stored)
     assert (made.grid.rungs, made.grid.seeds, made.optim.hidden_lr) == ([16], [3], 0.5)
     assert (made.cache_dir, made.dry_run) == (None, False), "where it was made is not made again"
     assert (made.launcher.name, made.launcher.n_workers, made.launcher.sbatch) == ("local", 2, {})
@@ -43,9 +43,9 @@ def test_overrides_are_laid_over_it(tmp_path: Path) -> None:
 
 def test_a_group_beside_it_takes_the_place_of_its_own(tmp_path: Path) -> None:
     stored = record(tmp_path / "sweep.json", load(STORED))
-    made = load_settings(["--from", stored, "optim=muon"])
+    made = load_settings(["optim=muon"], stored)
     assert (made.optim.name, made.optim.hidden_lr != 0.5, made.grid.seeds) == ("muon", True, [3])
-    other = load_settings(["--from", stored, "+grid=kaplan"])
+    other = load_settings(["+grid=kaplan"], stored)
     assert (other.grid.name, other.grid.seeds, other.optim.hidden_lr) == ("kaplan", None, 0.5)
 
 
@@ -61,7 +61,8 @@ def test_what_is_no_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     for arguments, words in [
         (["--from", str(tmp_path / "fits.json")], ["fits.json", "no record", "results/NAME/sweep.json"]),
         (["--from", str(tmp_path)], ["no record"]),
-        (["--from"], ["--from nothing"]),
+        (["--from"], ["--from", "expected one argument"]),
+        (["--from="], ["--from nothing"]),
         (["--from", old], ["recipe_version=1", f"recipe_version={RECIPE_VERSION}", "0123abc", "+grid=smoke"]),
     ]:
         assert main(arguments) == 2

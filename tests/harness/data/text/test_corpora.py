@@ -260,13 +260,6 @@ def test_a_full_disk_is_one_sentence(
     assert not list((tmp_path / "cache").glob(f"{store.PARTIAL}*"))
 
 
-def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCALING_CACHE", "/somewhere")
-    assert store.default_root() == Path("/somewhere")
-    monkeypatch.delenv("SCALING_CACHE")
-    assert store.default_root() == Path.home() / ".cache" / "scaling-harness"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

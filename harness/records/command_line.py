@@ -1,0 +1,70 @@
+"""Command lines of both packages: one parser, one sentence for a mistake, one set of exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from harness.records.errors import InputError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser that raises InputError for a mistake; options may stand between positional arguments.
+
+    Args:
+        module: the module behind `python -m`.
+        description: one sentence on the purpose of the command.
+        example: command lines to copy, shown at the end of `--help`.
+        keys: names without dashes that the command also takes, suggested for a misspelt option.
+    """
+
+    def __init__(self, module: str, description: str, example: str, keys: Sequence[str] = ()):
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            epilog=f"example:\n{textwrap.indent(example, '  ')}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self._keys = keys
+
+    def answer(self, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int | None]) -> int:
+        """Parse, act, and return the exit code: that of `act`, or 2 for an InputError.
+
+        The sentence of an InputError goes to standard error.
+        """
+        try:
+            return act(self.read(arguments)) or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse the arguments, by default those of the process; raises InputError."""
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        # Before argparse, which would first ask for a positional argument that is missing too.
+        self._refuse([word for word in given if word.startswith("--") and not self._knows(word)])
+        found, unknown = self.parse_known_intermixed_args(given)
+        self._refuse(unknown)
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError in place of printing the usage and ending the process."""
+        raise InputError(f"{message}; --help explains the options")
+
+    def _knows(self, word: str) -> bool:
+        """Whether a word is an option, or an abbreviation of one; argparse tells whether it is ambiguous."""
+        name = word.partition("=")[0]
+        return any(option.startswith(name) for option in self._option_string_actions)
+
+    def _refuse(self, unknown: Sequence[str]) -> None:
+        """Raise InputError for the first unknown word, with the nearest spelling."""
+        for word in unknown:
+            names = {name.lstrip("-"): name for name in (*self._keys, *self._option_string_actions)}
+            near = difflib.get_close_matches(word.partition("=")[0].lstrip("-"), names, n=1, cutoff=0.5)
+            hint = f"did you mean {names[near[0]]}?" if near else "--help lists the options"
+            what = "option" if word.startswith("-") else "argument"
+            raise InputError(f"unknown {what} {word}; {hint}")

@@ -1,0 +1,98 @@
+"""Every command explains itself, and answers a mistake in one sentence with exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from analysis import fit, summary
+from analysis.bench import __main__ as analysis_bench
+from analysis.emergence import __main__ as emergence
+from analysis.published import __main__ as published
+from analysis.report import __main__ as report
+from harness import cancel, coordinate_check, status
+from harness.aot import __main__ as aot
+from harness.bench import __main__ as bench
+from harness.bench import scheduling
+from harness.records.command_line import CommandParser
+from harness.records.errors import InputError
+from harness.sweep import __main__ as sweep
+
+Main = Callable[[list[str]], int]
+COMMANDS: dict[str, tuple[Main, str]] = {
+    "harness.sweep": (sweep.main, "--from"),
+    "harness.status": (status.main, "--watch"),
+    "harness.cancel": (cancel.main, "RUN_ID"),
+    "harness.aot": (aot.main, "topology=KIND:SHAPE"),
+    "harness.coordinate_check": (coordinate_check.main, "key=value"),
+    "harness.bench": (bench.main, "--rungs"),
+    "harness.bench.scheduling": (scheduling.main, "--large"),
+    "analysis.fit": (fit.main, "--approach"),
+    "analysis.summary": (summary.main, "folder"),
+    "analysis.report": (report.main, "folder"),
+    "analysis.emergence": (emergence.main, "--axis"),
+    "analysis.published": (published.main, "--resamples"),
+    "analysis.bench": (analysis_bench.main, "--curves"),
+}
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main, option = COMMANDS[name]
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([flag])
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: python -m {name} ")
+    assert option in said
+    assert f"example:\n  python -m {name}" in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_misspelt_option_is_one_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert COMMANDS[name][0](["--hepl"]) == 2
+    assert capsys.readouterr().err == "error: unknown option --hepl; did you mean --help?\n"
+
+
+@pytest.fixture
+def parser() -> CommandParser:
+    made = CommandParser("x", "Do it.", "python -m x", ("dry_run",))
+    made.add_argument("folder")
+    made.add_argument("overrides", nargs="*", default=[])
+    made.add_argument("--watch", action="store_true")
+    made.add_argument("--from", dest="record")
+    made.add_argument("--kind", choices=("a", "b"))
+    return made
+
+
+def test_options_stand_anywhere_and_overrides_pass_through(parser: CommandParser) -> None:
+    found = parser.read(["here", "+grid=a", "--from", "f", "~key", "--watch", "++b=[0,1]", "c=-1"])
+    wanted = {"folder": "here", "overrides": ["+grid=a", "~key", "++b=[0,1]", "c=-1"]}
+    assert vars(found) == wanted | {"watch": True, "record": "f", "kind": None}
+    assert parser.read(["here", "--from=f", "--wat"]) == argparse.Namespace(
+        folder="here", overrides=[], watch=True, record="f", kind=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--wacth"], "unknown option --wacth; did you mean --watch?"),
+        (["here", "--wacth=1"], "unknown option --wacth=1; did you mean --watch?"),
+        (["here", "--dryrun"], "unknown option --dryrun; did you mean dry_run?"),
+        (["here", "-z"], "unknown option -z; --help lists the options"),
+        ([], "the following arguments are required: folder; --help explains the options"),
+        (["here", "--from"], "argument --from: expected one argument; --help explains the options"),
+        (["here", "--kind", "c"], r"argument --kind: invalid choice: 'c' \(choose from 'a', 'b'\); --help"),
+    ],
+)
+def test_a_mistake_is_an_input_error(parser: CommandParser, arguments: Sequence[str], message: str) -> None:
+    with pytest.raises(InputError, match="^" + message.replace("?", "[?]")):
+        parser.read(arguments)
+
+
+def test_the_exit_code_is_that_of_the_act(parser: CommandParser) -> None:
+    assert parser.answer(["here"], lambda _: None) == 0
+    assert parser.answer(["here"], lambda _: 130) == 130
