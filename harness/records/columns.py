@@ -98,7 +98,7 @@ ITEM_COLUMNS: dict[str, str] = {
 }
 
 
-# Names that columns had in tables of schema version 1, and the names of today.
+# Names of columns in tables of schema version 1, and their names of today.
 FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
 
 # Columns about how a run went on its machine, not about what it computed.
