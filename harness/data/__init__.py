@@ -1,1 +1,1 @@
-"""Text to token files: sources, curation, tokenizer, packing, and a source of known entropy."""
+"""Data: text and generated tasks as token files, their windows, and a source of known entropy rate."""

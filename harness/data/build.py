@@ -1,4 +1,4 @@
-"""Make a corpus in memory: read, clean, deduplicate, split, tokenise; or generate."""
+"""Corpora in memory: read, clean, deduplicate, split and tokenise text, or generate synthetic symbols."""
 
 from __future__ import annotations
 
@@ -22,18 +22,29 @@ from harness.data.text.encode import encode_documents
 from harness.data.text.tokenizer import Tokenizer, train_tokenizer
 from harness.records.errors import InputError
 
-# Streams of the synthetic source; 0 draws its tables.
+# Random streams of the synthetic source; stream 0 draws its tables.
 TRAIN_STREAM, EVAL_STREAM = 1, 2
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What text is read and how it becomes tokens.
+    """Source of a corpus, and how its text becomes tokens.
 
-    `vocab_size` counts all ids, the document separator included. `packages` belongs to name="python";
-    `path` and `text_field` to "text"; `synthetic_tokens`, `markov_order`, `branching`, `zipf` and
-    `source_seed` to "synthetic", whose evaluation split has `min_eval_tokens`. `tasks` are mixed into
-    the training split of text.
+    Attributes:
+        name: `python`, `text` or `synthetic`.
+        vocab_size: number of token ids, the document separator included.
+        tokenizer: `bpe` or `bytes`.
+        eval_fraction: share of documents that are held out for evaluation.
+        min_eval_tokens: tokens that the evaluation split must have; a synthetic one has just as many.
+        packages: distributions whose sources are read (name=python).
+        path: file or folder of text (name=text).
+        text_field: field of JSON lines, or column of parquet files, that holds the text (name=text).
+        synthetic_tokens: symbols of the training split (name=synthetic, as all that follow but the last).
+        markov_order: symbols of context on which the next one depends.
+        branching: successors drawn for every context.
+        zipf: exponent of the symbol frequencies.
+        source_seed: seed of the source's tables and symbols.
+        tasks: task documents that are mixed into the training split of text.
     """
 
     name: str
@@ -53,14 +64,25 @@ class DataConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataConfig:
-        """From what `dataclasses.asdict` and JSON make of it."""
+        """Return the configuration from its `dataclasses.asdict`, even if JSON turned tuples into lists."""
         tasks = tuple(TaskConfig.from_dict(task) for task in values["tasks"])
         return cls(**(values | {"packages": tuple(values["packages"]), "tasks": tasks}))
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus in memory. `tokenizer` is None for synthetic symbols."""
+    """A corpus in memory.
+
+    Attributes:
+        corpus_id: hash of its content.
+        train: tokens to train on.
+        eval: tokens to score.
+        tokenizer: None for synthetic symbols.
+        n_train_bytes: bytes of the training text, task documents left out.
+        n_documents: documents of the training text, task documents left out.
+        entropy_rate: exact entropy rate in nats per token; None for text.
+        report: counts after every step of the preparation.
+    """
 
     corpus_id: str
     train: UInt[np.ndarray, "train"]
@@ -73,7 +95,16 @@ class Prepared:
 
 
 def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
-    """Curate the text of `files`, learn the tokenizer on its training split and tokenise both splits."""
+    """Curate the text of `files`, learn the tokenizer on its training split and tokenise both splits.
+
+    Args:
+        config: description of the corpus.
+        files: the input files, listed by `harness.data.text.corpora`.
+        progress: receives one line before every slow step.
+
+    Raises:
+        InputError: a file cannot be read, or too little usable text is left to split.
+    """
     progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
     split, report = _curate(config, files)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
@@ -110,7 +141,10 @@ def _with_tasks(
     text_only_id: str,
     report: dict[str, Any],
 ) -> tuple[np.ndarray, str]:
-    """The training stream with task documents in it and the hash of both; the report gets their counts."""
+    """Mix task documents into the training stream; return the stream and the hash of text and stream.
+
+    The counts of task documents go into `report`.
+    """
     text = Tokens(text_tokens, document_lengths(text_tokens, tokenizer.separator))
     stream, report["tasks"] = mix_tasks(text, config.tasks, tokenizer)
     report["test_problems_in_text"] = contamination(config.tasks, texts)
@@ -120,7 +154,11 @@ def _with_tasks(
 
 
 def build_synthetic(config: DataConfig, progress: Callable[[str], None]) -> Prepared:
-    """Draw the source's tables, its tokens, and its exact entropies."""
+    """Draw the tables of a Markov source, generate both splits and compute its exact entropies.
+
+    Raises:
+        InputError: the source's parameters are impossible, see `make_source`.
+    """
     source = make_source(
         config.vocab_size, config.markov_order, config.branching, config.zipf, config.source_seed
     )
@@ -140,7 +178,7 @@ def build_synthetic(config: DataConfig, progress: Callable[[str], None]) -> Prep
 
 
 def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[str, Any]]:
-    """Clean, deduplicate and split; the report has documents and bytes after every step."""
+    """Read, clean, deduplicate and split; the report has the documents and bytes after every step."""
     is_python = config.name == "python"
     found = list(read_python(files) if is_python else read_text(files, config.text_field))
     steps = {"read": _sizes(found)}
@@ -150,6 +188,8 @@ def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[st
         raise InputError(
             f"No usable text in {len(found)} documents (dropped: {_reasons(dropped)}): give other text."
         )
+    # Exact duplicates go first, because shingling is the slow step. Near duplicates go before the split, or
+    # copies of a document would land on both sides.
     exact = drop_exact(cleaned)
     steps["without exact duplicates"] = _sizes(exact)
     shingles = shingle(exact)
@@ -165,21 +205,25 @@ def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[st
 
 
 def _counts(documents: int, n_bytes: int) -> dict[str, int]:
+    """Return the counts of one step for the report."""
     return {"documents": documents, "bytes": n_bytes}
 
 
 def _sizes(documents: list[Document]) -> dict[str, int]:
+    """Return the counts of documents in memory."""
     return _counts(len(documents), sum(len(document.text.encode("utf-8")) for document in documents))
 
 
 def _reasons(dropped: Counter[str]) -> str:
+    """Return the reasons for dropped documents in words, the most frequent first."""
     return ", ".join(f"{reason} {count}" for reason, count in dropped.most_common()) or "none"
 
 
 def text_id(train: list[str], held_out: list[str]) -> str:
-    """Hash of both splits, document by document."""
+    """Return a hash of both splits, document by document."""
     digest = hashlib.sha256()
     for side in (train, held_out):
+        # Counts and lengths are hashed too: text that moves across a boundary must change the hash.
         digest.update(f"{len(side)} documents".encode())
         for text in side:
             data = text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""From a description of the data to a corpus of tokens, prepared once and kept in a cache."""
+"""Corpora of tokens from a description of the data, prepared once and kept in a cache."""
 
 from __future__ import annotations
 
@@ -21,28 +21,40 @@ from harness.data.text.tokenizer import Tokenizer, check_vocabulary, token_dtype
 from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError
 
-# Part of every cache key: raise it when the same inputs would give other tokens or another description.
+# Part of every cache key. Raise it when the same inputs would give other tokens or another description.
 PREPARATION_VERSION = 2
-# The same for task documents.
+# The same for task documents; corpora without tasks keep their keys when it is raised.
 TASK_VERSION = 1
-# The fields that decide the tokens, and so the cache key, besides name and vocab_size.
+# Fields that decide the tokens, by source, besides name and vocab_size: with these they form the cache key.
 FIELDS = {
     "python": ("tokenizer", "eval_fraction", "packages"),
     "text": ("tokenizer", "eval_fraction", "path", "text_field"),
     "synthetic": ("synthetic_tokens", "min_eval_tokens", "markov_order", "branching", "zipf", "source_seed"),
 }
+# Tokens counted at once: np.bincount makes a copy with eight bytes a token.
 COUNTED_AT_ONCE = 2**24
 TRAIN, EVAL, TOKENIZER = "train.bin", "eval.bin", "tokenizer.json"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokens to train on and tokens to score, mapped from disk, with what is known about them.
+    """Tokens to train on and tokens to score, mapped from disk, with their description.
 
-    `token_bytes` is the number of bytes that each token stands for (0 for the separator; 1 for a synthetic
-    symbol), `n_documents` counts the training split, `entropy_rate` is in nats per token where it is known,
-    `unigram_nats` is the loss of `unigram_loss`, `report` has the counts at every step. `tokenizer` turns
-    tokens back into text (None: synthetic).
+    Attributes:
+        corpus_id: hash of the content.
+        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data.
+        vocab_size: number of token ids, the separator included.
+        train: tokens to train on.
+        eval: tokens to score.
+        token_bytes: bytes of text that each token stands for; 0 for the separator, 1 for a synthetic symbol.
+        n_train_tokens: length of `train`, task documents included.
+        n_train_bytes: bytes of the training text, task documents left out.
+        n_eval_tokens: length of `eval`.
+        n_documents: documents of the training text, task documents left out.
+        entropy_rate: exact entropy rate in nats per token; None for text.
+        unigram_nats: loss of a unigram model, see `unigram_loss`.
+        report: counts after every step of the preparation.
+        tokenizer: turns tokens back into text; None for synthetic data.
     """
 
     corpus_id: str
@@ -61,7 +73,13 @@ class Corpus:
     tokenizer: Tokenizer | None = None
 
     def spec(self, eval_tokens: int, curve_eval_tokens: int, task_items: int = 0) -> DataSpec:
-        """What a run records of its data."""
+        """Return the part of a run's recipe that names its data.
+
+        Args:
+            eval_tokens: tokens scored at end points.
+            curve_eval_tokens: tokens scored during training.
+            task_items: test items per task and length.
+        """
         return DataSpec(
             self.corpus_id,
             self.tokenizer_id,
@@ -76,6 +94,11 @@ def prepare_corpus(
     config: DataConfig, cache_dir: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Corpus:
     """Return the corpus that `config` describes, from the cache if its inputs have not changed.
+
+    Args:
+        config: description of the corpus.
+        cache_dir: folder of the cache; several processes may share it.
+        progress: receives one line before every slow step.
 
     Raises:
         InputError: the configuration or the text cannot be used.
@@ -95,7 +118,11 @@ def prepare_corpus(
 
 
 def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
-    """Raise InputError if reading `n_tokens` repeats the training text more than `max_epochs` times."""
+    """Raise InputError if reading `n_tokens` repeats the training split more than `max_epochs` times.
+
+    Up to four epochs, repeated text is worth nearly as much as new text (Muennighoff et al.,
+    arXiv:2305.16264, abstract). Beyond them, losses measure repetition too.
+    """
     epochs = n_tokens / corpus.n_train_tokens
     if epochs > max_epochs:
         most = int(max_epochs * corpus.n_train_tokens)
@@ -107,7 +134,7 @@ def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
 
 
 def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
-    """Validate, list the input files, and make the path independent of the working directory."""
+    """Validate the configuration, list its input files, and make its path absolute."""
     if config.name not in FIELDS:
         raise InputError(f"data.name={config.name} is unknown: use one of {', '.join(FIELDS)}.")
     if not 0 < config.eval_fraction < 1:
@@ -127,9 +154,11 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
 
 
 def _key(config: DataConfig, files: list[SourceFile]) -> str:
-    """Hash of everything that decides the tokens, found without opening a source file."""
+    """Return the cache key: a hash of everything that decides the tokens, without opening a source file."""
+    # Modification times instead of content: a warm start would otherwise read all the text.
     listing = [(file.name, file.size, file.mtime_ns) for file in files]
     fields = [getattr(config, field) for field in ("name", "vocab_size", *FIELDS[config.name])]
+    # Other versions of these libraries may learn other merges or draw other numbers.
     facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
     if config.tasks:
         facts += [TASK_VERSION, [asdict(task) for task in config.tasks]]
@@ -137,12 +166,14 @@ def _key(config: DataConfig, files: list[SourceFile]) -> str:
 
 
 def _build(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
+    """Prepare the corpus in memory."""
     if config.name == "synthetic":
         return build_synthetic(config, progress)
     return build_text(config, files, progress)
 
 
 def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
+    """Raise InputError if the evaluation split is smaller than the evaluations that the sweep asks for."""
     if corpus.n_eval_tokens < config.min_eval_tokens:
         raise InputError(
             f"The evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
@@ -154,13 +185,19 @@ def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
 def unigram_loss(
     train: UInt[np.ndarray, "train"], held_out: UInt[np.ndarray, "eval"], vocab_size: int
 ) -> float:
-    """Nats per token of `held_out` under the token frequencies of `train`, plus one each, to four digits."""
+    """Return the loss in nats per token of a unigram model, rounded to four decimals.
+
+    The model knows the token frequencies of `train`, with one added to each count, and is scored on
+    `held_out`.
+    """
+    # One more of each, or a token that only `held_out` has would make the loss infinite. The result is
+    # rounded because it enters every run_id, and last bits may differ between machines.
     counts = _counts(train, vocab_size) + 1
     return round(float(-_counts(held_out, vocab_size) @ np.log(counts / counts.sum()) / len(held_out)), 4)
 
 
 def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.ndarray, "vocab"]:
-    """How often each id occurs; in pieces, since numpy counts a copy eight bytes wide."""
+    """Count how often each token id occurs."""
     counts = np.zeros(vocab_size, np.int64)
     for first in range(0, len(tokens), COUNTED_AT_ONCE):
         counts += np.bincount(tokens[first : first + COUNTED_AT_ONCE], minlength=vocab_size)
@@ -168,6 +205,7 @@ def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.nda
 
 
 def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:
+    """Add a corpus and its description to the cache."""
     tokenizer = prepared.tokenizer
     files: dict[str, bytes | np.ndarray] = {TRAIN: prepared.train, EVAL: prepared.eval}
     if tokenizer:
@@ -186,6 +224,8 @@ def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:
 
 
 def _load(vocab_size: int, folder: Path, meta: dict[str, Any]) -> Corpus:
+    """Map a cached corpus from disk."""
+    # Mapped, so that all workers of a machine share one copy in memory.
     train, held_out = (np.memmap(folder / name, token_dtype(vocab_size), "r") for name in (TRAIN, EVAL))
     definition = folder / TOKENIZER
     tokenizer = Tokenizer(vocab_size, definition.read_text()) if definition.exists() else None

@@ -1,7 +1,8 @@
-"""Prepared corpora on disk: token files in a folder named by their content, found again by their inputs.
+"""Cache of prepared corpora: folders named by their content, found through an index of their inputs.
 
-A folder is written under a temporary name and renamed, and its checksums are compared before every use; what
-does not match is built again. Any number of processes may prepare the same corpus at once.
+A folder is written under a temporary name and renamed, so no reader sees a part of it. Its checksums are
+compared before every use; after a mismatch the corpus is built again. Any number of processes may prepare the
+same corpus at once.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ from harness.records.errors import InputError
 from harness.records.files import write_json
 
 PARTIAL = ".partial-"
-# A build takes a minute; what is older was left by a killed process.
+# A build takes minutes at most; an older temporary folder belongs to a killed process.
 PARTIAL_LIFETIME_S = 86_400
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says about a prepared corpus; `files` maps names to [size, crc32]."""
+    """Entry of the index: where a prepared corpus lies, and its description.
+
+    Attributes:
+        folder: name of the folder.
+        files: [size in bytes, CRC-32] of each file.
+        meta: description of the corpus.
+    """
 
     folder: str
     files: dict[str, list[int]]
@@ -40,21 +47,35 @@ class Entry:
 
 @dataclass(frozen=True)
 class Store:
-    """Every file name of the cache."""
+    """The folder of the cache, with every file name in it."""
 
     root: Path
 
     def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
-        """Folder and description of the corpus prepared from these inputs, if it is there and whole."""
+        """Return folder and description of the corpus prepared from these inputs.
+
+        The result is None if there is no such corpus or a file of it is damaged.
+        """
         try:
             entry = Entry(**json.loads(self._index(key).read_text()))
             folder = self._folder(entry.folder)
             return (folder, entry.meta) if _checks(folder) == entry.files else None
         except (OSError, ValueError, TypeError):
+            # A missing entry, a broken one and one with other fields all mean: build the corpus again.
             return None
 
     def add(self, key: str, name: str, files: dict[str, bytes | np.ndarray], meta: dict[str, Any]) -> None:
-        """Publish a corpus under its content's name and remember which inputs it came from."""
+        """Publish a corpus under its content's name, and record the inputs that it came from.
+
+        Args:
+            key: hash of the inputs.
+            name: name of the folder, made of hashes of the content.
+            files: content of each file.
+            meta: description of the corpus, for the index.
+
+        Raises:
+            InputError: the disk is full.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
@@ -73,24 +94,29 @@ class Store:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _index(self, key: str) -> Path:
+        """Return the index entry of the inputs with this hash."""
         return self.root / "index" / f"{key}.json"
 
     def _folder(self, name: str) -> Path:
+        """Return the folder of a corpus."""
         return self.root / "corpora" / name
 
     def _publish(self, partial: Path, key: str, entry: Entry) -> None:
-        """Rename into place, unless the same corpus is there already; a damaged one is thrown away."""
+        """Rename the folder into place, unless the same corpus is there already; replace a damaged one."""
         folder = self._folder(entry.folder)
         folder.parent.mkdir(exist_ok=True)
         with open(self.root / ".lock", "w") as lock:
-            # Held until the file is closed, also by a kill: only one process at a time replaces folders.
+            # The lock ends with the open file, also by a kill: only one process at a time replaces folders.
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # Compared under the lock, because another process may have published the same corpus.
             if _checks(folder) != entry.files:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rename(partial, folder)
+            # The entry comes last, so that it never names a folder that is not complete.
             write_json(self._index(key), asdict(entry))
 
     def _remove_leftovers(self) -> None:
+        """Remove temporary folders that killed processes left behind."""
         for path in self.root.glob(f"{PARTIAL}*"):
             with suppress(FileNotFoundError):  # its process published it in the meantime
                 if time.time() - path.stat().st_mtime > PARTIAL_LIFETIME_S:
@@ -98,16 +124,19 @@ class Store:
 
 
 def _write(path: Path, content: bytes | np.ndarray) -> None:
+    """Write a file and flush it to disk."""
     with open(path, "wb") as file:
         file.write(content.data if isinstance(content, np.ndarray) else content)
         file.flush()
+        # The rename could reach the disk before the content does.
         os.fsync(file.fileno())
 
 
 def _checks(folder: Path) -> dict[str, list[int]]:
-    """Size and CRC-32 of every file; about a second per 1.5 GB."""
+    """Return [size, CRC-32] of every file in a folder; this takes about a second per 1.5 GB."""
     checks = {}
     for path in sorted(folder.glob("*")):
+        # Mapped, because a corpus may be larger than memory; an empty file cannot be mapped.
         data = np.memmap(path, mode="r").data if path.stat().st_size else b""
         checks[path.name] = [len(data), zlib.crc32(data)]
     return checks

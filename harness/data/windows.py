@@ -1,7 +1,9 @@
-"""Which window of the token stream is read at which step, and which windows are scored.
+"""Windows of the token stream: the order in which training reads them, and the fixed evaluation windows.
 
-A window of `seq_len` inputs is followed by one more token, the last target. Windows lie side by side over the
-packed documents; neighbours share that one token, so that every token but the first is a target once.
+A window holds `seq_len` inputs and one more token, the last target. Windows lie side by side over the
+concatenated documents. Neighbours overlap by one token, because a window's last target is the next window's
+first input. So every token but the first is a target once per epoch; a rest shorter than a window is never
+read.
 """
 
 from __future__ import annotations
@@ -19,8 +21,28 @@ from harness.records.errors import InputError
 class Order:
     """Order of the training windows: a fresh seeded permutation for every epoch, spread over the corpus.
 
-    Window number p of a run depends on `seed` and the corpus alone, so models of all sizes, and runs of all
-    batch sizes, read the same text in the same order, and any step can be reached directly.
+    The order depends on the corpus, `seq_len` and `seed` alone. So models of all sizes, and runs of all batch
+    sizes, read the same text in the same order. Any step can be reached without the steps before it, so a
+    resumed run need not read them again.
+
+    Attributes:
+        n_train_tokens: tokens of the training split.
+        seq_len: inputs per window.
+        batch_size: windows per step.
+        seed: seed of the permutations.
+
+    Raises:
+        InputError: the corpus is shorter than one window.
+
+    >>> order = Order(n_train_tokens=9, seq_len=2, batch_size=2, seed=0)
+    >>> order.n_windows
+    4
+    >>> order.batches(np.arange(9), first_step=0, n=2)  # every window once: an epoch of two steps
+    array([[[6, 7, 8],
+            [2, 3, 4]],
+    <BLANKLINE>
+           [[4, 5, 6],
+            [0, 1, 2]]], dtype=int32)
     """
 
     n_train_tokens: int
@@ -37,30 +59,42 @@ class Order:
 
     @property
     def n_windows(self) -> int:
-        """Windows in one epoch."""
+        """Number of windows in one epoch."""
         return (self.n_train_tokens - 1) // self.seq_len
 
     def epochs(self, n_tokens: int) -> float:
-        """How often a run of `n_tokens` reads the corpus."""
+        """Return how many epochs a run of `n_tokens` takes."""
         return n_tokens / (self.n_windows * self.seq_len)
 
     def unique_tokens(self, n_tokens: int) -> int:
-        """Distinct tokens among the first `n_tokens` read."""
+        """Return the number of distinct tokens among the first `n_tokens` that a run reads.
+
+        References: U_D of Muennighoff et al., arXiv:2305.16264, section 3.1.
+        """
         return min(n_tokens, self.n_windows * self.seq_len)
 
     def batch(self, tokens: np.ndarray, step: int) -> Int32[np.ndarray, "batch window"]:
-        """Windows of one step."""
+        """Return the windows of one step."""
         return self.batches(tokens, step, 1)[0]
 
     def batches(self, tokens: np.ndarray, first_step: int, n: int) -> Int32[np.ndarray, "steps batch window"]:
-        """Windows of `n` steps from `first_step` on; a batch may end one epoch and begin the next."""
+        """Return the windows of `n` steps from `first_step` on; a batch may end one epoch and begin the next.
+
+        Args:
+            tokens: the training split [n_train_tokens].
+            first_step: number of the first step, from 0.
+            n: number of steps.
+
+        Raises:
+            ValueError: `tokens` has another length than this order was made for.
+        """
         if len(tokens) != self.n_train_tokens:
             raise ValueError(f"order is over {self.n_train_tokens} tokens, got {len(tokens)}")
         starts = self._windows(first_step * self.batch_size, n * self.batch_size) * self.seq_len
         return _gather(tokens, starts.reshape(n, self.batch_size), self.seq_len)
 
     def _windows(self, first: int, n: int) -> Int64[np.ndarray, "windows"]:
-        """Windows number `first` to `first + n` of the run."""
+        """Return the windows that a run reads at positions `first` to `first + n` − 1, across epochs."""
         parts = []
         position = first
         while position < first + n:
@@ -72,11 +106,23 @@ class Order:
 
 
 def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
-    """The fixed evaluation windows: `n_tokens` of them in tokens, rounded down to whole windows.
+    """Return the fixed evaluation windows, with `n_tokens` targets rounded down to whole windows.
 
-    They are spread evenly over the evaluation text, so that fewer of them still sample all of it, and stay in
-    the order of the text: neighbouring windows share documents, so means of neighbours are close to
-    independent clusters for a standard error where single windows are not.
+    They are spread evenly over the evaluation split, so that fewer of them still sample all of it. They stay
+    in the order of the text. Neighbouring windows share documents, so means over neighbours are closer to
+    independent than single windows are, as a standard error needs.
+
+    Args:
+        tokens: the evaluation split [n].
+        seq_len: inputs per window.
+        n_tokens: targets to score.
+
+    Raises:
+        InputError: `n_tokens` is less than one window, or more than the split holds.
+
+    >>> eval_windows(np.arange(9), seq_len=2, n_tokens=4)
+    array([[0, 1, 2],
+           [4, 5, 6]], dtype=int32)
     """
     available = (len(tokens) - 1) // seq_len
     chosen = n_tokens // seq_len
@@ -90,22 +136,29 @@ def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.nd
 
 
 def _gather(tokens: np.ndarray, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:
+    """Return the windows [*starts, seq_len + 1] that begin at the tokens `starts`."""
+    # Files hold 16-bit or 32-bit unsigned ids, compiled programs take int32.
     return tokens[starts[..., None] + np.arange(seq_len + 1)].astype(np.int32)
 
 
+# Two, because a batch may end one epoch and begin the next.
 @lru_cache(maxsize=2)
 def _permutation(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "windows"]:
-    """A random order of which every stretch reads all parts of the corpus about equally often.
+    """Return a random order of windows in which every stretch reads all parts of the corpus about equally.
 
-    The van der Corput sequence in base 2 with nested random flips (Owen, 1995, "Randomly permuted
-    (t,m,s)-nets", section 3): 2^k windows in a row fall one into each of 2^k equal parts of the corpus,
-    so that the short runs of different seeds read the same mixture of documents.
+    This is the van der Corput sequence in base 2 with nested random flips (Owen, 1995, "Randomly permuted
+    (t,m,s)-nets", section 3). Any 2^k windows in a row fall one into each of 2^k equal parts of the corpus,
+    if the number of windows is a power of two. So short runs of different seeds read the same mixture of
+    documents.
     """
     rng = np.random.default_rng([seed, epoch])
     n_bits = int(n_windows - 1).bit_length()
     position = np.arange(1 << n_bits)
     window = np.zeros_like(position)
+    # Reversed bits: bit `level` of the position, the lowest first, is appended to the window number. Every
+    # prefix of a window number has a random flip of its own.
     for level in range(n_bits):
         flips = rng.integers(0, 2, 1 << level)
         window = window << 1 | ((position >> level & 1) ^ flips[window])
+    # Numbers that do not exist are skipped, which keeps the rest spread nearly as evenly.
     return np.asarray(window[window < n_windows])

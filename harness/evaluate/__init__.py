@@ -1,1 +1,1 @@
-"""What a trained model is asked: loss, tasks, in-context learning."""
+"""Evaluation of a trained model: loss, test items of tasks, in-context learning."""

@@ -1,4 +1,4 @@
-"""How much a model learns from its context: text by position, repeated sequences, chains, attention."""
+"""In-context learning: loss by position, repeated sequences, Markov chains, attention of induction heads."""
 
 from __future__ import annotations
 
@@ -23,15 +23,27 @@ from harness.model import partition
 from harness.model.forward import unstack
 
 TEXT, REPEATED = "text", "repeated"
-# Tokens of context before which a loss is early, and from which it is late: shares of the model's context.
+# Shares of the context: a loss is early up to EARLY and late from LATE on. Olsson et al. compare token 500
+# with token 50, which short contexts do not have.
 EARLY, LATE = 1 / 8, 1 / 2
-# Sequences of random tokens, each said twice.
+# Number of sequences of random tokens, each of which holds its tokens twice.
 N_REPEATED = 32
 
 
 def text_rows(engine: Engine, params: Any, windows: Int[np.ndarray, "windows width"]) -> Iterator[Row]:
-    """Loss by position in log-spaced bins, and the late − early score (Kaplan et al., arXiv:2001.08361, 3.3;
-    Olsson et al., arXiv:2209.11895): both terms and their difference, negative where context helps.
+    """Yield the loss of text by position in the context, and the in-context learning score.
+
+    Bins of positions double in width: 1, 2, 3–4, 5–8, … tokens of context; `length` is the last of a bin. The
+    score is the late minus the early loss, so it is negative if context helps (see EARLY and LATE).
+
+    Args:
+        windows: held-out text, inputs and one more target.
+
+    Yields:
+        Rows of `loss_at_position`, `icl_early_loss`, `icl_late_loss` and `icl_score`, in nats per token.
+
+    References: Kaplan et al., arXiv:2001.08361, section 3.2.1 (loss by position); Olsson et al.,
+    arXiv:2209.11895 (in-context learning score).
     """
     losses = -score(engine, params, [windows])[0].log_p.astype(np.float64)
     width = losses.shape[1]
@@ -48,7 +60,15 @@ def text_rows(engine: Engine, params: Any, windows: Int[np.ndarray, "windows wid
 
 
 def repeated_sequences(seq_len: int, n_tokens: int) -> Int[np.ndarray, "sequences width"]:
-    """Random tokens below `n_tokens`, half a context of them, twice."""
+    """Return random tokens, half a context of them, each sequence followed by itself.
+
+    Args:
+        seq_len: context length of the model, in tokens.
+        n_tokens: tokens are drawn evenly from the ids below this number.
+
+    Returns:
+        Sequences [N_REPEATED, 2 · half] with half = (seq_len + 1) // 2, the same for every run.
+    """
     half = (seq_len + 1) // 2
     drawn = below(bits(seeds(named(REPEATED), np.arange(N_REPEATED)), half), n_tokens)
     return np.tile(drawn, (1, 2)).astype(np.int32)
@@ -57,9 +77,14 @@ def repeated_sequences(seq_len: int, n_tokens: int) -> Int[np.ndarray, "sequence
 def repeated_rows(
     engine: Engine, params: Any, sequences: Int[np.ndarray, "sequences width"]
 ) -> Iterator[Row]:
-    """How many nats a token loses from the first to the second time it is said (Olsson et al.)."""
+    """Yield how many nats per token the loss falls from the first copy of a sequence to the second.
+
+    References: Olsson et al., arXiv:2209.11895 (repeated random tokens, which only copying from the context
+    predicts).
+    """
     losses = -score(engine, params, [sequences])[0].log_p.astype(np.float64)
     half = sequences.shape[1] // 2
+    # The first token of each copy is left out: no context predicts it, and nothing announces the second copy.
     gain = losses[:, : half - 1].mean(axis=1) - losses[:, half:].mean(axis=1)
     yield {"task": REPEATED, "length": half, "n_shot": 0, "split": HELD_OUT} | row(
         "repeated_sequence_score", gain
@@ -67,9 +92,15 @@ def repeated_rows(
 
 
 def chain_rows(engine: Engine, params: Any, chains: Chains) -> Iterator[Row]:
-    """KL of the true next-state distribution to the model's and those of three readers, late in a chain."""
+    """Yield the KL divergence from the true next-state distribution of a chain to four predictions of it.
+
+    The predictions are those of the model, a uniform guess, counts of states (unigram) and counts of
+    transitions (bigram). Rows are means over the second half of each chain, in nats.
+
+    References: Edelman et al., arXiv:2402.11004, section 2 (the task and its statistical solutions).
+    """
     places = chains.states.shape[1]
-    # Separator and tag stand before the first state.
+    # Positions 0 and 1 are the separator and the tag of the task.
     own = distributions(engine, params, chains.sequences, chains.tokens)[:, 2 : 2 + places]
     true = markov.true_rows(chains.states, chains.matrices)
     guesses = {
@@ -85,10 +116,12 @@ def chain_rows(engine: Engine, params: Any, chains: Chains) -> Iterator[Row]:
 
 
 def prefix_rows(engine: Engine, params: Any, sequences: Int[np.ndarray, "sequences width"]) -> Iterator[Row]:
-    """For each layer, how much the best head looks at what followed the token before (Olsson et al.).
+    """Yield the prefix-matching score of the best head of every layer; `length` is the layer, from 1.
 
-    `length` is the layer, from 1. The score of a head is the mean share of its attention, over the second
-    time of a sequence, that lies on the token after the same token's first time.
+    A head's score is its mean attention weight, over the second copy of a sequence, on one token: the token
+    that followed the first copy of the query. Induction heads have scores near 1.
+
+    References: Olsson et al., arXiv:2209.11895 (prefix matching).
     """
     inputs = sequences[:, : engine.model.seq_len]
     half = sequences.shape[1] // 2
@@ -101,13 +134,16 @@ def prefix_rows(engine: Engine, params: Any, sequences: Int[np.ndarray, "sequenc
 
 @lru_cache(maxsize=16)
 def _prefix_scores(engine: Engine, half: int) -> Any:
+    """Return the jitted program for prefix-matching scores [layers, heads, rows] of repeated sequences."""
     model = engine.model
 
     def of_layers(params: Any, inputs: Int[Array, "rows seq"]) -> Float[Array, "layers heads rows"]:
+        # A scanned block is traced once for all layers; apart, each block fills an entry of `found`.
         apart = unstack(params, model.n_layers) if engine.forward.layout.stacked else params
         found: list[Array] = []
         decoder = engine.forward.module(apart)
         for block in decoder.blocks:
+            # Fused kernels never form the attention weights, but the textbook formula does.
             block.attention.apply = lambda q, k, v: _watched(q, k, v, found)
         with partition.on(engine.mesh):
             decoder(inputs)
@@ -118,13 +154,22 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
 
 
 def prefix_share(weights: Float[Array, "*heads queries keys"], half: int) -> Float[Array, "*heads"]:
-    """Mean attention, from the second time of `half` tokens, to what followed them the first time."""
+    """Return the mean attention weight on the token that followed the query's first copy.
+
+    Args:
+        weights: attention weights; each row of `keys` sums to 1.
+        half: tokens of one copy; queries are the positions from `half` on.
+    """
+    # Query t repeats token t − half, so token t − half + 1 is the one to copy.
     queries = jnp.arange(half, weights.shape[-1])
     return weights[..., queries, queries - half + 1].mean(axis=-1)
 
 
 def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
-    """Textbook attention that keeps its weights [*batch, queries, keys]."""
+    """Attend with the textbook formula and append the attention weights [*batch, queries, keys] to `found`.
+
+    Queries are scaled already; the last axis of `q`, `k` and `v` counts positions.
+    """
     scores = jnp.einsum("...dq,...dk->...qk", q, k).astype(jnp.float32)
     causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
     found.append(jax.nn.softmax(jnp.where(causal, scores, -math.inf)))

@@ -12,30 +12,44 @@ from harness.engine.distributed import place
 from harness.engine.mesh import batch_sharding
 from harness.engine.step import Engine
 
-# Consecutive windows share documents, so the standard error is taken over blocks of this many windows.
+# Neighbouring windows share documents, so their losses are correlated: the standard error is taken over means
+# of blocks of this many windows.
 BLOCK_WINDOWS = 16
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Windows [windows, seq+1] and the bytes that their labels stand for."""
+    """Evaluation windows and the size of their targets in bytes.
+
+    Attributes:
+        windows: tokens [windows, seq_len + 1], inputs and one more target.
+        n_bytes: bytes of text that all targets stand for.
+    """
 
     windows: np.ndarray
     n_bytes: int
 
     @property
     def n_tokens(self) -> int:
+        """Number of targets: every token of a window except the first."""
         n_windows, width = self.windows.shape
         return n_windows * (width - 1)
 
     @classmethod
     def build(cls, windows: np.ndarray, token_bytes: np.ndarray) -> EvalSet:
+        """Count the bytes of the targets; `token_bytes` [vocab] has the bytes of each token."""
         return cls(windows, int(token_bytes[windows[:, 1:]].sum()))
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Mean loss in nats per token, its standard error over blocks of text, and bits per byte."""
+    """Loss on an evaluation set.
+
+    Attributes:
+        loss: mean over all targets, nats per token.
+        loss_sem: its standard error over blocks of text; None with fewer than two blocks.
+        bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers.
+    """
 
     loss: float
     loss_sem: float | None
@@ -43,7 +57,10 @@ class EvalResult:
 
 
 def block_sem(window_losses: np.ndarray) -> float | None:
-    """Standard error of the mean over consecutive blocks of windows; None with fewer than two."""
+    """Return the standard error of the mean loss over blocks of BLOCK_WINDOWS neighbouring windows.
+
+    Windows after the last whole block are left out. With fewer than two blocks the result is None.
+    """
     n_blocks = len(window_losses) // BLOCK_WINDOWS
     if n_blocks < 2:
         return None
@@ -52,10 +69,13 @@ def block_sem(window_losses: np.ndarray) -> float | None:
 
 
 def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarray:
-    """Mean loss of each window [windows, seq+1], in batches that the devices share evenly.
+    """Return the mean loss of each window in nats per token, fp64 [windows].
 
-    Every call scores the same number of windows, the last one is filled up with windows whose losses are
-    dropped again.
+    Args:
+        windows: tokens [windows, seq_len + 1].
+
+    All calls have one shape, so evaluation sets of any size share one compiled program. Repeated windows fill
+    up the last call, and their losses are dropped.
     """
     n_windows, width = windows.shape
     shape = (engine.eval_call, engine.eval_batch, width)
@@ -67,8 +87,9 @@ def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarra
 
 
 def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
-    """Score every window once; sums in fp64 on the host."""
+    """Score every window of the evaluation set once; the host averages the window losses in fp64."""
     losses = window_losses(engine, params, eval_set.windows)
     loss = float(losses.mean())
+    # Separators have no bytes: a set of separators alone must not divide by zero.
     bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
     return EvalResult(loss, block_sem(losses), bits)

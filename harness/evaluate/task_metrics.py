@@ -1,4 +1,8 @@
-"""From scores of test items to rows of evals.parquet and items.parquet."""
+"""Metrics of test items: rows of evals.parquet and items.parquet from token scores.
+
+Smooth metrics stand beside exact match, which looks like a jump for long answers even if each token's
+accuracy rises smoothly (Schaeffer et al., arXiv:2304.15004, section 2).
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,23 @@ from jaxtyping import Bool, Float
 from harness.data.tasks.items import Group
 from harness.evaluate.token_scores import Scores
 
+# Part of a table row; the journal of the run adds run, point and token count.
 Row = dict[str, Any]
 
 
 def row(metric: str, values: np.ndarray, chance: float | None = None) -> Row:
-    """The mean of values of single items, with its standard error."""
+    """Return the row of one metric: the mean of per-item values with its standard error.
+
+    Args:
+        metric: name of the metric.
+        values: values [items].
+        chance: expected value under uniform guessing; None if there is no such number.
+    """
     return next(_rows({metric: (values, chance)}))
 
 
 def _rows(metrics: dict[str, tuple[np.ndarray, float | None]]) -> Iterator[Row]:
-    """Several at once: values of the same items, and the chance of each metric."""
+    """Yield one row per metric; `metrics` maps a name to values [items] and the chance level."""
     values = np.array([own for own, _ in metrics.values()], float)
     n_items = values.shape[1]
     means = values.mean(axis=1).tolist()
@@ -33,7 +44,13 @@ def _rows(metrics: dict[str, tuple[np.ndarray, float | None]]) -> Iterator[Row]:
 
 
 def answer_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items positions"]) -> Iterator[Row]:
-    """Metrics of the right answers; `chance` is that of guessing evenly among each position's symbols."""
+    """Yield the metrics of the right answers; `chance` is uniform guessing among each position's symbols.
+
+    Args:
+        group: the items.
+        answer: scores of the right answers [items, positions], with teacher forcing.
+        hits: whether the greedy choice is the right token.
+    """
     even = [1 / n for n in group.choices]
     log_p = answer.log_p.astype(np.float64)
     yield from _rows(
@@ -49,12 +66,19 @@ def answer_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items posi
 
 
 def product_row(hits: Bool[np.ndarray, "items positions"], chance: float) -> Row:
-    """Product of the accuracies of the positions; standard error to first order in theirs (delta method)."""
+    """Return the product over positions of the accuracy at each position, with its standard error.
+
+    If errors at different positions were independent, the product would be the share of exact matches. The
+    standard error is of first order (delta method); it is None if one accuracy is 0 or there is one item.
+
+    References: Schaeffer et al., arXiv:2304.15004, section 2 (the independent model).
+    """
     accuracy = hits.mean(axis=0)
     found = row("position_accuracy_product", np.ones(len(hits)), chance)
     product = float(accuracy.prod())
     spread = None
     if accuracy.min() > 0 and len(hits) > 1:
+        # Influence function: derivative of the product with respect to an item's weight, up to a constant.
         influence = product * (hits / accuracy).sum(axis=1)
         spread = float(influence.std(ddof=1) / math.sqrt(len(hits)))
     return found | {"value": product, "sem": spread}
@@ -63,22 +87,34 @@ def product_row(hits: Bool[np.ndarray, "items positions"], chance: float) -> Row
 def choice_rows(
     right: Float[np.ndarray, " items"], wrong: Float[np.ndarray, "items distractors"]
 ) -> Iterator[Row]:
-    """Whether the right answer is the likeliest of all, and the Brier score, from log-probabilities.
+    """Yield the multiple-choice grade and the Brier score of answers among distractors.
 
-    Brier: Σ over choices of (P(choice) − 1 where it is right)², P taken among the choices (Srivastava et al.,
-    arXiv:2206.04615, appendix).
+    The grade is 1 if the right answer is the likeliest, 0 otherwise. The Brier score is Σ over choices of
+    (P(choice) − truth)²: P is normalised over the choices, truth is 1 for the right one and 0 for the others.
+
+    Args:
+        right: log-probabilities of the right answers, nats.
+        wrong: log-probabilities of the distractors, nats.
+
+    References: Srivastava et al., arXiv:2206.04615, appendix.
     """
     log_p = np.concatenate([right[:, None], wrong], axis=1).astype(np.float64)
+    # The likeliest choice gets exponent 0, because probabilities of long answers underflow.
     p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     truth = np.arange(p.shape[1]) == 0
+    # A tie counts as wrong. Equal probabilities for n choices have the Brier score 1 − 1/n.
     even = 1 / p.shape[1]
     yield row("multiple_choice_grade", (right > wrong.max(axis=1)).astype(float), even)
     yield row("brier", ((p - truth) ** 2).sum(axis=1), 1 - even)
 
 
 def item_rows(group: Group, answer: Scores, hits: Bool[np.ndarray, "items positions"]) -> list[Row]:
-    """One row for every item; position i of the answer is bit i of `hits`."""
+    """Return one row of items.parquet per item; bit i of its `hits` is 1 if position i is right.
+
+    Arguments are those of `answer_rows`.
+    """
+    # The longest answers have 59 tokens (copy and reverse in a document of 120), so a mask fits 64 bits.
     mask = (hits.astype(np.int64) << np.arange(hits.shape[1])).sum(axis=1)
     log_p = answer.log_p.astype(np.float64)
     margin = answer.margin.min(axis=1).astype(np.float64)

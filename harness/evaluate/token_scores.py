@@ -1,4 +1,4 @@
-"""One teacher-forced pass over any sequences: log-probability, margin and greedy choice at every place."""
+"""Teacher-forced scores of token sequences: log-probability, margin and greedy choice at every position."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from harness.engine.distributed import place
 from harness.engine.step import Engine, platform_of, quickly
 from harness.execution.micro_batch import ACCELERATOR_EVAL_TOKENS, CPU, cpu_tokens
 
-# Contexts are filled up to one of these widths, or to the model's: one compiled program each.
+# Sequences are padded to one of these widths, or to the model's context: one compiled program each.
 WIDTHS = (10, 18, 36, 68)
-# Tokens scored by one call: few, since on the way to the end a handful of rows are asked.
+# Tokens scored by one call: few, because evaluations before the end score a handful of rows.
 CALL_TOKENS = 512
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model says of every token but the first of each sequence, on the host.
+    """Scores of every token but the first of each sequence, on the host; column i belongs to token i + 1.
 
-    `log_p` in nats; `margin` is its logit above the largest other one; `predicted` the token of the largest.
+    Attributes:
+        log_p: log-probability of the token, nats.
+        margin: its logit minus the largest logit of another token.
+        predicted: the token with the largest logit.
     """
 
     log_p: Float[np.ndarray, "rows width"]
@@ -35,14 +38,21 @@ class Scores:
     predicted: Int[np.ndarray, "rows width"]
 
     def part(self, first: int, last: int) -> Scores:
-        """Places `first` to `last` − 1."""
+        """Return the columns `first` to `last` − 1."""
         return Scores(*(values[:, first:last] for values in (self.log_p, self.margin, self.predicted)))
 
 
 def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[Scores]:
-    """Scores of several arrays [rows, width + 1], each row a context of its own.
+    """Score every token of several arrays of sequences with teacher forcing.
 
-    Rows of about the same width share calls; what they are filled up with comes after them and is dropped.
+    Args:
+        sequences: arrays [rows, width + 1] of tokens; every row is a context of its own.
+
+    Returns:
+        One `Scores` [rows, width] per array, in order.
+
+    Arrays of about the same width share calls. Padding stands after a sequence, where the causal mask hides
+    it from the tokens that count; its own scores are dropped.
     """
     found: list[Scores | None] = [None] * len(sequences)
     for members, rows in joined(engine, sequences):
@@ -56,7 +66,14 @@ def score(engine: Engine, params: Any, sequences: Sequence[np.ndarray]) -> list[
 
 
 def joined(engine: Engine, sequences: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Numbers of arrays [rows, width + 1] of about the same width, and their rows, filled up to one width."""
+    """Group arrays of about the same width and pad their rows to one width.
+
+    Args:
+        sequences: arrays [rows, width + 1].
+
+    Yields:
+        The numbers of a group's arrays, and all their rows [rows, padded width + 1] in that order.
+    """
     widths = [_padded(engine, array.shape[1] - 1) for array in sequences]
     for width in sorted(set(widths)):
         members = [number for number, own in enumerate(widths) if own == width]
@@ -66,8 +83,17 @@ def joined(engine: Engine, sequences: Sequence[np.ndarray]) -> Iterator[tuple[li
 def distributions(
     engine: Engine, params: Any, contexts: np.ndarray, tokens: np.ndarray
 ) -> Float[np.ndarray, "rows places tokens"]:
-    """Probability of each of `tokens` after every place of `contexts` [rows, width], by one pass for each."""
+    """Return the probabilities of some tokens after every position of a context.
+
+    Args:
+        contexts: token ids [rows, width].
+        tokens: the ids [tokens] whose probabilities are returned.
+
+    Returns:
+        Probabilities as fp64, normalised over the whole vocabulary: their sum over `tokens` may be below 1.
+    """
     width = contexts.shape[1]
+    # The program takes the last token of a window for a label and cuts it off: append one.
     shown = np.concatenate([contexts, np.zeros_like(contexts[:, :1])], axis=1)
     program = _distributions(engine)
     calls = _calls(engine, _fill(shown, _padded(engine, width) + 1))
@@ -77,16 +103,19 @@ def distributions(
 
 
 def _padded(engine: Engine, width: int) -> int:
+    """Return the number of inputs of the smallest program that takes `width` inputs."""
+    # With experts the padded width also sets each expert's capacity, see `harness.model.moe.choose`.
     longest = engine.model.seq_len
     return min([own for own in WIDTHS if width <= own < longest], default=longest)
 
 
 def _fill(rows: np.ndarray, width: int) -> np.ndarray:
+    """Pad rows [rows, columns] with token 0 to `width` columns."""
     return np.pad(rows, ((0, 0), (0, width - rows.shape[1]))).astype(np.int32)
 
 
 def _calls(engine: Engine, rows: np.ndarray) -> Iterator[np.ndarray | jax.Array]:
-    """Rows in calls of one shape [batches, batch, width]; the last one is filled up by repetition."""
+    """Cut rows into calls of one shape [batches, batch, width]; repeated rows fill up the last call."""
     width = rows.shape[1]
     on_cpu = platform_of(engine.mesh) == CPU
     tokens = cpu_tokens(engine.model.d_model) if on_cpu else ACCELERATOR_EVAL_TOKENS
@@ -99,6 +128,7 @@ def _calls(engine: Engine, rows: np.ndarray) -> Iterator[np.ndarray | jax.Array]
 
 
 def _score_rows(engine: Engine, params: Any, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return log-probability, margin and greedy choice, each [rows, width], of rows [rows, width + 1]."""
     program = _scores(engine)
     found = [jax.device_get(program(params, call)) for call in _calls(engine, rows)]
     return tuple(
@@ -109,17 +139,21 @@ def _score_rows(engine: Engine, params: Any, rows: np.ndarray) -> tuple[np.ndarr
 
 @lru_cache(maxsize=16)
 def _scores(engine: Engine) -> Any:
+    """Return the jitted program for the scores of one call [batches, batch, width + 1]."""
+
     def of_batch(params: Any, windows: Int[Array, "batch width_plus_1"]) -> tuple[Array, Array, Array]:
         logits = engine.forward.logits(params, windows[:, :-1])
         tokens, labels = jnp.arange(logits.shape[2]), windows[:, 1:, None]
         label = jnp.take_along_axis(logits, labels, axis=2)
+        # Log-softmax at the label alone, shifted by the largest logit against overflow.
         top = logits.max(axis=2, keepdims=True)
         log_p = label - top - jnp.log(jnp.exp(logits - top).sum(axis=2, keepdims=True))
         margin = label[..., 0] - jnp.where(tokens == labels, -jnp.inf, logits).max(axis=2)
-        # The first of the largest, as argmax has it, by reductions that run along vectors.
+        # Equal to argmax (the first of tied tokens), in reductions that the compiler vectorises.
         predicted = jnp.where(logits == top, tokens, len(tokens)).min(axis=2)
         return log_p[..., 0], margin, predicted
 
+    # lax.map and not vmap, so that only one batch of logits is in memory at a time.
     return _compiled(
         engine, lambda params, calls: jax.lax.map(lambda rows: of_batch(params, rows), calls), ()
     )
@@ -127,6 +161,8 @@ def _scores(engine: Engine) -> Any:
 
 @lru_cache(maxsize=16)
 def _distributions(engine: Engine) -> Any:
+    """Return the jitted program for the probabilities of chosen tokens [batches, batch, width, tokens]."""
+
     def of_batch(params: Any, windows: Int[Array, "batch width_plus_1"], tokens: Array) -> Array:
         return jax.nn.softmax(engine.forward.logits(params, windows[:, :-1]))[..., tokens]
 
@@ -139,6 +175,7 @@ def _distributions(engine: Engine) -> Any:
 
 
 def _compiled(engine: Engine, program: Any, further: tuple[Any, ...]) -> Any:
+    """Jit a program of parameters and a call of windows: batches are sharded, results are on every device."""
     shardings = (engine.state_shardings["params"], meshes.batch_sharding(engine.mesh, 1, 3), *further)
     return jax.jit(
         program,

@@ -1,1 +1,1 @@
-"""From a grid to its cells, and by which rules a cell becomes a recipe."""
+"""Grids: their cells, the rules that give each cell its recipe, and packs of runs."""

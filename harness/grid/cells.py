@@ -1,4 +1,4 @@
-"""From a grid's settings to cells, and from cells to jobs: one job a trajectory."""
+"""Cells (N, D) of a grid from its settings, and jobs from cells: one job per trajectory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from harness.recipe.schedule import check_reachable, segments
 from harness.recipe.spec import GROUPS, SEPARATE_SCHEDULES, DataSpec, Job, RunSpec, ScheduleSpec
 from harness.records.errors import InputError
 
+# How a loss is used: fitted, forecast before training, compared (cosine runs), or in a learning-rate grid.
 ROLES = ("fit", "holdout", "reference", "lr")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (N, D) of a grid with its recipe; `role` says what its loss is used for."""
+    """One (N, D) of a grid with its recipe.
+
+    Attributes:
+        spec: recipe of the trajectory that the cell lies on.
+        n_tokens: D, training tokens at the cell's end point.
+        role: how its loss is used, one of ROLES.
+    """
 
     spec: RunSpec
     n_tokens: int
@@ -26,15 +33,17 @@ class Cell:
 
     @property
     def flops(self) -> float:
+        """Training FLOPs from the first step to the end point, counted exactly."""
         return counting.train_flops(self.spec.model, self.n_tokens)
 
     @property
     def key(self) -> tuple[str, int]:
+        """Identity of the cell: (run_id, n_tokens)."""
         return self.spec.run_id, self.n_tokens
 
 
 def chosen_cells(grid: GridSettings, budget: str) -> GridCells:
-    """What the user or the grid sets, filled up from the budget."""
+    """Return the cells that the user or the grid file asks for; the budget supplies every key left null."""
     preset = grid.budgets.get(budget, GridCells())
     names = [field.name for field in fields(GridCells)]
     picked = {name: getattr(grid, name) for name in names}
@@ -42,12 +51,23 @@ def chosen_cells(grid: GridSettings, budget: str) -> GridCells:
 
 
 def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cell]:
-    """All cells of the chosen grid and budget, each once, checked; raises InputError."""
+    """Return all cells of the chosen grid and budget, each once, by width, seed and token count.
+
+    Args:
+        settings: the whole configuration of the sweep.
+        data: which tokens are read and scored.
+        vocab_size: number of token ids, the separator included.
+
+    Raises:
+        InputError: the grid has no cells, a rung or token count is impossible, or the hold-out leaves nothing
+            to fit.
+    """
     cells = chosen_cells(settings.grid, settings.budget)
     builder = _Builder(settings, data, vocab_size, cells)
     found = builder.cells()
     if not found:
         raise InputError(f"grid {settings.grid.name} has no cells: give grid.rungs=[…] and grid.n_tokens=[…]")
+    # Reversed, so that the first of equal cells stays: the rectangle goes before extras and references.
     unique = {cell.key: cell for cell in reversed(found)}
     for cell in unique.values():
         check_reachable(cell.spec, cell.n_tokens)
@@ -56,7 +76,10 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
 
 
 def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
-    """Cells above 1/`factor` of the largest compute are held out; none for a factor of 1 or less."""
+    """Mark cells above 1/`factor` of the largest compute as held out; a factor of 1 or less marks none.
+
+    Only cells with the role `fit` are marked or counted.
+    """
     if factor is None or factor <= 1:
         return cells
     candidates = [cell.flops for cell in cells if cell.role == "fit"]
@@ -65,6 +88,7 @@ def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
             f"grid.holdout_factor={factor} needs cells to fit and this grid has none; "
             "set it to 1, which holds nothing out"
         )
+    # A forecast extrapolates in compute, so the cut is in FLOPs and not at random.
     limit = max(candidates) / factor
     marked = [
         Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells
@@ -77,7 +101,7 @@ def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
 
 
 class _Builder:
-    """Turns the lists of a grid into cells of one recipe."""
+    """Builder of cells from the lists of one grid, all under one recipe."""
 
     def __init__(self, settings: SweepSettings, data: DataSpec, vocab_size: int, cells: GridCells):
         self.settings = settings
@@ -85,24 +109,28 @@ class _Builder:
         self.vocab_size = vocab_size
         self.chosen = cells
         self.smallest_steps = self._smallest_steps()
-        # One object a trajectory, whose identity is then found once.
+        # One RunSpec per trajectory: its run_id, a hash, is cached in the object.
         self._specs: dict[tuple[Any, ...], RunSpec] = {}
 
     def cells(self) -> list[Cell]:
+        """Return the cells of the grid; a learning-rate grid has no others."""
         if self.chosen.lr_scale:
             return self._lr_cells(self.chosen.lr_scale)
         return self._main_cells() + self._extra_cells() + self._reference_cells()
 
     @property
     def seeds(self) -> list[int]:
+        """Seeds of the rectangle; one seed, 0, if the grid names none."""
         return self.chosen.seeds or [0]
 
     @property
     def rungs(self) -> list[Rung]:
+        """Rungs of the rectangle, all of the same depth."""
         depth = self.settings.model.n_layers
         return [Rung(d_model, depth) for d_model in self.chosen.rungs or []]
 
     def _smallest_steps(self) -> int:
+        """Return the optimiser steps of the grid's smallest run, on which the warm-up depends."""
         batch_tokens = self.settings.optim.batch_size * self.settings.model.seq_len
         tokens = [n for rung in self.rungs for n in self._tokens(rung)]
         tokens += [n for extra in self.chosen.extra or [] for n in extra.n_tokens]
@@ -110,17 +138,22 @@ class _Builder:
         return min(tokens, default=batch_tokens) // batch_tokens
 
     def _tokens(self, rung: Rung) -> list[int]:
-        """Token counts of a rung: the grid's list, or solved from compute budgets."""
+        """Return the token counts of a rung: the grid's list, and one for each compute budget in FLOPs.
+
+        Counts whose training exceeds `max_flops` are left out.
+        """
         model = recipe.model_spec(rung, self.settings.model, self.vocab_size)
         per_token = counting.train_flops_token(model)
         tokens = list(self.chosen.n_tokens or [])
         if self.chosen.flops:
+            # A run ends on a logging interval, so token counts are rounded to whole intervals.
             raster = self.settings.optim.batch_size * model.seq_len * self.settings.grid.log_interval
             tokens += [max(1, round(flops / per_token / raster)) * raster for flops in self.chosen.flops]
         limit = self.chosen.max_flops
         return [n for n in tokens if limit is None or n * per_token <= limit]
 
     def _main_cells(self) -> list[Cell]:
+        """Return the rectangle of rungs × seeds × token counts."""
         return [
             cell
             for rung in self.rungs
@@ -130,6 +163,7 @@ class _Builder:
         ]
 
     def _extra_cells(self) -> list[Cell]:
+        """Return the cells beside the rectangle, such as further seeds that measure seed noise."""
         depth = self.settings.model.n_layers
         return [
             self._cell(Rung(extra.d_model, depth), n_tokens, seed, "fit")
@@ -139,6 +173,7 @@ class _Builder:
         ]
 
     def _reference_cells(self) -> list[Cell]:
+        """Return the cosine runs, tuned over `lr_scale`, against which trunk and branch are compared."""
         depth = self.settings.model.n_layers
         if self.chosen.references and self.settings.optim.name == "schedule_free":
             raise InputError(
@@ -155,7 +190,7 @@ class _Builder:
         ]
 
     def _lr_cells(self, scales: dict[str, list[float]]) -> list[Cell]:
-        """One group at a time around the recipe, at every rung and token count."""
+        """Return the cells of a learning-rate grid: it scales the rate of one parameter group at a time."""
         unknown = sorted(set(scales) - set(GROUPS))
         if unknown:
             raise InputError(
@@ -172,6 +207,7 @@ class _Builder:
 
     @staticmethod
     def _scale_all(scale: float) -> dict[str, float]:
+        """Return one factor for the rates of all parameter groups."""
         return dict.fromkeys(GROUPS, scale)
 
     def _cell(
@@ -183,7 +219,10 @@ class _Builder:
         scale: dict[str, float] | None = None,
         schedule: str | None = None,
     ) -> Cell:
+        """Return the cell of a rung at `n_tokens`; `scale` multiplies learning rates by parameter group."""
         kind = schedule or self.settings.optim.schedule
+        # Cells of one trunk share a recipe. A cosine or linear run has its own length in it, since its rates
+        # depend on it.
         own_length = n_tokens if kind in SEPARATE_SCHEDULES else None
         key = (rung, own_length, seed, tuple((scale or {}).items()), kind)
         if key not in self._specs:
@@ -193,7 +232,10 @@ class _Builder:
     def _spec(
         self, rung: Rung, own_length: int | None, seed: int, scale: dict[str, float], kind: str
     ) -> RunSpec:
-        """Recipe of a trajectory; `own_length` in tokens where it serves one token count alone."""
+        """Return the recipe of a trajectory.
+
+        `own_length` is the number of tokens of a run that serves one token count alone; a trunk has None.
+        """
         settings = self.settings
         model = recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
         n_steps = None if own_length is None else own_length // (settings.optim.batch_size * model.seq_len)
@@ -215,7 +257,7 @@ class _Builder:
 
 
 def trajectories(cells: list[Cell]) -> list[Job]:
-    """Cells of one trajectory together, in the order of the cells."""
+    """Group cells of one trajectory into a job, in the order of the cells."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.spec.run_id, []).append(cell)
@@ -223,16 +265,17 @@ def trajectories(cells: list[Cell]) -> list[Job]:
 
 
 def jobs(cells: list[Cell]) -> list[Job]:
-    """Trajectories, the most expensive first."""
+    """Return one job per trajectory, the most expensive first."""
+    # Longest first keeps workers evenly busy to the end; the run_id makes the order of equal costs definite.
     return sorted(trajectories(cells), key=lambda job: (-job_flops(job), job.spec.run_id))
 
 
 def job_tokens(job: Job) -> int:
-    """Tokens a job trains: the trunk once, each cooldown on its own."""
+    """Return the tokens that a job trains: the trunk once, and every cooldown branch."""
     steps = sum(segment.last - segment.first for segment in segments(job.spec, list(job.n_tokens)))
     return steps * job.spec.batch_tokens
 
 
 def job_flops(job: Job) -> float:
-    """Training FLOPs of a whole job, evaluation left out."""
+    """Return the training FLOPs of a whole job, without evaluations."""
     return counting.train_flops(job.spec.model, job_tokens(job))

@@ -1,4 +1,7 @@
-"""Which jobs are trained side by side: packs of runs that share one compiled step and one schedule."""
+"""Packs: groups of jobs that one program trains side by side.
+
+The members of a pack share one compiled step and one schedule and differ only in seed and learning rates.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,27 @@ from typing import Any
 from harness.recipe import counting
 from harness.recipe.spec import Job, ModelSpec, Pack
 
-# Most runs of a model in one pack.
+# Maps a model to the largest number of its runs that one pack may hold.
 Lanes = Callable[[ModelSpec], int]
 
-# Lanes on an accelerator, whose time on a small model goes into starting kernels; of larger models fewer, so
-# that all lanes together have at most PACKED_PARAMS parameters.
+# Lanes on an accelerator. A small model leaves it waiting for kernel launches, which the lanes of a pack
+# share; a large model fills it alone. So all lanes together have at most PACKED_PARAMS parameters.
 ACCELERATOR_LANES = 8
 PACKED_PARAMS = 1e8
 
 
 def one_lane(_: ModelSpec) -> int:
-    """Every run by itself."""
+    """Return 1: every run is trained by itself."""
     return 1
 
 
 def lanes_of(model: ModelSpec, requested: int | None, accelerator: bool) -> int:
-    """Most runs of a model in one pack: as requested, or as the platform has it.
+    """Return the largest number of runs of a model in one pack.
 
-    A CPU core is busy with one run: there packs are of one.
+    Args:
+        model: shape of the runs.
+        requested: `launcher.pack`; None leaves the choice to the platform.
+        accelerator: whether a GPU or TPU trains the runs. One run keeps a CPU core busy, so a CPU gets 1.
     """
     if requested is not None:
         return requested
@@ -36,7 +42,16 @@ def lanes_of(model: ModelSpec, requested: int | None, accelerator: bool) -> int:
 
 
 def packs(jobs: Iterable[Job], at_most: Lanes) -> list[Pack]:
-    """Jobs that differ in seed and rates alone, together; packs of about equal size, in the order of jobs."""
+    """Group jobs into packs: members differ only in seed and learning rates.
+
+    Args:
+        jobs: one job per trajectory.
+        at_most: largest number of runs in one pack, by model.
+
+    Returns:
+        Packs of about equal size within a group of alike jobs. Groups follow their first job in `jobs`;
+        within a group the seeds ascend.
+    """
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
         groups.setdefault(_shape(job), []).append(job)
@@ -44,9 +59,15 @@ def packs(jobs: Iterable[Job], at_most: Lanes) -> list[Pack]:
 
 
 def open_packs(jobs: Iterable[Job], unfinished: Iterable[Job], at_most: Lanes) -> list[Pack]:
-    """Packs of all `jobs`, reduced to what is unfinished of them.
+    """Return the packs of all `jobs`, each reduced to the jobs that are unfinished.
 
-    So a sweep that was cut off forms the packs that it began with.
+    A resumed sweep thus keeps the packs that it began with. The last bits of a run depend on its number of
+    lanes (`harness.train.pack`).
+
+    Args:
+        jobs: every trajectory of the sweep, finished or not.
+        unfinished: jobs with the token counts that are still to be trained.
+        at_most: largest number of runs in one pack, by model.
     """
     left = {job.spec.run_id: job for job in unfinished}
     reduced = [
@@ -56,13 +77,14 @@ def open_packs(jobs: Iterable[Job], unfinished: Iterable[Job], at_most: Lanes) -
 
 
 def _shape(job: Job) -> Any:
-    """What the members of a pack have in common."""
+    """Return what the members of a pack share: the recipe except seed and rates, and the token counts."""
     spec = job.spec
     return spec.model, spec.optim.compiled, spec.schedule, spec.data, spec.log_interval, job.n_tokens
 
 
 def _cut(group: list[Job], at_most: int) -> list[Pack]:
-    """Seeds in order, so that added ones come into packs of their own."""
+    """Cut alike jobs into packs of about equal size, in ascending order of seeds."""
+    # Higher seeds, which a grid usually gets later, come last and leave most packs before them as they were.
     group = sorted(group, key=lambda job: job.spec.seed)
     size = math.ceil(len(group) / math.ceil(len(group) / at_most))
     return [tuple(group[i : i + size]) for i in range(0, len(group), size)]

@@ -1,4 +1,4 @@
-"""Hyper-parameter rules: from a model shape and the token counts of a grid to the recipe of a cell."""
+"""Hyper-parameter rules: from a rung and the token counts of a grid to the recipe of a cell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from harness.config.settings import ModelSettings, OptimSettings
 from harness.recipe.spec import GROUPS, GroupRates, ModelSpec, OptimSpec
 from harness.records.errors import InputError
 
-# Shape at which the rates of sweeps/optim are stated.
+# Shape for which sweeps/optim states its learning rates.
 REFERENCE_D_MODEL = 64
 REFERENCE_N_LAYERS = 3
 REFERENCE_HEAD_DIM = 16
-# Adam's rates against width in the maximal update parametrisation (arXiv:2203.03466, table 3).
+# Exponents of Adam's rates in width under the maximal update parametrisation (arXiv:2203.03466, table 3).
 MUP_EXPONENTS = {"hidden": -1.0, "embed": 0.0, "head": -1.0, "gain": 0.0}
+# The plan notes cells beyond these limits: their losses reflect few steps or large embeddings more than
+# scale. With a vocabulary of 4·layers·d_model, embedding and head have two thirds as many parameters as the
+# blocks (12·layers·d_model² at mlp_ratio 4).
 MIN_STEPS = 500
 MIN_COOLDOWN_STEPS = 100
 MAX_VOCAB_FACTOR = 4
@@ -22,18 +25,29 @@ MAX_VOCAB_FACTOR = 4
 
 @dataclass(frozen=True)
 class Rung:
-    """One model size of a grid."""
+    """A model size of a grid: width and depth."""
 
     d_model: int
     n_layers: int
 
     @property
     def name(self) -> str:
+        """Name of the rung in tables: `d` and the width."""
         return f"d{self.d_model}"
 
 
 def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: str = "measured") -> ModelSpec:
-    """Shape of a rung at fixed head width; raises InputError when heads do not divide the width."""
+    """Return the model of a rung: heads of fixed width, and an MLP of mlp_ratio · d_model.
+
+    Args:
+        rung: width and depth.
+        settings: fields that all rungs share.
+        vocab_size: number of token ids, the separator included.
+        transfer: `measured`, `mup` or `completep`, see `_model_transfer`.
+
+    Raises:
+        InputError: `head_dim` is odd, or does not divide the width.
+    """
     if rung.d_model % settings.head_dim or settings.head_dim % 2:
         raise InputError(
             f"rung {rung.name}: heads of even width dividing d_model were expected, got "
@@ -58,17 +72,19 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
 
 
 def _experts(settings: ModelSettings) -> dict[str, Any]:
-    """How experts are used; a dense model is the same whatever these settings say."""
+    """Return the fields of a mixture of experts; a dense model's identity does not depend on them."""
     names = ("n_experts", "n_active_experts", "capacity_factor", "balance_weight", "router_z_weight")
     return {name: getattr(settings, name) for name in names} if settings.n_experts > 1 else {}
 
 
 def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[str, Any]:
-    """What a transfer rule changes in the model; the reference shape stays as it is.
+    """Return the model fields that a transfer rule sets; the reference shape computes the same without it.
 
-    `mup`: the initial head falls as 1/width, not 1/√width (with its rate, this is the same as an output
-    multiplier 1/width), and attention scores as 1/head_dim, not 1/√head_dim. `completep`: also each block is
-    scaled by 1/depth, with initial weights that do not depend on depth.
+    `mup`: initial head weights fall as 1/width instead of 1/√width. Together with the head's rate, this
+    equals an output multiplier of 1/width. Attention scores are scaled by 1/head_dim instead of 1/√head_dim.
+
+    `completep`: as `mup`, and the output of each block is scaled by 1/depth, with initial weights that do not
+    depend on depth.
 
     References: Yang et al., arXiv:2203.03466, tables 3 and 8, definition 4.1; Dey et al., arXiv:2505.01618,
     table 1 with α = 1.
@@ -84,19 +100,25 @@ def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[
 
 
 def _ratios(rung: Rung) -> tuple[float, float]:
-    """Width and depth over those of the reference shape."""
+    """Return width and depth relative to the reference shape."""
     return rung.d_model / REFERENCE_D_MODEL, rung.n_layers / REFERENCE_N_LAYERS
 
 
 def width_rate(base: float, exponent: float, d_model: int) -> float:
-    """Rate of a group: base·(d_model / 64)^exponent."""
+    """Return the learning rate of a parameter group: base · (d_model / 64)^exponent.
+
+    >>> width_rate(0.006, exponent=-1.0, d_model=128)
+    0.003
+    """
     return base * (d_model / REFERENCE_D_MODEL) ** exponent
 
 
 def width_exponents(settings: OptimSettings) -> dict[str, float]:
-    """Exponent in d_model of each group's rate: as set, or as the transfer rule has it.
+    """Return the exponent in d_model of each group's learning rate.
 
-    Muon's step has a spectral norm that fits every width (`harness.engine.optim`), so its rate is constant.
+    The exponents come from the settings if `transfer` is `measured`, and else from the transfer rule. Muon's
+    update has a spectral norm that fits every width (`harness.engine.optim`), so its rate is constant under a
+    transfer rule.
     """
     if settings.transfer == "measured":
         return settings.lr_exponent
@@ -104,7 +126,7 @@ def width_exponents(settings: OptimSettings) -> dict[str, float]:
 
 
 def _eps(rung: Rung, settings: OptimSettings) -> float:
-    """Adam's eps: gradients fall as 1/(width·depth) under CompleteP (arXiv:2505.01618, table 1)."""
+    """Return Adam's eps: CompleteP gradients fall as 1/(width · depth) (arXiv:2505.01618, table 1)."""
     if settings.transfer != "completep":
         return settings.eps
     width, depth = _ratios(rung)
@@ -112,14 +134,23 @@ def _eps(rung: Rung, settings: OptimSettings) -> float:
 
 
 def _hidden_weight_decay(rung: Rung, settings: OptimSettings) -> float | None:
-    """Decay of hidden matrices that keeps rate × decay the same at every width; None without such a rule."""
+    """Return the weight decay of hidden matrices that keeps rate × decay the same at every width.
+
+    The result is None if the hidden matrices share the decay of all parameters.
+    """
     if settings.transfer == "measured" or settings.weight_decay == 0:
         return None
     return width_rate(settings.weight_decay, -width_exponents(settings)["hidden"], rung.d_model)
 
 
 def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> OptimSpec:
-    """Optimiser of a rung; `scale` multiplies the rate of a parameter group (learning-rate grids)."""
+    """Return the optimiser of a rung.
+
+    Args:
+        rung: width and depth.
+        settings: optimiser settings, with rates at the reference width.
+        scale: factors on learning rates by parameter group, 1 for a missing group.
+    """
 
     exponents = width_exponents(settings)
 
@@ -140,12 +171,21 @@ def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> 
 
 
 def warmup_steps(settings: OptimSettings, smallest_n_steps: int) -> int:
-    """A fixed share of the grid's smallest run, so that no cell spends more than that on warm-up."""
+    """Return the warm-up of every run in a grid: `warmup_frac` of its smallest run, in steps.
+
+    All token counts share one trunk and so one warm-up, and no cell spends a larger share of its steps on it.
+    """
     return max(1, round(settings.warmup_frac * smallest_n_steps))
 
 
 def rule_breaks(n_steps: int, cooldown_frac: float, model: ModelSpec) -> list[str]:
-    """Rules of a trustworthy cell that this one breaks, in words (empty when it keeps them)."""
+    """Return the rules of a trustworthy cell that a cell breaks, in words; empty if it keeps them all.
+
+    Args:
+        n_steps: optimiser steps to the end point.
+        cooldown_frac: share of these steps in which the learning rate falls.
+        model: shape of the model.
+    """
     rules = {
         f"fewer than {MIN_STEPS} steps": n_steps < MIN_STEPS,
         f"fewer than {MIN_COOLDOWN_STEPS} cooldown steps": n_steps * cooldown_frac < MIN_COOLDOWN_STEPS,

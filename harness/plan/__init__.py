@@ -1,1 +1,1 @@
-"""What a sweep will train, what it costs, and how that is printed."""
+"""The plan of a sweep: its cells, cost, memory and time before anything is trained."""

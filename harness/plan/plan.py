@@ -1,4 +1,4 @@
-"""The plan of a sweep, printed before anything is trained: cells, sizes, cost, memory, minutes."""
+"""The plan of a sweep: cells that are still open, their cost, and the memory that workers need."""
 
 from __future__ import annotations
 
@@ -19,26 +19,33 @@ from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
 from harness.runs.collect import finished
 
-# Memory of a worker beside its arrays: Python, JAX, compiled programs.
+# Memory of a worker besides its arrays: Python, JAX, compiled programs.
 PROCESS_BYTES = 700e6
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a sweep, which of them are open, and in which order they are trained."""
+    """All cells of a sweep, and those that are not finished.
+
+    Attributes:
+        cells: every cell of the grid.
+        open_cells: cells without an end point.
+        eval_tokens: tokens scored at every end point.
+    """
 
     cells: list[Cell]
     open_cells: list[Cell]
     eval_tokens: int
-    # What `job_flops` has counted, by run and token counts.
+    # Cache of `job_flops`, by run and token counts: counting expands all segments of a trajectory.
     _flops: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def phases(self) -> list[list[Cell]]:
-        """What is fitted comes first; the hold-out is trained after the forecast is sealed.
+        """Open cells by phase: cells to fit come first, the hold-out after the forecast is sealed.
 
-        References, which no fit sees, come with the hold-out.
+        References, which no fit sees, come with the hold-out. Empty phases are left out.
         """
+        # Without an open hold-out no forecast is due, so references need not wait.
         late = ("holdout", "reference") if any(c.role == "holdout" for c in self.open_cells) else ()
         first = [cell for cell in self.open_cells if cell.role not in late]
         second = [cell for cell in self.open_cells if cell.role in late]
@@ -46,12 +53,13 @@ class Plan:
 
     @property
     def spare_jobs(self) -> list[Job]:
-        """Jobs of the last phase that fill workers with nothing to do before: the references."""
+        """Reference jobs of the last phase, which fill workers that have nothing to do in the first."""
         phases = self.phases
         return jobs([cell for cell in phases[-1] if cell.role == "reference"]) if len(phases) > 1 else []
 
     @cached_property
     def open_flops(self) -> float:
+        """FLOPs of everything that is open, evaluations included."""
         return sum(self.job_flops(job) for phase in self.phases for job in self.phase_jobs(phase))
 
     @cached_property
@@ -63,16 +71,22 @@ class Plan:
         return found
 
     def phase_jobs(self, phase: list[Cell]) -> list[Job]:
+        """Return the jobs of a phase, the most expensive first."""
         return jobs(phase)
 
     def job_flops(self, job: Job) -> float:
-        """FLOPs of what is left of a trajectory: new trunk steps, branches, evaluations."""
+        """Return the FLOPs that are left of a trajectory: new trunk steps, branches and evaluations."""
         key = job.spec.run_id, job.n_tokens
         if key not in self._flops:
             self._flops[key] = self._count(job)
         return self._flops[key]
 
     def _count(self, job: Job) -> float:
+        """Estimate the FLOPs left of a job.
+
+        A trunk goes on from the largest finished point below the open ones. All FLOPs of that point are taken
+        off, its cooldown branch included, so the estimate is a little low.
+        """
         ready = self._tokens[job.spec.run_id]
         trained = [n for n in ready if n not in job.n_tokens and n < min(job.n_tokens)]
         reused = trained and job.spec.schedule.has_trunk
@@ -82,29 +96,35 @@ class Plan:
 
 
 def make_plan(folder: SweepFolder, cells: list[Cell], eval_tokens: int) -> Plan:
-    """Compare the grid with what the results folder holds."""
+    """Return the plan: a cell is open if the results folder has no end point for it."""
     return Plan(cells, [cell for cell in cells if not finished(folder, cell)], eval_tokens)
 
 
 def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> float:
-    """Memory of the workers on their largest pack, each run of it with a snapshot of its trunk's state.
+    """Return the memory of all workers, in bytes, if each trains the largest pack.
 
-    The program of several runs holds their states a second time, side by side.
+    Args:
+        cells: cells of the sweep.
+        n_workers: workers on this machine.
+        n_shards: parts into which the mesh cuts a batch.
+        lanes: largest number of runs in one pack, by model.
     """
 
     def of_worker(pack: Pack) -> float:
+        # Each run holds its state, and the state of its trunk while a branch is trained. The program of a
+        # pack holds all states once more, side by side.
         spec, copies = pack[0].spec, 1 if len(pack) == 1 else 2
         size = micro_batch_size(spec, n_shards)
         memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
         return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
 
-    # One of each kind is enough to look at.
+    # One pack of each kind is enough: others need as much memory.
     kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(trajectories(cells), lanes)}
     return n_workers * max(of_worker(pack) for pack in kinds.values())
 
 
 def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:
-    """Raise InputError when the workers' largest packs do not fit into free memory."""
+    """Raise InputError if the workers' largest packs do not fit into free memory; see `workers_bytes`."""
     available = available_bytes()
     total = workers_bytes(cells, n_workers, n_shards, lanes)
     if available is not None and total > available:
@@ -117,7 +137,7 @@ def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes 
 
 
 def available_bytes() -> float | None:
-    """Return the memory that can be had without swapping, or None if the system does not say."""
+    """Return the memory available without swapping, in bytes; None if the system does not say."""
     try:
         return float(psutil.virtual_memory().available)
     except OSError:  # For example a container without /proc.
@@ -125,11 +145,18 @@ def available_bytes() -> float | None:
 
 
 def estimate_seconds(plan: Plan, matmul: float, n_workers: int) -> float:
-    """Wall-clock of what is open, from the matmul rate of one core."""
+    """Return the estimated wall-clock seconds of the open cells.
+
+    Args:
+        plan: the plan.
+        matmul: FLOP/s of fp32 matrix products on one core.
+        n_workers: workers that train at the same time, each on one core.
+    """
     total = 0.0
     for phase in plan.phases:
         costs = [
             plan.job_flops(job) / step_rate(matmul, job.spec.model.d_model) for job in plan.phase_jobs(phase)
         ]
+        # Phases do not overlap: each takes as long as its busiest worker.
         total += makespan(costs, n_workers) + WORKER_START_SECONDS
     return total

@@ -1,4 +1,4 @@
-"""The plan as it is printed: one row a cell, then what it costs and which rules its cells break."""
+"""The printed plan: one row per cell, then cost, memory, time and the rules that its cells break."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.plan.plan import Plan, workers_bytes
 from harness.recipe import counting
 from harness.records.number_text import duration, si
 
-# A larger plan is printed with one row for all seeds of a cell.
+# A plan with more cells is printed with one row for all seeds of a cell.
 MAX_ROWS = 300
 
 
@@ -24,16 +24,21 @@ COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "hidden lr", "ste
 
 
 def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
-    """Tokens that the plan trains, and those of a separate run for every cell."""
+    """Return the tokens that the plan trains, and the tokens of a separate run for every cell."""
     return sum(job_tokens(job) for job in trajectories(cells)), sum(cell.n_tokens for cell in cells)
 
 
 def print_plan(
     console: Console, plan: Plan, seconds: Callable[[], float], n_workers: int, lanes: Lanes = one_lane
 ) -> None:
-    """One row a cell (of a large plan one for all its seeds), then totals and rules that cells break.
+    """Print one row per cell (in a large plan one row for all its seeds), totals and broken rules.
 
-    `seconds` that it will take are asked for last, since they may still have to be found out.
+    Args:
+        console: where to print.
+        plan: the plan.
+        seconds: returns the estimated seconds; called last, because it may wait for a measurement.
+        n_workers: workers that train at the same time.
+        lanes: largest number of runs in one pack, by model.
     """
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
@@ -57,13 +62,14 @@ def print_plan(
 
 
 def _rows(plan: Plan) -> Iterator[list[str]]:
+    """Yield one row of the table per cell."""
     open_keys = {cell.key for cell in plan.open_cells}
     for cell in plan.cells:
         yield _row(cell, str(cell.spec.seed), "open" if cell.key in open_keys else "done")
 
 
 def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
-    """Cells that differ in nothing but their seed as one row."""
+    """Yield one row of the table per group of cells that differ only in their seed."""
     groups: dict[Any, list[Cell]] = {}
     for cell in plan.cells:
         alike = cell.spec.model.d_model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
@@ -75,6 +81,7 @@ def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
 
 
 def _row(cell: Cell, seed: str, state: str) -> list[str]:
+    """Return the row of a cell, with the texts of its seed and state."""
     model = cell.spec.model
     n = counting.n_params(model)
     return [
@@ -94,12 +101,12 @@ def _row(cell: Cell, seed: str, state: str) -> list[str]:
 
 
 def rule_lines(cells: list[Cell]) -> list[str]:
-    """How many cells break which rule of the method, one line a rule."""
+    """Return one line per broken rule of the method: how many cells break it, and at which rungs."""
     broken: dict[str, list[str]] = {}
     for cell in cells:
         steps = cell.spec.n_steps(cell.n_tokens)
         schedule = cell.spec.schedule
-        # Other schedules cool down all the way, or average instead.
+        # Cosine and linear runs cool down all the way; schedule-free runs average instead.
         cooldown_frac = schedule.cooldown_frac if schedule.kind == "wsd" else 1.0
         breaks = recipe.rule_breaks(steps, cooldown_frac, cell.spec.model)
         for text in breaks:

@@ -1,8 +1,8 @@
-"""The tables of a sweep: names and types of their columns.
+"""Columns of a sweep's tables, and their types.
 
 `points.parquet` holds one row per finished end point, `curves.parquet` one row per logged step. Sweeps with
-tasks also have `evals.parquet`, one row per metric, and `items.parquet`, one row per item of an end point.
-Units and meanings of every column stand in results/README.md.
+tasks also have `evals.parquet`, one row per metric, and `items.parquet`, one row per test item of an end
+point. results/README.md lists unit and meaning of every column.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ ITEM_COLUMNS: dict[str, str] = {
 }
 
 
-# Names that columns had in tables of schema version 1, and the names of today.
+# Names of columns in tables of schema version 1, and their names of today.
 FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
 
-# Columns that say how a run went on a machine rather than what it computed.
+# Columns about how a run went on its machine, not about what it computed.
 TIMING_COLUMNS = ("seconds", "tokens_per_second", "device", "code_revision")
 
 
@@ -115,4 +115,5 @@ def with_current_names(frame: pd.DataFrame) -> pd.DataFrame:
 
 def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Return rows as a frame with exactly `columns`, in order and with their types."""
+    # A table without rows has its types too, so that it can be joined with others.
     return with_current_names(pd.DataFrame(rows)).reindex(columns=list(columns)).astype(columns)

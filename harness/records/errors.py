@@ -1,7 +1,7 @@
-"""What the user gave and cannot be used."""
+"""The exception for input that cannot be used."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the text says what was expected, what came, what to type."""
+    """Input of the user that cannot be used; the text says what was expected, what came and what to type."""

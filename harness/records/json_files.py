@@ -1,7 +1,7 @@
-"""JSON files as typed records: a dataclass goes in, a checked dataclass comes out.
+"""JSON files as typed records: a dataclass is written, a checked dataclass is read.
 
 Every file has a `schema` number. A reader refuses a file of a newer schema and renames the keys of an older
-one, so a record written by another version is never half understood.
+one, so no record of another version is half understood.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ def read_record(
     """Read the record in a JSON file.
 
     Args:
+        path: the file.
         kind: dataclass of the record; its field `schema` is the number that the file was written under.
         schema: number that this version writes.
-        migrations: from an older number, the function that turns the file's content into that of the next.
+        migrations: by older number, a function from a file's content to its content under the next number.
 
     Raises:
-        InputError: no such file, no JSON, a newer schema, or a content that is not the record's.
+        InputError: there is no such file, it is no JSON or of a newer schema, or its content does not fit
+            `kind`.
     """
     try:
         value = json.loads(path.read_text())
@@ -92,7 +94,7 @@ def read_record(
 
 
 def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migration]) -> Any:
-    """Return the content of a file under the keys of today; raises InputError for a schema unknown here."""
+    """Return the content of a file under the keys of today; raise InputError for an unknown schema."""
     if not isinstance(value, dict):
         raise InputError(f"{source} holds no record: expected a JSON object, got {type(value).__name__}")
     written = value.get("schema", 1)

@@ -1,4 +1,4 @@
-"""The names of all files under results/<sweep>/."""
+"""Names of the files under results/<sweep>/."""
 
 from __future__ import annotations
 
@@ -29,32 +29,38 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Every file name under results/<sweep>/."""
+    """Folder results/<sweep>/ with the names of its files."""
 
     root: Path
 
     @property
     def sweep(self) -> Path:
+        """Configuration, plan and provenance of the sweep."""
         return self.root / "sweep.json"
 
     @property
     def points(self) -> Path:
+        """One row per finished end point: the input of every fit."""
         return self.root / "points.parquet"
 
     @property
     def curves(self) -> Path:
+        """One row per logged step."""
         return self.root / "curves.parquet"
 
     @property
     def evals(self) -> Path:
+        """One row per metric of a task evaluation."""
         return self.root / "evals.parquet"
 
     @property
     def items(self) -> Path:
+        """One row per test item of an end point."""
         return self.root / "items.parquet"
 
     @property
     def forecast(self) -> Path:
+        """The sealed forecast of the held-out cells."""
         return self.root / "forecast.json"
 
     @property
@@ -64,6 +70,7 @@ class SweepFolder:
 
     @property
     def fits(self) -> Path:
+        """All fits, the frontier and the score of the forecast."""
         return self.root / "fits.json"
 
     @property
@@ -73,65 +80,75 @@ class SweepFolder:
 
     @property
     def report(self) -> Path:
+        """The report, one HTML file."""
         return self.root / "report.html"
 
     @property
     def figures(self) -> Path:
+        """Folder with the figures of the report."""
         return self.root / "figures"
 
     @property
     def log(self) -> Path:
+        """Folder with the output of cluster jobs."""
         return self.root / "log"
 
     @property
     def runs(self) -> Path:
+        """Folder with one folder per run."""
         return self.root / "runs"
 
     def run(self, run_id: str) -> RunFolder:
+        """Return the folder of one run."""
         return RunFolder(self.runs / run_id)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Every file name under results/<sweep>/runs/<run_id>/."""
+    """Folder results/<sweep>/runs/<run_id>/ with the names of its files."""
 
     root: Path
 
     @property
     def run_id(self) -> str:
+        """Hash of the recipe, which is the folder's name."""
         return self.root.name
 
     @property
     def spec(self) -> Path:
+        """The recipe of the trajectory."""
         return self.root / "spec.json"
 
     @property
     def state(self) -> Path:
+        """Status, progress and failures of the run, see harness.runs.state."""
         return self.root / "state.json"
 
     def read_state(self) -> dict[str, Any]:
-        """What the run last said about itself; empty when it has not begun."""
+        """Return the last state that the run wrote; empty if it has not begun."""
+        # Not begun, or just being replaced on a network file system.
         with contextlib.suppress(OSError, json.JSONDecodeError):
             return dict(json.loads(self.state.read_text()))
         return {}
 
     @property
     def log(self) -> Path:
+        """Warnings and tracebacks of the run."""
         return self.root / "log.txt"
 
     @property
     def lease(self) -> Path:
-        """Who trains the run, see harness.launch.lease."""
+        """Folder of the lease that lets one worker at a time train the run, see harness.launch.lease."""
         return self.root / "lease"
 
     @property
     def submission(self) -> Path:
-        """Where the run was queued: launcher, job number and log."""
+        """Launcher, job number and log of the run's last submission to a queue."""
         return self.root / "submission.json"
 
     @property
     def cancel(self) -> Path:
-        """There while the run is asked to save and stop; that of the whole sweep lies beside the runs."""
+        """Request to save and stop this run, while it exists; runs/cancel asks for the whole sweep."""
         return self.root / "cancel"
 
     @property
@@ -141,40 +158,51 @@ class RunFolder:
 
     @property
     def sinks(self) -> Path:
+        """Last steps that each sink has been given."""
         return self.root / "sinks.json"
 
     @property
     def checkpoints(self) -> Path:
+        """Folder with the checkpoints of trunk and branches."""
         return self.root / "checkpoints"
 
     @property
     def curves(self) -> Path:
+        """Folder with the parts of the curves."""
         return self.root / "curves"
 
     @property
     def points(self) -> Path:
+        """Folder with one file per end point."""
         return self.root / "points"
 
     def point(self, point_id: str) -> Path:
+        """Return the file of an end point."""
         return self.points / f"{point_id}.json"
 
     @property
     def evals(self) -> Path:
+        """Folder with the task evaluations of trunk and end points."""
         return self.root / "evals"
 
     @property
     def items(self) -> Path:
+        """Folder with the scores of test items at end points."""
         return self.root / "items"
 
     def point_evals(self, point_id: str) -> Path:
+        """Return the task evaluation of an end point."""
         return self.evals / f"{point_id}.parquet"
 
     def step_evals(self, n_tokens: int) -> Path:
-        """Of the trunk after so many tokens."""
+        """Return the task evaluation of the trunk after `n_tokens`."""
+        # Zeros in front, so that names sort like numbers.
         return self.evals / f"trunk-{n_tokens:015d}.parquet"
 
     def point_items(self, point_id: str) -> Path:
+        """Return the scores of test items at an end point."""
         return self.items / f"{point_id}.parquet"
 
     def curve_part(self, segment: str, first: int, last: int) -> Path:
+        """Return the part of a segment's curve with the steps `first` to `last`."""
         return self.curves / f"{segment}-{first:09d}-{last:09d}.parquet"

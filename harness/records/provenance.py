@@ -1,4 +1,4 @@
-"""Where numbers come from: code revision, versions, device."""
+"""Provenance of numbers: code revision, package versions, machine."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# Root of the repository.
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas", "tokenizers")
 
 
 def _git(*arguments: str) -> str | None:
+    """Return the output of a git command in the repository; None if it fails."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -23,9 +25,10 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
+# Cached, because rows of points ask for it often and git takes a while.
 @cache
 def code_revision() -> str:
-    """Commit of the code, with `+` when files differ from it; `unknown` outside a repository."""
+    """Return the commit of the code, with `+` if files differ from it; `unknown` outside a repository."""
     revision = _git("rev-parse", "--short=12", "HEAD")
     if revision is None:
         return "unknown"
@@ -34,14 +37,14 @@ def code_revision() -> str:
 
 
 def usable_cores() -> list[int]:
-    """Cores that this process may run on; numbered through where the system cannot tell."""
+    """Return the cores that this process may run on; all cores if the system cannot tell."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def cpu_name() -> str:
-    """Processor model as the system names it."""
+    """Return the processor model as the system names it."""
     # By hand, since psutil has no name of the processor, and Python's `platform` none on Linux.
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -53,7 +56,7 @@ def cpu_name() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Code, lock file, versions and machine of this process."""
+    """Return code revision, lock file, package versions and machine of this process."""
     lock = ROOT / "uv.lock"
     return {
         "code_revision": code_revision(),

@@ -1,1 +1,1 @@
-"""The folder of a run: its state, its rows, and the tables collected from all of them."""
+"""Folders of runs: state, rows of points, and the tables collected from all runs."""

@@ -1,4 +1,4 @@
-"""From run folders to the tables of a sweep."""
+"""Tables of a sweep, collected from the folders of its runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from harness.runs.rows import unmeasured
 
 
 def finished(folder: SweepFolder, cell: Cell) -> bool:
-    """Whether a cell has its end point (done or diverged)."""
+    """Return whether a cell has its end point, done or diverged."""
     return folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)).exists()
 
 
 def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
-    """The recorded end point of a cell, a row that says why its run failed, or None."""
+    """Return the row of a cell: its recorded end point, or a row with the reason why its run failed.
+
+    The result is None if the run has neither reached the point nor failed.
+    """
     run = folder.run(cell.spec.run_id)
     path = run.point(cell.spec.point_id(cell.n_tokens))
     if path.exists():
@@ -37,20 +40,21 @@ def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
 
 
 def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
-    """Rows of all recorded cells, in the order of the plan, as points.parquet holds them."""
+    """Return points.parquet: one row per recorded cell, in the order of the plan."""
     rows = []
     for cell in cells:
         row = read_point(folder, cell)
         if row is not None:
             rows.append(row | {"grid": grid, "role": cell.role})
     for row in rows:
+        # JSON has null for missing numbers, a column of floats has NaN.
         for column in ("loss", "loss_sem", "bits_per_byte", "seconds"):
             row[column] = np.nan if row[column] is None else row[column]
     return as_table(rows, POINT_COLUMNS)
 
 
 def collect_curves(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame:
-    """Curve rows of all runs of the plan: trunk first, then each branch, each step once."""
+    """Return curves.parquet: the curves of all runs, trunk first, then each branch, each step once."""
     run_ids = list(dict.fromkeys(cell.spec.run_id for cell in cells))
     wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
     frames = [_run_curves(folder, run_id, wanted) for run_id in run_ids]
@@ -59,23 +63,31 @@ def collect_curves(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame:
 
 
 def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFrame:
+    """Return the curves of one run: its trunk, and the branches to the points `wanted`."""
     parts = [pd.read_parquet(path) for path in sorted(folder.run(run_id).curves.glob("*.parquet"))]
     if not parts:
         return as_table([], CURVE_COLUMNS)
     frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
+    # A run may hold branches of an earlier grid; trunks have no point_id.
     frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
+    # Parts of two attempts could overlap; a step then counts once.
     frame = frame.drop_duplicates(["point_id", "step"], keep="last")
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
 def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
-    """The table of points if it holds just these cells, all finished, and no point is newer; else None."""
+    """Return points.parquet if it is up to date, else None.
+
+    It is up to date if it holds exactly these cells, all of them are finished, and no point is newer.
+    """
     if not folder.points.exists() or not folder.curves.exists():
         return None
+    # A killed command may have written the points and not yet the task evaluations.
     if not folder.evals.exists() and any(
         folder.run(c.spec.run_id).point_evals(c.spec.point_id(c.n_tokens)).exists() for c in cells
     ):
         return None
+    # Times of files instead of their content, so that a finished sweep is recognised at once.
     written = min(folder.points.stat().st_mtime_ns, folder.curves.stat().st_mtime_ns)
     points = as_table(pd.read_parquet(folder.points), POINT_COLUMNS)
     expected = [(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells]
@@ -86,7 +98,7 @@ def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
 
 
 def collect_evals(folder: SweepFolder, cells: list[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of evals.parquet, those of trunks first, and of items.parquet; empty without tasks."""
+    """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks."""
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
     points = [(folder.run(c.spec.run_id), c.spec.point_id(c.n_tokens)) for c in cells if finished(folder, c)]
     evals = [path for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
@@ -96,16 +108,19 @@ def collect_evals(folder: SweepFolder, cells: list[Cell]) -> tuple[pd.DataFrame,
 
 
 def _read_parts(paths: list[Path], columns: dict[str, str]) -> pd.DataFrame:
+    """Return the existing files of `paths` as one table."""
     frames = [pd.read_parquet(path) for path in paths if path.exists()]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], columns)
 
 
 def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
-    """Write all tables and return the points; fits of other points are removed before.
+    """Write all tables of a sweep and return its points.
 
-    Tables of task evaluations are written where there are any.
+    Tables of task evaluations are written if the sweep has any. Fits are removed if they were made from other
+    points.
     """
     points = collect_points(folder, cells, grid)
+    # First of all, so that no moment shows new points beside fits of old ones.
     if not folder.points.exists() or folder.points.read_bytes() != points.to_parquet(index=False):
         folder.fits.unlink(missing_ok=True)
     write_table(folder.points, points)
@@ -118,7 +133,7 @@ def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFr
 
 
 def cell_table(cells: list[Cell]) -> pd.DataFrame:
-    """Shapes and sizes of cells, for forecasts made before they are trained."""
+    """Return sizes and compute of cells, for forecasts made before they are trained."""
     return pd.DataFrame(
         [
             {

@@ -1,4 +1,4 @@
-"""What a row of points.parquet says about a cell before anything is measured."""
+"""Rows of points.parquet before anything is measured: identity, sizes, compute and recipe of a cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.records.provenance import code_revision
 
 
 def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
-    """Identity, sizes, compute and recipe of the end point of `spec` at `n_tokens`."""
+    """Return the columns of an end point that need no training: identity, sizes, compute and recipe."""
     model = spec.model
     return {
         "run_id": spec.run_id,
@@ -40,12 +40,13 @@ def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
 
 
 def unmeasured(spec: RunSpec, n_tokens: int, status: str, reason: str) -> dict[str, Any]:
-    """The row of an end point that was not reached, with the reason why fits leave it out."""
+    """Return the row of an end point that was not reached, with the reason why fits leave it out."""
     measured = dict.fromkeys(("loss", "loss_sem", "bits_per_byte"))
     return (
         point_row(spec, n_tokens)
         | measured
         | {
+            # Not measured either: an upper bound, since the column has no missing values.
             "n_unique_tokens": n_tokens,
             "status": status,
             "excluded_reason": f"{status}: {reason}",

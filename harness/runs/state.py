@@ -1,5 +1,8 @@
-"""What state.json says of a run: written by the run while it trains, by its worker at the end, and by the
-driver where a worker was lost."""
+"""State of a run: state.json, and who writes it.
+
+The run itself writes while it trains (`harness.train.journal`), and its worker if it fails. A driver writes
+if the run waits or has lost its worker, `harness.cancel` if it takes the run out of a queue.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,34 @@ from typing import Any
 from harness.records.files import write_json
 from harness.records.paths import RunFolder
 
-# What stays from one attempt to the next; no more of its failures than anybody will read.
+# Keys that stay from one attempt to the next, with at most MAX_FAILURES failures: nobody reads more.
 KEPT = ("spent", "warnings", "failures", "n_lanes")
 MAX_FAILURES = 20
 
 
 def retries_after(state: dict[str, Any]) -> int:
-    """How often a run has been started again after it failed or died; being told to stop does not count."""
+    """Return how often a run has been started again after it failed or died.
+
+    Interruptions on request do not count.
+    """
+    # A state that still says running belongs to a process that died without a word.
     return int(state.get("retries", 0)) + int(state.get("status") in ("failed", "running"))
 
 
 def failures_after(state: dict[str, Any], error: str) -> list[dict[str, Any]]:
-    """`time` (s since 1970) and `error` of every attempt that failed, this one at the end."""
+    """Return `time` (s since 1970) and `error` of the last failed attempts, this one at the end."""
     return [*state.get("failures", []), {"time": time.time(), "error": error}][-MAX_FAILURES:]
 
 
 def set_state(folder: RunFolder, status: str, error: str | None = None, retry: bool = False) -> None:
-    """Say how a run ended. `retry`: another attempt may end otherwise."""
+    """Write how a run ended.
+
+    Args:
+        folder: folder of the run.
+        status: such as `failed` or `interrupted`.
+        error: why it failed.
+        retry: whether another attempt may end otherwise.
+    """
     before = folder.read_state()
     state = {"status": status, "error": error, "updated": time.time(), "retries": before.get("retries", 0)}
     kept = {key: before[key] for key in KEPT if key in before}
@@ -37,13 +51,14 @@ def set_state(folder: RunFolder, status: str, error: str | None = None, retry: b
 
 
 def record_failure(folder: RunFolder, reason: str, retry: bool = False) -> None:
-    """Say in the run's state why it failed, if the disk still takes it."""
+    """Write into the run's state why it failed, if the disk still takes it."""
+    # The failure may be a full disk, which cannot take the state either.
     with contextlib.suppress(OSError):
         set_state(folder, "failed", reason, retry)
 
 
 def slurm_submission(folder: RunFolder) -> dict[str, str]:
-    """`job` and `log` of the Slurm job that a run was last submitted as; empty where it was not."""
+    """Return `job` and `log` of the run's last Slurm job; empty if it has none."""
     with contextlib.suppress(OSError, ValueError):
         record: dict[str, str] = json.loads(folder.submission.read_text())
         return record if record["launcher"] == "slurm" else {}
@@ -51,7 +66,7 @@ def slurm_submission(folder: RunFolder) -> dict[str, str]:
 
 
 def record_waiting(folder: RunFolder) -> None:
-    """Say that a run is about to be started, again where an attempt of it failed or died."""
+    """Write that a run is about to be started, for the first time or again."""
     before = folder.read_state()
     kept = {key: before[key] for key in KEPT if key in before}
     state = {"status": "waiting", "updated": time.time(), "retries": retries_after(before)}

@@ -1,1 +1,1 @@
-"""What people see of a running sweep: progress, trackers, time of workers."""
+"""Tracking of a running sweep: progress, copies for trackers, time of workers."""

@@ -19,15 +19,22 @@ from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
 
 LINE_SECONDS = 15.0
-# Runs named in a line of a log.
+# Runs named in one line of a log.
 MAX_IN_LINE = 8
 BAR_WIDTH = 24
-# Lines of a terminal that are not rows of runs.
+# Lines of a terminal that are not rows of runs: headline, bar, frame and the line on further runs.
 FRAME_LINES = 8
 
 
 class Progress:
-    """Follows jobs by their state files; `total_flops` is the work of the whole sweep."""
+    """Progress of a sweep, read from the state files of its runs.
+
+    Args:
+        console: where to show it: a live table in a terminal, else a line every LINE_SECONDS.
+        folder: folder of the sweep.
+        total_flops: FLOPs of the whole sweep.
+        cost: FLOPs of a job.
+    """
 
     def __init__(
         self, console: Console, folder: SweepFolder, total_flops: float, cost: Callable[[Job], float]
@@ -40,6 +47,7 @@ class Progress:
         self._began = time.monotonic()
         self._line_at = 0.0
         self._live: Live | None = None
+        # The log of a CI system would keep every refresh of a live table.
         if console.is_terminal and not os.environ.get("CI"):
             self._live = Live(console=console, refresh_per_second=4, transient=True)
 
@@ -53,11 +61,11 @@ class Progress:
             self._live.stop()
 
     def finish(self, job: Job) -> None:
-        """Count a job as worked off."""
+        """Count a job as done."""
         self._done += self._cost(job)
 
     def watch(self, running: list[Job]) -> None:
-        """Show where the running jobs stand."""
+        """Show the progress of the running jobs."""
         views = [(job, self._folder.run(job.spec.run_id).read_state()) for job in running]
         share = min(1.0, (self._done + sum(self._worked(job, state) for job, state in views)) / self._total)
         if self._live:
@@ -70,6 +78,7 @@ class Progress:
             self._console.print("; ".join([self._headline(share), *lines]))
 
     def _worked(self, job: Job, state: dict[str, Any]) -> float:
+        """Return the FLOPs that a running job has trained in this attempt."""
         if state.get("status") != "running":
             return 0.0
         return min(
@@ -77,12 +86,15 @@ class Progress:
         )
 
     def _headline(self, share: float) -> str:
+        """Return the share of the FLOPs, the time so far and the estimated time left."""
         elapsed = time.monotonic() - self._began
+        # The first percent is mostly start-up, which says nothing about speed.
         left = elapsed * (1 - share) / share if share > 0.01 else None
         eta = f", about {duration(left)} left" if left is not None else ""
         return f"{share:.0%} of the FLOPs in {duration(elapsed)}{eta}"
 
     def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Group:
+        """Return the live table: a bar for the sweep and a row per running job."""
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
         for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "left"):
             table.add_column(name, justify="right")
@@ -97,6 +109,7 @@ class Progress:
 
 
 def _numbers(state: dict[str, Any]) -> list[str]:
+    """Return the texts of the share trained, the loss and tokens per second."""
     ahead, trained = state.get("tokens_ahead"), state.get("tokens_trained")
     if not ahead or trained is None:
         return ["starting", "", ""]
@@ -109,6 +122,7 @@ def _numbers(state: dict[str, Any]) -> list[str]:
 
 
 def _left(state: dict[str, Any]) -> str:
+    """Return the estimated time left of a run, or nothing without a speed."""
     speed = state.get("tokens_per_second")
     if not speed:
         return ""
@@ -116,6 +130,7 @@ def _left(state: dict[str, Any]) -> str:
 
 
 def _line(job: Job, state: dict[str, Any]) -> str:
+    """Return one running job for a line of a log."""
     trained, loss, speed = _numbers(state)
     detail = f"{trained}" + (f" loss {loss}" if loss else "") + (f" at {speed} tokens/s" if speed else "")
     return f"{job.spec.rung} seed {job.spec.seed}: {detail}"

@@ -1,8 +1,11 @@
 """Copies of curves and points for Weights & Biases, TensorBoard or MLflow, made by the driver from files.
 
-Off unless `sinks` names them; the tables stay the truth. A sink that breaks is told of once and left out: it
-never stops a sweep. Metrics of a trunk are called `train_loss`, …; those of the branch to an end point
-`branch-<n_tokens>/train_loss`, …; what was measured at end points `point/loss`, …, all by step.
+They are off unless `sinks` names them, and the tables stay the source of truth. A sink that breaks is
+reported once and left out: it never stops a sweep. Names of metrics, all logged by step:
+
+    train_loss, …                      of a trunk
+    branch-<n_tokens>/train_loss, …    of the branch to an end point
+    point/loss, …                      measured at end points
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from harness.records.errors import InputError
 from harness.records.files import read_table, write_json
 from harness.records.paths import SweepFolder
 
-# Which module each sink needs; its extra has the sink's name.
+# Module that each sink needs; the extra that installs it has the sink's name.
 MODULES = {"wandb": "wandb", "tensorboard": "tensorboardX", "mlflow": "mlflow"}
 METRICS = ("train_loss", "eval_loss", "hidden_lr", "grad_norm", "tokens_per_second")
 POINT_METRICS = ("loss", "loss_sem", "bits_per_byte", "n_tokens", "flops", "seconds")
@@ -31,7 +34,7 @@ FEED_SECONDS = 15.0
 
 
 def check_sinks(names: list[str]) -> None:
-    """Raise InputError for a sink that is not known or whose package is missing."""
+    """Raise InputError for an unknown sink, or one whose package is missing."""
     for name in names:
         if name not in MODULES:
             known = list(MODULES)
@@ -46,14 +49,21 @@ class Writer(Protocol):
     """One run in one sink."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Take metrics of one step; steps of different metrics may come in any order."""
+        """Log the metrics of one step; steps of different metrics may come in any order."""
 
     def close(self) -> None:
-        """No more will come for now."""
+        """Flush; the run may be opened again later."""
 
 
 class Sinks:
-    """Feeds every sink named in the configuration; `record` is what sweep.json says."""
+    """Every sink that the configuration names.
+
+    Args:
+        names: names of sinks, keys of WRITERS.
+        folder: folder of the sweep.
+        record: content of sweep.json.
+        tell: receives one line if a sink breaks.
+    """
 
     def __init__(
         self, names: list[str], folder: SweepFolder, record: dict[str, Any], tell: Callable[[str], None]
@@ -66,31 +76,32 @@ class Sinks:
         self._writers: dict[tuple[str, str], Writer] = {}
 
     def watch(self, running: list[Job]) -> None:
-        """Copy what the running jobs have saved, now and then."""
+        """Copy the rows that running jobs have saved, at most every FEED_SECONDS."""
         if self._names and time.monotonic() - self._fed_at > FEED_SECONDS:
             self._fed_at = time.monotonic()
             for job in running:
                 self._feed(job)
 
     def finish(self, job: Job) -> None:
-        """Copy all that a job has left."""
+        """Copy the remaining rows of a job and close its writers."""
         if self._names:
             self._feed(job)
             for key in [key for key in self._writers if key[1] == job.spec.run_id]:
                 self._try(key[0], self._writers.pop(key).close)
 
     def close(self) -> None:
-        """The driver ends."""
+        """Close all writers, at the end of the driver."""
         for (name, _), writer in self._writers.items():
             self._try(name, writer.close)
         self._writers.clear()
 
     def _feed(self, job: Job) -> None:
+        """Copy the new rows of a job to every sink."""
         for name in list(self._names):
             self._try(name, partial(self._copy, name, job))
 
     def _copy(self, name: str, job: Job) -> None:
-        """Give a sink what it has not had, from this driver or one before."""
+        """Copy to one sink the rows that neither this driver nor an earlier one has given it."""
         path = self._folder.run(job.spec.run_id).sinks
         given = json.loads(path.read_text()) if path.exists() else {}
         rows = new_rows(self._folder, job, given.setdefault(name, {}))
@@ -99,13 +110,16 @@ class Sinks:
         key = name, job.spec.run_id
         if key not in self._writers:
             self._writers[key] = WRITERS[name](self._folder, self._record, job)
+        # Recorded after logging: a driver that is killed in between logs some rows twice and loses none.
         for step, values in rows:
             self._writers[key].log(step, values)
         write_json(path, given)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
+        """Run an action of a sink; drop the sink if it raises."""
         try:
             act()
+        # Any exception: what other packages raise over a network is not known here.
         except Exception as error:
             self._names = [other for other in self._names if other != name]
             reason = f"{type(error).__name__}: {error}".split("\n")[0]
@@ -116,9 +130,16 @@ Row = tuple[int, dict[str, float]]
 
 
 def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
-    """Steps with their metrics that a run has saved beyond the last `given` (changed here), by segment."""
+    """Return the steps and metrics that a run has saved and a sink does not have.
+
+    Args:
+        folder: folder of the sweep.
+        job: the run.
+        given: last step that the sink has, by segment or point; updated in place.
+    """
     run = folder.run(job.spec.run_id)
     rows: list[Row] = []
+    # Names of parts end in their first and last step, so parts that were copied need not be read.
     for path in sorted(run.curves.glob("*.parquet")):
         prefix, _, last = path.stem.rsplit("-", 2)
         if int(last) <= given.get(prefix, -1):
@@ -137,18 +158,19 @@ def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
 
 
 def _point(folder: SweepFolder, run_id: str, point_id: str) -> dict[str, Any]:
+    """Return a recorded end point; empty if there is none."""
     path = folder.run(run_id).point(point_id)
     values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return values
 
 
 def _named(row: Mapping[Any, Any], names: tuple[str, ...], prefix: str) -> dict[str, float]:
-    """Those of the metrics that have a value."""
+    """Return the metrics of `names` that have a value, with a prefix to their names."""
     return {prefix + name: float(row[name]) for name in names if not pd.isna(row.get(name))}
 
 
 def label(job: Job) -> str:
-    """How a run is called where people look at it."""
+    """Return the name of a run for people: rung, seed and run_id."""
     return f"{job.spec.rung}-seed{job.spec.seed}-{job.spec.run_id}"
 
 
@@ -156,6 +178,7 @@ class TensorBoard:
     """Event files under results/<sweep>/tensorboard/."""
 
     def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):  # noqa: ARG002
+        # Imported here, because the package of a sink is an extra.
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(folder.root / "tensorboard" / label(job)))
@@ -184,7 +207,7 @@ class WeightsAndBiases:
             resume="allow",
             reinit="create_new",
         )
-        # Branches leave the trunk at earlier steps than it has reached by then.
+        # Branches log steps that the trunk has passed already; without an axis of its own W&B drops them.
         self._run.define_metric("*", step_metric="step")
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -198,7 +221,7 @@ class MLflow:
     """A run of the experiment `scaling-<grid>` on $MLFLOW_TRACKING_URI, or under results/<sweep>/mlflow/."""
 
     def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
-        # Only where no server is given: files need no database package.
+        # Allows a store of plain files, which needs no database package; without effect if a server is given.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
@@ -207,6 +230,7 @@ class MLflow:
         name = f"scaling-{record['grid']}"
         experiment = self._client.get_experiment_by_name(name)
         where = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        # A resumed sweep goes on in the same MLflow run.
         before = self._client.search_runs([where], f"params.run_id = '{job.spec.run_id}'", max_results=1)
         run = before[0] if before else self._client.create_run(where, run_name=label(job))
         self._run_id = run.info.run_id

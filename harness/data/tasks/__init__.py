@@ -1,1 +1,1 @@
-"""Generated tasks: problems by index, documents with demonstrations, the mixture with text, test items."""
+"""Generated tasks: problems by index, documents with demonstrations, their mixture with text, test items."""

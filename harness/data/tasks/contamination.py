@@ -1,4 +1,4 @@
-"""Whether held-out problems stand in the text corpus, as they are written in task documents."""
+"""Contamination: test problems that occur in the text corpus, written as in task documents."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from harness.data.tasks.families import FAMILIES
 from harness.data.tasks.hashed_random import mix
 from harness.data.tasks.mixture import TaskConfig
 
-# Problems of each task and length that are looked for.
+# Problems of each task and length that are searched for.
 N_PROBLEMS = 1_000
-# A problem is looked for by its first bytes, then as a whole.
+# A search compares the first bytes of a problem through a table of hashes, and the rest only after a hit.
 PREFIX = 6
 TABLE_BITS = 22
 BYTES_AT_ONCE = 2**22
 
 
 def contamination(tasks: tuple[TaskConfig, ...], texts: list[str]) -> dict[str, dict[str, int]]:
-    """By task and length, how many of the `problems` looked for are `found` in the text.
+    """Count the test problems that occur in the training text.
 
-    What is held out of few-shot functions is a rule, which no text could show alone.
+    Families whose examples share a rule are left out: the rule is held out, and no string of text shows it
+    alone. So are tasks without held-out problems.
+
+    Args:
+        tasks: the tasks of the corpus.
+        texts: documents of the training text.
+
+    Returns:
+        By task and length, the number of `problems` searched for and of those `found`.
     """
     strings = {
         f"{task.name} {length}": _test_strings(task.name, length)
@@ -36,13 +44,19 @@ def contamination(tasks: tuple[TaskConfig, ...], texts: list[str]) -> dict[str, 
 
 
 def _test_strings(task: str, length: int) -> list[bytes]:
+    """Return the first N_PROBLEMS test problems of a task and length, prompt and answer, as bytes."""
     index = np.arange(N_PROBLEMS)
     problems = draw(task, length, TEST, index, np.zeros_like(index), test=True)
     return [row.tobytes() for row in np.concatenate([problems.prompt, problems.answer], axis=1)]
 
 
 def occurring(strings: set[bytes], texts: list[str]) -> set[bytes]:
-    """Those of `strings`, each of at least PREFIX bytes, that stand somewhere in the texts."""
+    """Return the strings that occur in any of the texts.
+
+    Args:
+        strings: strings of at least PREFIX bytes, without NUL.
+        texts: documents to search.
+    """
     if not strings:
         return set()
     by_prefix: dict[bytes, list[bytes]] = {}
@@ -50,9 +64,11 @@ def occurring(strings: set[bytes], texts: list[str]) -> set[bytes]:
         by_prefix.setdefault(string[:PREFIX], []).append(string)
     table = np.zeros(2**TABLE_BITS, bool)
     table[_slots(np.frombuffer(b"".join(by_prefix), np.uint8).reshape(-1, PREFIX).T)] = True
+    # NUL between documents, so that no match spans two.
     data = "\0".join(texts).encode("utf-8")
     found: set[bytes] = set()
     for first in range(0, len(data), BYTES_AT_ONCE):
+        # Pieces overlap, so that every position is the start of a whole prefix once.
         codes = np.frombuffer(data[first : first + BYTES_AT_ONCE + PREFIX - 1], np.uint8)
         if len(codes) < PREFIX:
             break
@@ -65,7 +81,7 @@ def occurring(strings: set[bytes], texts: list[str]) -> set[bytes]:
 
 
 def _slots(columns: np.ndarray) -> UInt64[np.ndarray, "places"]:
-    """Place in the table of each column of PREFIX bytes."""
+    """Return the table slot of every column of PREFIX bytes [PREFIX, places]."""
     packed = np.zeros(columns.shape[1], np.uint64)
     for row in columns:
         packed = packed << np.uint64(8) | row.astype(np.uint64)

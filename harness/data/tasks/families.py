@@ -1,7 +1,7 @@
-"""The families of problems: from a seed to a prompt and its answer, each of fixed width.
+"""Families of problems: from a seed to a prompt and its answer, each of fixed width.
 
-Symbols are byte codes of characters, one token each. An answer of fixed width is right in teacher forcing at
-every position exactly if greedy decoding writes it.
+Symbols are byte codes of characters, one token each. With fixed width, greedy decoding writes an answer
+exactly if teacher forcing predicts it at every position.
 """
 
 from __future__ import annotations
@@ -19,15 +19,22 @@ LOWER = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)
 UPPER = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
 # Entities of one k-hop problem.
 N_ENTITIES = 6
-# Inputs of a few-shot function have two digits.
+# Rules of the few-shot task, see `functions`.
 N_FUNCTIONS = 6
-# A space with fewer problems is trained on whole: what is left would be too few to learn from or to score.
+# Below this many problems nothing is held out: either side would be too small to learn from or to score.
 MIN_SPACE = 3_000
 
 
 @dataclass(frozen=True)
 class Problems:
-    """Prompts, answers and the keys by which problems are split; `candidates` could all be the answer."""
+    """Problems of one family and length.
+
+    Attributes:
+        prompt: symbols of the prompts.
+        answer: symbols of the answers.
+        key: keys that decide the side of the train-test split; equal problems have equal keys.
+        candidates: symbols in the context that could all be the answer; None if the context offers none.
+    """
 
     prompt: UInt8[np.ndarray, "rows prompt"]
     answer: UInt8[np.ndarray, "rows answer"]
@@ -35,11 +42,12 @@ class Problems:
     candidates: UInt8[np.ndarray, "rows candidates"] | None = None
 
     def take(self, rows: np.ndarray) -> Problems:
+        """Return the problems in these rows."""
         candidates = None if self.candidates is None else self.candidates[rows]
         return Problems(self.prompt[rows], self.answer[rows], self.key[rows], candidates)
 
     def put(self, rows: np.ndarray, other: Problems) -> Problems:
-        """These problems with some rows replaced."""
+        """Return these problems with the given rows replaced by `other`."""
         arrays = {
             name: _replaced(value, rows, getattr(other, name))
             for name, value in vars(self).items()
@@ -52,9 +60,12 @@ class Problems:
 class Family:
     """One kind of problem at any length.
 
-    `draw` takes a seed for every problem, one for its document, and the length. `space` is the number of
-    different problems, `alphabet` the symbols that an answer can have at each position (how many count as
-    guesses). Where `shared`, all examples of a document have one rule and one key.
+    Attributes:
+        name: name of the task.
+        draw: problems from a seed per problem, a seed per document and the length.
+        space: number of different problems of a length.
+        alphabet: symbols that an answer can have at each position; uniform guessing chooses among as many.
+        shared: whether all examples of a document have one rule and one key.
     """
 
     name: str
@@ -64,18 +75,19 @@ class Family:
     shared: bool = False
 
     def held_out(self, length: int) -> bool:
-        """Whether some problems are kept for tests alone."""
+        """Return whether some problems of this length are kept for tests alone."""
         return self.space(length) >= MIN_SPACE
 
 
 def _replaced(values: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return a copy of `values` with the given rows replaced."""
     values = values.copy()
     values[rows] = new
     return values
 
 
 def _join(*parts: np.ndarray | bytes) -> UInt8[np.ndarray, "rows width"]:
-    """Columns side by side; bytes stand in every row."""
+    """Concatenate columns; bytes stand in every row."""
     n = next(len(part) for part in parts if isinstance(part, np.ndarray))
     columns = [
         np.tile(np.frombuffer(part, np.uint8), (n, 1)) if isinstance(part, bytes) else part for part in parts
@@ -84,58 +96,67 @@ def _join(*parts: np.ndarray | bytes) -> UInt8[np.ndarray, "rows width"]:
 
 
 def _digits_of(numbers: np.ndarray, width: int) -> np.ndarray:
+    """Return the decimal digits of each number, highest first, zeros in front [n, width]."""
     return numbers[:, None] // 10 ** np.arange(width - 1, -1, -1) % 10
 
 
 def _addition(seed: Seeds, length: int, reverse: bool) -> Problems:
-    """Both operands have `length` digits, zeros in front included; the sum has one more.
+    """Draw sums of two operands of `length` digits, zeros in front included; the sum has one digit more.
 
-    a + b and b + a are one problem, whichever way the sum is written.
+    a + b and b + a are one problem with one key, in either order of the sum's digits.
     """
     digits = below(bits(seed, 2 * length), 10)
     left, right = (part @ 10 ** np.arange(length - 1, -1, -1) for part in np.split(digits, 2, axis=1))
     answer = DIGITS[_digits_of(left + right, length + 1)]
     operands = [DIGITS[part] for part in np.split(digits, 2, axis=1)]
+    # Sorted operands: otherwise a test problem could be trained on with its operands exchanged.
     key = key_of(np.sort(np.stack([left, right], axis=1), axis=1), f"addition {length}")
     return Problems(_join(operands[0], b"+", operands[1], b"="), answer[:, ::-1] if reverse else answer, key)
 
 
 def addition(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`12+34=046`: highest digit first."""
+    """Draw `12+34=046`: highest digit first."""
     return _addition(seed, length, reverse=False)
 
 
 def addition_reversed(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`12+34=640`: lowest digit first, the order in which sums are carried."""
+    """Draw `12+34=640`: lowest digit first, the order in which carries propagate."""
     return _addition(seed, length, reverse=True)
 
 
 def digit_sum(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`1234=0`: the sum of the digits modulo 10. The order of the digits makes no other problem."""
+    """Draw `1234=0`: the sum of the digits modulo 10.
+
+    Problems that differ only in the order of digits are one problem with one key.
+    """
     digits = below(bits(seed, length), 10)
     answer = DIGITS[digits.sum(axis=1, keepdims=True) % 10]
     return Problems(_join(DIGITS[digits], b"="), answer, key_of(np.sort(digits, axis=1), "digit_sum"))
 
 
 def _letters(seed: Seeds, length: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Draw lower-case letters [n, length] and the keys of the problems."""
     letters = below(bits(seed, length), len(LOWER))
     return LOWER[letters], key_of(letters, name)
 
 
 def copy(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`abca=abca`."""
+    """Draw `abca=abca`: repeat the letters."""
     letters, key = _letters(seed, length, "copy")
     return Problems(_join(letters, b"="), letters, key)
 
 
 def backwards(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`abcd=dcba`."""
+    """Draw `abcd=dcba`: repeat the letters in reverse."""
     letters, key = _letters(seed, length, "reverse")
     return Problems(_join(letters, b"="), letters[:, ::-1], key)
 
 
 def recall(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`aXbYcZ?bY`: the value that followed a key; keys differ from each other, and values too."""
+    """Draw `aXbYcZ?bY`: associative recall, the value that followed a key.
+
+    Keys are distinct, and values too. `length` counts pairs.
+    """
     keys = LOWER[distinct(bits(seed, 26), length)]
     values = UPPER[distinct(bits(seed, 26, use=1), length)]
     asked = below(bits(seed, 1, use=2), length)
@@ -147,7 +168,7 @@ def recall(seed: Seeds, _: Seeds, length: int) -> Problems:
 
 
 def hops(seed: Seeds, _: Seeds, length: int) -> Problems:
-    """`abbccdda?2a=c`: steps along a permutation whose arrows stand in random order."""
+    """Draw `abbccdda?2a=c`: `length` steps along a permutation whose arrows stand in random order."""
     entities = LOWER[distinct(bits(seed, 26), N_ENTITIES)]
     to = distinct(bits(seed, N_ENTITIES, use=1), N_ENTITIES)
     order = distinct(bits(seed, N_ENTITIES, use=2), N_ENTITIES)
@@ -164,10 +185,10 @@ def hops(seed: Seeds, _: Seeds, length: int) -> Problems:
 
 
 def functions(seed: Seeds, document: Seeds, length: int) -> Problems:
-    """`37>q`: a yes-or-no function of a number of `length` digits, with two letters as its values.
+    """Draw `37>q`: a yes-or-no function of a number of `length` digits, with two letters as its values.
 
-    Function and letters belong to the document, and so does the key: test documents have pairings of
-    function and letters that were never trained on.
+    Function and letters belong to the document, and so does the key. Test documents have pairings of function
+    and letters that were never trained on, so only the examples before a problem reveal its labels.
     """
     digits = below(bits(seed, length), 10)
     first, last, total = digits[:, 0], digits[:, -1], digits.sum(axis=1)
@@ -183,6 +204,7 @@ def functions(seed: Seeds, document: Seeds, length: int) -> Problems:
 
 
 def _sum_alphabet(length: int) -> tuple[np.ndarray, ...]:
+    """Return the symbols of a sum by position: its highest digit is 0 or 1."""
     return (DIGITS[:2], *[DIGITS] * length)
 
 

@@ -1,4 +1,4 @@
-"""Randomness by index: every number is a hash of where it is needed, so any document can be made alone."""
+"""Counter-based random numbers: each is a hash of where it is needed, so any document can be made alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64, UInt64
 # generators", figure 17).
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-# Of all problems of a task that is held out, this share is never trained on.
+# Share of a task's problems that are never trained on, if the task holds out any.
 TEST_SHARE = 1 / 8
 SPLIT_KEY = "task split 1"
 
@@ -19,20 +19,21 @@ Seeds = UInt64[np.ndarray, "rows"]
 
 
 def mix(values: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
-    """64 bits that look independent of `values`, one for one."""
+    """Hash 64-bit words to words that look independent of them, one to one (the finaliser of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * FIRST
     values = (values ^ (values >> np.uint64(27))) * SECOND
     return values ^ (values >> np.uint64(31))
 
 
 def named(*parts: str | int) -> np.uint64:
-    """A number that stands for a stream with this name."""
+    """Return the number of the random stream with this name."""
+    # A hash of fixed definition: hash() is salted anew in every process.
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "big"))
 
 
 def seeds(stream: np.uint64, *index: np.ndarray) -> Seeds:
-    """One seed for each row of the index arrays, which are as long as each other."""
+    """Return one seed per row of the index arrays, which have equal lengths."""
     found = np.full(len(index[0]), stream, np.uint64)
     for part in index:
         found = mix(found * GAMMA + part.astype(np.uint64) + np.uint64(1))
@@ -40,28 +41,31 @@ def seeds(stream: np.uint64, *index: np.ndarray) -> Seeds:
 
 
 def bits(seed: Seeds, width: int, use: int = 0) -> UInt64[np.ndarray, "rows width"]:
-    """`width` fresh words for every seed; other uses of a seed have other words."""
+    """Return `width` fresh 64-bit words per seed; each `use` of a seed has words of its own."""
     places = np.arange(1, width + 1, dtype=np.uint64) + np.uint64(use << 32)
     return mix(mix(seed)[:, None] + places * GAMMA)
 
 
 def below(words: UInt64[np.ndarray, "..."], limit: int) -> Int64[np.ndarray, "..."]:
-    """Whole numbers from 0 to `limit` − 1, even to one part in 2^32 / limit."""
+    """Return whole numbers from 0 to `limit` − 1, uniform to one part in 2^32 / limit."""
+    # Multiply and shift (Lemire, arXiv:1805.10941), without rejection of the last biased words.
     return ((words >> np.uint64(32)) * np.uint64(limit) >> np.uint64(32)).astype(np.int64)
 
 
 def uniform(words: UInt64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-    """Numbers above 0 and below 1."""
+    """Return uniform numbers strictly between 0 and 1."""
+    # Half a step above 0, because chains take the logarithm.
     return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def distinct(words: UInt64[np.ndarray, "rows pool"], n: int) -> Int64[np.ndarray, "rows n"]:
-    """`n` different numbers below `pool` in random order, for every row."""
+    """Return `n` different numbers below the width of `words`, in random order, for every row."""
+    # Stable, so that tied words give the same order on every platform.
     return np.argsort(words, axis=1, kind="stable")[:, :n]
 
 
 def key_of(values: np.ndarray, name: str) -> Seeds:
-    """A keyed hash of every row of small whole numbers."""
+    """Return a keyed hash of every row of small non-negative integers."""
     found = np.full(len(values), named(SPLIT_KEY, name), np.uint64)
     for column in values.T:
         found = mix(found * GAMMA + column.astype(np.uint64))
@@ -69,5 +73,5 @@ def key_of(values: np.ndarray, name: str) -> Seeds:
 
 
 def is_test(keys: Seeds) -> np.ndarray:
-    """Which problems are held out, by their keys alone."""
+    """Return which problems are held out, by their keys alone."""
     return mix(keys) < np.uint64(int(TEST_SHARE * 2**64))

@@ -1,4 +1,4 @@
-"""The fixed test problems of a sweep, with any number of demonstrations, and wrong answers beside them."""
+"""Fixed test items of a sweep: held-out problems, with demonstrations before and distractors beside them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from harness.data.tasks.mixture import TaskConfig
 from harness.data.text.tokenizer import Tokenizer
 
 N_SHOTS = (1, 2, 4, 8)
-# Wrong answers beside the right one, where the problem has as many.
+# Distractors beside the right answer, if the problem allows as many.
 N_DISTRACTORS = 3
-# Of all items: those with wrong answers, documents with demonstrations, chains, each with many places, and
-# those asked before the end.
+# One in so many items gets distractors, is a document with demonstrations, is a chain (each has many places),
+# or is asked before the end.
 CHOICE_PART, SHOT_PART, CHAIN_PART, EARLY_PART = 8, 8, 2, 32
-# Draws for one item: of a space that is not held out, most repeat a problem.
+# Problems drawn for each different item. A small space, which is not held out, repeats itself often.
 DRAWS_PER_ITEM, DRAWS_PER_SEEN_ITEM = 2, 8
 HELD_OUT, SEEN = "test", "seen"
 
@@ -39,10 +39,16 @@ HELD_OUT, SEEN = "test", "seen"
 class Group:
     """Items of one task, length and number of demonstrations.
 
-    `sequences` are separator, tag and examples, of which the one that ends before token `end` is asked: its
-    answer has `n_positions` tokens, and those before it are its demonstrations. Groups may share sequences.
-    `choices` is the number of symbols to guess from at each position; `wrong` are other answers for the first
-    items.
+    Attributes:
+        task: name of the task.
+        length: length of its problems.
+        n_shot: demonstrations before the problem that is asked.
+        split: HELD_OUT, or SEEN if the task holds nothing out.
+        n_positions: tokens of an answer.
+        choices: number of symbols to guess from at each position.
+        sequences: separator, tag and examples; groups may share them.
+        end: column after the asked answer; the examples before it are its demonstrations.
+        wrong: distractors for the first items.
     """
 
     task: str
@@ -61,13 +67,20 @@ class Group:
         return self.sequences[:, self.end - self.n_positions : self.end]
 
     def first(self, n: int) -> Group:
-        """The first `n` items, at least one, without wrong answers."""
+        """Return the first `n` items, at least one, without distractors."""
         return replace(self, sequences=self.sequences[: max(1, n)], wrong=self.wrong[:0])
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Markov chains: `sequences` are separator, tag and symbols of `states`, which `tokens` stand for."""
+    """Markov chains for tests.
+
+    Attributes:
+        sequences: separator, tag and the symbols of the states.
+        states: state at each place, 0 to 3.
+        matrices: transition matrices; row a has the probabilities of the states after a.
+        tokens: token of each state.
+    """
 
     sequences: Int32[np.ndarray, "items width"]
     states: Int64[np.ndarray, "items places"]
@@ -77,18 +90,25 @@ class Chains:
 
 @dataclass(frozen=True)
 class TaskItems:
-    """All test items of a sweep: the same for every run."""
+    """All test items of a sweep, the same for every run."""
 
     groups: tuple[Group, ...]
     chains: Chains | None
 
     def early(self) -> tuple[Group, ...]:
-        """A part of the items without demonstrations, for steps on the way."""
+        """Return a part of the items without demonstrations, for steps before the end."""
         return tuple(g.first(len(g.sequences) // EARLY_PART) for g in self.groups if g.n_shot == 0)
 
 
 def task_items(tasks: tuple[TaskConfig, ...], n_items: int, tokenizer: Tokenizer, seq_len: int) -> TaskItems:
-    """`n_items` of every task and length where so many exist, as far as they fit `seq_len` tokens."""
+    """Return the test items of all tasks.
+
+    Args:
+        tasks: the tasks of the corpus.
+        n_items: items per task and length; fewer if not as many different problems exist.
+        tokenizer: tokenizer of the corpus.
+        seq_len: context of the model in tokens; items that do not fit are left out.
+    """
     groups = [
         group
         for task in tasks
@@ -101,7 +121,7 @@ def task_items(tasks: tuple[TaskConfig, ...], n_items: int, tokenizer: Tokenizer
 
 
 def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len: int) -> Iterator[Group]:
-    """Problems alone, then documents of problems, in which each has those before it for demonstrations."""
+    """Yield problems alone, then documents of problems in which each one follows its demonstrations."""
     family, width = FAMILIES[task], example_width(task, length)
     if width > seq_len:
         return
@@ -120,7 +140,7 @@ def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len:
         wrong=ids[_wrong(task, length, some, alphabet)].astype(np.int32),
     )
     yield group
-    # Separator and tag come first; a newline ends every answer but the last, whose last token is no input.
+    # Inputs of a document: separator, tag and examples, without the last token and the newline after it.
     shots = [n for n in N_SHOTS if n < n_examples(task, length) and (n + 1) * width <= seq_len]
     if shots:
         sequences = _documents(task, length, max(1, n_items // SHOT_PART), shots[-1] + 1, tokenizer)
@@ -130,8 +150,9 @@ def _groups(task: str, length: int, n_items: int, tokenizer: Tokenizer, seq_len:
 
 
 def _distinct_problems(task: str, length: int, n_items: int) -> Problems:
-    """The first test problems that differ from each other."""
+    """Return the first `n_items` test problems that differ from each other."""
     held_out = FAMILIES[task].held_out(length)
+    # More than needed, because draws repeat problems; the first different ones are kept.
     index = np.arange(n_items * (DRAWS_PER_ITEM if held_out else DRAWS_PER_SEEN_ITEM))
     found = draw(task, length, TEST, index, np.zeros_like(index), test=True)
     first = np.unique(np.concatenate([found.prompt, found.answer], axis=1), axis=0, return_index=True)[1]
@@ -139,7 +160,7 @@ def _distinct_problems(task: str, length: int, n_items: int) -> Problems:
 
 
 def _documents(task: str, length: int, n: int, n_shown: int, tokenizer: Tokenizer) -> np.ndarray:
-    """Test documents of `n_shown` examples, the last one without its newline."""
+    """Return test documents of `n_shown` examples, the last one without its newline."""
     index, slots = np.repeat(np.arange(n), n_shown), np.tile(np.arange(n_shown), n)
     shown = draw(task, length, f"{TEST} documents", index, slots, test=True)
     newline = np.full((len(index), 1), NEWLINE, np.uint8)
@@ -150,7 +171,7 @@ def _documents(task: str, length: int, n: int, n_shown: int, tokenizer: Tokenize
 def _sequences(
     task: str, symbols: list[np.ndarray], tokenizer: Tokenizer
 ) -> Int32[np.ndarray, "items width"]:
-    """Tokens of symbols, behind a separator and the tag of the task."""
+    """Return separator, tag of the task and `symbols` as tokens."""
     ids = symbol_ids(tokenizer)
     head = np.tile(np.array([tokenizer.separator, ids[tag(task)]], np.int32), (len(symbols[0]), 1))
     return np.concatenate([head, *(ids[part].astype(np.int32) for part in symbols)], axis=1)
@@ -159,12 +180,12 @@ def _sequences(
 def _wrong(
     task: str, length: int, problems: Problems, alphabet: tuple[np.ndarray, ...]
 ) -> Int64[np.ndarray, "items distractors answer"]:
-    """Answers that are wrong: others that the context offers, or the right one with one symbol changed."""
+    """Return distractors: other candidates of the context, or the right answer with one symbol changed."""
     n = len(problems.answer)
     seed = seeds(named(task, length, "wrong"), np.arange(n))
     if problems.candidates is not None:
         order = np.argsort(bits(seed, problems.candidates.shape[1]), axis=1)
-        # The right one sorts to the end.
+        # The right candidate goes to the end and is cut off.
         right = np.take_along_axis(problems.candidates, order, axis=1) == problems.answer
         order = np.take_along_axis(order, np.argsort(right, axis=1, kind="stable"), axis=1)[:, :-1]
         return np.take_along_axis(problems.candidates, order[:, :N_DISTRACTORS], axis=1)[:, :, None].astype(
@@ -173,6 +194,7 @@ def _wrong(
     places = _places_to_change(seed, alphabet)
     # Symbols of an alphabet have consecutive codes.
     first, size = (np.array([f(symbols) for symbols in alphabet], np.int64) for f in (min, len))
+    # Distractors at one position differ. A step from 1 to size − 1 never gives the right symbol.
     apart = np.where(places == places[:, :1], np.arange(N_DISTRACTORS), 0)
     step = 1 + (below(bits(seed, 1, use=1), 2**20) + apart) % (size[places] - 1)
     right = np.take_along_axis(problems.answer.astype(np.int64), places, axis=1) - first[places]
@@ -185,7 +207,10 @@ def _wrong(
 def _places_to_change(
     seed: np.ndarray, alphabet: tuple[np.ndarray, ...]
 ) -> Int64[np.ndarray, "items distractors"]:
-    """A position for every wrong answer: different ones, or the one with most symbols in a short answer."""
+    """Return the position that each distractor changes.
+
+    Positions differ if the answer is long enough. Else all distractors change the position with most symbols.
+    """
     if len(alphabet) >= N_DISTRACTORS:
         return distinct(bits(seed, len(alphabet), use=2), N_DISTRACTORS)
     widest = int(np.argmax([len(symbols) for symbols in alphabet]))
@@ -193,6 +218,7 @@ def _places_to_change(
 
 
 def _chains(n_items: int, tokenizer: Tokenizer) -> Chains:
+    """Return `n_items` Markov chains of the test stream."""
     states, matrices = markov.chains(TEST, np.arange(n_items))
     tokens = symbol_ids(tokenizer)[markov.STATES].astype(np.int32)
     return Chains(_sequences(MARKOV, [markov.STATES[states]], tokenizer), states, matrices, tokens)

@@ -1,8 +1,9 @@
-"""Markov chains to be learned in context: a fresh transition matrix for every document.
+"""Markov chains to be learned in context: every document has a transition matrix of its own.
 
-The best that a reader can do who knows how the chains are made is Bayes' rule over the matrices: after counts
-n(a→b) the probability of b after a is (n(a→b) + 1) / (n(a→·) + states), since rows are drawn evenly from the
-simplex, Dirichlet(1, …, 1) (Edelman et al., arXiv:2402.11004, section 2).
+Rows of the matrices are uniform on the simplex, Dirichlet(1, …, 1). The best prediction without knowing the
+matrix is its posterior mean: after counts n(a→b), P(b | a) = (n(a→b) + 1) / (n(a→·) + states).
+
+References: Edelman et al., arXiv:2402.11004, section 2.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ Distribution = Float64[np.ndarray, "rows places states"]
 def chains(
     stream: str, index: np.ndarray
 ) -> tuple[Int64[np.ndarray, "rows places"], Float64[np.ndarray, "rows states states"]]:
-    """States 0 to 3 of the chains with these numbers, and their transition matrices."""
+    """Return the chains with the numbers `index`: states 0 to 3, and transition matrices.
+
+    Args:
+        stream: name of the random stream, TRAIN or TEST.
+        index: numbers of the chains [rows].
+    """
     seed = seeds(named("markov", stream), index)
+    # Normalised exponential variates are uniform on the simplex.
     gaps = -np.log(uniform(bits(seed, N_STATES**2, use=1))).reshape(-1, N_STATES, N_STATES)
     matrices = gaps / gaps.sum(axis=2, keepdims=True)
     cumulative = np.cumsum(matrices, axis=2)[:, :, :-1]
+    # Place by place, all chains at once: invert the cumulative sums of their rows.
     draws = uniform(bits(seed, N_SYMBOLS))
     states = np.zeros((len(index), N_SYMBOLS), np.int64)
     rows = np.arange(len(index))
@@ -39,15 +47,16 @@ def chains(
 
 
 def true_rows(states: np.ndarray, matrices: np.ndarray) -> Distribution:
-    """The true distribution of the symbol after each place."""
+    """Return the true distribution of the state after each place."""
     return matrices[np.arange(len(states))[:, None], states]
 
 
 def bigram_bayes(states: np.ndarray) -> Distribution:
-    """Posterior mean of the next symbol's distribution after each place, the matrix unknown."""
+    """Return the posterior mean of the distribution after each place, from counts of transitions."""
     counts = np.ones((len(states), N_STATES, N_STATES))
     rows = np.arange(len(states))
     found = np.empty((*states.shape, N_STATES))
+    # No transition has been seen yet.
     found[:, 0] = 1 / N_STATES
     for place in range(1, states.shape[1]):
         counts[rows, states[:, place - 1], states[:, place]] += 1
@@ -57,16 +66,19 @@ def bigram_bayes(states: np.ndarray) -> Distribution:
 
 
 def unigram_bayes(states: np.ndarray) -> Distribution:
-    """The same for a reader who counts symbols and not pairs."""
+    """Return the posterior mean of the distribution after each place, from counts of states alone."""
     counts = np.cumsum(np.eye(N_STATES)[states], axis=1) + 1
     return np.asarray(counts / counts.sum(axis=2, keepdims=True))
 
 
 def uniform_rows(states: np.ndarray) -> Distribution:
-    """Every state alike."""
+    """Return equal probabilities for every state."""
     return np.full((*states.shape, N_STATES), 1 / N_STATES)
 
 
 def divergence(true: Distribution, guess: Distribution) -> Float64[np.ndarray, "rows places"]:
-    """KL(true ‖ guess) in nats; `guess` may sum to less than one, where a model thinks of other tokens."""
+    """Return KL(true ‖ guess) in nats.
+
+    `guess` may sum to less than one, because a model also gives probability to other tokens.
+    """
     return np.asarray((true * np.log(true / guess)).sum(axis=2))

@@ -1,4 +1,4 @@
-"""Text and tasks in one stream of tokens, at fixed shares that hold in every stretch of it."""
+"""Mixture of text and task documents in one token stream, at shares that hold in every stretch of it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from harness.data.tasks.hashed_random import named, seeds, uniform
 from harness.data.text.tokenizer import Tokenizer
 from harness.records.errors import InputError
 
-# Documents are put into the stream in pieces of about so many tokens, which bounds memory.
+# Tokens that are put into the stream at once, which bounds memory.
 TOKENS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """A task's share of all training tokens, which its lengths have in equal parts."""
+    """A task and its part of the training tokens.
+
+    Attributes:
+        name: name of the task.
+        share: share of all training tokens.
+        lengths: lengths of its problems, with equal parts of the share.
+    """
 
     name: str
     share: float
@@ -35,7 +41,7 @@ class TaskConfig:
 
     @classmethod
     def from_settings(cls, name: str, values: Any) -> TaskConfig:
-        """From data.tasks.NAME; raises InputError for anything but a share and lengths."""
+        """Return the task that data.tasks.NAME sets; raise InputError unless it has share and lengths."""
         try:
             if set(values) == {"share", "lengths"} and all(isinstance(n, int) for n in values["lengths"]):
                 return cls(name, float(values["share"]), tuple(values["lengths"]))
@@ -48,11 +54,17 @@ class TaskConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TaskConfig:
+        """Return the task from its `dataclasses.asdict`, also after JSON."""
         return cls(values["name"], float(values["share"]), tuple(values["lengths"]))
 
 
 def check_tasks(tasks: tuple[TaskConfig, ...], tokenizer: str) -> None:
-    """Raise InputError for shares, lengths or a tokenizer that no mixture can have."""
+    """Raise InputError for shares, lengths or a tokenizer that no mixture can have.
+
+    Args:
+        tasks: the tasks of a corpus.
+        tokenizer: `bpe` or `bytes`.
+    """
     for task in tasks:
         check_lengths(task.name, task.lengths)
         if not task.share > 0 or not task.lengths:
@@ -73,9 +85,18 @@ def check_tasks(tasks: tuple[TaskConfig, ...], tokenizer: str) -> None:
 def mix_tasks(
     text: Tokens, tasks: tuple[TaskConfig, ...], tokenizer: Tokenizer
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """All text with as many task documents as the shares ask for, and what went into the stream.
+    """Mix task documents into the text.
 
-    The documents of every part are spread evenly over the stream, each somewhere in its own slice of it.
+    All text is kept, with as many task documents as the shares ask for. The documents of each part are spread
+    evenly over the stream, one at a random place in each of equal slices.
+
+    Args:
+        text: documents of the training text.
+        tasks: the tasks with their shares.
+        tokenizer: tokenizer of the text.
+
+    Returns:
+        The stream of tokens, and the share, documents and tokens of every part.
     """
     total = len(text.tokens) / (1 - sum(task.share for task in tasks))
     parts, places, report = [text], [_places("text", len(text.lengths))], {}
@@ -93,6 +114,7 @@ def mix_tasks(
 
 
 def _described(task: str, length: int, part: Tokens) -> dict[str, Any]:
+    """Return the counts of one task and length for the report."""
     held_out = task == MARKOV or FAMILIES[task].held_out(length)
     problems = None if task == MARKOV else FAMILIES[task].space(length)
     counts = {"documents": len(part.lengths), "tokens": len(part.tokens)}
@@ -100,13 +122,14 @@ def _described(task: str, length: int, part: Tokens) -> dict[str, Any]:
 
 
 def _places(name: str, n: int) -> Float64[np.ndarray, "documents"]:
-    """Where in the stream, from 0 to 1, each of `n` documents goes."""
+    """Return the place of each of `n` documents in the stream, from 0 to 1."""
     index = np.arange(n)
+    # One in each slice (stratified): plain random places would leave stretches without a task.
     return (index + uniform(seeds(named("place", name), index))) / n
 
 
 def _interleave(parts: list[Tokens], places: Float64[np.ndarray, "documents"]) -> np.ndarray:
-    """Documents of all parts in the order of their places."""
+    """Concatenate the documents of all parts in the order of their places."""
     order = np.argsort(places, kind="stable")
     tokens = np.concatenate([part.tokens for part in parts])
     lengths = np.concatenate([part.lengths for part in parts])
@@ -119,10 +142,11 @@ def _interleave(parts: list[Tokens], places: Float64[np.ndarray, "documents"]) -
 
 
 def _ranges(starts: Int64[np.ndarray, "n"], lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "tokens"]:
+    """Return the concatenated ranges starts[i] … starts[i] + lengths[i] − 1."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
 
 
 def document_lengths(tokens: np.ndarray, separator: int) -> Int64[np.ndarray, "documents"]:
-    """Tokens of every document of a stream, its separator included."""
+    """Return the tokens of every document in a stream, its separator included."""
     return np.diff(np.flatnonzero(tokens == separator), prepend=-1)

@@ -1,4 +1,4 @@
-"""Normalise documents and drop those that are no text worth learning, each with a named reason."""
+"""Cleaning of documents: normalise them and drop those that are not worth learning, each with a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,27 @@ GENERATED = re.compile(
     r"do not (?:edit|modify)|auto-?generated|automatically generated|@generated|generated (?:by|from|with) ",
     re.IGNORECASE,
 )
+# Generators sign at the head of a file (characters searched); elsewhere such words may be plain text.
 GENERATED_HEAD = 1_000
+# In bytes; longer lines and words are mostly data, encoded or minified.
 LONG_LINE = 200
 LONG_WORD = 60
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A document outside any of these is dropped; shares are of its bytes."""
+    """Limits of a document; one outside any of them is dropped.
+
+    Attributes:
+        min_bytes: least length in UTF-8 bytes. The limits that follow are shares of these bytes.
+        max_digits: ASCII digits.
+        max_non_ascii: bytes outside ASCII.
+        max_long_lines: bytes in lines of more than LONG_LINE bytes.
+        max_long_words: bytes in words of more than LONG_WORD bytes.
+        max_control: control characters except white space.
+        min_compressed: least size after compression.
+        drop_generated: whether files that say they are generated are dropped, and licence headers removed.
+    """
 
     min_bytes: int
     max_digits: float
@@ -33,24 +46,29 @@ class Limits:
     max_long_lines: float
     max_long_words: float
     max_control: float
-    # Compressed size over size (zlib, fastest): tables and repeated boilerplate lie far below prose.
+    # By zlib at its fastest: tables and repeated boilerplate compress far better than prose.
     min_compressed: float
     drop_generated: bool
 
 
-# Thresholds from the tails of the default corpus: beyond them lie number tables, serialised test data and
-# generated bindings, with next to no hand-written modules.
+# Thresholds lie in the tails of the default corpus. Beyond them are number tables, serialised test data and
+# generated bindings, and hardly any hand-written modules.
 PYTHON_LIMITS = Limits(256, 0.15, 0.05, 0.10, 0.25, 0.001, 0.15, True)
-# The user's own text may be in any language or notation: only what is no text at all is dropped.
+# The user's own text may be in any language or notation, so only what is no text at all is dropped.
 TEXT_LIMITS = Limits(16, 1.0, 1.0, 1.0, 1.0, 0.05, 0.02, False)
 
 
 def clean(documents: Iterable[Document], limits: Limits) -> tuple[list[Document], Counter[str]]:
-    """Return normalised documents inside `limits`, and how many were dropped for which reason."""
+    """Normalise documents and keep those inside the limits.
+
+    Returns:
+        The kept documents in order, and the number of dropped ones by reason.
+    """
     kept: list[Document] = []
     dropped: Counter[str] = Counter()
     for document in documents:
         text = normalise(document.text)
+        # Looked for first, because the licence block often has the generator's notice in it.
         generated = limits.drop_generated and GENERATED.search(text[:GENERATED_HEAD]) is not None
         if limits.drop_generated:
             text = strip_licence(text)
@@ -63,7 +81,10 @@ def clean(documents: Iterable[Document], limits: Limits) -> tuple[list[Document]
 
 
 def normalise(text: str) -> str:
-    """Newlines as \\n, no byte-order mark, one newline at the end."""
+    """Return text with newlines as \\n, no byte-order mark, and one newline at the end.
+
+    Text of white space alone becomes empty.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     stripped = text.rstrip()
     return stripped + "\n" if stripped else ""
@@ -78,13 +99,14 @@ def strip_licence(text: str) -> str:
 
 
 def defect(text: str, limits: Limits) -> str | None:
-    """The first limit that `text` breaks, or None."""
+    """Return the first limit that `text` breaks, as a reason, or None."""
     data = text.encode("utf-8")
     size = len(data)
     if size < limits.min_bytes:
         return "short"
     codes = np.frombuffer(data, np.uint8)
     counts = np.bincount(codes, minlength=256)
+    # Bytes 9 to 13 are tab, newline and other white space; 48 to 57 are digits.
     control = counts[:9].sum() + counts[14:32].sum() + counts[127]
     shares = {
         "control characters": (control, limits.max_control),
@@ -102,7 +124,7 @@ def defect(text: str, limits: Limits) -> str | None:
 
 
 def _bytes_in_long_runs(is_break: np.ndarray, longest: int) -> int:
-    """Bytes that lie in runs longer than `longest` between breaks."""
+    """Return the number of bytes in runs of more than `longest` bytes between breaks."""
     edges = np.concatenate([[-1], np.flatnonzero(is_break), [len(is_break)]])
     lengths = np.diff(edges) - 1
     return int(lengths[lengths > longest].sum())

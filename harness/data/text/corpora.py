@@ -1,6 +1,6 @@
-"""Where documents come from: Python sources of this environment, or the user's own text.
+"""Sources of documents: the Python code of this environment, or the user's own text.
 
-A source is listed first (names, sizes, times; milliseconds) and read only when no prepared corpus fits.
+Listing a source takes milliseconds (names, sizes, times). Its files are read only if no prepared corpus fits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import zstandard
 
 from harness.records.errors import InputError
 
-# Distributions whose .py files make the default corpus: all are run-time dependencies pinned by uv.lock.
+# Distributions whose .py files make the default corpus. All are run-time dependencies pinned by uv.lock, so
+# every environment has the same text.
 PYTHON_PACKAGES = (
     "stdlib",
     "absl-py",
@@ -56,17 +57,25 @@ PYTHON_PACKAGES = (
     "tqdm",
     "treescope",
 )
+# Vendored packages are copies of others, and site-packages may lie inside the standard library's folder.
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "_vendor", "_vendored"}
 TEXT_SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-# A long .txt file is cut at paragraph ends into documents of about this many characters, so that one
-# book can still be split into training and evaluation text.
+# A long .txt file is cut at paragraph ends into documents of about this many characters. So even one book can
+# be split into training and evaluation text.
 PIECE_CHARACTERS = 16_384
 READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One input file; `name` does not depend on where the environment lives."""
+    """One input file.
+
+    Attributes:
+        name: path below the source's root, so that it does not depend on where the environment lives.
+        path: path on this machine.
+        size: bytes.
+        mtime_ns: time of its last change, which is part of the cache key.
+    """
 
     name: str
     path: str
@@ -76,12 +85,18 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Document:
+    """A text with a name that is unique in its corpus."""
+
     name: str
     text: str
 
 
 def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
-    """List the .py files of the standard library ("stdlib") and of installed distributions, by name."""
+    """List the .py files of the standard library (`stdlib`) and of installed distributions, by name.
+
+    Raises:
+        InputError: a distribution is not installed or has no list of its files, or no .py file is found.
+    """
     files = []
     for package in packages:
         root, names = _stdlib_files() if package == "stdlib" else _distribution_files(package)
@@ -94,7 +109,11 @@ def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
 
 
 def list_text(path: str | None) -> list[SourceFile]:
-    """List one text file or every text file below a folder, by name."""
+    """List one text file, or every text file below a folder, by name.
+
+    Raises:
+        InputError: no path is given, it does not exist, or it holds no file of a known kind.
+    """
     if not path:
         raise InputError("data=text needs a file or folder: add data.path=FILE_OR_FOLDER.")
     root = Path(path).expanduser()
@@ -110,7 +129,7 @@ def list_text(path: str | None) -> list[SourceFile]:
 
 
 def read_python(files: list[SourceFile]) -> Iterator[Document]:
-    """Yield every file that is UTF-8; the others are left out (they come back as fewer documents)."""
+    """Yield every file that is UTF-8; the others show up as fewer documents in the report."""
     for file in files:
         try:
             yield Document(file.name, Path(file.path).read_bytes().decode("utf-8"))
@@ -119,7 +138,11 @@ def read_python(files: list[SourceFile]) -> Iterator[Document]:
 
 
 def read_text(files: list[SourceFile], text_field: str) -> Iterator[Document]:
-    """Yield the documents of text, JSON-lines and parquet files."""
+    """Yield the documents of text, JSON-lines and parquet files.
+
+    Raises:
+        InputError: a file is damaged or not UTF-8, or has no text in `text_field`.
+    """
     for file in files:
         try:
             yield from _read_one(file, text_field)
@@ -132,6 +155,7 @@ def read_text(files: list[SourceFile], text_field: str) -> Iterator[Document]:
 
 
 def _read_one(file: SourceFile, text_field: str) -> Iterator[Document]:
+    """Yield the documents of one file, by its suffix."""
     if file.name.endswith(".txt"):
         text = Path(file.path).read_text(encoding="utf-8")
         pieces = _pieces(text)
@@ -143,7 +167,7 @@ def _read_one(file: SourceFile, text_field: str) -> Iterator[Document]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut `text` after the first blank line (or line end, or anywhere) past each PIECE_CHARACTERS."""
+    """Cut `text` after the first blank line (else line end, else anywhere) past each PIECE_CHARACTERS."""
     start = 0
     while start < len(text):
         earliest = start + PIECE_CHARACTERS
@@ -159,12 +183,14 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Document]:
+    """Yield one document per row; rows are numbered from 1."""
     table = pq.ParquetFile(file.path)
     columns = table.schema_arrow.names
     if text_field not in columns:
         have = ", ".join(columns)
         raise InputError(f"{file.path} has no column {text_field!r} but {have}: set data.text_field=COLUMN.")
     number = 0
+    # Batch by batch, because a column of text may be larger than memory.
     for batch in table.iter_batches(columns=[text_field]):
         for value in batch.column(0).to_pylist():
             number += 1
@@ -172,6 +198,7 @@ def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Document]:
 
 
 def _read_json_lines(file: SourceFile, text_field: str) -> Iterator[Document]:
+    """Yield one document per line that is not blank; lines are numbered from 1."""
     with _open_lines(file.path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -190,6 +217,7 @@ def _read_json_lines(file: SourceFile, text_field: str) -> Iterator[Document]:
 
 
 def _open_lines(path: str) -> io.TextIOBase:
+    """Open a JSON-lines file, decompressed by its suffix."""
     if path.endswith(".gz"):
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
     if path.endswith(".zst"):
@@ -198,6 +226,7 @@ def _open_lines(path: str) -> io.TextIOBase:
 
 
 def _as_text(value: object, file: SourceFile, number: int, text_field: str) -> str:
+    """Return a value that is text; raise InputError for any other."""
     if not isinstance(value, str):
         raise InputError(
             f"{file.path} row {number}: expected text in {text_field!r}, got {type(value).__name__}: "
@@ -207,9 +236,11 @@ def _as_text(value: object, file: SourceFile, number: int, text_field: str) -> s
 
 
 def _stdlib_files() -> tuple[str, list[str]]:
+    """Return the folder of the standard library and its .py files, relative to it."""
     root = sysconfig.get_paths()["stdlib"]
     names = []
     for folder, subfolders, entries in os.walk(root):
+        # In place: os.walk then skips these folders.
         subfolders[:] = sorted(set(subfolders) - SKIPPED_FOLDERS)
         # _sysconfigdata holds the paths and compiler flags of one build of Python.
         chosen = [e for e in entries if e.endswith(".py") and not e.startswith("_sysconfigdata")]
@@ -218,6 +249,7 @@ def _stdlib_files() -> tuple[str, list[str]]:
 
 
 def _distribution_files(package: str) -> tuple[str, list[str]]:
+    """Return the root of an installed distribution and its .py files, relative to it."""
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError as error:
@@ -234,5 +266,6 @@ def _distribution_files(package: str) -> tuple[str, list[str]]:
 
 
 def _stat(name: str, path: str) -> SourceFile:
+    """Return the source file at `path` with its size and time."""
     status = os.stat(path)
     return SourceFile(name, path, status.st_size, status.st_mtime_ns)

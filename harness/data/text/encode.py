@@ -1,4 +1,4 @@
-"""Tokenise many documents with every core of this machine."""
+"""Tokenisation of many documents on every core of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import UInt
 from harness.data.text.tokenizer import Tokenizer
 from harness.records.provenance import usable_cores
 
-# Below this a process costs more than it saves.
+# Starting another process for less text than this costs more than it saves.
 CHARACTERS_PER_PROCESS = 16_000_000
 MAX_PROCESSES = 8
 
@@ -21,18 +21,24 @@ MAX_PROCESSES = 8
 def encode_documents(
     tokenizer: Tokenizer, texts: list[str], share: int = CHARACTERS_PER_PROCESS
 ) -> UInt[np.ndarray, "tokens"]:
-    """Tokens of `tokenizer.encode`, by processes that take about `share` characters or more each."""
+    """Return the tokens of `tokenizer.encode`, made by several processes if there is much text.
+
+    Args:
+        tokenizer: encodes the texts.
+        texts: documents.
+        share: characters for which another process pays.
+    """
     total = sum(map(len, texts))
     parts = min(total // share, len(usable_cores()), MAX_PROCESSES)
     if parts < 2:
         return tokenizer.encode(texts)
-    # Spawned: a fork would copy whatever threads the caller has in an unknown state.
+    # Spawned, because a fork copies the locks of the caller's other threads, held or not.
     with ProcessPoolExecutor(parts, multiprocessing.get_context("spawn")) as pool:
         return np.concatenate(list(pool.map(partial(Tokenizer.encode, tokenizer), _slices(texts, parts))))
 
 
 def _slices(texts: list[str], parts: int) -> list[list[str]]:
-    """Consecutive slices of about equally many characters."""
+    """Cut `texts` into consecutive slices of about equally many characters."""
     ends = np.cumsum([len(text) for text in texts])
     bounds = np.searchsorted(ends, ends[-1] * np.arange(parts + 1) / parts)
     bounds[-1] = len(texts)

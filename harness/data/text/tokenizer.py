@@ -1,7 +1,10 @@
-"""Byte-level BPE or plain bytes: every text round-trips, and every token knows how many bytes it stands for.
+"""Byte-level BPE or plain bytes: every text round-trips, and the bytes of every token are known.
 
 The last id of a vocabulary is the document separator. It is no entry of the BPE model, so a document that
-happens to contain its name is tokenised like any other text.
+contains the separator's name is tokenised like any other text.
+
+References: Sennrich et al., arXiv:1508.07909, section 3.2 (BPE); Radford et al. 2019 (bytes as its alphabet,
+GPT-2).
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from harness.records.errors import InputError
 
 SEPARATOR = "<|endoftext|>"
 KINDS = ("bpe", "bytes")
-# Text enough for a few thousand merges; more changes hardly any of them and costs a second per 3 MB.
+# Enough text for a few thousand merges: more text changes hardly any of them and costs a second per 3 MB.
 TRAINING_BYTES = 12_000_000
 
-# Words with the space before them, numbers, punctuation, and spaces but for the last one before a word: the
-# split of GPT-2, with classes that Python and the Rust library read alike.
+# GPT-2's split into words with the space before them, numbers, punctuation and white space. The last space
+# before a word belongs to the word. Python and the Rust library read these classes alike.
 _LETTERS = "A-Za-z\u0080-\U0010ffff"
 _SPACES = "\t\n\x0b\x0c\r "
 WORD = f" ?[{_LETTERS}]+| ?[0-9]+| ?[^{_LETTERS}0-9{_SPACES}]+|[{_SPACES}]+(?![^{_SPACES}])|[{_SPACES}]+"
@@ -32,21 +35,29 @@ WORD = f" ?[{_LETTERS}]+| ?[0-9]+| ?[^{_LETTERS}0-9{_SPACES}]+|[{_SPACES}]+(?![^
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """`definition` is the whole tokenizer as text: JSON of the BPE model, or empty for bytes."""
+    """A tokenizer, as its whole definition.
+
+    Attributes:
+        vocab_size: number of token ids, the separator included.
+        definition: JSON of the BPE model; empty for bytes.
+    """
 
     vocab_size: int
     definition: str
 
     @property
     def separator(self) -> int:
+        """Id of the document separator."""
         return self.vocab_size - 1
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
+        """Type of the token files."""
         return token_dtype(self.vocab_size)
 
     @cached_property
     def tokenizer_id(self) -> str:
+        """Hash of the whole tokenizer."""
         return hashlib.sha256(f"{self.vocab_size} {self.definition}".encode()).hexdigest()[:12]
 
     @cached_property
@@ -62,21 +73,20 @@ class Tokenizer:
 
     @property
     def token_bytes(self) -> Int64[np.ndarray, "vocab"]:
+        """Number of bytes that each token stands for."""
         return np.array([len(piece) for piece in self.pieces], np.int64)
 
     def encode(self, texts: list[str]) -> UInt[np.ndarray, "tokens"]:
-        """Tokens of all texts, each followed by the separator.
-
-        Text repeats itself: each distinct word goes through the BPE model once, the rest is indexing.
-        """
+        """Return the tokens of all texts in one array, each text followed by the separator."""
         if not self.definition:
             return self._encode_bytes(texts)
+        # Text repeats itself: each distinct word goes through the BPE model once, the rest is indexing.
         split = re.compile(WORD)
         numbers = _Numbering()
         numbered = [np.fromiter(map(numbers.__getitem__, split.findall(text)), np.int64) for text in texts]
         model = hf.Tokenizer.from_str(self.definition)
         encodings = [encoding.ids for encoding in model.encode_batch_fast(list(numbers))]
-        # One more "word" stands for the end of a document.
+        # One more word stands for the end of a document.
         encodings.append([self.separator])
         lengths = np.array([len(ids) for ids in encodings])
         starts = np.cumsum(lengths) - lengths
@@ -86,19 +96,20 @@ class Tokenizer:
         return np.concatenate(parts) if parts else np.zeros(0, self.dtype)
 
     def decode(self, tokens: np.ndarray) -> str:
-        """Text of `tokens`, separators shown by name; a character cut in two becomes U+FFFD."""
+        """Return the text of `tokens`, separators shown by name; a character cut in two becomes U+FFFD."""
         pieces = self.pieces
         named = (SEPARATOR.encode() if token == self.separator else pieces[token] for token in tokens)
         return b"".join(named).decode("utf-8", errors="replace")
 
     def _encode_bytes(self, texts: list[str]) -> UInt[np.ndarray, "tokens"]:
+        """Return the bytes of all texts as tokens, each text followed by the separator."""
         end = np.array([self.separator], self.dtype)
         parts = [np.frombuffer(text.encode("utf-8"), np.uint8).astype(self.dtype) for text in texts]
         return np.concatenate([part for text in parts for part in (text, end)] or [end[:0]])
 
 
 class _Numbering(dict[str, int]):
-    """Gives each new key the next number."""
+    """A dict that gives each new key the next number."""
 
     def __missing__(self, key: str) -> int:
         number = len(self)
@@ -107,7 +118,7 @@ class _Numbering(dict[str, int]):
 
 
 def check_vocabulary(kind: str, vocab_size: int) -> None:
-    """Raise InputError unless `vocab_size` ids (separator included) can be made and stored."""
+    """Raise InputError unless `vocab_size` ids, the separator included, can be made and stored."""
     if kind not in KINDS:
         raise InputError(f"data.tokenizer={kind} is unknown: use bpe or bytes.")
     if kind == "bytes" and vocab_size != 257:
@@ -123,9 +134,16 @@ def check_vocabulary(kind: str, vocab_size: int) -> None:
 
 
 def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 0) -> Tokenizer:
-    """Learn byte-level BPE on the first TRAINING_BYTES of `texts`; bytes need no training.
+    """Learn a byte-level BPE model on a sample of `texts`; bytes need no training.
 
-    The last `n_tags` ids before the separator are left free: no text becomes one of them.
+    Args:
+        kind: `bpe` or `bytes`.
+        texts: training documents; the first of them, about TRAINING_BYTES characters, are the sample.
+        vocab_size: number of token ids, the separator included.
+        n_tags: ids before the separator that are left free: no text becomes one of them.
+
+    Raises:
+        InputError: the vocabulary cannot be made.
     """
     check_vocabulary(kind, vocab_size)
     if kind == "bytes":
@@ -138,6 +156,7 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 
         ]
     )
     model.decoder = decoders.ByteLevel()
+    # All 256 bytes are in the alphabet, seen or not, so no text is ever unknown.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1 - n_tags,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -148,23 +167,25 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 
 
 
 def token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
+    """Return the smallest unsigned type that holds every token id."""
     return np.uint16 if vocab_size <= 2**16 else np.uint32
 
 
 def _sample(texts: list[str]) -> list[str]:
+    """Return the first texts that have TRAINING_BYTES characters together."""
     sizes = np.cumsum([len(text) for text in texts])
     return texts[: int(np.searchsorted(sizes, TRAINING_BYTES)) + 1]
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Concatenated ranges starts[i] .. starts[i] + lengths[i] for i in `chosen`."""
+    """Return the concatenated ranges starts[i] … starts[i] + lengths[i] − 1 for every i in `chosen`."""
     sizes = lengths[chosen]
     ends = np.cumsum(sizes)
     return np.arange(ends[-1]) + np.repeat(starts[chosen] - ends + sizes, sizes)
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Character that byte-level BPE shows for each byte (Radford et al. 2019, the GPT-2 code)."""
+    """Return the byte behind each character of byte-level BPE (Radford et al. 2019, GPT-2)."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [code for code in range(256) if code not in shown]
     characters = {chr(code): code for code in shown}
