@@ -26,12 +26,16 @@ def docstrings(text: str) -> Iterator[tuple[int, str]]:
 
 
 def comments(text: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of every comment; lines of comment that follow each other are one."""
-    block, first, last = [], 0, -1
+    """(line, text) of every comment; whole lines of comment that follow each other are one."""
+    block: list[str] = []
+    first, last = 0, -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT:
             continue
         line = token.start[0]
+        if token.line.lstrip()[0] != "#":
+            yield line, token.string.lstrip("# ")
+            continue
         if line != last + 1 and block:
             yield first, " ".join(block)
             block = []
