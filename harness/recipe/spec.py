@@ -1,4 +1,4 @@
-"""The recipe of one training run, and its identity `run_id`.
+"""The recipe of one training run.
 
 A `RunSpec` holds everything that decides the numbers of a run and nothing about where it runs. The same
 recipe on other hardware has the same `run_id`. The trunk of a run does not depend on the token counts at
@@ -8,11 +8,11 @@ later sweeps can add end points to a trunk.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import cache, cached_property
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
+
+from harness.recipe.run_id import MERGED, added, content_id, from_stored, recipe_dict, stored_as
 
 RECIPE_VERSION = 2
 # Precision of activations and matrix products. Parameters, optimiser state, norms, softmax and loss are
@@ -27,63 +27,6 @@ GROUPS = ("hidden", "embed", "head", "gain")
 TRUNK_SCHEDULES = ("wsd", "constant")
 # Schedules that need a separate run for each token count.
 SEPARATE_SCHEDULES = ("cosine", "linear")
-
-
-def added(default: Any, key: str | None = None) -> Any:
-    """Declare a field that older recipes lack.
-
-    At its default it is left out of the hash, so that recipes written before it keep their `run_id`. `key` is
-    its name in the recipe's dict if the field was renamed.
-    """
-    return field(default=default, metadata={"added": True, "key": key})
-
-
-def stored_as(key: str) -> Any:
-    """Declare a renamed field: the recipe's dict keeps the old `key`, so that `run_id` stays."""
-    return field(metadata={"key": key})
-
-
-def recipe_dict(spec: Any) -> dict[str, Any]:
-    """Return a recipe as a nested dict: the content of spec.json, which `run_id` hashes.
-
-    `added` fields at their default are left out; renamed fields have their old key.
-    """
-    found: dict[str, Any] = {}
-    kind: Any = type(spec)
-    for name, key, is_added, default in _fields(kind):
-        value = getattr(spec, name)
-        if is_added and value == default:
-            continue
-        if isinstance(value, GroupRates):
-            found |= value.to_dict()
-        else:
-            found[key] = recipe_dict(value) if is_dataclass(value) else value
-    return found
-
-
-@cache
-def _fields(kind: Any) -> tuple[tuple[str, str, bool, Any], ...]:
-    """Return (name, key in the dict, whether it is an `added` field, default) of each field."""
-    return tuple(
-        (item.name, item.metadata.get("key") or item.name, bool(item.metadata.get("added")), item.default)
-        for item in fields(kind)
-    )
-
-
-def _from_stored(kind: Any, values: dict[str, Any]) -> Any:
-    """Build a part of a recipe from its dict, whose keys may be older than the names of its fields."""
-    names = {key: name for name, key, _, _ in _fields(kind)}
-    return kind(**{names[key]: value for key, value in values.items()})
-
-
-def content_id(value: Any, length: int = 12) -> str:
-    """Return the first `length` hexadecimal digits of SHA-256 over a JSON value, whatever its key order.
-
-    Raises:
-        ValueError: If the value contains NaN or infinity, which JSON does not have.
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)
@@ -181,7 +124,7 @@ class OptimSpec:
     """
 
     batch_size: int
-    lr: GroupRates
+    lr: GroupRates = field(metadata=MERGED)
     beta1: float
     beta2: float
     eps: float
@@ -306,7 +249,7 @@ class RunSpec:
             model=ModelSpec(**values["model"]),
             optim=OptimSpec.from_dict(values["optim"]),
             schedule=ScheduleSpec(**values["schedule"]),
-            data=_from_stored(DataSpec, values["data"]),
+            data=from_stored(DataSpec, values["data"]),
         )
         return cls(**parts)
 

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from harness.config.settings import SweepSettings
-from harness.recipe.spec import RECIPE_VERSION, DataSpec, recipe_dict
+from harness.recipe.run_id import recipe_dict
+from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.recipe.spec import Job, added, content_id, recipe_dict
+from harness.recipe.run_id import added, content_id, recipe_dict
+from harness.recipe.spec import Job
 from tests.recipes import run_spec
 
 
