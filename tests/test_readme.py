@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from harness.config.settings import load
@@ -31,10 +36,21 @@ def fenced() -> list[str]:
 
 
 def inline() -> list[str]:
-    return re.findall(r"`(python -m [^`]+)`", TEXT)
+    return re.findall(r"`((?:uv run [^`]*)?python -m [^`]+)`", TEXT)
 
 
 COMMANDS = sorted(set(fenced() + inline()))
+UV = "uv run --frozen "
+# Commands that end in seconds and write nothing: a plan, a look at committed results, a fit.
+RUNNABLE = [
+    command
+    for command in COMMANDS
+    if (
+        "dry_run=true" in command
+        or re.search(r"-m (analysis\.(fit|summary|emergence)|harness\.status) ", f"{command} ")
+    )
+    and "--watch" not in command
+]
 SWEEPS = [command for command in COMMANDS if "-m harness.sweep" in command]
 
 
@@ -63,7 +79,7 @@ def help_of(module: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_name_programs_and_modules_that_exist(command: str) -> None:
-    words = shlex.split(command, comments=True)
+    words = [word for word in shlex.split(command, comments=True) if not re.match(r"[A-Z_]+=", word)]
     assert words[0] in ("python", "pip", "uv", "git", "cd")
     if "-m" in words:
         module = words[words.index("-m") + 1]
@@ -122,6 +138,59 @@ def test_the_learning_rates_quoted_are_those_of_the_committed_grid(group: str, d
     rates = [f"{value:.{digits}f}" for value in rule["rate_64_interval"]]
     powers = [f"{value:.2f}" for value in (rule["exponent"], *rule["exponent_interval"])]
     quoted = (
-        f"{rule['rate_64']:.3f} [{', '.join(rates)}] ∝ d_model^{powers[0]} [{', '.join(powers[1:])}]"
+        f"{rule['rate_64']:.{digits}f} [{', '.join(rates)}] ∝ d_model^{powers[0]} [{', '.join(powers[1:])}]"
     ).replace("-", "−")
-    assert quoted in " ".join(TEXT.split())
+    assert quoted in " ".join((ROOT / "harness/README.md").read_text().split())
+
+
+def test_every_command_runs_in_the_locked_environment() -> None:
+    """Without `uv run` a newcomer's Python has none of the packages."""
+    bare = [command for command in fenced() if command.startswith("python")]
+    assert bare == []
+
+
+@pytest.mark.parametrize("command", RUNNABLE)
+def test_commands_that_end_in_seconds_run_as_printed(command: str, data_cache: Path) -> None:
+    """`uv run` would only choose the interpreter that runs this test."""
+    words = shlex.split(command.removeprefix(UV).removeprefix("python "))
+    environment = dict(os.environ, SCALING_CACHE=str(data_cache))
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+def test_the_python_example_runs_as_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "joint" in capsys.readouterr().out
+
+
+def test_the_losses_to_try_are_those_of_a_committed_sweep() -> None:
+    points = pd.read_parquet(ROOT / "results/chinchilla-standard/points.parquet")
+    points = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
+    own = {"params": "n_params_matmul", "tokens": "n_tokens", "val_loss": "loss", "seed": "seed"}
+    found = pd.read_csv(ROOT / "notebooks/losses.csv")
+    assert list(found) == list(own)
+    for name, column in own.items():
+        np.testing.assert_allclose(found[name], points[column].astype(float), atol=5e-5)
+
+
+def sentences() -> list[str]:
+    """Sentences of running text: no code, table, title or figure."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", TEXT, flags=re.DOTALL)
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(("|", "#", "![")))
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    paragraphs = (re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n|\n- ", text))
+    return [found for part in paragraphs for found in re.split(r"(?<=[.!?:])\s+(?=[A-Z`*\[])", part) if found]
+
+
+def test_sentences_are_short() -> None:
+    lengths = [len(sentence.split()) for sentence in sentences()]
+    assert statistics.median(lengths) <= 15
+    assert [sentence for sentence in sentences() if len(sentence.split()) > 30] == []
+    assert len(re.findall(r"^!\[", TEXT, re.MULTILINE)) == 1, "one figure"
