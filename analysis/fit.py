@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.cli import reading, save
-from analysis.contest.compare import compare, counted_tables
+from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.result import LEVEL
 from analysis.solve.problem import ESTIMATORS
@@ -92,7 +92,7 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
     frame = read_frame(arguments.table)
     tables = counted_tables(frame, mapping, arguments.count, arguments.loss, scale, where)
     options = (arguments.law, arguments.estimator, arguments.resamples, arguments.level, arguments.seed)
-    found = compare(tables, *options)
+    found = compare_approaches(tables, *options)
     return comparison_text(found), found.entries()
 
 

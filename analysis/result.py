@@ -45,7 +45,7 @@ class WarningCode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Warning_:
+class FitWarning:
     """A named doubt about a fit, in one sentence."""
 
     code: WarningCode
@@ -104,7 +104,7 @@ class Fit:
     stretch: float = 1.0
     resid: Array = field(default_factory=lambda: np.empty(0))
     largest_c: float | None = None
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[FitWarning, ...] = ()
     excluded: tuple[Excluded, ...] = ()
     seconds: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Fit:
         tokens) to d and matters for laws with repetition."""
         return find_law(self.law).value(self.theta, n, d, c, u)
 
-    def with_warnings(self, *warnings: Warning_) -> Fit:
+    def with_warnings(self, *warnings: FitWarning) -> Fit:
         return replace(self, warnings=self.warnings + warnings)
 
     def summary(self) -> str:

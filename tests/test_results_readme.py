@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.emergence.study import study
+from analysis.emergence.study import judge_jumps
 from analysis.emergence.verdict import Verdict
 from analysis.result import WarningCode
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
@@ -93,7 +93,7 @@ def test_every_key_on_emergence_is_explained() -> None:
     explained = set(re.findall(r"`(\w+)`", section("emergence.json")))
     usable = [rows for rows in example(k=7, seeds=1) if rows[0]["task"].iloc[0] in ("addition", "recall")]
     many = make_task(np.random.default_rng(0), "many", power_law(0.5, 1.0), 2, k=7, seeds=16, n_items=50)
-    assert set(keys_of(study(evaluations(*usable, many), axis="N"))) - explained == set()
+    assert set(keys_of(judge_jumps(evaluations(*usable, many), axis="N"))) - explained == set()
 
 
 def test_every_verdict_is_explained_once() -> None:

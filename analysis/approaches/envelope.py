@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Index
-from analysis.result import LEVEL, Exponents, Fit, Warning_, WarningCode
+from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 
@@ -131,12 +131,12 @@ def _edge_rows(table: LossTable, edge: Index) -> list[dict[str, Any]]:
     ]
 
 
-def _disagreement(fits: list[Fit]) -> tuple[Warning_, ...]:
+def _disagreement(fits: list[Fit]) -> tuple[FitWarning, ...]:
     hull, bins = (fit.params["a"] for fit in fits)
     if abs(hull - bins) <= APART:
         return ()
     text = f"the hull gives a = {hull:.3f} and bin minima of the same losses a = {bins:.3f}"
-    return (Warning_(WarningCode.METHODS_DISAGREE, text),)
+    return (FitWarning(WarningCode.METHODS_DISAGREE, text),)
 
 
 def curve_table(curves: pd.DataFrame, points: pd.DataFrame, count: str) -> LossTable:

@@ -17,7 +17,7 @@ from analysis.approaches.slice_minimum import AKIMA_SIZES
 from analysis.arrays import Array
 from analysis.frontier import find_frontier, surface_of
 from analysis.laws import family
-from analysis.result import Fit, Warning_, WarningCode
+from analysis.result import Fit, FitWarning, WarningCode
 from analysis.tables.table import LossTable
 from analysis.uncertainty.bootstrap import KINDS
 from analysis.uncertainty.table_warnings import with_doubts
@@ -37,7 +37,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self.fits: list[Fit] = []
-        self.warnings: list[Warning_] = []
+        self.warnings: list[FitWarning] = []
 
     def add(
         self, what: str, code: WarningCode, make: Callable[..., Fit | list[Fit]], *args: Any, **options: Any
@@ -46,7 +46,7 @@ class Attempts:
         try:
             made = make(*args, **options)
         except InputError as error:
-            self.warnings.append(Warning_(code, f"{what} is not possible: {error}"))
+            self.warnings.append(FitWarning(code, f"{what} is not possible: {error}"))
             return []
         fits = made if isinstance(made, list) else [made]
         self.fits += fits

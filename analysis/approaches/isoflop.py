@@ -16,7 +16,7 @@ from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, me
 from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
 from analysis.laws import family
-from analysis.result import LEVEL, Exponents, Fit, Warning_, WarningCode, percentile_interval
+from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode, percentile_interval
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
@@ -215,23 +215,23 @@ def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> dic
     }
 
 
-def _warnings(found: list[Optimum], source: str, sizes: int, bias: dict[str, Any] | None) -> list[Warning_]:
+def _warnings(found: list[Optimum], source: str, sizes: int, bias: dict[str, Any] | None) -> list[FitWarning]:
     warnings = []
     edge = [optimum for optimum in found if optimum.reason]
     if edge:
         budgets = ", ".join(f"{np.exp(optimum.log_c):.3g}" for optimum in edge)
         warnings.append(
-            Warning_(
+            FitWarning(
                 WarningCode.EDGE_OPTIMUM,
                 f"{len(edge)} of {len(found)} budgets have no interior minimum and are left out "
                 f"(C = {budgets} FLOPs)",
             )
         )
     if source == "interpolated":
-        warnings.append(Warning_(WarningCode.INTERPOLATED, _interpolated_text(sizes, bias)))
+        warnings.append(FitWarning(WarningCode.INTERPOLATED, _interpolated_text(sizes, bias)))
     if len(found) - len(edge) < 5:
         text = f"{len(found) - len(edge)} optima carry the exponent: five budgets over 100x in C are advised"
-        warnings.append(Warning_(WarningCode.FEW_BUDGETS, text))
+        warnings.append(FitWarning(WarningCode.FEW_BUDGETS, text))
     return warnings
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.approaches.kaplan import SAME, fit_kaplan
 from analysis.laws import find_law
-from analysis.result import Fit, Warning_, WarningCode
+from analysis.result import Fit, FitWarning, WarningCode
 from analysis.tables.table import LossTable
 from analysis.uncertainty.table_warnings import with_doubts
 from harness.records.errors import InputError
@@ -32,7 +32,7 @@ def shared_axis(table: LossTable) -> str | None:
 
 def fit_other_axis(
     tables: Mapping[str, LossTable], shared: str, level: float, seed: int
-) -> tuple[list[Fit], Warning_]:
+) -> tuple[list[Fit], FitWarning]:
     """Kaplan's law along the axis that varies, and one warning about the rest.
 
     `tables` maps a way to count N to its table, the primary one first; along D all give the same law.
@@ -45,9 +45,9 @@ def fit_other_axis(
         fits = [fit for table in counted for fit in fit_kaplan(table, level=level, seed=seed, axes=axis)]
     except InputError:
         text = "Kaplan's law along the other axis needs three values of it, these runs have fewer"
-        return [], Warning_(WarningCode.ONE_AXIS, f"{said}; {text}")
+        return [], FitWarning(WarningCode.ONE_AXIS, f"{said}; {text}")
     found = [with_doubts(fit, tables[fit.count]) for fit in fits]
-    return found, Warning_(WarningCode.ONE_AXIS, f"{said}; Kaplan's law along the other axis is fitted")
+    return found, FitWarning(WarningCode.ONE_AXIS, f"{said}; Kaplan's law along the other axis is fitted")
 
 
 def one_axis_verdict(fits: list[Fit], shared: str) -> str:

@@ -14,7 +14,7 @@ from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
-from analysis.result import Warning_, WarningCode, plain
+from analysis.result import FitWarning, WarningCode, plain
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise
@@ -177,12 +177,12 @@ def structure(table: LossTable, law: str, seed: int = 0) -> list[dict[str, Any]]
     ]
 
 
-def lack_of_fit_warning(result: dict[str, Any], law: str) -> Warning_ | None:
+def lack_of_fit_warning(result: dict[str, Any], law: str) -> FitWarning | None:
     """The warning that goes with a poor adequacy result, or None."""
     p = result["lack_of_fit_p"]
     if p is None or p >= SIGNIFICANCE:
         return None
-    return Warning_(
+    return FitWarning(
         WarningCode.LACK_OF_FIT,
         f"{family(law)} leaves {100 * result['residual_rms']:.2g} % RMS where seeds differ by "
         f"{100 * result['seed_sd']:.2g} % (p = {p:.2g}): its intervals are too narrow",

@@ -19,7 +19,7 @@ from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
 from analysis.laws import family, find_law, with_limits
-from analysis.result import LEVEL, Fit, Warning_, WarningCode
+from analysis.result import LEVEL, Fit, FitWarning, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import COUNTS, LossTable, load_table
 from harness.records.errors import InputError
@@ -90,7 +90,7 @@ def counted_tables(
     return {name: load_table(frame, mapping, name, loss, scale, where) for name in own}
 
 
-def compare(
+def compare_approaches(
     tables: Mapping[str, LossTable],
     law: str = "chinchilla",
     estimator: str = "huber",
@@ -186,7 +186,7 @@ def exponent_of(fit: Fit) -> tuple[float | None, Interval | None]:
     return fit.frontier.a, fit.frontier.a_interval
 
 
-def disagreements(fits: Sequence[Fit], recommended: int) -> list[Warning_]:
+def disagreements(fits: Sequence[Fit], recommended: int) -> list[FitWarning]:
     """Warnings where other approaches, or other counts of the same law, leave the recommended interval of a.
 
     Two intervals disagree where they do not meet. A row without interval counts as ± APART, by which two
@@ -207,7 +207,7 @@ def disagreements(fits: Sequence[Fit], recommended: int) -> list[Warning_]:
         if apart:
             own = f"{shown_exponent(quoted)} ({name(quoted)})"
             text = f"a = {own} against {', '.join(apart)}: further apart than the intervals say"
-            warnings.append(Warning_(code, text))
+            warnings.append(FitWarning(code, text))
     return warnings
 
 

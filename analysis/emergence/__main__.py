@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.cli import parse_pairs, save
 from analysis.emergence.read import AXES, read_evaluations
-from analysis.emergence.study import study
+from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.chance,
         _scale(arguments.scale),
     )
-    result = study(found, arguments.axis, arguments.seed)
+    result = judge_jumps(found, arguments.axis, arguments.seed)
     print(text_of(result))
     save(arguments.json, result)
 

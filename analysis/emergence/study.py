@@ -35,7 +35,7 @@ NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curv
 Json = dict[str, Any]
 
 
-def study(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
+def judge_jumps(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
     """Analyse every task × length along `axis`, or along each axis that the table varies.
 
     Raises:
@@ -192,7 +192,7 @@ def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> Jso
     Raises:
         InputError: the evaluations cannot be analysed.
     """
-    result = study(read_evaluations(folder, count=count), seed=seed)
+    result = judge_jumps(read_evaluations(folder, count=count), seed=seed)
     write_json(folder / FILE, result)
     first = result["axes"][0]["axis"]
     return {

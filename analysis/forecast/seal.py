@@ -25,7 +25,7 @@ RIVAL = 0.5  # a law this close in rollout error might be the true one: its fore
 FAR = 10.0  # compute factor of the headline error
 
 
-def seal(
+def seal_forecast(
     points: LossTable | pd.DataFrame,
     cells: pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
@@ -75,7 +75,7 @@ def seal(
     return {**content, "sha256": content_sha256(content)}
 
 
-def score(forecast: Mapping[str, Any], points: pd.DataFrame) -> dict[str, Any]:
+def score_forecast(forecast: Mapping[str, Any], points: pd.DataFrame) -> dict[str, Any]:
     """Hold a sealed forecast against finished points.
 
     Points are matched by the parameter count of the forecast and n_tokens; several seeds of a cell count

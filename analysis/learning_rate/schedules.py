@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.result import Warning_, WarningCode
+from analysis.result import FitWarning, WarningCode
 
 
 def compare_schedules(
     points: pd.DataFrame, seed_sd: float | None
-) -> tuple[list[dict[str, Any]], list[Warning_]]:
+) -> tuple[list[dict[str, Any]], list[FitWarning]]:
     """Compare mean losses of trunk + branch with those of the best cosine rate, cell by cell.
 
     `seed_sd` is the relative noise between seeds; without it there is no standard error.
@@ -59,9 +59,9 @@ def _row(
     }
 
 
-def _not_tuned(rung: str, n_tokens: int, lr_scale: float, rates: int) -> Warning_:
+def _not_tuned(rung: str, n_tokens: int, lr_scale: float, rates: int) -> FitWarning:
     where = "at the only rate tried" if rates == 1 else f"at the end of the {rates} rates tried"
-    return Warning_(
+    return FitWarning(
         WarningCode.EDGE_OPTIMUM,
         f"the cosine reference of {rung} at {n_tokens:.3g} tokens is best {where} ({lr_scale:g} times the "
         "recipe's): it may not be fully tuned, which favours trunk + branch",

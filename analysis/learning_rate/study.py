@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
-from analysis.result import LEVEL, Warning_, WarningCode, plain
+from analysis.result import LEVEL, FitWarning, WarningCode, plain
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 Json = dict[str, Any]
@@ -63,7 +63,7 @@ def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
     return points[at_recipe & (points.status == "done")]
 
 
-def rate_warnings(study: Mapping[str, Any]) -> list[Warning_]:
+def rate_warnings(study: Mapping[str, Any]) -> list[FitWarning]:
     """A warning for each reason why optima do not count, and for rules that could not be fitted."""
     warnings = []
     for entry in study["groups"]:
@@ -71,9 +71,9 @@ def rate_warnings(study: Mapping[str, Any]) -> list[Warning_]:
         for reason in dict.fromkeys(row["reason"] for row in doubtful):
             rungs = dict.fromkeys(row["rung"] for row in doubtful if row["reason"] == reason)
             text = f"the best {entry['group']} rate does not count at {', '.join(rungs)}: {reason}"
-            warnings.append(Warning_(WarningCode.EDGE_OPTIMUM, text))
+            warnings.append(FitWarning(WarningCode.EDGE_OPTIMUM, text))
         reasons = dict.fromkeys(rule["reason"] for rule in entry["rules"] if rule["reason"])
-        warnings += [Warning_(WarningCode.FEW_SIZES, f"{entry['group']} rate: {text}") for text in reasons]
+        warnings += [FitWarning(WarningCode.FEW_SIZES, f"{entry['group']} rate: {text}") for text in reasons]
     return warnings
 
 

@@ -22,12 +22,12 @@ from analysis.contest.adequacy import (
 )
 from analysis.contest.compare import disagreements
 from analysis.forecast.prediction import calibrate, predict_interval, rollout_rows
-from analysis.forecast.seal import score
+from analysis.forecast.seal import score_forecast
 from analysis.frontier import find_frontier
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
-from analysis.result import LEVEL, Fit, Warning_, WarningCode, plain
+from analysis.result import LEVEL, Fit, FitWarning, WarningCode, plain
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import COUNTS, Excluded, LossTable, load_table
@@ -64,7 +64,7 @@ NO_LAW: Json = {
 }
 
 
-def study(
+def study_sweep(
     points: pd.DataFrame,
     curves: pd.DataFrame | None = None,
     forecast: Json | None = None,
@@ -160,13 +160,13 @@ def _one_axis(tables: Mapping[str, LossTable], shared: str, noise: Json, level: 
     return dict(plain(result))
 
 
-def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[Warning_]]:
+def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarning]]:
     """Compare the laws on the cells that are not held out."""
     holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
     try:
         return contest(table.select(~holdout), seed=seed), []
     except InputError as error:
-        return [], [Warning_(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
+        return [], [FitWarning(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
 
 
 def _primary_law(entrants: Sequence[Entrant], forecast: Json | None) -> str:
@@ -182,7 +182,9 @@ def _position(fits: Sequence[Fit], law: str) -> int | None:
     return found[0] if found else None
 
 
-def _adequacy(table: LossTable, fits: Sequence[Fit], primary: str, seed: int) -> tuple[Json, list[Warning_]]:
+def _adequacy(
+    table: LossTable, fits: Sequence[Fit], primary: str, seed: int
+) -> tuple[Json, list[FitWarning]]:
     """Tests of every fitted law under the primary count, and the warning of the primary one."""
     laws = [fit.law for fit in fits if fit.count == table.count]
     tests = {law: adequacy(table, law, seed) for law in laws}
@@ -231,10 +233,10 @@ def _score(forecast: Json | None, points: pd.DataFrame) -> Json | None:
     """The score of a sealed forecast; None while no held-out cell is finished."""
     if not forecast:
         return None
-    found = score(forecast, points)
+    found = score_forecast(forecast, points)
     return found if found["cells"] else None
 
 
-def _merged(warnings: Sequence[Warning_]) -> list[Json]:
+def _merged(warnings: Sequence[FitWarning]) -> list[Json]:
     """Warnings without repetitions, in order."""
     return [warning.to_dict() for warning in dict.fromkeys(warnings)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.arrays import Array
 from analysis.laws.law import Law, centre_of
-from analysis.result import Warning_, WarningCode
+from analysis.result import FitWarning, WarningCode
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem
 from analysis.solve.search import Route, best_at
@@ -27,7 +27,7 @@ MAX_EXTRAPOLATION = 30.0
 TIED_GRID = np.geomspace(0.02, 3.0, 60)
 
 
-def identifiability_warnings(problem: Problem, starts: Route, projection: Route) -> tuple[Warning_, ...]:
+def identifiability_warnings(problem: Problem, starts: Route, projection: Route) -> tuple[FitWarning, ...]:
     """Every doubt about the fit of `problem` that ended at `starts` and, independently, at `projection`."""
     return (
         *_routes(problem.law, starts, projection),
@@ -39,12 +39,12 @@ def identifiability_warnings(problem: Problem, starts: Route, projection: Route)
     )
 
 
-def extrapolation_warning(largest_c: float, asked_c: float) -> Warning_ | None:
+def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None:
     """The warning for a compute beyond 30 times the largest fitted one, or None."""
     factor = asked_c / largest_c
     if factor <= MAX_EXTRAPOLATION:
         return None
-    return Warning_(
+    return FitWarning(
         WarningCode.EXTRAPOLATION,
         f"{asked_c:.3g} FLOPs is {factor:.0f} times the largest fitted compute; "
         f"beyond {MAX_EXTRAPOLATION:.0f} times nothing here says how far the law holds",
@@ -78,25 +78,25 @@ def tied_ratio(problem: Problem, theta: Array) -> float | None:
     return float(lowest / problem.objective(theta))
 
 
-def _routes(law: Law, starts: Route, projection: Route) -> Iterator[Warning_]:
+def _routes(law: Law, starts: Route, projection: Route) -> Iterator[FitWarning]:
     gap = abs(projection.objective - starts.objective) / max(starts.objective, 1e-300)
     positions = [law.params.index(term.exponent) for term in law.terms]
     apart = float(np.max(np.abs(projection.theta - starts.theta)[positions]))
     negligible = starts.objective < 1e-12
     if (gap > MAX_ROUTE_GAP and not negligible) or apart > MAX_EXPONENT_GAP:
-        yield Warning_(
+        yield FitWarning(
             WarningCode.ROUTES_DISAGREE,
             f"multi-start and variable projection end {100 * gap:.2g} % apart in the objective and "
             f"{apart:.2g} in the exponents: the minimum is not settled",
         )
     if starts.agreeing < MIN_AGREEING and not negligible:
-        yield Warning_(
+        yield FitWarning(
             WarningCode.FEW_STARTS_AGREE,
             f"{100 * starts.agreeing:.0f} % of the starts reached the lowest minimum: the surface has many",
         )
 
 
-def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
+def _bounds(problem: Problem, theta: Array) -> Iterator[FitWarning]:
     law = problem.law
     inner = {term.coefficient for term in law.terms}
     centred = law.centred(theta, centre_of(problem.table))
@@ -107,23 +107,23 @@ def _bounds(problem: Problem, theta: Array) -> Iterator[Warning_]:
         value = float(centred[index])
         if value <= low * (1 + 1e-6) + 1e-12 or value >= high * (1 - 1e-6):
             shown = "its term is negligible or without limit" if name in inner else f"{name} = {value:.4g}"
-            yield Warning_(
+            yield FitWarning(
                 WarningCode.ACTIVE_BOUND,
                 f"{name} is at the end of its range ({shown}): this table does not determine it",
             )
 
 
-def _design(law: Law, table: LossTable) -> Iterator[Warning_]:
+def _design(law: Law, table: LossTable) -> Iterator[FitWarning]:
     axes = {term.column for term in law.terms}
     sizes, tokens = np.unique(table.n), np.unique(table.d)
     if "n" in axes and (len(sizes) < MIN_SIZES or sizes[-1] / sizes[0] < MIN_SIZE_RANGE):
-        yield Warning_(
+        yield FitWarning(
             WarningCode.FEW_SIZES,
             f"{len(sizes)} sizes over {sizes[-1] / sizes[0]:.3g} times in N: "
             f"{MIN_SIZES} sizes over {MIN_SIZE_RANGE:.0f} times are needed for a trustworthy alpha",
         )
     if "d" in axes and (len(tokens) < MIN_TOKENS or tokens[-1] / tokens[0] < MIN_TOKEN_RANGE):
-        yield Warning_(
+        yield FitWarning(
             WarningCode.FEW_TOKENS,
             f"{len(tokens)} token counts over {tokens[-1] / tokens[0]:.3g} times in D: "
             f"{MIN_TOKENS} counts over {MIN_TOKEN_RANGE:.0f} times are needed for a trustworthy beta",
@@ -131,14 +131,14 @@ def _design(law: Law, table: LossTable) -> Iterator[Warning_]:
     if {"n", "d"} <= axes and len(sizes) > 1:
         spread = _spread_given(np.log(table.d), np.log(table.n))
         if spread < MIN_RATIO_SPREAD:
-            yield Warning_(
+            yield FitWarning(
                 WarningCode.COLLINEAR,
                 f"D follows N (ln D given ln N varies by {spread:.2g}): alpha and beta cannot be told apart; "
                 "add cells with other D/N",
             )
     clusters = len(np.unique(table.cluster))
     if clusters < MIN_CLUSTERS:
-        yield Warning_(
+        yield FitWarning(
             WarningCode.FEW_CLUSTERS,
             f"{clusters} trunks: {MIN_CLUSTERS} are needed to resample, so there are no intervals",
         )
@@ -149,33 +149,33 @@ def _spread_given(y: Array, x: Array) -> float:
     return float(np.std(y - np.polyval(np.polyfit(x, y, 1), x)))
 
 
-def _conditioning(problem: Problem, theta: Array) -> Iterator[Warning_]:
+def _conditioning(problem: Problem, theta: Array) -> Iterator[FitWarning]:
     condition = condition_number(problem, theta)
     if condition > MAX_CONDITION:
-        yield Warning_(
+        yield FitWarning(
             WarningCode.ILL_CONDITIONED,
             f"condition number {condition:.2g} (limit {MAX_CONDITION:g}): some combination of parameters "
             "hardly changes the loss",
         )
 
 
-def _offset(problem: Problem, theta: Array) -> Iterator[Warning_]:
+def _offset(problem: Problem, theta: Array) -> Iterator[FitWarning]:
     if "E" not in problem.law.params or "E" in problem.law.fixed:
         return
     loss = problem.table.loss
     gap = float(loss.min() - theta[problem.law.params.index("E")])
     if gap > MAX_E_GAP * np.ptp(loss):
-        yield Warning_(
+        yield FitWarning(
             WarningCode.E_NOT_BRACKETED,
             f"E lies {gap:.3g} nats below the lowest loss, {100 * gap / np.ptp(loss):.0f} % of the measured "
             f"range (limit {100 * MAX_E_GAP:.0f} %): do not quote it",
         )
 
 
-def _tied(problem: Problem, starts: Route) -> Iterator[Warning_]:
+def _tied(problem: Problem, starts: Route) -> Iterator[FitWarning]:
     ratio = tied_ratio(problem, starts.theta)
     if ratio is not None and ratio < 1 + FLAT_SHARE:
-        yield Warning_(
+        yield FitWarning(
             WarningCode.FLAT_VALLEY,
             f"equal exponents fit within {100 * max(ratio - 1, 0):.1f} % of the objective: "
             "the data do not tell alpha from beta",

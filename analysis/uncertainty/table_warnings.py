@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.result import Fit, Warning_, WarningCode
+from analysis.result import Fit, FitWarning, WarningCode
 from analysis.tables.checks import FAR
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
@@ -14,7 +14,7 @@ from analysis.tables.table import LossTable
 MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth of this or less
 
 
-def table_warnings(table: LossTable) -> tuple[Warning_, ...]:
+def table_warnings(table: LossTable) -> tuple[FitWarning, ...]:
     """Warns where C is far from 6·N·D in every row, and where rows of equal N and D hardly agree."""
     return (*_flops_apart(table), *_mixed_cells(table))
 
@@ -24,7 +24,7 @@ def with_doubts(fit: Fit, table: LossTable) -> Fit:
     return fit.with_warnings(*(doubt for doubt in table_warnings(table) if doubt not in fit.warnings))
 
 
-def _flops_apart(table: LossTable) -> Iterator[Warning_]:
+def _flops_apart(table: LossTable) -> Iterator[FitWarning]:
     ratio = table.c / (6 * table.n * table.d)
     low, high = float(ratio.min()), float(ratio.max())
     if low <= FAR and high >= 1 / FAR:
@@ -34,10 +34,10 @@ def _flops_apart(table: LossTable) -> Iterator[Warning_]:
         f"C is {between} times 6·N·D in every row: N ({table.count}) leaves out parameters that C pays for, "
         "C is not the training FLOPs, or the units of a column are wrong"
     )
-    yield Warning_(WarningCode.FLOPS_APART, text)
+    yield FitWarning(WarningCode.FLOPS_APART, text)
 
 
-def _mixed_cells(table: LossTable) -> Iterator[Warning_]:
+def _mixed_cells(table: LossTable) -> Iterator[FitWarning]:
     total, dof = seed_noise(table)
     sd = float(np.sqrt(total / dof)) if dof else 0.0
     if sd <= MIXED_SD:
@@ -46,4 +46,4 @@ def _mixed_cells(table: LossTable) -> Iterator[Warning_]:
         f"rows of equal N and D differ by {100 * sd:.2g} % in loss, far more than seeds do: keep the rows of "
         "one data set and recipe (--where COLUMN=VALUE)"
     )
-    yield Warning_(WarningCode.MIXED_CELLS, text)
+    yield FitWarning(WarningCode.MIXED_CELLS, text)

@@ -29,12 +29,14 @@ def seal_forecast(
 
     Returns False where the same table was sealed already, by an earlier invocation or another driver.
     """
-    from analysis.forecast.seal import seal
+    from analysis.forecast.seal import seal_forecast
 
     fitted = points[points.role == "fit"]
     if _is_sealed(folder, fitted, holdout):
         return False
-    sealed = seal(fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed)
+    sealed = seal_forecast(
+        fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed
+    )
     if _is_sealed(folder, fitted, holdout):
         return False
     write_json(folder.forecast, sealed)
@@ -76,12 +78,12 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
     A learning-rate sweep also leaves its rule as a recipe, optim.yaml.
     """
     from analysis.report.build import write_report
-    from analysis.study.study import study
+    from analysis.study.study import study_sweep
 
     points = read_table(folder.points)
     curves = read_table(folder.curves)
     forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
-    result = study(points, curves, forecast, resamples=resamples)
+    result = study_sweep(points, curves, forecast, resamples=resamples)
     if result["learning_rate"]:
         write_rate_recipe(folder, result["learning_rate"])
     write_json(folder.fits, result)

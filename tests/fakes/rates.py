@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.learning_rate.study import RATE_COLUMNS
-from analysis.study.study import study
+from analysis.study.study import study_sweep
 from harness.config.settings import load, plain
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.files import write_json, write_table
@@ -60,7 +60,7 @@ def write_rate_folder(root: Path, points: pd.DataFrame) -> SweepFolder:
     folder = SweepFolder(root)
     write_table(folder.points, points)
     write_table(folder.curves, as_table([], CURVE_COLUMNS))
-    write_json(folder.fits, study(points))
+    write_json(folder.fits, study_sweep(points))
     about = {
         "command": "python -m harness.sweep +grid=lr",
         "recipe": {"optim.hidden_lr": RECIPE["hidden"][0]},

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.emergence.read import read_foreign
-from analysis.emergence.study import study
+from analysis.emergence.study import judge_jumps
 from analysis.emergence.verdict import Verdict
 from analysis.published.papers.comparison import Comparison
 from analysis.published.papers.printed import PYTHIA
@@ -29,7 +29,7 @@ def _verdicts(
     table: pd.DataFrame, columns: Mapping[str, str], seed: int, scale: Mapping[str, float] | None = None
 ) -> dict[str, dict[str, object]]:
     """The entry of each task on the first axis."""
-    found = study(read_foreign(table, columns, {}, 0.0, scale or {}), seed=seed)
+    found = judge_jumps(read_foreign(table, columns, {}, 0.0, scale or {}), seed=seed)
     return {
         str(entry["task"]): entry for entry in found["tasks"] if entry["axis"] == found["axes"][0]["axis"]
     }

@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contest.compare import MAX_CUTS, Comparison, compare, contest_of, counted_tables, disagreements
+from analysis.contest.compare import (
+    MAX_CUTS,
+    Comparison,
+    compare_approaches,
+    contest_of,
+    counted_tables,
+    disagreements,
+)
 from analysis.contest.rollout import cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
@@ -31,7 +38,7 @@ from tests.fakes.tables import additive, joint, ladder
 def own() -> Comparison:
     """Our own kind of table, whose truth is a joint law."""
     tables = counted_tables(sweep_points(SMALL_JOINT), {}, "n_params_matmul")
-    return compare(tables, resamples=40, level=0.9)
+    return compare_approaches(tables, resamples=40, level=0.9)
 
 
 def test_the_rule_s_law_under_the_first_count_is_recommended(own: Comparison) -> None:
@@ -76,7 +83,7 @@ def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("analysis.contest.compare.candidates", lambda _: ("chinchilla",))
     n = np.geomspace(1e7, 1e9, 8)
     frame = pd.DataFrame({"N": n, "D": 20 * n, "loss": 1.7 + 400 * n**-0.34 + 400 * (20 * n) ** -0.28})
-    found = compare(counted_tables(frame, {}, "N"), resamples=0)
+    found = compare_approaches(counted_tables(frame, {}, "N"), resamples=0)
     assert found.recommended is None
     assert "D follows N" in found.reason
     assert any(text.startswith("IsoFLOP") and "is not possible" in text for text in found.not_possible)
@@ -187,7 +194,7 @@ def test_cells_of_several_set_ups_are_doubted() -> None:
 def test_a_table_that_holds_no_law_is_an_input_error() -> None:
     frame = pd.DataFrame({"N": [1e8, 2e8], "D": [4e9, 8e9], "loss": [3.0, 2.8]})
     with pytest.raises(InputError, match=r"2 rows for the 6 parameters of joint"):
-        compare(counted_tables(frame, {}, "N"), law="joint")
+        compare_approaches(counted_tables(frame, {}, "N"), law="joint")
 
 
 def test_the_command_prints_one_table_and_writes_a_list(

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.emergence.__main__ import main
 from analysis.emergence.read import read_evaluations
-from analysis.emergence.study import conclude, study
+from analysis.emergence.study import conclude, judge_jumps
 from harness.records.files import write_table
 from tests import PUBLISHED
 from tests.fakes.emergence import example, flat, make_task, power_law, write_tables
@@ -143,8 +143,8 @@ def test_other_settings_do_not_mix_into_a_curve(sweep: Path, tmp_path: Path) -> 
         seen = rows.assign(split=rows["split"].where(rows["task"] != "addition", "seen"))
         return pd.concat([seen, *(other.assign(value=0.5) for other in others)], ignore_index=True)
 
-    before = study(read_evaluations(sweep), axis="N")
-    after = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", add)), axis="N")
+    before = judge_jumps(read_evaluations(sweep), axis="N")
+    after = judge_jumps(read_evaluations(change(sweep, tmp_path / "copy", "evals", add)), axis="N")
     for old, new in zip(before["tasks"], after["tasks"], strict=True):
         assert {**old, "split": new["split"]} == new
         assert new["split"] == {"addition": "seen", "text": None}.get(new["task"], "test")
@@ -158,7 +158,9 @@ def test_a_rule_that_is_new_in_every_document_is_judged_with_demonstrations(
         own = rows[rows["task"] == "functions"]
         return pd.concat([rows, own.assign(n_shot=1, value=0.5), own.assign(n_shot=4)], ignore_index=True)
 
-    found = study(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")["tasks"]
+    found = judge_jumps(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")[
+        "tasks"
+    ]
     assert {entry["n_shot"] for entry in found if entry["task"] == "functions"} == {4}
     assert {entry["n_shot"] for entry in found if entry["task"] == "addition"} == {0}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.emergence.statistics.seed_groups import judged, seed_groups
-from analysis.emergence.study import study
+from analysis.emergence.study import judge_jumps
 from analysis.emergence.verdict import LABELS, Verdict
 from tests.fakes.emergence import Truth, evaluations, flat, jump, make_task, power_law
 
@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def verdict_of(rng: np.random.Generator, truth: Truth, seed: int = 0, **options: Any) -> str:
-    found = study(evaluations(make_task(rng, "task", truth, **options)), axis="N", seed=seed)
+    found = judge_jumps(evaluations(make_task(rng, "task", truth, **options)), axis="N", seed=seed)
     return str(found["tasks"][0]["verdict"])
 
 
@@ -122,7 +122,7 @@ def test_errors_that_come_together_are_told_from_independent_ones() -> None:
 def test_noise_that_could_hide_a_jump_is_inconclusive_with_its_power() -> None:
     rng = np.random.default_rng(5)
     task = make_task(rng, "task", power_law(0.25, 0.6), 4, k=7, seeds=1, sd=0.2)
-    entry = study(evaluations(task), axis="N")["tasks"][0]
+    entry = judge_jumps(evaluations(task), axis="N")["tasks"][0]
     assert entry["verdict"] == "inconclusive"
     assert entry["power"] < 0.8
     assert f"would be seen in {entry['power']:.0%} of cases" in entry["words"]
@@ -156,7 +156,7 @@ def test_mixtures_are_corrected_for_the_number_of_tasks() -> None:
 def test_the_headline_says_what_seeds_show() -> None:
     rng = np.random.default_rng(8)
     tasks = [make_task(rng, name, power_law(0.25, 0.6), 4, k=2, seeds=16, sd=0.1) for name in ("one", "two")]
-    found = study(evaluations(*tasks), axis="N")
+    found = judge_jumps(evaluations(*tasks), axis="N")
     assert "seeds of one size in two groups, of 4 tests: none" in found["verdict"]
 
 

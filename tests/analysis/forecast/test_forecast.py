@@ -13,7 +13,7 @@ import pytest
 from analysis.approaches.parametric import fit_law
 from analysis.contest.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
 from analysis.forecast.prediction import Spread, calibrate, predict_interval, rollout_rows, spread_of
-from analysis.forecast.seal import content_sha256, score, seal, table_sha256
+from analysis.forecast.seal import content_sha256, score_forecast, seal_forecast, table_sha256
 from analysis.laws import find_law
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
@@ -32,7 +32,9 @@ def points_of(table: LossTable) -> pd.DataFrame:
 
 
 FITTED, HELD = split(ladder(joint, np.random.default_rng(1)))
-SEALED = seal(FITTED, cells_of(HELD), code_revision="abc", resamples=60, created="2024-01-01T00:00:00+00:00")
+SEALED = seal_forecast(
+    FITTED, cells_of(HELD), code_revision="abc", resamples=60, created="2024-01-01T00:00:00+00:00"
+)
 
 
 def test_cuts_leave_enough_cells_to_every_law() -> None:
@@ -136,7 +138,9 @@ def test_seal_has_the_promised_content() -> None:
 
 
 def test_seal_is_reproducible() -> None:
-    again = seal(FITTED, cells_of(HELD), code_revision="abc", resamples=60, created=SEALED["created"])
+    again = seal_forecast(
+        FITTED, cells_of(HELD), code_revision="abc", resamples=60, created=SEALED["created"]
+    )
     for document in (again, SEALED):
         assert document["fit"]["seconds"] >= 0
     strip = [{k: v for k, v in d.items() if k not in ("fit", "sha256")} for d in (again, SEALED)]
@@ -144,7 +148,7 @@ def test_seal_is_reproducible() -> None:
 
 
 def test_score_of_an_intact_seal() -> None:
-    found = score(json.loads(json.dumps(SEALED)), points_of(HELD))
+    found = score_forecast(json.loads(json.dumps(SEALED)), points_of(HELD))
     assert found["seal_intact"]
     assert found["missing"] == []
     errors = [100 * (c["predicted"] - c["loss"]) / c["loss"] for c in found["cells"]]
@@ -165,7 +169,7 @@ def test_a_broken_seal_is_seen(key: str) -> None:
         forged["cells"][0]["high"] *= 1.001
     else:
         forged[key] = "joint" if forged[key] != "joint" else "chinchilla"
-    assert not score(forged, points_of(HELD))["seal_intact"]
+    assert not score_forecast(forged, points_of(HELD))["seal_intact"]
 
 
 def test_score_joins_seeds_and_lists_what_is_missing() -> None:
@@ -173,32 +177,32 @@ def test_score_joins_seeds_and_lists_what_is_missing() -> None:
     twin = points.iloc[[0]].assign(loss=points.loss.iloc[0] * 1.02)
     failed = points.iloc[[1]].assign(loss=99.0, status="failed")
     several = pd.concat([points.iloc[:-1].assign(status="done"), twin.assign(status="done"), failed])
-    found = score(SEALED, several)
+    found = score_forecast(SEALED, several)
     assert found["cells"][0]["loss"] == pytest.approx(points.loss.iloc[0] * np.sqrt(1.02))
     assert found["cells"][1]["loss"] == pytest.approx(points.loss.iloc[1])
     assert [cell["n_tokens"] for cell in found["missing"]] == [int(HELD.d[-1])]
-    empty = score(SEALED, several.iloc[:0])
+    empty = score_forecast(SEALED, several.iloc[:0])
     assert (empty["rms_percent"], empty["inside_share"]) == (None, None)
 
 
 def test_a_cell_both_fitted_and_forecast_is_refused() -> None:
     with pytest.raises(InputError, match="both fitted and forecast"):
-        seal(FITTED, cells_of(FITTED), resamples=0)
+        seal_forecast(FITTED, cells_of(FITTED), resamples=0)
 
 
 def test_cells_without_flops_are_refused() -> None:
     with pytest.raises(InputError, match="lack flops"):
-        seal(FITTED, cells_of(HELD).drop(columns="flops"), resamples=0)
+        seal_forecast(FITTED, cells_of(HELD).drop(columns="flops"), resamples=0)
 
 
 def test_points_without_the_count_are_refused() -> None:
     with pytest.raises(InputError, match="the points lack N"):
-        score(SEALED, points_of(HELD).rename(columns={"N": "size"}))
+        score_forecast(SEALED, points_of(HELD).rename(columns={"N": "size"}))
 
 
 def test_far_forecasts_carry_a_warning() -> None:
     cells = cells_of(HELD).assign(n_params=HELD.n * 7, flops=FITTED.c.max() * 31)
-    sealed = seal(FITTED, cells, laws=("joint_e0", "chinchilla"), resamples=0)
+    sealed = seal_forecast(FITTED, cells, laws=("joint_e0", "chinchilla"), resamples=0)
     assert "extrapolation" in {warning["code"] for warning in sealed["fit"]["warnings"]}
 
 
@@ -218,8 +222,8 @@ def inside_shares(
     for seed in seeds:
         table = ladder(SURFACES[surface], np.random.default_rng(seed), limits=limits)
         fitted, holdout = split(table, factor)
-        sealed = seal(fitted, cells_of(holdout), resamples=resamples)
-        shares.append(score(sealed, points_of(holdout))["inside_share"])
+        sealed = seal_forecast(fitted, cells_of(holdout), resamples=resamples)
+        shares.append(score_forecast(sealed, points_of(holdout))["inside_share"])
     return shares
 
 

@@ -17,7 +17,7 @@ from analysis import plots
 from analysis.learning_rate.curve import RateCurve, fit_parabola
 from analysis.learning_rate.study import learning_rate_study, recipe_runs
 from analysis.report.__main__ import main
-from analysis.study.study import study
+from analysis.study.study import study_sweep
 from analysis.tables.noise import Noise
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
@@ -85,7 +85,7 @@ def test_noise_can_be_given_and_is_assumed_where_nothing_tells() -> None:
     ("best", "edge", "move"), [(0.1, "highest", "try higher rates"), (0.0003, "lowest", "try lower rates")]
 )
 def test_an_optimum_at_an_edge_is_flagged_and_never_placed(best: float, edge: str, move: str) -> None:
-    result = study(sweep(best=BEST | {"hidden": (best, -1.0)}))
+    result = study_sweep(sweep(best=BEST | {"hidden": (best, -1.0)}))
     entry = by_group(result["learning_rate"])["hidden"]
     for row in entry["optima"]:
         assert not row["interior"]
@@ -104,7 +104,7 @@ def test_rates_that_diverge_stop_the_search() -> None:
     points = sweep(best=BEST | {"hidden": (0.1, -1.0)})
     fast = points.hidden_lr > 3 * 0.006 * 64 / points.d_model
     points.loc[fast, ["loss", "status"]] = [np.nan, "diverged"]
-    result = study(points)
+    result = study_sweep(points)
     entry = by_group(result["learning_rate"])["hidden"]
     assert [len(row["rates"]) for row in entry["optima"]] == [4, 4, 4]
     assert all(row["stopped"] and len(row["diverged"]) == 1 for row in entry["optima"])
@@ -193,7 +193,7 @@ def test_console_shows_a_table_for_each_group(root: Path) -> None:
 
 
 def test_one_size_gives_a_sentence_in_place_of_an_exponent() -> None:
-    result = study(sweep(widths=(16,)))
+    result = study_sweep(sweep(widths=(16,)))
     for entry in result["learning_rate"]["groups"]:
         (rule,) = entry["rules"]
         assert rule["exponent"] is None
@@ -215,12 +215,12 @@ def test_token_counts_have_rules_of_their_own() -> None:
 def test_noise_between_seeds_is_that_of_the_recipe() -> None:
     points = sweep(seeds=(0, 1, 2))
     assert len(recipe_runs(points)) == 9
-    assert [cell["n_seeds"] for cell in study(points)["noise"]["cells"]] == [3, 3, 3]
+    assert [cell["n_seeds"] for cell in study_sweep(points)["noise"]["cells"]] == [3, 3, 3]
 
 
 def test_nothing_finished_is_one_sentence() -> None:
     with pytest.raises(InputError, match="no run of this learning-rate sweep finished"):
-        study(sweep().assign(status="failed"))
+        study_sweep(sweep().assign(status="failed"))
 
 
 @pytest.fixture(scope="module")

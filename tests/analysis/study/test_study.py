@@ -12,11 +12,11 @@ import pytest
 
 from analysis.approaches.parametric import fit_law
 from analysis.contest.adequacy import CANDIDATES
-from analysis.forecast.seal import seal
+from analysis.forecast.seal import seal_forecast
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
-from analysis.result import Warning_, WarningCode
-from analysis.study.study import study, with_uncertainty
+from analysis.result import FitWarning, WarningCode
+from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import COUNTS, load_table
@@ -35,7 +35,7 @@ FIT_KEYS = [
 ]  # fmt: skip
 
 
-DOUBT = Warning_(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
+DOUBT = FitWarning(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def points() -> pd.DataFrame:
 def result(points: pd.DataFrame) -> Json:
     """A sweep whose truth is the joint law, with a forecast sealed before the hold-out."""
     held = points.role == "holdout"
-    sealed = seal(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
+    sealed = seal_forecast(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.study.study.disagreements", lambda *_: [DOUBT])
-        return study(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
+        return study_sweep(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
 
 
 def test_keys_are_those_of_the_fits_file(result: Json) -> None:
@@ -197,15 +197,15 @@ def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
 
 def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     held = points.role == "holdout"
-    sealed = seal(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
-    found = study(two_sizes(points), None, sealed, resamples=20)
+    sealed = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
+    found = study_sweep(two_sizes(points), None, sealed, resamples=20)
     assert found["primary"] == {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]}
     assert found["forecast"] is None
-    assert study(two_sizes(points), resamples=20)["primary"]["law"] == "chinchilla"
+    assert study_sweep(two_sizes(points), resamples=20)["primary"]["law"] == "chinchilla"
 
 
 def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> None:
-    found = study(two_sizes(points), None, None, resamples=20)
+    found = study_sweep(two_sizes(points), None, None, resamples=20)
     assert found["recommended"] is None
     assert found["frontier"] == []
     assert "No loss law could be fitted" in found["verdict"]
@@ -216,7 +216,7 @@ def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> Non
 
 def test_no_finished_run_is_an_input_error(points: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="run failed"):
-        study(points.assign(status="failed"))
+        study_sweep(points.assign(status="failed"))
 
 
 def test_noise_is_pooled_over_cells(points: pd.DataFrame) -> None:
@@ -257,7 +257,7 @@ def test_runs_along_one_axis_get_one_law_one_warning_and_no_frontier(
 ) -> None:
     fitted = points[points.role == "fit"]
     most = fitted[column].value_counts().index[0]
-    found = study(fitted[fitted[column] == most].reset_index(drop=True), resamples=20)
+    found = study_sweep(fitted[fitted[column] == most].reset_index(drop=True), resamples=20)
     assert [warning["code"] for warning in found["warnings"]] == ["one_axis"]
     assert {fit["law"] for fit in found["fits"]} == {law, f"{law}_offset"}
     assert (found["primary"], found["frontier"], found["contest"]) == (None, [], [])
@@ -268,7 +268,7 @@ def test_runs_along_one_axis_get_one_law_one_warning_and_no_frontier(
 
 def test_two_sizes_at_one_token_count_are_said_to_be_too_few(points: pd.DataFrame) -> None:
     few = points[(points.role == "fit") & points.d_model.isin([16, 32])]
-    found = study(few[few.n_tokens == few.n_tokens.min()].reset_index(drop=True), resamples=20)
+    found = study_sweep(few[few.n_tokens == few.n_tokens.min()].reset_index(drop=True), resamples=20)
     assert found["fits"] == []
     (warning,) = found["warnings"]
     assert warning["code"] == "one_axis"
