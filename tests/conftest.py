@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+from tests import small_sweeps
 
 # Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
 TOGETHER = {
@@ -69,6 +73,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder in whichever process of the session comes first; the other processes wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def long_sweep(made_once: Callable[[str, Callable[[Path], None]], Path], data_cache: Path) -> Path:
+    """Six seeds of LONG that one worker trained and nobody disturbed; copy it before you change it."""
+
+    def make(folder: Path) -> None:
+        arguments = (small_sweeps.LONG, small_sweeps.SIX_SEEDS, "launcher.n_workers=1")
+        done = small_sweeps.train(folder, data_cache, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("long_sweep", make)
 
 
 @pytest.fixture(scope="session")
