@@ -25,8 +25,52 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import small_sweeps
+from tests import ROOT, small_sweeps
 
+# Modules that take long, in the order in which they start, so that all workers end at about the same time.
+# The first two wait for daemons most of the time while another worker computes. Quick tests are the others.
+LONG_MODULES = [
+    "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/sweep/test_sweep.py",
+    "tests/harness/train/test_killed.py",
+    "tests/harness/launch/local/test_local.py",
+    "tests/harness/launch/ray/test_ray.py",
+    "tests/harness/sweep/test_survival.py",
+    "tests/harness/sweep/test_resume.py",
+    "tests/harness/sweep/test_stored_smoke.py",
+    "tests/analysis/study/test_study.py",
+    "tests/analysis/contest/test_adequacy.py",
+    "tests/analysis/contest/test_compare.py",
+    "tests/analysis/uncertainty/test_profile.py",
+    "tests/analysis/uncertainty/test_coverage.py",
+    "tests/analysis/uncertainty/test_covariance.py",
+    "tests/analysis/report/test_report.py",
+    "tests/analysis/report/test_emergence.py",
+    "tests/analysis/learning_rate/test_rule.py",
+    "tests/analysis/learning_rate/test_study.py",
+    "tests/analysis/emergence/test_verdict.py",
+    "tests/analysis/emergence/test_command.py",
+    "tests/analysis/plots/test_plots.py",
+    "tests/analysis/published/test_published.py",
+    "tests/analysis/bench/test_bench.py",
+    "tests/analysis/forecast/test_forecast.py",
+    "tests/harness/train/test_pack.py",
+    "tests/harness/train/test_checkpoint.py",
+    "tests/harness/train/test_loop.py",
+    "tests/harness/engine/test_mesh.py",
+    "tests/harness/engine/test_expert_parallel.py",
+    "tests/harness/engine/test_optim.py",
+    "tests/harness/engine/test_step.py",
+    "tests/harness/evaluate/test_tasks.py",
+    "tests/harness/evaluate/test_decoding.py",
+    "tests/harness/model/test_moe.py",
+    "tests/harness/aot/test_aot.py",
+    "tests/harness/bench/test_bench.py",
+    "tests/harness/launch/test_worker.py",
+    "tests/harness/test_cancel.py",
+    "tests/test_notebooks.py",
+    "tests/test_readme.py",
+]
 # Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
 TOGETHER = {
     "tests/analysis/contest/test_compare.py",
@@ -41,8 +85,6 @@ TOGETHER = {
     "tests/harness/launch/local/test_local.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/launch/slurm/test_slurm.py",
-    "tests/harness/sweep/test_resume.py",
-    "tests/harness/sweep/test_survival.py",
     "tests/harness/sweep/test_sweep.py",
 }
 
@@ -56,6 +98,7 @@ class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:
+    config.option.loadscopereorder = False  # LONG_MODULES has the order.
     return ModulesTogether(config, log)
 
 
@@ -66,12 +109,14 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out tests that take minutes unless they are asked for."""
-    if os.environ.get("RUN_SLOW"):
-        return
+    """Put long modules first, mark the others quick, and skip tests of minutes unless they are asked for."""
+    place = {ROOT / name: i for i, name in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     skip = pytest.mark.skip(reason="slow: set RUN_SLOW=1 to run it")
     for item in items:
-        if "slow" in item.keywords:
+        if item.path not in place and "slow" not in item.keywords:
+            item.add_marker("quick")
+        if "slow" in item.keywords and not os.environ.get("RUN_SLOW"):
             item.add_marker(skip)
 
 

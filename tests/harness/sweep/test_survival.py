@@ -117,16 +117,16 @@ def mounted(folder: Path, *arguments: str) -> Iterator[None]:
 def test_a_full_disk_fails_runs_with_the_reason_and_they_go_on_once_there_is_room(
     long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    results = tmp_path / "small"
+    results, overrides = tmp_path / "small", (*TWO, "launcher.n_workers=1")
     with mounted(results, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
         (results / "ballast").write_bytes(bytes(3_850_000))
-        done = train(results, data_cache, *TWO, "launcher.max_attempts=2")
+        done = train(results, data_cache, *overrides, "launcher.max_attempts=2")
         assert done.returncode in (1, 2), done.stdout
         assert "Traceback" not in done.stderr
         said = done.stdout.replace("\n", " ") + done.stderr
         assert "No space left on device" in said or "the disk is full" in said
         (results / "ballast").unlink()
-        again = train(results, data_cache, *TWO)
+        again = train(results, data_cache, *overrides)
         assert again.returncode == 0, again.stdout + again.stderr
         assert_same_runs(results, long_sweep, 2)
         assert not list(results.rglob("*.tmp"))

@@ -190,7 +190,7 @@ STEEP = ["grid.rungs=[16,32]", "optim.head_lr=3e10", "optim.head_lr_exponent=20"
 
 
 def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_cache: Path) -> None:
-    wide = [*STEEP, "grid.seeds=[0,1]"]
+    wide = [*STEEP, "grid.seeds=[0,1]", "launcher.n_workers=1"]
     unlucky = next(cell.spec for cell in trained_cells(wide, data_cache) if cell.spec.seed == 1)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FULL_DISK)
