@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import pytest
+from omegaconf import DictConfig
 from xdist.scheduler import LoadScopeScheduling
 
+from harness.config import settings
 from tests import ROOT, small_sweeps
 
 # Modules that take long, in the order in which they start, so that all workers end at about the same time.
@@ -87,6 +91,22 @@ TOGETHER = {
     "tests/harness/launch/slurm/test_slurm.py",
     "tests/harness/sweep/test_sweep.py",
 }
+
+
+compose = settings.compose
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    return compose("config", list(overrides))
+
+
+def compose_once(name: str, overrides: list[str]) -> DictConfig:
+    """Compose equal overrides of sweeps/ once in a process: Hydra takes a fifth of a second each time."""
+    return deepcopy(composed(tuple(overrides))) if name == "config" else compose(name, overrides)
+
+
+settings.compose = compose_once
 
 
 class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
