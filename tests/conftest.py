@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,56 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import pytest
+from omegaconf import DictConfig
 from xdist.scheduler import LoadScopeScheduling
 
+from harness.config import settings
+from tests import ROOT, small_sweeps
+
+# Modules that take long, in the order in which they start, so that all workers end at about the same time.
+# The first two wait for daemons most of the time while another worker computes. Quick tests are the others.
+LONG_MODULES = [
+    "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/sweep/test_sweep.py",
+    "tests/harness/train/test_killed.py",
+    "tests/harness/launch/local/test_local.py",
+    "tests/harness/launch/ray/test_ray.py",
+    "tests/harness/sweep/test_survival.py",
+    "tests/harness/sweep/test_resume.py",
+    "tests/harness/sweep/test_stored_smoke.py",
+    "tests/analysis/study/test_study.py",
+    "tests/analysis/contest/test_adequacy.py",
+    "tests/analysis/contest/test_compare.py",
+    "tests/analysis/uncertainty/test_profile.py",
+    "tests/analysis/uncertainty/test_coverage.py",
+    "tests/analysis/uncertainty/test_covariance.py",
+    "tests/analysis/report/test_report.py",
+    "tests/analysis/report/test_emergence.py",
+    "tests/analysis/learning_rate/test_rule.py",
+    "tests/analysis/learning_rate/test_study.py",
+    "tests/analysis/emergence/test_verdict.py",
+    "tests/analysis/emergence/test_command.py",
+    "tests/analysis/plots/test_plots.py",
+    "tests/analysis/published/test_published.py",
+    "tests/analysis/bench/test_bench.py",
+    "tests/analysis/forecast/test_forecast.py",
+    "tests/harness/train/test_pack.py",
+    "tests/harness/train/test_checkpoint.py",
+    "tests/harness/train/test_loop.py",
+    "tests/harness/engine/test_mesh.py",
+    "tests/harness/engine/test_expert_parallel.py",
+    "tests/harness/engine/test_optim.py",
+    "tests/harness/engine/test_step.py",
+    "tests/harness/evaluate/test_tasks.py",
+    "tests/harness/evaluate/test_decoding.py",
+    "tests/harness/model/test_moe.py",
+    "tests/harness/aot/test_aot.py",
+    "tests/harness/bench/test_bench.py",
+    "tests/harness/launch/test_worker.py",
+    "tests/harness/test_cancel.py",
+    "tests/test_notebooks.py",
+    "tests/test_readme.py",
+]
 # Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
 TOGETHER = {
     "tests/analysis/contest/test_compare.py",
@@ -37,10 +89,24 @@ TOGETHER = {
     "tests/harness/launch/local/test_local.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/launch/slurm/test_slurm.py",
-    "tests/harness/sweep/test_resume.py",
-    "tests/harness/sweep/test_survival.py",
     "tests/harness/sweep/test_sweep.py",
 }
+
+
+compose = settings.compose
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    return compose("config", list(overrides))
+
+
+def compose_once(name: str, overrides: list[str]) -> DictConfig:
+    """Compose equal overrides of sweeps/ once in a process: Hydra takes a fifth of a second each time."""
+    return deepcopy(composed(tuple(overrides))) if name == "config" else compose(name, overrides)
+
+
+settings.compose = compose_once
 
 
 class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -52,6 +118,7 @@ class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:
+    config.option.loadscopereorder = False  # LONG_MODULES has the order.
     return ModulesTogether(config, log)
 
 
@@ -62,13 +129,46 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out tests that take minutes unless they are asked for."""
-    if os.environ.get("RUN_SLOW"):
-        return
+    """Put long modules first, mark the others quick, and skip tests of minutes unless they are asked for."""
+    place = {ROOT / name: i for i, name in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     skip = pytest.mark.skip(reason="slow: set RUN_SLOW=1 to run it")
     for item in items:
-        if "slow" in item.keywords:
+        if item.path not in place and "slow" not in item.keywords:
+            item.add_marker("quick")
+        if "slow" in item.keywords and not os.environ.get("RUN_SLOW"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder in whichever process of the session comes first; the other processes wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def long_sweep(made_once: Callable[[str, Callable[[Path], None]], Path], data_cache: Path) -> Path:
+    """Six seeds of LONG that one worker trained and nobody disturbed; copy it before you change it."""
+
+    def make(folder: Path) -> None:
+        arguments = (small_sweeps.LONG, small_sweeps.SIX_SEEDS, "launcher.n_workers=1")
+        done = small_sweeps.train(folder, data_cache, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("long_sweep", make)
 
 
 @pytest.fixture(scope="session")

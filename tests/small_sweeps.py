@@ -39,6 +39,11 @@ SMALL = [
 ]
 
 
+# Seconds of training in each run, so that it can be killed on the way.
+LONG = "grid.n_tokens=[16384,131072]"
+SIX_SEEDS = "grid.seeds=[0,1,2,3,4,5]"
+
+
 @cache
 def settings(*overrides: str, grid: str = "smoke") -> SweepSettings:
     """The small sweep of a grid with overrides; not to be changed."""
@@ -81,6 +86,14 @@ def tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def assert_same_tables(left: Path, right: Path) -> None:
     for mine, theirs in zip(tables(left), tables(right), strict=True):
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+def assert_same_runs(results: Path, other: Path, n_runs: int) -> None:
+    """Every row of the tables, byte for byte, of just so many runs; `other` may have more."""
+    for mine, theirs in zip(tables(results), tables(other), strict=True):
+        assert mine.run_id.nunique() == n_runs
+        expected = theirs[theirs.run_id.isin(mine.run_id.unique())].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, expected, check_exact=True)
 
 
 def point_times(results: Path) -> dict[str, int]:

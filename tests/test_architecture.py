@@ -6,6 +6,7 @@ Each test looks at all modules and lists every offender in one message.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,6 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from tests import ROOT
+from tests.conftest import LONG_MODULES, TOGETHER
 
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
 # The map of the house: imports between places go from a higher floor to a lower one. A place is a folder, or
@@ -288,3 +290,18 @@ def test_every_module_has_a_docstring() -> None:
 def test_no_catch_all_module() -> None:
     names = ("utils", "util", "helpers", "common", "misc")
     assert offenders(name_of(path) for path in MODULES if path.stem in names) == ""
+
+
+def test_tests_mirror_the_code() -> None:
+    folders = {
+        path.parent for top in ("harness", "analysis") for path in (ROOT / "tests" / top).rglob("test_*.py")
+    }
+    assert len(folders) > 20
+    assert offenders(name_of(f) for f in folders if not (ROOT / f.relative_to(ROOT / "tests")).is_dir()) == ""
+
+
+def test_paths_of_tests_that_are_named_exist() -> None:
+    named = {(name_of(p), t) for p in MODULES for t in re.findall(r"tests/[\w/]+\.py", p.read_text())}
+    named |= {("tests/conftest.py", path) for path in {*LONG_MODULES, *TOGETHER}}
+    assert len(named) > 40
+    assert offenders(f"{where}: {path}" for where, path in named if not (ROOT / path).exists()) == ""

@@ -128,9 +128,16 @@ def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     plan.check_memory(cells, n_workers=3, n_shards=1)
 
 
-def test_free_memory_is_read_from_the_system() -> None:
+def test_free_memory_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     free = plan.available_bytes()
-    assert free is None or 1e6 < free < 1e15
+    assert free is not None
+    assert 1e6 < free < 1e15
+
+    def unreadable() -> None:
+        raise OSError
+
+    monkeypatch.setattr(plan.psutil, "virtual_memory", unreadable)
+    assert plan.available_bytes() is None
 
 
 @pytest.mark.parametrize(

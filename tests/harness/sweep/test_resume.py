@@ -8,40 +8,31 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from harness.grid.cells import expand
-from harness.recipe.spec import DataSpec
+from harness.recipe.spec import RunSpec
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.runs.collect import write_tables
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
-from tests.small_sweeps import SMALL, assert_same_tables, point_times, train
+from tests.small_sweeps import LONG, SIX_SEEDS, SMALL, assert_same_runs, point_times, train
 
-LONG = "grid.n_tokens=[16384,131072]"
 PAIR = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.2", "launcher.n_workers=2"]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> tuple[Path, dict[str, int]]:
-    """Two seeds, the second added to the first; and when the first was written."""
-    results = tmp_path_factory.mktemp("pair")
-    assert train(results, data_cache, LONG).returncode == 0
+def test_an_added_seed_trains_only_its_cells(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
+    results = tmp_path / "wider"
+    shutil.copytree(long_sweep, results)
     before = point_times(results)
-    done = train(results, data_cache, *PAIR)
-    assert "4 cells, 2 to train" in done.stdout
-    return results, before
-
-
-def test_an_added_seed_trains_only_its_cells(pair: tuple[Path, dict[str, int]]) -> None:
-    results, before = pair
+    done = train(results, data_cache, LONG, "grid.seeds=[0,1,2,3,4,5,6]")
+    assert "14 cells, 2 to train" in done.stdout
     after = point_times(results)
-    assert len(before) == 2
-    assert len(after) == 4
+    assert len(before) == 12
+    assert len(after) == 14
     assert before.items() <= after.items()
 
 
@@ -73,7 +64,7 @@ def workers(results: Path) -> list[int]:
 
 
 def test_interrupted_then_killed_then_finished_equals_undisturbed(
-    pair: tuple[Path, dict[str, int]], tmp_path: Path, data_cache: Path
+    long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     process = start(tmp_path, data_cache)
     begun = workers(tmp_path)
@@ -98,36 +89,36 @@ def test_interrupted_then_killed_then_finished_equals_undisturbed(
     done = train(tmp_path, data_cache, *PAIR)
     assert done.returncode == 0
     assert kept.items() <= point_times(tmp_path).items()
-    assert_same_tables(tmp_path, pair[0])
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 def test_a_folder_of_another_place_or_mesh_is_the_same_recipe(
-    pair: tuple[Path, dict[str, int]], tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
+    long_sweep: Path, tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = tmp_path / "moved"
-    shutil.copytree(pair[0], moved)
+    shutil.copytree(long_sweep, moved)
     arguments = [
         *SMALL,
-        *PAIR,
+        LONG,
+        SIX_SEEDS,
         "mesh.data=2",
         "dry_run=true",
         f"results_dir={moved}",
         f"cache_dir={data_cache}",
     ]
     assert sweep.main(arguments) == 0
-    assert "4 cells, 0 to train" in capsys.readouterr().out
+    assert "12 cells, 0 to train" in capsys.readouterr().out
 
 
-def test_fits_of_other_points_are_removed(pair: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
+def test_fits_of_other_points_are_removed(long_sweep: Path, tmp_path: Path) -> None:
     """A sweep that was widened, or killed before its fits, does not show those of the table before."""
-    shutil.copytree(pair[0], tmp_path / "copy")
+    shutil.copytree(long_sweep, tmp_path / "copy")
     folder = SweepFolder(tmp_path / "copy")
-    record = json.loads(folder.sweep.read_text())
-    stored = {field.name: record["recipe"].get(f"data.{field.name}") for field in fields(DataSpec)}
-    data = DataSpec(**{name: value for name, value in stored.items() if value is not None})
-    cells = expand(small_sweeps.settings(LONG, "grid.seeds=[0,1]"), data, small_sweeps.VOCAB)
+    path = next(folder.runs.glob("*/spec.json"))
+    data = RunSpec.from_dict(json.loads(path.read_text())).data
+    cells = expand(small_sweeps.settings(LONG, SIX_SEEDS), data, small_sweeps.VOCAB)
     write_json(folder.fits, {})
-    assert len(write_tables(folder, cells, "smoke")) == 4
+    assert len(write_tables(folder, cells, "smoke")) == 12
     assert folder.fits.exists()
     assert len(write_tables(folder, cells[:3], "smoke")) == 3
     assert not folder.fits.exists()

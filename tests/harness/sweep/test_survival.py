@@ -18,22 +18,15 @@ import pytest
 from harness.records.paths import SweepFolder
 from harness.status import run_rows
 from harness.sweep import __main__ as sweep
-from tests.small_sweeps import SMALL, assert_same_tables, point_times, start, train
+from tests.small_sweeps import LONG, SMALL, assert_same_runs, point_times, start, train
 
-LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.1"]
-STUBBORN = [*LONG, "launcher.n_workers=2", "launcher.max_attempts=1000"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
-    results = tmp_path_factory.mktemp("undisturbed")
-    assert train(results, data_cache, *LONG).returncode == 0
-    return results
+TWO = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.1"]
+STUBBORN = [*TWO, "launcher.n_workers=2", "launcher.max_attempts=1000"]
 
 
-def test_two_drivers_at_once_train_each_run_once(undisturbed: Path, tmp_path: Path, data_cache: Path) -> None:
+def test_two_drivers_at_once_train_each_run_once(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
     """A run writes its recipe when it begins: that file is made once."""
-    drivers = [start(tmp_path, data_cache, *LONG, "launcher.n_workers=1") for _ in range(2)]
+    drivers = [start(tmp_path, data_cache, *TWO, "launcher.n_workers=1") for _ in range(2)]
     recipes: dict[Path, set[int]] = {}
     while any(driver.poll() is None for driver in drivers):
         for path in tmp_path.glob("runs/*/spec.json"):
@@ -44,7 +37,7 @@ def test_two_drivers_at_once_train_each_run_once(undisturbed: Path, tmp_path: Pa
     assert [driver.returncode for driver in drivers] == [0, 0], spoken
     assert [len(found) for found in recipes.values()] == [1, 1]
     assert [run["state"]["retries"] for run in run_rows(SweepFolder(tmp_path))] == [0, 0]
-    assert_same_tables(tmp_path, undisturbed)
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 def workers_of(driver: subprocess.Popen[str]) -> list[int]:
@@ -80,10 +73,10 @@ def has_moved(driver: subprocess.Popen[str], results: Path, before: dict[Path, i
     ("n_kills", "n_tokens"), [(5, 131_072), pytest.param(50, 2_097_152, marks=pytest.mark.slow)]
 )
 def test_killed_at_random_again_and_again(
-    undisturbed: Path, tmp_path: Path, data_cache: Path, n_kills: int, n_tokens: int
+    long_sweep: Path, tmp_path: Path, data_cache: Path, n_kills: int, n_tokens: int
 ) -> None:
     """Workers and, less often, the driver, each time after the runs got on a little."""
-    overrides, expected = STUBBORN, undisturbed
+    overrides, expected = STUBBORN, long_sweep
     if n_tokens != 131_072:
         longer = ["data.max_epochs=100", f"grid.n_tokens=[16384,{n_tokens}]"]
         overrides, expected = [*STUBBORN, *longer], tmp_path / "expected"
@@ -105,7 +98,7 @@ def test_killed_at_random_again_and_again(
     assert driver.returncode == 0, errors
     assert killed == n_kills
     assert sum(run["state"]["retries"] for run in run_rows(SweepFolder(results))) > 0
-    assert_same_tables(results, expected)
+    assert_same_runs(results, expected, 2)
 
 
 @contextmanager
@@ -122,20 +115,20 @@ def mounted(folder: Path, *arguments: str) -> Iterator[None]:
 
 
 def test_a_full_disk_fails_runs_with_the_reason_and_they_go_on_once_there_is_room(
-    undisturbed: Path, tmp_path: Path, data_cache: Path
+    long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    results = tmp_path / "small"
+    results, overrides = tmp_path / "small", (*TWO, "launcher.n_workers=1")
     with mounted(results, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
         (results / "ballast").write_bytes(bytes(3_850_000))
-        done = train(results, data_cache, *LONG, "launcher.max_attempts=2")
+        done = train(results, data_cache, *overrides, "launcher.max_attempts=2")
         assert done.returncode in (1, 2), done.stdout
         assert "Traceback" not in done.stderr
         said = done.stdout.replace("\n", " ") + done.stderr
         assert "No space left on device" in said or "the disk is full" in said
         (results / "ballast").unlink()
-        again = train(results, data_cache, *LONG)
+        again = train(results, data_cache, *overrides)
         assert again.returncode == 0, again.stdout + again.stderr
-        assert_same_tables(results, undisturbed)
+        assert_same_runs(results, long_sweep, 2)
         assert not list(results.rglob("*.tmp"))
 
 

@@ -21,14 +21,12 @@ from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
 from harness.records.paths import SweepFolder
 from harness.runs.collect import write_tables
-from tests.small_sweeps import assert_same_tables, point_times, small_cells
-
-TOKENS = "grid.n_tokens=[16384,131072]"
+from tests.small_sweeps import LONG, assert_same_tables, point_times, small_cells
 
 
 def cells() -> list[Cell]:
     """Two trunks of one compiled shape, each seconds long."""
-    return small_cells(TOKENS, "grid.seeds=[0,1]")
+    return small_cells(LONG, "grid.seeds=[0,1]")
 
 
 def config(folder: SweepFolder, cache: Path) -> WorkerConfig:

@@ -26,12 +26,11 @@ from harness.records.paths import SweepFolder
 from harness.status import run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
-from tests.small_sweeps import SMALL, assert_same_tables, start, train
+from tests.small_sweeps import LONG, SIX_SEEDS, SMALL, assert_same_runs, start, train
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs the extra ray: uv sync --extra ray")
-LONG = ["grid.n_tokens=[16384,131072]", "grid.seeds=[0,1]"]
-SIX_SEEDS = "grid.seeds=[0,1,2,3,4,5]"
+TWO = [LONG, "grid.seeds=[0,1]"]
 # A lost node is noticed by the checks that it misses.
 QUICK_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -132,14 +131,6 @@ def on_ray(ray_nodes: Cluster) -> list[str]:
     return ["launcher=ray", f"launcher.address={ray_nodes.address}", "launcher.checkpoint_seconds=0.1"]
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
-    """Two runs on this machine."""
-    results = tmp_path_factory.mktemp("local")
-    assert train(results, data_cache, *LONG).returncode == 0
-    return results
-
-
 def rows(results: Path) -> list[dict[str, Any]]:
     folder = SweepFolder(results)
     return run_rows(folder) if folder.sweep.exists() else []
@@ -162,22 +153,22 @@ def saved(results: Path) -> list[int]:
 
 @pytest.mark.ray
 @needs_ray
-def test_six_runs_finish_on_two_warm_workers(on_ray: list[str], tmp_path: Path, data_cache: Path) -> None:
-    results, expected = tmp_path / "ray", tmp_path / "local"
-    done = train(results, data_cache, *on_ray, SIX_SEEDS)
+def test_six_runs_finish_on_two_warm_workers(
+    on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    done = train(tmp_path, data_cache, *on_ray, LONG, SIX_SEEDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len({state["pid"] for state in states(results)}) <= 2
-    assert train(expected, data_cache, SIX_SEEDS).returncode == 0
-    assert_same_tables(results, expected)
+    assert len({state["pid"] for state in states(tmp_path)}) <= 2
+    assert_same_runs(tmp_path, long_sweep, 6)
 
 
 @pytest.mark.ray
 @needs_ray
 def test_workers_are_stopped_and_killed_and_then_the_driver(
-    on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+    on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     """A worker that its node asks to stop saves; the run goes on, which is no failed attempt."""
-    driver = start(tmp_path, data_cache, *on_ray, *LONG)
+    driver = start(tmp_path, data_cache, *on_ray, *TWO)
     wait_for(lambda: saved(tmp_path), driver)
     stopped = saved(tmp_path)[0]
     os.kill(stopped, signal.SIGTERM)
@@ -186,19 +177,19 @@ def test_workers_are_stopped_and_killed_and_then_the_driver(
     wait_for(lambda: any(state.get("failures") for state in states(tmp_path)), driver)
     driver.kill()
     driver.communicate()
-    done = train(tmp_path, data_cache, *on_ray, *LONG)
+    done = train(tmp_path, data_cache, *on_ray, *TWO)
     assert done.returncode == 0, done.stdout + done.stderr
     (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
     assert "signal 9" in error
-    assert_same_tables(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 @pytest.mark.ray
 @needs_ray
 def test_a_node_is_removed_and_its_run_goes_on_on_another(
-    ray_nodes: Cluster, on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+    ray_nodes: Cluster, on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    driver = start(tmp_path, data_cache, *on_ray, *LONG)
+    driver = start(tmp_path, data_cache, *on_ray, *TWO)
     wait_for(lambda: set(saved(tmp_path)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
     ray_nodes.remove()
     _, errors = driver.communicate(timeout=400)
@@ -206,19 +197,19 @@ def test_a_node_is_removed_and_its_run_goes_on_on_another(
     assert driver.returncode == 0, errors
     (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
     assert "a worker on the Ray cluster was lost" in error
-    assert_same_tables(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 @pytest.mark.ray
 @needs_ray
 def test_two_nodes_train_one_run_together(
-    on_ray: list[str], local: Path, tmp_path: Path, data_cache: Path
+    on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     """Losses that differ from those of one device by rounding alone."""
     gang = ["grid.seeds=[0]", "mesh.data=2", "launcher.nodes=2", "launcher.checkpoint_seconds=60"]
-    done = train(tmp_path, data_cache, *on_ray, *LONG, *gang)
+    done = train(tmp_path, data_cache, *on_ray, *TWO, *gang)
     assert done.returncode == 0, done.stdout + done.stderr
-    mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, local))
+    mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
     theirs = theirs[theirs.run_id.isin(mine.run_id)]
     assert mine.point_id.tolist() == theirs.point_id.tolist()
     np.testing.assert_allclose(mine.loss, theirs.loss, rtol=1e-3)

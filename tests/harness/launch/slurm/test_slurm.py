@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from harness import cancel
@@ -28,26 +27,23 @@ from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.harness.launch.local.test_local import config
 from tests.slurm_cluster import cluster, empty_queue, squeue, why_not
-from tests.small_sweeps import SMALL, start, train
+from tests.small_sweeps import LONG, SMALL, assert_same_runs, start, train
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None, reason="needs the extra slurm: uv sync --extra slurm"
 )
 WHY_NOT = why_not()
-LONG = ["grid.n_tokens=[16384,131072]", "launcher.checkpoint_seconds=0.1"]
-SLURM = [*LONG, "launcher=slurm", "launcher.minutes=60", "launcher.n_workers=2"]
+SLURM = [
+    LONG,
+    "launcher.checkpoint_seconds=0.1",
+    "launcher=slurm",
+    "launcher.minutes=60",
+    "launcher.n_workers=2",
+]
 
 
 def seeds(*numbers: int) -> str:
     return f"grid.seeds=[{','.join(map(str, numbers))}]"
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
-    """Six runs of this machine."""
-    results = tmp_path_factory.mktemp("local")
-    assert train(results, data_cache, *LONG, seeds(*range(6))).returncode == 0
-    return results
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +60,6 @@ def queue(running: None) -> Iterator[None]:  # noqa: ARG001
     """The cluster with an empty queue."""
     yield
     empty_queue()
-
-
-def assert_same_runs(results: Path, other: Path) -> None:
-    """Every row of the tables, byte for byte, and no further one; `other` may have more runs."""
-    for mine, theirs in zip(small_sweeps.tables(results), small_sweeps.tables(other), strict=True):
-        expected = theirs[theirs.run_id.isin(mine.run_id.unique())].reset_index(drop=True)
-        pd.testing.assert_frame_equal(mine, expected, check_exact=True)
 
 
 def wait_for(condition: Callable[[], Any], driver: subprocess.Popen[str] | None = None) -> None:
@@ -109,7 +98,7 @@ def saved(results: Path) -> list[dict[str, Any]]:
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
 def test_six_runs_submitted_left_alone_killed_and_found_again(
-    local: Path, tmp_path: Path, data_cache: Path
+    long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     command = [*SLURM, seeds(*range(6))]
     left = train(tmp_path, data_cache, *command, "launcher.detach=true")
@@ -130,13 +119,13 @@ def test_six_runs_submitted_left_alone_killed_and_found_again(
     assert submissions(tmp_path) == jobs, "nothing was submitted twice"
     assert all(row["state"]["retries"] == 0 for row in rows(tmp_path))
     assert len(small_sweeps.tables(tmp_path)[0]) == 12
-    assert_same_runs(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 6)
 
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
 def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
-    local: Path, tmp_path: Path, data_cache: Path
+    long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     driver = start(tmp_path, data_cache, *SLURM, seeds(0, 1))
     wait_for(lambda: saved(tmp_path), driver)
@@ -153,12 +142,12 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
     log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.out"))
     assert "Requeued job" in log
-    assert_same_runs(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
-def test_a_job_that_vanishes_is_submitted_again(local: Path, tmp_path: Path, data_cache: Path) -> None:
+def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
     driver = start(tmp_path, data_cache, *SLURM, seeds(0))
     wait_for(lambda: submissions(tmp_path), driver)
     (first,) = submissions(tmp_path).values()
@@ -169,13 +158,13 @@ def test_a_job_that_vanishes_is_submitted_again(local: Path, tmp_path: Path, dat
     assert second != first
     (row,) = rows(tmp_path)
     assert f"the Slurm job {first} ended before the run did; see " in row["state"]["failures"][0]["error"]
-    assert_same_runs(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 1)
 
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
 def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
-    local: Path, tmp_path: Path, data_cache: Path
+    long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     command = [*SLURM, seeds(0, 1, 2), "launcher.n_workers=1"]
     assert train(tmp_path, data_cache, *command, "launcher.detach=true").returncode == 0
@@ -188,17 +177,17 @@ def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
     done = train(tmp_path, data_cache, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {row["status"] for row in rows(tmp_path)} == {"finished"}
-    assert_same_runs(tmp_path, local)
+    assert_same_runs(tmp_path, long_sweep, 3)
 
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
-def test_two_nodes_train_one_run_together(local: Path, tmp_path: Path, data_cache: Path) -> None:
+def test_two_nodes_train_one_run_together(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
     """Losses that differ from those of one device by rounding alone."""
     short = ["grid.n_tokens=[16384]", "launcher.checkpoint_seconds=60"]
     done = train(tmp_path, data_cache, *SLURM, *short, seeds(0), "mesh.data=2", "launcher.nodes=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, local))
+    mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
     theirs = theirs[theirs.point_id.isin(mine.point_id)]
     assert len(mine) == 1
     assert mine.point_id.tolist() == theirs.point_id.tolist()
