@@ -23,7 +23,8 @@ import pytest
 from harness.launch.ray import cluster as ray_cluster
 from harness.launch.ray.cluster import room
 from harness.records.paths import SweepFolder
-from harness.status import run_rows
+from harness.records.run_files import RunState
+from harness.status import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, assert_same_tables, start, train
@@ -140,23 +141,22 @@ def local(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
     return results
 
 
-def rows(results: Path) -> list[dict[str, Any]]:
+def rows(results: Path) -> list[RunRow]:
     folder = SweepFolder(results)
     return run_rows(folder) if folder.sweep.exists() else []
 
 
-def states(results: Path) -> list[dict[str, Any]]:
-    return [row["state"] for row in rows(results)]
+def states(results: Path) -> list[RunState]:
+    return [row.state for row in rows(results)]
 
 
 def saved(results: Path) -> list[int]:
     """Worker processes whose runs are under way and have saved a part."""
     folder = SweepFolder(results)
     return [
-        row["state"]["pid"]
+        row.state.pid or 0
         for row in rows(results)
-        if row["status"] == "running"
-        and list(folder.run(row["run_id"]).checkpoints.glob("*/*/manifest.json"))
+        if row.status == "running" and list(folder.run(row.run_id).checkpoints.glob("*/*/manifest.json"))
     ]
 
 
@@ -166,7 +166,7 @@ def test_six_runs_finish_on_two_warm_workers(on_ray: list[str], tmp_path: Path, 
     results, expected = tmp_path / "ray", tmp_path / "local"
     done = train(results, data_cache, *on_ray, SIX_SEEDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len({state["pid"] for state in states(results)}) <= 2
+    assert len({state.pid for state in states(results)}) <= 2
     assert train(expected, data_cache, SIX_SEEDS).returncode == 0
     assert_same_tables(results, expected)
 
@@ -183,12 +183,12 @@ def test_workers_are_stopped_and_killed_and_then_the_driver(
     os.kill(stopped, signal.SIGTERM)
     wait_for(lambda: not Path(f"/proc/{stopped}").exists() and set(saved(tmp_path)) - {stopped}, driver)
     os.kill((set(saved(tmp_path)) - {stopped}).pop(), signal.SIGKILL)
-    wait_for(lambda: any(state.get("failures") for state in states(tmp_path)), driver)
+    wait_for(lambda: any(state.failures for state in states(tmp_path)), driver)
     driver.kill()
     driver.communicate()
     done = train(tmp_path, data_cache, *on_ray, *LONG)
     assert done.returncode == 0, done.stdout + done.stderr
-    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
     assert "signal 9" in error
     assert_same_tables(tmp_path, local)
 
@@ -204,7 +204,7 @@ def test_a_node_is_removed_and_its_run_goes_on_on_another(
     _, errors = driver.communicate(timeout=400)
     ray_nodes.add(f"--address={ray_nodes.address}")
     assert driver.returncode == 0, errors
-    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
     assert "a worker on the Ray cluster was lost" in error
     assert_same_tables(tmp_path, local)
 
