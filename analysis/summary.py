@@ -29,6 +29,7 @@ from harness.records.number_text import (
     signed,
 )
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import SweepRecord, read_sweep
 
 Json = Mapping[str, Any]
 LAW_PARAMS = ("alpha", "beta", "gamma", "E")
@@ -40,14 +41,14 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         if not path.exists():
             raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
     fits = json.loads(folder.fits.read_text())
-    sweep = json.loads(folder.sweep.read_text())
+    sweep = read_sweep(folder.sweep)
     if fits["recommended"] is None:
         raise InputError(
             f"{folder.root} holds no law fits (a learning-rate grid?); give the folder of another grid"
         )
     fit = fits["fits"][fits["recommended"]]
     return {
-        "machine": f"{sweep['provenance']['cores']} cores, {sweep['provenance']['machine']}",
+        "machine": f"{sweep.provenance.cores} cores, {sweep.provenance.machine}",
         "wall-clock": _wall_clock(sweep),
         "runs": _runs(read_table(folder.points)),
         "law, N": f"{family(fit['law'])}, `{fit['count']}`",
@@ -61,9 +62,9 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     }
 
 
-def _wall_clock(sweep: Json) -> str:
-    total = sweep.get("seconds_total")
-    return duration(total) if total else f"{duration(sweep['seconds'])} of training"
+def _wall_clock(sweep: SweepRecord) -> str:
+    total = sweep.seconds_total
+    return duration(total) if total else f"{duration(sweep.seconds)} of training"
 
 
 def _runs(points: pd.DataFrame) -> str:

@@ -6,7 +6,6 @@ on. Exit codes: 0 asked, or nothing left to cancel, 2 wrong input.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.paths import RunFolder, SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.state import set_state, slurm_submission
-from harness.status import ENDED, run_rows
+from harness.status import ENDED, RowStatus, read_sweep, run_rows
 
 
 def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
@@ -29,23 +29,23 @@ def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
 
     Raises InputError for a folder that is no sweep, and for a run that it does not have.
     """
-    rows = {row["run_id"]: row for row in run_rows(folder)}
+    rows = {row.run_id: row for row in run_rows(folder)}
     for run_id in run_ids:
         if run_id not in rows:
             raise InputError(
                 f"{run_id} is no run of {folder.root}; type python -m harness.status {folder.root} --all, "
                 f"which lists them{near(run_id, list(rows))}"
             )
-    left = [row for name, row in rows.items() if row["status"] not in ENDED and name in (run_ids or rows)]
+    left = [row for name, row in rows.items() if row.status not in ENDED and name in (run_ids or rows)]
     if not left:
         return "nothing to cancel: the runs have ended"
     for path in [folder.run(run_id).cancel for run_id in run_ids] or [sweep_request(folder)]:
         write_json(path, {})
-    _leave_the_queue([folder.run(row["run_id"]) for row in left])
-    n_running = sum(row["status"] == "running" for row in left)
+    _leave_the_queue([folder.run(row.run_id) for row in left])
+    n_running = sum(row.status == RowStatus.RUNNING for row in left)
     return (
         f"{n_running} running runs are asked to save and stop, {len(left) - n_running} others are not "
-        f"started; to go on: {json.loads(folder.sweep.read_text())['command']}"
+        f"started; to go on: {read_sweep(folder).command}"
     )
 
 
@@ -57,7 +57,7 @@ def clear_requests(folder: SweepFolder, run_ids: set[str]) -> None:
 
 def _leave_the_queue(runs: list[RunFolder]) -> None:
     """Take jobs that wait out of Slurm's queue; those that have started find the request."""
-    jobs = {run: submitted["job"] for run in runs if (submitted := slurm_submission(run))}
+    jobs = {run: submitted.job for run in runs if (submitted := slurm_submission(run))}
     if not jobs or shutil.which("scancel") is None:
         return
     states = queued() or {}
@@ -66,7 +66,7 @@ def _leave_the_queue(runs: list[RunFolder]) -> None:
         subprocess.run(["scancel", *(jobs[run] for run in waiting)], check=False, capture_output=True)
     for run in waiting:
         if lease.holder(run) is None:
-            set_state(run, "interrupted")
+            set_state(run, RunStatus.INTERRUPTED)
 
 
 def main(arguments: list[str] | None = None) -> int:

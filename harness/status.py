@@ -1,13 +1,17 @@
-"""`python -m harness.status results/<sweep> [--watch] [--all]`: a row per run, from its files alone."""
+"""`python -m harness.status results/<sweep> [--watch] [--all]`: one row per run, from its files alone.
+
+The command asks no driver and no scheduler. So it works on any host that sees the folder, and after the
+driver has ended.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -16,22 +20,20 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.launch import lease
+from harness.records import sweep_file
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import duration
 from harness.records.paths import RunFolder, SweepFolder
+from harness.records.run_files import RunState, RunStatus
+from harness.records.sweep_file import SweepCell, SweepRecord
 from harness.runs.state import slurm_submission
 
-# A run without a lease that has not reported for this long is not running any more.
+# A run without a lease whose state is older than this is lost.
 SILENT_SECONDS = 90.0
 WATCH_SECONDS = 2.0
 MAX_ROWS = 100
 LOG_WIDTH = 120
-# In this order where not all have room: what happens now, what went wrong, what is still to come.
-ORDER = (
-    "running", "failed", "lost", "diverged", "interrupted", "waiting", "partial", "missing", "finished",
-)  # fmt: skip
-ENDED = ("finished", "failed", "diverged")
 RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "attempts")
 COLUMNS = (
     "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts",
@@ -39,159 +41,205 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def read_sweep(folder: SweepFolder) -> dict[str, Any]:
-    """The record of a sweep. Raises InputError where the folder is none."""
-    try:
-        record: Any = json.loads(folder.sweep.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder.root} is no sweep folder (sweep.json is missing); give results/NAME"
-        ) from None
-    except (OSError, ValueError):
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get("cells"), list):
-        raise InputError(f"{folder.sweep} is no record of a sweep; give the folder of one, results/NAME")
-    return record
+class RowStatus(StrEnum):
+    """Status of a run as the table shows it, in the order in which rows are kept if not all fit."""
+
+    RUNNING = "running"
+    """A worker holds the run's lease."""
+    FAILED = "failed"
+    """The last attempt failed."""
+    LOST = "lost"
+    """The state says running, but no worker holds the lease."""
+    DIVERGED = "diverged"
+    """Every end point is recorded, and the loss diverged on the way."""
+    INTERRUPTED = "interrupted"
+    """The run saved its state on request."""
+    WAITING = "waiting"
+    """A driver is about to start the run, or has queued it."""
+    PARTIAL = "partial"
+    """The run is done, but the plan has grown by end points that it lacks."""
+    MISSING = "missing"
+    """The run has not begun."""
+    FINISHED = "finished"
+    """Every end point is recorded."""
 
 
-def run_rows(folder: SweepFolder) -> list[dict[str, Any]]:
-    """State of every run of the plan in sweep.json, in its order; `status` is one of ORDER."""
+ENDED = (RowStatus.FINISHED, RowStatus.FAILED, RowStatus.DIVERGED)
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run of the plan.
+
+    Attributes:
+        run_id: The run.
+        status: Status to show.
+        n_finished: End points that are recorded.
+        cells: Cells of the plan that the run reaches; at least one.
+        state: Content of its state.json.
+    """
+
+    run_id: str
+    status: RowStatus
+    n_finished: int
+    cells: tuple[SweepCell, ...]
+    state: RunState
+
+
+def read_sweep(folder: SweepFolder) -> SweepRecord:
+    """Return the record of a sweep; raise InputError if the folder has none."""
+    if not folder.sweep.exists():
+        raise InputError(f"{folder.root} is no sweep folder (sweep.json is missing); give results/NAME")
+    return sweep_file.read_sweep(folder.sweep)
+
+
+def run_rows(folder: SweepFolder) -> list[RunRow]:
+    """Return a row for every run of the plan in sweep.json, in the order of the plan."""
     recorded = _recorded_points(folder)
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for cell in read_sweep(folder)["cells"]:
-        runs.setdefault(cell["run_id"], []).append(cell)
-    return [_run_row(folder, run_id, cells, recorded) for run_id, cells in runs.items()]
+    runs: dict[str, list[SweepCell]] = {}
+    for cell in read_sweep(folder).cells:
+        runs.setdefault(cell.run_id, []).append(cell)
+    return [_run_row(folder, run_id, tuple(cells), recorded) for run_id, cells in runs.items()]
 
 
-def _recorded_points(folder: SweepFolder) -> dict[str, str]:
-    """Status of every end point of the collected table, all there is where the run folders are gone."""
+def _recorded_points(folder: SweepFolder) -> dict[str, RunStatus]:
+    """Return the status of every row of points.parquet if the run folders are gone, else nothing."""
     if folder.runs.exists() or not folder.points.exists():
         return {}
     import pandas as pd
 
     points = pd.read_parquet(folder.points, columns=["point_id", "status"])
-    return dict(zip(points.point_id, points.status, strict=True))
+    return dict(zip(points.point_id, map(RunStatus, points.status), strict=True))
 
 
 def _run_row(
-    folder: SweepFolder, run_id: str, cells: list[dict[str, Any]], recorded: dict[str, str]
-) -> dict[str, Any]:
+    folder: SweepFolder, run_id: str, cells: tuple[SweepCell, ...], recorded: dict[str, RunStatus]
+) -> RunRow:
+    """Return the row of one run; `recorded` replaces the files of its folder if that is gone."""
     run = folder.run(run_id)
-    known = [recorded.get(cell["point_id"], "missing") for cell in cells]
-    worst = next((status for status in ("failed", "diverged", "done") if status in known), None)
-    state = run.read_state() or ({"status": worst} if worst else {})
+    known = [recorded.get(cell.point_id) for cell in cells]
+    worst_first = (RunStatus.FAILED, RunStatus.DIVERGED, RunStatus.DONE)
+    state = run.read_state()
+    if state.status is None:
+        state = RunState(status=next((status for status in worst_first if status in known), None))
     n_finished = sum(
-        run.point(cell["point_id"]).exists() or status in ("done", "diverged")
+        run.point(cell.point_id).exists() or status in (RunStatus.DONE, RunStatus.DIVERGED)
         for cell, status in zip(cells, known, strict=True)
     )
-    return {
-        "run_id": run_id,
-        "rung": cells[0]["rung"],
-        "seed": cells[0]["seed"],
-        "status": _status(run, state, n_finished, len(cells)),
-        "n_points": len(cells),
-        "n_finished": n_finished,
-        "cells": cells,
-        "state": state,
-    }
+    return RunRow(run_id, _status(run, state, n_finished == len(cells)), n_finished, cells, state)
 
 
-def _status(run: RunFolder, state: dict[str, Any], n_finished: int, n_points: int) -> str:
-    """What a run is doing, by its end points, its lease and what it says of itself."""
-    said = str(state.get("status", "missing"))
-    if n_finished == n_points:
-        return "diverged" if said == "diverged" else "finished"
+def _status(run: RunFolder, state: RunState, is_finished: bool) -> RowStatus:
+    """Return the status to show: end points count most, then the lease, then the run's own state."""
+    if is_finished:
+        return RowStatus.DIVERGED if state.status == RunStatus.DIVERGED else RowStatus.FINISHED
+    # A run that compiles or evaluates writes no state for minutes, but its lease has a heartbeat.
     if lease.holder(run):
-        return "running"
-    if said == "running":
-        silent = time.time() - state.get("updated", 0.0) > SILENT_SECONDS
-        return "lost" if silent or run.lease.exists() else "running"
-    return "partial" if said == "done" else said
+        return RowStatus.RUNNING
+    if state.status == RunStatus.RUNNING:
+        silent = time.time() - state.updated > SILENT_SECONDS
+        return RowStatus.LOST if silent or run.lease.exists() else RowStatus.RUNNING
+    if state.status is None:
+        return RowStatus.MISSING
+    return RowStatus.PARTIAL if state.status == RunStatus.DONE else RowStatus(state.status.value)
 
 
-def status_table(rows: list[dict[str, Any]], n_rows: int) -> Table:
-    """Table of at most `n_rows` runs with progress, speed and time left."""
+def status_table(rows: list[RunRow], n_rows: int) -> Table:
+    """Return a table of at most `n_rows` runs with progress, speed and time left."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left")
     chosen = rows
     if len(rows) > n_rows:
-        chosen = sorted(rows, key=lambda row: ORDER.index(row["status"]))[:n_rows]
+        order = list(RowStatus)
+        chosen = sorted(rows, key=lambda row: order.index(row.status))[:n_rows]
     for row in chosen:
-        table.add_row(*_cells(row))
+        table.add_row(*_texts(row))
     return table
 
 
-def _cells(row: dict[str, Any]) -> list[str | Text]:
-    state, is_running = row["state"], row["status"] == "running"
-    ahead, trained, speed = (state.get(k) for k in ("tokens_ahead", "tokens_trained", "tokens_per_second"))
+def _texts(row: RunRow) -> list[str | Text]:
+    """Return the texts of one row, by COLUMNS."""
+    state, is_running = row.state, row.status == RowStatus.RUNNING
+    ahead, trained, speed = state.tokens_ahead, state.tokens_trained or 0, state.tokens_per_second
     return [
-        row["run_id"],
-        row["rung"],
-        str(row["seed"]),
-        row["status"],
-        f"{row['n_finished']}/{row['n_points']}",
+        row.run_id,
+        row.cells[0].rung,
+        str(row.cells[0].seed),
+        row.status,
+        f"{row.n_finished}/{len(row.cells)}",
         f"{trained:,}" if trained else "",
-        f"{state['loss']:.3f}" if state.get("loss") is not None else "",
+        f"{state.loss:.3f}" if state.loss is not None else "",
         f"{speed:,.0f}" if is_running and speed else "",
         duration((ahead - trained) / speed) if is_running and speed and ahead else "",
-        str(state.get("retries", 0) + 1) if state else "",
-        Text(state.get("error") or ""),
+        "" if state.status is None else str(state.retries + 1),
+        # As Text, because rich would read the brackets of "[Errno 28]" as markup.
+        Text(state.error or ""),
     ]
 
 
-def counts(rows: list[dict[str, Any]]) -> str:
-    """`12 finished, 2 running`, in the order of the plan."""
+def counts(rows: list[RunRow]) -> str:
+    """Return how many runs have each status, such as `12 finished, 2 running`."""
     found: dict[str, int] = {}
     for row in rows:
-        found[row["status"]] = found.get(row["status"], 0) + 1
+        found[row.status] = found.get(row.status, 0) + 1
     return ", ".join(f"{n} {status}" for status, n in found.items())
 
 
-def overall(rows: list[dict[str, Any]], cooldown_frac: float) -> str:
-    """Speed of all running runs together, and when everything is trained at that speed; or nothing.
+def overall(rows: list[RunRow], cooldown_frac: float) -> str:
+    """Return the speed of all running runs and the time left at that speed; empty if none reports a speed.
 
-    What has not begun counts by its FLOPs: the trunk, and a cooldown of `cooldown_frac` to every end point.
+    A run that does not report counts with all its FLOPs: the trunk, and a cooldown to every end point.
+
+    Args:
+        rows: Runs of the plan.
+        cooldown_frac: Share of an end point's tokens that its cooldown trains.
     """
     rate = left = 0.0
     tokens_per_second = 0.0
     for row in rows:
-        state, per_token = row["state"], row["cells"][0]["flops"] / row["cells"][0]["n_tokens"]
-        if row["status"] in ENDED:
+        state, per_token = row.state, row.cells[0].flops / row.cells[0].n_tokens
+        if row.status in ENDED:
             continue
-        speed = state.get("tokens_per_second") if row["status"] == "running" else None
+        speed = state.tokens_per_second if row.status == RowStatus.RUNNING else None
         if speed:
-            left += per_token * (state.get("tokens_ahead", 0) - state.get("tokens_trained", 0))
+            left += per_token * ((state.tokens_ahead or 0) - (state.tokens_trained or 0))
             rate += per_token * speed
             tokens_per_second += speed
         else:
-            tokens = [cell["n_tokens"] for cell in row["cells"]]
+            tokens = [cell.n_tokens for cell in row.cells]
+            # The trunk ends where the longest run's cooldown begins.
             left += per_token * (max(tokens) * (1 - cooldown_frac) + cooldown_frac * sum(tokens))
     if not rate:
         return ""
     return f"{tokens_per_second:,.0f} tokens/s in all, about {duration(left / rate)} left"
 
 
-def logs(folder: SweepFolder, rows: list[dict[str, Any]]) -> list[str]:
-    """Where to read on: log files of runs that have not finished."""
+def logs(folder: SweepFolder, rows: list[RunRow]) -> list[str]:
+    """Return a line with the path of each log of the runs that have begun and not finished."""
     found = []
     for row in rows:
-        run = folder.run(row["run_id"])
-        if row["status"] == "finished" or not row["state"]:
+        run = folder.run(row.run_id)
+        if row.status == RowStatus.FINISHED or row.state.status is None:
             continue
         paths = [str(run.log)] if run.log.exists() else []
-        paths += [submitted["log"] for submitted in [slurm_submission(run)] if submitted]
-        found += [f"log of {row['run_id']}: {path}" for path in paths]
+        paths += [submitted.log for submitted in [slurm_submission(run)] if submitted]
+        found += [f"log of {row.run_id}: {path}" for path in paths]
     return found
 
 
 class View:
-    """What is shown of a sweep: `everything`, or what has room."""
+    """The text of the command for one sweep.
+
+    Args:
+        folder: Folder of the sweep.
+        n_rows: Largest number of runs to show.
+    """
 
     def __init__(self, folder: SweepFolder, n_rows: int):
         self._folder = folder
         self._n_rows = n_rows
-        optim = read_sweep(folder).get("config", {}).get("optim", {})
+        optim = read_sweep(folder).config.get("optim", {})
         self._cooldown_frac = optim.get("cooldown_frac", 0.0) if optim.get("schedule") == "wsd" else 0.0
         self.refresh()
 
@@ -202,16 +250,16 @@ class View:
     @property
     def has_ended(self) -> bool:
         """Whether every run is finished, failed or diverged."""
-        return all(row["status"] in ENDED for row in self.rows)
+        return all(row.status in ENDED for row in self.rows)
 
     def headline(self) -> str:
-        """Counts by status, speed and time left."""
+        """Return counts by status, speed and time left in one line."""
         return "; ".join(
             text for text in (counts(self.rows), overall(self.rows, self._cooldown_frac)) if text
         )
 
     def render(self) -> Group:
-        """The table, what it leaves out, logs, and the headline at the end."""
+        """Return the table, the number of runs left out, paths of logs, and the headline."""
         lines = logs(self._folder, self.rows)[: self._n_rows]
         if len(self.rows) > self._n_rows:
             lines.insert(0, f"{len(self.rows) - self._n_rows} more runs are not shown; --all shows them")
@@ -219,7 +267,7 @@ class View:
 
 
 def watch(view: View, console: Console) -> None:
-    """Show the sweep again and again until every run has ended; a line for each change in a log."""
+    """Show the sweep until every run has ended: a live table, or a line per change if it goes to a log."""
     if not console.is_terminal:
         said = ""
         while True:
@@ -238,7 +286,7 @@ def watch(view: View, console: Console) -> None:
 
 
 def command_parser() -> CommandParser:
-    """The options of the command."""
+    """Return the argument parser of the command."""
     parser = CommandParser(
         "harness.status",
         "Print a row for each run of a sweep: its status, progress, speed, time left and last error.",
@@ -255,7 +303,7 @@ def command_parser() -> CommandParser:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print the sweep once, or watch it; returns the exit code."""
+    """Print the sweep once, or watch it; return the exit code."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     n_rows = sys.maxsize if options.all else MAX_ROWS
     if options.watch and console.is_terminal and not options.all:
@@ -272,7 +320,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     return command_parser().answer(arguments, show)
 
 

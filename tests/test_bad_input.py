@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +10,11 @@ import pytest
 
 from analysis import fit
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as sweep
+from tests.fakes.record import sweep_record
 from tests.small_sweeps import SMALL, settings
 
 
@@ -78,7 +79,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
     folder, values = SweepFolder(tmp_path_factory.mktemp("small")), settings()
     corpus = sweep.prepare_corpus(sweep.data_config(values), data_cache)
     data = corpus.spec(8192, 2048)
-    write_json(folder.sweep, {"recipe": sweep.recipe_of(values, data)})
+    write_record(folder.sweep, sweep_record(recipe=sweep.recipe_of(values, data)))
     folder.runs.mkdir()
     return folder.root
 
@@ -99,7 +100,7 @@ def test_a_folder_of_another_recipe_names_what_differs(
     data_cache: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe = json.loads(SweepFolder(small).sweep.read_text())["recipe"]
+    recipe = read_sweep(SweepFolder(small).sweep).recipe
     rate = recipe["optim.hidden_lr"]
     message = refused([override], small, data_cache, capsys)
     assert named.replace("0.006", str(rate)) in message
@@ -112,11 +113,11 @@ def test_a_full_disk_of_the_driver_is_one_sentence(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(sweep, "write_json", full)
+    monkeypatch.setattr(sweep, "write_record", full)
     monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
     assert sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"]) == 2
     assert "the disk is full" in capsys.readouterr().err
-    monkeypatch.setattr(sweep, "write_json", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
+    monkeypatch.setattr(sweep, "write_record", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
     with pytest.raises(OSError, match="no"):
         sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"])
 

@@ -95,7 +95,7 @@ def test_sweeps_compose(command: str) -> None:
     overrides = [word for word in words_after(command, "harness.sweep") if word not in FLAGS]
     if "--from" in overrides:
         at = overrides.index("--from")
-        load(overrides[:at] + overrides[at + 2 :], read_record(str(ROOT / overrides[at + 1]))["config"])
+        load(overrides[:at] + overrides[at + 2 :], read_record(str(ROOT / overrides[at + 1])).config)
     else:
         load(overrides)
 

@@ -16,10 +16,13 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.laws import family
 from analysis.report.numbers import FILTERS
+from harness.records import sweep_file
 from harness.records.columns import POINT_COLUMNS
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_atomic
+from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import SweepRecord
 
 Json = Mapping[str, Any]
 
@@ -49,7 +52,7 @@ class Sweep:
     curves: pd.DataFrame
     fits: Json
     forecast: Json | None
-    about: Json
+    about: SweepRecord
     emergence: Json | None = None
 
     @property
@@ -105,7 +108,7 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.curves, read_table),
         _read(folder.fits, _json),
         _read(folder.forecast, _json) if folder.forecast.exists() else None,
-        _read(folder.sweep, _json),
+        _read(folder.sweep, sweep_file.read_sweep),
         _read(folder.emergence, _json) if folder.emergence.exists() else None,
     )
     missing = [column for column in POINT_COLUMNS if column not in sweep.points]
@@ -207,7 +210,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS, family=family)
-    done = sweep.finished
+    done, record = sweep.finished, to_json(sweep.about)
     all_fits, recommended = sweep.fits["fits"], sweep.fits["recommended"]
     return environment.get_template(TEMPLATE).render(
         sweep=sweep,
@@ -217,7 +220,8 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         forecast=sweep.forecast,
         emergence=sweep.emergence,
         score=sweep.fits["forecast"],
-        about={key: value for key, value in sweep.about.items() if key not in LONG_PARTS},
+        about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
+        record=record,
         count_names=COUNT_WORDS,
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),

@@ -26,6 +26,7 @@ from harness.recipe.spec import DataSpec, RunSpec, ScheduleSpec
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
+from harness.records.json_files import to_json
 from harness.records.provenance import provenance, usable_cores
 
 SCHEMA = 1
@@ -248,7 +249,8 @@ def measure(options: argparse.Namespace) -> int:
         if options.json:
             settings = {"seconds": options.seconds, "repeats": options.repeats}
             write_json(
-                options.json, {"schema": SCHEMA, **settings, "provenance": provenance(), "rungs": rows}
+                options.json,
+                {"schema": SCHEMA, **settings, "provenance": to_json(provenance()), "rungs": rows},
             )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -30,9 +30,12 @@ from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan
 from harness.records.command_line import CommandParser
 from harness.records.files import write_json
+from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT, provenance
+from harness.records.run_files import RunStatus
 from harness.runs.collect import write_tables
+from harness.runs.state import set_state
 from harness.sweep.__main__ import Sweep
 
 DESCRIPTION = """\
@@ -122,8 +125,7 @@ class HalfDone(Sweep):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("{}")
             if index % 2 or index % 10 == 0:
-                run.root.mkdir(parents=True, exist_ok=True)
-                run.state.write_text(json.dumps({"status": "done" if index % 2 else "waiting"}))
+                set_state(run, RunStatus.DONE if index % 2 else RunStatus.WAITING)
 
     def _conclude(self, plan: Plan) -> None:
         """Do nothing: there is nothing to fit."""
@@ -145,7 +147,7 @@ def measure(options: argparse.Namespace) -> None:
         figures = {"small": overhead(Path(name), options.runs), "large": large(Path(name), options.large)}
     print(json.dumps(figures, indent=1))
     if options.json:
-        write_json(options.json, {"schema": 1, "provenance": provenance(), **figures})
+        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
 
 
 if __name__ == "__main__":

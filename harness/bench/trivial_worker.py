@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.launch.worker import WorkerConfig, here, own_run, record_origin
+from harness.launch.worker import WorkerConfig, attempt_here, own_run, record_attempt
 from harness.recipe import counting
 from harness.recipe.spec import Job
 from harness.records.files import write_json
 from harness.records.paths import RunFolder, SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.rows import point_row
 from harness.runs.state import set_state
 
@@ -34,24 +35,26 @@ def finish(job: Job, folder: RunFolder) -> None:
     for n_tokens in job.n_tokens:
         loss = loss_of(job, n_tokens)
         measured = {"loss": loss, "loss_sem": 1e-3, "bits_per_byte": loss, "n_unique_tokens": n_tokens}
-        how = {"status": "done", "excluded_reason": None, "seconds": 0.0, "device": "none"}
+        how = {"status": RunStatus.DONE, "excluded_reason": None, "seconds": 0.0, "device": "none"}
         row = point_row(job.spec, n_tokens) | measured | how
         write_json(folder.point(row["point_id"]), row)
-    set_state(folder, "done")
+    set_state(folder, RunStatus.DONE)
 
 
 def main() -> None:
     """Process jobs until standard input ends."""
     config = WorkerConfig.from_line(sys.stdin.readline())
-    sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
+    sweep = SweepFolder(Path(config.sweep))
+    attempt = None if config.origin is None else attempt_here(config.origin)
     for line in sys.stdin:
         outcomes: list[dict[str, Any]] = []
         for job in (Job.from_dict(values) for values in json.loads(line)["jobs"]):
             folder = sweep.run(job.spec.run_id)
             with own_run(folder):
-                record_origin(folder, origin)
+                if attempt is not None:
+                    record_attempt(folder, attempt)
                 finish(job, folder)
-            outcomes.append({"run_id": job.spec.run_id, "status": "done"})
+            outcomes.append({"run_id": job.spec.run_id, "status": RunStatus.DONE})
         print(json.dumps({"outcomes": outcomes}), flush=True)
 
 

@@ -8,26 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
-
-
-class Status(StrEnum):
-    """Where a pack, or a job of it, stands."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    DIVERGED = "diverged"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def ended(self) -> bool:
-        return self not in (Status.WAITING, Status.RUNNING)
+from harness.records.run_files import RunStatus
 
 
 @dataclass(frozen=True)
@@ -38,7 +23,7 @@ class Outcome:
     """
 
     job: Job
-    status: Status
+    status: RunStatus
     error: str | None = None
     retry: bool = False
     attempts: int = 1
@@ -46,7 +31,7 @@ class Outcome:
     @classmethod
     def from_reply(cls, job: Job, reply: dict[str, Any]) -> Outcome:
         """From a worker's answer about this job."""
-        return cls(job, Status(reply["status"]), reply.get("error"), bool(reply.get("retry")))
+        return cls(job, RunStatus(reply["status"]), reply.get("error"), bool(reply.get("retry")))
 
     @classmethod
     def from_files(cls, job: Job, folder: SweepFolder) -> Outcome | None:
@@ -54,9 +39,9 @@ class Outcome:
         run = folder.run(job.spec.run_id)
         state = run.read_state()
         if all(run.point(job.spec.point_id(n)).exists() for n in job.n_tokens):
-            return cls(job, Status.DIVERGED if state.get("status") == Status.DIVERGED else Status.DONE)
-        if state.get("status") in (Status.FAILED, Status.INTERRUPTED):
-            return cls(job, Status(state["status"]), state.get("error"), bool(state.get("retry")))
+            return cls(job, RunStatus.DIVERGED if state.status == RunStatus.DIVERGED else RunStatus.DONE)
+        if state.status in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+            return cls(job, state.status, state.error, state.retry)
         return None
 
 
@@ -71,12 +56,18 @@ class Handle:
     cost: float
     spare: bool
     cancel: Callable[[], None]
-    status: Status = Status.WAITING
+    status: RunStatus = RunStatus.WAITING
     outcomes: tuple[Outcome, ...] = ()
 
     def end(self, outcomes: tuple[Outcome, ...]) -> Handle:
         """The pack has ended like this; its status is that of the job that ended worst."""
-        worst_first = (Status.FAILED, Status.INTERRUPTED, Status.WAITING, Status.DIVERGED, Status.DONE)
+        worst_first = (
+            RunStatus.FAILED,
+            RunStatus.INTERRUPTED,
+            RunStatus.WAITING,
+            RunStatus.DIVERGED,
+            RunStatus.DONE,
+        )
         self.outcomes = outcomes
         self.status = next(s for s in worst_first if s in {outcome.status for outcome in outcomes})
         return self

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.launch import lease
-from harness.launch.interface import Handle, Launcher, Outcome, Status
+from harness.launch.interface import Handle, Launcher, Outcome
 from harness.launch.stop import is_cancelled
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure, record_waiting
 
 POLL_SECONDS = 0.2
@@ -84,7 +85,7 @@ class Supervisor:
                     self._take(handle)
                 if time.monotonic() - watched_at > POLL_SECONDS:
                     watched_at = time.monotonic()
-                    watch([job for h in self._handles if h.status == Status.RUNNING for job in h.pack])
+                    watch([job for h in self._handles if h.status == RunStatus.RUNNING for job in h.pack])
                 if self._launcher.detach:
                     yield from self._take_ready()
                     if self._is_due():
@@ -117,10 +118,10 @@ class Supervisor:
         mine = []
         for job in item.pack:
             ended = Outcome.from_files(job, self._folder)
-            if ended and ended.status in (Status.DONE, Status.DIVERGED):
+            if ended and ended.status in (RunStatus.DONE, RunStatus.DIVERGED):
                 self._ready.append(replace(ended, attempts=self._attempts.get(job.spec.run_id, 0)))
             elif is_cancelled(self._folder.run(job.spec.run_id)):
-                self._ready.append(Outcome(job, Status.INTERRUPTED))
+                self._ready.append(Outcome(job, RunStatus.INTERRUPTED))
             elif lease.holder(self._folder.run(job.spec.run_id)):
                 self._postpone((job,), item.spare, LOOK_SECONDS)
             else:
@@ -136,16 +137,16 @@ class Supervisor:
         again: dict[float, Pack] = {}
         for outcome in handle.outcomes:
             run_id = outcome.job.spec.run_id
-            if outcome.status == Status.WAITING:
+            if outcome.status == RunStatus.WAITING:
                 self._postpone((outcome.job,), handle.spare, LOOK_SECONDS)
                 continue
             n = self._attempts[run_id] = self._attempts.get(run_id, 0) + 1
-            if outcome.status == Status.FAILED and outcome.retry and n < self._max_attempts:
+            if outcome.status == RunStatus.FAILED and outcome.retry and n < self._max_attempts:
                 self._note_loss(outcome, last=False)
                 wait = min(MAX_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** (n - 1))
                 again[wait] = (*again.get(wait, ()), outcome.job)
             else:
-                if outcome.status == Status.FAILED:
+                if outcome.status == RunStatus.FAILED:
                     self._note_loss(outcome, last=True)
                 self._ready.append(replace(outcome, attempts=n))
         for wait, pack in again.items():
@@ -157,7 +158,7 @@ class Supervisor:
         state = run.read_state()
         if lease.holder(run):
             return
-        if state.get("status") != Status.FAILED or state.get("error") != outcome.error:
+        if state.status != RunStatus.FAILED or state.error != outcome.error:
             record_failure(run, outcome.error or "ended without a word")
         if not last:
             with contextlib.suppress(OSError):

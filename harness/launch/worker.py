@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +32,17 @@ from harness.launch import lease
 from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.json_files import from_json
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.provenance import provenance
+from harness.records.run_files import Attempt, Origin, RunStatus, read_attempts, write_attempts
 from harness.runs.state import record_failure
 
 if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
 WRONG_INPUT_EXIT_CODE = 2
-MAX_ATTEMPTS_KEPT = 20
-CANCELLED = {"status": "interrupted", "cancelled": True}
+CANCELLED = {"status": RunStatus.INTERRUPTED, "cancelled": True}
 # Errors of a disk that is full, over quota or away for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
@@ -62,38 +62,38 @@ class WorkerConfig:
     checkpoint_seconds: float
     pack: int | None = None
     task_items: int = 0
-    # What provenance.json says of the sweep: command, configuration, ids of the data.
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
-        return cls(**json.loads(line))
+        values = json.loads(line)
+        origin = values.pop("origin")
+        return cls(**values, origin=None if origin is None else from_json(origin, Origin, "the first line"))
 
     def to_line(self) -> str:
         return json.dumps(asdict(self))
 
 
-def here() -> dict[str, Any]:
-    """Code, versions, host and devices of this process."""
+def attempt_here(origin: Origin) -> Attempt:
+    """Return the provenance of attempts of this process: code, versions, host and devices."""
     import jax
 
-    devices = [device.device_kind for device in jax.devices()]
-    return provenance() | {
-        "host": socket.gethostname(),
-        "platform": jax.default_backend(),
-        "devices": devices,
-    }
+    return Attempt(
+        **vars(provenance()),
+        **vars(origin),
+        host=socket.gethostname(),
+        platform=jax.default_backend(),
+        devices=tuple(device.device_kind for device in jax.devices()),
+    )
 
 
-def record_origin(folder: RunFolder, origin: dict[str, Any]) -> None:
-    """Add this attempt to the run's provenance, beside those before it."""
+def record_attempt(folder: RunFolder, attempt: Attempt) -> None:
+    """Add an attempt that begins now to the run's provenance."""
     from harness.engine.distributed import is_first
 
     if is_first():
-        before: list[dict[str, Any]] = []
-        with contextlib.suppress(OSError, ValueError):
-            before = json.loads(folder.provenance.read_text())
-        write_json(folder.provenance, [*before, {"time": time.time()} | origin][-MAX_ATTEMPTS_KEPT:])
+        before = read_attempts(folder.provenance)
+        write_attempts(folder.provenance, [*before, replace(attempt, time=time.time())])
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
@@ -137,10 +137,19 @@ def run_pack(
     sweep: SweepFolder,
     inputs: TrainInputs,
     lanes: int | None = None,
-    origin: dict[str, Any] | None = None,
+    attempt: Attempt | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the jobs of a pack side by side, but for those whose runs other processes have, and return an
-    answer for each, in order. `lanes`: as `launcher.pack` has it; `origin` goes into each provenance.json."""
+    """Train the jobs of a pack side by side, and return an answer for each job, in order.
+
+    Jobs whose runs another process holds are left to it, and answered as waiting.
+
+    Args:
+        pack: Jobs whose recipes compile to the same program.
+        sweep: Folder of the sweep.
+        inputs: Data, mesh and options that all runs share.
+        lanes: Largest number of lanes, as `launcher.pack`; None leaves the choice to the platform.
+        attempt: Provenance to record with each run; None records none.
+    """
     from harness.engine.step import platform_of
     from harness.train.pack import train_pack
 
@@ -148,7 +157,7 @@ def run_pack(
     answers: dict[Job, dict[str, Any]] = {}
     with contextlib.ExitStack() as owned:
         for job in pack:
-            ended = _begin(job, folders[job], owned, origin or {})
+            ended = _begin(job, folders[job], owned, attempt)
             answers |= {} if ended is None else {job: ended}
         mine = [job for job in pack if job not in answers]
         at_most = lanes_of(pack[0].spec.model, lanes, platform_of(inputs.mesh) != "cpu")
@@ -165,7 +174,7 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]
 
 
 def _begin(
-    job: Job, folder: RunFolder, owned: contextlib.ExitStack, origin: dict[str, Any]
+    job: Job, folder: RunFolder, owned: contextlib.ExitStack, attempt: Attempt | None
 ) -> dict[str, Any] | None:
     """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
     from harness.engine.distributed import told_by_first
@@ -174,16 +183,17 @@ def _begin(
         owned.enter_context(own_run(folder))
         if told_by_first(is_cancelled(folder)):
             return CANCELLED
-        record_origin(folder, origin)
+        if attempt is not None:
+            record_attempt(folder, attempt)
     except lease.Held:
-        return {"status": "waiting"}
+        return {"status": RunStatus.WAITING}
     except OSError as error:
         return failure(folder, error)
     ended = ended_before(job, folder)
     return {"status": ended} if ended else None
 
 
-def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder]) -> dict[str, Any]:
+def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFolder]) -> dict[str, Any]:
     """A status, or what an exception means for a job; the exception goes to the run's log.
 
     A job that stopped because one trained `beside` it was cancelled is waiting again.
@@ -199,7 +209,7 @@ def _answer(folder: RunFolder, ending: str | Exception, beside: list[RunFolder])
         if told_by_first(is_cancelled(folder)):
             return CANCELLED
         put_off = told_by_first(any(is_cancelled(other) for other in beside))
-        return {"status": "waiting" if put_off else "interrupted"}
+        return {"status": RunStatus.WAITING if put_off else RunStatus.INTERRUPTED}
     except Exception as error:
         return failure(folder, error)
 
@@ -221,13 +231,13 @@ def own_run(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def ended_before(job: Job, folder: RunFolder) -> str | None:
+def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
     """How a job ended that another process has trained in the meantime."""
     from harness.engine.distributed import told_by_first
 
     points = [folder.point(job.spec.point_id(n)) for n in job.n_tokens]
-    diverged = all(path.exists() for path in points) and folder.read_state().get("status") == "diverged"
-    return "diverged" if told_by_first(diverged) else None
+    diverged = all(path.exists() for path in points) and folder.read_state().status == RunStatus.DIVERGED
+    return RunStatus.DIVERGED if told_by_first(diverged) else None
 
 
 def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
@@ -242,7 +252,7 @@ def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
         with contextlib.suppress(OSError), open(folder.log, "a") as log:
             log.write(traceback.format_exc())
         record_failure(folder, reason, retry)
-    return {"status": "failed", "error": reason, "retry": retry}
+    return {"status": RunStatus.FAILED, "error": reason, "retry": retry}
 
 
 def may_pass(error: Exception) -> bool:
@@ -272,14 +282,15 @@ def main() -> None:
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(WRONG_INPUT_EXIT_CODE)
-    sweep, origin = SweepFolder(Path(config.sweep)), here() | config.origin
+    sweep = SweepFolder(Path(config.sweep))
+    attempt = None if config.origin is None else attempt_here(config.origin)
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
-        outcomes = run_pack(pack, sweep, inputs, config.pack, origin)
+        outcomes = run_pack(pack, sweep, inputs, config.pack, attempt)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
         statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
         # After a failure the processes of one run may stand at different places: they start anew.
-        if "interrupted" in statuses or ("failed" in statuses and not is_alone()):
+        if RunStatus.INTERRUPTED in statuses or (RunStatus.FAILED in statuses and not is_alone()):
             break
 
 

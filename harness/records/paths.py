@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
+
+from harness.records.run_files import RunState, read_state
 
 CACHE = "SCALING_CACHE"  # environment variable that chooses the cache folder
 
@@ -124,12 +123,9 @@ class RunFolder:
         """Status, progress and failures of the run, see harness.runs.state."""
         return self.root / "state.json"
 
-    def read_state(self) -> dict[str, Any]:
-        """Return the last state that the run wrote; empty if it has not begun."""
-        # Not begun, or just being replaced on a network file system.
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            return dict(json.loads(self.state.read_text()))
-        return {}
+    def read_state(self) -> RunState:
+        """Return the last state that was written; its status is None if the run has not begun."""
+        return read_state(self.state)
 
     @property
     def log(self) -> Path:

@@ -6,14 +6,39 @@ import hashlib
 import os
 import platform
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 # Root of the repository.
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "pandas", "tokenizers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Code, package versions and machine of one process.
+
+    Attributes:
+        code_revision: Commit of the code, with `+` if files differ from it.
+        code_dirty: Whether files differ from the commit; None in old records.
+        lock_sha256: SHA-256 of uv.lock; None without the file.
+        python: Version of Python.
+        versions: Version by package.
+        machine: Processor model.
+        cores: Cores that the process may run on.
+        system: Operating system.
+    """
+
+    code_revision: str
+    code_dirty: bool | None = None
+    lock_sha256: str | None
+    python: str
+    versions: dict[str, str]
+    machine: str
+    cores: int
+    system: str
 
 
 def _git(*arguments: str) -> str | None:
@@ -55,16 +80,16 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> Provenance:
     """Return code revision, lock file, package versions and machine of this process."""
     lock = ROOT / "uv.lock"
-    return {
-        "code_revision": code_revision(),
-        "code_dirty": code_revision().endswith("+"),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "machine": cpu_name(),
-        "cores": len(usable_cores()),
-        "system": platform.system(),
-    }
+    return Provenance(
+        code_revision=code_revision(),
+        code_dirty=code_revision().endswith("+"),
+        lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
+        python=platform.python_version(),
+        versions={name: version(name) for name in PACKAGES},
+        machine=cpu_name(),
+        cores=len(usable_cores()),
+        system=platform.system(),
+    )

@@ -14,6 +14,7 @@ from harness.recipe import counting
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.files import write_table
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.rows import unmeasured
 
 
@@ -33,10 +34,10 @@ def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
         values: dict[str, Any] = json.loads(path.read_text())
         return values or None
     state = run.read_state()
-    if state.get("status") != "failed":
+    if state.status != RunStatus.FAILED:
         return None
-    reason = str(state.get("error") or "see its log.txt")
-    return unmeasured(cell.spec, cell.n_tokens, "failed", reason) | {"seconds": None, "device": None}
+    reason = state.error or "see its log.txt"
+    return unmeasured(cell.spec, cell.n_tokens, RunStatus.FAILED, reason) | {"seconds": None, "device": None}
 
 
 def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 from harness.recipe import counting
 from harness.recipe.spec import RunSpec
 from harness.records.provenance import code_revision
+from harness.records.run_files import RunStatus
 
 
 def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
     }
 
 
-def unmeasured(spec: RunSpec, n_tokens: int, status: str, reason: str) -> dict[str, Any]:
+def unmeasured(spec: RunSpec, n_tokens: int, status: RunStatus, reason: str) -> dict[str, Any]:
     """Return the row of an end point that was not reached, with the reason why fits leave it out."""
     measured = dict.fromkeys(("loss", "loss_sem", "bits_per_byte"))
     return (
@@ -48,7 +49,7 @@ def unmeasured(spec: RunSpec, n_tokens: int, status: str, reason: str) -> dict[s
         | {
             # Not measured either: an upper bound, since the column has no missing values.
             "n_unique_tokens": n_tokens,
-            "status": status,
+            "status": status.value,
             "excluded_reason": f"{status}: {reason}",
         }
     )

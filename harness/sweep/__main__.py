@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +23,7 @@ from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.execution import Execution, MeshConfig, check_mesh
 from harness.grid.cells import chosen_cells, expand
-from harness.launch.interface import Launcher, Outcome, Status
+from harness.launch.interface import Launcher, Outcome
 from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
@@ -32,15 +32,17 @@ from harness.plan.speed import matmul_rate
 from harness.plan.table import print_plan
 from harness.recipe.spec import DataSpec
 from harness.records.command_line import CommandParser
-from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.records.number_text import duration
 from harness.records.paths import SweepFolder, cache_root
+from harness.records.run_files import Origin, RunStatus
+from harness.records.sweep_file import read_sweep
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
 from harness.sweep.folder_recipe import check_recipe, recipe_of
 from harness.sweep.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
 from harness.sweep.phases import Phases
-from harness.sweep.record import ORIGIN_KEYS, read_record, sweep_record
+from harness.sweep.record import read_record, sweep_record
 from harness.track.progress import Progress
 from harness.track.sinks import Sinks, check_sinks
 from harness.track.worker_time import added, shares
@@ -155,16 +157,16 @@ class Sweep:
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Record configuration, plan and provenance; training time adds up over invocations."""
-        before = json.loads(self.folder.sweep.read_text()) if self.folder.sweep.exists() else {}
+        before = read_sweep(self.folder.sweep) if self.folder.sweep.exists() else None
         resumed = self.folder.runs.exists()
         self.folder.runs.mkdir(parents=True, exist_ok=True)
         self.record = sweep_record(
-            self.settings, self.arguments, plan, corpus, data, before if resumed else {}
+            self.settings, self.arguments, plan, corpus, data, before if resumed else None
         )
-        self._seconds_before = self.record["seconds"]
-        self._total_before = self.record["seconds_total"]
-        if plan.open_cells or not resumed or before["cells"] != self.record["cells"]:
-            write_json(self.folder.sweep, self.record)
+        self._seconds_before = self.record.seconds
+        self._total_before = self.record.seconds_total
+        if plan.open_cells or not resumed or before is None or before.cells != self.record.cells:
+            write_record(self.folder.sweep, self.record)
 
     def _train(self, plan: Plan, config: DataConfig) -> None:
         """Train what is open; the time that it takes is written down even if it breaks off."""
@@ -186,8 +188,11 @@ class Sweep:
             launcher.close()
             sinks.close()
             spent = launcher.spent(time.monotonic() - began)
-            self.record["worker_seconds"] = added(self.record["worker_seconds"], spent)
-            self.record["seconds"] = self._seconds_before + time.monotonic() - self.began
+            self.record = replace(
+                self.record,
+                worker_seconds=added(self.record.worker_seconds, spent),
+                seconds=self._seconds_before + time.monotonic() - self.began,
+            )
             self._write_total()
         if spent:
             self.console.print(f"workers' time: {shares(spent)}")
@@ -196,8 +201,9 @@ class Sweep:
         return make_launcher(self.settings.launcher, config, plan.job_flops)
 
     def _write_total(self) -> None:
-        self.record["seconds_total"] = self._total_before + time.monotonic() - self.began
-        write_json(self.folder.sweep, self.record)
+        total = self._total_before + time.monotonic() - self.began
+        self.record = replace(self.record, seconds_total=total)
+        write_record(self.folder.sweep, self.record)
 
     def _worker(self, config: DataConfig) -> WorkerConfig:
         settings = self.settings
@@ -213,19 +219,19 @@ class Sweep:
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
             pack=settings.launcher.pack,
-            origin={key: self.record[key] for key in ORIGIN_KEYS},
+            origin=Origin(command=self.record.command, config=self.record.config, corpus=self.record.corpus),
         )
 
     def _tell(self, outcome: Outcome) -> None:
         label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
-        for text in self.folder.run(outcome.job.spec.run_id).read_state().get("warnings", []):
+        for text in self.folder.run(outcome.job.spec.run_id).read_state().warnings:
             self.console.print(f"warning: {label}: {text}", markup=False)
-        if outcome.status == Status.FAILED:
+        if outcome.status == RunStatus.FAILED:
             self.left_out.append(outcome)
             self.console.print(f"failed: {label}: {outcome.error}", markup=False)
-        elif outcome.status == Status.DIVERGED:
+        elif outcome.status == RunStatus.DIVERGED:
             self.console.print(f"diverged: {label}; recorded and left out of the fits")
-        elif outcome.status == Status.INTERRUPTED:
+        elif outcome.status == RunStatus.INTERRUPTED:
             if sweep_request(self.folder).exists() or not is_cancelled(
                 self.folder.run(outcome.job.spec.run_id)
             ):
@@ -239,7 +245,9 @@ class Sweep:
             points = write_tables(self.folder, plan.cells, self.settings.grid.name)
         enough_to_fit(points)
         if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
-            self.record["provenance"]["devices"] = sorted(set(points.device.dropna()))
+            devices = tuple(sorted(set(points.device.dropna())))
+            made = replace(self.record.provenance, devices=devices)
+            self.record = replace(self.record, provenance=made)
             result = conclude(self.folder, self.settings.grid.resamples)
             self._write_total()
         else:
@@ -271,7 +279,7 @@ def command_parser() -> CommandParser:
 
 def load_settings(overrides: list[str], record: str | None = None) -> SweepSettings:
     """Compose settings from overrides, over those of a sweep's record if there is one; raises InputError."""
-    return load(overrides) if record is None else load(overrides, read_record(record)["config"])
+    return load(overrides) if record is None else load(overrides, read_record(record).config)
 
 
 def run(given: argparse.Namespace, arguments: list[str]) -> int:

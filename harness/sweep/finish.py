@@ -17,6 +17,7 @@ from harness.records.files import read_table, write_json
 from harness.records.number_text import estimate, interval, number
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
+from harness.records.run_files import RunStatus
 from harness.runs.collect import cell_table
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
@@ -204,5 +205,5 @@ def _learning_rates(group: dict[str, Any]) -> Table:
 
 def enough_to_fit(points: pd.DataFrame) -> None:
     """Raise InputError when no run finished."""
-    if not (points.status == "done").any():
+    if not (points.status == RunStatus.DONE).any():
         raise InputError("no run finished, so there is nothing to fit; see the log.txt files under runs/")

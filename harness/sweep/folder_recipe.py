@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from harness.config.settings import SweepSettings
@@ -10,6 +9,7 @@ from harness.recipe.run_id import recipe_dict
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 
 
 def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
     """Raise InputError when the folder holds runs of another recipe."""
     if not folder.runs.exists() or not folder.sweep.exists():
         return
-    before = json.loads(folder.sweep.read_text())["recipe"]
+    before = read_sweep(folder.sweep).recipe
     for key in sorted(before.keys() | recipe.keys()):
         if before.get(key) != recipe.get(key):
             raise InputError(

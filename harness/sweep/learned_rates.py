@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 
 Json = Mapping[str, Any]
 
@@ -23,12 +24,12 @@ def write_rate_recipe(folder: SweepFolder, rates: Json) -> bool:
     folder.optim.unlink(missing_ok=True)
     if not ruled:
         return False
-    record = json.loads(folder.sweep.read_text())
-    recipe = dict(record["config"]["optim"], transfer="measured")
+    record = read_sweep(folder.sweep)
+    recipe = dict(record.config["optim"], transfer="measured")
     for group, rule in ruled.items():
         recipe[f"{group}_lr"] = float(f"{rule['rate_64']:.4g}")
         recipe[f"{group}_lr_exponent"] = round(rule["exponent"], 4)
-    head = [f"Best learning rates by {record['command']}", f"with intervals of {rates['level']:.0%}:"]
+    head = [f"Best learning rates by {record.command}", f"with intervals of {rates['level']:.0%}:"]
     lines = [f"# {line}" for line in [*head, *(rule_line(entry) for entry in rates["groups"])]]
     lines += [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
     temporary = folder.optim.with_suffix(".tmp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -17,6 +16,7 @@ from harness.recipe import counting
 from harness.recipe.spec import Job
 from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunState, RunStatus
 
 LINE_SECONDS = 15.0
 # Runs named in one line of a log.
@@ -77,13 +77,11 @@ class Progress:
                 lines.append(f"and {len(views) - MAX_IN_LINE} more runs")
             self._console.print("; ".join([self._headline(share), *lines]))
 
-    def _worked(self, job: Job, state: dict[str, Any]) -> float:
+    def _worked(self, job: Job, state: RunState) -> float:
         """Return the FLOPs that a running job has trained in this attempt."""
-        if state.get("status") != "running":
+        if state.status != RunStatus.RUNNING:
             return 0.0
-        return min(
-            self._cost(job), counting.train_flops_token(job.spec.model) * state.get("tokens_trained", 0)
-        )
+        return min(self._cost(job), counting.train_flops_token(job.spec.model) * (state.tokens_trained or 0))
 
     def _headline(self, share: float) -> str:
         """Return the share of the FLOPs, the time so far and the estimated time left."""
@@ -93,14 +91,14 @@ class Progress:
         eta = f", about {duration(left)} left" if left is not None else ""
         return f"{share:.0%} of the FLOPs in {duration(elapsed)}{eta}"
 
-    def _table(self, views: list[tuple[Job, dict[str, Any]]], share: float) -> Group:
+    def _table(self, views: list[tuple[Job, RunState]], share: float) -> Group:
         """Return the live table: a bar for the sweep and a row per running job."""
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
         for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "left"):
             table.add_column(name, justify="right")
         shown = views[: max(1, self._console.height - FRAME_LINES)]
         for job, state in shown:
-            ahead, trained = state.get("tokens_ahead") or 1, state.get("tokens_trained") or 0
+            ahead, trained = state.tokens_ahead or 1, state.tokens_trained or 0
             bar = ProgressBar(total=ahead, completed=trained, width=BAR_WIDTH)
             table.add_row(job.spec.rung, str(job.spec.seed), bar, *_numbers(state), _left(state))
         bar = ProgressBar(total=1.0, completed=share, width=2 * BAR_WIDTH)
@@ -108,12 +106,12 @@ class Progress:
         return Group(self._headline(share), bar, table, *more)
 
 
-def _numbers(state: dict[str, Any]) -> list[str]:
+def _numbers(state: RunState) -> list[str]:
     """Return the texts of the share trained, the loss and tokens per second."""
-    ahead, trained = state.get("tokens_ahead"), state.get("tokens_trained")
+    ahead, trained = state.tokens_ahead, state.tokens_trained
     if not ahead or trained is None:
         return ["starting", "", ""]
-    loss, speed = state.get("loss"), state.get("tokens_per_second")
+    loss, speed = state.loss, state.tokens_per_second
     return [
         f"{trained / ahead:.0%}",
         "" if loss is None else f"{loss:.3f}",
@@ -121,15 +119,14 @@ def _numbers(state: dict[str, Any]) -> list[str]:
     ]
 
 
-def _left(state: dict[str, Any]) -> str:
+def _left(state: RunState) -> str:
     """Return the estimated time left of a run, or nothing without a speed."""
-    speed = state.get("tokens_per_second")
-    if not speed:
+    if not state.tokens_per_second:
         return ""
-    return duration((state["tokens_ahead"] - state["tokens_trained"]) / speed)
+    return duration(((state.tokens_ahead or 0) - (state.tokens_trained or 0)) / state.tokens_per_second)
 
 
-def _line(job: Job, state: dict[str, Any]) -> str:
+def _line(job: Job, state: RunState) -> str:
     """Return one running job for a line of a log."""
     trained, loss, speed = _numbers(state)
     detail = f"{trained}" + (f" loss {loss}" if loss else "") + (f" at {speed} tokens/s" if speed else "")

@@ -25,6 +25,7 @@ from harness.recipe.spec import Job
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_json
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import SweepRecord
 
 # Module that each sink needs; the extra that installs it has the sink's name.
 MODULES = {"wandb": "wandb", "tensorboard": "tensorboardX", "mlflow": "mlflow"}
@@ -66,7 +67,7 @@ class Sinks:
     """
 
     def __init__(
-        self, names: list[str], folder: SweepFolder, record: dict[str, Any], tell: Callable[[str], None]
+        self, names: list[str], folder: SweepFolder, record: SweepRecord, tell: Callable[[str], None]
     ):
         self._names = list(names)
         self._folder = folder
@@ -177,7 +178,7 @@ def label(job: Job) -> str:
 class TensorBoard:
     """Event files under results/<sweep>/tensorboard/."""
 
-    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):  # noqa: ARG002
+    def __init__(self, folder: SweepFolder, record: SweepRecord, job: Job):  # noqa: ARG002
         # Imported here, because the package of a sink is an extra.
         from tensorboardX import SummaryWriter
 
@@ -194,11 +195,11 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the project `scaling-<grid>`, or of $WANDB_PROJECT; WANDB_MODE=offline keeps it on disk."""
 
-    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
+    def __init__(self, folder: SweepFolder, record: SweepRecord, job: Job):
         import wandb
 
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", f"scaling-{record['grid']}"),
+            project=os.environ.get("WANDB_PROJECT", f"scaling-{record.grid}"),
             group=folder.root.name,
             id=job.spec.run_id,
             name=label(job),
@@ -220,14 +221,14 @@ class WeightsAndBiases:
 class MLflow:
     """A run of the experiment `scaling-<grid>` on $MLFLOW_TRACKING_URI, or under results/<sweep>/mlflow/."""
 
-    def __init__(self, folder: SweepFolder, record: dict[str, Any], job: Job):
+    def __init__(self, folder: SweepFolder, record: SweepRecord, job: Job):
         # Allows a store of plain files, which needs no database package; without effect if a server is given.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
         local = (folder.root / "mlflow").resolve().as_uri()
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", local))
-        name = f"scaling-{record['grid']}"
+        name = f"scaling-{record.grid}"
         experiment = self._client.get_experiment_by_name(name)
         where = experiment.experiment_id if experiment else self._client.create_experiment(name)
         # A resumed sweep goes on in the same MLflow run.
@@ -245,7 +246,7 @@ class MLflow:
         self._client.set_terminated(self._run_id)
 
 
-WRITERS: dict[str, Callable[[SweepFolder, dict[str, Any], Job], Writer]] = {
+WRITERS: dict[str, Callable[[SweepFolder, SweepRecord, Job], Writer]] = {
     "wandb": WeightsAndBiases,
     "tensorboard": TensorBoard,
     "mlflow": MLflow,

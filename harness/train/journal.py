@@ -8,10 +8,8 @@ If several processes train one run, only the first one writes.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,9 @@ from harness.recipe.spec import Job
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, as_table
 from harness.records.files import write_json, write_table
 from harness.records.paths import RunFolder
+from harness.records.run_files import RunStatus
 from harness.runs.rows import point_row, unmeasured
-from harness.runs.state import retries_after
+from harness.runs.state import begun, write_state
 from harness.train.stopwatch import Stopwatch
 
 # Least seconds between two writes of the status file, which monitors poll.
@@ -66,18 +65,7 @@ class Journal:
         self._writes = distributed.is_first()
         self._rows: list[dict[str, Any]] = []
         self._segment = "trunk"
-        before = folder.read_state()
-        self._progress: dict[str, Any] = {
-            "status": "running",
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "retries": retries_after(before),
-        }
-        if n_lanes > 1:
-            # A restart needs it, because rounding depends on the number of lanes.
-            self._progress["n_lanes"] = n_lanes
-        if "failures" in before:
-            self._progress["failures"] = before["failures"]
+        self._state = begun(folder, n_lanes)
         self._written_at = 0.0
         self._began = time.monotonic()
         self._point_began = time.monotonic()
@@ -90,7 +78,7 @@ class Journal:
 
     def warn(self, text: str) -> None:
         """Record a warning in the run's log file and in its status file."""
-        self._progress["warnings"] = [*self._progress.get("warnings", []), text]
+        self._state = replace(self._state, warnings=(*self._state.warnings, text))
         log.warning("%s", text)
         if self._writes:
             with open(self._folder.log, "a") as file:
@@ -98,7 +86,7 @@ class Journal:
 
     def start(self, tokens_ahead: int) -> None:
         """Record the tokens to train, from which `harness.status` computes progress."""
-        self._progress |= {"tokens_ahead": tokens_ahead, "tokens_trained": 0}
+        self._state = replace(self._state, tokens_ahead=tokens_ahead, tokens_trained=0)
         self._write_state()
 
     def log(
@@ -141,8 +129,12 @@ class Journal:
                 "tokens_per_second": tokens_per_second,
             }
         )
-        self._progress["tokens_trained"] += spec.log_interval * spec.batch_tokens
-        self._progress |= {"loss": train_loss, "tokens_per_second": tokens_per_second}
+        self._state = replace(
+            self._state,
+            tokens_trained=(self._state.tokens_trained or 0) + spec.log_interval * spec.batch_tokens,
+            loss=train_loss,
+            tokens_per_second=tokens_per_second,
+        )
         if time.monotonic() - self._written_at > STATE_SECONDS:
             self._write_state()
 
@@ -170,7 +162,7 @@ class Journal:
             "loss": point.result.loss,
             "loss_sem": point.result.loss_sem,
             "bits_per_byte": point.result.bits_per_byte,
-            "status": "done",
+            "status": RunStatus.DONE,
             "excluded_reason": None,
         }
         self._put(self._folder.point(row["point_id"]), row)
@@ -207,19 +199,19 @@ class Journal:
             path = self._folder.point(self._job.spec.point_id(tokens))
             # Branches that ended before the divergence keep their points.
             if not path.exists():
-                row = unmeasured(self._job.spec, tokens, "diverged", reason)
+                row = unmeasured(self._job.spec, tokens, RunStatus.DIVERGED, reason)
                 self._put(path, row | self._where_and_how_long())
-        self.set_status("diverged", reason)
+        self.set_status(RunStatus.DIVERGED, reason)
 
-    def set_status(self, status: str, error: str | None = None) -> None:
-        """Write the status of the run: `running`, `done`, `diverged` or `interrupted`."""
-        self._progress |= {"status": status, "error": error}
+    def set_status(self, status: RunStatus, error: str | None = None) -> None:
+        """Write the status of the run: DONE, DIVERGED or INTERRUPTED."""
+        self._state = replace(self._state, status=status, error=error)
         self._write_state()
 
     def _write_state(self) -> None:
-        seconds = time.monotonic() - self._began
-        now = {"seconds": seconds, "spent": self._stopwatch.spent(), "updated": time.time()}
-        self._put(self._folder.state, self._progress | now)
+        if self._writes:
+            seconds = time.monotonic() - self._began
+            write_state(self._folder, replace(self._state, seconds=seconds, spent=self._stopwatch.spent()))
         self._written_at = time.monotonic()
 
     def _where_and_how_long(self) -> dict[str, Any]:

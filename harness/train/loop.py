@@ -27,6 +27,7 @@ from harness.execution.execution import Execution
 from harness.recipe.schedule import Segment, lr_factors, segments
 from harness.recipe.spec import Job, OptimSpec, RunSpec
 from harness.records.paths import RunFolder
+from harness.records.run_files import RunStatus
 from harness.train.checkpoint import CheckpointStore
 from harness.train.journal import Journal, PointResult
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
@@ -295,7 +296,7 @@ class Trajectory:
 
 def training(
     job: Job, folder: RunFolder, inputs: TrainInputs, stopwatch: Stopwatch, n_lanes: int = 1
-) -> Generator[Interval, Trained, str]:
+) -> Generator[Interval, Trained, RunStatus]:
     """Train the unfinished points of a job, as a generator of intervals.
 
     Divergence is a result, not an error: the open points are written as diverged, with the reason.
@@ -311,7 +312,7 @@ def training(
         The interval to train next; the driver sends the new state and metrics.
 
     Returns:
-        `done` or `diverged`.
+        DONE or DIVERGED.
 
     Raises:
         Interrupted: If the run was asked to stop, after it has saved a checkpoint.
@@ -319,18 +320,18 @@ def training(
     """
     unfinished = unfinished_of(job, folder)
     if not unfinished:
-        return "done"
+        return RunStatus.DONE
     trajectory = Trajectory(job, folder, inputs, stopwatch, n_lanes)
     try:
         yield from trajectory.train(unfinished)
     except Diverged as reason:
         trajectory.journal.write_diverged(unfinished, str(reason))
-        return "diverged"
+        return RunStatus.DIVERGED
     except Interrupted:
-        trajectory.journal.set_status("interrupted")
+        trajectory.journal.set_status(RunStatus.INTERRUPTED)
         raise
-    trajectory.journal.set_status("done")
-    return "done"
+    trajectory.journal.set_status(RunStatus.DONE)
+    return RunStatus.DONE
 
 
 def unfinished_of(job: Job, folder: RunFolder) -> list[int]:
@@ -341,7 +342,7 @@ def unfinished_of(job: Job, folder: RunFolder) -> list[int]:
     ]
 
 
-def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
+def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> RunStatus:
     """Train the unfinished points of one job alone and return `done` or `diverged`.
 
     Raises:
@@ -356,4 +357,4 @@ def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> str:
                     trained = advance(asked.engine, asked.state, asked.windows, asked.factors, asked.optim)
                 asked = run.send(trained)
         except StopIteration as end:
-            return str(end.value)
+            return RunStatus(end.value)

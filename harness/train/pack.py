@@ -25,16 +25,17 @@ from harness.engine.optim import group_rates
 from harness.engine.step import Engine, Metrics, State, micro_batches
 from harness.recipe.spec import Job
 from harness.records.paths import RunFolder
+from harness.records.run_files import RunStatus
 from harness.train.loop import Interval, Trained, TrainInputs, train_job, training, unfinished_of
 from harness.train.stopwatch import TRAINING, Stopwatch
 
 # A run as a coroutine: it yields the interval to train, receives the result, and returns its status.
-Run = Generator[Interval, Trained, str]
+Run = Generator[Interval, Trained, RunStatus]
 
 
 def train_pack(
     jobs: Sequence[Job], folders: Sequence[RunFolder], inputs: TrainInputs, at_most: int
-) -> list[str | Exception]:
+) -> list[RunStatus | Exception]:
     """Train the unfinished points of several jobs of one model shape.
 
     A member that diverges or fails does not stop the others. One unfinished job with one lane trains without
@@ -47,10 +48,10 @@ def train_pack(
         at_most: Largest number of lanes to take over from an earlier start; 1 lets a job resume alone.
 
     Returns:
-        For each job `done` or `diverged`, or the exception that its run raised.
+        For each job DONE or DIVERGED, or the exception that its run raised.
     """
     members = [i for i, job in enumerate(jobs) if unfinished_of(job, folders[i])]
-    endings: dict[int, str | Exception] = {}
+    endings: dict[int, RunStatus | Exception] = {}
     n_lanes = _n_lanes([folders[i] for i in members], at_most)
     if n_lanes > 1:
         stopwatch = Stopwatch()
@@ -59,16 +60,16 @@ def train_pack(
     elif members:
         (alone,) = members
         endings = {alone: _ending(lambda: train_job(jobs[alone], folders[alone], inputs))}
-    return [endings.get(i, "done") for i in range(len(jobs))]
+    return [endings.get(i, RunStatus.DONE) for i in range(len(jobs))]
 
 
 def _n_lanes(members: list[RunFolder], at_most: int) -> int:
     """Return the number of lanes: one per member, or more if the pack began with more (up to `at_most`)."""
-    before = max((folder.read_state().get("n_lanes", 1) for folder in members), default=1)
+    before = max((folder.read_state().n_lanes for folder in members), default=1)
     return distributed.told_by_first(max(len(members), min(before, at_most)))
 
 
-def _ending(train: Callable[[], str]) -> str | Exception:
+def _ending(train: Callable[[], RunStatus]) -> RunStatus | Exception:
     """Return the status of a run, or the exception that it raised."""
     try:
         return train()
@@ -92,11 +93,11 @@ class _Pack:
         self._runs = runs
         self._n_lanes = n_lanes
         self._asked: dict[int, Interval] = {}
-        self._endings: dict[int, str | Exception] = {}
+        self._endings: dict[int, RunStatus | Exception] = {}
         # States of the lanes without a member.
         self._idle: dict[int, State] = {}
 
-    def train(self, stopwatch: Stopwatch) -> list[str | Exception]:
+    def train(self, stopwatch: Stopwatch) -> list[RunStatus | Exception]:
         """Train all runs to their end; return the status or the exception of each."""
         # Closing a generator runs its cleanup: each run closes its checkpoints even after an error elsewhere.
         with contextlib.ExitStack() as stack:

@@ -13,7 +13,9 @@ from analysis.study.study import study_sweep
 from harness.config.settings import load, plain
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.files import write_json, write_table
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from tests.fakes.record import cells_of, sweep_record
 from tests.fakes.sweep import point_row
 
 CURVATURE = 0.03
@@ -61,15 +63,15 @@ def write_rate_folder(root: Path, points: pd.DataFrame) -> SweepFolder:
     write_table(folder.points, points)
     write_table(folder.curves, as_table([], CURVE_COLUMNS))
     write_json(folder.fits, study_sweep(points))
-    about = {
-        "command": "python -m harness.sweep +grid=lr",
-        "recipe": {"optim.hidden_lr": RECIPE["hidden"][0]},
-        "config": {"grid": {"name": "lr"}, "optim": plain(load(["+grid=lr"]).optim)},
-        "cells": [{"run_id": run_id, "role": "lr"} for run_id in points.run_id],
-        "provenance": {"code_revision": "0123abc", "machine": "Test CPU", "cores": 2},
-        "seconds": 99.0,
-    }
-    write_json(folder.sweep, about)
+    about = sweep_record(
+        grid="lr",
+        command="python -m harness.sweep +grid=lr",
+        recipe={"optim.hidden_lr": RECIPE["hidden"][0]},
+        config={"grid": {"name": "lr"}, "optim": plain(load(["+grid=lr"]).optim)},
+        cells=cells_of(points.to_dict("records")),
+        seconds=99.0,
+    )
+    write_record(folder.sweep, about)
     return folder
 
 

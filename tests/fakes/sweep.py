@@ -14,8 +14,10 @@ import pandas as pd
 
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.files import write_json, write_table
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.law import SEED_SD, WIDTHS, joint_loss
+from tests.fakes.record import cells_of, sweep_record
 from tests.fakes.study import make_fits
 
 TOKENS = tuple(500_000 * 2**k for k in range(5))
@@ -136,19 +138,14 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
     write_table(folder.curves, as_table(curve_rows(points), CURVE_COLUMNS))
     write_json(folder.fits, study)
     write_json(folder.forecast, sealed)
-    write_json(
-        folder.sweep,
-        {
-            "grid": "chinchilla",
-            "budget": "quick",
-            "command": "python -m harness.sweep +grid=chinchilla",
-            "recipe": {"model.n_layers": LAYERS, "data.corpus_id": "python-corpus"},
-            "config": {"grid": {"name": "chinchilla", "seeds": [0]}, "data": {"vocab_size": VOCAB}},
-            "cells": points[["run_id", "rung", "seed", "n_tokens", "flops", "role"]].to_dict("records"),
-            "corpus": {"name": "python", "corpus_id": "python-corpus", "entropy_rate": None},
-            "provenance": {"code_revision": "0123abc", "machine": "Test CPU", "cores": 2},
-            "seconds": 512.0,
-            "seconds_total": 540.0,
-        },
+    record = sweep_record(
+        grid="chinchilla",
+        command="python -m harness.sweep +grid=chinchilla",
+        recipe={"model.n_layers": LAYERS, "data.corpus_id": "python-corpus"},
+        config={"grid": {"name": "chinchilla", "seeds": [0]}, "data": {"vocab_size": VOCAB}},
+        cells=cells_of(points.to_dict("records")),
+        seconds=512.0,
+        seconds_total=540.0,
     )
+    write_record(folder.sweep, record)
     return root

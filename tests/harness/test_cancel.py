@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.cancel import clear_requests, main
 from harness.grid.cells import jobs
 from harness.launch import stop
-from harness.launch.interface import Outcome, Status
+from harness.launch.interface import Outcome
 from harness.launch.stop import StopOrCancel, is_cancelled, sweep_request
 from harness.launch.supervise import Supervisor
 from harness.launch.worker import run_job
 from harness.recipe.spec import Job
 from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
-from harness.status import run_rows
+from harness.records.run_files import RunStatus
+from harness.runs.state import set_state
+from harness.status import RunRow, run_rows
 from tests import small_sweeps
+from tests.fakes.record import cell, sweep_record
 from tests.harness.launch.test_supervise import Pretender
 from tests.recipes import RASTER, inputs, run_spec
 from tests.small_sweeps import small_cells
 
-CELLS = [
-    {"run_id": run, "point_id": f"{run}1", "rung": "d16", "seed": 0, "n_tokens": 1, "flops": 6.0}
-    for run in ("aa", "bb")
-]
+CELLS = (cell("aa", 1), cell("bb", 1))
 JOB = Job(run_spec(), (4 * RASTER,))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     made = SweepFolder(tmp_path)
-    write_json(made.sweep, {"cells": CELLS, "command": "python -m harness.sweep +grid=smoke"})
+    write_record(made.sweep, sweep_record(cells=CELLS))
     return made
 
 
 def test_a_sweep_is_asked_to_stop_and_told_how_to_go_on(
     folder: SweepFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_json(folder.run("aa").state, {"status": "running", "updated": time.time()})
+    set_state(folder.run("aa"), RunStatus.RUNNING)
     assert main([str(folder.root)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("1 running runs are asked to save and stop, 1 others are not started")
@@ -60,8 +60,8 @@ def test_one_run_is_asked_alone(folder: SweepFolder) -> None:
 
 
 def test_what_has_ended_is_left_alone(folder: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    for cell in CELLS:
-        write_json(folder.run(str(cell["run_id"])).point(str(cell["point_id"])), {})
+    for each in CELLS:
+        write_json(folder.run(each.run_id).point(each.point_id), {})
     assert main([str(folder.root)]) == 0
     assert "nothing to cancel" in capsys.readouterr().out
     assert not sweep_request(folder).exists()
@@ -106,11 +106,11 @@ def test_a_cancelled_run_is_not_started_again_and_the_others_go_on(tmp_path: Pat
     folder = SweepFolder(tmp_path)
     first, second = jobs(small_cells("grid.seeds=[0,1]"))
     write_json(folder.run(first.spec.run_id).cancel, {})
-    launcher = Pretender(lambda job: Outcome(job, Status.DONE))
+    launcher = Pretender(lambda job: Outcome(job, RunStatus.DONE))
     supervisor = Supervisor(launcher, folder, 3)
     supervisor.add([(first,), (second,)])
     found = {o.job: o.status for o in supervisor.outcomes(lambda _: None)}
-    assert found == {first: Status.INTERRUPTED, second: Status.DONE}
+    assert found == {first: RunStatus.INTERRUPTED, second: RunStatus.DONE}
     assert launcher.given == [(second,)]
 
 
@@ -120,19 +120,19 @@ def test_a_cancelled_sweep_saves_ends_and_goes_on(tmp_path: Path, data_cache: Pa
     folder = SweepFolder(tmp_path / "results")
     driver = small_sweeps.start(folder.root, data_cache, *overrides)
     while driver.poll() is None and not any(folder.runs.glob("*/curves")):
-        if any(run["state"].get("tokens_trained") for run in known_runs(folder)):
+        if any(run.state.tokens_trained for run in known_runs(folder)):
             break
         time.sleep(0.1)
     assert main([str(folder.root)]) == 0
     _, error = driver.communicate(timeout=300)
     assert driver.returncode == 130, error
     assert error == "interrupted; the state is saved, the same command goes on from here\n"
-    assert [run["status"] for run in known_runs(folder)] == ["interrupted"]
+    assert [run.status for run in known_runs(folder)] == ["interrupted"]
     done = small_sweeps.train(folder.root, data_cache, *overrides)
     assert done.returncode == 0, done.stderr
-    assert [run["status"] for run in known_runs(folder)] == ["finished"]
+    assert [run.status for run in known_runs(folder)] == ["finished"]
 
 
-def known_runs(folder: SweepFolder) -> list[dict[str, Any]]:
+def known_runs(folder: SweepFolder) -> list[RunRow]:
     """Rows of the status, none before the sweep has written its record."""
     return run_rows(folder) if folder.sweep.exists() else []

@@ -6,32 +6,33 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness.launch.lease import STALE_SECONDS, Lease
 from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunState, RunStatus
 from harness.runs.state import retries_after
 from harness.status import SILENT_SECONDS, main, overall, run_rows
+from tests.fakes.record import cell, sweep_record
 
-CELLS = [
-    {"run_id": run, "point_id": f"{run}{n}", "rung": rung, "seed": 0, "n_tokens": n, "flops": 6.0 * n}
-    for run, rung in [("aa", "d16"), ("bb", "d32")]
-    for n in (1, 2)
-]
+CELLS = tuple(cell(run, n, rung) for run, rung in [("aa", "d16"), ("bb", "d32")] for n in (1, 2))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     made = SweepFolder(tmp_path)
-    write_json(made.sweep, {"cells": CELLS})
+    write_record(made.sweep, sweep_record(cells=CELLS))
     return made
 
 
-def state(folder: SweepFolder, status: str, age: float = 0.0, **more: object) -> None:
-    write_json(folder.run("aa").state, {"status": status, "updated": time.time() - age, **more})
+def state(folder: SweepFolder, status: str, age: float = 0.0, run: str = "aa", **more: Any) -> None:
+    said = RunState(status=RunStatus(status), updated=time.time() - age, **more)
+    write_record(folder.run(run).state, said)
 
 
 def finish(folder: SweepFolder, *points: str) -> None:
@@ -40,12 +41,12 @@ def finish(folder: SweepFolder, *points: str) -> None:
 
 
 def status_of(folder: SweepFolder) -> str:
-    return str(run_rows(folder)[0]["status"])
+    return str(run_rows(folder)[0].status)
 
 
 def test_a_run_that_has_not_begun_is_missing(folder: SweepFolder) -> None:
-    assert [row["status"] for row in run_rows(folder)] == ["missing", "missing"]
-    assert [(row["run_id"], row["n_points"]) for row in run_rows(folder)] == [("aa", 2), ("bb", 2)]
+    assert [row.status for row in run_rows(folder)] == ["missing", "missing"]
+    assert [(row.run_id, len(row.cells)) for row in run_rows(folder)] == [("aa", 2), ("bb", 2)]
 
 
 @pytest.mark.parametrize(
@@ -65,20 +66,21 @@ def test_states(folder: SweepFolder, said: str, age: float, n_points: int, expec
     state(folder, said, age)
     finish(folder, *["aa1", "aa2"][:n_points])
     assert status_of(folder) == expected
-    assert run_rows(folder)[0]["n_finished"] == n_points
+    assert run_rows(folder)[0].n_finished == n_points
 
 
 def test_retries_are_counted_but_not_wanted_stops() -> None:
-    assert [retries_after(s) for s in ({}, {"status": "interrupted", "retries": 2})] == [0, 2]
-    assert [retries_after({"status": s, "retries": 1}) for s in ("failed", "running", "done")] == [2, 2, 1]
+    assert retries_after(RunState()) == 0
+    found = {s: retries_after(RunState(status=s, retries=1)) for s in RunStatus}
+    assert found == dict.fromkeys(RunStatus, 1) | {RunStatus.FAILED: 2, RunStatus.RUNNING: 2}
 
 
 def test_a_folder_without_its_runs_is_read_from_its_table(folder: SweepFolder) -> None:
     points = pd.DataFrame({"point_id": ["aa1", "aa2", "bb1"], "status": ["done", "diverged", "failed"]})
     points.to_parquet(folder.points)
-    assert [row["status"] for row in run_rows(folder)] == ["diverged", "failed"]
+    assert [row.status for row in run_rows(folder)] == ["diverged", "failed"]
     points.assign(status="done").to_parquet(folder.points)
-    assert [row["status"] for row in run_rows(folder)] == ["finished", "partial"]
+    assert [row.status for row in run_rows(folder)] == ["finished", "partial"]
 
 
 def test_a_half_written_state_counts_as_none(folder: SweepFolder) -> None:
@@ -93,9 +95,7 @@ def test_the_table_shows_progress_speed_time_left_and_errors(
     speed = {"seconds": 10.0, "tokens_trained": 250, "tokens_ahead": 1000, "tokens_per_second": 25.0}
     state(folder, "running", loss=3.21, **speed)
     finish(folder, "aa1")
-    write_json(
-        folder.run("bb").state, {"status": "failed", "error": "OSError: disk", "updated": 0.0, "retries": 7}
-    )
+    state(folder, "failed", run="bb", error="OSError: disk", retries=7)
     assert main([str(folder.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (first,) = [line for line in lines if "aa" in line]
@@ -154,7 +154,7 @@ def test_a_large_sweep_shows_what_matters_first(
     folder: SweepFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.status.MAX_ROWS", 1)
-    write_json(folder.run("bb").state, {"status": "failed", "error": "[Errno 28] no space"})
+    state(folder, "failed", run="bb", error="[Errno 28] no space")
     assert main([str(folder.root)]) == 0
     shown = capsys.readouterr().out
     assert "1 more runs are not shown; --all shows them" in shown
@@ -173,7 +173,7 @@ def test_watching_ends_when_every_run_has(
 
     def happen(_: float) -> None:
         finish(folder, "aa1", "aa2")
-        write_json(folder.run("bb").state, {"status": "failed"})
+        state(folder, "failed", run="bb")
 
     monkeypatch.setattr("harness.status.time.sleep", happen)
     assert main([str(folder.root), "--watch"]) == 0

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.execution.execution import MeshConfig
-from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.interface import Handle, Outcome
 from harness.launch.local.places import Seat
 from harness.launch.local.process import WORKER_COMMAND, WorkerProcess
 from harness.launch.queue import by_cost, next_pack, shape
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
 from harness.track.worker_time import WorkerTime
 
 STOP_SECONDS = 30.0
@@ -87,7 +88,7 @@ class LocalLauncher:
                 handle = next_pack(queue, worker.last, elsewhere)
                 queue.remove(handle)
                 self._waiting.remove(handle)
-                handle.status = Status.RUNNING
+                handle.status = RunStatus.RUNNING
                 worker.give(handle)
 
     def _free_seats(self) -> list[Seat]:
@@ -113,7 +114,7 @@ class LocalLauncher:
             if worker.handle is not None:
                 self._worker_time.lost(worker.in_hand())
                 why, retry = worker.ending(), not worker.is_wrong_input()
-                lost = (Outcome(job, Status.FAILED, why, retry) for job in worker.handle.pack)
+                lost = (Outcome(job, RunStatus.FAILED, why, retry) for job in worker.handle.pack)
                 self._ended.append(worker.handle.end(tuple(lost)))
 
     def _count(self, worker: WorkerProcess) -> None:
@@ -122,14 +123,14 @@ class LocalLauncher:
         folder = SweepFolder(Path(self._config.sweep))
         spent: dict[str, float] = {}
         for job in worker.handle.pack:
-            spent |= folder.run(job.spec.run_id).read_state().get("spent", {})
+            spent |= folder.run(job.spec.run_id).read_state().spent
         self._worker_time.finished(worker.in_hand(), spent, worker.n_packs == 1)
 
     def _cancel(self, handle: Handle) -> None:
         """Take a pack out of the queue; of one under way the worker saves and ends."""
         if handle in self._waiting:
             self._waiting.remove(handle)
-            self._ended.append(handle.end(tuple(Outcome(job, Status.INTERRUPTED) for job in handle.pack)))
+            self._ended.append(handle.end(tuple(Outcome(job, RunStatus.INTERRUPTED) for job in handle.pack)))
         for worker in self._workers:
             if worker.handle is handle:
                 worker.process.terminate()

@@ -11,11 +11,12 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.interface import Handle, Outcome
 from harness.launch.ray.host import RayHost
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Pack
 from harness.records.provenance import ROOT
+from harness.records.run_files import RunStatus
 
 # After one process has failed, its partners fail too, or wait for it for ever.
 PARTNER_SECONDS = 10.0
@@ -88,7 +89,7 @@ class Crew:
                 self._replies[i] = ray.get(ref)
             except ray.exceptions.RayError as error:
                 self._lost = f"a worker on the Ray cluster was lost: {reason(error)}"
-        if self._failed_at is None and (self._lost or self._said(Status.FAILED)):
+        if self._failed_at is None and (self._lost or self._said(RunStatus.FAILED)):
             self._failed_at = time.monotonic()
         is_late = self._failed_at is not None and time.monotonic() - self._failed_at > PARTNER_SECONDS
         if self._pending and not is_late:
@@ -101,24 +102,24 @@ class Crew:
         if 0 in self._replies:
             replies = self._replies[0]
         elif self._lost:
-            return tuple(Outcome(job, Status.FAILED, self._lost, retry=True) for job in pack)
+            return tuple(Outcome(job, RunStatus.FAILED, self._lost, retry=True) for job in pack)
         else:
-            replies = next(r for r in self._replies.values() if Status.FAILED in {a["status"] for a in r})
+            replies = next(r for r in self._replies.values() if RunStatus.FAILED in {a["status"] for a in r})
         answers = {answer["run_id"]: answer for answer in replies}
         return tuple(self._outcome(Outcome.from_reply(job, answers[job.spec.run_id])) for job in pack)
 
     def _outcome(self, outcome: Outcome) -> Outcome:
         """A run that somebody else stopped, such as a node about to be taken away, is to go on elsewhere."""
-        if outcome.status == Status.INTERRUPTED and not self.is_stopping:
-            return Outcome(outcome.job, Status.WAITING)
+        if outcome.status == RunStatus.INTERRUPTED and not self.is_stopping:
+            return Outcome(outcome.job, RunStatus.WAITING)
         return outcome
 
     def is_spent(self) -> bool:
         """Whether it cannot take another pack: a process is gone, or about to go, or out of step."""
-        is_out_of_step = len(self._hosts) > 1 and self._said(Status.FAILED)
-        return bool(self._lost) or self._said(Status.INTERRUPTED) or is_out_of_step
+        is_out_of_step = len(self._hosts) > 1 and self._said(RunStatus.FAILED)
+        return bool(self._lost) or self._said(RunStatus.INTERRUPTED) or is_out_of_step
 
-    def _said(self, status: Status) -> bool:
+    def _said(self, status: RunStatus) -> bool:
         return any(answer["status"] == status for reply in self._replies.values() for answer in reply)
 
     def ask_to_stop(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.execution.execution import MeshConfig
-from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.interface import Handle, Outcome
 from harness.launch.local.local import STOP_SECONDS
 from harness.launch.queue import by_cost, next_pack, shape
 from harness.launch.ray.cluster import connect, n_ray_workers, needs
@@ -20,6 +20,7 @@ from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import InputError
 from harness.records.provenance import ROOT
+from harness.records.run_files import RunStatus
 
 if TYPE_CHECKING:
     from harness.config.settings import LauncherSettings
@@ -87,7 +88,7 @@ class RayLauncher:
                 handle = next_pack(queue, crew.last, elsewhere)
                 queue.remove(handle)
                 self._waiting.remove(handle)
-                handle.status = Status.RUNNING
+                handle.status = RunStatus.RUNNING
                 crew.give(handle)
             elif time.monotonic() - crew.idle_since > IDLE_SECONDS:
                 self._dismiss(crew)
@@ -129,7 +130,7 @@ class RayLauncher:
         """Take a pack out of the queue; of one under way the worker saves and ends."""
         if handle in self._waiting:
             self._waiting.remove(handle)
-            self._ended.append(handle.end(tuple(Outcome(job, Status.INTERRUPTED) for job in handle.pack)))
+            self._ended.append(handle.end(tuple(Outcome(job, RunStatus.INTERRUPTED) for job in handle.pack)))
         for crew in self._crews:
             if crew.handle is handle:
                 crew.ask_to_stop()

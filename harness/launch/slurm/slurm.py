@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.messages import near
-from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.interface import Handle, Outcome
 from harness.launch.stop import is_cancelled
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT
+from harness.records.run_files import RunStatus, Submission
 from harness.runs.state import record_waiting, slurm_submission
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class SlurmLauncher:
         fresh = []
         for handle in new:
             submitted = (slurm_submission(self._folder.run(job.spec.run_id)) for job in handle.pack)
-            job = next((each["job"] for each in submitted if each and each["job"] in queue), None)
+            job = next((each.job for each in submitted if each and each.job in queue), None)
             if job is None:
                 fresh.append(handle)
             else:
@@ -127,7 +128,7 @@ class SlurmLauncher:
             for handle, (job, log) in zip(handles, self._submit_array(handles), strict=True):
                 self._jobs[handle] = job
                 for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
-                    write_json(run.submission, {"launcher": "slurm", "job": job, "log": log})
+                    write_record(run.submission, Submission(launcher="slurm", job=job, log=log))
         # They are not in the queue that was asked before.
         queue.update({self._jobs[handle]: "PENDING" for handle in fresh})
 
@@ -185,31 +186,32 @@ class SlurmLauncher:
     def _look_up(self, handle: Handle, queue: dict[str, str]) -> None:
         state = queue.get(self._jobs[handle])
         self._missed[handle] = 0 if state else self._missed.get(handle, 0) + 1
-        handle.status = Status.RUNNING if state in RUNNING_STATES else Status.WAITING
+        handle.status = RunStatus.RUNNING if state in RUNNING_STATES else RunStatus.WAITING
 
     def _has_ended(self, handle: Handle) -> bool:
         """Whether all its runs have finished, or its job has left the queue."""
         found = [Outcome.from_files(job, self._folder) for job in handle.pack]
         is_gone = self._missed.get(handle, 0) >= MISSED_ANSWERS
-        finished = [o for o in found if o is not None and o.status in (Status.DONE, Status.DIVERGED)]
+        finished = [o for o in found if o is not None and o.status in (RunStatus.DONE, RunStatus.DIVERGED)]
         if len(finished) == len(handle.pack):
             handle.end(tuple(finished))
         elif is_gone:
             lost = f"the Slurm job {self._jobs[handle]} ended before the run did; see {self._log(handle)}"
             handle.end(
                 tuple(
-                    Outcome(job, Status.INTERRUPTED)
+                    Outcome(job, RunStatus.INTERRUPTED)
                     if is_cancelled(self._folder.run(job.spec.run_id))
                     else outcome
-                    if outcome is not None and outcome.status != Status.INTERRUPTED
-                    else Outcome(job, Status.FAILED, lost, retry=True)
+                    if outcome is not None and outcome.status != RunStatus.INTERRUPTED
+                    else Outcome(job, RunStatus.FAILED, lost, retry=True)
                     for job, outcome in zip(handle.pack, found, strict=True)
                 )
             )
         return handle.status.ended
 
     def _log(self, handle: Handle) -> str:
-        return slurm_submission(self._folder.run(handle.pack[0].spec.run_id)).get("log", "its log")
+        submitted = slurm_submission(self._folder.run(handle.pack[0].spec.run_id))
+        return submitted.log if submitted else "its log"
 
     def _cancel(self, handle: Handle) -> None:
         if handle in self._jobs:

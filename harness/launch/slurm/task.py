@@ -17,7 +17,7 @@ from typing import Any
 import submitit
 
 from harness.execution.execution import MeshConfig
-from harness.launch.interface import Outcome, Status
+from harness.launch.interface import Outcome
 from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import Seat, core_seat
 from harness.launch.stop import is_cancelled
@@ -25,6 +25,7 @@ from harness.launch.supervise import LOOK_SECONDS, POLL_SECONDS, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure
 
 # After a signal meant for the worker the scheduler has something in mind: it requeues the job, or kills it.
@@ -56,9 +57,9 @@ class SlurmTask:
             outcomes = _train_alone(_launchers[-1], pack, folder, self.max_attempts)
         _launchers[-1].close()
         cancelled = all(is_cancelled(folder.run(job.spec.run_id)) for job in pack)
-        if any(outcome.status == Status.INTERRUPTED for outcome in outcomes) and not cancelled:
+        if any(outcome.status == RunStatus.INTERRUPTED for outcome in outcomes) and not cancelled:
             time.sleep(LINGER_SECONDS)
-        if any(outcome.status == Status.FAILED for outcome in outcomes):
+        if any(outcome.status == RunStatus.FAILED for outcome in outcomes):
             sys.exit(1)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
@@ -95,12 +96,12 @@ def _train_with_others(launcher: LocalLauncher, pack: Pack, folder: SweepFolder)
         handle = launcher.submit(pack)
         while handle not in launcher.poll(POLL_SECONDS):
             pass
-        if handle.status != Status.WAITING:
+        if handle.status != RunStatus.WAITING:
             break
         time.sleep(LOOK_SECONDS)
     for outcome in handle.outcomes:
-        if outcome.status == Status.FAILED:
+        if outcome.status == RunStatus.FAILED:
             run = folder.run(outcome.job.spec.run_id)
-            if run.read_state().get("error") != outcome.error:
+            if run.read_state().error != outcome.error:
                 record_failure(run, outcome.error or "ended without a word", outcome.retry)
     return list(handle.outcomes)

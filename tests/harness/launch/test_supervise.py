@@ -9,12 +9,13 @@ import pytest
 
 from harness.grid.cells import jobs
 from harness.launch import lease, supervise
-from harness.launch.interface import Handle, Outcome, Status
+from harness.launch.interface import Handle, Outcome
 from harness.launch.supervise import Detached, Supervisor
 from harness.recipe.spec import Job, Pack
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
-from harness.runs.state import record_failure
+from harness.records.run_files import RunStatus
+from harness.runs.state import record_failure, set_state
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))
@@ -28,10 +29,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     return SweepFolder(tmp_path)
 
 
-def finish(folder: SweepFolder, job: Job, status: str = "done") -> None:
+def finish(folder: SweepFolder, job: Job, status: RunStatus = RunStatus.DONE) -> None:
     for n in job.n_tokens:
         write_json(folder.run(job.spec.run_id).point(job.spec.point_id(n)), {})
-    write_json(folder.run(job.spec.run_id).state, {"status": status})
+    set_state(folder.run(job.spec.run_id), status)
 
 
 class Pretender:
@@ -66,7 +67,7 @@ class Pretender:
 
 
 def lost(job: Job) -> Outcome:
-    return Outcome(job, Status.FAILED, "worker ended with signal 9", retry=True)
+    return Outcome(job, RunStatus.FAILED, "worker ended with signal 9", retry=True)
 
 
 def supervised(
@@ -85,29 +86,29 @@ def test_a_lost_attempt_is_repeated_and_written_down(folder: SweepFolder) -> Non
         if left.get(job.spec.run_id):
             left[job.spec.run_id] -= 1
             return lost(job)
-        return Outcome(job, Status.DONE)
+        return Outcome(job, RunStatus.DONE)
 
     outcomes, _ = supervised(folder, end)
     assert {o.job: (o.status, o.attempts) for o in outcomes} == {FIRST: ("done", 3), SECOND: ("done", 1)}
     state = folder.run(FIRST.spec.run_id).read_state()
-    assert (state["status"], state["retries"]) == ("waiting", 2)
-    assert [failed["error"] for failed in state["failures"]] == ["worker ended with signal 9"] * 2
+    assert (state.status, state.retries) == ("waiting", 2)
+    assert [failed.error for failed in state.failures] == ["worker ended with signal 9"] * 2
 
 
 def test_attempts_end_and_the_rest_goes_on(folder: SweepFolder) -> None:
     outcomes, launcher = supervised(
-        folder, lambda job: lost(job) if job == FIRST else Outcome(job, Status.DONE)
+        folder, lambda job: lost(job) if job == FIRST else Outcome(job, RunStatus.DONE)
     )
     assert len(launcher.given) == 4
     assert {o.job: (o.status, o.attempts) for o in outcomes} == {FIRST: ("failed", 3), SECOND: ("done", 1)}
     state = folder.run(FIRST.spec.run_id).read_state()
-    assert (state["status"], state["error"], len(state["failures"])) == (
+    assert (state.status, state.error, len(state.failures)) == (
         "failed", "worker ended with signal 9", 3,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [Status.DIVERGED, Status.FAILED, Status.INTERRUPTED])
-def test_what_would_end_the_same_way_is_not_repeated(folder: SweepFolder, status: Status) -> None:
+@pytest.mark.parametrize("status", [RunStatus.DIVERGED, RunStatus.FAILED, RunStatus.INTERRUPTED])
+def test_what_would_end_the_same_way_is_not_repeated(folder: SweepFolder, status: RunStatus) -> None:
     outcomes, launcher = supervised(folder, lambda job: Outcome(job, status, "as it is"))
     assert [(o.status, o.attempts) for o in outcomes] == [(status, 1)] * 2
     assert len(launcher.given) == 2
@@ -116,10 +117,10 @@ def test_what_would_end_the_same_way_is_not_repeated(folder: SweepFolder, status
 def test_a_failure_that_the_worker_wrote_down_is_told_once(folder: SweepFolder) -> None:
     def end(job: Job) -> Outcome:
         record_failure(folder.run(job.spec.run_id), "OSError: full", retry=True)
-        return Outcome(job, Status.FAILED, "OSError: full", retry=True)
+        return Outcome(job, RunStatus.FAILED, "OSError: full", retry=True)
 
     supervised(folder, end, max_attempts=2)
-    assert len(folder.run(FIRST.spec.run_id).read_state()["failures"]) == 2
+    assert len(folder.run(FIRST.spec.run_id).read_state().failures) == 2
 
 
 def test_waits_between_attempts_grow(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,19 +133,19 @@ def test_waits_between_attempts_grow(folder: SweepFolder, monkeypatch: pytest.Mo
         postpone(self, job, spare, 0.0)
 
     monkeypatch.setattr(Supervisor, "_postpone", noted)
-    supervised(folder, lambda job: lost(job) if job == FIRST else Outcome(job, Status.DONE), 5)
+    supervised(folder, lambda job: lost(job) if job == FIRST else Outcome(job, RunStatus.DONE), 5)
     assert waits == pytest.approx([0.01, 0.02, 0.04, 0.08])
 
 
 def test_runs_of_another_driver_are_waited_for_and_read(folder: SweepFolder) -> None:
     """The second driver's launcher never sees them."""
-    launcher = Pretender(lambda job: Outcome(job, Status.DONE))
+    launcher = Pretender(lambda job: Outcome(job, RunStatus.DONE))
     supervisor = Supervisor(launcher, folder, 1)
     with lease.held(folder.run(FIRST.spec.run_id)):
         supervisor.add([(job,) for job in JOBS])
         found = supervisor.outcomes(lambda _: None)
         assert next(found).job == SECOND
-        finish(folder, FIRST, "diverged")
+        finish(folder, FIRST, RunStatus.DIVERGED)
     assert [(outcome.job, outcome.status) for outcome in found] == [(FIRST, "diverged")]
     assert launcher.given == [(SECOND,)]
 
@@ -154,7 +155,7 @@ def test_a_run_that_a_worker_found_held_is_looked_at_again(folder: SweepFolder) 
 
     def end(job: Job) -> Outcome:
         seen.append(job)
-        return Outcome(job, Status.WAITING if seen.count(job) < 3 else Status.DONE)
+        return Outcome(job, RunStatus.WAITING if seen.count(job) < 3 else RunStatus.DONE)
 
     outcomes, _ = supervised(folder, end, max_attempts=1)
     assert {(o.status, o.attempts) for o in outcomes} == {("done", 1)}
@@ -164,7 +165,7 @@ def test_jobs_of_one_pack_end_each_for_itself(folder: SweepFolder) -> None:
     first = [True]
 
     def end(job: Job) -> Outcome:
-        return lost(job) if job == FIRST and first and first.pop() else Outcome(job, Status.DONE)
+        return lost(job) if job == FIRST and first and first.pop() else Outcome(job, RunStatus.DONE)
 
     launcher = Pretender(end)
     supervisor = Supervisor(launcher, folder, 2)
@@ -175,7 +176,7 @@ def test_jobs_of_one_pack_end_each_for_itself(folder: SweepFolder) -> None:
 
 
 def test_spare_packs_hold_nobody_up_until_they_are_due(folder: SweepFolder) -> None:
-    launcher = Pretender(lambda job: Outcome(job, Status.DONE))
+    launcher = Pretender(lambda job: Outcome(job, RunStatus.DONE))
     supervisor = Supervisor(launcher, folder, 1)
     supervisor.add([(FIRST,)], spare=True)
     supervisor.add([(SECOND,)])
@@ -207,7 +208,7 @@ def test_a_launcher_that_detaches_is_asked_once(folder: SweepFolder) -> None:
             ended, self.waiting = super().poll(seconds), later
             return ended
 
-    launcher = Queue(lambda job: Outcome(job, Status.DONE))
+    launcher = Queue(lambda job: Outcome(job, RunStatus.DONE))
     supervisor = Supervisor(launcher, folder, 1)
     supervisor.add([(job,) for job in JOBS])
     found = supervisor.outcomes(lambda _: None)

@@ -19,12 +19,14 @@ from harness.engine.distributed import initialize_from_environment
 from harness.launch import lease
 from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.launch.stop import StopFlag
-from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig, here, run_job, run_pack
+from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig, attempt_here, run_job, run_pack
 from harness.recipe.spec import Job
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
+from harness.records.run_files import Origin, read_attempts
 from tests import ROOT
+from tests.fakes.record import CORPUS
 from tests.recipes import RASTER, inputs, optim, run_spec
 from tests.small_sweeps import environment
 
@@ -93,7 +95,7 @@ def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: 
         assert (said["status"], said["error"], said["retry"]) == ("failed", reply["error"], True)
         assert [failed["error"] for failed in said["failures"]] == [reply["error"]]
         assert "Traceback" in folder.run(JOB.spec.run_id).log.read_text()
-        patch.setattr("harness.runs.state.write_json", full)
+        patch.setattr("harness.runs.state.write_record", full)
         assert run_job(JOB, folder, inputs()) == reply
     assert run_job(JOB, folder, inputs())["status"] == "done"
     assert state(folder)["retries"] == 1
@@ -190,16 +192,18 @@ def test_wrong_settings_end_a_worker_with_one_sentence(tmp_path: Path, data_cach
 
 def test_every_attempt_says_where_it_comes_from(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
-    origin = here() | {"command": "python -m harness.sweep +grid=smoke", "config": {"budget": "quick"}}
+    origin = Origin(command="python -m harness.sweep +grid=smoke", config={"budget": "quick"}, corpus=CORPUS)
+    attempt = attempt_here(origin)
     for _ in range(2):
-        (reply,) = run_pack((JOB,), folder, inputs(), 1, origin)
+        (reply,) = run_pack((JOB,), folder, inputs(), 1, attempt)
         assert reply["status"] == "done"
-    first, second = json.loads(folder.run(JOB.spec.run_id).provenance.read_text())
-    assert first["time"] <= second["time"]
-    assert {key: first[key] for key in origin} == origin
-    assert first["devices"][0] == "cpu"
-    assert len(first["lock_sha256"]) == 64
-    assert first["code_dirty"] == first["code_revision"].endswith("+")
+    first, second = read_attempts(folder.run(JOB.spec.run_id).provenance)
+    assert 0 < first.time <= second.time
+    assert replace(first, time=0.0) == attempt
+    assert (first.command, first.config, first.corpus) == (origin.command, origin.config, CORPUS)
+    assert first.devices[0] == "cpu"
+    assert len(first.lock_sha256 or "") == 64
+    assert first.code_dirty == first.code_revision.endswith("+")
 
 
 def test_a_pack_stops_where_one_of_its_runs_is_cancelled(

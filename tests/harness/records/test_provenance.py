@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.records import provenance as module
-from harness.records.provenance import code_revision, cpu_name, provenance, usable_cores
+from harness.records.json_files import from_json, to_json
+from harness.records.provenance import Provenance, code_revision, cpu_name, provenance, usable_cores
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_outside_a_repository_the_revision_is_unknown(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     code_revision.cache_clear()
     assert code_revision() == "unknown"
-    assert provenance()["lock_sha256"] is None
+    assert provenance().lock_sha256 is None
     code_revision.cache_clear()
 
 
@@ -67,12 +67,12 @@ def test_without_git_the_revision_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_record_names_versions_lock_and_machine() -> None:
     record = provenance()
-    assert json.loads(json.dumps(record)) == record
-    assert record["versions"]["jax"] == version("jax")
+    assert from_json(to_json(record), Provenance, "x") == record
+    assert record.versions["jax"] == version("jax")
     lock = (module.ROOT / "uv.lock").read_bytes()
-    assert record["lock_sha256"] == hashlib.sha256(lock).hexdigest()
-    assert record["cores"] == len(usable_cores()) >= 1
-    assert record["machine"] == cpu_name() != ""
+    assert record.lock_sha256 == hashlib.sha256(lock).hexdigest()
+    assert record.cores == len(usable_cores()) >= 1
+    assert record.machine == cpu_name() != ""
 
 
 def test_cores_are_found_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from harness.recipe import counting
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.files import read_table, write_json, write_table
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
 from harness.runs.collect import (
     cell_table,
     collect_curves,
@@ -26,6 +27,7 @@ from harness.runs.collect import (
     read_point,
     write_tables,
 )
+from harness.runs.state import set_state
 from tests.small_sweeps import small_cells
 
 
@@ -82,7 +84,7 @@ def test_missing_values_are_null_and_never_zero(tmp_path: Path) -> None:
 def test_a_failed_run_has_rows_that_say_why_and_stays_open(tmp_path: Path) -> None:
     folder, (cell, other) = SweepFolder(tmp_path), small_cells()
     record(folder, other)
-    write_json(folder.run(cell.spec.run_id).state, {"status": "failed", "error": "OSError: no"})
+    set_state(folder.run(cell.spec.run_id), RunStatus.FAILED, "OSError: no")
     frame = collect_points(folder, [cell, other], "g")
     assert frame.status.tolist() == ["failed", "done"]
     assert frame.excluded_reason[0] == "failed: OSError: no"

@@ -9,21 +9,16 @@ import pytest
 
 from harness.config.settings import SweepSettings, load, options, plain
 from harness.recipe.spec import RECIPE_VERSION
-from harness.records.files import write_json
+from harness.records.json_files import write_record
 from harness.sweep.__main__ import load_settings, main
+from tests.fakes.record import sweep_record
 
 STORED = ["+grid=smoke", "optim.hidden_lr=0.5", "grid.seeds=[3]", "launcher=slurm", "+launcher.sbatch.mem=8G"]
 
 
 def record(path: Path, settings: SweepSettings, version: int = RECIPE_VERSION) -> str:
-    content = {
-        "grid": settings.grid.name,
-        "cells": [],
-        "recipe": {"recipe_version": version},
-        "config": plain(settings),
-        "provenance": {"code_revision": "0123abc"},
-    }
-    write_json(path, content)
+    made = sweep_record(grid=settings.grid.name, recipe={"recipe_version": version}, config=plain(settings))
+    write_record(path, made)
     return str(path)
 
 

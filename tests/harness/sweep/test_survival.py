@@ -36,7 +36,7 @@ def test_two_drivers_at_once_train_each_run_once(long_sweep: Path, tmp_path: Pat
     spoken = [driver.communicate() for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], spoken
     assert [len(found) for found in recipes.values()] == [1, 1]
-    assert [run["state"]["retries"] for run in run_rows(SweepFolder(tmp_path))] == [0, 0]
+    assert [run.state.retries for run in run_rows(SweepFolder(tmp_path))] == [0, 0]
     assert_same_runs(tmp_path, long_sweep, 2)
 
 
@@ -97,7 +97,7 @@ def test_killed_at_random_again_and_again(
     _, errors = driver.communicate(timeout=500)
     assert driver.returncode == 0, errors
     assert killed == n_kills
-    assert sum(run["state"]["retries"] for run in run_rows(SweepFolder(results))) > 0
+    assert sum(run.state.retries for run in run_rows(SweepFolder(results))) > 0
     assert_same_runs(results, expected, 2)
 
 

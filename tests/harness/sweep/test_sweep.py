@@ -119,7 +119,7 @@ def test_a_diverged_run_is_recorded_and_left_out(first: tuple[SweepFolder, str])
     assert row["excluded_reason"].startswith("diverged: loss")
     assert np.isnan(row["loss"])
     assert f"diverged: d16 seed 0 ({row['run_id']})" in printed
-    assert "diverged" in [run["status"] for run in run_rows(folder)]
+    assert "diverged" in [run.status for run in run_rows(folder)]
 
 
 def test_sweep_json_holds_configuration_plan_and_provenance(first: tuple[SweepFolder, str]) -> None:
@@ -203,7 +203,7 @@ def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_ca
     )
     assert done.stdout.count("diverged: d32 seed") == 2
     folder = SweepFolder(results)
-    states = {(run["rung"], run["seed"]): run["status"] for run in run_rows(folder)}
+    states = {(run["rung"], run["seed"]): run.status for run in run_rows(folder)}
     assert states == {
         ("d16", 0): "finished",
         ("d16", 1): "failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from rich.console import Console
 
 from harness.grid.cells import job_flops, jobs
 from harness.recipe import counting
-from harness.records.files import write_json
 from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunState, RunStatus
+from harness.runs.state import write_state
 from harness.track.progress import FRAME_LINES, LINE_SECONDS, Progress
 from tests.small_sweeps import small_cells
 
@@ -61,12 +63,18 @@ def test_share_and_time_left_follow_the_flops(tmp_path: Path, monkeypatch: pytes
 def test_a_running_job_counts_by_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, clock, job = SweepFolder(tmp_path), Clock(monkeypatch), JOBS[0]
     tokens = job_flops(job) / counting.train_flops_token(job.spec.model)
-    state = {"status": "running", "tokens_ahead": tokens, "tokens_trained": tokens / 2, "loss": 2.5}
-    write_json(folder.run(job.spec.run_id).state, state | {"tokens_per_second": 99.6})
+    state = RunState(
+        status=RunStatus.RUNNING,
+        tokens_ahead=round(tokens),
+        tokens_trained=round(tokens / 2),
+        loss=2.5,
+        tokens_per_second=99.6,
+    )
+    write_state(folder.run(job.spec.run_id), state)
     line = shown(folder, clock, [job], [], 30)
     assert line.startswith("25% of the FLOPs in 30 s, about 1 min 30 s left")
     assert line.endswith("50% loss 2.500 at 100 tokens/s\n")
-    write_json(folder.run(job.spec.run_id).state, state | {"status": "interrupted"})
+    write_state(folder.run(job.spec.run_id), replace(state, status=RunStatus.INTERRUPTED))
     assert shown(folder, clock, [job], [], 30).startswith("0%")
 
 
@@ -83,8 +91,8 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv("CI")
     console = Console(file=io.StringIO(), width=100, force_terminal=True, highlight=False)
     with Progress(console, SweepFolder(tmp_path), 1e9, job_flops) as progress:
-        state = {"status": "running", "tokens_ahead": 100, "tokens_trained": 40, "tokens_per_second": 2.0}
-        write_json(SweepFolder(tmp_path).run(JOBS[0].spec.run_id).state, state)
+        state = RunState(status=RunStatus.RUNNING, tokens_ahead=100, tokens_trained=40, tokens_per_second=2.0)
+        write_state(SweepFolder(tmp_path).run(JOBS[0].spec.run_id), state)
         progress.watch(JOBS * 20)
         assert progress._live is not None
         console.print(progress._live.renderable)
@@ -94,4 +102,4 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_state_of_a_run_that_is_not_there(tmp_path: Path) -> None:
-    assert SweepFolder(tmp_path).run("none").read_state() == {}
+    assert SweepFolder(tmp_path).run("none").read_state() == RunState()

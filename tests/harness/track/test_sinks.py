@@ -14,10 +14,11 @@ from harness.records.files import write_json, write_table
 from harness.records.paths import SweepFolder
 from harness.track import sinks
 from harness.track.sinks import MODULES, Sinks, check_sinks, new_rows
+from tests.fakes.record import sweep_record
 from tests.small_sweeps import small_cells
 
 (JOB,) = jobs(small_cells())
-RECORD = {"grid": "smoke"}
+RECORD = sweep_record()
 
 
 def curve(folder: SweepFolder, segment: str, steps: list[int]) -> None:

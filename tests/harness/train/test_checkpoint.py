@@ -236,4 +236,4 @@ def test_a_run_refuses_a_copied_folder_and_says_so(tmp_path: Path) -> None:
     assert reply["status"] == "failed"
     assert f"of recipe {theirs.spec.run_id}, expected {mine.spec.run_id}; delete" in reply["error"]
     assert not reply["error"].startswith("InputError")
-    assert sweep.run(mine.spec.run_id).read_state()["error"] == reply["error"]
+    assert sweep.run(mine.spec.run_id).read_state().error == reply["error"]

@@ -106,7 +106,7 @@ def test_two_processes_train_as_one_and_go_on_after_both_were_killed(
     assert_close(tmp_path, whole(tmp_path, mesh))
     kill_two_in_a_branch(tmp_path / "killed", data_cache, mesh)
     finish(*start_two(run_folder(tmp_path / "killed"), data_cache, mesh.data, mesh.fsdp))
-    assert RunFolder(run_folder(tmp_path / "killed")).read_state()["retries"] == 1
+    assert RunFolder(run_folder(tmp_path / "killed")).read_state().retries == 1
     for mine, theirs in zip(tables(tmp_path / "killed"), tables(tmp_path), strict=True):
         assert file_bytes(mine) == file_bytes(theirs)
 
@@ -148,7 +148,7 @@ def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path
     while not run.state.exists():
         assert all(worker.poll() is None for worker in pair), pair[0].communicate()
         time.sleep(0.05)
-    assert run.read_state()["pid"] == pair[0].pid
+    assert run.read_state().pid == pair[0].pid
     pair[1].terminate()
     assert statuses(pair) == ["interrupted", "interrupted"]
     assert statuses(start_pair(tmp_path, data_cache)) == ["done", "done"]

@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word_to_the_user(tmp_path, u
     warning = f"checkpoint trunk/{steps[-1]} is damaged"
     assert warning in caplog.text
     assert run.log.read_text().startswith(f"warning: {warning}")
-    assert [text.startswith(warning) for text in run.read_state()["warnings"]] == [True]
+    assert [text.startswith(warning) for text in run.read_state().warnings] == [True]
     assert_same(tables(tmp_path, SPEC), undisturbed)
 
 

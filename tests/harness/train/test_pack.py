@@ -166,7 +166,7 @@ def test_runs_go_from_a_pack_to_alone_and_back(undisturbed: Path, tmp_path: Path
         assert isinstance(ending, Interrupted)
     # With one lane at most a run begun in three goes on by itself.
     assert pack(tmp_path, SPECS[:1], at_most=1) == ["done"]
-    assert "n_lanes" not in SweepFolder(tmp_path).run(FIRST.run_id).read_state()
+    assert SweepFolder(tmp_path).run(FIRST.run_id).read_state().n_lanes == 1
     assert isinstance(pack(tmp_path, SPECS[1:2], at_most=1, should_stop=stop_after(2))[0], Interrupted)
     assert pack(tmp_path, SPECS) == ["done"] * 3
     assert_close(tables(tmp_path, SPECS), tables(undisturbed, SPECS))

@@ -64,7 +64,7 @@ class Killer:
             run = self.folder.run(job.spec.run_id)
             if self.run_id is None and any(run.curves.glob("*.parquet")):
                 self.run_id = run.run_id
-                os.kill(int(self.folder.run(run.run_id).read_state()["pid"]), signal.SIGKILL)
+                os.kill(int(self.folder.run(run.run_id).read_state().pid or 0), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
     (failed,) = [outcome for outcome in outcomes if outcome.status == "failed"]
     assert failed.error == "worker ended with signal 9 (out of memory?)"
     state = folder.run(failed.job.spec.run_id).read_state()
-    assert (state["status"], state["error"]) == ("failed", failed.error)
+    assert (state.status, state.error) == ("failed", failed.error)
     before = point_times(folder.root)
     assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
     assert before.items() <= point_times(folder.root).items()
@@ -156,7 +156,7 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
     def interrupt(running: list[Job]) -> None:
         states = [folder.run(job.spec.run_id).read_state() for job in running]
         # A run says so before its step is compiled, so that it cannot end unseen.
-        if any(state.get("tokens_ahead") for state in states):
+        if any(state.tokens_ahead for state in states):
             seen.extend(worker.process.pid for worker in made._workers)
             raise KeyboardInterrupt
 
@@ -166,7 +166,7 @@ def test_stopping_saves_and_ends_the_workers(undisturbed: Path, tmp_path: Path, 
     for pid in seen:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    states = [folder.run(job.spec.run_id).read_state().get("status") for job in jobs(cells())]
+    states = [folder.run(job.spec.run_id).read_state().status for job in jobs(cells())]
     assert "interrupted" in states
     assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
     assert_same_tables(folder.root, undisturbed)

@@ -23,7 +23,8 @@ import pytest
 from harness.launch.ray import cluster as ray_cluster
 from harness.launch.ray.cluster import room
 from harness.records.paths import SweepFolder
-from harness.status import run_rows
+from harness.records.run_files import RunState
+from harness.status import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import LONG, SIX_SEEDS, SMALL, assert_same_runs, start, train
@@ -131,23 +132,22 @@ def on_ray(ray_nodes: Cluster) -> list[str]:
     return ["launcher=ray", f"launcher.address={ray_nodes.address}", "launcher.checkpoint_seconds=0.1"]
 
 
-def rows(results: Path) -> list[dict[str, Any]]:
+def rows(results: Path) -> list[RunRow]:
     folder = SweepFolder(results)
     return run_rows(folder) if folder.sweep.exists() else []
 
 
-def states(results: Path) -> list[dict[str, Any]]:
-    return [row["state"] for row in rows(results)]
+def states(results: Path) -> list[RunState]:
+    return [row.state for row in rows(results)]
 
 
 def saved(results: Path) -> list[int]:
     """Worker processes whose runs are under way and have saved a part."""
     folder = SweepFolder(results)
     return [
-        row["state"]["pid"]
+        row.state.pid or 0
         for row in rows(results)
-        if row["status"] == "running"
-        and list(folder.run(row["run_id"]).checkpoints.glob("*/*/manifest.json"))
+        if row.status == "running" and list(folder.run(row.run_id).checkpoints.glob("*/*/manifest.json"))
     ]
 
 
@@ -158,7 +158,7 @@ def test_six_runs_finish_on_two_warm_workers(
 ) -> None:
     done = train(tmp_path, data_cache, *on_ray, LONG, SIX_SEEDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len({state["pid"] for state in states(tmp_path)}) <= 2
+    assert len({state.pid for state in states(tmp_path)}) <= 2
     assert_same_runs(tmp_path, long_sweep, 6)
 
 
@@ -174,12 +174,12 @@ def test_workers_are_stopped_and_killed_and_then_the_driver(
     os.kill(stopped, signal.SIGTERM)
     wait_for(lambda: not Path(f"/proc/{stopped}").exists() and set(saved(tmp_path)) - {stopped}, driver)
     os.kill((set(saved(tmp_path)) - {stopped}).pop(), signal.SIGKILL)
-    wait_for(lambda: any(state.get("failures") for state in states(tmp_path)), driver)
+    wait_for(lambda: any(state.failures for state in states(tmp_path)), driver)
     driver.kill()
     driver.communicate()
     done = train(tmp_path, data_cache, *on_ray, *TWO)
     assert done.returncode == 0, done.stdout + done.stderr
-    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
     assert "signal 9" in error
     assert_same_runs(tmp_path, long_sweep, 2)
 
@@ -195,7 +195,7 @@ def test_a_node_is_removed_and_its_run_goes_on_on_another(
     _, errors = driver.communicate(timeout=400)
     ray_nodes.add(f"--address={ray_nodes.address}")
     assert driver.returncode == 0, errors
-    (error,) = (failed["error"] for state in states(tmp_path) for failed in state.get("failures", []))
+    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
     assert "a worker on the Ray cluster was lost" in error
     assert_same_runs(tmp_path, long_sweep, 2)
 

@@ -22,7 +22,8 @@ from harness import cancel
 from harness.config.settings import load
 from harness.launch.slurm import slurm
 from harness.records.paths import SweepFolder
-from harness.status import run_rows
+from harness.records.run_files import RunState
+from harness.status import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.harness.launch.local.test_local import config
@@ -79,19 +80,19 @@ def submissions(results: Path) -> dict[str, str]:
     return {run_id: record["job"] for run_id, record in found.items()}
 
 
-def rows(results: Path) -> list[dict[str, Any]]:
+def rows(results: Path) -> list[RunRow]:
     """What harness.status shows, once the driver has written the plan."""
     folder = SweepFolder(results)
     return run_rows(folder) if folder.sweep.exists() else []
 
 
-def saved(results: Path) -> list[dict[str, Any]]:
+def saved(results: Path) -> list[RunState]:
     """States of runs that are under way and have saved a part."""
     return [
-        row["state"]
+        row.state
         for row in rows(results)
-        if row["status"] == "running"
-        and list(SweepFolder(results).run(row["run_id"]).checkpoints.glob("*/*/manifest.json"))
+        if row.status == "running"
+        and list(SweepFolder(results).run(row.run_id).checkpoints.glob("*/*/manifest.json"))
     ]
 
 
@@ -106,7 +107,7 @@ def test_six_runs_submitted_left_alone_killed_and_found_again(
     assert "6 runs are queued or under way; the same command later goes on from here" in left.stdout
     jobs = submissions(tmp_path)
     assert len(set(jobs.values())) == 6
-    assert {row["status"] for row in rows(tmp_path)} <= {"waiting", "running"}
+    assert {row.status for row in rows(tmp_path)} <= {"waiting", "running"}
 
     driver = start(tmp_path, data_cache, *command)
     wait_for(lambda: list(tmp_path.glob("runs/*/points/*.json")), driver)
@@ -117,7 +118,7 @@ def test_six_runs_submitted_left_alone_killed_and_found_again(
     done = train(tmp_path, data_cache, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert submissions(tmp_path) == jobs, "nothing was submitted twice"
-    assert all(row["state"]["retries"] == 0 for row in rows(tmp_path))
+    assert all(row.state.retries == 0 for row in rows(tmp_path))
     assert len(small_sweeps.tables(tmp_path)[0]) == 12
     assert_same_runs(tmp_path, long_sweep, 6)
 
@@ -130,8 +131,8 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     driver = start(tmp_path, data_cache, *SLURM, seeds(0, 1))
     wait_for(lambda: saved(tmp_path), driver)
     victim = saved(tmp_path)[0]
-    os.kill(victim["pid"], signal.SIGKILL)
-    wait_for(lambda: any(row["state"].get("retries") for row in rows(tmp_path)), driver)
+    os.kill(victim.pid or 0, signal.SIGKILL)
+    wait_for(lambda: any(row.state.retries for row in rows(tmp_path)), driver)
     jobs = submissions(tmp_path)
 
     wait_for(lambda: saved(tmp_path), driver)
@@ -157,7 +158,7 @@ def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path
     (second,) = submissions(tmp_path).values()
     assert second != first
     (row,) = rows(tmp_path)
-    assert f"the Slurm job {first} ended before the run did; see " in row["state"]["failures"][0]["error"]
+    assert f"the Slurm job {first} ended before the run did; see " in row.state.failures[0].error
     assert_same_runs(tmp_path, long_sweep, 1)
 
 
@@ -171,12 +172,12 @@ def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
     wait_for(lambda: saved(tmp_path))
     assert cancel.main([str(tmp_path)]) == 0
     wait_for(lambda: not squeue())
-    statuses = [row["status"] for row in rows(tmp_path)]
+    statuses = [row.status for row in rows(tmp_path)]
     assert set(statuses) <= {"finished", "interrupted"}
     assert statuses.count("interrupted") >= 2
     done = train(tmp_path, data_cache, *command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {row["status"] for row in rows(tmp_path)} == {"finished"}
+    assert {row.status for row in rows(tmp_path)} == {"finished"}
     assert_same_runs(tmp_path, long_sweep, 3)
 
 

@@ -1,0 +1,145 @@
+"""Typed record of a sweep: sweep.json.
+
+The driver writes it before the first run starts. Status, report, summary and `--from` read it, also in sweeps
+of earlier versions.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.records.errors import InputError
+from harness.records.json_files import current, from_json
+from harness.records.provenance import Provenance
+
+SWEEP_SCHEMA = 1
+# A JSON file without these keys was never a sweep's record.
+MARKS = {"config", "recipe", "cells"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCell:
+    """One cell of the plan: a model trained to a token count.
+
+    Attributes:
+        run_id: Run that reaches the cell's end point.
+        point_id: The end point.
+        rung: Name of the model size, such as `d64`.
+        seed: Seed of initialisation and data order.
+        n_tokens: Training tokens.
+        flops: Training FLOPs.
+        role: `fit`, `holdout`, `reference` or `lr`.
+    """
+
+    run_id: str
+    point_id: str
+    rung: str
+    seed: int
+    n_tokens: int
+    flops: float
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRecord:
+    """The prepared corpus.
+
+    Attributes:
+        name: Source: python, text or synthetic.
+        corpus_id: Hash of the corpus.
+        tokenizer_id: Hash of the tokenizer; `symbols` for synthetic data.
+        vocab_size: Number of token ids, the separator included.
+        n_documents: Training documents.
+        n_train_tokens: Training tokens.
+        n_train_bytes: Bytes of the training text.
+        n_eval_tokens: Tokens of the held-out documents.
+        entropy_rate: Entropy rate of a synthetic source, nats per token; None for text.
+        unigram_nats: Loss of a unigram model, nats per token; None in old records.
+        report: Counts of every step of cleaning, and of tasks.
+    """
+
+    name: str
+    corpus_id: str
+    tokenizer_id: str
+    vocab_size: int
+    n_documents: int
+    n_train_tokens: int
+    n_train_bytes: int
+    n_eval_tokens: int
+    entropy_rate: float | None
+    unigram_nats: float | None = None
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepProvenance(Provenance):
+    """Provenance of a sweep.
+
+    Attributes:
+        devices: Kinds of device that trained the end points; empty until they are collected.
+    """
+
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """Content of sweep.json.
+
+    Attributes:
+        schema: Version of the keys.
+        grid: Name of the grid.
+        budget: Size of the sweep: quick, standard or full.
+        command: Command line of the last invocation that changed the plan or trained.
+        recipe: Settings that all runs of the folder share, by dotted key.
+        config: Resolved configuration.
+        cells: The plan.
+        corpus: The prepared corpus.
+        provenance: Code, package versions and machine of the driver.
+        seconds: Wall-clock seconds up to the end of training, summed over invocations.
+        seconds_total: Wall-clock seconds with fits and report, summed over invocations.
+        worker_seconds: Seconds of the workers by kind, summed over invocations.
+    """
+
+    schema: int = SWEEP_SCHEMA
+    grid: str
+    budget: str
+    command: str
+    recipe: dict[str, Any]
+    config: dict[str, Any]
+    cells: tuple[SweepCell, ...]
+    corpus: CorpusRecord
+    provenance: SweepProvenance
+    seconds: float = 0.0
+    seconds_total: float = 0.0
+    worker_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def find_sweep(path: Path) -> SweepRecord | None:
+    """Return the record in a sweep.json; None if the file is missing or something else.
+
+    Raises:
+        InputError: The record is of a newer schema, or its keys do not fit.
+    """
+    try:
+        value: Any = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(value, dict) or not value.keys() >= MARKS:
+        return None
+    return from_json(current(value, str(path), SWEEP_SCHEMA, {}), SweepRecord, str(path))
+
+
+def read_sweep(path: Path) -> SweepRecord:
+    """Return the record in a sweep.json.
+
+    Raises:
+        InputError: There is no record of a sweep, it is of a newer schema, or its keys do not fit.
+    """
+    found = find_sweep(path)
+    if found is None:
+        raise InputError(f"{path} is no record of a sweep; give the folder of one, results/NAME")
+    return found
