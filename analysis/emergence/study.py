@@ -35,12 +35,13 @@ NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curv
 Json = dict[str, Any]
 
 
-def judge_jumps(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
+def judge_jumps(found: Evaluations | str | Path, *, axis: str | None = None, seed: int = 0) -> Json:
     """Analyse every task × length along `axis`, or along each axis that the table varies.
 
     Raises:
         InputError: unknown or constant axis, one metric only, no chance level anywhere.
     """
+    found = found if isinstance(found, Evaluations) else read_evaluations(Path(found))
     usable, left_out = _usable(found)
     axes = _axes(usable, axis)
     tasks = [entry for name in axes for entry in _along(usable, name, found, seed)]

@@ -15,9 +15,9 @@ from analysis.approaches.parametric import fit_law
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.forecast.prediction import calibrate, predict_interval
+from analysis.frontier import extrapolation_warning
 from analysis.result import LEVEL, Fit, plain
-from analysis.tables.table import LossTable, load_table
-from analysis.uncertainty.identifiability import extrapolation_warning
+from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 RESAMPLES = 500
@@ -26,9 +26,10 @@ FAR = 10.0  # compute factor of the headline error
 
 
 def seal_forecast(
-    points: LossTable | pd.DataFrame,
+    points: TableLike,
     cells: pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
+    mapping: Mapping[str, str] | None = None,
     laws: Sequence[str] | None = None,
     code_revision: str = "",
     level: float = LEVEL,
@@ -46,11 +47,14 @@ def seal_forecast(
     Returns:
         The content of forecast.json; "sha256" covers everything else in it.
     """
-    table = load_table(points) if isinstance(points, pd.DataFrame) else points
+    table = as_table(points, mapping)
     laws = candidates(table) if laws is None else laws
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
-    fits = {law: fit_law(table, law, FORECAST_ESTIMATOR, resamples, level, seed) for law in laws}
+    fits = {
+        law: fit_law(table, law, estimator=FORECAST_ESTIMATOR, resamples=resamples, level=level, seed=seed)
+        for law in laws
+    }
     cells_of = {
         entrant.law: _forecast_cells(table, entrant, fits, _rivals(entrants, entrant), wanted, level)
         for entrant in entrants

@@ -68,6 +68,7 @@ def study_sweep(
     points: pd.DataFrame,
     curves: pd.DataFrame | None = None,
     forecast: Json | None = None,
+    *,
     seed: int = 0,
     resamples: int = 500,
     level: float = LEVEL,
@@ -225,7 +226,9 @@ def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> F
     if len(table) > len(law.params):
         names = [name for name in PROFILED if name in law.params and name not in law.fixed]
         draws = min(resamples, RESAMPLES)
-        extra["profile"] = [profile(fit, table, name, None, draws, seed).to_dict() for name in names]
+        extra["profile"] = [
+            profile(fit, table, name, level=None, resamples=draws, seed=seed).to_dict() for name in names
+        ]
     return replace(fit, extra=extra)
 
 
