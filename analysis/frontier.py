@@ -371,7 +371,7 @@ def optimal_allocation(
         ...     n_clusters=240, estimates=law, level=0.9, largest_c=1e22)
         >>> best = sl.optimal_allocation(fit, 5.76e23)
         >>> print(f"{best.n_opt[0]:.3g} parameters, {best.d_opt[0]:.3g} tokens, {best.loss[0]:.3f} nats")
-        7.03e+10 parameters, 1.37e+12 tokens, 1.974 nats
+        7.23e+10 parameters, 1.33e+12 tokens, 1.976 nats
         >>> print(best.warnings[0].code)
         extrapolation
     """

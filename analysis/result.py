@@ -107,7 +107,7 @@ class Fit:
         >>> fit.params.index.tolist()
         ['E', 'A', 'B', 'alpha', 'beta']
         >>> print(f"{fit.predict(70e9, 1.4e12):.3f} nats per token")
-        1.936 nats per token
+        1.945 nats per token
     """
 
     law: str

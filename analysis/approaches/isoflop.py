@@ -85,7 +85,7 @@ def fit_isoflop(
     Examples:
         >>> import analysis as sl, numpy as np, pandas as pd
         >>> c, ratio = (x.ravel() for x in np.meshgrid([1e18, 1e19, 1e20, 1e21], np.geomspace(0.25, 4, 7)))
-        >>> n = ratio * 0.5 * (c / 6) ** 0.5
+        >>> n = ratio * 1.3 * (c / 6) ** 0.45
         >>> d = c / (6 * n)
         >>> runs = pd.DataFrame({"N": n, "D": d, "C": c, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
         >>> print(f"a = {sl.fit_isoflop(runs, resamples=0).params['a']:.2f}")

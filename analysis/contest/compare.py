@@ -137,8 +137,8 @@ def compare_approaches(
         >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
         >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
         >>> found = sl.compare_approaches(runs, resamples=0)
-        >>> found.fits[found.recommended].law
-        'chinchilla'
+        >>> found.fits[found.recommended].approach
+        'parametric'
     """
     tables = _by_count(table, mapping)
     primary, first = next(iter(tables.items()))

@@ -62,7 +62,7 @@ def tied_ratio(problem: Problem, theta: Array) -> float | None:
     middle = TIED_GRID[tied.best]
     near = best_at(problem, dict.fromkeys(exponents, middle * np.geomspace(0.93, 1.08, 40)))
     lowest = min(near.objective.min(), tied.objective.min())
-    return float(lowest / problem.objective(theta))
+    return float(lowest / max(float(problem.objective(theta)), 1e-300))  # 0 for losses without noise
 
 
 def _routes(law: Law, starts: Route, projection: Route) -> Iterator[FitWarning]:

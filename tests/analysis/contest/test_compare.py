@@ -202,17 +202,17 @@ def test_the_command_prints_one_table_and_writes_a_list(
 ) -> None:
     seen: list[Any] = []
 
-    def fake(*arguments: Any) -> Comparison:
-        seen.extend(arguments)
+    def fake(tables: Any, law: str, **options: Any) -> Comparison:
+        seen.extend([tables, law, options])
         return own
 
-    monkeypatch.setattr("analysis.fit.compare", fake)
+    monkeypatch.setattr("analysis.fit.compare_approaches", fake)
     points, out = tmp_path / "points.parquet", tmp_path / "all.json"
     sweep_points(SMALL_JOINT).to_parquet(points)
     options = ["--law", "joint", "--estimator", "lsq", "--resamples", "7", "--level", "0.8", "--seed", "3"]
     assert main([str(points), "--approach", "all", "--json", str(out), *options]) == 0
     assert list(seen[0]) == list(COUNTS)
-    assert seen[1:] == ["joint", "lsq", 7, 0.8, 3]
+    assert seen[1:] == ["joint", {"estimator": "lsq", "resamples": 7, "level": 0.8, "seed": 3}]
     assert json.loads(out.read_text()) == json.loads(json.dumps(own.entries()))
     assert capsys.readouterr().out.strip() == comparison_text(own).strip()
 
