@@ -1,1 +1,155 @@
-"""Fits, frontiers, forecasts and reports on tables of losses; no JAX, nothing of harness but `records`."""
+"""Scaling laws from tables of losses: fits, compute-optimal frontiers, forecasts and figures.
+
+`import analysis as sl` is the whole public API: the names of `__all__`, each loaded when it is first used. A
+table is a DataFrame, the path of a .csv or .parquet file, or what `load_table` returns. Options are keywords.
+
+Examples:
+    >>> import analysis as sl, numpy as np, pandas as pd
+    >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
+    >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+    >>> fit = sl.fit_law(runs, "chinchilla", resamples=0)
+    >>> print(f"{sl.optimal_allocation(fit, 1e21).n_opt[0]:.2g} parameters for 1e21 FLOPs")
+    1.8e+09 parameters for 1e21 FLOPs
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis import plots as figures
+    from analysis.approaches.envelope import fit_envelope
+    from analysis.approaches.isoflop import fit_isoflop
+    from analysis.approaches.kaplan import fit_kaplan
+    from analysis.approaches.parametric import fit_law
+    from analysis.contest.compare import compare_approaches
+    from analysis.emergence.study import judge_jumps
+    from analysis.forecast.seal import score_forecast, seal_forecast
+    from analysis.frontier import find_frontier, optimal_allocation
+    from analysis.laws import LAWS, Law
+    from analysis.result import Fit, FitWarning
+    from analysis.study.study import study_sweep
+    from analysis.tables.sweep import read_sweep
+    from analysis.tables.table import LossTable, load_table
+    from analysis.uncertainty.profile import profile
+    from harness.records.errors import InputError
+
+    __version__: str
+
+__all__ = [
+    "LAWS",
+    "Fit",
+    "FitWarning",
+    "InputError",
+    "Law",
+    "LossTable",
+    "__version__",
+    "compare_approaches",
+    "figures",
+    "find_frontier",
+    "fit_envelope",
+    "fit_isoflop",
+    "fit_kaplan",
+    "fit_law",
+    "judge_jumps",
+    "load_table",
+    "optimal_allocation",
+    "profile",
+    "read_sweep",
+    "score_forecast",
+    "seal_forecast",
+    "study_sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562), so that `import analysis` costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    found = globals()[name] = _load(name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _load(name: str) -> Any:
+    """Return the object of a public name; plain imports, which readers and type checkers can follow."""
+    match name:
+        case "LAWS" | "Law":
+            from analysis import laws
+
+            return getattr(laws, name)
+        case "Fit" | "FitWarning":
+            from analysis import result
+
+            return getattr(result, name)
+        case "InputError":
+            from harness.records import errors
+
+            return getattr(errors, name)
+        case "LossTable" | "load_table":
+            from analysis.tables import table
+
+            return getattr(table, name)
+        case "read_sweep":
+            from analysis.tables import sweep
+
+            return getattr(sweep, name)
+        case "fit_law":
+            from analysis.approaches import parametric
+
+            return getattr(parametric, name)
+        case "fit_isoflop":
+            from analysis.approaches import isoflop
+
+            return getattr(isoflop, name)
+        case "fit_envelope":
+            from analysis.approaches import envelope
+
+            return getattr(envelope, name)
+        case "fit_kaplan":
+            from analysis.approaches import kaplan
+
+            return getattr(kaplan, name)
+        case "compare_approaches":
+            from analysis.contest import compare
+
+            return getattr(compare, name)
+        case "find_frontier" | "optimal_allocation":
+            from analysis import frontier
+
+            return getattr(frontier, name)
+        case "profile":
+            from analysis.uncertainty import profile
+
+            return getattr(profile, name)
+        case "seal_forecast" | "score_forecast":
+            from analysis.forecast import seal
+
+            return getattr(seal, name)
+        case "study_sweep":
+            from analysis.study import study
+
+            return getattr(study, name)
+        case "judge_jumps":
+            from analysis.emergence import study as emergence
+
+            return getattr(emergence, name)
+        case "figures":
+            from analysis import plots
+
+            return plots
+        case _:
+            return _version()
+
+
+def _version() -> str:
+    """Return the version of the installed package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("scaling-harness")
+    except PackageNotFoundError:  # A checkout on the path that was never installed.
+        return "0+unknown"

@@ -78,7 +78,9 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     mapping, scale, where = reading(arguments)
     if "|" in mapping.get("N", ""):
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
-    table = load_table(arguments.table, mapping, arguments.count, arguments.loss, scale, where)
+    table = load_table(
+        arguments.table, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
+    )
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.bootstrap
     fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
@@ -90,9 +92,17 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Text and JSON of all approaches."""
     mapping, scale, where = reading(arguments)
     frame = read_frame(arguments.table)
-    tables = counted_tables(frame, mapping, arguments.count, arguments.loss, scale, where)
-    options = (arguments.law, arguments.estimator, arguments.resamples, arguments.level, arguments.seed)
-    found = compare_approaches(tables, *options)
+    tables = counted_tables(
+        frame, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
+    )
+    found = compare_approaches(
+        tables,
+        arguments.law,
+        estimator=arguments.estimator,
+        resamples=arguments.resamples,
+        level=arguments.level,
+        seed=arguments.seed,
+    )
     return comparison_text(found), found.entries()
 
 

@@ -8,20 +8,27 @@ References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3; Pearce & Song 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
-from analysis.laws import Law, find_law
-from analysis.result import Fit, percentile_interval
-from analysis.tables.table import LossTable
+from analysis.laws import Law
+from analysis.result import Fit, FitWarning, WarningCode, percentile_interval
+from analysis.tables.table import LossTable, TableLike, as_table
+from harness.records.errors import InputError
 
 Cost = Callable[[Array], Array]
 
 REACH = 1e3  # the search goes this far beyond the measured sizes
+BLIND_REACH = 1e5  # without measured sizes, so far from N = D under C = 6·N·D
+MAX_EXTRAPOLATION = 30.0  # times the largest fitted compute
+LOCAL_STEP = 0.05  # half width in ln C over which the exponents of a single budget are taken
 SPLINE_SIZES = 12  # up to so many sizes the cost per token passes through each
 ZOOM_POINTS = 33  # of the search grid in log N, at every zoom
 ZOOMS = 5
@@ -35,7 +42,12 @@ FLAT_REACH = 6.0  # the band is looked for this far from the optimum, in log N
 class Surface:
     """Loss and training FLOPs per token as functions of size.
 
-    `loss(n, d)` broadcasts over arrays; with draws of parameters inside, n and d are [draws, points].
+    Attributes:
+        name: of the law.
+        loss: loss at (n, d), broadcast over arrays; with draws of parameters inside, n and d are
+            [draws, points].
+        flops_per_token: training FLOPs a token at size n.
+        n_range: sizes between which an optimum is searched.
     """
 
     name: str
@@ -46,10 +58,17 @@ class Surface:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Optimal sizes, tokens and losses at budgets `flops`; intervals and bands are [budgets, (low, high)].
+    """Compute-optimal sizes, tokens and losses at given budgets.
 
-    `a` and `b` are the exponents of n_opt and d_opt over these budgets. `flat` is the range of N within
-    0.1 % of the best loss.
+    Attributes:
+        flops: budgets C [budgets], FLOPs.
+        n_opt: best number of parameters [budgets].  d_opt: best number of tokens.  loss: nats per token.
+        n_interval: percentile interval of n_opt [budgets, (low, high)]; NaN without bootstrap.
+        d_interval: the same of d_opt.  loss_interval: the same of loss.
+        flat: range of N [budgets, (low, high)] within 0.1 % of the best loss.
+        a: exponent of n_opt ∝ C^a over these budgets; at a single budget the local slope.
+        b: exponent of d_opt ∝ C^b.  a_interval, b_interval: None without bootstrap.
+        warnings: what speaks against using these numbers, such as a budget far beyond the fitted runs.
     """
 
     flops: Array
@@ -64,9 +83,14 @@ class Frontier:
     a_interval: tuple[float, float] | None
     b: float
     b_interval: tuple[float, float] | None
+    warnings: tuple[FitWarning, ...] = ()
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a budget: flops, n_opt, d_opt, loss, and the ends of their intervals."""
+        return pd.DataFrame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a budget, as in fits.json."""
+        """Return one row a budget, as in fits.json."""
         names = {"n": self.n_interval, "d": self.d_interval, "loss": self.loss_interval, "flat": self.flat}
         rows: list[dict[str, Any]] = []
         for i in range(len(self.flops)):
@@ -81,16 +105,35 @@ class Frontier:
             rows.append({key: float(value) for key, value in row.items()})
         return rows
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: one row a budget, and the warnings."""
+        shown = self.frame().dropna(axis="columns", how="all")
+        table = shown.to_html(float_format=lambda value: f"{value:.4g}", border=0, index=False)
+        doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)
+        return table + (f"<ul>{doubts}</ul>" if doubts else "")
+
 
 def six_n(n: Array) -> Array:
-    """FLOPs per token under C = 6·N·D."""
+    """Return FLOPs per token under C = 6·N·D."""
     return 6 * n
 
 
-def table_cost(table: LossTable) -> Cost:
-    """FLOPs per token of a table as a function of N, interpolated in logs and continued with the end slopes.
+def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None:
+    """Return the warning for a compute beyond 30 times the largest fitted one, or None."""
+    factor = asked_c / largest_c
+    if factor <= MAX_EXTRAPOLATION:
+        return None
+    return FitWarning(
+        WarningCode.EXTRAPOLATION,
+        f"{asked_c:.3g} FLOPs is {factor:.0f} times the largest fitted compute; "
+        f"beyond {MAX_EXTRAPOLATION:.0f} times nothing here says how far the law holds",
+    )
 
-    The function passes through every size of a ladder; tables with many sizes get a parabola in logs.
+
+def table_cost(table: LossTable) -> Cost:
+    """Return FLOPs per token as a function of N, interpolated in logs between the sizes of a table.
+
+    The function passes through every size of a ladder; a table with many sizes gets a parabola in logs.
     """
     log_n, where = np.unique(np.log(table.n), return_inverse=True)
     log_cost = np.bincount(where, np.log(table.c / table.d)) / np.bincount(where)
@@ -100,6 +143,7 @@ def table_cost(table: LossTable) -> Cost:
 
     def cost(n: Array) -> Array:
         x = np.log(n)
+        # Beyond the measured sizes a straight line in logs: a spline or a parabola would bend away.
         inside = np.clip(x, log_n[0], log_n[-1])
         return np.asarray(np.exp(curve(inside) + slope(inside) * (x - inside)))
 
@@ -107,7 +151,7 @@ def table_cost(table: LossTable) -> Cost:
 
 
 def _smooth(x: Array, y: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """A smooth curve through or near (x, y), and its slope."""
+    """Return a smooth curve through or near (x, y), and its slope."""
     if len(x) <= SPLINE_SIZES:
         # Imported here: a fit alone starts a third of a second sooner without it.
         from scipy.interpolate import CubicSpline
@@ -119,8 +163,8 @@ def _smooth(x: Array, y: Array) -> tuple[Callable[[Array], Array], Callable[[Arr
 
 
 def surface_of(fit: Fit, table: LossTable, cost: Cost | None = None) -> Surface:
-    """The surface of a fitted law in N and D, with the table's cost per token unless another is given."""
-    law, theta = find_law(fit.law), fit.theta
+    """Return the surface of a fitted law, with the table's cost per token unless another is given."""
+    law, theta = fit.loss_law(), fit.theta
     return Surface(fit.law, lambda n, d: law.value(theta, n, d), cost or table_cost(table), _reach(table))
 
 
@@ -128,11 +172,21 @@ def _reach(table: LossTable) -> tuple[float, float]:
     return float(table.n.min() / REACH), float(table.n.max() * REACH)
 
 
+def _blind_surface(fit: Fit, flops: Array, cost: Cost | None) -> Surface:
+    """Return the surface of a law whose table is not at hand, with C = 6·N·D unless a cost is given."""
+    law, theta = fit.loss_law(), fit.theta
+    square = np.sqrt(flops / 6)
+    sizes = float(square.min() / BLIND_REACH), float(square.max() * BLIND_REACH)
+    return Surface(fit.law, lambda n, d: law.value(theta, n, d), cost or six_n, sizes)
+
+
 def optimum(surface: Surface, flops: Array, draws: int = 1) -> tuple[Array, Array, Array]:
     """Return N, D and loss of the minimum at each budget, each [draws, budgets].
 
     A grid in log N is zoomed in around its lowest point; the last one is closed by a parabola.
     """
+    # A grid and no gradient: all draws and budgets go through one array operation, and a saturating law has
+    # flat ends on which Newton's method would leave the range.
     low = np.full((draws, len(flops)), np.log(surface.n_range[0]))
     high = np.full_like(low, np.log(surface.n_range[1]))
     share = np.linspace(0, 1, ZOOM_POINTS)
@@ -150,7 +204,7 @@ def optimum(surface: Surface, flops: Array, draws: int = 1) -> tuple[Array, Arra
 
 
 def _loss_at(surface: Surface, log_n: Array, flops: Array) -> Array:
-    """Loss of sizes [draws, budgets, points] that spend exactly the budget."""
+    """Return the loss of sizes [draws, budgets, points] that spend exactly the budget."""
     n = np.exp(log_n)
     d = flops[:, None] / surface.flops_per_token(n)
     flat = (log_n.shape[0], -1)
@@ -158,20 +212,21 @@ def _loss_at(surface: Surface, log_n: Array, flops: Array) -> Array:
 
 
 def exponent(flops: Array, values: Array) -> Array:
-    """Least-squares slope of log values [draws, budgets] on log C."""
+    """Return the least-squares slope of log values [draws, budgets] on log C."""
     x = np.log(flops) - np.log(flops).mean()
     return np.asarray(np.log(values) @ x / (x @ x))
 
 
 def local_exponent(surface: Surface, flops: Array) -> float:
-    """Exponent a of N* ∝ C^a over the given budgets."""
+    """Return the exponent a of N* ∝ C^a over the given budgets."""
     return float(exponent(flops, optimum(surface, flops)[0])[0])
 
 
 def six_nd_exponents(law: Law, theta: Array, table: LossTable) -> Array:
-    """Exponents a [draws] under C = 6·N·D of `theta` [draws, params]; empty for laws without N and D.
+    """Return the exponents a [draws] under C = 6·N·D of `theta` [draws, params].
 
-    In closed form where there is one, else searched over the measured range of compute.
+    They are in closed form if the law has one, else searched over the measured range of compute; empty for
+    laws that leave out N or D.
     """
     if {term.column for term in law.terms} != {"n", "d"}:
         return np.empty(0)
@@ -185,7 +240,7 @@ def six_nd_exponents(law: Law, theta: Array, table: LossTable) -> Array:
 
 
 def flatness(surface: Surface, flops: Array, n_opt: Array, share: float = FLAT_SHARE) -> Array:
-    """Range of N [budgets, 2] around n_opt whose loss at the same C is within `share` of the best."""
+    """Return the range of N [budgets, 2] whose loss at the same C is within `share` of the best."""
     offsets = np.linspace(-FLAT_REACH, FLAT_REACH, FLAT_POINTS)
     log_n = np.log(n_opt)[None, :, None] + offsets
     loss = _loss_at(surface, log_n, flops)[0]
@@ -199,41 +254,151 @@ def flatness(surface: Surface, flops: Array, n_opt: Array, share: float = FLAT_S
 
 
 def find_frontier(
-    fit: Fit, table: LossTable, flops: Array, cost: Cost | None = None, level: float | None = None
+    fit: Fit,
+    table: TableLike | None,
+    flops: ArrayLike,
+    *,
+    cost: Cost | None = None,
+    mapping: Mapping[str, str] | None = None,
+    level: float | None = None,
 ) -> Frontier:
-    """The frontier of a fitted law at the budgets `flops`, with percentile intervals of its bootstrap.
+    """Find the compute-optimal frontier of a fitted law, with percentile intervals of its bootstrap.
 
-    `cost` is FLOPs per token as a function of N; the table's own by default, `six_n` for C = 6·N·D.
-    Intervals are those of the curve itself: they assume that the law holds and leave out the noise of a run.
+    Args:
+        fit: a fitted law in N and D, from `fit_law`.
+        table: the table of the fit (a LossTable, a frame or a path). Its FLOPs give the cost of a token as a
+            function of N: the FLOPs that the runs really cost. None stands for C = 6·N·D.
+        flops: budgets C: a number, a list, an array or a Series, FLOPs.
+        cost: another function from N to training FLOPs per token; `six_n` for C = 6·N·D.
+        mapping: columns of a foreign table, as for `load_table`.
+        level: share of the intervals; that of the fit by default.
+
+    Returns:
+        One entry a budget. Intervals are those of the curve itself: they assume that the law holds, and they
+        leave out the noise of a run. A budget beyond 30 times the largest fitted compute adds a warning.
+
+    Raises:
+        InputError: the fit has no law in N and D, or a budget is not a positive number.
+
+    References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid([1e7, 3e7, 1e8, 3e8], [1e9, 3e9, 1e10]))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> found = sl.find_frontier(sl.fit_law(runs, resamples=0), runs, [1e18, 1e19, 1e20])
+        >>> print(f"N* grows as C^{found.a:.3f}")
+        N* grows as C^0.452
     """
-    surface = surface_of(fit, table, cost)
-    n, d, loss = (value[0] for value in optimum(surface, flops))
+    budgets = np.atleast_1d(np.asarray(flops, float))
+    if budgets.ndim != 1 or len(budgets) == 0 or not np.all((budgets > 0) & np.isfinite(budgets)):
+        raise InputError(f"flops is {flops!r}: expected one or more positive numbers such as 1e20")
+    law = _law_in_both(fit)
+    if table is None:
+        surface = _blind_surface(fit, budgets, cost)
+    else:
+        surface = surface_of(fit, as_table(table, mapping, fit.count), cost)
+    n, d, loss = (value[0] for value in optimum(surface, budgets))
+    a, b = (float(value[0]) for value in _exponents(surface, budgets, 1, (n[None], d[None], loss[None])))
     level = fit.level if level is None else level
-    samples = fit.theta[None, :] if fit.samples is None else fit.samples
-    law = find_law(fit.law)
-    drawn = Surface(fit.law, lambda n, d: law.value(samples, n, d), surface.flops_per_token, surface.n_range)
-    draws = optimum(drawn, flops, len(samples))
-    n_band, d_band, loss_band = (_band(value, level, fit.stretch) for value in draws)
-    a_interval, b_interval = (
-        None if fit.samples is None else percentile_interval(exponent(flops, value), level, fit.stretch)
-        for value in draws[:2]
-    )
+    if fit.samples is None:
+        n_band = d_band = loss_band = np.full((len(budgets), 2), np.nan)
+        a_interval = b_interval = None
+    else:
+        samples = fit.samples
+        drawn = Surface(
+            fit.law, lambda n, d: law.value(samples, n, d), surface.flops_per_token, surface.n_range
+        )
+        draws = optimum(drawn, budgets, len(samples))
+        n_band, d_band, loss_band = (_band(value, level, fit.stretch) for value in draws)
+        a_interval, b_interval = (
+            percentile_interval(value, level, fit.stretch)
+            for value in _exponents(drawn, budgets, len(samples), draws)
+        )
+    far = fit.largest_c and extrapolation_warning(fit.largest_c, float(budgets.max()))
     return Frontier(
-        flops=flops,
+        flops=budgets,
         n_opt=n,
         d_opt=d,
         loss=loss,
         n_interval=n_band,
         d_interval=d_band,
         loss_interval=loss_band,
-        flat=flatness(surface, flops, n),
-        a=float(exponent(flops, n[None])[0]),
+        flat=flatness(surface, budgets, n),
+        a=a,
         a_interval=a_interval,
-        b=float(exponent(flops, d[None])[0]),
+        b=b,
         b_interval=b_interval,
+        warnings=(far,) if far else (),
     )
 
 
+def optimal_allocation(
+    fit: Fit,
+    flops: ArrayLike,
+    *,
+    table: TableLike | None = None,
+    mapping: Mapping[str, str] | None = None,
+    level: float | None = None,
+) -> Frontier:
+    """Divide a training budget: the size N* and tokens D* of lowest predicted loss at C FLOPs.
+
+    Without `table`, C = 6·N·D holds. Then the minimum of E + (A·N^-α + B·D^-β)^γ is in closed form,
+    N* = G·(C/6)^a and D* = (C/6)^b / G with a = β/(α+β), b = α/(α+β) and G = (αA/βB)^(1/(α+β)); the search
+    ends there too. With `table`, a token costs what it cost the runs of that table: exact FLOPs, attention
+    and head included, which at small widths moves a by .1 and more.
+
+    Args:
+        fit: a fitted law in N and D, from `fit_law`. N is counted as `fit.count` says.
+        flops: budgets C: a number, a list, an array or a Series, FLOPs.
+        table: the table of the fit, for exact FLOPs.
+        mapping: columns of a foreign table, as for `load_table`.
+        level: share of the intervals; that of the fit by default.
+
+    Returns:
+        A `Frontier`: `n_opt`, `d_opt`, `loss` and their intervals, one entry a budget; `frame()` is the
+        DataFrame. `warnings` says so if a budget lies beyond 30 times the largest fitted compute.
+
+    Raises:
+        InputError: the fit has no law in N and D, or a budget is not a positive number.
+
+    References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3, equation 4.
+
+    Examples:
+        >>> import analysis as sl
+        >>> law = {"E": 1.82, "A": 482, "B": 2085, "alpha": 0.348, "beta": 0.366}  # arXiv:2404.10102, table 1
+        >>> fit = sl.Fit(law="chinchilla", approach="parametric", estimator="huber", count="N", nobs=240,
+        ...     n_clusters=240, estimates=law, level=0.9, largest_c=1e22)
+        >>> best = sl.optimal_allocation(fit, 5.76e23)
+        >>> print(f"{best.n_opt[0]:.3g} parameters, {best.d_opt[0]:.3g} tokens, {best.loss[0]:.3f} nats")
+        7.23e+10 parameters, 1.33e+12 tokens, 1.976 nats
+        >>> print(best.warnings[0].code)
+        extrapolation
+    """
+    return find_frontier(fit, table, flops, mapping=mapping, level=level)
+
+
+def _law_in_both(fit: Fit) -> Law:
+    """Return the law of a fit; refuse laws that leave out N or D and have no optimum between the two."""
+    law = fit.loss_law()
+    if {term.column for term in law.terms} != {"n", "d"}:
+        raise InputError(
+            f"{fit.law} is no law in N and D, so it has no best size: fit chinchilla, for example"
+        )
+    return law
+
+
+def _exponents(
+    surface: Surface, flops: Array, draws: int, found: tuple[Array, Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """Return the exponents a and b [draws] over the budgets, or around a single one; `found`: its optima."""
+    if np.ptp(flops) == 0:
+        flops = flops[0] * np.exp([-LOCAL_STEP, LOCAL_STEP])
+        found = None
+    n, d, _ = found or optimum(surface, flops, draws)
+    return exponent(flops, n), exponent(flops, d)
+
+
 def _band(draws: Array, level: float, stretch: float) -> Array:
-    """Percentile intervals [budgets, 2] of draws [draws, budgets]."""
+    """Return percentile intervals [budgets, 2] of draws [draws, budgets]."""
     return np.array([percentile_interval(column, level, stretch) for column in draws.T])

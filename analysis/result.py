@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
-from analysis.laws import find_law
+from analysis.laws import Law, find_law
 from analysis.tables.table import Excluded
+from harness.records.errors import InputError
 
 NORMAL = NormalDist()
 LEVEL = 0.9  # confidence of every interval unless another level is asked for
+KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line about a fit shows
+WITHOUT_LAW = ("isoflop", "envelope")  # approaches that give exponents and no surface of losses
 
 
 class WarningCode(StrEnum):
@@ -46,18 +52,19 @@ class WarningCode(StrEnum):
 
 @dataclass(frozen=True)
 class FitWarning:
-    """A named doubt about a fit, in one sentence."""
+    """A reason to doubt a fit: a stable code, and one sentence for the reader."""
 
     code: WarningCode
     message: str
 
     def to_dict(self) -> dict[str, str]:
+        """Return the entry of the JSON."""
         return {"code": self.code.value, "message": self.message}
 
 
 @dataclass(frozen=True)
 class Exponents:
-    """N* = g·(C/6)^a, D* = (C/6)^b / g; None where the approach does not give the number."""
+    """N* = g·(C/6)^a, D* = (C/6)^b / g; None for a number that the approach does not give."""
 
     a: float | None = None
     a_interval: tuple[float, float] | None = None
@@ -66,6 +73,7 @@ class Exponents:
     g: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the entry `frontier` of the JSON."""
         return {
             "a": plain(self.a),
             "a_interval": plain(self.a_interval),
@@ -77,16 +85,29 @@ class Exponents:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted law, or the exponents that another approach yields.
+    """A fitted law, or the exponents that another approach yields; names as in statsmodels.
 
     Attributes:
-        params: estimates in natural units (L in nats per token, N in parameters, D in tokens, C in FLOPs).
-        samples: bootstrap estimates [resamples, params], in the order of `params`; None without bootstrap.
+        estimates: {parameter: estimate} in natural units: L in nats per token, N in parameters, D in tokens,
+            C in FLOPs. `params` is the same as a Series.
+        samples: bootstrap estimates [resamples, params], in the order of `estimates`; None without bootstrap.
         resid: log(loss) minus log(prediction) of the fitted rows; empty for approaches without a law.
-        stretch: factor on the spread of the samples; above 1 for least squares, whose residuals are smaller
-            than the noise by what the parameters took up.
-        largest_c: the largest fitted compute, FLOPs; what extrapolation factors refer to.
+        stretch: factor on the spread of the samples; above 1 for least squares, because its residuals are
+            smaller than the noise.
+        largest_c: the largest fitted compute, FLOPs; extrapolation factors refer to it.
         extra: further documented keys of the JSON.
+
+    Examples:
+        >>> import analysis as sl
+        >>> fit = sl.Fit(law="chinchilla", approach="parametric", estimator="huber", count="N", nobs=40,
+        ...     n_clusters=40, level=0.9,
+        ...     estimates={"E": 1.7, "A": 400, "B": 410, "alpha": 0.34, "beta": 0.28})
+        >>> fit
+        Fit(chinchilla, parametric, N = N, 40 rows, E = 1.7, alpha = 0.34, beta = 0.28)
+        >>> fit.params.index.tolist()
+        ['E', 'A', 'B', 'alpha', 'beta']
+        >>> print(f"{fit.predict(70e9, 1.4e12):.3f} nats per token")
+        1.945 nats per token
     """
 
     law: str
@@ -95,7 +116,7 @@ class Fit:
     count: str
     nobs: int
     n_clusters: int
-    params: Mapping[str, float]
+    estimates: Mapping[str, float]
     level: float
     objective: float | None = None
     status: str = "converged"
@@ -110,46 +131,99 @@ class Fit:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def params(self) -> pd.Series[float]:
+        """Estimates by parameter, natural units."""
+        return pd.Series(dict(self.estimates), dtype=float, name="estimate")
+
+    @property
     def theta(self) -> Array:
-        return np.array(list(self.params.values()))
+        """Estimates [params], in the order of the law."""
+        return np.array(list(self.estimates.values()))
 
     @property
     def cov(self) -> Array | None:
-        """Covariance of the bootstrap estimates, stretched [params, params]."""
+        """Covariance of the bootstrap estimates, stretched [params, params]; None without bootstrap."""
         if self.samples is None or len(self.samples) < 2:
             return None
         return self.stretch**2 * np.atleast_2d(np.cov(self.samples, rowvar=False))
 
     @property
-    def bse(self) -> dict[str, float]:
-        """Standard errors: the standard deviation of the bootstrap estimates; empty without bootstrap."""
-        cov = self.cov
-        return {} if cov is None else dict(zip(self.params, np.sqrt(np.diag(cov)).tolist(), strict=True))
+    def bse(self) -> pd.Series[float]:
+        """Standard errors by parameter: the standard deviation of the bootstrap; NaN without bootstrap."""
+        return pd.Series(self.errors(), index=list(self.estimates), dtype=float, name="se")
 
-    def conf_int(self, level: float | None = None) -> dict[str, tuple[float, float]]:
-        """Percentile intervals of the parameters; empty without bootstrap."""
+    def conf_int(self, level: float | None = None) -> pd.DataFrame:
+        """Return the percentile intervals of the bootstrap.
+
+        Args:
+            level: share of the interval, between 0 and 1; that of the fit by default.
+
+        Returns:
+            A frame with the columns low and high, one row a parameter, natural units.
+
+        Raises:
+            InputError: the fit has no bootstrap, or `level` lies outside 0 to 1.
+        """
+        if level is not None and not 0 < level < 1:
+            raise InputError(f"level is {level:g}: expected a share between 0 and 1 such as {LEVEL:g}")
+        if self.samples is None:
+            raise InputError(f"this fit has no intervals: {_remedy(self)}")
+        return pd.DataFrame.from_dict(self.intervals(level), orient="index", columns=["low", "high"])
+
+    def errors(self) -> dict[str, float]:
+        """Return {parameter: standard error}; empty without bootstrap."""
+        cov = self.cov
+        return {} if cov is None else dict(zip(self.estimates, np.sqrt(np.diag(cov)).tolist(), strict=True))
+
+    def intervals(self, level: float | None = None) -> dict[str, tuple[float, float]]:
+        """Return {parameter: (low, high)}; empty without bootstrap."""
         if self.samples is None:
             return {}
         level = self.level if level is None else level
         return {
             name: percentile_interval(self.samples[:, index], level, self.stretch)
-            for index, name in enumerate(self.params)
+            for index, name in enumerate(self.estimates)
         }
 
-    def predict(self, n: Array, d: Array, c: Array | None = None, u: Array | None = None) -> Array:
-        """Predicted loss at (n, d); `c` defaults to 6·n·d and matters for laws in C only, `u` (unique
-        tokens) to d and matters for laws with repetition."""
-        return find_law(self.law).value(self.theta, n, d, c, u)
+    def predict(
+        self, n: ArrayLike, d: ArrayLike, c: ArrayLike | None = None, u: ArrayLike | None = None
+    ) -> Array:
+        """Return the predicted loss, nats per token.
+
+        Args:
+            n: parameters, counted as `count` says.
+            d: training tokens.
+            c: training FLOPs; 6·n·d by default. Only laws in C depend on it.
+            u: tokens without repetition; `d` by default. Only laws with repetition depend on it.
+
+        Returns:
+            Losses in the broadcast shape of the arguments: numbers, lists, arrays or Series.
+
+        Raises:
+            InputError: the approach fits no law, as IsoFLOP and envelope.
+        """
+        size, data = np.asarray(n, float), np.asarray(d, float)
+        compute, unique = (None if value is None else np.asarray(value, float) for value in (c, u))
+        shape = np.broadcast_shapes(*(np.shape(value) for value in (n, d, c, u) if value is not None))
+        found = self.loss_law().value(self.theta, size, data, compute, unique)
+        return np.array(np.broadcast_to(found, shape or (1,))).reshape(shape)
+
+    def loss_law(self) -> Law:
+        """Return the law; raises InputError if the approach fits no law."""
+        if self.approach in WITHOUT_LAW:
+            raise InputError(f"a fit by {self.approach} predicts no loss: pass the result of fit_law")
+        return find_law(self.law)
 
     def with_warnings(self, *warnings: FitWarning) -> Fit:
+        """Return the fit with further warnings."""
         return replace(self, warnings=self.warnings + warnings)
 
     def summary(self) -> str:
-        """A table in plain text: estimates, standard errors, intervals, frontier, warnings."""
+        """Return a table in plain text: estimates, standard errors, intervals, frontier, warnings."""
         head = f"{self.approach} {self.law}  N = {self.count}  {self.estimator}"
         lines = [head, f"{self.nobs} rows, {self.n_clusters} clusters, {self.status}"]
-        errors, intervals = self.bse, self.conf_int()
-        for name, estimate in self.params.items():
+        errors, intervals = self.errors(), self.intervals()
+        for name, estimate in self.estimates.items():
             lines.append(_line(name, estimate, intervals.get(name), errors.get(name)))
         for name, value, interval in (
             ("a", self.frontier.a, self.frontier.a_interval),
@@ -165,8 +239,27 @@ class Fit:
             lines.append(f"{len(self.excluded)} rows excluded")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        shown = [f"{name} = {self.estimates[name]:.4g}" for name in KEY_PARAMS if name in self.estimates]
+        warned = [f"{len(self.warnings)} warnings"] if self.warnings else []
+        parts = [self.law, self.approach, f"N = {self.count}", f"{self.nobs} rows", *shown, *warned]
+        return f"Fit({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a caption, the table of estimates, and the warnings."""
+        columns: dict[str, Any] = {"estimate": self.params}
+        if self.samples is not None:
+            ends = self.conf_int()
+            columns |= {"se": self.bse, "low": ends["low"], "high": ends["high"]}
+        table = pd.DataFrame(columns).to_html(float_format=lambda value: f"{value:.4g}", border=0)
+        caption = f"{self.approach} {self.law}, N = {self.count}, {self.nobs} rows"
+        if self.samples is not None:
+            caption += f", {100 * self.level:g} % intervals"
+        doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)
+        return f"<p>{escape(caption)}</p>{table}" + (f"<ul>{doubts}</ul>" if doubts else "")
+
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of `analysis.fit`: stable keys, natural units, null where a number does not exist."""
+        """Return the JSON of `analysis.fit`: stable keys, natural units, null for a missing number."""
         return {
             "law": self.law,
             "approach": self.approach,
@@ -174,9 +267,9 @@ class Fit:
             "count": self.count,
             "nobs": self.nobs,
             "n_clusters": self.n_clusters,
-            "params": plain(dict(self.params)),
-            "se": plain(self.bse),
-            "interval": plain(self.conf_int()),
+            "params": plain(dict(self.estimates)),
+            "se": plain(self.errors()),
+            "interval": plain(self.intervals()),
             "level": self.level,
             "objective": plain(self.objective),
             "status": self.status,
@@ -188,18 +281,30 @@ class Fit:
         }
 
 
-def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> tuple[float, float]:
-    """The central `level` share of the samples, or of normal ones `stretch` times as wide.
+def _remedy(fit: Fit) -> str:
+    """How to get intervals, for the text of an error."""
+    if fit.approach == "parametric":
+        few = [warning for warning in fit.warnings if warning.code is WarningCode.FEW_CLUSTERS]
+        return few[0].message if few else "call fit_law(..., resamples=1000)"
+    if fit.approach == "isoflop":
+        return "call fit_isoflop(..., resamples=1000)"
+    return f"none is known to hold for a fit by {fit.approach}"
 
-    Expanded percentiles after Hesterberg 2015, arXiv:1411.5279, section 3.3: ends stay inside the samples.
+
+def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> tuple[float, float]:
+    """Return the central `level` share of the samples; for normal samples `stretch` times as wide.
+
+    References: Hesterberg 2015, arXiv:1411.5279, section 3.3, expanded percentiles.
     """
+    # Other percentiles instead of longer distances from the estimate: the ends stay inside the samples, so
+    # a parameter that cannot be negative gets no negative end.
     tail = (1 - level) / 2 if stretch == 1 else NORMAL.cdf(-stretch * NORMAL.inv_cdf((1 + level) / 2))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def plain(value: Any) -> Any:
-    """JSON types only: NumPy scalars to numbers, tuples and arrays to lists, not-finite numbers to None."""
+    """Return `value` in JSON types; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

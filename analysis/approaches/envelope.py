@@ -10,6 +10,7 @@ References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.1; McLeish et al. 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ import pandas as pd
 
 from analysis.arrays import Array, Index
 from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode
-from analysis.tables.table import LossTable
+from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 BINS_PER_DECADE = 20
@@ -30,19 +31,40 @@ APART = 0.05  # difference in a from which hull and bins are said to disagree
 
 
 def fit_envelope(
-    table: LossTable, source: str = "end points", level: float = LEVEL, **_resampling: int
+    table: TableLike,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    source: str = "end points",
+    level: float = LEVEL,
 ) -> list[Fit]:
-    """Regress log N on log C along the hull and along the bin minima; one fit each.
+    """Regress log N on log C along the lower edge of the losses, read in two ways.
 
-    `table` holds end points, or the points of training curves (`curve_table`); `source` names which.
-    `resamples` and `seed`, which every approach is given, have no use here.
+    Args:
+        table: end points, or points of training curves (`curve_table`): a LossTable, or a frame or path that
+            `load_table` reads.
+        mapping: columns of a foreign table, as for `load_table`.
+        source: what the rows are, in words.
+        level: share that the result states; the envelope itself has no intervals.
 
-    The extra keys of the JSON: `method` (hull or bins), `source`, and `edge`, the points on the edge.
+    Returns:
+        Two fits, of the lower convex hull and of the lowest loss in each bin of log C, with the parameters
+        a, b and G. Further keys: `method` (hull or bins), `source`, and `edge`, the points on the edge.
 
     Raises:
         InputError: fewer than three sizes on the edge.
+
+    References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.1.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e9, 30), np.geomspace(1e8, 1e11, 300)))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> hull, bins = sl.fit_envelope(runs)
+        >>> print(f"a = {hull.params['a']:.1f}")
+        a = 0.5
     """
     start = time.perf_counter()
+    table = as_table(table, mapping)
     x, y = np.log(table.c), np.log(table.loss)
     fits = [
         _fit(table, edge, method, source, level)
@@ -54,7 +76,7 @@ def fit_envelope(
 
 
 def lower_hull(x: Array, y: Array) -> Index:
-    """Vertices of the lower convex hull from left to right, up to the lowest y (monotone chain)."""
+    """Return the vertices of the lower convex hull, left to right up to the lowest y (monotone chain)."""
     hull: list[int] = []
     for i in _possible_vertices(x, y):
         while len(hull) >= 2 and _not_convex(x, y, hull[-2], hull[-1], int(i)):
@@ -65,9 +87,10 @@ def lower_hull(x: Array, y: Array) -> Index:
 
 
 def _possible_vertices(x: Array, y: Array) -> Index:
-    """Rows from left to right, without those above the chain through the lowest point of each of SIEVE_BINS.
+    """Return rows from left to right, without those that cannot be vertices of the hull.
 
-    A point above a chord between two others is no vertex of the hull, so few of many rows remain.
+    A point above a chord between two others is no vertex. The chords join the lowest point of each of
+    SIEVE_BINS bins of x, so few of many rows remain.
     """
     rows = np.lexsort((y, x))
     if len(rows) <= SIEVE_BINS:
@@ -85,7 +108,7 @@ def _not_convex(x: Array, y: Array, first: int, middle: int, last: int) -> bool:
 
 
 def bin_minima(x: Array, y: Array, per_decade: int = BINS_PER_DECADE) -> Index:
-    """The lowest y in each bin of x."""
+    """Return the row of the lowest y in each bin of x."""
     bins = np.floor(x / np.log(10) * per_decade)
     rows = [np.flatnonzero(bins == each) for each in np.unique(bins)]
     return np.array([group[np.argmin(y[group])] for group in rows])
@@ -110,7 +133,7 @@ def _fit(table: LossTable, edge: Index, method: str, source: str, level: float) 
         count=table.count,
         nobs=len(table),
         n_clusters=len(np.unique(table.cluster)),
-        params={"a": float(a), "b": float(b), "G": float(np.exp(log_g))},
+        estimates={"a": float(a), "b": float(b), "G": float(np.exp(log_g))},
         level=level,
         frontier=Exponents(a=float(a), b=float(b), g=float(np.exp(log_g))),
         largest_c=float(table.c.max()),
@@ -132,7 +155,7 @@ def _edge_rows(table: LossTable, edge: Index) -> list[dict[str, Any]]:
 
 
 def _disagreement(fits: list[Fit]) -> tuple[FitWarning, ...]:
-    hull, bins = (fit.params["a"] for fit in fits)
+    hull, bins = (fit.estimates["a"] for fit in fits)
     if abs(hull - bins) <= APART:
         return ()
     text = f"the hull gives a = {hull:.3f} and bin minima of the same losses a = {bins:.3f}"
@@ -140,9 +163,10 @@ def _disagreement(fits: list[Fit]) -> tuple[FitWarning, ...]:
 
 
 def curve_table(curves: pd.DataFrame, points: pd.DataFrame, count: str) -> LossTable:
-    """The uncooled trunks of the fitted runs as a table of losses along training.
+    """Return the uncooled trunks of the fitted runs as a table of losses along training.
 
-    Evaluation losses where a run has enough of them, else training losses averaged in bins of log C.
+    The losses are evaluation losses if a run has enough of them, else training losses averaged in bins of
+    log C.
 
     Raises:
         InputError: no trunk with a finished point has a curve.
@@ -172,7 +196,7 @@ def curve_table(curves: pd.DataFrame, points: pd.DataFrame, count: str) -> LossT
 
 
 def _smoothed(curve: pd.DataFrame) -> pd.DataFrame:
-    """One run's curve with the columns run_id, n_tokens, flops, loss."""
+    """Return one run's curve with the columns run_id, n_tokens, flops and loss."""
     evaluated = curve[curve.eval_loss.notna()]
     if len(evaluated) >= MIN_EVALUATIONS:
         kept = evaluated.assign(loss=evaluated.eval_loss)

@@ -24,11 +24,6 @@ from analysis.uncertainty.table_warnings import with_doubts
 from harness.records.errors import InputError
 
 FRONTIER_STEP = 0.5  # decades between the budgets of a frontier
-BY_APPROACH: dict[str, Callable[..., Any]] = {
-    "isoflop": fit_isoflop,
-    "envelope": fit_envelope,
-    "kaplan": fit_kaplan,
-}
 LOSER_SHARE = 4  # laws that were not chosen are resampled so many times less often
 
 
@@ -116,9 +111,9 @@ def parametric(
 ) -> Fit:
     """A fitted law with the exponents of its frontier under the table's own FLOPs, `frontier_exact`."""
     try:
-        fit = fit_law(table, law, estimator, resamples, level, seed)
+        fit = fit_law(table, law, estimator=estimator, resamples=resamples, level=level, seed=seed)
     except InputError:
-        fit = fit_law(table, law, estimator, 0, level, seed)
+        fit = fit_law(table, law, estimator=estimator, resamples=0, level=level, seed=seed)
     if fit.frontier.a is None:
         return fit
     found = find_frontier(fit, table, frontier_flops(table))
@@ -129,14 +124,16 @@ def parametric(
 def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
     """The parabola, and Akima as a second opinion where a budget has enough sizes for it."""
     few = WarningCode.FEW_BUDGETS
-    made = attempts.add(f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, "quadratic", **options)
+    made = attempts.add(
+        f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, method="quadratic", **options
+    )
     if made and made[0].extra["min_sizes"] >= AKIMA_SIZES:
         what = f"IsoFLOP by Akima interpolation with N = {table.count}"
-        attempts.add(what, few, fit_isoflop, table, "akima", **options)
+        attempts.add(what, few, fit_isoflop, table, method="akima", **options)
 
 
 def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:
-    return fit_envelope(curve_table(curves, points, count), "training curves", level=level)
+    return fit_envelope(curve_table(curves, points, count), source="training curves", level=level)
 
 
 APPROACHES = ("parametric", "isoflop", "envelope", "kaplan")
@@ -153,9 +150,17 @@ def fit_approach(
     seed: int,
     kind: str = KINDS[0],
 ) -> list[Fit]:
-    """The fits of one approach, with the doubts about the table; `kind` of bootstrap as in `fit_law`."""
-    if approach == "parametric":
-        fit = fit_law(table, law, estimator, resamples, level, seed, kind=kind)
-        return [with_doubts(fit, table)]
-    found: Fit | list[Fit] = BY_APPROACH[approach](table, level=level, resamples=resamples, seed=seed)
-    return [with_doubts(fit, table) for fit in (found if isinstance(found, list) else [found])]
+    """Return the fits of one approach, with the warnings of the table; options as in `fit_law`."""
+    match approach:
+        case "parametric":
+            options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed, "kind": kind}
+            fits = [fit_law(table, law, estimator=estimator, **options)]
+        case "isoflop":
+            fits = [fit_isoflop(table, level=level, resamples=resamples, seed=seed)]
+        case "envelope":
+            fits = fit_envelope(table, level=level)
+        case "kaplan":
+            fits = fit_kaplan(table, level=level, seed=seed)
+        case _:
+            raise InputError(f"there is no approach {approach!r}: expected one of {', '.join(APPROACHES)}")
+    return [with_doubts(fit, table) for fit in fits]

@@ -6,6 +6,7 @@ References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.2; Porian et al. 2
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from analysis.frontier import Surface, local_exponent
 from analysis.laws import family
 from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode, percentile_interval
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
-from analysis.tables.table import LossTable
+from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 Source = Literal["auto", "measured", "interpolated"]
@@ -26,7 +27,7 @@ Source = Literal["auto", "measured", "interpolated"]
 MIN_SIZES = 5
 FEWEST_SIZES = 3  # a parabola needs as many
 MIN_BUDGETS = 3
-DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima where no interval is wanted
+DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima if no interval is wanted
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Lines:
 
 
 def fit_isoflop(
-    table: LossTable,
+    table: TableLike,
+    *,
+    mapping: Mapping[str, str] | None = None,
     method: Method = "quadratic",
     slices: Source = "auto",
     tolerance: float = TOLERANCE,
@@ -54,21 +57,42 @@ def fit_isoflop(
     """Fit N* = G·(C/6)^a and D* ∝ C^b to the minima of the loss at fixed compute.
 
     Args:
+        table: finished runs: a LossTable, or a frame or path that `load_table` reads.
+        mapping: columns of a foreign table, as for `load_table`.
+        method: `quadratic` is a parabola in log N at each budget, `akima` an Akima interpolant.
         slices: `measured` groups rows within ± `tolerance` in log C; `interpolated` reads slices off a
-            rectangle of N × D; `auto` takes the first where it gives three budgets.
-        noise: relative standard deviation between seeds; measured from the table when None.
+            rectangle of N × D; `auto` takes the first if it gives three budgets.
+        tolerance: half width of a budget in log C.
+        min_sizes: least number of sizes at a budget.
+        noise: relative standard deviation between seeds; measured from the table if None.
         surface: a fitted law with its cost; slicing it the same way shows the bias of interpolated slices.
+        resamples: draws of the noise; 0 leaves out the intervals.
+        level: share of the intervals.
+        seed: of the draws.
 
-    The extra keys of the JSON: `method`, `slices`, `window` (sizes in a parabola), `min_sizes`, `noise`,
-    `optima` (one a budget; `reason` says why one does not count) and `bias` (of interpolated slices).
+    Returns:
+        A fit with the parameters a, b and G. Intervals are percentiles under noise drawn per trunk. They are
+        widened by the scatter of the optima about the line if their noise does not explain it.
 
-    Intervals (none with `resamples` = 0): percentiles under noise drawn per trunk, widened by the scatter
-    of the optima about the line where that is larger than their noise explains.
+        Further keys are `method`, `slices`, `window` (sizes in a parabola), `min_sizes`, `noise`, `optima`
+        and `bias` (of interpolated slices). An optimum has a `reason` if it does not count.
 
     Raises:
         InputError: fewer than three budgets with enough sizes, or fewer than three interior minima.
+
+    References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.2.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> c, ratio = (x.ravel() for x in np.meshgrid([1e18, 1e19, 1e20, 1e21], np.geomspace(0.25, 4, 7)))
+        >>> n = ratio * 1.3 * (c / 6) ** 0.45
+        >>> d = c / (6 * n)
+        >>> runs = pd.DataFrame({"N": n, "D": d, "C": c, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> print(f"a = {sl.fit_isoflop(runs, resamples=0).params['a']:.2f}")
+        a = 0.45
     """
     start = time.perf_counter()
+    table = as_table(table, mapping)
     fewest = AKIMA_SIZES if method == "akima" else FEWEST_SIZES
     pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
     spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)
@@ -85,7 +109,7 @@ def fit_isoflop(
         count=table.count,
         nobs=len(table),
         n_clusters=len(np.unique(table.cluster)),
-        params={"a": lines.a, "b": lines.b, "G": lines.g},
+        estimates={"a": lines.a, "b": lines.b, "G": lines.g},
         level=level,
         frontier=Exponents(lines.a, ends[0], lines.b, ends[1], lines.g),
         samples=lines.samples if resamples else None,
@@ -134,7 +158,7 @@ def _choose_slices(
 
 
 def measured_noise(table: LossTable, pieces: list[Slice]) -> Noise:
-    """The larger of the spread between seeds and the spread about the parabolas."""
+    """Return the larger of the spread between seeds and the spread about the parabolas."""
     found = []
     for source, (total, dof) in (
         ("seeds", seed_noise(table)),
@@ -148,7 +172,10 @@ def measured_noise(table: LossTable, pieces: list[Slice]) -> Noise:
 def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
     """Regress the optima that count on log(C/6), weighted by their standard errors.
 
-    The draws are spread by sqrt(χ²/dof) where the optima scatter more than their standard errors say.
+    The draws are spread by sqrt(χ²/dof) if the optima scatter more than their standard errors say.
+
+    Raises:
+        InputError: fewer than three optima inside their slices.
     """
     used = np.array([optimum.reason is None for optimum in found])
     if used.sum() < MIN_BUDGETS:
@@ -178,14 +205,14 @@ def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
 
 
 def _scatter(resid: Array, draws: Array) -> float:
-    """sqrt(χ²/dof) of the optima about their line, at least 1."""
+    """Return sqrt(χ²/dof) of the optima about their line, at least 1."""
     noise = np.nanstd(draws, axis=1)
     chi2 = float(np.sum((resid / np.where(noise > 0, noise, np.inf)) ** 2))
     return max(1.0, float(np.sqrt(chi2 / (len(resid) - 2))))
 
 
 def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
-    """Slope and intercept of y [points, draws] on x, leaving out not-finite points draw by draw."""
+    """Return slope and intercept [draws] of y [points, draws] on x; each draw leaves out its NaN points."""
     w = np.where(np.isfinite(y), weights[:, None], 0.0)
     y = np.where(np.isfinite(y), y, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):

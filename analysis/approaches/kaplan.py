@@ -7,6 +7,7 @@ References: Kaplan et al. 2020, arXiv:2001.08361, section 3, exponents .076, .09
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from analysis.approaches.parametric import fit_law
 from analysis.arrays import Array, Mask
 from analysis.laws import find_law
 from analysis.result import LEVEL, Fit
-from analysis.tables.table import LossTable
+from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 PUBLISHED = {"kaplan_n": 0.076, "kaplan_d": 0.095, "kaplan_c": 0.050}
@@ -26,7 +27,7 @@ SAME = 0.05  # tokens this close in log D count as one token count
 
 @dataclass(frozen=True)
 class Line:
-    """The rows on which a one-axis law is fitted, in words and as a mask."""
+    """The rows on which a one-axis law is fitted: what is constant there, and a mask."""
 
     law: str
     constant: str
@@ -35,24 +36,42 @@ class Line:
 
 
 def fit_kaplan(
-    table: LossTable,
+    table: TableLike,
+    *,
+    mapping: Mapping[str, str] | None = None,
     estimator: str = "huber",
     level: float = LEVEL,
     seed: int = 0,
     axes: str = "ndc",
-    **_resampling: int,
 ) -> list[Fit]:
-    """Fit L(N), L(D) and L(C), each without and with an offset; laws with too few rows are left out.
+    """Fit the power laws L(N), L(D) and L(C), each without and with an offset.
 
-    `axes` names the wanted laws by their axes, of N, D and C.
-    `resamples`, which every approach is given, has no use here: bootstraps of five rows do not cover.
+    Args:
+        table: finished runs: a LossTable, or a frame or path that `load_table` reads.
+        mapping: columns of a foreign table, as for `load_table`.
+        estimator: as for `fit_law`.
+        level: share that the result states; the fits have no intervals, because bootstraps of five rows do
+            not cover.
+        seed: of the random starts.
+        axes: wanted laws by their axes: letters out of n, d and c.
 
-    The extra keys of the JSON: `constant` (what is constant on the line), `constant_value`, and
-    `published_exponent` (Kaplan et al.).
+    Returns:
+        Up to six fits; a law with too few rows is left out. Further keys: `constant` (what is constant on
+        the line), `constant_value`, and `published_exponent` (Kaplan et al.).
 
     Raises:
         InputError: no line has enough rows for any law.
+
+    References: Kaplan et al. 2020, arXiv:2001.08361, equations 1.1 to 1.3.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n = np.geomspace(1e6, 1e9, 7)
+        >>> runs = pd.DataFrame({"N": n, "D": 1e10, "loss": (8.8e13 / n) ** 0.076})
+        >>> print(f"L(N) falls as N^-{sl.fit_kaplan(runs, axes='n')[0].params['alpha']:.3f}")
+        L(N) falls as N^-0.076
     """
+    table = as_table(table, mapping)
     fits = []
     for line in lines(table):
         if line.law[-1] not in axes:
@@ -60,7 +79,9 @@ def fit_kaplan(
         for law in (line.law, f"{line.law}_offset"):
             if _distinct(table, line) <= len(find_law(law).params):
                 continue
-            fit = fit_law(table.select(line.rows), law, estimator, 0, level, seed)
+            fit = fit_law(
+                table.select(line.rows), law, estimator=estimator, resamples=0, level=level, seed=seed
+            )
             extra = {
                 **fit.extra,
                 "constant": line.constant,
@@ -77,7 +98,7 @@ def fit_kaplan(
 
 
 def lines(table: LossTable) -> list[Line]:
-    """The three lines of the table: largest D, largest N, lower edge."""
+    """Return the three lines of a table: largest D, largest N, lower edge."""
     groups = np.round(np.log(table.d) / SAME)
     tokens = _line_with_most(groups, table.n)
     largest = _line_with_most(table.n, groups)
@@ -91,7 +112,7 @@ def lines(table: LossTable) -> list[Line]:
 
 
 def _line_with_most(constant: Array, free: Array) -> Mask:
-    """Rows at the largest constant value that has WANTED_VALUES of the free one, or the most there are."""
+    """Return the rows at the largest constant value with WANTED_VALUES free values, or with the most."""
     values = np.unique(constant)
     found = np.array([len(np.unique(free[constant == value])) for value in values])
     wanted = min(WANTED_VALUES, int(found.max()))

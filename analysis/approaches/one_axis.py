@@ -57,9 +57,9 @@ def one_axis_verdict(fits: list[Fit], shared: str) -> str:
         f"All these runs have {own}: they say how the loss falls with {other}, and nothing about how compute "
         "is best divided, so no law in N and D is fitted."
     )
-    found = [fit for fit in fits if "E" in fit.params] or fits
+    found = [fit for fit in fits if "E" in fit.estimates] or fits
     if not found:
         return text
     fit = found[0]
-    values = ", ".join(f"{name} = {value:.3g}" for name, value in fit.params.items())
+    values = ", ".join(f"{name} = {value:.3g}" for name, value in fit.estimates.items())
     return f"{text} L = {find_law(fit.law).formula} has {values} over {fit.nobs} runs, without interval."

@@ -8,6 +8,7 @@ loss and in loss, `gls` is least squares in log loss with the noise that points 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.laws import find_law, with_limits
 from analysis.result import LEVEL, Exponents, Fit, percentile_interval
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
-from analysis.tables.table import LossTable
+from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
@@ -26,8 +27,10 @@ from harness.records.errors import InputError
 
 
 def fit_law(
-    table: LossTable,
+    table: TableLike,
     law: str = "chinchilla",
+    *,
+    mapping: Mapping[str, str] | None = None,
     estimator: str = "huber",
     resamples: int = 1000,
     level: float = LEVEL,
@@ -35,21 +38,45 @@ def fit_law(
     delta: float = DELTA,
     kind: str = KINDS[0],
 ) -> Fit:
-    """Fit `law` to every row of `table`, with bootstrap intervals and warnings.
+    """Fit a loss law to every row of a table, with bootstrap intervals and warnings.
 
-    Two independent searches must end in the same place, otherwise the fit carries a warning.
-    `resamples=0` leaves out standard errors and intervals, as do fewer than MIN_CLUSTERS trunks. `kind` says
-    what is resampled: `cluster` (trunks) or `residual`.
+    Args:
+        table: finished runs: a LossTable, or a frame or path that `load_table` reads.
+        law: name of the law, one of `LAWS` or saturating; chinchilla[E=1.69] fixes a parameter,
+            chinchilla[alpha=0.3:0.4] bounds one.
+        mapping: columns of a foreign table, as for `load_table`.
+        estimator: huber, lad, lsq, lsq_loss or gls (head of this module).
+        resamples: bootstrap refits; 0 leaves out standard errors and intervals.
+        level: share of the intervals.
+        seed: of the random starts and of the bootstrap.
+        delta: residual of log loss beyond which Huber's loss grows linearly.
+        kind: unit of the bootstrap: `cluster` (trunks) or `residual`.
+
+    Returns:
+        The fit. It has no intervals with fewer than MIN_CLUSTERS trunks. It carries a warning if the two
+        independent searches, multi-start and variable projection, end apart.
 
     Raises:
         InputError: unknown law, estimator or kind, or a table that cannot hold the law at all.
+
+    References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3; Besiroglu et al. 2024, arXiv:2404.10102.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> fit = sl.fit_law(runs, "chinchilla", resamples=0)
+        >>> fit.params.round(2).to_dict()
+        {'E': 1.7, 'A': 400.0, 'B': 410.0, 'alpha': 0.34, 'beta': 0.28}
     """
     began = time.perf_counter()
+    table = as_table(table, mapping)
     law = with_limits(law, table.limits)
     problem = checked_problem(table, law, estimator, delta)
     if kind not in KINDS:
         raise InputError(f"there is no bootstrap {kind!r}: type one of {', '.join(KINDS)}")
     rng = np.random.default_rng(seed)
+    # Two searches that share no code path but the inner solver: a bad minimum is seldom the end of both.
     starts = multi_start(problem, rng)
     projection = variable_projection(problem, rng)
     n_clusters = len(np.unique(table.cluster))
@@ -64,7 +91,7 @@ def fit_law(
         count=table.count,
         nobs=len(table),
         n_clusters=n_clusters,
-        params=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
+        estimates=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
         level=level,
         objective=starts.objective,
         status="converged" if starts.converged else "stopped before the tolerance was met",
@@ -81,7 +108,7 @@ def fit_law(
 
 
 def _details(problem: Problem, starts: Route, projection: Route) -> dict[str, Any]:
-    """Further keys of the JSON (results/README.md)."""
+    """Return further keys of the JSON (results/README.md)."""
     theta = starts.theta
     return {
         "se_gauss_newton": _gauss_newton_errors(problem, theta),
@@ -102,10 +129,12 @@ def _gauss_newton_errors(problem: Problem, theta: Array) -> dict[str, float | No
 
 
 def log_likelihood(problem: Problem, theta: Array) -> float | None:
-    """Log-likelihood of the log losses at theta where the estimator maximises one, its scale at the maximum.
+    """Return the log-likelihood of the log losses at theta, its scale at the maximum.
 
-    Laplace noise for `lad`, to which the joint fit of a Huber density with a free scale shrinks on the points
-    of Hoffmann et al. (Besiroglu et al. 2024, arXiv:2404.10102, section 3); Gaussian noise for `lsq`.
+    The noise is Laplace's for `lad` and Gaussian for `lsq`; None for other estimators, which maximise no
+    likelihood. On the points of Hoffmann et al. a Huber density with a free scale shrinks to Laplace's.
+
+    References: Besiroglu et al. 2024, arXiv:2404.10102, section 3.
     """
     residual, n = problem.residual(theta), len(problem.table)
     if problem.table.weights is not None or not np.any(residual):
@@ -118,14 +147,14 @@ def log_likelihood(problem: Problem, theta: Array) -> float | None:
 
 
 def estimate(table: LossTable, law: str, seed: int = 0, delta: float = DELTA) -> Array:
-    """The point estimate alone, by multi-start: what rollouts and contests refit many times."""
+    """Return the point estimate [params] alone, by multi-start: rollouts and contests refit it many times."""
     return multi_start(checked_problem(table, law, "huber", delta), np.random.default_rng(seed)).theta
 
 
 def stretch_of(problem: Problem, kind: str) -> float:
-    """sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
+    """Return sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
 
-    Drawn rows carry residuals, which are smaller than the noise; drawn residuals are widened already, and the
+    Drawn rows carry residuals, which are smaller than the noise. Drawn residuals are widened already, and
     narrow Huber losses do not need it (simulated, tests/analysis/uncertainty/test_coverage.py).
     """
     n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
@@ -137,7 +166,7 @@ def stretch_of(problem: Problem, kind: str) -> float:
 def exponents_of(
     problem: Problem, theta: Array, samples: Array | None, level: float, stretch: float = 1.0
 ) -> Exponents:
-    """Frontier exponents under C = 6·N·D with percentile intervals from the bootstrap estimates."""
+    """Return the frontier exponents under C = 6·N·D, with percentile intervals of the bootstrap estimates."""
     law, table = problem.law, problem.table
     here = six_nd_exponents(law, theta[None], table)
     if len(here) == 0:
@@ -157,9 +186,9 @@ def exponents_of(
 
 
 def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[str, Any]:
-    """Leave one size out: the exponent a under C = 6·N·D without each size, and its jackknife standard error.
+    """Leave out one size at a time and refit: the exponent a under C = 6·N·D, and its standard error.
 
-    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. Sizes whose removal leaves too few rows are skipped.
+    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. A size stays if its removal leaves too few rows.
     """
     found = find_law(law)
     rows: list[dict[str, Any]] = []

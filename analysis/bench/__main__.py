@@ -62,7 +62,7 @@ def points_240(seed: int) -> tuple[LossTable, str]:
     """The published points less their five highest losses where SCALING_DATA_DIR has them, else simulated."""
     path = Path(os.environ.get("SCALING_DATA_DIR", "")) / PUBLISHED
     if os.environ.get("SCALING_DATA_DIR") and path.exists():
-        table = load_table(path, {"N": "Model Size", "C": "Training FLOP"})
+        table = load_table(path, mapping={"N": "Model Size", "C": "Training FLOP"})
         return table.select(table.loss < np.sort(table.loss)[-OUTLIERS]), "published points"
     rng = np.random.default_rng(seed)
     n, d = 10 ** rng.uniform(7.6, 10.2, ROWS), 10 ** rng.uniform(9, 11.7, ROWS)
@@ -162,10 +162,12 @@ def write_curves(folder: SweepFolder, rows: int, seed: int) -> None:
 def fit_curves(folder: SweepFolder) -> str:
     """Read the tables of a sweep, fit the envelope of its training curves, and say what that took."""
     points, curves = read_table(folder.points), read_table(folder.curves)
-    hull, bins = fit_envelope(curve_table(curves, points, "n_params"), "training curves")
+    hull, bins = fit_envelope(curve_table(curves, points, "n_params"), source="training curves")
     unit = 1e9 if sys.platform == "darwin" else 1e6  # of ru_maxrss: bytes there, kilobytes elsewhere
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return f"hull a = {hull.params['a']:.3f}, bins a = {bins.params['a']:.3f}, peak memory {memory:.3f} GB"
+    return (
+        f"hull a = {hull.estimates['a']:.3f}, bins a = {bins.estimates['a']:.3f}, peak memory {memory:.3f} GB"
+    )
 
 
 def _process(arguments: Sequence[str]) -> tuple[float, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from analysis.contest.rollout import cuts
 from analysis.laws import family, find_law, with_limits
 from analysis.result import LEVEL, Fit, FitWarning, WarningCode
 from analysis.solve.problem import checked_problem
-from analysis.tables.table import COUNTS, LossTable, load_table
+from analysis.tables.table import COUNTS, LossTable, TableLike, as_table, load_table, read_frame
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
 
@@ -62,55 +63,88 @@ class Comparison:
 
 
 def counted_tables(
-    frame: pd.DataFrame,
-    mapping: Mapping[str, str],
-    count: str,
+    source: str | Path | pd.DataFrame,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    count: str = COUNTS[0],
     loss: str = "loss",
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
 ) -> dict[str, LossTable]:
-    """The table under each way of counting N, the primary one first.
+    """Return the table under each way of counting N, the primary one first.
 
     A mapping {"N": "total|body"} names several columns. Without one, the counts of our own tables are taken,
-    `count` first.
+    `count` first. The other arguments are those of `load_table`.
 
     Raises:
         InputError: as `load_table`.
     """
+    frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
+    mapping = mapping or {}
     columns = [name.strip() for name in mapping.get("N", "").split(SEPARATOR) if name.strip()]
     if len(columns) > 1:
         several = {
-            name: load_table(frame, {**mapping, "N": name}, count, loss, scale, where) for name in columns
+            name: load_table(
+                frame, mapping={**mapping, "N": name}, count=count, loss=loss, scale=scale, where=where
+            )
+            for name in columns
         }
         return {name: replace(table, count=name) for name, table in several.items()}
     own = [] if columns else [name for name in dict.fromkeys((count, *COUNTS)) if name in frame]
     if count not in own:
-        table = load_table(frame, mapping, count, loss, scale, where)
+        table = load_table(frame, mapping=mapping, count=count, loss=loss, scale=scale, where=where)
         return {table.count: table}
-    return {name: load_table(frame, mapping, name, loss, scale, where) for name in own}
+    return {
+        name: load_table(frame, mapping=mapping, count=name, loss=loss, scale=scale, where=where)
+        for name in own
+    }
 
 
 def compare_approaches(
-    tables: Mapping[str, LossTable],
+    table: TableLike | Mapping[str, LossTable],
     law: str = "chinchilla",
+    *,
+    mapping: Mapping[str, str] | None = None,
     estimator: str = "huber",
     resamples: int = 1000,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Comparison:
-    """Fit `tables` (one a way of counting N, the primary one first) by every approach.
+    """Fit a table by every approach, under every way of counting N, and say which row to quote.
 
-    `law` competes with the candidates of the contest; the law that the rule chooses is fitted under every
-    count, the others under the primary one. The recommended row carries the disagreements of approaches
-    and of counts; a parametric row under the primary count has the extra key `rollout_rms`.
+    `law` competes with the candidates of the contest. The law that the rule chooses is fitted under every
+    count, the others under the primary one.
+
+    Args:
+        table: finished runs: a LossTable, or a frame or path that `load_table` reads; or {name of a count:
+            table}, the primary one first (`counted_tables`).
+        law: name of a law that competes.
+        mapping: columns of a foreign table, as for `load_table`; {"N": "total|body"} names two counts.
+        estimator: as for `fit_law`.
+        resamples: bootstrap refits of the chosen law; the others get fewer.
+        level: share of the intervals.
+        seed: of everything random.
+
+    Returns:
+        The fits of all approaches. The recommended one carries the disagreements of approaches and of counts;
+        a parametric one under the primary count has the extra key `rollout_rms`.
 
     Raises:
         InputError: a law or an estimator that does not exist, or a table that no law can be fitted to.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> found = sl.compare_approaches(runs, resamples=0)
+        >>> found.fits[found.recommended].approach
+        'parametric'
     """
-    primary, table = next(iter(tables.items()))
-    wanted = find_law(with_limits(law, table.limits)).name
-    laws = tuple(dict.fromkeys((*candidates(table), wanted)))
-    found = contest_of(table, laws, wanted, estimator, seed)
+    tables = _by_count(table, mapping)
+    primary, first = next(iter(tables.items()))
+    wanted = find_law(with_limits(law, first.limits)).name
+    laws = tuple(dict.fromkeys((*candidates(first), wanted)))
+    found = contest_of(first, laws, wanted, estimator, seed)
     others = [each for each in laws if each != found.chosen]
     attempts = fit_everything(
         dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator=estimator
@@ -124,6 +158,15 @@ def compare_approaches(
         return Comparison(tuple(fits), None, NOT_TOLD_APART, not_possible)
     counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
     return Comparison(tuple(fits), at, found.reason + counted, not_possible)
+
+
+def _by_count(
+    table: TableLike | Mapping[str, LossTable], mapping: Mapping[str, str] | None
+) -> dict[str, LossTable]:
+    """Return {count: table} of whatever `compare_approaches` was given."""
+    if isinstance(table, LossTable):
+        return {table.count: as_table(table, mapping)}
+    return dict(table) if isinstance(table, Mapping) else counted_tables(table, mapping=mapping)
 
 
 def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: str, seed: int) -> Contest:

@@ -37,14 +37,14 @@ def _key(found: Comparison) -> str:
 
 
 def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
-    others = [f"{k}={v:.3g}" for k, v in fit.params.items() if k not in LEFT_OUT and k not in SHOWN]
+    others = [f"{k}={v:.3g}" for k, v in fit.estimates.items() if k not in LEFT_OUT and k not in SHOWN]
     error = fit.extra.get("rollout_rms")
     return (
         f"{position + 1}{'*' if recommended else ''}",
         label(fit),
         fit.count,
         shown_exponent(fit),
-        *(f"{fit.params[name]:.3f}" if name in fit.params else "" for name in SHOWN),
+        *(f"{fit.estimates[name]:.3f}" if name in fit.estimates else "" for name in SHOWN),
         " ".join(others),
         "" if error is None else percent(error),
     )

@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.chance,
         _scale(arguments.scale),
     )
-    result = judge_jumps(found, arguments.axis, arguments.seed)
+    result = judge_jumps(found, axis=arguments.axis, seed=arguments.seed)
     print(text_of(result))
     save(arguments.json, result)
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.in_context import in_context
 from analysis.emergence.measure import describe, evidence
-from analysis.emergence.read import AXES, EXACT, SMOOTH, TEXT, Evaluations, by_task, read_evaluations
+from analysis.emergence.read import (
+    AXES,
+    EXACT,
+    SMOOTH,
+    TEXT,
+    Evaluations,
+    by_task,
+    read_evaluations,
+    read_foreign,
+)
 from analysis.emergence.statistics.seed_groups import judged
 from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE, p_value
 from analysis.emergence.verdict import Verdict, decide, sentence
@@ -35,12 +46,42 @@ NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curv
 Json = dict[str, Any]
 
 
-def judge_jumps(found: Evaluations, axis: str | None = None, seed: int = 0) -> Json:
-    """Analyse every task × length along `axis`, or along each axis that the table varies.
+def judge_jumps(
+    table: Evaluations | pd.DataFrame | str | Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    axis: str | None = None,
+    seed: int = 0,
+) -> Json:
+    """Judge every task × length: does the skill jump, or does only the metric?
+
+    Args:
+        table: task evaluations: the folder of a sweep, a frame or a file, or what `read_evaluations` returns.
+        mapping: columns of a foreign table, such as {"N": "params", "smooth": "nll", "exact": "accuracy"};
+            smooth is nats per token, or use perplexity or score in its place.
+        axis: N, C, D or loss; each axis that the table varies by default.
+        seed: of everything random.
+
+    Returns:
+        The content of emergence.json (keys in results/README.md): `tasks` with `verdict`, `label` and
+        `words`, `warnings`, and `verdict` as text.
 
     Raises:
         InputError: unknown or constant axis, one metric only, no chance level anywhere.
+
+    References: Schaeffer et al. 2023, arXiv:2304.15004, section 2.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n = np.geomspace(1e6, 1e8, 5)
+        >>> nll = 30 * n**-0.25
+        >>> runs = pd.DataFrame({"params": n, "nll": nll, "accuracy": np.exp(-4 * nll)})
+        >>> columns = {"N": "params", "smooth": "nll", "exact": "accuracy"}
+        >>> found = sl.judge_jumps(runs, mapping=columns)
+        >>> [task["label"] for task in found["tasks"]]
+        ['too few sizes to test']
     """
+    found = _evaluations(table, mapping)
     usable, left_out = _usable(found)
     axes = _axes(usable, axis)
     tasks = [entry for name in axes for entry in _along(usable, name, found, seed)]
@@ -57,6 +98,17 @@ def judge_jumps(found: Evaluations, axis: str | None = None, seed: int = 0) -> J
             "verdict": summary(tasks),
         }
     )
+
+
+def _evaluations(
+    table: Evaluations | pd.DataFrame | str | Path, mapping: Mapping[str, str] | None
+) -> Evaluations:
+    """Return the evaluations that `judge_jumps` was given or shall read."""
+    if isinstance(table, Evaluations):
+        return table
+    if isinstance(table, pd.DataFrame):
+        return read_foreign(table, mapping or {}, {}, None, {})
+    return read_evaluations(Path(table), mapping)
 
 
 def _axes(frame: Any, axis: str | None) -> dict[str, str]:

@@ -15,9 +15,9 @@ from analysis.approaches.parametric import fit_law
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.forecast.prediction import calibrate, predict_interval
+from analysis.frontier import extrapolation_warning
 from analysis.result import LEVEL, Fit, plain
-from analysis.tables.table import LossTable, load_table
-from analysis.uncertainty.identifiability import extrapolation_warning
+from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 RESAMPLES = 500
@@ -26,9 +26,10 @@ FAR = 10.0  # compute factor of the headline error
 
 
 def seal_forecast(
-    points: LossTable | pd.DataFrame,
+    points: TableLike,
     cells: pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
+    mapping: Mapping[str, str] | None = None,
     laws: Sequence[str] | None = None,
     code_revision: str = "",
     level: float = LEVEL,
@@ -36,21 +37,46 @@ def seal_forecast(
     seed: int = 0,
     created: str | None = None,
 ) -> dict[str, Any]:
-    """Choose a law by CONTEST_RULE on the fit cells and forecast `cells` with it and with the others.
+    """Choose a law by CONTEST_RULE on the fit cells and forecast the held-out cells before they are trained.
 
     Args:
-        points: the fit cells only; a table that holds one of the forecast cells is refused.
-        cells: rung, N (a column named as the table's count, or n_params), n_tokens and flops of every
-            held-out cell.
+        points: the fit cells only: a LossTable, or a frame or path that `load_table` reads.
+        cells: one row a held-out cell with rung, n_tokens, flops, and N as n_params or under the name of the
+            table's count.
+        mapping: columns of a foreign table, as for `load_table`.
+        laws: names of the competing laws; the candidates of the contest by default.
+        code_revision: written into the forecast.
+        level: share of the intervals.
+        resamples: bootstrap refits of every law; 0 for none.
+        seed: of everything random.
+        created: time of the seal, ISO 8601; now by default.
 
     Returns:
-        The content of forecast.json; "sha256" covers everything else in it.
+        The content of forecast.json: the chosen law, its fit, `cells` with `predicted`, `low` and `high` in
+        nats per token, and the same of the other laws. "sha256" covers everything else in it.
+
+    Raises:
+        InputError: a column is missing, or a cell is both fitted and forecast.
+
+    References: head of analysis/forecast/prediction.py, for the intervals.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e8, 4), np.geomspace(1e9, 1e10, 4)))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> large = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20}
+        >>> sealed = sl.seal_forecast(runs, [large], laws=["chinchilla"], resamples=0)
+        >>> print(f"{sealed['cells'][0]['predicted']:.2f} nats per token")
+        2.58 nats per token
     """
-    table = load_table(points) if isinstance(points, pd.DataFrame) else points
+    table = as_table(points, mapping)
     laws = candidates(table) if laws is None else laws
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
-    fits = {law: fit_law(table, law, FORECAST_ESTIMATOR, resamples, level, seed) for law in laws}
+    fits = {
+        law: fit_law(table, law, estimator=FORECAST_ESTIMATOR, resamples=resamples, level=level, seed=seed)
+        for law in laws
+    }
     cells_of = {
         entrant.law: _forecast_cells(table, entrant, fits, _rivals(entrants, entrant), wanted, level)
         for entrant in entrants
@@ -78,10 +104,31 @@ def seal_forecast(
 def score_forecast(forecast: Mapping[str, Any], points: pd.DataFrame) -> dict[str, Any]:
     """Hold a sealed forecast against finished points.
 
-    Points are matched by the parameter count of the forecast and n_tokens; several seeds of a cell count
-    as their geometric mean. Cells without a finished point are listed under "missing".
-    error_percent = 100·(predicted − loss)/loss; rms_percent_10x covers the cells at least ten times beyond
-    the largest fitted compute (None where there is none).
+    A point belongs to the cell with its n_tokens and its parameters, under the count of the forecast. Several
+    seeds of a cell count as their geometric mean.
+
+    Args:
+        forecast: the result of `seal_forecast`, or the content of forecast.json.
+        points: finished runs: n_tokens, loss, and the column that counted N in the forecast.
+
+    Returns:
+        `cells` with `loss`, `error_percent` = 100·(predicted − loss)/loss and `inside`; `rms_percent`;
+        `rms_percent_10x` over cells at least ten times beyond the largest fitted compute, None without such
+        cells; `inside_share`; the same of the `losers`; `missing` cells; and `seal_intact`.
+
+    Raises:
+        InputError: the points lack a column.
+
+    Examples:
+        >>> import analysis as sl, pandas as pd
+        >>> cell = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20, "factor": 12.0,
+        ...         "predicted": 2.60, "low": 2.55, "high": 2.65}
+        >>> forecast = {"count": "N", "cells": [cell], "losers": [], "law": "chinchilla", "level": 0.9,
+        ...             "fit": {"largest_flops": 1e19}}
+        >>> trained = pd.DataFrame({"N": [10**9], "n_tokens": [2 * 10**10], "loss": [2.50]})
+        >>> found = sl.score_forecast(forecast, trained)
+        >>> print(f"{found['rms_percent_10x']:.1f} % off, inside: {found['inside_share']:.0%}")
+        4.0 % off, inside: 0%
     """
     measured = _measured(points, forecast["count"])
     cells = _scored(forecast["cells"], measured)

@@ -68,18 +68,35 @@ def study_sweep(
     points: pd.DataFrame,
     curves: pd.DataFrame | None = None,
     forecast: Json | None = None,
+    *,
     seed: int = 0,
     resamples: int = 500,
     level: float = LEVEL,
 ) -> Json:
-    """Analyse the tables of a sweep; returns the content of fits.json (keys in results/README.md).
+    """Analyse a sweep: contest of laws, fits by every approach, frontier, noise, verdict in words.
 
     Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
-    the sealed forecast did, and the law of `forecast`, where there is one, stays the primary one. No law is
-    fitted to a learning-rate sweep: its rates are studied instead.
+    the sealed forecast did. No law is fitted to a learning-rate sweep; its rates are studied instead.
+
+    Args:
+        points: points.parquet of a sweep (`read_sweep(...).points`), columns in results/README.md.
+        curves: its curves.parquet, for the envelope of the training curves.
+        forecast: its forecast.json; the law that was sealed stays the primary one.
+        seed: of everything random.
+        resamples: bootstrap refits of the primary law.
+        level: share of all intervals.
+
+    Returns:
+        The content of fits.json (keys in results/README.md); `verdict` is the text.
 
     Raises:
-        InputError: no usable row. What single approaches lack becomes a warning instead.
+        InputError: no usable row. If a single approach lacks something, a warning says so instead.
+
+    Examples:
+        >>> import analysis as sl
+        >>> found = sl.study_sweep(sl.read_sweep("results/lr").points)
+        >>> print(found["verdict"].split(":")[0])
+        Hidden rate
     """
     if (points.role == "lr").all():
         return _learning_rates(points, level)
@@ -225,7 +242,9 @@ def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> F
     if len(table) > len(law.params):
         names = [name for name in PROFILED if name in law.params and name not in law.fixed]
         draws = min(resamples, RESAMPLES)
-        extra["profile"] = [profile(fit, table, name, None, draws, seed).to_dict() for name in names]
+        extra["profile"] = [
+            profile(fit, table, name, level=None, resamples=draws, seed=seed).to_dict() for name in names
+        ]
     return replace(fit, extra=extra)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -41,12 +41,13 @@ LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess 
 
 @dataclass(frozen=True)
 class Excluded:
-    """A row that no fit sees; `row` counts the data rows of the source from 0."""
+    """A row excluded from every fit, with the reason; `row` counts the data rows of the source from 0."""
 
     row: int
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the entry of the JSON."""
         return {"row": self.row, "reason": self.reason}
 
 
@@ -81,6 +82,10 @@ class LossTable:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.excluded)} excluded" if self.excluded else ""
+        return f"LossTable({len(self)} rows, N = {self.count}{left_out})"
 
     @property
     def cell(self) -> Codes:
@@ -117,6 +122,9 @@ class LossTable:
         )
 
 
+TableLike: TypeAlias = LossTable | pd.DataFrame | str | Path
+
+
 def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
     """Quantities of a sweep's own table: their units are known, so small grids are not doubted."""
     if not set(OWN_KEYS) <= set(frame.columns):
@@ -126,23 +134,42 @@ def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
 
 def load_table(
     source: str | Path | pd.DataFrame,
+    *,
     mapping: Mapping[str, str] | None = None,
-    count: str = "n_params_matmul",
+    count: str = COUNTS[0],
     loss: str = "loss",
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
 ) -> LossTable:
-    """Read `source` (CSV, parquet or a frame) into a LossTable.
+    """Read a table of losses and check it.
 
-    Own tables need no mapping; `count` chooses which parameter count is N. For foreign tables `mapping`
-    names the columns ({"N": "params", "D": "tokens", "loss": "val", "C": "flops", ...}); a quantity mapped
-    to "" is taken as missing. C is 6·N·D where it is missing, D is C/(6·N).
-    `scale` gives the units of N, D or C ({"N": 1e9}: billions); `where` keeps the rows with these values of
-    columns. Rows that repeat an earlier one in every column are left out.
+    Args:
+        source: a .csv or .parquet file, or a frame; one row a finished run.
+        mapping: {quantity: column} of a foreign table, such as {"N": "params", "D": "tokens", "loss": "val"}.
+            The quantities are N, D, C, loss, cluster, seed, sem, weight, role, rung, unique, unigram and
+            vocab. "" as the column leaves a quantity out. Our own tables need no mapping.
+        count: column of N in our own tables, which count parameters in three ways.
+        loss: column of the loss, nats per token.
+        scale: {quantity: unit} of N, D or C; {"N": 1e9} if N counts billions.
+        where: {column: value} of the rows to keep.
+
+    Returns:
+        The usable rows, with the others under `excluded`. C is 6·N·D if the table has no FLOPs, D is C/(6·N)
+        if it has no tokens. A row that repeats an earlier one in every column is excluded.
 
     Raises:
         InputError: unreadable or empty file, missing column, units that look mixed, C that overflowed
             integers, no usable row.
+
+    Examples:
+        >>> import analysis as sl, pandas as pd
+        >>> runs = pd.DataFrame({"params": [10, 20, 40], "tokens": [1, 2, 4], "val": [3.9, 3.6, None]})
+        >>> table = sl.load_table(runs, mapping={"N": "params", "D": "tokens", "loss": "val"},
+        ...                       scale={"N": 1e6, "D": 1e9})
+        >>> table
+        LossTable(2 rows, N = N, 1 excluded)
+        >>> table.excluded
+        (Excluded(row=2, reason='val is not a number'),)
     """
     frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
     if frame.empty:
@@ -183,6 +210,28 @@ def load_table(
         rung=words("rung"),
         limits=_limits(optional("unigram"), optional("vocab")),
     )
+
+
+def as_table(
+    source: TableLike, mapping: Mapping[str, str] | None = None, count: str = COUNTS[0]
+) -> LossTable:
+    """Return `source` as a checked table: what every public function does with its table.
+
+    Args:
+        source: a LossTable, which stays as it is; else what `load_table` reads.
+        mapping: columns of a foreign table, as for `load_table`.
+        count: column of N in our own tables.
+
+    Raises:
+        InputError: a mapping for a LossTable, whose columns are read already; else as `load_table`.
+    """
+    if not isinstance(source, LossTable):
+        return load_table(source, mapping=mapping, count=count)
+    if mapping:
+        raise InputError(
+            "a LossTable has its columns already: give the mapping to load_table, or leave it out"
+        )
+    return source
 
 
 def _quantities(

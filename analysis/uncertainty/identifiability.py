@@ -23,7 +23,6 @@ MAX_E_GAP = 0.5  # of the loss range between the lowest loss and E
 MIN_CLUSTERS = 5
 MIN_AGREEING = 0.1
 MAX_ROUTE_GAP, MAX_EXPONENT_GAP = 1e-3, 0.02
-MAX_EXTRAPOLATION = 30.0
 TIED_GRID = np.geomspace(0.02, 3.0, 60)
 
 
@@ -36,18 +35,6 @@ def identifiability_warnings(problem: Problem, starts: Route, projection: Route)
         *_conditioning(problem, starts.theta),
         *_offset(problem, starts.theta),
         *_tied(problem, starts),
-    )
-
-
-def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None:
-    """The warning for a compute beyond 30 times the largest fitted one, or None."""
-    factor = asked_c / largest_c
-    if factor <= MAX_EXTRAPOLATION:
-        return None
-    return FitWarning(
-        WarningCode.EXTRAPOLATION,
-        f"{asked_c:.3g} FLOPs is {factor:.0f} times the largest fitted compute; "
-        f"beyond {MAX_EXTRAPOLATION:.0f} times nothing here says how far the law holds",
     )
 
 
@@ -75,7 +62,7 @@ def tied_ratio(problem: Problem, theta: Array) -> float | None:
     middle = TIED_GRID[tied.best]
     near = best_at(problem, dict.fromkeys(exponents, middle * np.geomspace(0.93, 1.08, 40)))
     lowest = min(near.objective.min(), tied.objective.min())
-    return float(lowest / problem.objective(theta))
+    return float(lowest / max(float(problem.objective(theta)), 1e-300))  # 0 for losses without noise
 
 
 def _routes(law: Law, starts: Route, projection: Route) -> Iterator[FitWarning]:

@@ -22,6 +22,7 @@ robust to clusters (Cameron & Miller 2015, Journal of Human Resources 50, sectio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.tables.noise import trunk_share
-from analysis.tables.table import LossTable
+from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import cluster_resamples
 from analysis.uncertainty.identifiability import MIN_CLUSTERS
 from harness.records.errors import InputError
@@ -87,22 +88,47 @@ class Profile:
 
 def profile(
     fit: Fit,
-    table: LossTable,
+    table: TableLike,
     parameter: str,
+    *,
+    mapping: Mapping[str, str] | None = None,
     level: float | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Profile:
-    """The profile of one parameter of a parametric `fit` to `table`, with its interval at `level`.
+    """Profile one parameter of a parametric fit: fix it at many values, refit the others.
 
-    `level` is that of the fit by default. `resamples` and `seed` are those of the resampled cut. Without that
-    cut (0 resamples, fewer than MIN_CLUSTERS trunks, an estimate at its bound) a profile that needs it has no
-    interval, and `rule` says so.
+    Args:
+        fit: the result of `fit_law`.
+        table: the table of the fit: a LossTable, or a frame or path that `load_table` reads.
+        parameter: name of a free parameter.
+        mapping: columns of a foreign table, as for `load_table`.
+        level: share of the interval; that of the fit by default.
+        resamples: draws of the resampled cut; 0 for none.
+        seed: of the draws.
+
+    Returns:
+        The profile with its interval. The interval is missing, and `rule` says why, if its cut needs
+        resamples and there are none: 0 resamples, fewer than MIN_CLUSTERS trunks, an estimate at its bound.
 
     Raises:
         InputError: not a parametric fit, no such parameter or one with a fixed value, a level outside 0 to 1,
             or no more rows than parameters.
+
+    References: head of this module.
+
+    Examples:
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
+        >>> noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(20))
+        >>> loss = (1.7 + 400 * n**-0.34 + 410 * d**-0.28) * noise
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": loss})
+        >>> fit = sl.fit_law(runs, estimator="lsq", resamples=0)
+        >>> low, high = sl.profile(fit, runs, "E").interval
+        >>> low < 1.7 < high
+        True
     """
+    table = as_table(table, mapping, fit.count)
     share = fit.level if level is None else level
     _check(fit, table, parameter, share)
     problem = checked_problem(table, fit.law, fit.estimator, fit.extra.get("delta") or DELTA)

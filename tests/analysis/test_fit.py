@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.approaches.everything import APPROACHES, BY_APPROACH, fit_approach
+from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
-from analysis.result import Fit, WarningCode, percentile_interval, plain
-from analysis.tables.table import LossTable
+from analysis.result import WarningCode, percentile_interval, plain
 from harness.records.errors import InputError
+from tests.fakes.surfaces import CHINCHILLA, foreign_table, isoflop_frame
 from tests.fakes.tables import additive, joint, ladder
 
 KEYS = [
@@ -40,10 +40,13 @@ def test_result_speaks_like_statsmodels() -> None:
     table = ladder(additive, np.random.default_rng(0))
     fit = fit_law(table, resamples=80, level=0.9)
     assert fit.cov is not None
-    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov)), list(fit.bse.values()))
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov)), fit.bse)
     np.testing.assert_allclose(np.log(table.loss) - np.log(fit.predict(table.n, table.d)), fit.resid)
-    narrow, wide = fit.conf_int(0.5)["alpha"], fit.conf_int()["alpha"]
-    assert wide[0] < narrow[0] < fit.params["alpha"] < narrow[1] < wide[1]
+    narrow, wide = fit.conf_int(0.5).loc["alpha"], fit.conf_int().loc["alpha"]
+    assert list(narrow.index) == ["low", "high"]
+    assert wide.low < narrow.low < fit.params["alpha"] < narrow.high < wide.high
+    assert dict(fit.params) == dict(fit.estimates)
+    pd.testing.assert_index_equal(fit.bse.index, fit.params.index)
     text = fit.summary()
     assert "90 % percentile bootstrap" in text
     assert f"{fit.params['alpha']:.6g}" in text
@@ -51,8 +54,12 @@ def test_result_speaks_like_statsmodels() -> None:
 
 def test_without_bootstrap_there_are_no_intervals() -> None:
     fit = fit_law(ladder(additive, np.random.default_rng(0)), resamples=0)
-    assert (fit.bse, fit.conf_int(), fit.cov, fit.frontier.a_interval) == ({}, {}, None, None)
+    assert (fit.errors(), fit.intervals(), fit.cov, fit.frontier.a_interval) == ({}, {}, None, None)
+    assert fit.bse.isna().all()
+    with pytest.raises(InputError, match=r"fit_law\(\.\.\., resamples=1000\)"):
+        fit.conf_int()
     assert "interval" not in fit.summary()
+    assert "interval" not in fit._repr_html_()
 
 
 def test_plain_turns_numbers_that_do_not_exist_into_null() -> None:
@@ -147,26 +154,14 @@ def test_command_writes_json_and_keeps_excluded_rows(
     assert "2 rows excluded" in capsys.readouterr().out
 
 
-def test_approaches_are_dispatched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parametric fit, and the fits of the other approaches as a list."""
-
-    def fake(approach: str, several: bool) -> Callable[..., Fit | list[Fit]]:
-        def fit(table: LossTable, *, level: float, resamples: int, seed: int) -> Fit | list[Fit]:
-            one = Fit("none", approach, f"{level} {resamples} {seed}", table.count, 1, 1, {}, level)
-            return [one, one] if several else one
-
-        return fit
-
-    for approach in BY_APPROACH:
-        monkeypatch.setitem(BY_APPROACH, approach, fake(approach, approach == "kaplan"))
-    table = ladder(additive, np.random.default_rng(0))
-    fits = [
-        fit
-        for approach in APPROACHES
-        for fit in fit_approach(table, approach, "chinchilla", "huber", level=0.8, resamples=0, seed=5)
-    ]
-    assert [f.approach for f in fits] == ["parametric", "isoflop", "envelope", "kaplan", "kaplan"]
-    assert fits[1].estimator == "0.8 0 5"
+def test_approaches_are_dispatched_by_name() -> None:
+    table = foreign_table(isoflop_frame(CHINCHILLA, np.geomspace(1e18, 1e20, 5)))
+    options = {"level": 0.8, "resamples": 0, "seed": 5}
+    for approach in APPROACHES:
+        fits = fit_approach(table, approach, "chinchilla", "huber", **options)  # type: ignore[arg-type]
+        assert {(fit.approach, fit.level) for fit in fits} == {(approach, 0.8)}
+    with pytest.raises(InputError, match="expected one of parametric, isoflop"):
+        fit_approach(table, "guess", "chinchilla", "huber", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("option", "value"), [("estimator", "mean"), ("delta", 0.0)])

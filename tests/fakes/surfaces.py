@@ -77,7 +77,7 @@ def isoflop_frame(
 
 def foreign_table(frame: pd.DataFrame) -> LossTable:
     """A frame of `isoflop_frame` as a table."""
-    return load_table(frame, FOREIGN)
+    return load_table(frame, mapping=FOREIGN)
 
 
 def counts(width: int) -> dict[str, int]:

@@ -91,7 +91,7 @@ def ladder(
     frame = pd.DataFrame(rows)
     if limits:
         frame = frame.assign(unigram_nats=LIMITS[0], vocab_size=512)
-    return load_table(frame, {"cluster": "cluster", "C": "C", "seed": "seed", "rung": "rung"})
+    return load_table(frame, mapping={"cluster": "cluster", "C": "C", "seed": "seed", "rung": "rung"})
 
 
 def split(table: LossTable, factor: float = 10.0) -> tuple[LossTable, LossTable]:

@@ -33,10 +33,10 @@ SE_SHARE = 0.15  # of a bootstrap standard error
 
 def refit(paths: Mapping[str, Path], resamples: int, seed: int) -> list[Comparison]:
     """Every comparison on the points, with `resamples` bootstrap refits."""
-    every = load_table(paths["svg_extracted_data.csv"], {"N": "Model Size", "C": "Training FLOP"})
+    every = load_table(paths["svg_extracted_data.csv"], mapping={"N": "Model Size", "C": "Training FLOP"})
     kept = without_outliers(every)
     huber = fit_law(kept, LAW, resamples=resamples, seed=seed)
-    lad = fit_law(kept, LAW, "lad", resamples=0, seed=seed)
+    lad = fit_law(kept, LAW, estimator="lad", resamples=0, seed=seed)
     likelihood = Comparison(
         "lad log-likelihood", EPOCH["lad log-likelihood"], lad.extra["log_likelihood"], 0.05
     )
@@ -57,7 +57,7 @@ def without_outliers(table: LossTable) -> LossTable:
 
 def _constants(estimator: str, fit: Fit) -> list[Comparison]:
     rows = []
-    for name, value in fit.params.items():
+    for name, value in fit.estimates.items():
         key = f"{estimator} {name}"
         if name in ("A", "B"):
             rows.append(Comparison(key, EPOCH[key], value, SHARE, "relative"))
@@ -72,7 +72,9 @@ def _frontier_and_errors(fit: Fit, table: LossTable) -> list[Comparison]:
     assert fit.objective is not None
     assert fit.samples is not None
     a_draws = six_nd_exponents(find_law(LAW), fit.samples, table)
-    errors = {name: fit.bse[name] for name in ("E", "alpha", "beta")} | {"a": float(np.std(a_draws, ddof=1))}
+    errors = {name: fit.errors()[name] for name in ("E", "alpha", "beta")} | {
+        "a": float(np.std(a_draws, ddof=1))
+    }
     return [
         Comparison("huber a", EPOCH["huber a"], fit.frontier.a, 0.002),
         Comparison("huber objective", EPOCH["huber objective"], fit.objective, rule="at most"),
@@ -91,7 +93,7 @@ def _mean_objective(fit: Fit, table: LossTable, seed: int) -> list[Comparison]:
     assert fit.objective is not None
     return [
         *(
-            Comparison(f"mean instead of sum, {name}", EPOCH[f"huber {name}"], mean.params[name], WITHIN)
+            Comparison(f"mean instead of sum, {name}", EPOCH[f"huber {name}"], mean.estimates[name], WITHIN)
             for name in ("E", "alpha", "beta")
         ),
         Comparison("huber objective, not above Hoffmann's constants", theirs, fit.objective, rule="at most"),
@@ -101,6 +103,6 @@ def _mean_objective(fit: Fit, table: LossTable, seed: int) -> list[Comparison]:
 def _all_points(table: LossTable, seed: int) -> list[Comparison]:
     fit = fit_law(table, LAW, resamples=0, seed=seed)
     return [
-        Comparison(f"huber {name}, all {len(table)} points", None, fit.params[name], rule="information")
+        Comparison(f"huber {name}, all {len(table)} points", None, fit.estimates[name], rule="information")
         for name in ("E", "alpha", "beta")
     ]

@@ -44,8 +44,8 @@ def refit_nanochat(paths: Mapping[str, Path], _resamples: int, _seed: int) -> li
 def refit_cerebras(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Comparison]:
     """L(C) = K·C^-kappa + E by least squares on the loss, with their own count of FLOPs."""
     columns = {"N": "params", "D": "tokens", "C": "train_flops", "loss": "pile_test_xent_paper"}
-    table = load_table(paths["cerebras_gpt.csv"], columns)
-    params = fit_law(table, "kaplan_c_offset", "lsq_loss", resamples=0, seed=seed).params
+    table = load_table(paths["cerebras_gpt.csv"], mapping=columns)
+    params = fit_law(table, "kaplan_c_offset", estimator="lsq_loss", resamples=0, seed=seed).estimates
     scale = params["K"] ** (1 / params["kappa"])
     return [
         Comparison("kappa", CEREBRAS["kappa"], params["kappa"], 0.002),
@@ -66,8 +66,8 @@ def refit_gemstones(paths: Mapping[str, Path], _resamples: int, _seed: int) -> l
     for cut, (low, high) in GEMSTONES_CUTS.items():
         part = rows[(rows.tokens >= low) & (rows.tokens <= high)]
         columns = {"N": "N_active", "D": "tokens", "loss": "fineweb_edu_loss", "cluster": "model"}
-        for fit in fit_envelope(load_table(part, columns)):
-            found[f"{fit.extra['method']}, {cut}"] = fit.params["a"]
+        for fit in fit_envelope(load_table(part, mapping=columns)):
+            found[f"{fit.extra['method']}, {cut}"] = fit.estimates["a"]
     compared = [key for key in GEMSTONES if key in found]
     theirs = {key: key.replace("their loss", "hull") for key in GEMSTONES if key not in found}
     return [Comparison(key, GEMSTONES[key], found[key], 0.02) for key in compared] + [

@@ -44,7 +44,7 @@ def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Compari
         few = fitted_runs(own)
         fit = fit_overtraining(few, seed)
         epsilon, k, gamma = fit_error(pd.concat([few, chosen(own, LARGE, CHINCHILLA)]))
-        constants = {**fit.params, "epsilon": epsilon, "k": k, "gamma": gamma}
+        constants = {**fit.estimates, "epsilon": epsilon, "k": k, "gamma": gamma}
         comparisons += [
             Comparison(f"{corpus} {name}", GADRE[f"{corpus} {name}"], value, WITHIN[name])
             for name, value in constants.items()
@@ -68,8 +68,8 @@ def fitted_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 def fit_overtraining(runs: pd.DataFrame, seed: int) -> Fit:
     """The over-training law by least squares on the loss; N counts all parameters, C = 6·N·D."""
-    table = load_table(runs, {"N": "N", "D": "D", "loss": LOSS})
-    return fit_law(table, "overtraining", "lsq_loss", resamples=0, seed=seed)
+    table = load_table(runs, mapping={"N": "N", "D": "D", "loss": LOSS})
+    return fit_law(table, "overtraining", estimator="lsq_loss", resamples=0, seed=seed)
 
 
 def fit_error(runs: pd.DataFrame) -> tuple[float, float, float]:

@@ -34,16 +34,16 @@ def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Compari
     comparisons = []
     for published in pd.read_csv(paths["exponents_published.csv"]).to_dict("records"):
         config = str(published["config"])
-        table = load_table(rows[rows.config == config], {"N": "n", "D": "t", "C": "flops"})
-        akima = fit_isoflop(table, "akima", noise=relative_noise(table), resamples=DRAWS, seed=seed)
-        quadratic = fit_isoflop(table, "quadratic", resamples=0, seed=seed)
+        table = load_table(rows[rows.config == config], mapping={"N": "n", "D": "t", "C": "flops"})
+        akima = fit_isoflop(table, method="akima", noise=relative_noise(table), resamples=DRAWS, seed=seed)
+        quadratic = fit_isoflop(table, method="quadratic", resamples=0, seed=seed)
         low, high = seed_noise_interval(table, seed)
         a = float(published["a"])
         comparisons += [
-            Comparison(f"{config} a, Akima", a, akima.params["a"], WITHIN),
+            Comparison(f"{config} a, Akima", a, akima.estimates["a"], WITHIN),
             Comparison(f"{config} low end", float(published["a_lower_2.5"]), low, WITHIN_END),
             Comparison(f"{config} high end", float(published["a_upper_97.5"]), high, WITHIN_END),
-            Comparison(f"{config} a, parabolas", a, quadratic.params["a"], WITHIN_QUADRATIC),
+            Comparison(f"{config} a, parabolas", a, quadratic.estimates["a"], WITHIN_QUADRATIC),
         ]
     return comparisons
 

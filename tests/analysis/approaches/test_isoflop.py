@@ -99,7 +99,8 @@ def test_without_resamples_there_are_estimates_and_no_intervals() -> None:
     fit = fit_isoflop(foreign_table(isoflop_frame(CHINCHILLA, BUDGETS)), resamples=0)
     assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.003)
     assert fit.frontier.a_interval is None
-    assert fit.conf_int() == {}
+    with pytest.raises(InputError, match="fit_isoflop"):
+        fit.conf_int()
 
 
 def test_interpolated_slices_state_their_bias() -> None:

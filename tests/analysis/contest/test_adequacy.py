@@ -157,7 +157,7 @@ def test_near_cells_do_not_tell_the_joint_law_from_the_saturating_one_but_far_ce
         near.append((entrants["joint"] or 0) / (entrants[name] or 1))
         errors = [
             np.log(
-                fit_law(below, law, "gls", resamples=0).predict(above.n, above.d)
+                fit_law(below, law, estimator="gls", resamples=0).predict(above.n, above.d)
                 / saturates(above.n, above.d)
             )
             for law in ("joint", name)

@@ -37,7 +37,7 @@ from tests.fakes.tables import additive, joint, ladder
 @pytest.fixture(scope="module")
 def own() -> Comparison:
     """Our own kind of table, whose truth is a joint law."""
-    tables = counted_tables(sweep_points(SMALL_JOINT), {}, "n_params_matmul")
+    tables = counted_tables(sweep_points(SMALL_JOINT), mapping={}, count="n_params_matmul")
     return compare_approaches(tables, resamples=40, level=0.9)
 
 
@@ -82,7 +82,7 @@ def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("analysis.contest.compare.candidates", lambda _: ("chinchilla",))
     n = np.geomspace(1e7, 1e9, 8)
     frame = pd.DataFrame({"N": n, "D": 20 * n, "loss": 1.7 + 400 * n**-0.34 + 400 * (20 * n) ** -0.28})
-    found = compare_approaches(counted_tables(frame, {}, "N"), resamples=0)
+    found = compare_approaches(counted_tables(frame, mapping={}, count="N"), resamples=0)
     assert found.recommended is None
     assert "D follows N" in found.reason
     assert any(text.startswith("IsoFLOP") and "is not possible" in text for text in found.not_possible)
@@ -96,7 +96,7 @@ def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyP
 def quoted(a: float, interval: tuple[float, float] | None, **names: Any) -> Fit:
     """A fit of which only the exponent matters."""
     fields = {"law": "joint", "approach": "parametric", "estimator": "", "count": "N"} | names
-    fit = Fit(**fields, nobs=9, n_clusters=9, params={}, level=0.9)
+    fit = Fit(**fields, nobs=9, n_clusters=9, estimates={}, level=0.9)
     return replace(fit, frontier=Exponents(a=a, a_interval=interval))
 
 
@@ -164,14 +164,14 @@ def test_too_few_cells_leave_the_choice_to_bic() -> None:
 
 def test_counts_of_a_foreign_table_are_named_by_their_columns() -> None:
     frame = pd.DataFrame({"total": [2e8, 4e8], "body": [1e8, 3e8], "D": [4e9, 8e9], "loss": [3.0, 2.8]})
-    tables = counted_tables(frame, {"N": "total | body"}, "n_params_matmul")
+    tables = counted_tables(frame, mapping={"N": "total | body"}, count="n_params_matmul")
     assert {name: table.count for name, table in tables.items()} == {"total": "total", "body": "body"}
     assert list(tables["body"].n) == [1e8, 3e8]
-    assert list(counted_tables(frame, {"N": "body"}, "n_params_matmul")) == ["N"]
+    assert list(counted_tables(frame, mapping={"N": "body"}, count="n_params_matmul")) == ["N"]
 
 
 def test_the_asked_count_comes_first() -> None:
-    tables = counted_tables(sweep_points(SMALL_JOINT), {}, "n_params_body")
+    tables = counted_tables(sweep_points(SMALL_JOINT), mapping={}, count="n_params_body")
     assert list(tables) == ["n_params_body", "n_params_matmul", "n_params"]
 
 
@@ -195,7 +195,7 @@ def test_cells_of_several_set_ups_are_doubted() -> None:
 def test_a_table_that_holds_no_law_is_an_input_error() -> None:
     frame = pd.DataFrame({"N": [1e8, 2e8], "D": [4e9, 8e9], "loss": [3.0, 2.8]})
     with pytest.raises(InputError, match=r"2 rows for the 6 parameters of joint"):
-        compare_approaches(counted_tables(frame, {}, "N"), law="joint")
+        compare_approaches(counted_tables(frame, mapping={}, count="N"), law="joint")
 
 
 def test_the_command_prints_one_table_and_writes_a_list(
@@ -203,17 +203,17 @@ def test_the_command_prints_one_table_and_writes_a_list(
 ) -> None:
     seen: list[Any] = []
 
-    def fake(*arguments: Any) -> Comparison:
-        seen.extend(arguments)
+    def fake(tables: Any, law: str, **options: Any) -> Comparison:
+        seen.extend([tables, law, options])
         return own
 
-    monkeypatch.setattr("analysis.fit.compare", fake)
+    monkeypatch.setattr("analysis.fit.compare_approaches", fake)
     points, out = tmp_path / "points.parquet", tmp_path / "all.json"
     sweep_points(SMALL_JOINT).to_parquet(points)
     options = ["--law", "joint", "--estimator", "lsq", "--resamples", "7", "--level", "0.8", "--seed", "3"]
     assert main([str(points), "--approach", "all", "--json", str(out), *options]) == 0
     assert list(seen[0]) == list(COUNTS)
-    assert seen[1:] == ["joint", "lsq", 7, 0.8, 3]
+    assert seen[1:] == ["joint", {"estimator": "lsq", "resamples": 7, "level": 0.8, "seed": 3}]
     assert json.loads(out.read_text()) == json.loads(json.dumps(own.entries()))
     assert capsys.readouterr().out.strip() == comparison_text(own).strip()
 

@@ -50,19 +50,19 @@ def test_rows_that_differ_in_any_column_are_no_repetition() -> None:
 def test_weights_and_standard_errors_are_checked(key: str, value: float, reason: str) -> None:
     frame = plain_rows().assign(w=0.5)
     frame.loc[3, "w"] = value
-    table = load_table(frame, {key: "w"})
+    table = load_table(frame, mapping={key: "w"})
     assert [(entry.row, entry.reason) for entry in table.excluded] == [(3, reason)]
 
 
 def test_a_standard_error_may_be_missing() -> None:
     frame = plain_rows().assign(w=0.5)
     frame.loc[3, "w"] = np.nan
-    assert len(load_table(frame, {"sem": "w"})) == 9
+    assert len(load_table(frame, mapping={"sem": "w"})) == 9
 
 
 def test_weights_of_nothing_but_zero() -> None:
     with pytest.raises(InputError, match="w is 0 in every row"):
-        load_table(plain_rows().assign(w=0.0), {"weight": "w"})
+        load_table(plain_rows().assign(w=0.0), mapping={"weight": "w"})
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_flops_in_units_and_no_tokens() -> None:
     frame = plain_rows().assign(C=lambda rows: 6 * rows.N * rows.D / 1e21).drop(columns="D")
     mapping = {"C": "C"}
     with pytest.raises(InputError, match=r"D/N is about .* --scale C=1e21 if"):
-        load_table(frame, mapping)
-    np.testing.assert_allclose(load_table(frame, mapping, scale={"C": 1e21}).d, plain_rows().D)
+        load_table(frame, mapping=mapping)
+    np.testing.assert_allclose(load_table(frame, mapping=mapping, scale={"C": 1e21}).d, plain_rows().D)
 
 
 def test_small_numbers_are_believed_when_stated_or_when_flops_agree() -> None:
@@ -142,7 +142,7 @@ def test_flops_that_overflowed_integers_are_named(bits: int, kind: type) -> None
     wrapped = frame.assign(C=(6 * frame.N * frame.D).astype(kind))
     with pytest.raises(InputError, match=rf"6·N·D after it overflowed {bits}-bit integers.*--map C="):
         load_table(wrapped)
-    table = load_table(wrapped, {"C": ""})
+    table = load_table(wrapped, mapping={"C": ""})
     np.testing.assert_allclose(table.c, 6 * frame.N.astype(float) * frame.D.astype(float))
 
 

@@ -48,7 +48,7 @@ def test_foreign_table_by_mapping(tmp_path, suffix: str) -> None:
         frame.to_csv(path, index=False)
     else:
         frame.to_parquet(path)
-    table = load_table(path, {"N": "params", "C": "compute", "loss": "val"})
+    table = load_table(path, mapping={"N": "params", "C": "compute", "loss": "val"})
     np.testing.assert_allclose(table.d, [1e7, 2e7])
     assert table.count == "N"
     assert len(np.unique(table.cluster)) == 2
@@ -107,7 +107,7 @@ def test_missing_column_lists_what_is_there() -> None:
 
 def test_unknown_mapping_key() -> None:
     with pytest.raises(InputError, match="--map does not know X: the left sides are N, D"):
-        load_table(own_rows(), {"X": "loss"})
+        load_table(own_rows(), mapping={"X": "loss"})
 
 
 def test_nothing_usable_names_the_first_reason() -> None:
@@ -138,4 +138,4 @@ def test_absent_file(tmp_path) -> None:
 def test_columns_are_separated_by_commas_semicolons_or_tabs(tmp_path, sign: str, size: str) -> None:
     frame = pd.DataFrame({size: [1e8, 2e8], "D": [2e9, 4e9], "loss": [3.0, 2.5]})
     frame.to_csv(tmp_path / "t.csv", sep=sign, index=False)
-    assert load_table(tmp_path / "t.csv", {"N": size}).d.tolist() == [2e9, 4e9]
+    assert load_table(tmp_path / "t.csv", mapping={"N": size}).d.tolist() == [2e9, 4e9]

@@ -24,7 +24,7 @@ def simulated(rng: np.random.Generator, trunk_noise: float = 0.0) -> LossTable:
     noise = 0.003 * rng.standard_normal(len(n)) + trunk_noise * rng.standard_normal(12)[trunk]
     loss = find_law("chinchilla").value(TRUTH, n, d) * np.exp(noise)
     frame = pd.DataFrame({"N": n, "D": d, "loss": loss, "trunk": trunk})
-    return load_table(frame, {"cluster": "trunk"} if trunk_noise else {})
+    return load_table(frame, mapping={"cluster": "trunk"} if trunk_noise else {})
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def trunks(truth: Truth, seeds: int, rng: np.random.Generator, noise: float = 0.
     loss = find_law(truth.law).value(truth.theta, n, d) * np.exp(
         noise * (common + rng.standard_normal(len(n)))
     )
-    return load_table(pd.DataFrame({"N": n, "D": d, "loss": loss, "trunk": trunk}), {"cluster": "trunk"})
+    return load_table(
+        pd.DataFrame({"N": n, "D": d, "loss": loss, "trunk": trunk}), mapping={"cluster": "trunk"}
+    )
 
 
 def quantities(truth: Truth, theta: np.ndarray, table: LossTable) -> np.ndarray:

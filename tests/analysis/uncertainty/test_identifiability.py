@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.parametric import fit_law
+from analysis.frontier import extrapolation_warning
 from analysis.laws import find_law
 from analysis.result import WarningCode
 from analysis.solve.problem import Problem
@@ -16,7 +17,6 @@ from analysis.solve.search import multi_start, variable_projection
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.identifiability import (
     condition_number,
-    extrapolation_warning,
     identifiability_warnings,
 )
 

@@ -106,7 +106,7 @@ def table() -> LossTable:
 
 @pytest.fixture(scope="module")
 def fit(table: LossTable) -> Fit:
-    return fit_law(table, "chinchilla", "lsq", resamples=0, level=LEVEL)
+    return fit_law(table, "chinchilla", estimator="lsq", resamples=0, level=LEVEL)
 
 
 def lowest_without(table: LossTable, fit: Fit, parameter: str, value: float) -> float:
@@ -160,7 +160,7 @@ def test_small_noise_gives_the_interval_of_the_linear_theory(table: LossTable, f
 def test_units_do_not_matter(table: LossTable, fit: Fit, name: str) -> None:
     """With N in millions alpha keeps its interval, and A has it divided by 1e6^alpha at either end."""
     millions = replace(table, n=table.n / 1e6)
-    other = fit_law(millions, "chinchilla", "lsq", resamples=0, level=LEVEL)
+    other = fit_law(millions, "chinchilla", estimator="lsq", resamples=0, level=LEVEL)
     one, two = profile(fit, table, name), profile(other, millions, name)
     if name == "alpha":
         np.testing.assert_allclose(two.interval, one.interval, rtol=1e-5)
@@ -172,7 +172,7 @@ def test_an_interval_that_reaches_the_bound_is_open_there() -> None:
     """Much noise and high losses: E may be 0 as far as these rows tell."""
     rng = np.random.default_rng(3)
     table = independent("joint", rng, noise=0.03)
-    fit = fit_law(table, "joint", "lsq", resamples=0, level=LEVEL)
+    fit = fit_law(table, "joint", estimator="lsq", resamples=0, level=LEVEL)
     found = profile(fit, table, "E")
     assert found.interval[0] is None
     assert "no lower end: the objective stays below the cut up to the bound of E" in found.rule
@@ -229,7 +229,7 @@ def test_an_estimate_at_its_bound_has_no_resampled_interval() -> None:
 
 def test_least_squares_over_trunks_does_not_take_rows_as_independent() -> None:
     shared = trunks("additive", np.random.default_rng(0))
-    fit = fit_law(shared, "chinchilla", "lsq", resamples=0, level=LEVEL)
+    fit = fit_law(shared, "chinchilla", estimator="lsq", resamples=0, level=LEVEL)
     assert profile(fit, shared, "alpha", resamples=40).rule.startswith("resampled cut")
     measured = replace(fit, estimator="gls")
     assert profile(measured, shared, "alpha", resamples=40).rule.startswith("F cut, the noise that trunks")
@@ -247,7 +247,7 @@ def test_bad_input(
     table: LossTable, fit: Fit, changes: dict[str, str], parameter: str, level: float | None, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        profile(replace(fit, **changes), table, parameter, level)  # type: ignore[arg-type]
+        profile(replace(fit, **changes), table, parameter, level=level)  # type: ignore[arg-type]
 
 
 def test_as_many_rows_as_parameters(table: LossTable, fit: Fit) -> None:

@@ -1,0 +1,90 @@
+"""The folder of a finished sweep as one object: its tables, and what was concluded from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.records.errors import InputError
+from harness.records.files import read_table
+from harness.records.paths import SweepFolder
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, results/<sweep>/; each file is read when it is first asked for.
+
+    Attributes:
+        folder: names of the files.
+        points: one row a finished end point (columns in results/README.md).
+    """
+
+    folder: SweepFolder
+    points: pd.DataFrame
+
+    @cached_property
+    def curves(self) -> pd.DataFrame | None:
+        """Losses along training, one row a logged step; None without curves.parquet."""
+        return _table(self.folder.curves)
+
+    @cached_property
+    def evals(self) -> pd.DataFrame | None:
+        """Task evaluations, one row a metric; None without evals.parquet."""
+        return _table(self.folder.evals)
+
+    @cached_property
+    def fits(self) -> dict[str, Any] | None:
+        """Content of fits.json: all fits, the verdict and the score of the forecast; None without it."""
+        return _json(self.folder.fits)
+
+    @cached_property
+    def forecast(self) -> dict[str, Any] | None:
+        """Content of forecast.json, sealed before the hold-out was trained; None without it."""
+        return _json(self.folder.forecast)
+
+    def done(self) -> pd.DataFrame:
+        """Return the end points that count: finished, and neither reference nor learning-rate runs."""
+        counts = (self.points["status"] == "done") & self.points["role"].isin(["fit", "holdout"])
+        return self.points[counts].reset_index(drop=True)
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.folder.root.as_posix()}, {len(self.points)} points)"
+
+
+def read_sweep(folder: str | Path) -> Sweep:
+    """Read the folder of a sweep.
+
+    Args:
+        folder: results/<sweep>, as `python -m harness.sweep` leaves it.
+
+    Returns:
+        The sweep; `points` is a table for `fit_law`, `study_sweep` and all other functions on tables.
+
+    Raises:
+        InputError: the folder holds no points.parquet.
+
+    Examples:
+        >>> import analysis as sl
+        >>> sweep = sl.read_sweep("results/chinchilla")
+        >>> sweep.done()["status"].unique().tolist()
+        ['done']
+    """
+    files = SweepFolder(Path(folder))
+    if not files.points.exists():
+        raise InputError(
+            f"{files.points} is not there: give the folder of a sweep such as results/chinchilla"
+        )
+    return Sweep(files, read_table(files.points))
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    return read_table(path) if path.exists() else None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None
