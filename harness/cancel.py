@@ -1,7 +1,8 @@
-"""`python -m harness.cancel results/<sweep> [RUN_ID ...]`: runs save and stop, or are not started.
+"""`python -m harness.cancel results/<sweep> [RUN_ID ...]`: ask runs to save their state and stop.
 
-A request is a file beside the runs that their workers look for; the same sweep command takes it away and goes
-on. Exit codes: 0 asked, or nothing left to cancel, 2 wrong input.
+A request is a file beside the runs. Workers look for it, wherever they run; a signal would not reach other
+hosts. Runs that wait are not started. The sweep command removes the request and goes on with the runs.
+Exit codes: 0 asked, or nothing left to cancel; 2 wrong input.
 """
 
 from __future__ import annotations
@@ -25,9 +26,17 @@ from harness.status import ENDED, RowStatus, read_sweep, run_rows
 
 
 def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
-    """Ask these runs to stop, or the whole sweep where none is named; returns what was done, in words.
+    """Ask runs to save and stop.
 
-    Raises InputError for a folder that is no sweep, and for a run that it does not have.
+    Args:
+        folder: folder of the sweep.
+        run_ids: runs to stop; empty means the whole sweep.
+
+    Returns:
+        One sentence on the runs that were asked, and how to go on.
+
+    Raises:
+        InputError: the folder is no sweep, or has no such run.
     """
     rows = {row.run_id: row for row in run_rows(folder)}
     for run_id in run_ids:
@@ -50,13 +59,13 @@ def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
 
 
 def clear_requests(folder: SweepFolder, run_ids: set[str]) -> None:
-    """Take away the requests to stop these runs, and one to stop the sweep."""
+    """Remove the requests to stop these runs, and the request to stop the sweep."""
     for path in [sweep_request(folder), *(folder.run(run_id).cancel for run_id in run_ids)]:
         path.unlink(missing_ok=True)
 
 
 def _leave_the_queue(runs: list[RunFolder]) -> None:
-    """Take jobs that wait out of Slurm's queue; those that have started find the request."""
+    """Remove waiting jobs from Slurm's queue; jobs that have started find the request themselves."""
     jobs = {run: submitted.job for run in runs if (submitted := slurm_submission(run))}
     if not jobs or shutil.which("scancel") is None:
         return
@@ -65,12 +74,13 @@ def _leave_the_queue(runs: list[RunFolder]) -> None:
     if waiting:
         subprocess.run(["scancel", *(jobs[run] for run in waiting)], check=False, capture_output=True)
     for run in waiting:
+        # The job may have started between squeue and scancel, and its worker then writes the status.
         if lease.holder(run) is None:
             set_state(run, RunStatus.INTERRUPTED)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     parser = CommandParser(
         "harness.cancel",
         "Ask the runs of a sweep to save their state and stop; the sweep's own command goes on with them.",

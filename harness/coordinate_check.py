@@ -1,7 +1,8 @@
-"""`python -m harness.coordinate_check [key=value ...]`: how far activations move with width, at fixed rates.
+"""`python -m harness.coordinate_check [key=value ...]`: coordinate check of a learning-rate transfer rule.
 
-A rule of transfer is right when the change of every activation after a few steps neither grows nor vanishes
-as models get wider: the slope of ln(change) over ln(width) is near 0.
+The check trains models of several widths for a few steps and measures the mean change of each activation. A
+transfer rule is right if no change grows or vanishes with width: the slope of ln(change) over ln(d_model) is
+near 0.
 
 References: Yang et al., arXiv:2203.03466, appendix D.1.
 """
@@ -38,9 +39,14 @@ VOCAB = 64
 
 
 def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> list[Array]:
-    """Residual stream behind the embedding and behind every block, and the logit of each label.
+    """Return the residual stream after the embedding and after each block, and the logits of the labels.
 
-    The logits of other tokens are left out: what they move by is noise, which falls as 1/√width.
+    Shapes are (batch·seq, d_model) for the residual stream and (batch·seq, 1) for the logits. The logits of
+    other tokens are left out: their change is noise, which falls as 1/√d_model.
+
+    Args:
+        decoder: the model.
+        windows: token ids; the label of each position is the next token.
     """
     x = decoder.embed[...][windows[:, :-1].reshape(-1)]
     found = [x]
@@ -55,7 +61,16 @@ def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> li
 def changes_of(
     model: ModelSpec, optim: OptimSpec, n_steps: int, key: Array, windows: Int[Array, "batch seq_plus_1"]
 ) -> list[Float[Array, ""]]:
-    """Mean |change| of each activation after `n_steps` on one batch."""
+    """Return the mean |change| of each activation after `n_steps` on one batch.
+
+    Args:
+        model: shape of the model.
+        optim: optimiser and learning rates.
+        n_steps: training steps, at the full rate without a warm-up.
+        key: key of the initialisation.
+        windows: the batch.
+    """
+    # The model is built inside the function, so that initialisation and steps are one compiled program.
     graph, state = nnx.split(Decoder(model, nnx.Rngs(key)))
     optimiser = Optimiser(optim)
 
@@ -78,7 +93,14 @@ def changes_of(
 def activation_changes(
     settings: SweepSettings, rung: Rung, seeds: Sequence[int] = SEEDS, n_steps: int = N_STEPS
 ) -> dict[str, float]:
-    """Mean |change| of each activation after `n_steps` on one batch of random tokens, over `seeds`."""
+    """Return the mean |change| of each activation, by its name, over seeds.
+
+    Args:
+        settings: settings of the model and the optimiser.
+        rung: width and depth.
+        seeds: seeds of initialisation and of the batch, which has random tokens.
+        n_steps: training steps.
+    """
     model = model_spec(rung, settings.model, VOCAB, settings.optim.transfer)
     optim = optim_spec(rung, settings.optim, {})
     quick = quickly(jax.default_backend())
@@ -91,12 +113,12 @@ def activation_changes(
 
 
 def log_slope(sizes: Sequence[float], changes: Sequence[float]) -> float:
-    """Least-squares slope of ln(change) over ln(size)."""
+    """Return the least-squares slope of ln(change) over ln(size)."""
     return float(np.polyfit(np.log(sizes), np.log(changes), 1)[0])
 
 
 def check(overrides: list[str]) -> None:
-    """Print the table for the settings that the overrides make; raises InputError."""
+    """Print the table for the settings that the overrides make; raise InputError for wrong ones."""
     settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", "model.seq_len=32", *overrides])
     rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
     if len(rungs) < 2:
@@ -106,7 +128,7 @@ def check(overrides: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     parser = CommandParser(
         "harness.coordinate_check",
         "Print how far activations move in a few steps against d_model, with the slope in logarithms.",
@@ -123,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _table(settings: SweepSettings, rungs: list[Rung], found: list[dict[str, float]]) -> Table:
+    """Return the table: a row per activation, a column per width, and the slope."""
     optim = settings.optim
     title = f"mean change after {N_STEPS} steps ({optim.name}, optim.transfer={optim.transfer})"
     table = Table(title=title, title_justify="left", box=SIMPLE)

@@ -72,11 +72,11 @@ class RunRow:
     """One run of the plan.
 
     Attributes:
-        run_id: The run.
-        status: Status to show.
-        n_finished: End points that are recorded.
-        cells: Cells of the plan that the run reaches; at least one.
-        state: Content of its state.json.
+        run_id: the run.
+        status: status to show.
+        n_finished: end points that are recorded.
+        cells: cells of the plan that the run reaches; at least one.
+        state: content of its state.json.
     """
 
     run_id: str
@@ -192,8 +192,8 @@ def overall(rows: list[RunRow], cooldown_frac: float) -> str:
     A run that does not report counts with all its FLOPs: the trunk, and a cooldown to every end point.
 
     Args:
-        rows: Runs of the plan.
-        cooldown_frac: Share of an end point's tokens that its cooldown trains.
+        rows: runs of the plan.
+        cooldown_frac: share of an end point's tokens that its cooldown trains.
     """
     rate = left = 0.0
     tokens_per_second = 0.0
@@ -232,8 +232,8 @@ class View:
     """The text of the command for one sweep.
 
     Args:
-        folder: Folder of the sweep.
-        n_rows: Largest number of runs to show.
+        folder: folder of the sweep.
+        n_rows: largest number of runs to show.
     """
 
     def __init__(self, folder: SweepFolder, n_rows: int):

@@ -1,1 +1,1 @@
-"""Settings from YAML and the command line, checked once."""
+"""Settings of a sweep: composed from YAML and the command line, and validated once."""

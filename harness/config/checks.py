@@ -1,4 +1,4 @@
-"""Which values settings may take, checked once before anything else is done with them."""
+"""Validation of settings: choices, ranges and combinations. It happens once, right after composition."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` (itself outside when `above`) to below `high`."""
+    """Half-open range of a number.
+
+    Attributes:
+        low: lower end.
+        high: upper end, which is outside.
+        above: whether the lower end is outside too.
+    """
 
     low: float
     high: float = math.inf
     above: bool = False
 
     def holds(self, value: float) -> bool:
+        """Return whether the value lies in the range."""
         return (value > self.low if self.above else value >= self.low) and value < self.high
 
     def __str__(self) -> str:
@@ -70,7 +77,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def check_choices(settings: SweepSettings) -> None:
-    """Raise InputError for a name that is none of the known ones."""
+    """Raise InputError for an unknown name, with the known ones."""
     for key, allowed in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)
@@ -92,7 +99,7 @@ def check_ranges(settings: SweepSettings) -> None:
 
 
 def check_together(settings: SweepSettings) -> None:
-    """Raise InputError for settings that are fine alone and do not go together."""
+    """Raise InputError for settings that are valid alone but not together."""
     _check_schedule(settings)
     model = settings.model
     if model.n_active_experts > model.n_experts:
@@ -101,6 +108,7 @@ def check_together(settings: SweepSettings) -> None:
             "asked for; lower the first, or raise the second (model=moe has 8)"
         )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
+    # Otherwise every run would fail at its first evaluation, after it has trained.
     data, seq_len = settings.data, settings.model.seq_len
     for key, value in (("eval_tokens", data.eval_tokens), ("curve_eval_tokens", data.curve_eval_tokens)):
         if value < seq_len:
@@ -116,7 +124,7 @@ def check_together(settings: SweepSettings) -> None:
 
 
 def check_budget(settings: SweepSettings, default: str) -> None:
-    """Raise InputError for a budget that the grid does not have."""
+    """Raise InputError for a budget that the grid lacks; a grid without budgets takes only the default."""
     budgets = sorted(settings.grid.budgets)
     if not budgets and settings.budget != default:
         raise InputError(
@@ -130,7 +138,10 @@ def check_budget(settings: SweepSettings, default: str) -> None:
 
 
 def _check_schedule(settings: SweepSettings) -> None:
-    """Averaging takes the place of a cooldown: schedule-free runs have a constant rate, and only they do."""
+    """Raise InputError unless schedule-free runs, and only they, have a constant learning rate.
+
+    Their average of the weights replaces the cooldown of other schedules.
+    """
     optim = settings.optim
     averaged, constant = optim.name == "schedule_free", optim.schedule == "constant"
     if averaged and not constant:

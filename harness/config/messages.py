@@ -1,4 +1,4 @@
-"""Mistakes on the command line in one sentence: from what Hydra says to what to type instead."""
+"""Error sentences for mistakes on the command line, made from the messages of Hydra and OmegaConf."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ import re
 
 
 def unknown_key(key: str, override: str, known: list[str]) -> str:
+    """Return the sentence for an unknown key, with the nearest known one."""
     return f"unknown key {key!r} in {override!r}{near(key, known)}"
 
 
 def explain(error: Exception, overrides: list[str], known: list[str]) -> str:
-    """One sentence from a composition error, with the nearest existing key."""
+    """Return one sentence for a composition error.
+
+    Args:
+        error: exception of Hydra or OmegaConf.
+        overrides: command line.
+        known: every key of the schema.
+    """
     text = str(error)
     for override in overrides:
         key = override.lstrip("+~").split("=", 1)[0]
         if key not in known and ("." in key or key in text):
             return unknown_key(key, override, known)
+    # Hydra wraps the error of OmegaConf, which names the key or the piece that does not parse.
     cause = str(error.__cause__ or error)
     place = re.search(r"full_key: (\S+)", cause)
     piece = re.search(r"at input '(.*)'", cause)
@@ -34,6 +42,6 @@ def explain(error: Exception, overrides: list[str], known: list[str]) -> str:
 
 
 def near(word: str, names: list[str]) -> str:
-    """A suggestion for a mistyped name, as a clause, or nothing."""
+    """Return a clause that suggests the name nearest to a mistyped word; empty if none is near."""
     found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""

@@ -1,4 +1,4 @@
-"""What stands on the command line, checked before the configuration is composed."""
+"""Checks of the command line before Hydra composes it, because its own messages help little."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from harness.config.messages import near, unknown_key
 from harness.records.errors import InputError
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
-# Keys below these are names of the user's choice.
+# Mappings whose keys the user chooses, so the schema does not list them.
 OPEN_MAPPINGS = ("data.tasks.", "grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 
 
 def options(group: str) -> list[str]:
-    """Names that a config group offers, for example the grids."""
+    """Return the names of a config group, for example those of the grids."""
     return sorted(path.stem for path in (SWEEPS / group).glob("*.yaml"))
 
 
 def check_groups(overrides: list[str]) -> None:
-    """Config groups must name an existing option, and a grid must be chosen."""
+    """Raise InputError if no grid is chosen, or a config group has no such option."""
     chosen = dict(item.lstrip("+").split("=", 1) for item in overrides if "=" in item)
     grids = options("grid")
     if "grid" not in chosen:
@@ -37,7 +37,10 @@ def check_groups(overrides: list[str]) -> None:
 
 
 def check_added(overrides: list[str], known: list[str]) -> None:
-    """`+key` adds what the schema does not have: a mistake, but for groups and open mappings."""
+    """Raise InputError for `+key=value` with a key that is neither in the schema nor in an open mapping.
+
+    Hydra adds such a key, but nothing would read it.
+    """
     for override in overrides:
         key = override.lstrip("+").split("=", 1)[0]
         if override.startswith("+") and key not in known and not key.startswith(OPEN_MAPPINGS):

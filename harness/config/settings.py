@@ -1,4 +1,8 @@
-"""Typed configuration of a sweep, composed by Hydra from sweeps/ and validated once."""
+"""Typed settings of a sweep, composed by Hydra from sweeps/ and validated once.
+
+MISSING marks a field without a default here, because its value stands in a file of sweeps/. The dataclasses
+are not frozen, because OmegaConf cannot build nested frozen ones.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ class DataSettings:
 
 @dataclass
 class ModelSettings:
-    """What all rungs share; a rung adds width and may change depth."""
+    """Model settings that all rungs share; a rung adds the width and may change the depth."""
 
     n_layers: int = MISSING
     head_dim: int = MISSING
@@ -70,7 +74,7 @@ class ModelSettings:
 
 @dataclass
 class OptimSettings:
-    """Optimiser, schedule and, for each parameter group, the width rule lr·(d_model/64)^exponent."""
+    """Optimiser and schedule, with the rate lr·(d_model/64)^exponent for each parameter group."""
 
     batch_size: int = MISSING
     name: str = added("adamw")
@@ -116,7 +120,7 @@ class OptimSettings:
 
 @dataclass
 class MeshSettings:
-    """Devices along each mesh axis."""
+    """Number of devices along each mesh axis."""
 
     data: int = 1
     fsdp: int = 1
@@ -127,7 +131,7 @@ class MeshSettings:
 
 @dataclass
 class ExecutionSettings:
-    """Memory against time; null leaves the choice to the platform."""
+    """Trade-offs of memory against time, which do not change results; null lets the platform choose."""
 
     remat: str = "none"
     scan_layers: bool | None = None
@@ -137,7 +141,7 @@ class ExecutionSettings:
 
 @dataclass
 class LauncherSettings:
-    """How runs are started; from `detach` on those of a cluster's queue."""
+    """Launcher of runs: `detach` to `sbatch` concern Slurm, `address` to `resources` Ray; both use `cpus`."""
 
     name: str = MISSING
     n_workers: int | None = None
@@ -161,7 +165,7 @@ class LauncherSettings:
 
 @dataclass
 class ExtraCells:
-    """Cells beside the rectangle: further seeds, to measure seed noise, or longer runs of one rung."""
+    """Cells beyond the rectangle of the grid: more seeds, to measure seed noise, or longer runs of a rung."""
 
     d_model: int
     n_tokens: list[int]
@@ -170,7 +174,7 @@ class ExtraCells:
 
 @dataclass
 class Reference:
-    """Cosine runs tuned over `lr_scale`, against which trunk + branch is held."""
+    """Cosine runs tuned over `lr_scale`, with which trunk + branch is compared."""
 
     d_model: int
     n_tokens: int
@@ -180,7 +184,7 @@ class Reference:
 
 @dataclass
 class GridCells:
-    """Which cells a grid has; null means: taken from the budget."""
+    """Cells of a grid; null takes the value from the budget."""
 
     rungs: list[int] | None = None
     n_tokens: list[int] | None = None
@@ -196,7 +200,7 @@ class GridCells:
 
 @dataclass
 class GridSettings(GridCells):
-    """A grid file of sweeps/grid."""
+    """Content of a grid file in sweeps/grid."""
 
     name: str = MISSING
     log_interval: int = MISSING
@@ -206,7 +210,7 @@ class GridSettings(GridCells):
 
 @dataclass
 class SweepSettings:
-    """Everything that `python -m harness.sweep` takes."""
+    """All settings of `python -m harness.sweep`."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -223,10 +227,15 @@ class SweepSettings:
 
 
 def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
-    """Compose sweeps/config.yaml with overrides; raises InputError for anything that does not fit.
+    """Compose sweeps/config.yaml with overrides and validate the result.
 
-    `group=FILE.yaml` sets every key that the file has, such as the optim.yaml of a learning-rate sweep.
-    Overrides are laid over the `stored` configuration of an earlier sweep where one is given.
+    Args:
+        overrides: `key=value` as on the command line. `optim=FILE.yaml` sets every key of the file, such as
+            the optim.yaml of a learning-rate sweep.
+        stored: configuration of an earlier sweep, which the overrides change; None starts from the grid.
+
+    Raises:
+        InputError: a key is unknown, or a value does not fit.
     """
     overrides = [item for given in overrides for item in _unfold(given)]
     if stored is not None and not any(item.startswith("+grid=") for item in overrides):
@@ -234,6 +243,7 @@ def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     check_groups(overrides)
     check_added(overrides, known_keys())
     ConfigStore.instance().store(name="schema", node=SweepSettings)
+    # Hydra keeps one global state, and a second composition in the same process would fail.
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(SWEEPS), version_base="1.3"):
@@ -250,30 +260,31 @@ def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSet
 
 
 def resolved_yaml(settings: SweepSettings) -> str:
-    """The whole configuration as YAML."""
+    """Return the whole configuration as YAML."""
     return OmegaConf.to_yaml(OmegaConf.structured(settings))
 
 
 def plain(settings: Any) -> Any:
-    """Settings as nested dicts and lists."""
+    """Return settings as nested dicts and lists."""
     return OmegaConf.to_container(OmegaConf.structured(settings))
 
 
 def _over(stored: dict[str, Any], overrides: list[str]) -> DictConfig:
-    """Overrides over a stored configuration: a chosen group (`launcher=slurm`) takes the place of its own."""
+    """Compose overrides over a stored configuration; a chosen group (`launcher=slurm`) replaces its own."""
     groups = {item: item.lstrip("+").split("=", 1)[0] for item in overrides}
     chosen = [item for item, name in groups.items() if (SWEEPS / name).is_dir()]
     replaced = {groups[item] for item in chosen if item != f"+grid={stored['grid']['name']}"}
     kept = {key: value for key, value in stored.items() if key not in replaced}
     base = compose("config", chosen)
-    OmegaConf.set_struct(base, False)  # For the user's own names, such as options of sbatch.
+    # Allows keys that the user chose, such as options of sbatch.
+    OmegaConf.set_struct(base, False)
     base.merge_with(kept)
     ConfigStore.instance().store(name="stored", node=OmegaConf.to_object(base))
     return compose("stored", [item for item in overrides if item not in chosen])
 
 
 def _unfold(override: str) -> list[str]:
-    """`optim=FILE.yaml` as one override for each key of the file; other overrides as they are."""
+    """Split `optim=FILE.yaml` into one override per key of the file; return other overrides as they are."""
     if not re.fullmatch(r"optim=.*\.yaml", override):
         return [override]
     try:
@@ -289,7 +300,7 @@ def _unfold(override: str) -> list[str]:
 
 
 def known_keys() -> list[str]:
-    """Dotted names of every key of the schema."""
+    """Return the dotted name of every key of the schema."""
     keys: list[str] = []
 
     def walk(prefix: str, node: Any) -> None:

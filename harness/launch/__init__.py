@@ -1,1 +1,1 @@
-"""Starting runs and watching them."""
+"""Launchers: start workers that train runs, supervise them, and repeat failed attempts."""

@@ -1,7 +1,7 @@
-"""What every launcher offers: packs go in, handles come back, results are files.
+"""Interface of launchers: packs are submitted, handles come back, results are files.
 
-Shaped like `concurrent.futures`: `submit` returns at once, `poll` tells which packs have ended. A launcher
-starts each pack once; whether to try again is decided in harness.launch.supervise, for all launchers alike.
+The shape is that of `concurrent.futures`: `submit` returns at once, and `poll` returns the packs that have
+ended. A launcher starts each pack once. Retries are decided in harness.launch.supervise, for all launchers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from harness.records.run_files import RunStatus
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one job ended, or WAITING where somebody else trains its run at the moment.
+    """End of one attempt of a job.
 
-    `retry`: another attempt may end otherwise, since a worker was lost or a disk was full, say.
+    Attributes:
+        job: the job.
+        status: how it ended; WAITING if another process holds the lease of its run.
+        error: why it failed, in one line.
+        retry: whether another attempt may end otherwise, for example after a lost worker or a full disk.
+        attempts: attempts so far, this one included.
     """
 
     job: Job
@@ -30,14 +35,15 @@ class Outcome:
 
     @classmethod
     def from_reply(cls, job: Job, reply: dict[str, Any]) -> Outcome:
-        """From a worker's answer about this job."""
+        """Return the outcome that a worker's answer about this job describes."""
         return cls(job, RunStatus(reply["status"]), reply.get("error"), bool(reply.get("retry")))
 
     @classmethod
     def from_files(cls, job: Job, folder: SweepFolder) -> Outcome | None:
-        """What the run's folder says of an ended job; None while it has not ended."""
+        """Return the outcome that the files of the run describe; None if the job has not ended."""
         run = folder.run(job.spec.run_id)
         state = run.read_state()
+        # End points count before the state: an earlier sweep may have reached them, and a state can be stale.
         if all(run.point(job.spec.point_id(n)).exists() for n in job.n_tokens):
             return cls(job, RunStatus.DIVERGED if state.status == RunStatus.DIVERGED else RunStatus.DONE)
         if state.status in (RunStatus.FAILED, RunStatus.INTERRUPTED):
@@ -47,9 +53,15 @@ class Outcome:
 
 @dataclass(eq=False)
 class Handle:
-    """A pack that was submitted. `spare`: it is started only where nothing else waits.
+    """A submitted pack.
 
-    `outcomes` has one entry a job once `status` is an ended one.
+    Attributes:
+        pack: jobs that one worker trains side by side.
+        cost: FLOPs of the pack, which order the queue.
+        spare: whether to start it only on a worker that would otherwise be idle.
+        cancel: removes the pack from the queue, or asks its worker to save and stop.
+        status: status of the pack.
+        outcomes: one outcome per job once the pack has ended, else empty.
     """
 
     pack: Pack
@@ -60,7 +72,7 @@ class Handle:
     outcomes: tuple[Outcome, ...] = ()
 
     def end(self, outcomes: tuple[Outcome, ...]) -> Handle:
-        """The pack has ended like this; its status is that of the job that ended worst."""
+        """Record how the pack ended and return the handle; its status is the worst of its jobs."""
         worst_first = (
             RunStatus.FAILED,
             RunStatus.INTERRUPTED,
@@ -74,23 +86,27 @@ class Handle:
 
 
 class Launcher(Protocol):
-    """Starts packs somewhere. One object serves one invocation of the command."""
+    """Starts packs on local workers or on a cluster, for one invocation of the command.
+
+    Attributes:
+        n_workers: packs that it trains at the same time.
+        detach: whether the driver ends as soon as all packs are submitted.
+    """
 
     n_workers: int
-    # Whether the driver ends as soon as all has been submitted.
     detach: bool
 
     def submit(self, pack: Pack, spare: bool = False) -> Handle:
-        """Take in a pack; returns at once."""
+        """Add a pack to the queue; return at once."""
 
     def poll(self, seconds: float) -> list[Handle]:
-        """Packs that have ended since the last call; waits up to `seconds` for one."""
+        """Return the packs that have ended since the last call; wait up to `seconds` for one."""
 
     def close(self) -> None:
-        """All packs have ended: let go of what was started."""
+        """End the workers, after all packs have ended."""
 
     def stop(self) -> None:
-        """The driver is interrupted: what cannot go on without it saves and ends."""
+        """Stop at an interrupt: workers that cannot outlive the driver save and end."""
 
     def spent(self, seconds: float) -> dict[str, float]:
-        """Workers' seconds by kind over the `seconds` since the start; empty where nobody counts them."""
+        """Return the seconds of all workers by kind, over `seconds` of the driver; empty if unknown."""

@@ -1,10 +1,16 @@
-"""Who trains a run: a lease in its folder, for drivers and hosts that share nothing but the file system.
+"""Leases: locks with a heartbeat that let one worker at a time train a run.
 
-A lease is a file `lease/<n>.json` that only one process can create, since a hard link never replaces a file
-(locks of the system do not reach across hosts on every file system). The highest number counts. Its owner
-touches it every few seconds; once it has not been touched for STALE_SECONDS, or its owner is known to be
-dead, or it says `released`, anybody may create the next number. An owner that was thought dead and finds a
-higher number ends at once: the run is in other hands.
+Drivers and hosts need to share nothing but the file system. A lease is a file `lease/<n>.json`; the highest
+number counts. Its owner touches the file every HEARTBEAT_SECONDS. Any process may create the next number if
+
+- the file was not touched for STALE_SECONDS,
+- the owner ran on this system and is dead, or
+- the file says `released`.
+
+An owner that was believed dead and then finds a higher number ends at once: another process trains the run.
+
+A hard link creates the file, because `link` fails if the name exists, on network file systems too. File locks
+(`flock`, `fcntl`) do not reach across hosts on every file system.
 """
 
 from __future__ import annotations
@@ -29,21 +35,30 @@ from harness.records.paths import RunFolder
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+# EX_TEMPFAIL of sysexits.h: try again later.
 LOST_EXIT_CODE = 75
-# Times of start that differ by less are those of one process: the kernel's time of boot, which the start is
-# counted from, moves by a second with its rounding.
+# Start times that differ by less belong to one process. The kernel counts the start from the time of boot,
+# which moves by a second with its rounding.
 SAME_START_SECONDS = 3
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Held(Exception):
-    """Somebody else trains the run."""
+    """Another process holds the lease of the run."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Content of a lease; `system` tells whether `pid` can be looked up here, `started` whether it is that
-    process still."""
+    """Content of a lease.
+
+    Attributes:
+        owner: random name of the owner, unique among all leases.
+        host: name of its host, for people.
+        system: running system of the owner, see `_system`; `pid` means something on that system only.
+        pid: process number of the owner.
+        started: when that process began, in ticks since boot. A later process may get the same number.
+        released: whether the owner has given the lease back.
+    """
 
     owner: str
     host: str
@@ -54,16 +69,25 @@ class Lease:
 
 
 def holder(folder: RunFolder) -> Lease | None:
-    """Who trains a run, or None where nobody does, as far as this host's clock can tell."""
+    """Return the live lease of a run, by this host's clock; None if no worker trains the run."""
     number = _highest(folder.lease)
     return _live(folder.lease, number, time.time()) if number else None
 
 
 @contextlib.contextmanager
 def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a run for this process; raises Held where another has it. `lost` is called if it is taken away."""
+    """Hold the lease of a run inside a `with` block.
+
+    Args:
+        folder: folder of the run.
+        lost: called if another process takes the lease; by default this process ends at once.
+
+    Raises:
+        Held: another process holds the lease.
+    """
     path = _take(folder.lease)
     ended = threading.Event()
+    # A thread, so that the heartbeat goes on while the main thread compiles or waits for a device.
     thread = threading.Thread(target=_keep, args=(path, ended, lost or _end_at_once), daemon=True)
     thread.start()
     try:
@@ -76,13 +100,14 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
 
 
 def _take(leases: Path) -> Path:
+    """Create the next lease and return its path; raise Held if another process holds or takes it."""
     leases.mkdir(parents=True, exist_ok=True)
     mine = Lease(uuid.uuid4().hex, socket.gethostname(), _system(), os.getpid(), _started(os.getpid()))
     draft = leases / f".{mine.owner}.tmp"
     try:
         draft.write_text(json.dumps(asdict(mine)))
         number = _highest(leases)
-        # A file touched now tells the file system's own time, whatever the clocks of the hosts say.
+        # The time of a file written just now is the file system's own, so clocks of hosts may differ.
         if number and _live(leases, number, draft.stat().st_mtime):
             raise Held(f"{leases.parent} is trained by another process")
         path = _path(leases, number + 1)
@@ -92,7 +117,8 @@ def _take(leases: Path) -> Path:
             raise Held(f"{leases.parent} was taken by another process just now") from None
     finally:
         draft.unlink(missing_ok=True)
-    if _highest(leases) != number + 1:  # The numbers went on, and this one had been cleared away.
+    # Between `_highest` and `link` others may have taken this number, cleared it away and gone on.
+    if _highest(leases) != number + 1:
         path.unlink(missing_ok=True)
         raise Held(f"{leases.parent} was taken by another process just now")
     for older in range(number, 0, -1):
@@ -104,33 +130,38 @@ def _take(leases: Path) -> Path:
 
 
 def _keep(path: Path, ended: threading.Event, lost: Callable[[], None]) -> None:
-    """Touch the lease until `ended`; the open file stays ours even if the name is another's by then."""
+    """Touch the lease every HEARTBEAT_SECONDS until `ended`; call `lost` if a higher number appears."""
+    # The open file, because the name may be deleted and created anew by another process.
     with open(path) as file:
         while not ended.wait(HEARTBEAT_SECONDS):
             if _highest(path.parent) != int(path.stem):
                 lost()
                 return
+            # A network file system may be away for a while; the next heartbeat tries again.
             with contextlib.suppress(OSError):
                 os.utime(file.fileno())
 
 
 def _end_at_once() -> None:
+    """End this process without any cleanup, because every further write would damage the new owner's run."""
     print("this process was thought dead and another one trains its run now", file=sys.stderr, flush=True)
     os._exit(LOST_EXIT_CODE)
 
 
 def _release(path: Path) -> None:
+    """Mark the lease as released, unless another process has taken over."""
     if _highest(path.parent) == int(path.stem):
         try:
             write_json(path, json.loads(path.read_text()) | {"released": True})
-        except OSError:  # A full disk still takes a time: one long past.
+        except OSError:
+            # A full disk still takes a new time; one long past makes the lease stale.
             os.utime(path, (0, 0))
 
 
 def _live(leases: Path, number: int, now: float) -> Lease | None:
-    """The lease if its owner is alive at the time `now`, as far as anybody can tell."""
+    """Return a lease if it is neither released nor stale at `now`, and its owner is not known to be dead."""
     try:
-        # Opened, since only then do network file systems ask for the time of the last touch.
+        # NFS caches attributes: only opening the file asks the server for the time of the last touch.
         with open(_path(leases, number)) as file:
             found = Lease(**json.load(file))
             touched = os.fstat(file.fileno()).st_mtime
@@ -144,9 +175,9 @@ def _live(leases: Path, number: int, now: float) -> Lease | None:
 
 
 def _is_alive(owner: Lease) -> bool:
-    """Whether the process of a lease of this system still runs.
+    """Return whether the owner of a lease of this system still runs.
 
-    A start that this version cannot read is no proof of death: then the heartbeat alone decides, since two
+    A start time that this version cannot read proves nothing. Then the heartbeat alone decides, because two
     owners of a run are worse than a minute of waiting.
     """
     started = _started(owner.pid)
@@ -156,11 +187,12 @@ def _is_alive(owner: Lease) -> bool:
 
 
 def _path(leases: Path, number: int) -> Path:
+    """Return the file of a lease."""
     return leases / f"{number}.json"
 
 
 def _highest(leases: Path) -> int:
-    """Number of the lease that counts, 0 where there was none yet."""
+    """Return the number of the lease that counts; 0 if there was none yet."""
     with contextlib.suppress(FileNotFoundError):
         return max((int(name[:-5]) for name in os.listdir(leases) if name[:-5].isdigit()), default=0)
     return 0
@@ -168,11 +200,15 @@ def _highest(leases: Path) -> int:
 
 @cache
 def _system() -> str:
-    """Names the running system and its process numbers; containers may share a host name."""
+    """Return a name of the running system and of its process numbers.
+
+    A host name would not do: containers share it and yet have process numbers of their own.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
+        # Not Linux: a name of its own, so that no process number is looked up and the heartbeat decides.
         return f"unknown {uuid.uuid4().hex}"
 
 
@@ -182,7 +218,7 @@ def _started(pid: int) -> str:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return ""
-        # Since boot: seconds since the epoch would change whenever somebody sets the clock.
+        # Since boot, because seconds since the epoch would change whenever somebody sets the clock.
         return str(round((process.create_time() - psutil.boot_time()) * TICKS_PER_SECOND))
     except psutil.NoSuchProcess:
         return ""

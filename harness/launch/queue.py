@@ -1,4 +1,8 @@
-"""Which pack a worker takes next: the longest first, but of the shape that it has compiled."""
+"""Order of the queue: the most expensive pack first, unless a worker can reuse its compiled program.
+
+Long packs first keep all workers busy until the end. A worker that takes another shape must compile first.
+So it prefers its own shape if that pack costs nearly as much as the first of the queue.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,37 @@ from collections.abc import Collection
 from harness.launch.interface import Handle
 from harness.recipe.spec import Pack
 
-# A pack is preferred for its shape while it costs at least this share of the most expensive one.
+# A pack may overtake the first of the queue if it costs at least this share of the first.
 SAME_SHAPE_SHARE = 0.5
 
 
 def shape(pack: Pack) -> object:
-    """What a worker compiles for: packs of equal shape share a program."""
+    """Return the key of the compiled program: packs of equal shape share it.
+
+    The key is the model and the number of lanes. Seeds and learning rates are inputs of the program.
+    """
     return pack[0].spec.model, len(pack)
 
 
 def by_cost(waiting: list[Handle]) -> list[Handle]:
-    """The most expensive first, spare ones behind all others."""
+    """Return the queue in its order: the most expensive pack first, spare packs behind all others."""
     return sorted(waiting, key=lambda handle: (handle.spare, -handle.cost))
 
 
 def next_pack(queue: list[Handle], last: Pack | None, elsewhere: Collection[object]) -> Handle:
-    """The first of a queue `by_cost`, but where one costs nearly as much one of the shape of the `last` pack,
-    or else of a shape that no other worker is compiling just now (`elsewhere`)."""
+    """Choose the pack that an idle worker trains next.
+
+    Candidates are the packs that cost at least SAME_SHAPE_SHARE of the first. Among them, the worker prefers
+    its own shape, then a shape that no other worker has; otherwise it takes the first of the queue.
+
+    Args:
+        queue: waiting packs in the order of `by_cost`; at least one.
+        last: pack that the worker trained last; None if it is new.
+        elsewhere: shapes that the other workers train now.
+    """
     first = queue[0]
     near = [h for h in queue if h.spare == first.spare and h.cost >= SAME_SHAPE_SHARE * first.cost]
     own = [handle for handle in near if last is not None and shape(handle.pack) == shape(last)]
+    # Two workers that compile one shape at the same time would both miss the compilation cache.
     free = [handle for handle in near if shape(handle.pack) not in elsewhere]
     return (own or free or queue)[0]

@@ -1,4 +1,8 @@
-"""When a worker stops before its runs have ended: told by a signal, left by its parent, or cancelled."""
+"""Early stop of a worker: by a signal, by the death of its parent, or by a cancel request.
+
+The training loop asks between two intervals, saves a checkpoint and ends. Signal handlers only set a flag,
+because a handler may interrupt a checkpoint that is being written.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,29 @@ from pathlib import Path
 
 from harness.records.paths import RunFolder, SweepFolder
 
-# How often a run looks whether it has been cancelled.
+# Seconds between two looks for cancel requests: each look costs a request to a network file system.
 LOOK_SECONDS = 1.0
 
 
 def sweep_request(folder: SweepFolder) -> Path:
-    """There while the whole sweep is asked to save and stop, see harness.cancel."""
+    """Return the file that exists while the whole sweep is asked to save and stop, see harness.cancel."""
     return folder.runs / "cancel"
 
 
 def is_cancelled(run: RunFolder) -> bool:
-    """Whether this run, or its whole sweep, is asked to save and stop."""
+    """Return whether this run, or its whole sweep, is asked to save and stop."""
     return run.cancel.exists() or sweep_request(SweepFolder(run.root.parent.parent)).exists()
 
 
 class StopFlag:
-    """Set by SIGTERM, by SIGUSR2 (what schedulers send ahead of time), and when the parent is gone."""
+    """Flag that asks a worker to stop.
+
+    SIGTERM and SIGUSR2 set it (Slurm and submitit send these ahead of the kill), and so does the death of the
+    parent: a driver that was killed can no longer ask its workers to stop.
+    """
 
     def __init__(self) -> None:
-        # The parent may have died before this line: its number comes from itself.
+        # The parent passes its own number, because it may have died before this line asks for it.
         self._parent = int(os.environ.get("HARNESS_PARENT") or os.getppid())
         self._told = False
         for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -38,11 +46,18 @@ class StopFlag:
         self._told = True
 
     def __call__(self) -> bool:
+        """Return whether the worker is to stop."""
+        # The system gives an orphan another parent.
         return self._told or os.getppid() != self._parent
 
 
 class StopOrCancel:
-    """Whether the worker is to stop, or one of these runs; their folders are looked at once a second."""
+    """Stop flag of a pack: set if the worker is to stop, or if one of the runs is cancelled.
+
+    Args:
+        stop: stop flag of the worker.
+        folders: folders of the pack's runs, looked at every LOOK_SECONDS.
+    """
 
     def __init__(self, stop: Callable[[], bool], folders: list[RunFolder]):
         self._stop = stop
@@ -50,6 +65,7 @@ class StopOrCancel:
         self._looked_at = time.monotonic()
 
     def __call__(self) -> bool:
+        """Return whether the pack is to stop."""
         if self._stop():
             return True
         if time.monotonic() - self._looked_at < LOOK_SECONDS:

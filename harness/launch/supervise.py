@@ -1,8 +1,8 @@
-"""What is the same on every launcher: other drivers' runs are left to them, lost attempts are repeated.
+"""Supervision of jobs on every launcher: retries with backoff, and respect for the leases of other drivers.
 
-A job whose worker died, whose disk was full or whose host was lost is submitted again after a while, up to
-`max_attempts` times; one that diverged or whose input is wrong is not. Runs under another process's lease are
-looked at again until they have ended or their lease is stale.
+The supervisor submits a job again if its worker died, its disk was full or its host was lost. It does so with
+exponential backoff, for at most `max_attempts` attempts. A job that diverged or whose input is wrong is not
+repeated. A run whose lease another process holds is looked at again until it has ended or its lease is stale.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure, record_waiting
 
 POLL_SECONDS = 0.2
-# The wait before attempt n + 1 is this long, doubled for every attempt before.
+# Backoff before the second attempt; every further attempt doubles it.
 BACK_OFF_SECONDS = 1.0
 MAX_BACK_OFF_SECONDS = 300.0
-# How often a run is looked at that somebody else trains.
+# Seconds between two looks at a run that another process trains.
 LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Postponed:
-    """A pack to be submitted not before `at`, on the monotonic clock."""
+    """A pack to submit later.
+
+    Attributes:
+        at: earliest time of submission, on the monotonic clock.
+        pack: the pack.
+        spare: whether it only fills idle workers.
+    """
 
     at: float
     pack: Pack
@@ -38,14 +44,24 @@ class Postponed:
 
 
 class Detached(Exception):
-    """The driver ends here and the jobs go on; the text says how many."""
+    """The driver ends and leaves its jobs to the cluster.
+
+    Args:
+        n_left: jobs that have not ended, named in the text.
+    """
 
     def __init__(self, n_left: int):
         super().__init__(f"{n_left} runs are queued or under way; the same command later goes on from here")
 
 
 class Supervisor:
-    """Sees packs through to the end of each of their jobs."""
+    """Supervisor of the jobs of a sweep: submits packs and follows every job to its end.
+
+    Args:
+        launcher: where packs are trained.
+        folder: folder of the sweep.
+        max_attempts: largest number of attempts per job.
+    """
 
     def __init__(self, launcher: Launcher, folder: SweepFolder, max_attempts: int):
         self._launcher = launcher
@@ -57,21 +73,25 @@ class Supervisor:
         self._ready: list[Outcome] = []
 
     def add(self, packs: Iterable[Pack], spare: bool = False) -> None:
-        """Take in packs; `spare` ones only fill workers that would have nothing to do."""
+        """Submit packs; `spare` packs only fill workers that would otherwise be idle."""
         self._postponed += [Postponed(0.0, pack, spare) for pack in packs]
         self._submit_due()
 
     def nothing_spare(self) -> None:
-        """From now on all packs are due."""
+        """Turn all spare packs into due ones."""
         for handle in self._handles:
             handle.spare = False
         self._postponed = [replace(item, spare=False) for item in self._postponed]
 
     def outcomes(self, watch: Callable[[list[Job]], None]) -> Iterator[Outcome]:
-        """Yield how each job ended, until none is left but spare ones; `watch` is told which are under way.
+        """Yield the outcome of each job until only spare packs are left.
 
-        A launcher that detaches is asked once: it raises Detached where jobs are left.
-        On KeyboardInterrupt the launcher is stopped before it is raised again.
+        Args:
+            watch: receives the jobs that are running, at most every POLL_SECONDS.
+
+        Raises:
+            Detached: the launcher detaches, and jobs are left after the first poll.
+            KeyboardInterrupt: the user interrupts; the launcher has stopped its workers by then.
         """
         watched_at = 0.0
         try:
@@ -90,23 +110,28 @@ class Supervisor:
                     yield from self._take_ready()
                     if self._is_due():
                         raise Detached(self._n_left())
+        # GeneratorExit comes if the caller breaks off its loop, for example at a cancelled sweep.
         except (KeyboardInterrupt, GeneratorExit):
             self._launcher.stop()
             raise
 
     def _take_ready(self) -> list[Outcome]:
+        """Return the outcomes that were not yielded yet, and forget them."""
         ready, self._ready = self._ready, []
         return ready
 
     def _n_left(self) -> int:
+        """Return the number of jobs that have not ended."""
         packs: list[Handle | Postponed] = [*self._handles, *self._postponed]
         return sum(len(item.pack) for item in packs)
 
     def _is_due(self) -> bool:
+        """Return whether a pack is left that is not spare."""
         packs: list[Handle | Postponed] = [*self._handles, *self._postponed]
         return any(not pack.spare for pack in packs)
 
     def _submit_due(self) -> None:
+        """Submit the postponed packs whose time has come."""
         now = time.monotonic()
         due = [item for item in self._postponed if item.at <= now]
         self._postponed = [item for item in self._postponed if item.at > now]
@@ -114,7 +139,7 @@ class Supervisor:
             self._submit(item)
 
     def _submit(self, item: Postponed) -> None:
-        """Hand a pack to the launcher, without what has ended or is in other hands."""
+        """Submit a pack without the jobs that ended, are cancelled, or are trained by another process."""
         mine = []
         for job in item.pack:
             ended = Outcome.from_files(job, self._folder)
@@ -130,10 +155,12 @@ class Supervisor:
             self._handles.append(self._launcher.submit(tuple(mine), item.spare))
 
     def _postpone(self, pack: Pack, spare: bool, seconds: float) -> None:
+        """Submit a pack again after `seconds`."""
         self._postponed.append(Postponed(time.monotonic() + seconds, pack, spare))
 
     def _take(self, handle: Handle) -> None:
-        """Pass on what has ended, and see to the rest: what was lost together is tried again together."""
+        """Sort the outcomes of a pack: report jobs that ended, postpone those that wait or are repeated."""
+        # By backoff: jobs that were lost together form one pack again.
         again: dict[float, Pack] = {}
         for outcome in handle.outcomes:
             run_id = outcome.job.spec.run_id
@@ -153,9 +180,15 @@ class Supervisor:
             self._postpone(pack, handle.spare, wait)
 
     def _note_loss(self, outcome: Outcome, last: bool) -> None:
-        """Write down why an attempt failed where its worker could not, unless others train the run by now."""
+        """Write why an attempt failed into the run's state, unless its worker has done so.
+
+        Args:
+            outcome: the failed attempt.
+            last: whether no further attempt follows.
+        """
         run = self._folder.run(outcome.job.spec.run_id)
         state = run.read_state()
+        # Another driver may have restarted the run already, and its state must not be overwritten.
         if lease.holder(run):
             return
         if state.status != RunStatus.FAILED or state.error != outcome.error:

@@ -1,13 +1,19 @@
-"""A worker process: takes packs of jobs from standard input and trains one pack after the other.
+"""Worker process: reads packs of jobs from standard input and trains one pack after the other.
 
-The first line is the `WorkerConfig`, every other one `{"jobs": […]}`. For each of these one line comes back
-on standard output: `{"outcomes": [{"run_id", "status", "error", "retry"}, …]}`, one outcome a job. `status`
-is done, diverged, failed, interrupted (`cancelled` where harness.cancel asked for it), or waiting where
-another process trains the run; `retry` says whether a failed job may end otherwise another time. Everything
-else a run leaves behind is in its folder.
+The protocol has one JSON value per line. The driver sends the `WorkerConfig` first, then a line per pack:
 
-Several workers train each run together when their environment names a coordinator, see
-harness.engine.distributed. They are given the same lines; the first one writes the files, its answers count.
+    {"jobs": [...]}
+
+For each pack the worker answers with one line on standard output, one outcome per job:
+
+    {"outcomes": [{"run_id", "status", "error", "retry"}, ...]}
+
+`status` is a RunStatus, WAITING if another process holds the lease of the run. An interrupted job also has
+`cancelled` if `harness.cancel` asked for it. `retry` says whether another attempt may end otherwise. All
+other results are in the folders of the runs.
+
+If the environment names a coordinator, several workers train each run together as ranks of one program, see
+harness.engine.distributed. All ranks receive the same lines. Rank 0 writes the files, and its answers count.
 """
 
 from __future__ import annotations
@@ -43,13 +49,28 @@ if TYPE_CHECKING:
 
 WRONG_INPUT_EXIT_CODE = 2
 CANCELLED = {"status": RunStatus.INTERRUPTED, "cancelled": True}
-# Errors of a disk that is full, over quota or away for a while.
+# Errors of a disk that is full, over quota or unreachable for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker needs beside its jobs; `data` holds the fields of a `DataConfig`."""
+    """Settings of a worker that all its jobs share.
+
+    Attributes:
+        sweep: folder of the sweep.
+        cache_dir: folder of corpora and compiled programs.
+        data: fields of a `DataConfig`.
+        seq_len: tokens of a window.
+        eval_tokens: tokens scored at end points.
+        curve_eval_tokens: tokens scored during training.
+        mesh: sizes of the mesh axes.
+        execution: fields of an `Execution`.
+        checkpoint_seconds: seconds between two checkpoints.
+        pack: largest number of lanes; None leaves the choice to the platform.
+        task_items: test items per task and length; 0 evaluates no tasks.
+        origin: the sweep, for provenance.json; None records no provenance.
+    """
 
     sweep: str
     cache_dir: str
@@ -66,11 +87,13 @@ class WorkerConfig:
 
     @classmethod
     def from_line(cls, line: str) -> WorkerConfig:
+        """Parse the first line of the protocol."""
         values = json.loads(line)
         origin = values.pop("origin")
         return cls(**values, origin=None if origin is None else from_json(origin, Origin, "the first line"))
 
     def to_line(self) -> str:
+        """Return the first line of the protocol, without its end of line."""
         return json.dumps(asdict(self))
 
 
@@ -97,7 +120,7 @@ def record_attempt(folder: RunFolder, attempt: Attempt) -> None:
 
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
-    """Load the prepared corpus and the fixed evaluation sets."""
+    """Load the prepared corpus and build the evaluation sets, which all runs share."""
     import jax
 
     from harness.data.prepare import DataConfig, prepare_corpus
@@ -108,6 +131,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     from harness.train.loop import TrainInputs
 
     cache = Path(config.cache_dir)
+    # Every program is cached, however small and quick to compile: the next worker of a shape starts at once.
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -169,14 +193,21 @@ def run_pack(
 
 
 def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]:
-    """Train one job by itself, unless another process has its run, and return its answer."""
+    """Train one job alone, unless another process holds its lease, and return its answer."""
     return run_pack((job,), sweep, inputs, lanes=1)[0]
 
 
 def _begin(
     job: Job, folder: RunFolder, owned: contextlib.ExitStack, attempt: Attempt | None
 ) -> dict[str, Any] | None:
-    """Hold the run of a job until `owned` is left; the answer of one that is not to be trained here."""
+    """Take the lease of a job's run, and return the answer if there is nothing to train, else None.
+
+    Args:
+        job: the job.
+        folder: folder of its run.
+        owned: exit stack that holds the lease.
+        attempt: provenance to record; None records none.
+    """
     from harness.engine.distributed import told_by_first
 
     try:
@@ -194,9 +225,13 @@ def _begin(
 
 
 def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFolder]) -> dict[str, Any]:
-    """A status, or what an exception means for a job; the exception goes to the run's log.
+    """Return the answer for a job from its status, or from the exception that ended it.
 
-    A job that stopped because one trained `beside` it was cancelled is waiting again.
+    Args:
+        folder: folder of the job's run.
+        ending: status, or the exception, which goes to the run's log.
+        beside: folders of all runs of the pack. If one of them was cancelled, the whole pack stopped, and the
+            other jobs wait again.
     """
     from harness.engine.distributed import told_by_first
     from harness.train.loop import Interrupted
@@ -216,7 +251,7 @@ def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFo
 
 @contextlib.contextmanager
 def own_run(folder: RunFolder) -> Iterator[None]:
-    """Hold the lease of a run; of several processes the first holds it for all. Raises lease.Held."""
+    """Hold the lease of a run, which rank 0 does for all ranks; raise lease.Held if it is taken."""
     from harness.engine.distributed import is_first, told_by_first
 
     with contextlib.ExitStack() as stack:
@@ -232,7 +267,10 @@ def own_run(folder: RunFolder) -> Iterator[None]:
 
 
 def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
-    """How a job ended that another process has trained in the meantime."""
+    """Return DIVERGED if another process has trained the job to a divergence, else None.
+
+    A job that is done needs no such check: nothing of it is left to train.
+    """
     from harness.engine.distributed import told_by_first
 
     points = [folder.point(job.spec.point_id(n)) for n in job.n_tokens]
@@ -241,7 +279,7 @@ def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
 
 
 def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
-    """What to answer after an exception; its traceback goes to the run's log, the reason to its state."""
+    """Return the answer after an exception; write traceback and reason into the run's log and state."""
     from harness.engine.distributed import is_first
 
     wrong = isinstance(error, InputError)
@@ -256,20 +294,24 @@ def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether another attempt may end otherwise: the disk was full or away, or another process was lost."""
+    """Return whether another attempt may end otherwise: after a full or lost disk, or if a rank was lost."""
     from harness.engine.distributed import is_alone
 
+    # By its text too, because libraries wrap the error of a full disk. If one of several ranks dies, the
+    # others see errors of communication of any kind.
     full = "No space left on device" in str(error)
     return full or (isinstance(error, OSError) and error.errno in PASSING_ERRORS) or not is_alone()
 
 
 def main() -> None:
-    """Serve jobs until standard input ends or a signal asks to stop."""
+    """Serve packs until standard input ends, or a signal asks to stop."""
+    # Pinned before JAX is imported, because XLA sizes its thread pools by the cores that it may use.
     core = os.environ.get("HARNESS_CORE")
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
+    # A Ctrl-C may reach the whole process group. The driver alone decides, and asks by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Standard output is for answers alone; what libraries print there (Gloo does) goes to standard error.
+    # Standard output carries answers only; prints of libraries (Gloo) go to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     from harness.engine.distributed import initialize_from_environment, is_alone
@@ -289,7 +331,7 @@ def main() -> None:
         outcomes = run_pack(pack, sweep, inputs, config.pack, attempt)
         print(json.dumps({"outcomes": outcomes}), file=answers, flush=True)
         statuses = {outcome["status"] for outcome in outcomes if not outcome.get("cancelled")}
-        # After a failure the processes of one run may stand at different places: they start anew.
+        # After a failure the ranks of one run may stand at different steps, so all of them start anew.
         if RunStatus.INTERRUPTED in statuses or (RunStatus.FAILED in statuses and not is_alone()):
             break
 

@@ -21,14 +21,14 @@ class Provenance:
     """Code, package versions and machine of one process.
 
     Attributes:
-        code_revision: Commit of the code, with `+` if files differ from it.
-        code_dirty: Whether files differ from the commit; None in old records.
+        code_revision: commit of the code, with `+` if files differ from it.
+        code_dirty: whether files differ from the commit; None in old records.
         lock_sha256: SHA-256 of uv.lock; None without the file.
-        python: Version of Python.
-        versions: Version by package.
-        machine: Processor model.
-        cores: Cores that the process may run on.
-        system: Operating system.
+        python: version of Python.
+        versions: version by package.
+        machine: processor model.
+        cores: cores that the process may run on.
+        system: operating system.
     """
 
     code_revision: str

@@ -53,8 +53,8 @@ class Failure:
     """One failed attempt.
 
     Attributes:
-        time: When it failed, seconds since 1970.
-        error: Why, in one line.
+        time: when it failed, seconds since 1970.
+        error: why, in one line.
     """
 
     time: float
@@ -66,23 +66,23 @@ class RunState:
     """Content of state.json; without arguments the state of a run that has not begun.
 
     Attributes:
-        schema: Version of the keys.
-        status: Status of the run; None before it has begun.
-        pid: Process that trains the run, or trained it last.
-        host: Host of that process.
-        retries: Times that the run was started again after it failed or died.
-        n_lanes: Lanes of the program that trains the run; more than 1 in a pack.
-        failures: The last failed attempts, the latest at the end.
-        warnings: Warnings of the attempt, such as a restored checkpoint that was damaged.
-        tokens_ahead: Tokens that the attempt has to train, branches included.
-        tokens_trained: Tokens that the attempt has trained.
-        loss: Mean training loss of the last logged interval, nats per token.
-        tokens_per_second: Speed of the last logged interval.
-        error: Why the run failed or diverged, in one line.
-        retry: Whether another attempt may end otherwise.
-        seconds: Wall-clock seconds of the attempt.
-        spent: Seconds of the attempt by kind, such as `training steps`.
-        updated: When the file was written, seconds since 1970.
+        schema: version of the keys.
+        status: status of the run; None before it has begun.
+        pid: process that trains the run, or trained it last.
+        host: host of that process.
+        retries: times that the run was started again after it failed or died.
+        n_lanes: lanes of the program that trains the run; more than 1 in a pack.
+        failures: the last failed attempts, the latest at the end.
+        warnings: warnings of the attempt, such as a restored checkpoint that was damaged.
+        tokens_ahead: tokens that the attempt has to train, branches included.
+        tokens_trained: tokens that the attempt has trained.
+        loss: mean training loss of the last logged interval, nats per token.
+        tokens_per_second: speed of the last logged interval.
+        error: why the run failed or diverged, in one line.
+        retry: whether another attempt may end otherwise.
+        seconds: wall-clock seconds of the attempt.
+        spent: seconds of the attempt by kind, such as `training steps`.
+        updated: when the file was written, seconds since 1970.
     """
 
     schema: int = STATE_SCHEMA
@@ -109,10 +109,10 @@ class Submission:
     """Content of submission.json: the run's last submission to a cluster's queue.
 
     Attributes:
-        schema: Version of the keys.
-        launcher: Launcher that submitted the run.
-        job: Job number, such as `17_3` for a task of an array.
-        log: Path of the job's output.
+        schema: version of the keys.
+        launcher: launcher that submitted the run.
+        job: job number, such as `17_3` for a task of an array.
+        log: path of the job's output.
     """
 
     schema: int = SUBMISSION_SCHEMA
@@ -126,9 +126,9 @@ class Origin:
     """The sweep that a run belongs to.
 
     Attributes:
-        command: Command line that started the driver.
-        config: Resolved configuration.
-        corpus: The prepared corpus.
+        command: command line that started the driver.
+        config: resolved configuration.
+        corpus: the prepared corpus.
     """
 
     command: str
@@ -141,13 +141,13 @@ class Attempt(Provenance):
     """Provenance of one attempt: an entry of the list in provenance.json.
 
     Attributes:
-        time: When the attempt began, seconds since 1970.
-        host: Name of the host.
-        platform: Platform of JAX: cpu, gpu or tpu.
-        devices: Kind of each device.
-        command: Command line that started the driver.
-        config: Resolved configuration of the sweep.
-        corpus: The prepared corpus.
+        time: when the attempt began, seconds since 1970.
+        host: name of the host.
+        platform: platform of JAX: cpu, gpu or tpu.
+        devices: kind of each device.
+        command: command line that started the driver.
+        config: resolved configuration of the sweep.
+        corpus: the prepared corpus.
     """
 
     time: float = 0.0
@@ -163,7 +163,7 @@ def read_state(path: Path) -> RunState:
     """Return the state in a state.json; a run that has not begun if the file is missing or half written.
 
     Raises:
-        InputError: The file is of a newer schema, or its keys do not fit.
+        InputError: the file is of a newer schema, or its keys do not fit.
     """
     try:
         value = json.loads(path.read_text())

@@ -25,12 +25,12 @@ class SweepCell:
     """One cell of the plan: a model trained to a token count.
 
     Attributes:
-        run_id: Run that reaches the cell's end point.
-        point_id: The end point.
-        rung: Name of the model size, such as `d64`.
-        seed: Seed of initialisation and data order.
-        n_tokens: Training tokens.
-        flops: Training FLOPs.
+        run_id: run that reaches the cell's end point.
+        point_id: the end point.
+        rung: name of the model size, such as `d64`.
+        seed: seed of initialisation and data order.
+        n_tokens: training tokens.
+        flops: training FLOPs.
         role: `fit`, `holdout`, `reference` or `lr`.
     """
 
@@ -48,17 +48,17 @@ class CorpusRecord:
     """The prepared corpus.
 
     Attributes:
-        name: Source: python, text or synthetic.
-        corpus_id: Hash of the corpus.
-        tokenizer_id: Hash of the tokenizer; `symbols` for synthetic data.
-        vocab_size: Number of token ids, the separator included.
-        n_documents: Training documents.
-        n_train_tokens: Training tokens.
-        n_train_bytes: Bytes of the training text.
-        n_eval_tokens: Tokens of the held-out documents.
-        entropy_rate: Entropy rate of a synthetic source, nats per token; None for text.
-        unigram_nats: Loss of a unigram model, nats per token; None in old records.
-        report: Counts of every step of cleaning, and of tasks.
+        name: source: python, text or synthetic.
+        corpus_id: hash of the corpus.
+        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data.
+        vocab_size: number of token ids, the separator included.
+        n_documents: training documents.
+        n_train_tokens: training tokens.
+        n_train_bytes: bytes of the training text.
+        n_eval_tokens: tokens of the held-out documents.
+        entropy_rate: entropy rate of a synthetic source, nats per token; None for text.
+        unigram_nats: loss of a unigram model, nats per token; None in old records.
+        report: counts of every step of cleaning, and of tasks.
     """
 
     name: str
@@ -79,7 +79,7 @@ class SweepProvenance(Provenance):
     """Provenance of a sweep.
 
     Attributes:
-        devices: Kinds of device that trained the end points; empty until they are collected.
+        devices: kinds of device that trained the end points; empty until they are collected.
     """
 
     devices: tuple[str, ...] = ()
@@ -90,18 +90,18 @@ class SweepRecord:
     """Content of sweep.json.
 
     Attributes:
-        schema: Version of the keys.
-        grid: Name of the grid.
-        budget: Size of the sweep: quick, standard or full.
-        command: Command line of the last invocation that changed the plan or trained.
-        recipe: Settings that all runs of the folder share, by dotted key.
-        config: Resolved configuration.
-        cells: The plan.
-        corpus: The prepared corpus.
-        provenance: Code, package versions and machine of the driver.
-        seconds: Wall-clock seconds up to the end of training, summed over invocations.
-        seconds_total: Wall-clock seconds with fits and report, summed over invocations.
-        worker_seconds: Seconds of the workers by kind, summed over invocations.
+        schema: version of the keys.
+        grid: name of the grid.
+        budget: size of the sweep: quick, standard or full.
+        command: command line of the last invocation that changed the plan or trained.
+        recipe: settings that all runs of the folder share, by dotted key.
+        config: resolved configuration.
+        cells: the plan.
+        corpus: the prepared corpus.
+        provenance: code, package versions and machine of the driver.
+        seconds: wall-clock seconds up to the end of training, summed over invocations.
+        seconds_total: wall-clock seconds with fits and report, summed over invocations.
+        worker_seconds: seconds of the workers by kind, summed over invocations.
     """
 
     schema: int = SWEEP_SCHEMA
@@ -122,7 +122,7 @@ def find_sweep(path: Path) -> SweepRecord | None:
     """Return the record in a sweep.json; None if the file is missing or something else.
 
     Raises:
-        InputError: The record is of a newer schema, or its keys do not fit.
+        InputError: the record is of a newer schema, or its keys do not fit.
     """
     try:
         value: Any = json.loads(path.read_text())
@@ -137,7 +137,7 @@ def read_sweep(path: Path) -> SweepRecord:
     """Return the record in a sweep.json.
 
     Raises:
-        InputError: There is no record of a sweep, it is of a newer schema, or its keys do not fit.
+        InputError: there is no record of a sweep, it is of a newer schema, or its keys do not fit.
     """
     found = find_sweep(path)
     if found is None:

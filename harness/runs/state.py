@@ -44,8 +44,8 @@ def begun(folder: RunFolder, n_lanes: int) -> RunState:
     """Return the state of a run that this process begins to train; retries and failures stay.
 
     Args:
-        folder: Folder of the run.
-        n_lanes: Lanes of the program that trains the run. A restart needs it, because rounding depends on it.
+        folder: folder of the run.
+        n_lanes: lanes of the program that trains the run. A restart needs it, because rounding depends on it.
     """
     before = folder.read_state()
     return RunState(
@@ -73,10 +73,10 @@ def set_state(folder: RunFolder, status: RunStatus, error: str | None = None, re
     """Write how a run ended.
 
     Args:
-        folder: Folder of the run.
-        status: Such as FAILED or INTERRUPTED.
-        error: Why it failed.
-        retry: Whether another attempt may end otherwise.
+        folder: folder of the run.
+        status: such as FAILED or INTERRUPTED.
+        error: why it failed.
+        retry: whether another attempt may end otherwise.
     """
     before = folder.read_state()
     failures = before.failures if error is None else failures_after(before, error)

@@ -1,1 +1,1 @@
-"""A whole sweep: from settings to plan, training in phases, tables, fits and report."""
+"""The sweep command: settings, plan, training in phases, tables, fits and report."""

@@ -1,6 +1,7 @@
 """`python -m harness.sweep +grid=NAME [overrides]`: plan, train, collect, fit, report.
 
-The same command again skips what is finished, goes on where it was cut off, and trains only new cells.
+The same command again skips finished cells, resumes interrupted runs from their checkpoints, and trains only
+new cells.
 Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the state saved.
 """
 
@@ -47,7 +48,7 @@ from harness.track.progress import Progress
 from harness.track.sinks import Sinks, check_sinks
 from harness.track.worker_time import added, shares
 
-# Width of tables where the output is no terminal.
+# Width of tables if the output is no terminal.
 LOG_WIDTH = 120
 DISK_TROUBLE = {
     errno.ENOSPC: ("the disk is full", "free space"),
@@ -72,14 +73,14 @@ def cache_folder(settings: SweepSettings) -> Path:
 
 
 def sweep_folder(settings: SweepSettings) -> SweepFolder:
-    """results/<grid>, with the budget behind it unless it is the default one."""
+    """Return the folder of the sweep: results_dir, or results/<grid>-<budget> without the default budget."""
     grid = settings.grid
     suffix = f"-{settings.budget}" if grid.budgets and settings.budget != "quick" else ""
     return SweepFolder(Path(settings.results_dir or f"results/{grid.name}{suffix}"))
 
 
 def data_config(settings: SweepSettings) -> DataConfig:
-    """The part of the data settings that decides a corpus."""
+    """Return the data settings that determine the corpus."""
     data = settings.data
     return DataConfig(
         name=data.name,
@@ -100,13 +101,19 @@ def data_config(settings: SweepSettings) -> DataConfig:
 
 
 def task_items(settings: SweepSettings) -> int:
-    """Test problems of every task and length: as the grid has it, or the data."""
+    """Return the test items per task and length: the grid's number, or else that of the data."""
     chosen = chosen_cells(settings.grid, settings.budget).task_items
     return settings.data.task_items if chosen is None else chosen
 
 
 class Sweep:
-    """One invocation of the command."""
+    """One invocation of the command.
+
+    Args:
+        settings: resolved settings.
+        arguments: command line, for the record.
+        console: where to print.
+    """
 
     def __init__(self, settings: SweepSettings, arguments: list[str], console: Console):
         self.settings = settings
@@ -117,8 +124,9 @@ class Sweep:
         self.left_out: list[Outcome] = []
 
     def run(self) -> int:
-        """Plan, train what is open, fit, report; returns the exit code."""
+        """Plan, train the open cells, fit and report; return the exit code."""
         settings = self.settings
+        # The quick checks come first: a missing cluster should not be found after an hour of tokenising.
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_launcher(settings.launcher, mesh)
         check_sinks(settings.sinks)
@@ -147,6 +155,8 @@ class Sweep:
         return 1 if self.left_out else 0
 
     def _print_plan(self, plan: Plan, at_once: int) -> None:
+        """Print the plan; `at_once` runs train at the same time."""
+        # The speed of the machine is measured while the first lines are printed.
         with ThreadPoolExecutor(1) as beside:
             rate = beside.submit(matmul_rate) if plan.open_cells else None
 
@@ -156,8 +166,9 @@ class Sweep:
             print_plan(self.console, plan, seconds, at_once, self._lanes)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
-        """Record configuration, plan and provenance; training time adds up over invocations."""
+        """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
         before = read_sweep(self.folder.sweep) if self.folder.sweep.exists() else None
+        # Without its runs a folder starts anew, and so do the seconds.
         resumed = self.folder.runs.exists()
         self.folder.runs.mkdir(parents=True, exist_ok=True)
         self.record = sweep_record(
@@ -169,7 +180,7 @@ class Sweep:
             write_record(self.folder.sweep, self.record)
 
     def _train(self, plan: Plan, config: DataConfig) -> None:
-        """Train what is open; the time that it takes is written down even if it breaks off."""
+        """Train the open cells; write the seconds that it takes even after an interrupt."""
         if not plan.open_cells:
             return
         clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
@@ -198,14 +209,17 @@ class Sweep:
             self.console.print(f"workers' time: {shares(spent)}")
 
     def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
+        """Return the chosen launcher."""
         return make_launcher(self.settings.launcher, config, plan.job_flops)
 
     def _write_total(self) -> None:
+        """Write sweep.json with the total seconds up to now."""
         total = self._total_before + time.monotonic() - self.began
         self.record = replace(self.record, seconds_total=total)
         write_record(self.folder.sweep, self.record)
 
     def _worker(self, config: DataConfig) -> WorkerConfig:
+        """Return the settings of every worker."""
         settings = self.settings
         return WorkerConfig(
             sweep=str(self.folder.root.resolve()),
@@ -223,6 +237,7 @@ class Sweep:
         )
 
     def _tell(self, outcome: Outcome) -> None:
+        """Print the warnings and the end of a run; raise KeyboardInterrupt if the sweep is cancelled."""
         label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
         for text in self.folder.run(outcome.job.spec.run_id).read_state().warnings:
             self.console.print(f"warning: {label}: {text}", markup=False)
@@ -232,6 +247,7 @@ class Sweep:
         elif outcome.status == RunStatus.DIVERGED:
             self.console.print(f"diverged: {label}; recorded and left out of the fits")
         elif outcome.status == RunStatus.INTERRUPTED:
+            # A single cancelled run is skipped. A cancelled sweep, or a worker stopped by a signal, ends all.
             if sweep_request(self.folder).exists() or not is_cancelled(
                 self.folder.run(outcome.job.spec.run_id)
             ):
@@ -240,6 +256,7 @@ class Sweep:
             self.console.print(f"cancelled: {label}; the same command later goes on with it")
 
     def _conclude(self, plan: Plan) -> None:
+        """Write tables, fits and report if they are not up to date, and print the conclusion."""
         points = None if plan.open_cells else read_current(self.folder, plan.cells)
         if points is None:
             points = write_tables(self.folder, plan.cells, self.settings.grid.name)

@@ -1,4 +1,7 @@
-"""The one place where the harness calls the analysis: seal the forecast, fit, write the report."""
+"""End of a sweep: seal the forecast, fit, write the report. Only here does the harness call the analysis.
+
+Functions import the analysis themselves, so that the command starts without matplotlib and SciPy.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,17 @@ from harness.sweep.task_table import task_table
 def seal_forecast(
     folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], resamples: int, seed: int = 0
 ) -> bool:
-    """Fit the cells trained so far and write the forecast of `holdout`, before any of it is trained.
+    """Fit the cells trained so far, and write the sealed forecast of the held-out cells.
 
-    Returns False where the same table was sealed already, by an earlier invocation or another driver.
+    Args:
+        folder: folder of the sweep.
+        points: points.parquet so far.
+        holdout: held-out cells, of which none has been trained.
+        resamples: bootstrap resamples behind the intervals.
+        seed: seed of the bootstrap.
+
+    Returns:
+        False if the same table is sealed already, by an earlier invocation or another driver.
     """
     from analysis.forecast.seal import seal_forecast
 
@@ -38,6 +49,7 @@ def seal_forecast(
     sealed = seal_forecast(
         fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed
     )
+    # Sealing takes a while, and another driver of the sweep may have been faster: the first seal counts.
     if _is_sealed(folder, fitted, holdout):
         return False
     write_json(folder.forecast, sealed)
@@ -45,6 +57,7 @@ def seal_forecast(
 
 
 def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -> bool:
+    """Return whether forecast.json forecasts these cells from this table."""
     from analysis.forecast.seal import table_sha256
     from analysis.tables.table import load_table
 
@@ -57,7 +70,7 @@ def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -
 
 
 def check_forecast(cells: list[Cell]) -> None:
-    """Raise InputError when the hold-out leaves too few cells to fit the competing laws to."""
+    """Raise InputError if the hold-out leaves too few cells to fit the competing laws."""
     from analysis.contest.adequacy import GENERAL
     from analysis.laws import find_law
 
@@ -74,9 +87,12 @@ def check_forecast(cells: list[Cell]) -> None:
 
 
 def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
-    """Fit both tables, write fits.json, figures and report.html; returns the content of fits.json.
+    """Fit the tables; write fits.json, figures and report.html.
 
-    A learning-rate sweep also leaves its rule as a recipe, optim.yaml.
+    A sweep with tasks also gets emergence.json, and a learning-rate sweep the recipe optim.yaml.
+
+    Returns:
+        Content of fits.json.
     """
     from analysis.report.build import write_report
     from analysis.study.study import study_sweep
@@ -95,7 +111,7 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
 
 
 def _study_tasks(folder: SweepFolder) -> None:
-    """Write emergence.json; where the tasks cannot be analysed, say why and go on without it."""
+    """Write emergence.json; if the tasks cannot be analysed, print the reason and go on without it."""
     from analysis.emergence.study import conclude as study_tasks
 
     try:
@@ -106,7 +122,7 @@ def _study_tasks(folder: SweepFolder) -> None:
 
 
 def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
-    """Exponents, frontier and forecast, or the best learning rates; warnings, and where the report is."""
+    """Print exponents, frontier and forecast, or the best learning rates, and the path of the report."""
     rates = result.get("learning_rate")
     if rates:
         for group in rates["groups"]:
@@ -133,6 +149,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
 
 
 def _forecast_line(score: dict[str, Any]) -> str:
+    """Return the score of the sealed forecast in one line."""
     far = score["rms_percent_10x"]
     beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
     return (
@@ -142,6 +159,7 @@ def _forecast_line(score: dict[str, Any]) -> str:
 
 
 def _table(title: str, columns: list[str]) -> Table:
+    """Return an empty table."""
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, no_wrap=True)
@@ -149,7 +167,7 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 def _exponents(result: dict[str, Any]) -> Table:
-    """One row a fit that gives a frontier; Kaplan's one-axis laws are in the report."""
+    """Return a row per fit that gives a frontier; Kaplan's one-axis laws give none and are in the report."""
     from analysis.laws import family
 
     table = _table(
@@ -172,6 +190,7 @@ def _exponents(result: dict[str, Any]) -> Table:
 
 
 def _frontier(rows: list[dict[str, float]]) -> Table:
+    """Return a row per compute budget: optimal N and D, and the loss, with intervals."""
     table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
     for row in rows:
         table.add_row(
@@ -184,6 +203,7 @@ def _frontier(rows: list[dict[str, float]]) -> Table:
 
 
 def _learning_rates(group: dict[str, Any]) -> Table:
+    """Return a row per cell: best rate of a group, its interval, and the cost of the recipe's rate."""
     table = _table(
         f"best {group['group']} rate ({group['column']})",
         ["rung", "tokens", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
@@ -204,6 +224,6 @@ def _learning_rates(group: dict[str, Any]) -> Table:
 
 
 def enough_to_fit(points: pd.DataFrame) -> None:
-    """Raise InputError when no run finished."""
+    """Raise InputError if no run is done."""
     if not (points.status == RunStatus.DONE).any():
         raise InputError("no run finished, so there is nothing to fit; see the log.txt files under runs/")

@@ -1,4 +1,4 @@
-"""What all runs of a results folder have in common, and the refusal to mix others in."""
+"""Recipe of a results folder: settings that all its runs share, and the check that no others are mixed in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.records.sweep_file import read_sweep
 
 
 def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
-    """What all cells of a results folder must share."""
+    """Return the settings that all runs of a results folder must share, by dotted key."""
     sections = {
         "model": recipe_dict(settings.model),
         "optim": recipe_dict(settings.optim),
@@ -26,7 +26,7 @@ def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
 
 
 def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
-    """Raise InputError when the folder holds runs of another recipe."""
+    """Raise InputError if the folder holds runs of another recipe, because their losses do not compare."""
     if not folder.runs.exists() or not folder.sweep.exists():
         return
     before = read_sweep(folder.sweep).recipe

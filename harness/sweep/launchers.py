@@ -1,4 +1,4 @@
-"""The one place that knows which launchers there are."""
+"""Choice of the launcher: the only module that knows all of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
-    """How many runs are trained at the same time."""
+    """Return the number of packs that train at the same time."""
     if settings.name == "slurm":
         return settings.n_workers or MAX_PARALLEL
     if settings.name == "ray":
@@ -35,7 +35,8 @@ def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
 
 
 def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
-    """How many runs of a model are trained side by side."""
+    """Return the function from a model to the largest number of its runs in one pack."""
+    # The driver of a cluster cannot see the devices of the workers, so the requested resources decide.
     if settings.name == "slurm":
         accelerator = "gpu" in (settings.gres or "")
     elif settings.name == "ray":
@@ -47,7 +48,7 @@ def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
 
 
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
-    """Raise InputError where the launcher cannot be used as these settings say."""
+    """Raise InputError if the launcher is unavailable, or does not fit the mesh or the cluster."""
     if mesh.n_devices % settings.nodes:
         raise InputError(
             f"launcher.nodes={settings.nodes} cannot share the {mesh.n_devices} devices of the mesh evenly; "
@@ -61,14 +62,14 @@ def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
 
 
 def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, execution: Execution) -> None:
-    """Raise InputError where workers on this machine have no room for the cells, or not what they ask for."""
+    """Raise InputError if workers on this machine lack the memory or the platform that the cells need."""
     if settings.name == "local":
         check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
         check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards, lanes(settings, mesh))
 
 
 def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callable[[Job], float]) -> Launcher:
-    """The launcher that launcher=NAME chose; `cost` of a job says what to start first."""
+    """Return the launcher that launcher=NAME chose; it starts the jobs of highest `cost` first."""
     if settings.name == "slurm":
         return SlurmLauncher(settings, config, cost)
     if settings.name == "ray":

@@ -1,12 +1,12 @@
-"""The rates that a learning-rate sweep found, as a recipe that the next sweep can be given."""
+"""Recipe of a learning-rate sweep: its best rates, as optim.yaml for the next sweep."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records.files import write_atomic
 from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
@@ -15,10 +15,17 @@ Json = Mapping[str, Any]
 
 
 def write_rate_recipe(folder: SweepFolder, rates: Json) -> bool:
-    """Write `optim.yaml`: the sweep's own recipe with the rate and exponent of every group that has a rule.
+    """Write optim.yaml: the sweep's own recipe with the measured rate and exponent of each group with a rule.
 
-    Rates hold at the geometric mean of the token counts that count; the power of D stands in the comments,
-    with all intervals. False, and no file, where no group has a rule.
+    The rates hold at the geometric mean of the token counts that entered the rule. The comments of the file
+    state the power of D and all intervals.
+
+    Args:
+        folder: folder of the sweep.
+        rates: the part `learning_rate` of fits.json.
+
+    Returns:
+        Whether a file was written; False if no group has a rule.
     """
     ruled = {entry["group"]: entry["rule"] for entry in rates["groups"] if entry["rule"]["reason"] is None}
     folder.optim.unlink(missing_ok=True)
@@ -32,14 +39,12 @@ def write_rate_recipe(folder: SweepFolder, rates: Json) -> bool:
     head = [f"Best learning rates by {record.command}", f"with intervals of {rates['level']:.0%}:"]
     lines = [f"# {line}" for line in [*head, *(rule_line(entry) for entry in rates["groups"])]]
     lines += [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
-    temporary = folder.optim.with_suffix(".tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    os.replace(temporary, folder.optim)
+    write_atomic(folder.optim, "\n".join(lines) + "\n")
     return True
 
 
 def rule_line(entry: Json) -> str:
-    """One group's rule in width and tokens, and in N and D, or why it keeps the recipe's rate."""
+    """Return the rule of a group as text, in width and tokens and in N and D, or why it keeps its rate."""
     rule = entry["rule"]
     if rule["reason"]:
         return f"{entry['group']}: as in the recipe, {rule['reason']}"

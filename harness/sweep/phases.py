@@ -1,4 +1,8 @@
-"""The order in which a sweep trains: what is fitted, then the sealed forecast, then what was held out."""
+"""Phases of a sweep: first train the cells to fit, then seal the forecast, then train the held-out cells.
+
+The order makes the forecast honest: it is written before any held-out loss exists. Jobs whose cells no fit
+uses, such as cosine references, are spare: they fill workers that would otherwise be idle.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,15 @@ from harness.sweep.finish import enough_to_fit, seal_forecast
 
 
 class Phases:
-    """Trains a plan through a supervisor, phase after phase."""
+    """Training of a plan, phase after phase.
+
+    Args:
+        plan: cells, in phases.
+        folder: folder of the sweep.
+        grid: settings of the grid.
+        console: where to print.
+        lanes: largest number of runs in one pack, by model.
+    """
 
     def __init__(
         self,
@@ -38,9 +50,11 @@ class Phases:
     def train(
         self, supervisor: Supervisor, watchers: Sequence[Callable[[list[Job]], None]]
     ) -> Iterator[Outcome]:
-        """Yield each job's outcome; what no fit sees fills workers with nothing to do before its turn.
+        """Train all open jobs and yield the outcome of each.
 
-        `watchers` are told now and then which jobs are under way.
+        Args:
+            supervisor: submits packs and repeats failed attempts.
+            watchers: receive the running jobs now and then, to show progress.
         """
 
         def watch(running: list[Job]) -> None:
@@ -53,16 +67,18 @@ class Phases:
         for phase in self._plan.phases:
             self._before(phase)
             due = [job for job in self._plan.phase_jobs(phase) if job.spec.run_id not in spare_ids]
+            # The sweep ends with this phase, so the spare jobs that are left are due as well.
             if phase == self._plan.phases[-1]:
                 supervisor.nothing_spare()
             supervisor.add(self._packs(due))
             yield from supervisor.outcomes(watch)
 
     def _packs(self, unfinished: list[Job]) -> list[Pack]:
+        """Return the packs of the unfinished jobs, cut as for the whole plan (see `open_packs`)."""
         return open_packs(jobs(self._plan.cells), unfinished, self._lanes)
 
     def _before(self, phase: list[Cell]) -> None:
-        """Seal the forecast when the hold-out is next and none of it has been trained, by nobody."""
+        """Seal the forecast if held-out cells are next and none of them has been trained by any driver."""
         holdout = [cell for cell in self._plan.cells if cell.role == "holdout"]
         if any(cell.role == "holdout" for cell in phase) and not self._begun(holdout):
             points = write_tables(self._folder, self._plan.cells, self._grid.name)
@@ -73,4 +89,5 @@ class Phases:
                 )
 
     def _begun(self, holdout: list[Cell]) -> bool:
+        """Return whether a held-out cell has its end point: a forecast would come too late."""
         return any(finished(self._folder, cell) for cell in holdout)

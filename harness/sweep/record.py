@@ -29,12 +29,12 @@ def sweep_record(
     """Return the record of a sweep that is about to train.
 
     Args:
-        settings: Resolved settings.
-        arguments: Command line of this invocation.
-        plan: Cells to train.
-        corpus: The prepared corpus.
-        data: The data part of every run's recipe.
-        before: Record of earlier invocations, whose seconds count on; None if there was none.
+        settings: resolved settings.
+        arguments: command line of this invocation.
+        plan: cells to train.
+        corpus: the prepared corpus.
+        data: the data part of every run's recipe.
+        before: record of earlier invocations, whose seconds count on; None if there was none.
     """
     return SweepRecord(
         grid=settings.grid.name,
@@ -83,7 +83,7 @@ def read_record(path: str) -> SweepRecord:
     """Return the record of an earlier sweep, without the settings of its machine.
 
     Raises:
-        InputError: The file is no record of a sweep, or this code trains another version of the recipe.
+        InputError: the file is no record of a sweep, or this code trains another version of the recipe.
     """
     record = find_sweep(Path(path))
     if record is None:

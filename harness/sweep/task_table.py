@@ -1,4 +1,4 @@
-"""What a sweep with tasks ends with: exact match by task, length and size."""
+"""Table of task results, printed at the end of a sweep: exact match by task, length and size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from rich.table import Table
 from harness.data.tasks.families import FAMILIES
 
 TITLE = "exact match without demonstrations (in brackets: guessing), mean over seeds"
-# With a rule that is new in every document: without demonstrations the answer cannot be known.
+# Tasks with a new rule in every document: nobody can know the answer without demonstrations.
 FROM_CONTEXT = [name for name, family in FAMILIES.items() if family.shared]
 
 
 def task_table(evals: pd.DataFrame, points: pd.DataFrame) -> Table:
-    """One row a task and length, one column a size, at the largest token count of that size.
+    """Return exact match with one row per task and length and one column per size.
 
-    Without demonstrations, but the tasks of FROM_CONTEXT with the most.
+    Each size counts at its largest token count. Tasks are shown without demonstrations, those of FROM_CONTEXT
+    with the largest number of demonstrations.
+
+    Args:
+        evals: evals.parquet.
+        points: points.parquet.
     """
     final = evals[(evals.metric == "exact_match") & evals.point_id.notna()]
     most = final.groupby(["task", "length"]).n_shot.transform("max")

@@ -1,1 +1,1 @@
-"""Workers of this machine."""
+"""Launcher for workers on this machine."""

@@ -1,6 +1,6 @@
-"""Runs on this machine: a pinned, single-threaded worker process per core, or one per device.
+"""Launcher for this machine: a pinned, single-threaded worker process per core, or one per device.
 
-Packs are started longest first; a worker keeps to the shape that it has compiled where that costs little.
+Workers stay warm from pack to pack. `harness.launch.queue` decides which pack an idle worker takes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ STOP_SECONDS = 30.0
 
 
 class LocalLauncher:
-    """Trains packs in one worker process per seat; `cost` of a job orders them."""
+    """Launcher with one worker process per seat.
+
+    Args:
+        config: settings of every worker.
+        seats: places of the workers.
+        cost: FLOPs of a job, which order the queue.
+        n_devices: devices of each worker; None means all devices of the mesh.
+        command: starts a worker, which speaks the protocol of harness.launch.worker.
+    """
 
     detach = False
 
@@ -38,10 +46,6 @@ class LocalLauncher:
         n_devices: int | None = None,
         command: Sequence[str] = WORKER_COMMAND,
     ):
-        """`n_devices` of each worker: those of its mesh, unless others have a part of it.
-
-        `command` starts a worker; it speaks the protocol of harness.launch.worker.
-        """
         self._command = command
         self.n_workers = len(seats)
         self._n_devices = MeshConfig(**config.mesh).n_devices if n_devices is None else n_devices
@@ -52,18 +56,18 @@ class LocalLauncher:
         self._workers: list[WorkerProcess] = []
         self._waiting: list[Handle] = []
         self._ended: list[Handle] = []
-        # Set by the threads that listen to the workers.
+        # Set by the threads that read the answers of the workers.
         self._changed = threading.Event()
 
     def submit(self, pack: Pack, spare: bool = False) -> Handle:
-        """Put a pack into the queue; a worker takes it when `poll` is called."""
+        """Add a pack to the queue; `poll` gives it to a worker."""
         cost = sum(self._cost(job) for job in pack)
         handle = Handle(pack, cost, spare, lambda: self._cancel(handle))
         self._waiting.append(handle)
         return handle
 
     def poll(self, seconds: float) -> list[Handle]:
-        """Keep workers busy, and return packs that have ended, waiting up to `seconds` for one."""
+        """Give packs to idle workers, and return packs that have ended; wait up to `seconds` for one."""
         self._employ()
         self._changed.wait(seconds)
         self._changed.clear()
@@ -74,7 +78,7 @@ class LocalLauncher:
         return ended
 
     def _employ(self) -> None:
-        """Give work to idle workers and start those that the queue needs; spare packs start none."""
+        """Start the workers that the queue needs and give packs to idle ones; spare packs start no worker."""
         queue = by_cost(self._waiting)
         n_due = sum(not handle.spare for handle in queue)
         n_idle = sum(worker.handle is None for worker in self._workers)
@@ -92,14 +96,15 @@ class LocalLauncher:
                 worker.give(handle)
 
     def _free_seats(self) -> list[Seat]:
+        """Return the seats without a worker."""
         free = list(self._seats)
         for worker in self._workers:
             free.remove(worker.seat)
         return free
 
     def _collect(self, worker: WorkerProcess) -> None:
-        """Take a worker's answer, or notice that it died."""
-        # In this order: an ended worker has given all its answers.
+        """Take a worker's answer, or notice that it died with a pack in hand."""
+        # In this order: a worker that has ended has already given all its answers, so none can be missed.
         died, reply, handle = worker.has_ended(), worker.reply(), worker.handle
         if reply is not None and handle is not None:
             self._count(worker)
@@ -118,7 +123,7 @@ class LocalLauncher:
                 self._ended.append(worker.handle.end(tuple(lost)))
 
     def _count(self, worker: WorkerProcess) -> None:
-        """Where the seconds went that a worker had its pack in hand."""
+        """Count the seconds that a worker had its pack in hand, by the kinds that its runs report."""
         assert worker.handle is not None
         folder = SweepFolder(Path(self._config.sweep))
         spent: dict[str, float] = {}
@@ -127,7 +132,7 @@ class LocalLauncher:
         self._worker_time.finished(worker.in_hand(), spent, worker.n_packs == 1)
 
     def _cancel(self, handle: Handle) -> None:
-        """Take a pack out of the queue; of one under way the worker saves and ends."""
+        """Remove a pack from the queue; if it is running, ask its worker to save and end."""
         if handle in self._waiting:
             self._waiting.remove(handle)
             self._ended.append(handle.end(tuple(Outcome(job, RunStatus.INTERRUPTED) for job in handle.pack)))
@@ -136,7 +141,7 @@ class LocalLauncher:
                 worker.process.terminate()
 
     def stop(self) -> None:
-        """Ask all workers to save and end; kill those that do not."""
+        """Ask all workers to save and end; kill those that do not within STOP_SECONDS."""
         for worker in self._workers:
             worker.close()
             worker.process.terminate()
@@ -152,7 +157,7 @@ class LocalLauncher:
         self._workers.clear()
 
     def close(self) -> None:
-        """End idle workers."""
+        """End the workers, which are idle by now."""
         for worker in self._workers:
             worker.close()
         for worker in self._workers:
@@ -160,5 +165,5 @@ class LocalLauncher:
         self._workers.clear()
 
     def spent(self, seconds: float) -> dict[str, float]:
-        """Workers' seconds by kind, which add up to workers × `seconds`."""
+        """Return the seconds of workers by kind; they add up to workers × `seconds`."""
         return self._worker_time.total(self.n_workers, seconds)

@@ -1,4 +1,4 @@
-"""A worker process of this machine and the pack it has in hand."""
+"""Worker process on this machine, and its end of the protocol of harness.launch.worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")
 
 
 class WorkerProcess:
-    """Speaks the protocol of harness.launch.worker; `changed` is set when it answers or ends."""
+    """Worker process with the pack that it has in hand.
+
+    Args:
+        config: settings of the worker, sent as its first line.
+        seat: place of the worker.
+        n_devices: virtual devices on CPU.
+        changed: set whenever the worker answers or ends.
+        command: command line of the worker.
+    """
 
     def __init__(
         self,
@@ -42,11 +50,13 @@ class WorkerProcess:
             stderr=subprocess.PIPE,
             text=True,
             env=worker_environment(seat, n_devices),
-            # A Ctrl-C in the terminal goes to the driver alone, which then asks the workers to save.
+            # A process group of its own: a Ctrl-C in the terminal then reaches the driver alone, which asks
+            # the workers to save.
             start_new_session=True,
         )
         self._changed = changed
         self._replies: queue.Queue[list[dict[str, Any]]] = queue.Queue()
+        # Threads, because a worker that nobody reads blocks as soon as a pipe is full.
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._answers, self._errors)]
         for reader in self._readers:
             reader.start()
@@ -57,54 +67,56 @@ class WorkerProcess:
         self._send(config.to_line())
 
     def give(self, handle: Handle) -> None:
-        """Let it train a pack."""
+        """Send a pack to the worker."""
         self.n_packs += 1
         self._given_at = time.monotonic()
         self.handle, self.last = handle, handle.pack
         self._send(json.dumps({"jobs": [job.to_dict() for job in handle.pack]}))
 
     def reply(self) -> list[dict[str, Any]] | None:
-        """Its answer to the pack in hand, or None."""
+        """Return the answer to the pack in hand; None if there is none yet."""
         with contextlib.suppress(queue.Empty):
             return self._replies.get_nowait()
         return None
 
     def has_ended(self) -> bool:
-        """Whether the process is gone and all that it said has been read."""
+        """Return whether the process has ended and all its output was read."""
         return self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
 
     def in_hand(self) -> float:
-        """Seconds since it was given its pack."""
+        """Return the seconds since the pack was sent."""
         return time.monotonic() - self._given_at
 
     def close(self) -> None:
-        """Let the worker end after its last pack."""
+        """Close the worker's standard input, so that it ends after the pack in hand."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
     def is_wrong_input(self) -> bool:
-        """Whether the ended process refused its settings, as any other would."""
+        """Return whether the ended process refused its settings, as every other worker would."""
         return self.process.returncode == WRONG_INPUT_EXIT_CODE
 
     def ending(self) -> str:
-        """Why a dead worker died, in words."""
+        """Return why the worker ended, in one line."""
         code = self.process.poll()
         if code == -signal.SIGKILL:
-            # What it said before has nothing to do with it.
+            # The kernel sends it when memory runs out. Earlier lines of standard error are unrelated.
             return "worker ended with signal 9 (out of memory?)"
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         last = next((line for line in reversed(self.errors) if line.strip()), "")
         return last if self.is_wrong_input() else f"worker ended with {how}{': ' + last if last else ''}"
 
     def _send(self, line: str) -> None:
+        """Write one line to the worker."""
         assert self.process.stdin is not None
-        # A dead worker is noticed by its exit code.
+        # A dead worker breaks the pipe; `has_ended` notices it by the exit code.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
     def _answers(self) -> None:
+        """Read answers until the worker closes its standard output."""
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
@@ -114,6 +126,7 @@ class WorkerProcess:
         self._changed.set()
 
     def _errors(self) -> None:
+        """Keep the last ERROR_LINES lines of standard error."""
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:

@@ -1,1 +1,1 @@
-"""Runs as tasks of a Ray cluster."""
+"""Launcher for a Ray cluster."""

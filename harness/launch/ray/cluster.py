@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep runs on: whether it answers, and how many runs it has room for."""
+"""Ray cluster of a sweep: connection, checks, and the number of runs that fit at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.config.settings import LauncherSettings
 
 CONNECT_SECONDS = 5.0
-# Ray itself tries for more than a minute where something listens that is no Ray.
+# By itself Ray tries for more than a minute if some other program listens at the address.
 ANSWER_SECONDS = 12.0
 OBJECT_STORE_BYTES = 100 << 20
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -26,7 +26,7 @@ TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUI
 
 
 def check_ray(settings: LauncherSettings) -> None:
-    """Connect to the cluster. Raises InputError where runs cannot be started as these settings say."""
+    """Connect to the cluster; raise InputError if it does not answer or has no room for a run."""
     if importlib.util.find_spec("ray") is None:
         raise InputError("launcher=ray needs Ray, which is not installed; type uv sync --extra ray")
     if settings.detach:
@@ -51,13 +51,17 @@ def check_ray(settings: LauncherSettings) -> None:
 
 
 def connect(address: str | None) -> None:
-    """Connect this process to the cluster at an address, or to a new one of this machine.
+    """Connect this process to the cluster at an address, or to a new one on this machine.
 
-    Raises InputError where nothing answers within CONNECT_SECONDS + ANSWER_SECONDS.
+    Args:
+        address: host:port or `auto`; None starts a cluster on this machine.
+
+    Raises:
+        InputError: no Ray answers within CONNECT_SECONDS + ANSWER_SECONDS.
     """
-    # Nothing about a sweep is sent anywhere unless the user says so.
+    # Ray would send usage statistics; a sweep sends nothing unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # After `uv run` Ray would copy the folder, results and all, and install it anew for every worker.
+    # Under `uv run` Ray would copy the folder with all results and install it anew for every worker.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     probe = None if address is None else _probe(address)
     import ray
@@ -79,43 +83,49 @@ def connect(address: str | None) -> None:
 
 
 def needs(settings: LauncherSettings) -> dict[str, float]:
-    """What each process of a run asks of its node, by Ray's names."""
+    """Return the resources that each process of a run asks of its node, by Ray's names."""
     found = {"CPU": float(settings.cpus), "GPU": float(settings.gpus)} | settings.resources
     return {name: amount for name, amount in found.items() if amount}
 
 
 def n_ray_workers(settings: LauncherSettings) -> int:
-    """How many runs the cluster that this process is connected to trains at a time."""
+    """Return the number of runs that the connected cluster trains at a time."""
     if settings.n_workers is not None:
         return settings.n_workers
     return room(_nodes(), needs(settings), settings.nodes)
 
 
 def room(nodes: list[dict[str, float]], need: Mapping[str, float], n_processes: int) -> int:
-    """How many runs of `n_processes`, each on a node of its own with `need`, fit on the nodes."""
+    """Return the number of runs that fit on the nodes at a time.
+
+    Args:
+        nodes: resources of each node.
+        need: resources of each process.
+        n_processes: processes of a run, each on a node of its own (gang scheduling).
+    """
     places = [int(min(node.get(name, 0.0) / amount for name, amount in need.items())) for node in nodes]
     n_runs = sum(places) // n_processes
-    # No two processes of a run share a node, so that a node is of use to n runs for n places at most.
+    # No two processes of a run share a node. So n runs can use at most n places of each node.
     while n_runs and sum(min(n, n_runs) for n in places) < n_runs * n_processes:
         n_runs -= 1
     return n_runs
 
 
 def _nodes() -> list[dict[str, float]]:
-    """Resources of every node that is alive."""
+    """Return the resources of each live node."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _spoken(resources: Mapping[str, float]) -> str:
-    """Cores, devices and custom resources; Ray counts memory and addresses as well."""
+    """Return cores, devices and custom resources as text, without Ray's entries of memory and addresses."""
     kept = {n: a for n, a in resources.items() if ":" not in n and not n.endswith("memory")}
     return ", ".join(f"{amount:g} {name}" for name, amount in sorted(kept.items())) or "no cores"
 
 
 def _probe(address: str) -> subprocess.Popen[str]:
-    """Begin to connect in a process of its own, which can be given up."""
+    """Begin to connect in a process of its own, because `ray.init` cannot be interrupted."""
     if address != "auto":
         found = re.fullmatch(r"([^\s:/]+):(\d{1,5})", address)
         if found is None:
@@ -137,8 +147,9 @@ def _probe(address: str) -> subprocess.Popen[str]:
 
 
 def _expect_answer(probe: subprocess.Popen[str], address: str) -> None:
+    """Wait for the probe to connect; raise InputError if it fails or takes too long."""
     assert probe.stdout is not None
-    # A busy machine takes its time to import Ray: that is over when this line comes.
+    # The probe prints this line once Ray is imported, which takes long on a busy machine and does not count.
     probe.stdout.readline()
     try:
         _, errors = probe.communicate(timeout=ANSWER_SECONDS)
@@ -152,6 +163,7 @@ def _expect_answer(probe: subprocess.Popen[str], address: str) -> None:
 
 
 def _no_answer(address: str, why: str) -> InputError:
+    """Return the error for an address at which no Ray cluster answers."""
     return InputError(
         f"no Ray cluster could be reached at launcher.address={address} ({why}); start the command on a node "
         "of a running cluster with the same versions of Python and Ray, or give launcher.address=null for "

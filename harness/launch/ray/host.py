@@ -1,8 +1,8 @@
-"""What runs on a node of a Ray cluster: an actor with a worker process below it.
+"""Ray actor on one node, with a worker process below it.
 
-The actor itself never imports JAX: Ray keeps its processes for other work, and a process that has used JAX
-can neither join others nor forget its devices. The worker process stays for one pack after the other, so that
-a shape is compiled once.
+The actor itself never imports JAX. Ray reuses its processes for other actors, but a process that has used JAX
+can neither join other ranks nor release its devices. The worker process stays from pack to pack, so that it
+compiles a shape once.
 """
 
 from __future__ import annotations
@@ -20,18 +20,25 @@ from harness.recipe.spec import Job
 
 
 class RayHost:
-    """One process of a run. `n_devices` are those of this process; `one_core`: it asked Ray for one core."""
+    """Actor with one rank of a run.
+
+    Args:
+        config: first line of the worker's protocol.
+        n_devices: devices of this rank.
+        one_core: whether the actor asked Ray for one core; its worker is then single-threaded.
+    """
 
     def __init__(self, config: str, n_devices: int, one_core: bool):
         self._config = WorkerConfig.from_line(config)
         self._n_devices = n_devices
+        # Not pinned to a core: Ray counts cores and does not say which.
         alone = one_core and n_devices == 1 and platform_here() == "cpu"
         self._environment = core_seat(None).environment if alone else {}
         self._launcher: LocalLauncher | None = None
         self._handle: Handle | None = None
 
     def address(self) -> str:
-        """Host and free port where the processes of a run find each other."""
+        """Return host:port of this node with a free port, for the coordinator."""
         import ray
 
         with socket.socket() as free:
@@ -39,7 +46,13 @@ class RayHost:
             return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
 
     def join(self, coordinator: str | None, n_processes: int, process: int) -> None:
-        """Take a place among the processes of a run; without `coordinator` it is the only one."""
+        """Become one rank of a run.
+
+        Args:
+            coordinator: host:port of rank 0; None if this is the only rank.
+            n_processes: number of ranks.
+            process: this rank.
+        """
         together = {
             "HARNESS_COORDINATOR": coordinator or "",
             "HARNESS_PROCESSES": str(n_processes),
@@ -49,7 +62,7 @@ class RayHost:
         self._launcher = LocalLauncher(self._config, [seat], lambda _: 1.0, self._n_devices)
 
     def train(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Train the jobs of a pack; an answer for each, as a worker gives it."""
+        """Train the jobs of a pack; return an answer for each, as a worker gives it."""
         assert self._launcher is not None
         self._handle = self._launcher.submit(tuple(Job.from_dict(values) for values in jobs))
         while self._handle not in self._launcher.poll(POLL_SECONDS):
@@ -60,6 +73,6 @@ class RayHost:
         ]
 
     def stop(self) -> None:
-        """Let the worker save and end; called beside `train`, which then returns."""
+        """Ask the worker to save and end; Ray calls it while `train` runs, which then returns."""
         if self._handle is not None:
             self._handle.cancel()

@@ -1,8 +1,8 @@
-"""Runs on a Ray cluster: an existing one, or one of this machine alone.
+"""Launcher for a Ray cluster: an existing one, or one that it starts on this machine.
 
-Workers are actors that belong to the driver and stay warm from pack to pack. When the driver ends, they end
-too: the same command later goes on from the checkpoints. To leave a sweep alone, the driver itself is given
-to the cluster (`ray job submit`).
+Workers run below actors that belong to the driver, and stay warm from pack to pack. When the driver ends,
+they end too, and the same command later goes on from the checkpoints. To leave a sweep unattended, let the
+cluster run the driver itself (`ray job submit`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
     from harness.config.settings import LauncherSettings
     from harness.launch.ray.crew import Crew
 
-# Others may want what an idle crew holds.
+# An idle crew gives its resources back after so long: other users of the cluster may want them.
 IDLE_SECONDS = 60.0
 MAX_FAILED_STARTS = 3
 
 
 class RayLauncher:
-    """Trains packs in up to `n_workers` crews; `cost` of a job orders them."""
+    """Launcher with up to `n_workers` crews.
+
+    Args:
+        settings: the section `launcher` of the configuration.
+        config: settings of every worker.
+        cost: FLOPs of a job, which order the queue.
+    """
 
     detach = False
 
@@ -49,13 +55,13 @@ class RayLauncher:
         self._n_failed_starts = 0
 
     def submit(self, pack: Pack, spare: bool = False) -> Handle:
-        """Put a pack into the queue; a crew takes it when `poll` is called."""
+        """Add a pack to the queue; `poll` gives it to a crew."""
         handle = Handle(pack, sum(self._cost(job) for job in pack), spare, lambda: self._cancel(handle))
         self._waiting.append(handle)
         return handle
 
     def poll(self, seconds: float) -> list[Handle]:
-        """Keep crews busy, and return packs that have ended, waiting up to `seconds` for one."""
+        """Give packs to idle crews, and return packs that have ended; wait up to `seconds` for one."""
         import ray
 
         self._employ()
@@ -71,7 +77,7 @@ class RayLauncher:
         return ended
 
     def _employ(self) -> None:
-        """Give work to idle crews and start those that the queue needs; spare packs start none."""
+        """Start the crews that the queue needs and give packs to idle ones; spare packs start no crew."""
         from harness.launch.ray.crew import Crew
 
         queue = by_cost(self._waiting)
@@ -94,7 +100,7 @@ class RayLauncher:
                 self._dismiss(crew)
 
     def _is_ready(self, crew: Crew) -> bool:
-        """Whether it has found its place. Raises InputError where none can be started, time after time."""
+        """Return whether a crew has started; raise InputError after MAX_FAILED_STARTS failures in a row."""
         import ray
 
         from harness.launch.ray.crew import reason
@@ -115,6 +121,7 @@ class RayLauncher:
         return is_ready
 
     def _collect(self, crew: Crew) -> None:
+        """Take the outcomes of a crew's pack, if it has ended."""
         handle = crew.handle
         outcomes = crew.collect() if handle is not None else None
         if handle is not None and outcomes is not None:
@@ -123,11 +130,12 @@ class RayLauncher:
                 self._dismiss(crew)
 
     def _dismiss(self, crew: Crew) -> None:
+        """End a crew."""
         self._crews.remove(crew)
         crew.end()
 
     def _cancel(self, handle: Handle) -> None:
-        """Take a pack out of the queue; of one under way the worker saves and ends."""
+        """Remove a pack from the queue; if it is running, ask its crew to save and end."""
         if handle in self._waiting:
             self._waiting.remove(handle)
             self._ended.append(handle.end(tuple(Outcome(job, RunStatus.INTERRUPTED) for job in handle.pack)))
@@ -136,7 +144,7 @@ class RayLauncher:
                 crew.ask_to_stop()
 
     def stop(self) -> None:
-        """Ask all workers to save and end, and wait for them; those that do not end are killed."""
+        """Ask all workers to save and end; kill those that do not within STOP_SECONDS."""
         import ray
 
         busy = [crew for crew in self._crews if crew.handle is not None]
@@ -149,12 +157,12 @@ class RayLauncher:
             self._dismiss(crew)
 
     def close(self) -> None:
-        """End all workers and leave the cluster; one of this machine alone ends."""
+        """End all workers and disconnect; a cluster that this driver started ends too."""
         import ray
 
         self.stop()
         ray.shutdown()
 
     def spent(self, seconds: float) -> dict[str, float]:  # noqa: ARG002
-        """Nobody counts the seconds that actors wait for a place."""
+        """Return nothing: waiting for resources of the cluster would count as idle workers."""
         return {}

@@ -1,1 +1,1 @@
-"""Runs as jobs of a Slurm cluster."""
+"""Launcher for a Slurm cluster."""

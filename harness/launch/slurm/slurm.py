@@ -1,7 +1,8 @@
-"""Runs as jobs of a Slurm cluster, submitted as arrays through submitit.
+"""Launcher for a Slurm cluster: submits packs as job arrays through submitit.
 
-What a run is doing is read from its folder and from `squeue`; no accounting database is asked. The driver may
-end at any time: its jobs go on, and the same command later finds them by the job number in each run's folder.
+The driver reads the progress of a run from its folder and from `squeue`, since not every cluster has an
+accounting database for `sacct`. The driver may end at any time, and its jobs go on. The same command later
+finds them by the job number in each run's submission.json.
 """
 
 from __future__ import annotations
@@ -31,17 +32,20 @@ from harness.runs.state import record_waiting, slurm_submission
 if TYPE_CHECKING:
     from harness.config.settings import LauncherSettings
 
+# Seconds between two calls of squeue, which all users of a cluster share.
 ASK_SECONDS = 2.0
-# A job that is put back into the queue is in none of its lists for a moment.
+# Answers of squeue that must lack a job before it counts as gone: a job that Slurm requeues is missing for a
+# moment.
 MISSED_ANSWERS = 3
 RUNNING_STATES = ("RUNNING", "COMPLETING")
+# Tasks of an array that run at the same time if launcher.n_workers is not set.
 MAX_PARALLEL = 256
-# As long as an array may be where nobody has set MaxArraySize.
+# Longest array: Slurm's default of MaxArraySize is 1001, and indices start at 0.
 MAX_ARRAY = 1000
 
 
 def check_slurm(settings: LauncherSettings) -> None:
-    """Raise InputError where jobs cannot be submitted as these settings say."""
+    """Raise InputError if submitit or Slurm is missing, or the settings do not fit the cluster."""
     if importlib.util.find_spec("submitit") is None:
         raise InputError("launcher=slurm needs submitit, which is not installed; type uv sync --extra slurm")
     if shutil.which("sbatch") is None:
@@ -66,7 +70,13 @@ def check_slurm(settings: LauncherSettings) -> None:
 
 
 class SlurmLauncher:
-    """Submits packs as job arrays; one task of an array trains one pack."""
+    """Launcher that submits packs as job arrays; one task of an array trains one pack.
+
+    Args:
+        settings: the section `launcher` of the configuration.
+        config: settings of every worker.
+        cost: FLOPs of a job, which order the array.
+    """
 
     def __init__(
         self,
@@ -86,19 +96,20 @@ class SlurmLauncher:
         self._asked_at = 0.0
 
     def submit(self, pack: Pack, spare: bool = False) -> Handle:
-        """Take in a pack; the next `poll` hands all new ones to Slurm as one array."""
+        """Add a pack; the next `poll` submits all new packs as one array."""
         handle = Handle(pack, sum(self._cost(job) for job in pack), spare, lambda: self._cancel(handle))
         self._new.append(handle)
         return handle
 
     def poll(self, seconds: float) -> list[Handle]:
-        """Packs whose runs have ended, or whose job has gone without an end of theirs."""
+        """Return packs whose runs have ended, or whose Slurm job is gone before they ended."""
         if not self._new:
             time.sleep(seconds)
         now = time.monotonic()
         if self._new or now - self._asked_at > ASK_SECONDS:
             self._asked_at = now
             queue = queued()
+            # Without an answer of squeue, jobs of an earlier driver would be submitted a second time.
             while self._new and queue is None:
                 time.sleep(ASK_SECONDS)
                 queue = queued()
@@ -113,7 +124,11 @@ class SlurmLauncher:
         return ended
 
     def _start_new(self, queue: dict[str, str]) -> None:
-        """Find those that an earlier driver has submitted, and submit the others, the longest first."""
+        """Find the jobs that an earlier driver submitted, and submit the other packs, most expensive first.
+
+        Args:
+            queue: state of each job in Slurm's queue, by job number; gets the new jobs.
+        """
         new, self._new = sorted(self._new, key=lambda handle: (handle.spare, -handle.cost)), []
         fresh = []
         for handle in new:
@@ -129,11 +144,11 @@ class SlurmLauncher:
                 self._jobs[handle] = job
                 for run in (self._folder.run(job.spec.run_id) for job in handle.pack):
                     write_record(run.submission, Submission(launcher="slurm", job=job, log=log))
-        # They are not in the queue that was asked before.
+        # The answer of squeue is older than these jobs, which would count as gone.
         queue.update({self._jobs[handle]: "PENDING" for handle in fresh})
 
     def _submit_array(self, handles: list[Handle]) -> list[tuple[str, str]]:
-        """Job number and log of each pack. Raises InputError where Slurm refuses them."""
+        """Submit one array; return the job number and log of each pack. Raise InputError if Slurm refuses."""
         import submitit
 
         from harness.launch.slurm.task import SlurmTask
@@ -143,11 +158,12 @@ class SlurmLauncher:
             max_num_timeout=max(0, self._settings.max_attempts - 1),
         )
         executor.update_parameters(**self._parameters())
+        # Before the submission, because a job that starts at once writes a state of its own.
         for handle in handles:
             for job in handle.pack:
                 record_waiting(self._folder.run(job.spec.run_id))
         try:
-            # submitit prints what sbatch says; it is said once, below.
+            # submitit prints the error of sbatch to standard error; InputError reports it below, once.
             with contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 jobs = [executor.submit(self._task(SlurmTask, handle.pack)) for handle in handles]
         except submitit.core.utils.FailedJobError as error:
@@ -159,6 +175,7 @@ class SlurmLauncher:
         return [(job.job_id, str(job.paths.stdout)) for job in jobs]
 
     def _task(self, kind: Callable[..., Any], pack: Pack) -> Any:
+        """Return the SlurmTask of a pack; its class is passed in, because importing it needs submitit."""
         return kind(
             self._config.to_line(),
             tuple(job.to_dict() for job in pack),
@@ -167,7 +184,7 @@ class SlurmLauncher:
         )
 
     def _parameters(self) -> dict[str, Any]:
-        """What submitit writes into the batch file."""
+        """Return the parameters that submitit writes into the batch file."""
         settings = self._settings
         named = {name: getattr(settings, name) for name in ("partition", "account", "qos", "gres")}
         return {name: value for name, value in named.items() if value is not None} | {
@@ -178,19 +195,24 @@ class SlurmLauncher:
             "cpus_per_task": settings.cpus,
             "array_parallelism": self.n_workers,
             "signal_delay_s": settings.signal_seconds,
+            # Slurm then puts a preempted job back into the queue under the same number.
             "additional_parameters": {"requeue": True} | settings.sbatch,
+            # One dead rank ends the whole job, because its partners would wait for it. srun does not inherit
+            # --cpus-per-task from sbatch since Slurm 22.05.
             "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus}"],
             "setup": [f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"],
         }
 
     def _look_up(self, handle: Handle, queue: dict[str, str]) -> None:
+        """Update the status of a pack from the queue, and count the answers that lack its job."""
         state = queue.get(self._jobs[handle])
         self._missed[handle] = 0 if state else self._missed.get(handle, 0) + 1
         handle.status = RunStatus.RUNNING if state in RUNNING_STATES else RunStatus.WAITING
 
     def _has_ended(self, handle: Handle) -> bool:
-        """Whether all its runs have finished, or its job has left the queue."""
+        """Return whether all runs of a pack have finished or its job is gone; end the handle if so."""
         found = [Outcome.from_files(job, self._folder) for job in handle.pack]
+        # A failed run alone ends nothing: the driver inside the job may be about to repeat it.
         is_gone = self._missed.get(handle, 0) >= MISSED_ANSWERS
         finished = [o for o in found if o is not None and o.status in (RunStatus.DONE, RunStatus.DIVERGED)]
         if len(finished) == len(handle.pack):
@@ -210,26 +232,29 @@ class SlurmLauncher:
         return handle.status.ended
 
     def _log(self, handle: Handle) -> str:
+        """Return the path of the job's log, for a message."""
         submitted = slurm_submission(self._folder.run(handle.pack[0].spec.run_id))
         return submitted.log if submitted else "its log"
 
     def _cancel(self, handle: Handle) -> None:
+        """Cancel the job of a pack."""
         if handle in self._jobs:
             subprocess.run(["scancel", self._jobs[handle]], check=False)
 
     def close(self) -> None:
-        """Nothing was started that needs an end."""
+        """Do nothing: jobs end by themselves."""
 
     def stop(self) -> None:
-        """Jobs in the queue go on without the driver."""
+        """Do nothing: jobs go on without the driver."""
 
     def spent(self, seconds: float) -> dict[str, float]:  # noqa: ARG002
-        """Nobody counts the seconds that jobs wait."""
+        """Return nothing: waiting in the queue would count as idle workers."""
         return {}
 
 
 def queued() -> dict[str, str] | None:
-    """State by number of all jobs of this user; None where Slurm does not answer just now."""
+    """Return the state of each job of this user, by job number; None if squeue fails."""
+    # -r lists every task of an array in a line of its own.
     command = ["squeue", "-h", "-r", "--me", "-o", "%i %T"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -238,5 +263,5 @@ def queued() -> dict[str, str] | None:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """Return the last line that is not empty."""
     return ([line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"])[-1]

@@ -1,8 +1,8 @@
-"""What runs inside a Slurm job: a worker under a small driver of its own.
+"""Program of a Slurm job: a small driver with one worker below it.
 
-The driver repeats lost attempts, and answers the signals with which Slurm announces preemption and the end
-of the time: the worker saves and ends, and the job goes back into the queue. Of a run on several nodes every
-node has such a driver; a worker that is lost ends the whole job, since its partners cannot go on.
+The driver repeats failed attempts. Slurm announces preemption and the end of the walltime by signals. Then
+the driver asks the worker to save and end, and submitit requeues the job. If a run has several nodes, each
+node has such a driver. A lost worker then ends the whole job, because its partners would wait for it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,22 @@ from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure
 
-# After a signal meant for the worker the scheduler has something in mind: it requeues the job, or kills it.
+# How long a job whose worker was stopped by a signal waits for Slurm to requeue or kill it. Slurm does not
+# requeue a job that has ended before.
 LINGER_SECONDS = 600.0
 FIRST_PORT, N_PORTS = 20_000, 12_000
 
 
 @dataclass(frozen=True)
 class SlurmTask:
-    """A pack as submitit pickles it."""
+    """The callable that submitit pickles into a job.
+
+    Attributes:
+        config: first line of the worker's protocol.
+        jobs: jobs of the pack.
+        max_attempts: largest number of attempts inside the job.
+        cpus: cores per node.
+    """
 
     config: str
     jobs: tuple[dict[str, Any], ...]
@@ -43,7 +51,7 @@ class SlurmTask:
     cpus: int
 
     def __call__(self) -> None:
-        """Train the pack; everything that comes of it is in the folders of its runs."""
+        """Train the pack; exit with 1 if a run failed. Results are in the folders of the runs."""
         config = WorkerConfig.from_line(self.config)
         pack = tuple(Job.from_dict(values) for values in self.jobs)
         n_nodes = int(os.environ.get("SLURM_NTASKS", "1"))
@@ -63,21 +71,25 @@ class SlurmTask:
             sys.exit(1)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Called by submitit when Slurm announces the end: save, and start again from there."""
+        """Save and end the worker; return the task that submitit is to requeue.
+
+        Submitit calls it from its signal handler when Slurm announces preemption or the end of the walltime.
+        """
         for launcher in _launchers:
             launcher.stop()
         return submitit.helpers.DelayedSubmission(self)
 
 
-# The launcher of this process, for the signal handler.
+# Launcher of this process. The signal handler needs it, and a frozen task that is pickled cannot hold it.
 _launchers: list[LocalLauncher] = []
 
 
 def node_seat() -> Seat:
-    """All of a node, as one of several processes that train a run together."""
+    """Return the seat of a whole node, one rank of a run that several nodes train together."""
     job, task, n_tasks = (os.environ[f"SLURM_{name}"] for name in ("JOB_ID", "PROCID", "NTASKS"))
-    # srun is started on the first node, where the first process is as well.
+    # srun starts on the first node of the job, and so does rank 0, the coordinator.
     address = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
+    # A port from the job number, because two jobs may share a node and the ranks cannot agree beforehand.
     coordinator = f"{address}:{FIRST_PORT + int(job) % N_PORTS}"
     return Seat({"HARNESS_COORDINATOR": coordinator, "HARNESS_PROCESSES": n_tasks, "HARNESS_PROCESS": task})
 
@@ -85,13 +97,17 @@ def node_seat() -> Seat:
 def _train_alone(
     launcher: LocalLauncher, pack: Pack, folder: SweepFolder, max_attempts: int
 ) -> list[Outcome]:
+    """Train a pack on one node, and repeat failed attempts; return the outcome of each job."""
     supervisor = Supervisor(launcher, folder, max_attempts)
     supervisor.add([pack])
     return list(supervisor.outcomes(lambda _: None))
 
 
 def _train_with_others(launcher: LocalLauncher, pack: Pack, folder: SweepFolder) -> list[Outcome]:
-    """One attempt, in step with the drivers of the other nodes."""
+    """Train a pack together with the drivers of the other nodes, in one attempt.
+
+    A retry is left to the driver of the sweep, because all nodes would have to start it at the same time.
+    """
     while True:
         handle = launcher.submit(pack)
         while handle not in launcher.poll(POLL_SECONDS):

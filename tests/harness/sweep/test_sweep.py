@@ -203,7 +203,7 @@ def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_ca
     )
     assert done.stdout.count("diverged: d32 seed") == 2
     folder = SweepFolder(results)
-    states = {(run["rung"], run["seed"]): run.status for run in run_rows(folder)}
+    states = {(run.cells[0].rung, run.cells[0].seed): run.status for run in run_rows(folder)}
     assert states == {
         ("d16", 0): "finished",
         ("d16", 1): "failed",
