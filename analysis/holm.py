@@ -1,4 +1,4 @@
-"""Many tests at once."""
+"""Holm's correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the chance of any false finding among all tests stays below the level.
+    """Return p-values after Holm's step-down correction, in the given order.
+
+    Tests whose corrected p-value is below a level are rejected. The family-wise error rate, the chance of any
+    false rejection, then stays below that level, whether the tests are independent or not.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
 
     References: Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6.
     """

@@ -1,1 +1,1 @@
-"""Times of the analysis against its goals."""
+"""Benchmark of the analysis against goals, and against SciPy."""

@@ -1,8 +1,9 @@
-"""How fast is the analysis here? `python -m analysis.bench` prints times against goals; none makes it fail.
+"""`python -m analysis.bench`: time the fits of this machine against goals; a missed goal is no failure.
 
-The fit of 240 points (Hoffmann et al. 2022 as read off by Besiroglu et al., arXiv:2404.10102) is also timed
-with SciPy's L-BFGS-B, one start after another with an analytic gradient, on a sample of the starts, so that
-ratios hold on any machine. The same sample shows whether speed costs a worse minimum.
+The fit of 240 points is also timed with SciPy's L-BFGS-B on a sample of the starts. SciPy takes one start
+after another, with an analytic gradient. The ratio of both times hardly depends on the machine. The same
+sample shows whether the batched solver ends in worse minima. The points are those of Hoffmann et al. 2022
+as read off by Besiroglu et al. 2024, arXiv:2404.10102.
 """
 
 from __future__ import annotations
@@ -34,19 +35,26 @@ from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 
 STARTS, RESAMPLES = 4500, 4000  # Besiroglu et al. 2024, arXiv:2404.10102
-ROWS, OUTLIERS = 240, 5
-SAMPLED_STARTS, SAMPLED_RESAMPLES = 45, 40
-PARITY = 1e-6  # relative, by which a minimum may be worse
+ROWS, OUTLIERS = 240, 5  # simulated rows; published rows left out, those of the highest loss
+SAMPLED_STARTS, SAMPLED_RESAMPLES = 45, 40  # samples for SciPy, which is many times slower
+PARITY = 1e-6  # relative difference up to which two minima count as equal
 BATCH_GOAL, PROCESS_GOAL, ENVELOPE_GOAL, MEMORY_GOAL = 5.0, 2.0, 5.0, 1.0  # seconds, GB
-CURVE_ROWS, CURVES = 1_000_000, 100
+CURVE_ROWS, CURVES = 1_000_000, 100  # logged steps in all, runs
 PUBLISHED = Path("epoch_chinchilla") / "svg_extracted_data.csv"
 SIMULATED = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)  # E, A, B, alpha, beta of that paper
-NOISE = 0.005
+NOISE = 0.005  # standard deviation of simulated log losses
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the benchmark: `off` is whether the goal is missed, None where there is none."""
+    """One line of the benchmark.
+
+    Attributes:
+        what: the quantity.
+        measured: its value with a unit.
+        goal: the goal with a unit; empty if there is none.
+        off: whether the goal is missed; None if there is none.
+    """
 
     what: str
     measured: str
@@ -54,12 +62,17 @@ class Row:
     off: bool | None = None
 
     def text(self) -> str:
+        """Return the row as a line of aligned columns."""
         verdict = "" if self.off is None else "OFF" if self.off else "ok"
         return f"{self.what:<66} {self.measured:>24}  {self.goal:<8} {verdict}".rstrip()
 
 
 def points_240(seed: int) -> tuple[LossTable, str]:
-    """The published points less their five highest losses where SCALING_DATA_DIR has them, else simulated."""
+    """Return 240 points and their origin in words.
+
+    They are the published points without the five highest losses. If SCALING_DATA_DIR has no such file, they
+    are simulated.
+    """
     path = Path(os.environ.get("SCALING_DATA_DIR", "")) / PUBLISHED
     if os.environ.get("SCALING_DATA_DIR") and path.exists():
         table = load_table(path, mapping={"N": "Model Size", "C": "Training FLOP"})
@@ -73,7 +86,7 @@ def points_240(seed: int) -> tuple[LossTable, str]:
 
 
 def batched(table: LossTable, seed: int, starts: int = STARTS, resamples: int = RESAMPLES) -> Iterator[Row]:
-    """All starts and resamples at once against SciPy on a sample of them."""
+    """Time all starts and resamples as one batch, then SciPy on a sample of both."""
     problem, rng = checked_problem(table, "chinchilla"), np.random.default_rng(seed)
     random = problem.law.starts(table, rng, starts)
     clocks = [_clocks()]
@@ -92,7 +105,7 @@ def batched(table: LossTable, seed: int, starts: int = STARTS, resamples: int = 
 
 
 def _clocks() -> Array:
-    """Wall-clock and processor time."""
+    """Return wall-clock and processor time in seconds [2]."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
@@ -103,7 +116,17 @@ def _seconds(clocks: Array) -> str:
 def _against_scipy(
     problem: Problem, random: Array, reached: Array, best: Array, resamples: int, seed: int, seconds: float
 ) -> Iterator[Row]:
-    """Times of SciPy under its default tolerances, minima under tight ones, on samples of both."""
+    """Time SciPy under its default tolerances and compare minima under tight ones.
+
+    Args:
+        problem: the fit.
+        random: all starts [starts, params].
+        reached: objective that the batched solver reached from each start.
+        best: estimate that every resample starts from [params].
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+        seconds: wall-clock time of the batched solver for all starts and resamples.
+    """
     some = np.linspace(0, len(random) - 1, min(SAMPLED_STARTS, len(random))).astype(int)
     wanted = min(SAMPLED_RESAMPLES, resamples)
     weights = resampled_weights(problem, wanted, np.random.default_rng(seed))
@@ -119,12 +142,13 @@ def _against_scipy(
 
 
 def _parity(what: str, ours: Array, their: Array) -> Row:
+    """Return how many of our objectives are no worse than theirs."""
     good = int(np.sum(ours <= their * (1 + PARITY)))
     return Row(what, f"{good} of {len(ours)}", "all", good < len(ours))
 
 
 def command(table: LossTable, folder: Path) -> Row:
-    """The command on a CSV of the points, without bootstrap, as a process."""
+    """Time the command on a CSV of the points without bootstrap, with the start of its process."""
     path = folder / "points.csv"
     pd.DataFrame({"N": table.n, "D": table.d, "loss": table.loss}).to_csv(path, index=False)
     seconds, _ = _process(["-m", "analysis.fit", str(path), "--resamples", "0"])
@@ -133,7 +157,7 @@ def command(table: LossTable, folder: Path) -> Row:
 
 
 def envelope(folder: Path, seed: int, rows: int = CURVE_ROWS) -> Iterator[Row]:
-    """The envelope of simulated training curves, as a process with its peak memory."""
+    """Time the envelope of simulated training curves, and measure the peak memory of its process."""
     write_curves(SweepFolder(folder), rows, seed)
     seconds, output = _process(["-m", "analysis.bench", "--curves", str(folder)])
     memory = float(output.split()[-2])
@@ -143,7 +167,7 @@ def envelope(folder: Path, seed: int, rows: int = CURVE_ROWS) -> Iterator[Row]:
 
 
 def write_curves(folder: SweepFolder, rows: int, seed: int) -> None:
-    """Tables of CURVES runs of growing size with `rows` logged steps in all, each with an evaluation loss."""
+    """Write the tables of CURVES simulated runs with `rows` logged steps in all."""
     rng = np.random.default_rng(seed)
     n = np.geomspace(1e6, 1e10, CURVES)
     steps = rows // CURVES
@@ -160,10 +184,10 @@ def write_curves(folder: SweepFolder, rows: int, seed: int) -> None:
 
 
 def fit_curves(folder: SweepFolder) -> str:
-    """Read the tables of a sweep, fit the envelope of its training curves, and say what that took."""
+    """Fit the envelope of the training curves of a sweep; return exponents and peak memory as text."""
     points, curves = read_table(folder.points), read_table(folder.curves)
     hull, bins = fit_envelope(curve_table(curves, points, "n_params"), source="training curves")
-    unit = 1e9 if sys.platform == "darwin" else 1e6  # of ru_maxrss: bytes there, kilobytes elsewhere
+    unit = 1e9 if sys.platform == "darwin" else 1e6  # ru_maxrss is in bytes on macOS, in kilobytes on Linux
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return (
         f"hull a = {hull.estimates['a']:.3f}, bins a = {bins.estimates['a']:.3f}, peak memory {memory:.3f} GB"
@@ -171,14 +195,14 @@ def fit_curves(folder: SweepFolder) -> str:
 
 
 def _process(arguments: Sequence[str]) -> tuple[float, str]:
-    """Wall-clock seconds and output of a Python process."""
+    """Run a Python process; return its wall-clock seconds and its output."""
     began = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     return time.perf_counter() - began, done.stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0 whatever the times are, 2 when the input cannot be used."""
+    """Run the command line; return 0 whatever the times are, 2 when the input cannot be used."""
     parser = CommandParser(
         "analysis.bench",
         "Time the fits of this machine against goals, and against SciPy's L-BFGS-B.",

@@ -1,6 +1,7 @@
-"""The additive law by SciPy's L-BFGS-B, one start after another: what the batched fit is held against.
+"""Baseline of the benchmark: the additive law by SciPy's L-BFGS-B, one start after another.
 
-It runs as a process of its own with one BLAS thread: more make sums over 240 rows several times slower.
+It runs with one BLAS thread, because more make sums over 240 rows several times slower. BLAS reads their
+number only when it starts, so this is a process of its own.
 """
 
 from __future__ import annotations
@@ -26,14 +27,25 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_
 
 @dataclass(frozen=True)
 class Alone:
-    """Objectives [starts] under tight tolerances, and seconds a start under SciPy's default ones."""
+    """Result of SciPy.
+
+    Attributes:
+        objective: objectives under tight tolerances [starts].
+        seconds_each: seconds a start under SciPy's default tolerances.
+    """
 
     objective: Array
     seconds_each: float
 
 
 def scipy_alone(problem: Problem, starts: Array, weights: Array) -> Alone:
-    """Minimise Huber's sum of `problem` from each start [starts, params] and its row weights."""
+    """Minimise the sum of the Huber loss of `problem` with SciPy.
+
+    Args:
+        problem: the fit.
+        starts: starting points [starts, params].
+        weights: weights of the rows for each start [starts, rows].
+    """
     table = problem.table
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
@@ -46,10 +58,14 @@ def scipy_alone(problem: Problem, starts: Array, weights: Array) -> Alone:
 
 
 def one_by_one(columns: Any, options: Any) -> tuple[Array, float]:
-    """Objectives [starts] and seconds in all.
+    """Return objectives [starts] and the seconds of all starts together.
 
-    The coordinates are those of Hoffmann et al. 2022 (arXiv:2203.15556, section 3.3): logarithms of E, A, B.
-    The objective is divided by δ², since the default tolerances stop far too early otherwise.
+    Coordinates are those of Hoffmann et al. 2022 (arXiv:2203.15556, section 3.3): logarithms of E, A, B.
+    The objective is divided by δ², because the default tolerances stop far too early otherwise.
+
+    Args:
+        columns: n, d, loss [rows]; delta; starts [starts, params]; weights [starts, rows].
+        options: options of SciPy's L-BFGS-B, such as its tolerances.
     """
     log_n, log_d, log_loss = (np.log(columns[name]) for name in ("n", "d", "loss"))
     delta = float(columns["delta"])

@@ -1,1 +1,1 @@
-"""Emergence: is a jump in exact match a property of the model or of the metric? A verdict for each task."""
+"""Emergence: tests whether a jump in exact match is one of the model or of the metric, task by task."""

@@ -1,4 +1,4 @@
-"""`python -m analysis.emergence TABLE`: is a jump in exact match one of the model or of the metric?"""
+"""`python -m analysis.emergence TABLE`: test whether a jump in exact match is one of the model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.records.json_files import to_json
 
 EXAMPLE = "N=COLUMN,exact=COLUMN,smooth=COLUMN,task=COLUMN"
 
@@ -61,11 +62,11 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     result = judge_jumps(found, axis=arguments.axis, seed=arguments.seed)
     print(text_of(result))
-    save(arguments.json, result)
+    save(arguments.json, to_json(result))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0 when done, 2 when the input cannot be used."""
+    """Run the command line; return 0 when done, 2 when the input cannot be used."""
     return _parser().answer(argv, _run)
 
 

@@ -1,4 +1,4 @@
-"""One task at one length along one axis: values by size and seed, and what is at fault with them."""
+"""Curve of one task along one axis, and the choice of the rows that form it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes
-from analysis.emergence.read import EXACT, SMOOTH, by_task
+from analysis.emergence.read import AXES, EXACT, SMOOTH, by_task
 from analysis.emergence.statistics.sharpness import Design
+from analysis.records.emergence import Axis
 from harness.records.errors import InputError
 
-SAME = 1e-6  # relative difference below which two sizes are one
+SAME = 1e-6  # relative difference below which two sizes count as equal
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One task × length on one axis.
+    """One task × length along one axis.
 
     Attributes:
-        at: value of the axis by size (N, C, D, or loss in nats per token), in the order of growing models.
-        x: position in decades, ascending.
-        rows: of the frame of `Evaluations`, with `size`, the index into `at`.
+        task: name of the task.
+        length: length of its problems; 0 if it has none.
+        axis: the measure of scale.
+        at: value of the axis [sizes], smallest model first: parameters, FLOPs, tokens or nats per token.
+        x: position of the sizes in decades [sizes], ascending.
+        rows: rows of `Evaluations.frame`, with a column `size` that indexes `at`.
     """
 
     task: str
     length: float
-    axis: str
+    axis: Axis
     at: Array
     x: Array
     rows: pd.DataFrame
@@ -39,47 +43,52 @@ class Curve:
 
     @property
     def n_seeds(self) -> Array:
+        """Seeds by size, as floats: they are weights of the fits."""
         return np.asarray(self.rows.groupby("size").size().to_numpy(float))
 
     @property
     def design(self) -> Design:
+        """Positions and weights of the sizes, for the sup-F test."""
         return Design(self.x, self.n_seeds)
 
     def mean(self, column: str) -> Array:
-        """Mean over seeds by size; nan where a size has none."""
+        """Return the mean over seeds by size; NaN for a size without values."""
         return np.asarray(self.rows.groupby("size")[column].mean().to_numpy(float))
 
     @property
     def ln_nll(self) -> Array:
-        """Mean over seeds of ln NLL by size."""
+        """Mean of ln NLL over the seeds of each size: the unit of analysis of every test."""
         return np.asarray(np.log(self.rows[SMOOTH]).groupby(self.rows["size"]).mean().to_numpy(float))
 
     @property
     def has_exact(self) -> bool:
+        """Whether every row has exact match."""
         return bool(self.rows[EXACT].notna().all())
 
     @property
     def chance(self) -> float | None:
-        """Exact match of a guesser; None where the table does not say."""
+        """Exact match of guessing; None if the table does not say."""
         return _only(self.rows["chance_exact"])
 
     @property
     def chance_nll(self) -> float | None:
+        """NLL of guessing, nats per token; None if the table does not say."""
         return _only(self.rows["chance_nll"])
 
     @property
     def n_items(self) -> int | None:
+        """Number of test items; None if the table does not say."""
         found = _only(self.rows["n_items"])
         return None if found is None else int(found)
 
     @property
     def split(self) -> str | None:
-        """Which problems were asked: held out from training (`test`) or `seen`; None where unknown."""
+        """`test` for problems held out from training, `seen` for trained ones; None if unknown."""
         known = self.rows["split"].dropna()
         return str(known.iloc[0]) if len(known) else None
 
     def seed_sd(self) -> float | None:
-        """Standard deviation of ln NLL between seeds of one size, pooled; None without repetitions."""
+        """Return the pooled standard deviation of ln NLL between seeds; None without repetitions."""
         groups = np.log(self.rows[SMOOTH]).groupby(self.rows["size"])
         freedom = int((groups.size() - 1).sum())
         if freedom < 1:
@@ -88,12 +97,17 @@ class Curve:
 
 
 def _only(column: pd.Series) -> float | None:
+    """Return the value that all rows of a curve share."""
     known = column.dropna()
     return float(known.iloc[0]) if len(known) else None
 
 
-def curves(frame: pd.DataFrame, axis: str) -> Iterator[Curve]:
-    """Every task × length along `axis`; rows without a smooth value are left out."""
+def curves(frame: pd.DataFrame, axis: Axis) -> Iterator[Curve]:
+    """Yield the curve of every task × length along `axis`; rows without a positive NLL are left out.
+
+    Raises:
+        InputError: the axis does not vary.
+    """
     chosen = on_axis(frame, axis)
     span = _span(chosen)
     for task, length, rows in by_task(chosen):
@@ -103,7 +117,7 @@ def curves(frame: pd.DataFrame, axis: str) -> Iterator[Curve]:
 
 
 def _span(frame: pd.DataFrame) -> float:
-    """Decades of N (or else C) that the models span: what a span of loss is worth."""
+    """Return the decades of N, or else of C, that the models span; the unit of the loss axis."""
     for axis in ("N", "C"):
         values = frame[axis].dropna()
         if len(values) and values.max() > values.min():
@@ -111,12 +125,15 @@ def _span(frame: pd.DataFrame) -> float:
     return 1.0
 
 
-def _curve(task: str, length: float, axis: str, rows: pd.DataFrame, span: float) -> Curve:
-    unit = "D" if axis == "D" else "N" if rows["N"].notna().all() else axis
+def _curve(task: str, length: float, axis: Axis, rows: pd.DataFrame, span: float) -> Curve:
+    """Group the rows of one task by size, and place the sizes along the axis."""
+    # Seeds of one size share N (or D) exactly, but neither the loss nor, in some tables, C.
+    unit = Axis.D if axis == Axis.D else Axis.N if rows["N"].notna().all() else axis
     codes = _codes(rows[unit].to_numpy(float))
     at = rows[axis].groupby(codes).mean().to_numpy(float)
     x = np.log10(at)
-    if axis == "loss":  # falls as models grow: turned, and stretched to the decades of N that it took
+    if axis == Axis.LOSS:
+        # The loss falls as models grow: turned round, and scaled to decades of N at the average rate.
         x = (at.max() - at) / max(float(np.ptp(at)), 1e-12) * span
     order = np.argsort(x)
     rank = np.empty(len(order), int)
@@ -126,7 +143,7 @@ def _curve(task: str, length: float, axis: str, rows: pd.DataFrame, span: float)
 
 
 def _codes(values: Array) -> Codes:
-    """0, 1, 2 … for equal values, smallest first."""
+    """Return an integer label for each value, ascending from 0; nearly equal values share one."""
     order = np.argsort(values)
     jumps = np.diff(values[order]) > SAME * np.abs(values[order][1:])
     codes = np.empty(len(values), np.int64)
@@ -134,10 +151,10 @@ def _codes(values: Array) -> Codes:
     return codes
 
 
-def varied_axes(frame: pd.DataFrame) -> dict[str, str]:
-    """Axes that the table varies, with what was held on each in words."""
+def varied_axes(frame: pd.DataFrame) -> dict[Axis, str]:
+    """Return the axes that the table varies, each with the quantity that stays constant along it."""
     found = {}
-    for axis in ("N", "C", "D", "loss"):
+    for axis in AXES:
         known = frame[axis].notna().all()
         if not known or frame[axis].nunique() < 2:
             continue
@@ -146,22 +163,22 @@ def varied_axes(frame: pd.DataFrame) -> dict[str, str]:
         except InputError:
             continue
         if rows[axis].nunique() > 1:
-            found[axis] = held(rows, axis)
+            found[axis] = constant(rows, axis)
     return found
 
 
-def on_axis(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The rows that make a line along `axis`.
+def on_axis(frame: pd.DataFrame, axis: Axis) -> pd.DataFrame:
+    """Return the rows of one line of runs along `axis`.
 
-    N, C and loss: each size at the largest token count that all sizes share, or else at its own largest. D:
-    the size with the most token counts, the largest of these.
+    Along N, C and the loss every size counts at the largest D that all sizes share, or else at its own
+    largest D. Along D the size with the most token counts is taken, and of several the largest.
 
     Raises:
         InputError: the axis does not vary.
     """
     if frame[axis].isna().any() or frame[axis].nunique() < 2:
         raise InputError(f"this table does not vary {axis}: type --axis with one of {_varied(frame)}")
-    if axis == "D":
+    if axis == Axis.D:
         counts = frame.groupby("N", dropna=False)["D"].nunique()
         if counts.max() < 2:
             raise InputError(f"no size was trained on several token counts: type --axis {_varied(frame)}")
@@ -176,12 +193,12 @@ def on_axis(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
 
 
 def _varied(frame: pd.DataFrame) -> str:
-    return ", ".join(a for a in ("N", "C", "D", "loss") if frame[a].nunique() > 1) or "none: add runs"
+    return ", ".join(a for a in AXES if frame[a].nunique() > 1) or "none: add runs"
 
 
-def held(rows: pd.DataFrame, axis: str) -> str:
-    """What stays the same along the axis, in words."""
-    if axis == "D":
+def constant(rows: pd.DataFrame, axis: Axis) -> str:
+    """Return the quantity that stays constant along the axis, in words."""
+    if axis == Axis.D:
         n = rows["N"].dropna().unique()
         return f"N = {n[0]:.4g}" if len(n) == 1 else "nothing that the table names"
     d = rows["D"].dropna()

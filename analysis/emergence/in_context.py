@@ -1,10 +1,10 @@
-"""In-context learning: how loss falls within a document, and how near a model comes to simple algorithms."""
+"""In-context learning by size: use of context in text, and distance from Bayesian n-gram predictors."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
+
+from analysis.records.emergence import InContextRecord
 
 METRICS = (
     "loss_at_position", "icl_score", "icl_early_loss", "icl_late_loss", "repeated_sequence_score",
@@ -13,10 +13,11 @@ METRICS = (
 KEYS = ["task", "metric", "length", "n_shot", "N"]
 
 
-def in_context(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Means over seeds by task, metric, position (`length`), demonstrations and size; sd between seeds.
+def in_context(rows: pd.DataFrame) -> list[InContextRecord]:
+    """Return means over seeds by task, metric, `length`, demonstrations and size.
 
-    The tokens behind each are the largest count that the size was trained on.
+    Args:
+        rows: rows of evals.parquet with the columns N and D; of each size only its largest D counts.
     """
     if rows.empty:
         return []
@@ -24,6 +25,7 @@ def in_context(rows: pd.DataFrame) -> list[dict[str, Any]]:
     wanted = wanted[wanted["D"] == wanted.groupby("N")["D"].transform("max")]
     if wanted.empty:
         return []
+    # Groups would drop rows whose key is missing.
     wanted = wanted.assign(
         length=wanted["length"].astype(float).fillna(0), n_shot=wanted["n_shot"].astype(float).fillna(0)
     )
@@ -31,8 +33,17 @@ def in_context(rows: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for key, values in wanted.groupby(KEYS, sort=True)["value"]:
         task, metric, length, n_shot, n = map(str, key)
-        entry = {"task": task, "metric": metric, "length": float(length), "n_shot": int(float(n_shot))}
         sd = float(values.std()) if len(values) > 1 else None
-        size = {"n_params": float(n), "n_seeds": len(values)}
-        found.append({**entry, **size, "value": float(values.mean()), "sd": sd})
+        found.append(
+            InContextRecord(
+                task=task,
+                metric=metric,
+                length=float(length),
+                n_shot=int(float(n_shot)),
+                n_params=float(n),
+                n_seeds=len(values),
+                value=float(values.mean()),
+                sd=sd,
+            )
+        )
     return found

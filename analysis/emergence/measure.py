@@ -1,98 +1,146 @@
-"""Everything that is measured on one curve, before a verdict."""
+"""Statistics of one task along one axis, and the record that holds them with the verdict."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Array
 from analysis.emergence.curve import Curve
 from analysis.emergence.others_scores import breakthroughness, linearity
-from analysis.emergence.read import EXACT, SMOOTH
+from analysis.emergence.read import EXACT, SMOOTH, name_of
 from analysis.emergence.statistics.error_dependence import Answers, Dependence, dependence
 from analysis.emergence.statistics.power import power
-from analysis.emergence.statistics.seed_groups import MIN_SEEDS, seed_groups
-from analysis.emergence.statistics.sharpness import MIN_SIZES
+from analysis.emergence.statistics.seed_groups import MIN_SEEDS, SeedSplit, split_seeds
+from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.smooth_law import MIN_VALUES, SmoothLaw, fit_smooth_law, improves
 from analysis.emergence.statistics.two_step import forecast
 from analysis.emergence.statistics.width import LogisticGrid
-from analysis.emergence.verdict import Evidence
+from analysis.emergence.verdict import EXTRAPOLATES, Evidence, decide, sentence
+from analysis.records.emergence import (
+    Axis,
+    DependenceRecord,
+    DescriptiveRecord,
+    ForecastRow,
+    LawRecord,
+    SeedGroupRecord,
+    SharpnessRecord,
+    SizeRow,
+    TaskRecord,
+    WidthRecord,
+)
 
-Json = dict[str, Any]
+RULE_OF_THREE = 3.0  # with no hit among n items, the 95 % upper limit of the share is 3/n
+UNKNOWN_ITEMS = 1000  # test items assumed if the table names no number
+LUCK = 3.0  # standard errors above chance that exact match must exceed to count as learned
 
-RULE_OF_THREE = 3.0  # no hit in n items: below 3/n with 95 %
 
+def examine(
+    curve: Curve,
+    items: pd.DataFrame | None,
+    rng: np.random.Generator,
+    seed: int,
+    sharpness: SharpnessRecord,
+    groups: tuple[SeedGroupRecord, ...],
+    significance: float,
+) -> TaskRecord:
+    """Return the record of one task along one axis.
 
-def describe(
-    curve: Curve, items: pd.DataFrame | None, rng: np.random.Generator, seed: int, level: float
-) -> Json:
-    """The entry of one task × length × axis in emergence.json but for its verdict; `level` of one test."""
+    Args:
+        items: bit masks of the right positions, an item a row and a point a column; None without them.
+        rng: generator of the bootstraps and of the simulated jumps.
+        seed: seed of the simulated null of the sup-F test.
+        sharpness: the sup-F test of this curve, corrected for the number of tasks.
+        groups: the mixture tests of its sizes, corrected likewise.
+        significance: level of a single sup-F test, for its power.
+    """
     enough = curve.n_sizes >= MIN_SIZES
     law = fit_smooth_law(curve.x, curve.ln_nll, curve.n_seeds, rng) if curve.n_sizes >= MIN_VALUES else None
     errors = _dependence(curve, items, rng)
     length = errors.n_positions if errors else curve.length if curve.rows["n_items"].isna().all() else 0.0
-    exact = curve.mean(EXACT) if curve.has_exact else None
-    return {
-        "task": curve.task,
-        "length": curve.length,
-        "axis": curve.axis,
-        "n_sizes": curve.n_sizes,
-        "n_seeds": int(curve.n_seeds.min()),
-        "n_shot": int(curve.rows["n_shot"].iloc[0]),
-        "split": curve.split,
-        "n_items": curve.n_items,
-        "n_positions": length or None,
-        "chance": curve.chance if exact is not None else None,
-        "chance_nll": curve.chance_nll,
-        "seed_sd": curve.seed_sd(),
-        "sizes": _sizes(curve, law, errors, length),
-        "law": _law(law),
-        "fall_p": improves(curve.x, curve.ln_nll, curve.n_seeds),
-        "sharpness": _ramp(curve) if enough else dict.fromkeys(("start", "end", "share")),
-        "width": _width(curve) if enough else None,
-        "power": _power(curve, law, level, seed, rng) if enough and law else None,
-        "dependence": _dependence_keys(errors),
-        "forecast": _forecast(curve, law, exact, rng),
-        "seed_groups": _groups(curve),
-        "descriptive": _scores(curve, exact),
-    }
+    width = _width(curve) if enough else None
+    test_power = _power(curve, law, significance, seed, rng) if enough and law else None
+    facts = _evidence(curve, sharpness, width, test_power, errors)
+    verdict = decide(facts)
+    found_one = facts.p is not None and facts.p < SIGNIFICANCE
+    return TaskRecord(
+        task=curve.task,
+        length=curve.length,
+        axis=curve.axis,
+        n_sizes=curve.n_sizes,
+        n_seeds=int(curve.n_seeds.min()),
+        n_shot=int(curve.rows["n_shot"].iloc[0]),
+        split=curve.split,
+        n_items=curve.n_items,
+        n_positions=length or None,
+        chance=curve.chance if curve.has_exact else None,
+        chance_nll=curve.chance_nll,
+        seed_sd=curve.seed_sd(),
+        sizes=_sizes(curve, law, errors, length),
+        law=_law(law),
+        fall_p=facts.fall_p,
+        sharpness=sharpness,
+        width=width,
+        # The power of a test that rejects its null says nothing.
+        power=None if found_one else test_power,
+        dependence=None if errors is None else DependenceRecord(errors.effective, errors.effective_interval),
+        forecast=_forecast(curve, law, rng) if verdict in EXTRAPOLATES else (),
+        seed_groups=groups,
+        descriptive=_scores(curve),
+        name=name_of(curve.task, curve.length),
+        verdict=verdict,
+        label=verdict.label,
+        words=sentence(verdict, facts),
+    )
 
 
-def _ramp(curve: Curve) -> Json:
+def sharpness_of(
+    curve: Curve, statistic: float | None, p: float | None, p_holm: float | None
+) -> SharpnessRecord:
+    """Return the sup-F test with its best ramp; without the ramp if the sizes are too few."""
+    if curve.n_sizes < MIN_SIZES:
+        return SharpnessRecord(statistic=statistic, p=p, p_holm=p_holm)
     ramp = curve.design.best_ramp(curve.ln_nll)
-    return {"start": ramp.start, "end": ramp.end, "share": ramp.share}
+    return SharpnessRecord(ramp.start, ramp.end, ramp.share, statistic, p, p_holm)
 
 
-def _width(curve: Curve) -> Json:
+def seed_splits(curve: Curve) -> list[SeedSplit]:
+    """Return the best cut into two groups of seeds for every size that has enough of them."""
+    sizes = zip(curve.at, curve.rows.groupby("size"), strict=True)
+    return [
+        split_seeds(np.log(rows[SMOOTH].to_numpy(float)), float(at))
+        for at, (_, rows) in sizes
+        if len(rows) >= MIN_SEEDS
+    ]
+
+
+def _width(curve: Curve) -> WidthRecord:
     found = LogisticGrid(curve.design).fit(curve.ln_nll[None])
-    values = {name: float(getattr(found, name)[0]) for name in ("width", "lower", "upper", "centre", "drop")}
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+    return WidthRecord(
+        *(_number(part[0]) for part in (found.width, found.lower, found.upper, found.centre, found.drop))
+    )
 
 
-def _power(curve: Curve, law: SmoothLaw, level: float, seed: int, rng: np.random.Generator) -> float:
-    """With the larger of the noise between seeds and the scatter about the law, for the observed fall."""
+def _power(curve: Curve, law: SmoothLaw, significance: float, seed: int, rng: np.random.Generator) -> float:
+    """Return the power of the sup-F test if the whole observed fall were one jump.
+
+    The noise is the larger of the noise between seeds and the scatter about the law. With few seeds the
+    first is poorly known, and without repetitions it is unknown.
+    """
     y, between = curve.ln_nll, curve.seed_sd()
     sd = max(between or 0.0, law.residual_sd * float(np.sqrt(curve.n_seeds.mean())))
     drop = max(float(y[:2].mean() - y[-2:].mean()), 0.0)
-    return power(curve.design, drop, sd, level, seed, rng)
+    return power(curve.design, drop, sd, significance, seed, rng)
 
 
-def _law(law: SmoothLaw | None) -> Json | None:
+def _law(law: SmoothLaw | None) -> LawRecord | None:
     if law is None:
         return None
-    names = ("E", "A", "alpha")
-    return {
-        **dict(zip(names, law.params.tolist(), strict=True)),
-        "alpha_interval": list(law.interval()),
-        "origin": law.origin,
-        "residual_sd": law.residual_sd,
-    }
+    e, a, alpha = law.params.tolist()
+    return LawRecord(e, a, alpha, law.interval(), law.origin, law.residual_sd)
 
 
 def _dependence(curve: Curve, items: pd.DataFrame | None, rng: np.random.Generator) -> Dependence | None:
-    """From the item results of every point of the curve; None where some have none."""
+    """Return the dependence of errors, or None if some point of the curve has no item-level results."""
     if items is None:
         return None
     points = [rows["point_id"].tolist() for _, rows in curve.rows.groupby("size")]
@@ -103,53 +151,54 @@ def _dependence(curve: Curve, items: pd.DataFrame | None, rng: np.random.Generat
     return dependence(sizes, rng)
 
 
-def _dependence_keys(errors: Dependence | None) -> Json | None:
-    if errors is None:
-        return None
-    return {"effective_positions": errors.effective, "interval": errors.effective_interval}
-
-
-def _sizes(curve: Curve, law: SmoothLaw | None, errors: Dependence | None, length: float) -> list[Json]:
-    """One entry a size: measured values, predictors of exact match, and the law."""
-    table: dict[str, Any] = {"at": curve.at, "x": curve.x, "n_seeds": curve.n_seeds.astype(int)}
-    table["nll"] = np.exp(curve.ln_nll)
-    spread = np.log(curve.rows[SMOOTH]).groupby(curve.rows["size"]).std().to_numpy(float)
-    table["ln_nll_sd"] = spread
-    if law is not None:
-        table["law"] = law.curve(curve.x)
-        table["law_low"], table["law_high"] = law.band(curve.x)
+def _sizes(
+    curve: Curve, law: SmoothLaw | None, errors: Dependence | None, length: float
+) -> tuple[SizeRow, ...]:
+    """Return the metrics by size, the predictors of exact match, and the law."""
+    none = np.full(curve.n_sizes, np.nan)
+    nll, groups = np.exp(curve.ln_nll), curve.rows["size"]
+    spread = np.log(curve.rows[SMOOTH]).groupby(groups).std().to_numpy(float)
+    fitted, (low, high) = (law.curve(curve.x), law.band(curve.x)) if law else (none, (none, none))
+    exact, product, sampled, power_of = none, none, none, none
     if curve.has_exact:
-        table |= _exact(curve, law, length)
-    rows: list[Json] = [
-        {key: _number(values[i]) for key, values in table.items()} for i in range(curve.n_sizes)
-    ]
-    for i, row in enumerate(rows):
-        row["rho"] = errors.rho[i] if errors else _ratio(row.get("exact"), row.get("product"))
-        row["rho_interval"] = errors.rho_interval[i] if errors else None
-    return rows
-
-
-def _exact(curve: Curve, law: SmoothLaw | None, length: float) -> dict[str, Array]:
-    exact = curve.mean(EXACT)
-    product, sampled = curve.mean("position_accuracy_product"), curve.mean("p_answer")
-    table = {"exact": exact, "product": product, "p_answer": sampled}
-    if curve.n_items:
-        table["exact_upper"] = np.where(exact == 0, RULE_OF_THREE / curve.n_items, np.nan)
+        exact, sampled = curve.mean(EXACT), curve.mean("p_answer")
+        product = curve.mean("position_accuracy_product")
+        if length:
+            # The power is taken before the mean over seeds: a power of a mean would be smaller.
+            powers = curve.rows["position_accuracy"] ** length
+            power_of = powers.groupby(groups).mean().to_numpy(float)
+    upper = np.where(exact == 0, RULE_OF_THREE / curve.n_items, np.nan) if curve.n_items else none
     inside = np.clip(exact, 1e-12, 1 - 1e-12)
-    table["loglog"] = np.where((exact > 0) & (exact < 1), np.log(-np.log(inside)), np.nan)
-    if length:
-        powers = curve.rows["position_accuracy"] ** length
-        table["accuracy_power"] = powers.groupby(curve.rows["size"]).mean().to_numpy(float)
-        if law is not None:
-            low, high = law.band(curve.x)
-            table["from_law"] = np.exp(-length * law.curve(curve.x))
-            table["from_law_low"], table["from_law_high"] = np.exp(-length * high), np.exp(-length * low)
-    return table
+    loglog = np.where((exact > 0) & (exact < 1), np.log(-np.log(inside)), np.nan)
+    predicted = length if curve.has_exact and length else np.nan
+    return tuple(
+        SizeRow(
+            at=float(curve.at[i]),
+            x=float(curve.x[i]),
+            n_seeds=int(curve.n_seeds[i]),
+            nll=float(nll[i]),
+            ln_nll_sd=_number(spread[i]),
+            law=_number(fitted[i]),
+            law_low=_number(low[i]),
+            law_high=_number(high[i]),
+            exact=_number(exact[i]),
+            product=_number(product[i]),
+            p_answer=_number(sampled[i]),
+            exact_upper=_number(upper[i]),
+            loglog=_number(loglog[i]),
+            accuracy_power=_number(power_of[i]),
+            from_law=_number(np.exp(-predicted * fitted[i])),
+            from_law_low=_number(np.exp(-predicted * high[i])),
+            from_law_high=_number(np.exp(-predicted * low[i])),
+            rho=errors.rho[i] if errors else _ratio(_number(exact[i]), _number(product[i])),
+            rho_interval=errors.rho_interval[i] if errors else None,
+        )
+        for i in range(curve.n_sizes)
+    )
 
 
-def _number(value: Any) -> float | int | None:
-    if isinstance(value, np.integer):
-        return int(value)
+def _number(value: float) -> float | None:
+    """Return a finite number, or None for the missing value that NaN and ±∞ stand for in arrays."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -157,55 +206,54 @@ def _ratio(exact: float | None, product: float | None) -> float | None:
     return exact / product if exact and product else None
 
 
-def _forecast(
-    curve: Curve, law: SmoothLaw | None, exact: Array | None, rng: np.random.Generator
-) -> list[Json]:
-    """Not along the loss, where a factor has no meaning."""
-    if law is None or exact is None or curve.axis == "loss":
-        return []
-    found = forecast(law, curve.x, exact, curve.chance or 0.0, rng)
-    return [{**row, "at": float(curve.at[-1] * row["factor"])} for row in found]
+def _forecast(curve: Curve, law: SmoothLaw | None, rng: np.random.Generator) -> tuple[ForecastRow, ...]:
+    """Return exact match of larger models; nothing along the loss, because factors mean nothing there."""
+    if law is None or not curve.has_exact or curve.axis == Axis.LOSS:
+        return ()
+    return forecast(law, curve.x, float(curve.at[-1]), curve.mean(EXACT), curve.chance or 0.0, rng)
 
 
-def _groups(curve: Curve) -> list[Json]:
-    """Sizes with enough seeds to tell a mixture from a common shift."""
-    found = []
-    for at, (_, rows) in zip(curve.at, curve.rows.groupby("size"), strict=True):
-        if len(rows) >= MIN_SEEDS:
-            entry = seed_groups(np.log(rows[SMOOTH].to_numpy(float)))
-            found.append({"at": float(at), **entry})
-    return found
-
-
-def _scores(curve: Curve, exact: Array | None) -> Json:
+def _scores(curve: Curve) -> DescriptiveRecord:
+    # Both scores expect a metric that rises.
     smooth = -np.exp(curve.ln_nll)
-    scores = {"breakthroughness_smooth": breakthroughness(smooth), "linearity_smooth": linearity(smooth)}
-    if exact is not None:
-        scores |= {"breakthroughness_exact": breakthroughness(exact), "linearity_exact": linearity(exact)}
-    return scores
+    if not curve.has_exact:
+        return DescriptiveRecord(breakthroughness(smooth), linearity(smooth))
+    exact = curve.mean(EXACT)
+    return DescriptiveRecord(
+        breakthroughness(smooth), linearity(smooth), breakthroughness(exact), linearity(exact)
+    )
 
 
-def evidence(curve: Curve, entry: Json) -> Evidence:
-    """What the verdict rests on."""
-    chance, width = curve.chance or 0.0, entry["width"] or {}
+def _evidence(
+    curve: Curve,
+    sharpness: SharpnessRecord,
+    width: WidthRecord | None,
+    test_power: float | None,
+    errors: Dependence | None,
+) -> Evidence:
+    """Return the statistics that the rules of the verdict compare."""
+    chance, n = curve.chance or 0.0, curve.n_items or UNKNOWN_ITEMS
     last = max(curve.n_sizes // 3, 1)
     gain = None
     if curve.chance_nll:
         gain = float(np.exp(curve.ln_nll[-last:]).mean()) / curve.chance_nll
-    errors, n = entry["dependence"], curve.n_items or 1000
-    interval = errors["interval"] if errors else None
+    effective = None
+    if errors and errors.effective_interval:
+        low, high = errors.effective_interval
+        effective = low / errors.n_positions, high / errors.n_positions
     return Evidence(
         n_sizes=curve.n_sizes,
-        p=entry["sharpness"]["p_holm"],
-        share=entry["sharpness"]["share"] or 0.0,
-        lower=_or(width.get("lower"), np.nan),
-        upper=_or(width.get("upper"), np.inf),
-        power=entry["power"] or 0.0,
-        fall_p=entry["fall_p"],
+        p=sharpness.p_holm,
+        share=sharpness.share or 0.0,
+        lower=_or(width.lower if width else None, np.nan),
+        upper=_or(width.upper if width else None, np.inf),
+        power=test_power or 0.0,
+        fall_p=improves(curve.x, curve.ln_nll, curve.n_seeds),
         gain=gain,
         exact=curve.mean(EXACT) - chance if curve.has_exact else None,
-        exact_limit=3 * float(np.sqrt(max(chance * (1 - chance), 1 / n) / n)),
-        effective=None if interval is None else tuple(end / entry["n_positions"] for end in interval),
+        # A chance level of 0 would make the standard error 0: one lucky item of n is allowed for.
+        exact_limit=LUCK * float(np.sqrt(max(chance * (1 - chance), 1 / n) / n)),
+        effective=effective,
     )
 
 

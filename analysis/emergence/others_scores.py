@@ -1,4 +1,4 @@
-"""Scores that others print, for comparison only: none of them is a test.
+"""Breakthroughness and linearity of BIG-bench, for comparison only: neither is a test.
 
 Both depend on the number and spacing of the models, and breakthroughness calls smooth curves breakthroughs.
 
@@ -13,17 +13,28 @@ from analysis.arrays import Array
 
 
 def improvement(y: Array) -> float:
-    """I(y): range of the scores in order of size, signed by whether the best comes after the worst."""
+    """Return I(y): the range of scores `y` in order of size, negative if the worst comes after the best.
+
+    >>> improvement(np.array([0.0, 0.25, 1.0])), improvement(np.array([1.0, 0.5, 0.0]))
+    (1.0, -1.0)
+    """
     return float(np.sign(int(np.argmax(y)) - int(np.argmin(y))) * np.ptp(y))
 
 
 def linearity(y: Array) -> float | None:
-    """I(y) over the root mean square of the steps between neighbouring sizes; None without any step."""
+    """Return I(y) over the root mean square of the steps between sizes; None if all scores are equal."""
     return _over(y, float(np.mean(np.diff(y) ** 2)))
 
 
 def breakthroughness(y: Array) -> float | None:
-    """I(y) over the root median square of the steps; None where half of the steps are 0."""
+    """Return I(y) over the root median square of the steps; None if half of the steps are 0.
+
+    The median leaves out a single large step, so that a jump scores high.
+
+    >>> steady, leap = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 0.1, 0.2, 3.0])
+    >>> print(f"{breakthroughness(steady):.1f} {breakthroughness(leap):.1f}")
+    3.0 30.0
+    """
     return _over(y, float(np.median(np.diff(y) ** 2)))
 
 

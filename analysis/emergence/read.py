@@ -1,4 +1,4 @@
-"""Evaluations as one frame, a row for each point × task × length, from a sweep or a published table."""
+"""Evaluations of a sweep or of a published table as one frame, a row a point × task × length."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.records.emergence import Axis
 from analysis.tables.table import read_frame
 from harness.records.columns import EVAL_COLUMNS
 from harness.records.errors import InputError
@@ -18,10 +19,10 @@ SMOOTH, EXACT = "nll_per_token", "exact_match"
 METRICS = (SMOOTH, EXACT, "position_accuracy", "position_accuracy_product", "p_answer")
 KEYS = ("point_id", "task", "length")
 ITEM_KEYS = (*KEYS, "n_shot", "item")
-AXES = ("N", "C", "D", "loss")
+AXES = tuple(Axis)
 SPLIT = "test"
 TEXT = "text"
-# Tasks whose rule is new in every document.
+# Tasks whose rule is new in every document: a model can learn it from demonstrations only.
 FROM_CONTEXT = ("functions",)
 WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
         "chance")  # fmt: skip
@@ -31,14 +32,15 @@ HOW = "give results/<sweep>, its evals.parquet, or --map N=COLUMN,exact=COLUMN,s
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What can be analysed.
+    """Evaluations of a ladder of models.
 
     Attributes:
-        frame: columns point_id, task, length, seed, N, C, D, loss (nan where unknown), one column a metric of
-            METRICS, `chance_nll`, `chance_exact`, n_items, n_shot.
-        items: hits of single items by (task, length): a row an item, a column a point, and `n_positions`.
-        contexts: in-context-learning rows of evals.parquet with N; empty where there are none.
-        warnings: doubts about the reading, in words.
+        frame: columns point_id, task, length, seed, N, C, D, loss (NaN if unknown), one column a metric of
+            METRICS, `chance_nll`, `chance_exact`, n_items, n_shot, split.
+        items: by (task, length) the bit masks of right positions: a row an item, a column a point, and
+            `n_positions`.
+        contexts: rows of evals.parquet on in-context learning, with N and D; empty if there are none.
+        warnings: doubts about the table, in words.
     """
 
     frame: pd.DataFrame
@@ -56,6 +58,14 @@ def read_evaluations(
     scale: Mapping[str, float] | None = None,
 ) -> Evaluations:
     """Read results/<sweep>, an evals.parquet with its neighbours, or with `mapping` a foreign table.
+
+    Args:
+        source: folder of a sweep, or a .csv or .parquet file.
+        mapping: column of a foreign table by quantity: N, C, D, loss, task, exact, smooth …
+        where: wanted value by column; other rows are dropped.
+        count: column of points.parquet that counts N.
+        chance: exact match of guessing, for tasks whose rows name none.
+        scale: factor by quantity that brings a foreign column to our unit.
 
     Raises:
         InputError: no such file, columns missing, nothing finished, or no rows left by `where`.
@@ -81,14 +91,23 @@ def _read_items(path: Path) -> pd.DataFrame | None:
 
 
 def by_task(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Task, length and rows of each pair, in order."""
+    """Yield task, length and rows of each task × length, sorted."""
     for key, rows in frame.groupby(["task", "length"], sort=True):
         task, length = key
         yield str(task), float(str(length)), rows
 
 
+def name_of(task: str, length: float) -> str:
+    """Return the name of a task × length as shown.
+
+    >>> name_of("copy", 16.0), name_of("text", 0.0)
+    ('copy 16', 'text')
+    """
+    return f"{task} {length:g}" if length else task
+
+
 def _chosen(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
-    """The rows whose columns have the wanted values, compared as numbers where both are."""
+    """Return the rows with the wanted values, which are compared as text and as numbers (`1` matches 1.0)."""
     for column, value in where.items():
         if column not in frame:
             raise InputError(f"--where names {column!r}, the table has: {', '.join(map(str, frame.columns))}")
@@ -108,7 +127,7 @@ def from_tables(
     count: str = "n_params_matmul",
     chance: float | None = None,
 ) -> Evaluations:
-    """The tables of a sweep; only finished end points count, mid-run steps do not."""
+    """Join the tables of a sweep; only finished end points count, steps on the way do not."""
     if count not in points:
         raise InputError(f"points.parquet has no column {count!r}: type --count n_params or another count")
     done = points[points["status"] == "done"].rename(columns={count: "N", "flops": "C", "n_tokens": "D"})
@@ -124,7 +143,10 @@ def from_tables(
 
 
 def hits_by_task(items: pd.DataFrame) -> dict[tuple[str, float], pd.DataFrame]:
-    """`Evaluations.items` from rows of items.parquet; items that a point lacks are left out."""
+    """Return `Evaluations.items` from rows of items.parquet.
+
+    Items that a point lacks are left out: a paired bootstrap needs the same items at every point.
+    """
     found = {}
     for task, length, rows in by_task(items.assign(length=items["length"].fillna(0))):
         table = rows.pivot(index="item", columns="point_id", values="hits").dropna()
@@ -134,9 +156,10 @@ def hits_by_task(items: pd.DataFrame) -> dict[tuple[str, float], pd.DataFrame]:
 
 
 def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every task × length the held-out problems, if it holds some out, and the fewest demonstrations.
+    """Return one split and one number of demonstrations for every task × length.
 
-    Of tasks whose rule is new in every document it is the most: without any the answer cannot be known.
+    Held-out problems are preferred, and the fewest demonstrations. A task whose rule is new in every document
+    takes the most demonstrations instead, because without any its answer cannot be known.
     """
     kept = []
     for (task, _), own in rows.groupby(["task", "length"], sort=True, dropna=False):
@@ -147,7 +170,7 @@ def _one_setting(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_text(frame: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
-    """The loss on held-out text as one more task, the smooth control, where the table does not have it."""
+    """Add the held-out loss on text as a task, the smooth control, unless the table has it."""
     if (frame["task"] == TEXT).any():
         return frame
     text = sizes.assign(task=TEXT, length=0.0, n_shot=0, **{SMOOTH: sizes["loss"]})
@@ -155,7 +178,7 @@ def _with_text(frame: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wide(rows: pd.DataFrame, chance: float | None) -> pd.DataFrame:
-    """One row a point × task × length from one row a metric."""
+    """Pivot from one row a metric to one row a point × task × length."""
     rows = rows.assign(length=rows["length"].astype(float).fillna(0), n_shot=rows["n_shot"].fillna(0))
     values = rows.pivot_table(
         index=list(KEYS), columns="metric", values="value", aggfunc="mean", observed=True
@@ -178,10 +201,14 @@ def read_foreign(
     chance: float | None,
     scale: Mapping[str, float],
 ) -> Evaluations:
-    """A published table, wide (one column a metric) or long (`metric` and `value` columns).
+    """Read a published table, wide (one column a metric) or long (columns `metric` and `value`).
 
-    The smooth metric is one of `smooth` (nats per token), `perplexity` (its logarithm is taken) or `score` (a
-    share that rises to 1, such as BLEU; minus its logarithm is taken, scale percent with `scale` .01).
+    The smooth metric is `smooth` (nats per token), `perplexity`, whose logarithm is taken, or `score`. A
+    score is a share that rises to 1, such as BLEU, and minus its logarithm is taken; percent need a `scale`
+    of .01.
+
+    Raises:
+        InputError: an unknown quantity, a missing column, no axis, two smooth metrics, shares above 1.
     """
     unknown = sorted(set(mapping) - {*WIDE, *LONG})
     if unknown:
@@ -210,6 +237,7 @@ def read_foreign(
 def _foreign_metrics(
     table: pd.DataFrame, named: list[str], mapping: Mapping[str, str], chance: float | None
 ) -> Evaluations:
+    """Bring the metrics and chance levels of a wide foreign table to our names and units."""
     warnings = []
     table[SMOOTH] = np.nan
     if named:
@@ -239,7 +267,7 @@ def _foreign_metrics(
 
 
 def _pivoted(frame: pd.DataFrame, mapping: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A long table as a wide one; metric names are ours."""
+    """Pivot a long table to a wide one; its metrics must have our names."""
     metric, value = mapping["metric"], mapping["value"]
     index = [column for key, column in mapping.items() if key not in LONG]
     wide = frame.pivot_table(index=index, columns=metric, values=value, aggfunc="mean", dropna=True)

@@ -1,4 +1,4 @@
-"""All tasks and lengths along all axes: the content of emergence.json (keys in results/README.md)."""
+"""Study of every task along every axis, which emergence.json holds (keys in results/README.md)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.in_context import in_context
-from analysis.emergence.measure import describe, evidence
+from analysis.emergence.measure import examine, seed_splits, sharpness_of
 from analysis.emergence.read import (
     AXES,
     EXACT,
@@ -21,16 +20,24 @@ from analysis.emergence.read import (
     TEXT,
     Evaluations,
     by_task,
+    name_of,
     read_evaluations,
     read_foreign,
 )
 from analysis.emergence.statistics.seed_groups import judged
 from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE, p_value
-from analysis.emergence.verdict import Verdict, decide, sentence
 from analysis.holm import holm
-from analysis.result import plain
+from analysis.records.emergence import (
+    SCHEMA,
+    Axis,
+    AxisRecord,
+    EmergenceRecord,
+    LeftOutRecord,
+    TaskRecord,
+    Verdict,
+)
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.json_files import write_record
 
 FILE = "emergence.json"
 NOT_EXAMINED = (
@@ -39,11 +46,7 @@ NOT_EXAMINED = (
     "models larger than those trained here",
     "other prompts, tokenizers and decoding rules than the ones evaluated",
 )
-# Verdicts under which both curves may be taken to go on as they are.
-GOES_ON = (Verdict.SMOOTH, Verdict.METRIC_ARTEFACT, Verdict.DEPENDENT_ERRORS)
 NO_TEST = "breakthroughness and linearity are descriptive: both call smooth curves breakthroughs"
-
-Json = dict[str, Any]
 
 
 def judge_jumps(
@@ -52,19 +55,20 @@ def judge_jumps(
     mapping: Mapping[str, str] | None = None,
     axis: str | None = None,
     seed: int = 0,
-) -> Json:
+) -> EmergenceRecord:
     """Judge every task × length: does the skill jump, or does only the metric?
 
     Args:
-        table: task evaluations: the folder of a sweep, a frame or a file, or what `read_evaluations` returns.
+        table: task evaluations: the folder of a sweep, a frame or a file, or the result of
+            `read_evaluations`.
         mapping: columns of a foreign table, such as {"N": "params", "smooth": "nll", "exact": "accuracy"};
             smooth is nats per token, or use perplexity or score in its place.
         axis: N, C, D or loss; each axis that the table varies by default.
-        seed: of everything random.
+        seed: seed of the simulated nulls and of the bootstraps.
 
     Returns:
-        The content of emergence.json (keys in results/README.md): `tasks` with `verdict`, `label` and
-        `words`, `warnings`, and `verdict` as text.
+        The content of emergence.json: `tasks` with `verdict`, `label` and `words`, `warnings`, and `verdict`
+        as text.
 
     Raises:
         InputError: unknown or constant axis, one metric only, no chance level anywhere.
@@ -78,25 +82,23 @@ def judge_jumps(
         >>> runs = pd.DataFrame({"params": n, "nll": nll, "accuracy": np.exp(-4 * nll)})
         >>> columns = {"N": "params", "smooth": "nll", "exact": "accuracy"}
         >>> found = sl.judge_jumps(runs, mapping=columns)
-        >>> [task["label"] for task in found["tasks"]]
+        >>> [task.label for task in found.tasks]
         ['too few sizes to test']
     """
     found = _evaluations(table, mapping)
     usable, left_out = _usable(found)
     axes = _axes(usable, axis)
-    tasks = [entry for name in axes for entry in _along(usable, name, found, seed)]
-    return plain(
-        {
-            "schema": 1,
-            "level": SIGNIFICANCE,
-            "axes": [{"axis": name, "held": held} for name, held in axes.items()],
-            "tasks": tasks,
-            "in_context": in_context(found.contexts),
-            "warnings": [*found.warnings, *_missing_sizes(usable, next(iter(axes)))],
-            "left_out": left_out,
-            "not_examined": list(NOT_EXAMINED),
-            "verdict": summary(tasks),
-        }
+    tasks = [task for name in axes for task in _along(usable, name, found, seed)]
+    return EmergenceRecord(
+        schema=SCHEMA,
+        significance=SIGNIFICANCE,
+        axes=tuple(AxisRecord(name, constant) for name, constant in axes.items()),
+        tasks=tuple(tasks),
+        in_context=tuple(in_context(found.contexts)),
+        warnings=(*found.warnings, *_missing_sizes(usable, next(iter(axes)))),
+        left_out=tuple(left_out),
+        not_examined=NOT_EXAMINED,
+        verdict=summary(tasks),
     )
 
 
@@ -111,19 +113,20 @@ def _evaluations(
     return read_evaluations(Path(table), mapping)
 
 
-def _axes(frame: Any, axis: str | None) -> dict[str, str]:
+def _axes(frame: pd.DataFrame, axis: str | None) -> dict[Axis, str]:
+    """Return the axes to study, each with the quantity that stays constant along it."""
     if axis is not None and axis not in AXES:
         raise InputError(f"there is no axis {axis!r}: type --axis with one of {', '.join(AXES)}")
     if axis is not None:
-        on_axis(frame, axis)
+        on_axis(frame, Axis(axis))
     axes = varied_axes(frame)
     if not axes:
         raise InputError("the table varies neither N, C, D nor loss: expected models of several sizes")
-    return {axis: axes[axis]} if axis is not None else axes
+    return {Axis(axis): axes[Axis(axis)]} if axis is not None else axes
 
 
-def _usable(found: Evaluations) -> tuple[Any, list[Json]]:
-    """The rows of tasks that can be analysed; the others with the reason."""
+def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
+    """Split off the tasks that cannot be examined, each with the reason."""
     frame = found.frame
     asked = frame[frame["task"] != TEXT]
     there = [name for name in (SMOOTH, EXACT) if asked[name].notna().any()]
@@ -140,22 +143,23 @@ def _usable(found: Evaluations) -> tuple[Any, list[Json]]:
         elif rows[EXACT].notna().any() and rows["chance_exact"].isna().all():
             reason = f"the {EXACT} rows name no chance level: fill the column chance, or type --chance 0"
         if reason:
-            left_out.append({"task": task, "length": length, "reason": reason})
+            left_out.append(LeftOutRecord(task, length, reason))
         else:
             kept.append(rows.index)
     if not kept:
-        raise InputError(f"no task can be examined, {left_out[0]['task']} because: {left_out[0]['reason']}")
+        raise InputError(f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}")
     return frame.loc[np.concatenate(kept)].sort_index(), left_out
 
 
-def _missing_sizes(frame: Any, axis: str) -> list[str]:
-    """Tasks that some sizes lack, by name."""
+def _missing_sizes(frame: pd.DataFrame, axis: Axis) -> list[str]:
+    """Return a warning for every task that some sizes lack."""
     rows = on_axis(frame, axis)
     every = np.unique(rows[axis])
     said = []
     for task, length, own in by_task(rows):
         lacking = np.setdiff1d(every, own.loc[own[SMOOTH] > 0, axis])
-        if axis in ("N", "D") and len(lacking):
+        # The loss differs between the seeds of one size, and C may too: only N and D name a size.
+        if axis in (Axis.N, Axis.D) and len(lacking):
             listed = ", ".join(f"{value:.4g}" for value in lacking)
             said.append(
                 f"{name_of(task, length)}: no values at {len(lacking)} of {len(every)} sizes "
@@ -164,92 +168,77 @@ def _missing_sizes(frame: Any, axis: str) -> list[str]:
     return said
 
 
-def name_of(task: str, length: float) -> str:
-    return f"{task} {length:g}" if length else task
-
-
 @dataclass(frozen=True)
 class _Tested:
+    """A curve with its sup-F test before Holm's correction; no test if the sizes are too few."""
+
     curve: Curve
     rng: np.random.Generator
     statistic: float | None
     p: float | None
 
 
-def _along(frame: Any, axis: str, found: Evaluations, seed: int) -> list[Json]:
-    """All curves of one axis: test each, correct for their number, then decide."""
-    tested = []
-    for curve in curves(frame, axis):
-        rng = np.random.default_rng([seed, zlib.crc32(f"{curve.task} {curve.length} {axis}".encode())])
-        statistic, p = None, None
-        if curve.n_sizes >= MIN_SIZES:
-            statistic, p = p_value(curve.design, curve.ln_nll, seed)
-        tested.append(_Tested(curve, rng, statistic, p))
+def _along(frame: pd.DataFrame, axis: Axis, found: Evaluations, seed: int) -> list[TaskRecord]:
+    """Test all curves of one axis, correct for their number, then examine each."""
+    tested = [_test(curve, seed) for curve in curves(frame, axis)]
     several = [each.p for each in tested if each.p is not None]
     corrected = iter(holm(several))
-    entries = [
-        _entry(each, next(corrected) if each.p is not None else None, len(several), found, seed)
-        for each in tested
+    splits = [seed_splits(each.curve) for each in tested]
+    groups = iter(judged([split for own in splits for split in own]))
+    return [
+        examine(
+            each.curve,
+            found.items.get((each.curve.task, each.curve.length)),
+            each.rng,
+            seed,
+            sharpness_of(each.curve, each.statistic, each.p, next(corrected) if each.p is not None else None),
+            tuple(next(groups) for _ in own),
+            SIGNIFICANCE / max(len(several), 1),
+        )
+        for each, own in zip(tested, splits, strict=True)
     ]
-    groups = iter(judged([group for entry in entries for group in entry["seed_groups"]]))
-    return [{**entry, "seed_groups": [next(groups) for _ in entry["seed_groups"]]} for entry in entries]
 
 
-def _entry(tested: _Tested, p_holm: float | None, tests: int, found: Evaluations, seed: int) -> Json:
-    own = found.items.get((tested.curve.task, tested.curve.length))
-    described = describe(tested.curve, own, tested.rng, seed, SIGNIFICANCE / max(tests, 1))
-    described["sharpness"] |= {"statistic": tested.statistic, "p": tested.p, "p_holm": p_holm}
-    facts = evidence(tested.curve, described)
-    verdict = decide(facts)
-    words = sentence(verdict, facts)
-    if verdict not in GOES_ON:
-        described["forecast"] = []
-    if facts.p is not None and facts.p < SIGNIFICANCE:
-        described["power"] = None  # of a test that has found something it would say nothing
-    return {
-        **described,
-        "name": name_of(tested.curve.task, tested.curve.length),
-        "verdict": verdict.value,
-        "label": verdict.label,
-        "words": words,
-    }
+def _test(curve: Curve, seed: int) -> _Tested:
+    # A generator of its own for each curve: a verdict does not depend on which other tasks there are.
+    rng = np.random.default_rng([seed, zlib.crc32(f"{curve.task} {curve.length} {curve.axis}".encode())])
+    statistic, p = None, None
+    if curve.n_sizes >= MIN_SIZES:
+        statistic, p = p_value(curve.design, curve.ln_nll, seed)
+    return _Tested(curve, rng, statistic, p)
 
 
-def summary(tasks: list[Json]) -> str:
-    """How many tasks ended in each verdict, on the first axis."""
-    first = [task for task in tasks if task["axis"] == tasks[0]["axis"]]
+def summary(tasks: list[TaskRecord]) -> str:
+    """Return the tasks of the first axis grouped by verdict, in one sentence."""
+    first = [task for task in tasks if task.axis == tasks[0].axis]
     parts = []
     for verdict in Verdict:
-        names = [task["name"] for task in first if task["verdict"] == verdict.value]
+        names = [task.name for task in first if task.verdict == verdict]
         if names:
             parts.append(f"{verdict.label}: {', '.join(names)}")
     parts += _over_seeds(first)
-    return f"Along {first[0]['axis']}: {'; '.join(parts)}."
+    return f"Along {first[0].axis}: {'; '.join(parts)}."
 
 
-def _over_seeds(tasks: list[Json]) -> list[str]:
-    """Where seeds of one size fall into two groups; nothing where no size has seeds enough for the test."""
-    groups = [(task["name"], group) for task in tasks for group in task["seed_groups"]]
+def _over_seeds(tasks: list[TaskRecord]) -> list[str]:
+    """Return the sizes whose seeds are a mixture; nothing if no size has enough seeds for the test."""
+    groups = [(task.name, group) for task in tasks for group in task.seed_groups]
     if not groups:
         return []
-    two = [f"{name} at {group['at']:.3g}" for name, group in groups if group["mixture"]]
+    two = [f"{name} at {group.at:.3g}" for name, group in groups if group.mixture]
     return [f"seeds of one size in two groups, of {len(groups)} tests: {', '.join(two) or 'none'}"]
 
 
-def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> Json:
-    """Write emergence.json into the folder of a sweep that has evals.parquet and return what to print.
+def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> EmergenceRecord:
+    """Study the evaluations of a sweep and write emergence.json into its folder.
 
-    Returns `verdict` (one line), `lines` (one a task on the first axis), `warnings` and `path`.
+    Args:
+        folder: results/<sweep> with evals.parquet and points.parquet.
+        count: column of points.parquet that counts N.
 
     Raises:
         InputError: the evaluations cannot be analysed.
     """
     result = judge_jumps(read_evaluations(folder, count=count), seed=seed)
-    write_json(folder / FILE, result)
-    first = result["axes"][0]["axis"]
-    return {
-        "verdict": result["verdict"],
-        "lines": [f"{t['name']}: {t['label']}. {t['words']}" for t in result["tasks"] if t["axis"] == first],
-        "warnings": [*result["warnings"], *(f"{e['task']}: {e['reason']}" for e in result["left_out"])],
-        "path": str(folder / FILE),
-    }
+    write_record(folder / FILE, result)
+    return result

@@ -1,9 +1,8 @@
-"""Verdicts: an enum, the rules that lead to each, and their words."""
+"""Rules that turn the statistics of a task into a verdict, and the sentence that gives the reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -11,58 +10,32 @@ from analysis.arrays import Array
 from analysis.emergence.statistics.power import ENOUGH, JUMP
 from analysis.emergence.statistics.sharpness import MATERIAL, MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.width import NARROW
+from analysis.records.emergence import Verdict
 
-LEARNED = 0.98  # of the NLL of a guesser: above this nothing is learned
-FLOOR = 0.05  # exact match that stays below this (above chance) has hardly left its floor
-EARLY = 0.1  # share of its rise that a sharp-looking curve has at most made in the first third of the sizes
-DEPENDENT = 0.5  # an answer of L positions that behaves like fewer than L/2, or more than 2·L
-
-
-class Verdict(StrEnum):
-    """What was found. The value is the code in emergence.json; `label` is what a reader sees."""
-
-    TOO_FEW_SIZES = "too_few_sizes"
-    NOT_LEARNED = "not_learned"
-    SMOOTH = "smooth"
-    METRIC_ARTEFACT = "metric_artefact"
-    DEPENDENT_ERRORS = "dependent_errors"
-    BELOW_RESOLUTION = "below_resolution"
-    DELAYED_ONSET = "delayed_onset"
-    TRANSITION = "transition"
-    UNSEEN_TRANSITION = "unseen_transition"
-    INCONCLUSIVE = "inconclusive"
-
-    @property
-    def label(self) -> str:
-        return LABELS[self]
-
-
-LABELS = {
-    Verdict.TOO_FEW_SIZES: "too few sizes to test",
-    Verdict.NOT_LEARNED: "not learned",
-    Verdict.SMOOTH: "smooth under every metric",
-    Verdict.METRIC_ARTEFACT: "smooth, sharp-looking only under exact match (metric artefact)",
-    Verdict.DEPENDENT_ERRORS: "smooth per token, but errors within an answer are dependent (resolution)",
-    Verdict.BELOW_RESOLUTION: "improving smoothly below what exact match can resolve (resolution)",
-    Verdict.DELAYED_ONSET: "delayed onset, gradual",
-    Verdict.TRANSITION: "transition under both metrics",
-    Verdict.UNSEEN_TRANSITION: "transition in the smooth metric alone, which exact match does not show",
-    Verdict.INCONCLUSIVE: "inconclusive",
-}
+LEARNED = 0.98  # ratio to the NLL of guessing above which nothing is learned
+FLOOR = 0.05  # exact match above chance that counts as having left its floor
+EARLY = 0.1  # largest share of its rise that a sharp-looking curve makes in the first third of the sizes
+DEPENDENT = 0.5  # errors are dependent if L positions count as fewer than L/2 effective ones or more than 2·L
+# Verdicts under which the fitted curves may be extrapolated to larger models.
+EXTRAPOLATES = (Verdict.SMOOTH, Verdict.METRIC_ARTEFACT, Verdict.DEPENDENT_ERRORS)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers that a verdict rests on.
+    """Statistics that the rules of a verdict compare.
 
     Attributes:
-        p: Holm-corrected p-value of the ramp.  share: of the fall that lies in the ramp.
-        lower, upper: one-sided 95 % limits of the 10–90 % width in decades.
-        fall_p: p-value that the smooth metric falls at all.
-        gain: lowest NLL of the last third over the NLL of a guesser; None where that is unknown.
-        exact: exact match by size, above chance; None where the task has none.
-        exact_limit: what exact match above chance must exceed to be more than luck.
-        effective: interval of effective positions over positions; None without item results.
+        n_sizes: number of sizes.
+        p: Holm-corrected p-value of the sup-F test; None if there was no test.
+        share: fall in the best ramp over the range of ln NLL.
+        lower: one-sided 95 % lower limit of the 10–90 % width, decades; NaN if nothing falls.
+        upper: one-sided 95 % upper limit, decades; ∞ if it is unbounded.
+        power: power of the sup-F test against a jump of JUMP decades.
+        fall_p: one-sided p-value of the slope of ln NLL.
+        gain: mean NLL of the largest third of the sizes over that of guessing; None if unknown.
+        exact: exact match by size minus chance; None if the task has none.
+        exact_limit: exact match above chance that luck does not reach.
+        effective: interval of effective over actual positions; None without item-level results.
     """
 
     n_sizes: int
@@ -79,11 +52,12 @@ class Evidence:
 
 
 def decide(found: Evidence) -> Verdict:
-    """The verdict; the first rule that holds counts."""
+    """Return the verdict; the first rule that holds counts."""
     if found.n_sizes < MIN_SIZES or found.p is None:
         return Verdict.TOO_FEW_SIZES
     if not learned(found):
         return Verdict.NOT_LEARNED
+    # A significant ramp alone is no jump: the metric must fall as a whole, and mostly in the ramp.
     if max(found.p, found.fall_p) < SIGNIFICANCE and found.share >= MATERIAL:
         if found.upper >= NARROW:
             return Verdict.DELAYED_ONSET
@@ -101,7 +75,11 @@ def decide(found: Evidence) -> Verdict:
 
 
 def learned(found: Evidence) -> bool:
-    """Exact match above luck, or an NLL below a guesser's that falls (without one known: that falls)."""
+    """Return whether the largest models beat guessing.
+
+    Either exact match exceeds luck, or the NLL falls and lies below that of guessing. If the NLL of guessing
+    is unknown, a falling NLL is enough.
+    """
     if found.exact is not None and float(np.mean(found.exact[-_third(found.exact) :])) > found.exact_limit:
         return True
     if found.gain is not None and found.gain > LEARNED:
@@ -110,27 +88,33 @@ def learned(found: Evidence) -> bool:
 
 
 def shown_smooth(found: Evidence) -> bool:
-    """Whether the absence of a jump is a finding: the test would have seen one, or the fall is wide."""
+    """Return whether the absence of a jump is a finding.
+
+    It is one if the test has the power to find a jump, or if the fall is surely wide. It is also one if the
+    test found a ramp too small to matter.
+    """
     wrinkle = found.p is not None and found.p < SIGNIFICANCE and found.share < MATERIAL
     return found.power >= ENOUGH or found.lower > NARROW or wrinkle
 
 
 def at_floor(exact: Array) -> bool:
+    """Return whether exact match above chance never leaves its floor."""
     return bool(np.max(exact) < FLOOR)
 
 
 def looks_sharp(exact: Array) -> bool:
-    """Near its floor over the first third of the sizes, then risen: what is called emergent at sight."""
+    """Return whether exact match stays near its floor over the first third of the sizes and then rises."""
     top = float(np.max(exact))
     return top >= FLOOR and float(np.mean(exact[: _third(exact)])) < EARLY * top
 
 
 def _third(values: Array) -> int:
+    """Return a third of the number of sizes, but at least two: one size alone is too noisy a mean."""
     return max(len(values) // 3, 2)
 
 
 def sentence(verdict: Verdict, found: Evidence) -> str:
-    """Why, with the numbers."""
+    """Return the reason for a verdict, with the statistics."""
     if verdict is Verdict.TOO_FEW_SIZES:
         return f"{found.n_sizes} sizes; the test for a jump needs {MIN_SIZES}."
     jump, wide = _test_words(found), f"95 % limits of the 10–90 % width {_width(found)}"
@@ -171,6 +155,7 @@ def _width(found: Evidence) -> str:
 
 
 def _effective(found: Evidence) -> str:
+    """Return the share of positions that are effectively independent, in words."""
     if found.effective is None:
         return ""
     low, high = found.effective

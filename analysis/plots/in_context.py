@@ -1,8 +1,8 @@
-"""Figures on in-context learning: loss by position, late − early score, divergence from simple readers."""
+"""Figures on in-context learning: loss by position, late − early score, divergence from simple predictors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,9 +22,8 @@ from analysis.plots.style import (
     rung_styles,
     styled,
 )
+from analysis.records.emergence import InContextRecord
 from harness.records.number_text import si
-
-Json = Mapping[str, Any]
 
 # Share of a panel above the data that its legend has to itself.
 LEGEND_ROOM = 0.3
@@ -41,8 +40,8 @@ SCORES = {
 
 
 @styled
-def in_context(rows: Sequence[Json]) -> Figure:
-    """Up to four panels, those that the rows have the data for."""
+def in_context(rows: Sequence[InContextRecord]) -> Figure:
+    """Draw up to four panels: those for which the rows hold data."""
     frame = pd.DataFrame(rows)
     drawings = [draw for draw in (_by_position, _scores, _readers, _prefix) if draw(None, frame)]
     figure, axes = grid(-(-len(drawings) // 2), min(2, len(drawings)), (10.5, 3.6 * -(-len(drawings) // 2)))

@@ -1,1 +1,1 @@
-"""Published scaling data: which sets there are, how to get their files, and the refits that must come out."""
+"""Published scaling data: registry, download, and refits that must reproduce the published numbers."""

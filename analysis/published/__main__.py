@@ -1,4 +1,4 @@
-"""`python -m analysis.published`: refit the published sets and hold each number against the printed one."""
+"""`python -m analysis.published`: refit the published sets and compare each number with the printed one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.records.errors import InputError
 from harness.records.files import write_json
 
 RESAMPLES = 4000  # as many as Besiroglu et al. took, arXiv:2404.10102
-FEWEST_RESAMPLES = 100  # for standard errors
+FEWEST_RESAMPLES = 100  # bootstrap refits that a standard error needs
 
 
 def _parser() -> CommandParser:
@@ -31,7 +31,7 @@ def _parser() -> CommandParser:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    """The set's part of the table."""
+    """Return the lines of one set."""
     dataset = outcome.dataset
     head = f"{dataset.name}  {dataset.title} ({dataset.reference})"
     if outcome.note:
@@ -46,6 +46,7 @@ def _lines(outcome: Outcome) -> list[str]:
 
 
 def _closing(outcomes: Sequence[Outcome]) -> str:
+    """Return how many numbers are inside their tolerance, and the sets without a comparison."""
     compared, off = (sum(getattr(each, name) for each in outcomes) for name in ("compared", "off"))
     without = [each.dataset.name for each in outcomes if each.note]
     text = f"{compared - off} of {compared} compared numbers are inside their tolerance"
@@ -76,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0 when every number is inside its tolerance, 1 when one is not, 2 for wrong input."""
+    """Run the command line; return 0 if all numbers agree, 1 if some do not, 2 for wrong input."""
     return _parser().answer(argv, _run)
 
 

@@ -1,4 +1,4 @@
-"""What the registry holds of a published set."""
+"""Types of the registry: a published data set and its files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a set: its name, the SHA-256 of its bytes, and URLs to try in order (none if prepared)."""
+    """One file of a set.
+
+    Attributes:
+        name: file name.
+        sha256: SHA-256 of its bytes, hexadecimal.
+        urls: addresses to try in order; none for a prepared table.
+    """
 
     name: str
     sha256: str
@@ -17,15 +23,18 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A published set.
+    """A published data set.
 
     Attributes:
-        reference: the paper, by arXiv id where it has one.
-        source: repository and commit (or page) that the files come from.
-        files: the data files, the first being the table that is refitted; empty for a set of constants.
+        name: name of the set and of its folder.
+        title: the runs that it holds, and their authors.
+        reference: the paper, by arXiv id if it has one.
+        source: repository and commit, or page, that the files come from.
+        licence: licence of the files; `facts` for numbers out of a paper.
+        files: the data files, the refitted table first; empty for a set of constants.
         columns: unit and meaning by column name; `*` stands for any text.
-        published: the numbers that the authors give, by the quantity they belong to.
-        prepared: how the table was made from its source; None where the file is the source's, byte for byte.
+        published: numbers that the authors print, by quantity.
+        prepared: how the table was made from its source; None if the file is the source, byte for byte.
     """
 
     name: str

@@ -1,8 +1,7 @@
-"""From a registered file to a checked file on disk: a pre-filled folder, the cache, or the network.
+"""Files of published sets: from a folder, from the cache, or downloaded, each with a checked SHA-256.
 
-The folder named by SCALING_DATA_DIR is looked at first, then the cache; both hold `<set>/<file>`. What is in
-neither is downloaded with pooch from its pinned URLs into the cache. Whatever the way, the SHA-256 of the
-registry decides whether the file is the right one.
+The folder named by SCALING_DATA_DIR comes first, then the cache; both hold `<set>/<file>`. A file that is in
+neither is downloaded with pooch from its pinned URLs into the cache.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ FOLDER = "SCALING_DATA_DIR"
 
 
 class PreparedTableMissing(InputError):
-    """A prepared table lies in no folder; it cannot be downloaded."""
+    """A prepared table is in no folder and cannot be downloaded."""
 
 
 def cache_folder() -> Path:
@@ -28,7 +27,7 @@ def cache_folder() -> Path:
 
 
 def data_file(dataset: DataSet, file: DataFile) -> Path:
-    """The path of a registered file whose bytes have been checked.
+    """Return the path of a registered file after its SHA-256 was checked.
 
     Raises:
         PreparedTableMissing: a prepared table that neither the folder nor the cache holds.
@@ -49,7 +48,7 @@ def data_file(dataset: DataSet, file: DataFile) -> Path:
 
 
 def _given_folder() -> list[Path]:
-    """The folder of SCALING_DATA_DIR where that is set."""
+    """Return the folder of SCALING_DATA_DIR, or nothing if the variable is not set."""
     text = os.environ.get(FOLDER)
     if not text:
         return []
@@ -60,6 +59,7 @@ def _given_folder() -> list[Path]:
 
 
 def _checked(path: Path, file: DataFile, dataset: DataSet) -> Path:
+    """Return the path; raises InputError if the file has other bytes than the registered ones."""
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != file.sha256:
         raise InputError(
@@ -70,7 +70,8 @@ def _checked(path: Path, file: DataFile, dataset: DataSet) -> Path:
 
 
 def _download(dataset: DataSet, file: DataFile) -> Path:
-    import pooch  # here, since only a download needs it
+    """Download a file from the first URL that has it; raises InputError if none does."""
+    import pooch  # Only a download needs it, and it takes a while to import.
 
     pooch.get_logger().setLevel("WARNING")
     folder = cache_folder() / dataset.name
@@ -80,7 +81,7 @@ def _download(dataset: DataSet, file: DataFile) -> Path:
             found = pooch.retrieve(url, f"sha256:{file.sha256}", fname=file.name, path=folder)
         except OSError as error:
             reasons.append(type(error).__name__)
-        except ValueError:
+        except ValueError:  # pooch compared the SHA-256.
             reasons.append("other bytes than registered")
         else:
             return Path(found)

@@ -1,4 +1,4 @@
-"""Refit a published set and say how that ended."""
+"""Refit of a published set, and its outcome."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from analysis.published.papers import emergent, epoch, exponents, gadre, porian
 from analysis.published.papers.comparison import Comparison
 from analysis.result import plain
 
+# (paths of the files by name, bootstrap resamples, seed) -> comparisons.
 Refit = Callable[[Mapping[str, Path], int, int], list[Comparison]]
 
 REFITS: dict[str, Refit] = {
@@ -32,7 +33,14 @@ REFITS: dict[str, Refit] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The comparisons of a set, or in `note` why there are none."""
+    """Outcome of the refit of one set.
+
+    Attributes:
+        dataset: the set.
+        comparisons: obtained beside published numbers.
+        note: the reason if there are no comparisons.
+        seconds: duration of the refit without downloads.
+    """
 
     dataset: DataSet
     comparisons: tuple[Comparison, ...] = ()
@@ -41,13 +49,16 @@ class Outcome:
 
     @property
     def compared(self) -> int:
+        """Number of comparisons with a tolerance."""
         return sum(row.ok is not None for row in self.comparisons)
 
     @property
     def off(self) -> int:
+        """Number of comparisons outside their tolerance."""
         return sum(row.ok is False for row in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON types."""
         return {
             "name": self.dataset.name,
             "title": self.dataset.title,
@@ -61,12 +72,16 @@ class Outcome:
 
 
 def refit_set(dataset: DataSet, resamples: int, seed: int, *, required: bool) -> Outcome:
-    """Fetch and refit one set with `resamples` bootstrap refits.
+    """Fetch and refit one set.
 
-    A prepared table that lies nowhere is skipped with the reason, unless the set is `required`.
+    Args:
+        dataset: the set.
+        resamples: bootstrap refits, for sets whose standard errors are compared.
+        seed: seed of random starts and resamples.
+        required: raise instead of skipping a set whose prepared table is missing.
 
     Raises:
-        InputError: the files cannot be had, or they are not the registered ones.
+        InputError: a file is missing and cannot be downloaded, or has other bytes than registered.
     """
     began = time.perf_counter()
     try:

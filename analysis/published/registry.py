@@ -1,8 +1,8 @@
-"""The published data sets: source, licence, hash, columns and, from `printed`, what their authors found.
+"""Registry of the published data sets: source, licence, SHA-256, columns and published numbers.
 
-A set is either fetched from its source at a pinned commit, or a *prepared table*: its source is a pickle, a
-folder of JSON files, a log or a page of a paper, and the table was made from it once. Prepared tables have
-no URL; they are used where a folder holds them. The project holds no data file of its own.
+A set is either downloaded from its source at a pinned commit, or it is a *prepared table*. The source of a
+prepared table is a pickle, a folder of JSON files, a log or a page of a paper, and the table was made from it
+once. It has no URL and is used only if a folder holds it. The repository contains no data file.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ SETS: tuple[DataSet, ...] = (
 
 
 def find_set(name: str) -> DataSet:
-    """The set called `name`; raises InputError that lists the sets and suggests the nearest."""
+    """Return the set called `name`; raises InputError that lists the sets and suggests the nearest."""
     known = {each.name: each for each in SETS}
     if name in known:
         return known[name]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.laws import family
+from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
 from harness.records.columns import POINT_COLUMNS
@@ -53,7 +54,7 @@ class Sweep:
     fits: Json
     forecast: Json | None
     about: SweepRecord
-    emergence: Json | None = None
+    emergence: EmergenceRecord | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -109,7 +110,7 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.fits, _json),
         _read(folder.forecast, _json) if folder.forecast.exists() else None,
         _read(folder.sweep, sweep_file.read_sweep),
-        _read(folder.emergence, _json) if folder.emergence.exists() else None,
+        _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
     missing = [column for column in POINT_COLUMNS if column not in sweep.points]
     if missing:
@@ -137,17 +138,16 @@ def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     return _law_figures(sweep) | _task_figures(sweep.emergence)
 
 
-def _task_figures(found: Json | None) -> dict[str, Figure]:
+def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:
     """A figure a task on the first axis, and in-context learning, where the sweep evaluated tasks."""
     if not found:
         return {}
-    first = [entry for entry in found["tasks"] if entry["axis"] == found["axes"][0]["axis"]]
-    names = dict.fromkeys(entry["task"] for entry in first)
+    names = dict.fromkeys(task.task for task in found.first)
     figures = {
-        f"emergence_{name}": plots.emergence([entry for entry in first if entry["task"] == name])
+        f"emergence_{name}": plots.emergence([task for task in found.first if task.task == name])
         for name in names
     }
-    return figures | ({"in_context": plots.in_context(found["in_context"])} if found["in_context"] else {})
+    return figures | ({"in_context": plots.in_context(found.in_context)} if found.in_context else {})
 
 
 def _law_figures(sweep: Sweep) -> dict[str, Figure]:

@@ -14,6 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from analysis.records.emergence import read_emergence
 from harness.grid.cells import Cell
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_json
@@ -137,7 +138,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, An
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
-        console.print(json.loads(folder.emergence.read_text())["verdict"], markup=False)
+        console.print(read_emergence(folder.emergence).verdict, markup=False)
     for warning in result["warnings"]:
         console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
     console.print(result["verdict"], markup=False)

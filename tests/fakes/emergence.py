@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.emergence.read import METRICS, Evaluations, hits_by_task
+from analysis.emergence.read import AXES, EXACT, METRICS, SMOOTH, SPLIT, Evaluations, hits_by_task
 from harness.records.columns import POINT_COLUMNS, as_table
 from harness.records.files import write_table
 from harness.records.paths import SweepFolder
@@ -20,6 +20,7 @@ Truth = Callable[[Array], Array]  # position of a size in decades from the small
 
 SIZES, SEEDS, ITEMS = 11, 5, 400
 SMALLEST = 2e4
+D = 4e6
 SEED_SD = 0.1
 
 
@@ -77,27 +78,12 @@ def make_task(
             right |= (rng.random(n_items) < luck)[:, None]
             point = f"d{size:.0f}-s{seed}"
             accuracy = right.mean(axis=0)
-            row = {"point_id": point, "task": task, "length": float(length), "seed": seed, "N": size}
-            row |= {
-                "C": 6 * size * 4e6 * (1 + 3e4 / size),
-                "D": 4e6,
-                "loss": 1.5 + 2.5 * (size / 2e4) ** -0.3,
-            }
-            row |= {
-                "n_items": n_items,
-                "n_shot": 0,
-                "split": "test",
-                "chance_exact": chance,
-                "chance_nll": np.log(10),
-            }
-            row |= {
-                "nll_per_token": float((nll * hard).mean()),
-                "exact_match": right.all(axis=1).mean(),
-                "position_accuracy": accuracy.mean(),
-                "position_accuracy_product": accuracy.prod(),
-                "p_answer": np.exp(-nll * hard * length).mean(),
-            }
-            rows.append(row)
+            values = (float((nll * hard).mean()), right.all(axis=1).mean(), accuracy.mean(), accuracy.prod(),
+                      np.exp(-nll * hard * length).mean())  # fmt: skip
+            scale = (size, 6 * size * D * (1 + 3e4 / size), D, 1.5 + 2.5 * (size / 2e4) ** -0.3)
+            row = {"point_id": point, "task": task, "length": float(length), "seed": seed, "n_items": n_items,
+                   "n_shot": 0, "split": SPLIT, "chance_exact": chance, "chance_nll": np.log(10)}  # fmt: skip
+            rows.append(row | dict(zip((*AXES, *METRICS), (*scale, *values), strict=True)))
             hits = (right * (1 << np.arange(length))).sum(axis=1)
             items.append((point, hits.astype(np.int64), right.all(axis=1), nll * hard))
     return pd.DataFrame(rows), _item_rows(items, task, length, n_items)
@@ -110,7 +96,7 @@ def _item_rows(
     each = np.concatenate(nll)
     columns = {
         "point_id": np.repeat(points, n_items),
-        "n_tokens": 4_000_000,
+        "n_tokens": int(D),
         "task": task,
         "length": float(length),
         "n_shot": 0,
@@ -154,9 +140,9 @@ def long_rows(wide: pd.DataFrame) -> pd.DataFrame:
         value_vars=[name for name in METRICS if name in wide],
         var_name="metric",
     )
-    chance = rows["chance_exact"].where(rows["metric"] == "exact_match")
-    rows["chance"] = chance.fillna(rows["chance_nll"].where(rows["metric"] == "nll_per_token"))
-    rows = rows.assign(run_id=rows["point_id"], n_tokens=4_000_000, split="test", sem=0.01)
+    chance = rows["chance_exact"].where(rows["metric"] == EXACT)
+    rows["chance"] = chance.fillna(rows["chance_nll"].where(rows["metric"] == SMOOTH))
+    rows = rows.assign(run_id=rows["point_id"], n_tokens=int(D), split=SPLIT, sem=0.01)
     return rows.drop(columns=["chance_exact", "chance_nll"])
 
 
@@ -178,12 +164,12 @@ def context_rows(points: pd.DataFrame) -> pd.DataFrame:
         add("text", "icl_score", 0, -gain)
         add("repeated", "prefix_matching_score", 1, 0.05 + gain)
         add("repeated", "repeated_sequence_score", 64, gain)
-        for metric, value in (
-            ("model", 0.5 - gain / 2),
-            ("uniform", 0.5),
-            ("unigram", 0.3),
-            ("bigram_bayes", 0.1),
-        ):
+        for metric, value in {
+            "model": 0.5 - gain / 2,
+            "uniform": 0.5,
+            "unigram": 0.3,
+            "bigram_bayes": 0.1,
+        }.items():
             add("markov", f"kl_{metric}", 4, max(value, 0.02))
     return pd.DataFrame(rows)
 
@@ -191,33 +177,17 @@ def context_rows(points: pd.DataFrame) -> pd.DataFrame:
 def point_rows(wide: pd.DataFrame) -> pd.DataFrame:
     """points.parquet of the simulated runs."""
     first = wide.groupby("point_id", sort=False).first().reset_index()
-    filled: dict[str, Any] = {
-        name: 0 if kind in ("int64", "float64") else "-" for name, kind in POINT_COLUMNS.items()
-    }
+    filled = {name: 0 if kind in ("int64", "float64") else "-" for name, kind in POINT_COLUMNS.items()}
+    same = {"grid": "emergence", "bits_per_byte": 1.0, "cooled": True, "role": "fit", "status": "done",
+            "excluded_reason": None, "unigram_nats": 5.3}  # fmt: skip
     rows = [
         filled
-        | {
-            "run_id": row.point_id,
-            "trunk_id": row.point_id,
-            "point_id": row.point_id,
-            "grid": "emergence",
-            "rung": f"d{row.N:.0f}",
-            "seed": row.seed,
-            "n_params": row.N,
-            "n_params_matmul": row.N,
-            "n_params_body": row.N,
-            "n_tokens": row.D,
-            "n_unique_tokens": row.D,
-            "flops": row.C,
-            "flops_6nd": row.C,
-            "loss": row.loss * (1 + 0.002 * (row.seed - 2)),
-            "bits_per_byte": 1.0,
-            "cooled": True,
-            "role": "fit",
-            "status": "done",
-            "excluded_reason": None,
-            "unigram_nats": 5.3,
-        }
+        | same
+        | dict.fromkeys(("run_id", "trunk_id", "point_id"), row.point_id)
+        | dict.fromkeys(("n_params", "n_params_matmul", "n_params_body"), row.N)
+        | dict.fromkeys(("n_tokens", "n_unique_tokens"), row.D)
+        | dict.fromkeys(("flops", "flops_6nd"), row.C)
+        | {"rung": f"d{row.N:.0f}", "seed": row.seed, "loss": row.loss * (1 + 0.002 * (row.seed - 2))}
         for row in first.itertuples()
     ]
     return as_table(rows, POINT_COLUMNS)

@@ -1,1 +1,1 @@
-"""Tests and estimates behind a verdict on a jump."""
+"""Hypothesis tests and estimators behind the verdicts on emergence."""

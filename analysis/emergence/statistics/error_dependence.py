@@ -1,10 +1,11 @@
-"""Are the errors within an answer independent? Exact match against the product of per-position accuracies.
+"""Dependence of errors within an answer, and the effective number of independent positions.
 
-ρ = exact match / Π accuracy_j. Item difficulty and copying of one error into the next make ρ > 1. Near zero
-a ratio says little, so the summary over sizes is the number of *effective positions*: with
-κ = Σ ln(exact match) / Σ ln(Π accuracy_j), an answer of L positions behaves like κ·L independent ones (κ = 1:
-independent, κ = 1/L: all right or all wrong together). Intervals resample items, the same for every run,
-and hold for the trained models at hand.
+ρ = exact match / Π accuracy_j is 1 under independent errors. Item difficulty, and one error that causes the
+next, make ρ > 1. A ratio near zero says little, so sizes are summarised by
+κ = Σ ln(exact match) / Σ ln(Π accuracy_j). An answer of L positions then has κ·L effective independent
+positions: κ = 1 if errors are independent, κ = 1/L if all positions are right or wrong together.
+Intervals are a paired bootstrap over items, the same draw at every size. They hold for the trained models
+at hand, not for other seeds.
 
 References: Schaeffer et al. 2023, arXiv:2304.15004, section 2 (the independent model).
 """
@@ -19,17 +20,17 @@ from analysis.arrays import Array, Codes, Mask
 from analysis.result import LEVEL
 
 RESAMPLES = 400
-MIN_HITS = 20  # exact matches of a size, all seeds, below which its ratio has no interval
-TOO_GOOD = 0.97  # products above carry no information on dependence
+MIN_HITS = 20  # right answers of a size over all seeds, below which its ratio has no interval
+TOO_GOOD = 0.97  # a product of accuracies above it carries no information on dependence
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Item-level results of one size.
+    """Item-level results of one size under teacher forcing.
 
     Attributes:
-        right: whether a position was right, shape (seeds, items, positions); beyond an item's end True.
-        n_positions: of each item, shape (items,).
+        right: whether a position was right [seeds, items, positions]; True beyond the end of an item.
+        n_positions: positions of each item [items].
     """
 
     right: Mask
@@ -37,20 +38,23 @@ class Answers:
 
     @staticmethod
     def from_masks(hits: Codes, n_positions: Codes) -> Answers:
-        """`hits` bit masks (bit j: position j right), shape (seeds, items)."""
+        """Unpack bit masks `hits` [seeds, items], whose bit j says whether position j is right."""
         positions = np.arange(int(n_positions.max()))
         right = (hits[..., None] >> positions & 1).astype(bool)
         return Answers(right | (positions >= n_positions[:, None]), n_positions)
 
     @property
     def exact(self) -> Array:
-        """Share of seeds with every position right, shape (items,)."""
+        """Share of seeds with every position right [items]."""
         return np.asarray(self.right.all(axis=2).mean(axis=0))
 
     def predictors(self, counts: Array) -> tuple[Array, Array, Array]:
-        """Exact match, (a) accuracy^L and (b) Π accuracy_j when item i counts `counts[:, i]` times.
+        """Return exact match, accuracy^L and Π accuracy_j under each bootstrap draw [draws].
 
-        Each has shape (draws,), averaged over seeds after the product, not before it.
+        The mean over seeds is taken after the product, which predicts the exact match of one seed.
+
+        Args:
+            counts: number of times that a draw takes each item [draws, items].
         """
         exact = counts @ self.exact / counts.sum(axis=1)
         seeds, n, longest = self.right.shape
@@ -61,14 +65,23 @@ class Answers:
         accuracy = hits / weight  # (seeds, draws, positions)
         mean = (accuracy * weight).sum(axis=2) / weight.sum(axis=1)
         length = (counts @ self.n_positions) / counts.sum(axis=1)
-        share = weight / counts.sum(axis=1, keepdims=True)  # of items that reach the position
+        # Items of different lengths: a position counts by the share of items that reach it.
+        share = weight / counts.sum(axis=1, keepdims=True)
         product = np.exp(np.sum(share * np.log(np.maximum(accuracy, 1e-300)), axis=2))
         return exact, np.mean(mean**length, axis=0), np.mean(product, axis=0)
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """ρ by size with its interval (None where there are too few hits), and κ·L over all sizes."""
+    """Dependence of errors by size and over all sizes.
+
+    Attributes:
+        rho: exact match over Π accuracy_j by size; None without any right answer.
+        rho_interval: its bootstrap interval; None with fewer than MIN_HITS right answers.
+        effective: effective number of independent positions κ·L; None if no size is informative.
+        effective_interval: its bootstrap interval.
+        n_positions: mean length L of an answer.
+    """
 
     rho: list[float | None]
     rho_interval: list[tuple[float, float] | None]
@@ -80,8 +93,14 @@ class Dependence:
 def dependence(
     sizes: list[Answers], rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Dependence:
-    """Paired bootstrap over items, which must be the same and in the same order at every size."""
+    """Return the dependence of errors with intervals of a paired bootstrap over items.
+
+    Args:
+        sizes: results by size, of the same items in the same order.
+        level: confidence of the intervals.
+    """
     n = sizes[0].right.shape[1]
+    # The first draw takes every item once: it gives the estimates, the others their intervals.
     counts = np.concatenate(
         [np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)]
     )

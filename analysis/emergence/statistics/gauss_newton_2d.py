@@ -1,4 +1,4 @@
-"""Two-parameter least squares for many curves at once: damped Gauss-Newton from the best point of a grid."""
+"""Damped Gauss-Newton for least squares in two bounded parameters, for many curves at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.arrays import Array
 
-# (a, b) of every curve -> fitted values and their derivatives by a and by b, each (curves, sizes).
+# (a, b) of every curve -> predictions and their derivatives with respect to a and b, each [curves, sizes].
 Model = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 STEPS = 12
@@ -23,10 +23,23 @@ def polish(
     low: tuple[float, float],
     high: tuple[float, float],
 ) -> tuple[Array, Array, Array]:
-    """Better `a` and `b` for each row of `y`, inside [low, high], and the weighted sums of squares.
+    """Refine `a` and `b` for each row of `y` inside [low, high].
 
-    A parameter at a bound that its step would cross stays there and the other moves alone. A step that does
-    not help is shortened next time, so the result is never worse than the start.
+    A parameter stays at a bound that its step would cross, and the other then moves alone. A step that does
+    not lower the sum of squares is rejected and the next one is shorter: the result is never worse than
+    the start.
+
+    Args:
+        y: curves [curves, sizes].
+        weight: weights of least squares [sizes].
+        model: predictions with their derivatives.
+        a: start of the first parameter [curves].
+        b: start of the second parameter [curves].
+        low: lower bounds of a and b.
+        high: upper bounds of a and b.
+
+    Returns:
+        a, b and the weighted residual sum of squares, each [curves].
     """
     damp = np.ones(len(y))
     best = _rss(y, weight, model, a, b)
@@ -35,6 +48,7 @@ def polish(
         r = (y - fitted) * weight
         aa, bb, ab = (np.sum(u * v * weight, axis=1) for u, v in ((da, da), (db, db), (da, db)))
         ga, gb = np.sum(r * da, axis=1), np.sum(r * db, axis=1)
+        # Keeps the normal equations solvable when a curve does not depend on one parameter.
         ridge = 1e-9 * (aa + bb) + 1e-300
         det = np.maximum((aa + ridge) * (bb + ridge) - ab**2, 1e-200)
         step_a, step_b = ((bb + ridge) * ga - ab * gb) / det, ((aa + ridge) * gb - ab * ga) / det

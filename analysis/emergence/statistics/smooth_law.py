@@ -1,9 +1,10 @@
-"""The law of a smooth metric along one axis: nll = E + A·10^(−alpha·x), x in decades, E ≥ 0.
+"""Power law with an offset for a smooth metric: nll = E + A·10^(−alpha·x), x in decades, E ≥ 0.
 
-Least squares in ln nll on size means. Only the level is linear there, so the two shape numbers (alpha, and
-the share of E in the curve at its middle) are searched on a grid and polished, for all draws at once. The
-intervals are a parametric bootstrap: noise of the size of the residuals is laid on the fitted curve and the
-curve fitted again; their coverage is tested in tests/analysis/emergence/statistics/test_coverage.py.
+Weighted least squares in ln nll on size means. Only the level is linear in ln nll. The two shape parameters
+are alpha and the share of E at the centre of the axis. They start at the best point of a grid, and
+Gauss-Newton refines them for all draws at once. Intervals are a parametric bootstrap: noise of the size of
+the residuals is added to the fitted curve, which is then fitted again. Their coverage is tested in
+tests/analysis/emergence/statistics/test_coverage.py.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from analysis.arrays import Array
 from analysis.emergence.statistics.gauss_newton_2d import polish
 from analysis.result import LEVEL
 
-ALPHAS = np.geomspace(0.01, 6, 45)  # per decade of the axis, as powers of 10
-FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 13)])  # share of E at the middle of the axis
+ALPHAS = np.geomspace(0.01, 6, 45)  # exponents
+FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 13)])  # share of E at the centre of the axis
 DRAWS = 300
-FREE = 3
-MIN_VALUES = 4  # sizes below which there is no law
-KEEP = 0.1  # p-value of the F test above which the floor is not needed
+FREE = 3  # parameters
+MIN_VALUES = 4  # sizes that a law with three parameters needs
+KEEP = 0.1  # p-value of the F test above which E is not needed
 
 
 @dataclass(frozen=True)
 class SmoothLaw:
-    """E + A·10^(−alpha·x) with draws of a bootstrap.
+    """Fitted law E + A·10^(−alpha·(x − origin)) with its bootstrap.
 
     Attributes:
-        params: (E, A, alpha); E and A in nats per token, x counted in decades from `origin`.
-        draws: the same by bootstrap, shape (draws, 3).
-        residual_sd: of ln nll, with three degrees of freedom spent.
-        mixed: whether every other draw, from the first on, is of the law without E.
+        params: (E, A, alpha); E and A in nats per token, alpha per decade.
+        draws: bootstrap estimates of params [draws, 3].
+        origin: centre of the sizes, decades.
+        residual_sd: standard deviation of the residuals of ln nll, on sizes − 3 degrees of freedom.
+        mixed: whether draws 0, 2, 4, … come from the law without E.
     """
 
     params: Array
@@ -43,16 +45,16 @@ class SmoothLaw:
     mixed: bool
 
     def curve(self, x: Array) -> Array:
-        """nats per token at x decades."""
+        """Return the prediction at `x` decades, nats per token."""
         return curve_of(self.params[None], x - self.origin)[0]
 
     def band(self, x: Array, level: float = LEVEL) -> tuple[Array, Array]:
-        """Where the curve itself may lie at `x` with share `level`."""
+        """Return the pointwise confidence band of the curve at `x` decades, nats per token."""
         drawn = np.log(curve_of(self.draws, x - self.origin)) - np.log(self.curve(x))
         return _around(np.log(self.curve(x)), drawn, level)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Of alpha, by percentiles; where E is not needed, the union of those with and without it."""
+        """Return the percentile interval of alpha; the union of both laws if E is not needed."""
         ends = [(1 - level) / 2, (1 + level) / 2]
         alpha = self.draws[:, 2]
         parts = [alpha[::2], alpha[1::2]] if self.mixed else [alpha]
@@ -61,12 +63,13 @@ class SmoothLaw:
 
 
 def _around(centre: Array, deviations: Array, level: float) -> tuple[Array, Array]:
+    """Return the band of percentiles about a centre, both in logarithms, on the scale of the metric."""
     low, high = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.exp(centre + low), np.exp(centre + high)
 
 
 def curve_of(params: Array, x: Array) -> Array:
-    """E + A·10^(−alpha·x) of each row (E, A, alpha) of `params`, shape (draws, sizes)."""
+    """Return E + A·10^(−alpha·x) for each row (E, A, alpha) of `params` [draws, sizes]."""
     e, a, alpha = (params[:, i, None] for i in range(3))
     return np.asarray(e + a * 10 ** (-alpha * x))
 
@@ -74,16 +77,21 @@ def curve_of(params: Array, x: Array) -> Array:
 def fit_smooth_law(
     x: Array, ln_nll: Array, weight: Array, rng: np.random.Generator, draws: int = DRAWS
 ) -> SmoothLaw:
-    """Fit size means `ln_nll` at `x` decades; `weight` is the number of seeds of each.
+    """Fit the law to size means and bootstrap it.
 
-    Where a floor is not needed (F test), every other draw comes from the straight line without one: E ≥ 0
-    alone would push alpha up and leave the intervals too short on that side.
+    If an F test says that E is not needed, every other draw comes from the pure power law. With draws under
+    E ≥ 0 only, alpha is biased upwards and the lower end of its interval is too high.
+
+    Args:
+        x: positions of the sizes, decades [sizes].
+        ln_nll: means of ln NLL over seeds [sizes].
+        weight: number of seeds [sizes].
     """
     origin = float(x.mean())
     grid = _Shapes(x - origin, weight)
     params, rss = grid.fit(ln_nll[None])
     freedom = max(len(x) - FREE, 1)
-    sd = float(np.sqrt(rss[0] / freedom))  # of one seed where weights count seeds
+    sd = float(np.sqrt(rss[0] / freedom))  # of one seed, because weights count seeds
     drawn = grid.fit(_noisy(np.log(curve_of(params, x - origin)[0]), sd, weight, freedom, rng, draws))[0]
     line, line_rss = grid.line(ln_nll[None])
     needless = (line_rss[0] - rss[0]) * freedom <= rss[0] * stats.f.ppf(1 - KEEP, 1, freedom)
@@ -97,13 +105,13 @@ def fit_smooth_law(
 def _noisy(
     curve: Array, sd: float, weight: Array, freedom: int, rng: np.random.Generator, draws: int
 ) -> Array:
-    """The curve with noise: Student's t rather than normal, as its size is estimated from few residuals."""
+    """Add noise to a curve: Student's t, not normal, because its scale is estimated from few residuals."""
     scale = np.sqrt(freedom / rng.chisquare(freedom, draws))[:, None]
     return np.asarray(curve + rng.standard_normal((draws, len(curve))) * scale * sd / np.sqrt(weight))
 
 
 class _Shapes:
-    """ln of every curve of the grid, freed of its level."""
+    """Grid of ln curves, centred: least squares over the level is done by subtracting the weighted mean."""
 
     def __init__(self, x: Array, weight: Array) -> None:
         self.x, self.weight = x, weight
@@ -114,11 +122,13 @@ class _Shapes:
         self.size = np.sum(self.free**2 * weight, axis=1)
 
     def _freed(self, y: Array) -> Array:
+        """Subtract the weighted mean of each row."""
         return np.asarray(y - (y @ self.weight / self.weight.sum())[:, None])
 
     def fit(self, y: Array) -> tuple[Array, Array]:
-        """Parameters, shape (draws, 3), and residual sums of squares of each row of `y`."""
+        """Return parameters [draws, 3] and residual sums of squares [draws] of the rows of `y`."""
         rest = self._freed(y)
+        # The squared distance to each grid curve, less |rest|², which is the same for all of them.
         distance = self.size - 2 * (rest * self.weight) @ self.free.T
         best = np.argmin(distance, axis=1)
         ends = (float(ALPHAS[0]), 0.0), (float(ALPHAS[-1]), float(FLOORS[-1]))
@@ -129,7 +139,7 @@ class _Shapes:
         return np.stack([scale * floor, scale * (1 - floor), alpha], axis=1), rss
 
     def line(self, y: Array) -> tuple[Array, Array]:
-        """The same with E = 0: a straight line."""
+        """Return the same for E = 0, a straight line in ln nll."""
         rest = self._freed(y)
         free = self.x - self.x @ self.weight / self.weight.sum()
         slope = rest @ (self.weight * free) / np.sum(self.weight * free**2)
@@ -138,7 +148,7 @@ class _Shapes:
         return np.stack([np.zeros(len(y)), np.exp(level), -slope / np.log(10)], axis=1), rss
 
     def _model(self, alpha: Array, floor: Array) -> tuple[Array, Array, Array]:
-        """ln of the curve and its derivatives by alpha and the floor, freed of their levels."""
+        """Return the centred ln curve and its derivatives with respect to alpha and the share of E."""
         power = 10 ** (-alpha[:, None] * self.x)
         curve = floor[:, None] + (1 - floor[:, None]) * power
         by_alpha = -np.log(10) * self.x * (1 - floor[:, None]) * power / curve
@@ -146,7 +156,14 @@ class _Shapes:
 
 
 def improves(x: Array, y: Array, weight: Array) -> float:
-    """One-sided p-value that `y` falls along `x`: Student's t of the slope of a weighted line."""
+    """Return the one-sided p-value of a falling slope: Student's t of a weighted line of `y` on `x`.
+
+    >>> x = np.arange(5.0)
+    >>> round(improves(x, np.array([4.0, 3.1, 1.9, 1.1, 0.0]), np.ones(5)), 5)
+    3e-05
+    >>> improves(x, x, np.ones(5))
+    1.0
+    """
     k = len(x)
     if k < 3:
         return 1.0

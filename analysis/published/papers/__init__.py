@@ -1,1 +1,1 @@
-"""Refits of published data, one module a paper or kind."""
+"""Refits of published data, one module a paper or a kind of quantity."""

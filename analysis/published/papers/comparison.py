@@ -1,4 +1,4 @@
-"""One line of the table: a published number beside the one that was obtained here."""
+"""Comparison of an obtained number with a published one under a tolerance."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ Rule = Literal["within", "relative", "at most", "information"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`obtained` against `published` under a rule.
+    """An obtained number, a published one, and the rule that compares them.
 
-    within: they differ by at most `tolerance`.  relative: by at most that share of `published`.
-    at most: `obtained` does not exceed `published`.  information: no verdict; `published` may be None.
+    Attributes:
+        quantity: name of the quantity, with its unit if it has one.
+        published: the number that the authors print; None without one.
+        obtained: the number of the refit.
+        tolerance: allowed difference, absolute for `within` and a share of `published` for `relative`.
+        rule: `within` and `relative` bound the difference, `at most` bounds `obtained` by `published`.
+            `information` compares nothing.
+
+    >>> Comparison("alpha", 0.3473, 0.3470, 0.001).verdict
+    'ok'
+    >>> Comparison("A", 477.84, 500.0, 0.01, "relative").verdict
+    'OFF'
     """
 
     quantity: str
@@ -24,7 +34,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the number came out; None where the line is information only."""
+        """Whether the obtained number agrees; None if nothing is compared."""
         if self.published is None or self.rule == "information":
             return None
         if self.rule == "at most":
@@ -34,7 +44,7 @@ class Comparison:
 
     @property
     def allowed(self) -> str:
-        """The tolerance in words."""
+        """The tolerance as shown; empty if nothing is compared."""
         if self.ok is None:
             return ""
         words = {
@@ -46,9 +56,11 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
+        """`ok`, `OFF` or `information`."""
         return {True: "ok", False: "OFF", None: "information"}[self.ok]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON types."""
         return {
             "quantity": self.quantity,
             "published": self.published,

@@ -1,8 +1,8 @@
-"""Refit of Chinchilla's 245 points: Huber, least absolute deviations, bootstrap, and a failure that is known.
+"""Refit of Chinchilla's 245 points: Huber loss, least absolute deviations, bootstrap standard errors.
 
-Hoffmann et al. printed constants that do not fit their own points; Besiroglu et al. trace them to a *mean* of
-Huber's loss, so small that L-BFGS-B with its default tolerance stopped early. Here a mean and a sum end in
-the same place, with a lower objective than the printed constants have.
+The constants that Hoffmann et al. print do not fit their own points. Besiroglu et al. trace them to the
+*mean* of the Huber loss, which is so small that L-BFGS-B stopped early under its default tolerance. Here the
+mean and the sum have the same minimiser, with a lower objective than that of the printed constants.
 
 References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3; Besiroglu et al. 2024, arXiv:2404.10102.
 """
@@ -25,14 +25,14 @@ from analysis.solve.problem import checked_problem
 from analysis.tables.table import LossTable, load_table
 
 LAW = "chinchilla"
-OUTLIERS = 5  # the highest losses, which Besiroglu et al. leave out
-WITHIN = 0.001  # of E, alpha and beta
-SHARE = 0.01  # of the coefficients, which follow their exponents steeply
-SE_SHARE = 0.15  # of a bootstrap standard error
+OUTLIERS = 5  # highest losses, which Besiroglu et al. leave out
+WITHIN = 0.001  # tolerance of E, alpha and beta
+SHARE = 0.01  # relative tolerance of A and B, which change steeply with their exponents
+SE_SHARE = 0.15  # relative tolerance of a bootstrap standard error
 
 
 def refit(paths: Mapping[str, Path], resamples: int, seed: int) -> list[Comparison]:
-    """Every comparison on the points, with `resamples` bootstrap refits."""
+    """Compare both estimators, the standard errors of `resamples` bootstrap refits, and the objectives."""
     every = load_table(paths["svg_extracted_data.csv"], mapping={"N": "Model Size", "C": "Training FLOP"})
     kept = without_outliers(every)
     huber = fit_law(kept, LAW, resamples=resamples, seed=seed)
@@ -51,11 +51,12 @@ def refit(paths: Mapping[str, Path], resamples: int, seed: int) -> list[Comparis
 
 
 def without_outliers(table: LossTable) -> LossTable:
-    """The table without its five highest losses."""
+    """Return the table without its five highest losses."""
     return table.select(table.loss < np.sort(table.loss)[-OUTLIERS], "one of the five highest losses")
 
 
 def _constants(estimator: str, fit: Fit) -> list[Comparison]:
+    """Compare the five constants of the additive law."""
     rows = []
     for name, value in fit.estimates.items():
         key = f"{estimator} {name}"
@@ -67,7 +68,7 @@ def _constants(estimator: str, fit: Fit) -> list[Comparison]:
 
 
 def _frontier_and_errors(fit: Fit, table: LossTable) -> list[Comparison]:
-    """The exponent a, the objective and the bootstrap standard errors of a Huber fit."""
+    """Compare exponent a, objective and bootstrap standard errors of a Huber fit."""
     assert fit.frontier.a is not None
     assert fit.objective is not None
     assert fit.samples is not None
@@ -86,7 +87,7 @@ def _frontier_and_errors(fit: Fit, table: LossTable) -> list[Comparison]:
 
 
 def _mean_objective(fit: Fit, table: LossTable, seed: int) -> list[Comparison]:
-    """A mean of Huber's loss instead of the sum, and the objective of Hoffmann's printed constants."""
+    """Compare mean and sum of the Huber loss, and our objective with that of Hoffmann's constants."""
     mean = fit_law(replace(table, weights=np.full(len(table), 1 / len(table))), LAW, resamples=0, seed=seed)
     printed = np.array([HOFFMANN[name] for name in find_law(LAW).params])
     theirs = float(checked_problem(table, LAW).objective(printed))
@@ -101,6 +102,7 @@ def _mean_objective(fit: Fit, table: LossTable, seed: int) -> list[Comparison]:
 
 
 def _all_points(table: LossTable, seed: int) -> list[Comparison]:
+    """Show the constants of the fit with the outliers, for information."""
     fit = fit_law(table, LAW, resamples=0, seed=seed)
     return [
         Comparison(f"huber {name}, all {len(table)} points", None, fit.estimates[name], rule="information")

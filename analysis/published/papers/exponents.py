@@ -1,4 +1,4 @@
-"""Refits that end in an exponent: nanochat's optima, Cerebras-GPT, the hull of Gemstones, Pearce & Song."""
+"""Refits of an exponent: optima of nanochat, Cerebras-GPT, envelope of Gemstones, Pearce & Song."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from analysis.published.papers.printed import BESIROGLU, CEREBRAS, GEMSTONES, HO
 from analysis.tables.table import load_table
 
 EMBEDDING = 47491  # N_total = N_body + EMBEDDING·N_body^(1/3), Pearce & Song, section 3
-BODY_SIZES = (768, 1.5e9)  # of Kaplan's models
-BUDGETS = np.geomspace(1e10, 1e23, 2000)
+BODY_SIZES = (768, 1.5e9)  # range of N_body of Kaplan's models
+BUDGETS = np.geomspace(1e10, 1e23, 2000)  # FLOPs
+# Ranges of training tokens, whose envelopes are compared.
 GEMSTONES_CUTS = {
     "all checkpoints": (0, np.inf),
     "from 100B tokens on": (100e9, np.inf),
@@ -29,7 +30,7 @@ GEMSTONES_CUTS = {
 
 
 def refit_nanochat(paths: Mapping[str, Path], _resamples: int, _seed: int) -> list[Comparison]:
-    """The slope of log N_opt on log C by way of counting; the exponents of the runs are for information."""
+    """Compare the slope of log N_opt on log C under each parameter count; the runs are for information."""
     comparisons = []
     for count, optima in pd.read_csv(paths["optima.csv"]).groupby("accounting", sort=False):
         a = float(exponent(optima.flops.to_numpy(float), optima.N_opt.to_numpy(float)[None])[0])
@@ -42,11 +43,11 @@ def refit_nanochat(paths: Mapping[str, Path], _resamples: int, _seed: int) -> li
 
 
 def refit_cerebras(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Comparison]:
-    """L(C) = K·C^-kappa + E by least squares on the loss, with their own count of FLOPs."""
+    """Fit L(C) = K·C^-kappa + E by least squares on the loss, with the authors' own count of FLOPs."""
     columns = {"N": "params", "D": "tokens", "C": "train_flops", "loss": "pile_test_xent_paper"}
     table = load_table(paths["cerebras_gpt.csv"], mapping=columns)
     params = fit_law(table, "kaplan_c_offset", estimator="lsq_loss", resamples=0, seed=seed).estimates
-    scale = params["K"] ** (1 / params["kappa"])
+    scale = params["K"] ** (1 / params["kappa"])  # They write (C/C_c)^-kappa.
     return [
         Comparison("kappa", CEREBRAS["kappa"], params["kappa"], 0.002),
         Comparison("E", CEREBRAS["E"], params["E"], rule="information"),
@@ -55,11 +56,11 @@ def refit_cerebras(paths: Mapping[str, Path], _resamples: int, seed: int) -> lis
 
 
 def refit_gemstones(paths: Mapping[str, Path], _resamples: int, _seed: int) -> list[Comparison]:
-    """Exponents of the lower edge of the FineWeb-Edu loss, read off its hull and its lowest losses in bins.
+    """Compare exponents of the envelope of the FineWeb-Edu loss, from its convex hull and from bins in C.
 
-    The reference readings take every stored checkpoint, or those from 100B tokens on. The authors cut their
-    own curves at 100B and at 120B tokens; the stored checkpoints begin at 10B tokens and lie 10B apart, so
-    that the same cuts leave another edge: those two exponents are for information.
+    Compared are readings of every stored checkpoint, and of those from 100B tokens on. The authors cut their
+    own curves at 100B and at 120B tokens. Stored checkpoints begin at 10B tokens and are 10B apart, so the
+    same cuts give another envelope: those two exponents are for information.
     """
     rows = pd.read_csv(paths["gemstones_evals.csv"])
     found = {}
@@ -77,7 +78,7 @@ def refit_gemstones(paths: Mapping[str, Path], _resamples: int, _seed: int) -> l
 
 
 def refit_pearce(_paths: Mapping[str, Path], _resamples: int, _seed: int) -> list[Comparison]:
-    """Local exponents of N_body in C_body = 6·N_body·D over the sizes of Kaplan's models.
+    """Compare local exponents of N_body in C_body = 6·N_body·D over the sizes of Kaplan's models.
 
     References: Pearce & Song 2024, arXiv:2406.12907, section 3.
     """
@@ -89,7 +90,7 @@ def refit_pearce(_paths: Mapping[str, Path], _resamples: int, _seed: int) -> lis
 
 
 def body_exponent(constants: Mapping[str, float]) -> float:
-    """The exponent a of N_body* ∝ C_body^a under the additive law in all parameters, searched numerically."""
+    """Return a of N_body* ∝ C_body^a under the additive law in all parameters, by numerical search."""
     law = find_law("chinchilla")
     theta = np.array([constants[name] for name in law.params])
 

@@ -1,7 +1,7 @@
-"""Refit of the over-training law on five small runs of a corpus, its forecasts, and the law of task errors.
+"""Refit of the over-training law, its extrapolations, and the law of task errors.
 
-The five runs are four sizes at M = D/N = 20 and the smallest at M = 320; the error law also sees the 1.4B
-model at M = 20.
+The loss law is fitted to five small runs of a corpus: four sizes at M = D/N = 20, and the smallest at
+M = 320. The error law also takes the 1.4B model at M = 20.
 
 References: Gadre et al. 2024, arXiv:2403.08540, equations 4 and 5 and section 3.
 """
@@ -24,20 +24,20 @@ from analysis.tables.table import load_table
 
 SMALL = ("d=96_l=8_h=4", "d=512_l=8_h=4", "d=576_l=24_h=8", "d=1024_l=24_h=8")
 SMALLEST, LARGE = SMALL[0], "open_lm_1b"
-CHINCHILLA, OVERTRAINED = 1, 16  # M/20
+CHINCHILLA, OVERTRAINED = 1, 16  # D/(20·N)
 LOSS = "loss_c4_val"
 TASKS = (
     "arc_easy", "bigbench_cs_algorithms", "bigbench_dyck_languages", "bigbench_novel_concepts",
     "bigbench_operators", "bigbench_qa_wikidata", "boolq", "commonsense_qa", "copa", "coqa", "hellaswag",
     "hellaswag_zeroshot", "lambada_openai", "piqa", "pubmed_qa_labeled", "squad", "winograd",
 )  # fmt: skip
-FORECASTS = ((LARGE, 32), ("open_lm_7b", CHINCHILLA))  # (model, M/20) of RedPajama
+FORECASTS = ((LARGE, 32), ("open_lm_7b", CHINCHILLA))  # (model, D/(20·N)) on RedPajama
 WITHIN = {"E": 0.01, "A": 1.0, "B": 1.0, "eta": 0.001, "epsilon": 0.001, "k": 0.01, "gamma": 0.001}
-WITHIN_FORECAST = 0.02  # percentage points
+WITHIN_FORECAST = 0.02  # percentage points of relative error
 
 
 def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Comparison]:
-    """Constants of both laws for the three corpora, and the errors of the two published forecasts."""
+    """Compare the constants of both laws on three corpora, and the errors of two published predictions."""
     runs = pd.read_csv(paths["runs.csv"])
     comparisons = []
     for corpus, own in runs.groupby("dataset"):
@@ -55,25 +55,25 @@ def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Compari
 
 
 def chosen(runs: pd.DataFrame, model: str, ratio: int) -> pd.DataFrame:
-    """The run of a model at D = 20·`ratio`·N."""
+    """Return the run of a model at D = 20·`ratio`·N."""
     return runs[(runs.model == model) & (runs.chinchilla_multiplier == ratio)]
 
 
 def fitted_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The five runs that the law is fitted to."""
+    """Return the five runs that the loss law is fitted to."""
     return pd.concat(
         [*(chosen(runs, model, CHINCHILLA) for model in SMALL), chosen(runs, SMALLEST, OVERTRAINED)]
     )
 
 
 def fit_overtraining(runs: pd.DataFrame, seed: int) -> Fit:
-    """The over-training law by least squares on the loss; N counts all parameters, C = 6·N·D."""
+    """Fit the over-training law (equation 4) by least squares on the loss; N counts all parameters."""
     table = load_table(runs, mapping={"N": "N", "D": "D", "loss": LOSS})
     return fit_law(table, "overtraining", estimator="lsq_loss", resamples=0, seed=seed)
 
 
 def fit_error(runs: pd.DataFrame) -> tuple[float, float, float]:
-    """epsilon, k and gamma of error = epsilon − k·exp(−gamma·L), the error being the mean over 17 tasks."""
+    """Return epsilon, k and gamma of error = epsilon − k·exp(−gamma·L) (equation 5), mean over 17 tasks."""
 
     def law(loss: Array, epsilon: float, k: float, gamma: float) -> Array:
         return np.asarray(epsilon - k * np.exp(-gamma * loss))
@@ -85,7 +85,7 @@ def fit_error(runs: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def _forecast(fit: Fit, runs: pd.DataFrame, model: str, ratio: int) -> Comparison:
-    """The error of the forecast of one run in percent."""
+    """Compare the relative error of the predicted loss of one run, in percent."""
     run = chosen(runs, model, ratio)
     predicted = fit.predict(run.N.to_numpy(float), run.D.to_numpy(float))
     error = 100 * abs(float(predicted[0]) / float(run[LOSS].iloc[0]) - 1)

@@ -1,8 +1,8 @@
-"""Refit of the six IsoFLOP exponents from Kaplan's to Chinchilla's, with the intervals of their seed noise.
+"""Refit of six IsoFLOP exponents, from Kaplan's to Chinchilla's, with intervals under seed noise.
 
 Porian et al. add noise of .002 nats to every loss, interpolate with Akima splines, and regress the medians of
-the optima. Their interval holds that noise alone; `fit_isoflop` widens its own by the scatter of the optima
-about the line, so the published ends are obtained from the same optima without that widening.
+the optima. Their interval holds that noise alone. `fit_isoflop` widens its interval by the scatter of the
+optima about the line, so `seed_noise_interval` computes the published ends without it.
 
 References: Porian et al. 2024, arXiv:2406.19146, section 3, and the seed-noise bootstrap of its appendix.
 """
@@ -22,14 +22,14 @@ from analysis.published.papers.comparison import Comparison
 from analysis.result import percentile_interval
 from analysis.tables.table import LossTable, load_table
 
-SEED_SD = 0.002  # nats
-DRAWS = 1000  # of noise, as published
+SEED_SD = 0.002  # nats per token
+DRAWS = 1000  # noise draws, as published
 LEVEL = 0.95
 WITHIN, WITHIN_QUADRATIC, WITHIN_END = 0.005, 0.03, 0.01
 
 
 def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Comparison]:
-    """Exponents by Akima interpolation and by parabolas, and the ends of the interval, by configuration."""
+    """Compare, by configuration, the exponent by Akima splines and by parabolas, and the interval's ends."""
     rows = pd.read_csv(paths["isoflops.csv"])
     comparisons = []
     for published in pd.read_csv(paths["exponents_published.csv"]).to_dict("records"):
@@ -49,16 +49,16 @@ def refit(paths: Mapping[str, Path], _resamples: int, seed: int) -> list[Compari
 
 
 def relative_noise(table: LossTable) -> float:
-    """The published seed noise as a share of the typical loss of the table."""
+    """Return the published seed noise as a share of the geometric mean of the losses."""
     return float(SEED_SD / np.exp(np.mean(np.log(table.loss))))
 
 
 def seed_noise_interval(table: LossTable, seed: int) -> tuple[float, float]:
-    """The 95 % interval of the exponent a of N* ∝ C^a under noise of SEED_SD nats on every loss."""
+    """Return the 95 % interval of a in N* ∝ C^a under noise of SEED_SD nats on every loss."""
     slices = measured_slices(table.n, table.d, table.c, table.loss)
     pieces = [piece for piece in slices if len(piece.log_n) >= MIN_SIZES]
     normal = np.random.default_rng(seed).standard_normal((len(table), DRAWS))
-    shocks = SEED_SD / table.loss[:, None] * normal
+    shocks = SEED_SD / table.loss[:, None] * normal  # of log losses
     found, log_n, _ = optima(pieces, np.log(table.loss), shocks, "akima")
     used = np.array([optimum.reason is None for optimum in found])
     kept = [optimum for optimum in found if optimum.reason is None]

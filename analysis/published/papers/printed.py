@@ -1,12 +1,13 @@
-"""The numbers that the authors of the published sets print, by the quantity they belong to."""
+"""Numbers that the authors of the published sets print, by quantity."""
 
-# The additive law E + A·N^-alpha + B·D^-beta of Hoffmann et al. 2022, arXiv:2203.15556, section 3.3 (in the
-# digits that Pearce & Song use), and of Besiroglu et al. 2024, arXiv:2404.10102, by least absolute
-# deviations with a free scale.
+# Constants of the additive law E + A·N^-alpha + B·D^-beta. Hoffmann et al. 2022, arXiv:2203.15556, section
+# 3.3, in the digits of Pearce & Song. Besiroglu et al. 2024, arXiv:2404.10102, by least absolute deviations
+# with a free scale.
 HOFFMANN = {"E": 1.6934, "A": 406.4, "B": 410.7, "alpha": 0.3392, "beta": 0.2849}
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
-# Besiroglu et al. 2024: the sum of Huber's loss on 240 points, its bootstrap standard errors, and their fit.
+# Besiroglu et al. 2024: the fit by the sum of the Huber loss on 240 points with bootstrap standard errors,
+# and the fit by least absolute deviations.
 EPOCH = {
     "huber E": 1.81724,
     "huber A": 477.84,
@@ -28,7 +29,7 @@ EPOCH = {
 }
 
 # Gadre et al. 2024, arXiv:2403.08540, by training corpus: L = E + (A·M^eta + B·M^-eta)·C^-eta on C4, and
-# error = epsilon - k·exp(-gamma·L) over 17 tasks. The errors of the two forecasts are in percent.
+# error = epsilon - k·exp(-gamma·L) over 17 tasks. The errors of the two predictions are in percent.
 _GADRE_NAMES = ("E", "A", "B", "eta", "epsilon", "k", "gamma")
 _GADRE_FITS = {
     "c4_original": (1.51, 141, 190, 0.121, 0.850, 2.08, 0.756),
@@ -41,7 +42,7 @@ GADRE = {
     for name, value in zip(_GADRE_NAMES, values, strict=True)
 } | {"rpj open_lm_1b at M=640": 0.7103, "rpj open_lm_7b at M=20": 0.7320}
 
-# Exponents of N in C: regressions on the four stored optima, and what the log states for the runs.
+# Exponents of N in C: regressions on the four stored optima, and the exponents that the log states.
 NANOCHAT = {
     "optima, kaplan_style": 0.524,
     "optima, chinchilla_style": 0.366,
@@ -54,8 +55,9 @@ NANOCHAT = {
 # Dey et al. 2023, arXiv:2304.03208: L(C) = (C/C_c)^-kappa + E.
 CEREBRAS = {"kappa": 0.0737, "E": 0.5066, "C_c": 5.984e22}
 
-# Exponents of N in C: reference readings of the FineWeb-Edu loss at the 35 stored checkpoints, and the two of
-# McLeish et al. 2025, arXiv:2502.06857, on their own validation loss at many more checkpoints.
+# Exponents of N in C. The first four are reference readings of the FineWeb-Edu loss at 35 stored checkpoints.
+# The last two are those of McLeish et al. 2025, arXiv:2502.06857, on their own validation loss and with many
+# more checkpoints.
 GEMSTONES = {
     "hull, all checkpoints": 0.503,
     "hull, from 100B tokens on": 0.791,
@@ -68,7 +70,7 @@ GEMSTONES = {
 # Pearce & Song 2024, arXiv:2406.12907: exponents of N_body in C_body = 6·N_body·D under both additive laws.
 PEARCE = {"Besiroglu's constants": 0.788, "Hoffmann's constants": 0.751}
 
-# LAMBADA of Pythia, read off the published evaluations (Biderman et al. 2023, arXiv:2304.01373): accuracy
-# against perplexity at all steps with a perplexity below 3,000, and the last step against size.
-# Breakthroughness is the score of Srivastava et al. 2022, arXiv:2206.04615.
+# LAMBADA of Pythia, read off the published evaluations (Biderman et al. 2023, arXiv:2304.01373). `slope` and
+# `r2` regress ln accuracy on ln(1/perplexity) over all steps with a perplexity below 3,000. `width` (decades)
+# and `breakthroughness` (Srivastava et al. 2022, arXiv:2206.04615) are along N at the last step.
 PYTHIA = {"slope": 0.358, "r2": 0.993, "width": 3.0, "breakthroughness": 17.9}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from analysis.emergence.__main__ import main
 from analysis.emergence.read import read_evaluations
 from analysis.emergence.study import conclude, judge_jumps
+from analysis.records.emergence import Axis, Verdict, read_emergence
 from harness.records.files import write_table
 from tests import PUBLISHED
 from tests.fakes.emergence import example, flat, make_task, power_law, write_tables
@@ -67,19 +68,20 @@ def change(root: Path, where: Path, name: str, edit: Callable[[pd.DataFrame], pd
 def test_a_sweep_folder(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found.json"
     assert run(sweep, "--axis", "N", "--json", out) == 0
-    printed, found = capsys.readouterr().out, json.loads(out.read_text())
-    assert [axis["axis"] for axis in found["axes"]] == ["N"]
-    names = {entry["name"]: entry for entry in found["tasks"]}
+    printed, found = capsys.readouterr().out, read_emergence(out)
+    assert [axis.axis for axis in found.axes] == [Axis.N]
+    names = {task.name: task for task in found.tasks}
     assert set(names) == {"addition 4", "digit_sum 1", "recall 1", "text"}
-    assert names["digit_sum 1"]["verdict"] == "not_learned"
-    assert names["text"]["sizes"][0].get("exact") is None
-    assert all(entry["words"] in printed for entry in names.values())
+    assert names["digit_sum 1"].verdict == Verdict.NOT_LEARNED
+    assert not names["text"].has_exact
+    assert all(task.words in printed for task in names.values())
     assert "Not examined" in printed
-    for entry in names.values():
-        for size in entry["sizes"]:
-            if size.get("product") is not None:
-                assert size["product"] <= size["accuracy_power"] + 1e-9
-    assert {row["metric"] for row in found["in_context"]} >= {"loss_at_position", "kl_model", "icl_score"}
+    for task in names.values():
+        for size in task.sizes:
+            if size.product is not None:
+                assert size.accuracy_power is not None
+                assert size.product <= size.accuracy_power + 1e-9
+    assert {row.metric for row in found.in_context} >= {"loss_at_position", "kl_model", "icl_score"}
 
 
 def test_the_same_seed_gives_the_same_bytes(sweep: Path) -> None:
@@ -87,12 +89,11 @@ def test_the_same_seed_gives_the_same_bytes(sweep: Path) -> None:
     written = (sweep / "emergence.json").read_bytes()
     assert conclude(sweep) == first
     assert (sweep / "emergence.json").read_bytes() == written
-    assert first["path"].endswith("emergence.json")
-    assert len(first["lines"]) == 4
-    axes = json.loads(written)["axes"]
-    assert [axis["axis"] for axis in axes] == ["N", "C", "loss"]
-    assert axes[0]["held"] == "D = 4e+06 tokens at every size"
-    assert first["verdict"].startswith("Along N: ")
+    assert read_emergence(sweep / "emergence.json") == first
+    assert len(first.first) == 4
+    assert [axis.axis for axis in first.axes] == [Axis.N, Axis.C, Axis.LOSS]
+    assert first.axes[0].constant == "D = 4e+06 tokens at every size"
+    assert first.verdict.startswith("Along N: ")
 
 
 def test_an_axis_that_the_sweep_does_not_vary(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,10 +106,10 @@ def test_a_wide_table(wide: Path, tmp_path: Path, smooth: str, capsys: pytest.Ca
     out = tmp_path / "found.json"
     columns = f"N=params_m,exact=score_pct,task=what,{smooth}"
     assert run(wide, "--map", columns, "--scale", "exact=0.01,N=1e6", "--json", out) == 0
-    (entry,) = json.loads(out.read_text())["tasks"]
-    assert entry["task"] == "copying"
-    assert entry["sizes"][0]["at"] == pytest.approx(2e4)
-    assert entry["sizes"][0]["nll"] == pytest.approx(pd.read_csv(wide)["nll"][0])
+    (task,) = read_emergence(out).tasks
+    assert task.task == "copying"
+    assert task.sizes[0].at == pytest.approx(2e4)
+    assert task.sizes[0].nll == pytest.approx(pd.read_csv(wide)["nll"][0])
     assert "the table names no chance level: it is taken as 0" in capsys.readouterr().out
 
 
@@ -121,9 +122,9 @@ def test_a_long_table(wide: Path, tmp_path: Path) -> None:
     rows.to_csv(path, index=False)
     columns = "N=params_m,task=what,metric=metric,value=value"
     assert run(path, "--map", columns, "--chance", "0", "--json", out) == 0
-    found = json.loads(out.read_text())
-    assert found["tasks"][0]["n_sizes"] == 8
-    assert found["warnings"] == []
+    found = read_emergence(out)
+    assert found.tasks[0].n_sizes == 8
+    assert found.warnings == ()
 
 
 def test_no_right_answer_at_all_is_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,9 +146,9 @@ def test_other_settings_do_not_mix_into_a_curve(sweep: Path, tmp_path: Path) -> 
 
     before = judge_jumps(read_evaluations(sweep), axis="N")
     after = judge_jumps(read_evaluations(change(sweep, tmp_path / "copy", "evals", add)), axis="N")
-    for old, new in zip(before["tasks"], after["tasks"], strict=True):
-        assert {**old, "split": new["split"]} == new
-        assert new["split"] == {"addition": "seen", "text": None}.get(new["task"], "test")
+    for old, new in zip(before.tasks, after.tasks, strict=True):
+        assert replace(old, split=new.split) == new
+        assert new.split == {"addition": "seen", "text": None}.get(new.task, "test")
 
 
 def test_a_rule_that_is_new_in_every_document_is_judged_with_demonstrations(
@@ -158,11 +159,9 @@ def test_a_rule_that_is_new_in_every_document_is_judged_with_demonstrations(
         own = rows[rows["task"] == "functions"]
         return pd.concat([rows, own.assign(n_shot=1, value=0.5), own.assign(n_shot=4)], ignore_index=True)
 
-    found = judge_jumps(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")[
-        "tasks"
-    ]
-    assert {entry["n_shot"] for entry in found if entry["task"] == "functions"} == {4}
-    assert {entry["n_shot"] for entry in found if entry["task"] == "addition"} == {0}
+    found = judge_jumps(read_evaluations(change(sweep, tmp_path / "copy", "evals", rename)), axis="N")
+    assert {task.n_shot for task in found.tasks if task.task == "functions"} == {4}
+    assert {task.n_shot for task in found.tasks if task.task == "addition"} == {0}
 
 
 def test_a_size_that_a_task_lacks_is_named(
@@ -266,5 +265,4 @@ def test_published_tables_by_mapping(tmp_path: Path) -> None:
     table = PUBLISHED / "pythia_evals" / "pythia_v1_evals.csv"
     where = "step=143000,deduped=0"
     assert run(table, "--map", columns, "--where", where, "--chance", "0", "--json", out) == 0
-    found = json.loads(out.read_text())
-    assert [entry["verdict"] for entry in found["tasks"]] == ["smooth", "smooth"]
+    assert [task.verdict for task in read_emergence(out).tasks] == [Verdict.SMOOTH, Verdict.SMOOTH]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.emergence.statistics.seed_groups import judged, seed_groups
+from analysis.emergence.statistics.seed_groups import SeedSplit, judged, split_seeds
 from analysis.emergence.study import judge_jumps
-from analysis.emergence.verdict import LABELS, Verdict
+from analysis.records.emergence import Verdict
 from tests.fakes.emergence import Truth, evaluations, flat, jump, make_task, power_law
 
 # Truths that are smooth per token: exponent in three steps, then one complication each.
@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def verdict_of(rng: np.random.Generator, truth: Truth, seed: int = 0, **options: Any) -> str:
     found = judge_jumps(evaluations(make_task(rng, "task", truth, **options)), axis="N", seed=seed)
-    return str(found["tasks"][0]["verdict"])
+    return found.tasks[0].verdict
 
 
 def shares(truth: Truth, options: dict[str, Any], draws: int) -> Counter[str]:
@@ -122,23 +122,28 @@ def test_errors_that_come_together_are_told_from_independent_ones() -> None:
 def test_noise_that_could_hide_a_jump_is_inconclusive_with_its_power() -> None:
     rng = np.random.default_rng(5)
     task = make_task(rng, "task", power_law(0.25, 0.6), 4, k=7, seeds=1, sd=0.2)
-    entry = judge_jumps(evaluations(task), axis="N")["tasks"][0]
-    assert entry["verdict"] == "inconclusive"
-    assert entry["power"] < 0.8
-    assert f"would be seen in {entry['power']:.0%} of cases" in entry["words"]
+    (found,) = judge_jumps(evaluations(task), axis="N").tasks
+    assert found.verdict == Verdict.INCONCLUSIVE
+    assert found.power is not None
+    assert found.power < 0.8
+    assert f"would be seen in {found.power:.0%} of cases" in found.words
+
+
+def split(values: np.ndarray) -> SeedSplit:
+    return split_seeds(values, at=1e6)
 
 
 def test_many_seeds_at_one_size_are_a_mixture_or_shift_together() -> None:
     rng = np.random.default_rng(6)
-    two = seed_groups(np.concatenate([rng.normal(-1, 0.1, 6), rng.normal(0.5, 0.1, 12)]))
-    low, one = judged([two, seed_groups(rng.normal(0, 0.3, 16))])
-    assert low["mixture"]
-    assert low["n_low"] == 6
-    assert not one["mixture"]
-    assert one["n_low"] is None
-    (alone,) = judged([seed_groups(rng.normal(0, 0.3, 16))])
-    assert alone["power"] > 0.8
-    assert one["power"] < alone["power"], "power is that of the corrected test"
+    two = split(np.concatenate([rng.normal(-1, 0.1, 6), rng.normal(0.5, 0.1, 12)]))
+    low, one = judged([two, split(rng.normal(0, 0.3, 16))])
+    assert low.mixture
+    assert low.n_low == 6
+    assert not one.mixture
+    assert one.n_low is None
+    (alone,) = judged([split(rng.normal(0, 0.3, 16))])
+    assert alone.power > 0.8
+    assert one.power < alone.power, "power is that of the corrected test"
 
 
 def test_mixtures_are_corrected_for_the_number_of_tasks() -> None:
@@ -146,9 +151,9 @@ def test_mixtures_are_corrected_for_the_number_of_tasks() -> None:
     rng = np.random.default_rng(7)
     alarms, single = 0, 0
     for _ in range(100):
-        groups = [seed_groups(values) for values in rng.normal(0, 1, (56, 16))]
-        alarms += any(group["mixture"] for group in judged(groups))
-        single += any(group["p"] < 0.05 for group in groups)
+        splits = [split(values) for values in rng.normal(0, 1, (56, 16))]
+        alarms += any(group.mixture for group in judged(splits))
+        single += any(each.p < 0.05 for each in splits)
     assert alarms <= 11  # 99 % of the time at a true rate of 5 %
     assert single > 80
 
@@ -157,9 +162,4 @@ def test_the_headline_says_what_seeds_show() -> None:
     rng = np.random.default_rng(8)
     tasks = [make_task(rng, name, power_law(0.25, 0.6), 4, k=2, seeds=16, sd=0.1) for name in ("one", "two")]
     found = judge_jumps(evaluations(*tasks), axis="N")
-    assert "seeds of one size in two groups, of 4 tests: none" in found["verdict"]
-
-
-def test_every_verdict_has_words() -> None:
-    assert set(LABELS) == set(Verdict)
-    assert all(verdict.label for verdict in Verdict)
+    assert "seeds of one size in two groups, of 4 tests: none" in found.verdict

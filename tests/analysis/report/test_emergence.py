@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from html import unescape
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.emergence.study import NOT_EXAMINED, conclude
+from analysis.records.emergence import Verdict, read_emergence
 from analysis.report import build as report
 from analysis.study.study import study_sweep
 from harness.records.files import write_json, write_table
@@ -44,12 +44,12 @@ def text_of(html: str) -> str:
 
 def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None:
     html = folder.report.read_text()
-    found = json.loads(folder.emergence.read_text())
+    found = read_emergence(folder.emergence)
     section = text_of(html[html.index('<h2 id="emergence"') : html.index('<h2 id="points"')])
-    first = [entry for entry in found["tasks"] if entry["axis"] == "N"]
-    assert {entry["verdict"] for entry in first} >= {"metric_artefact", "transition", "not_learned"}
-    assert all(f"{entry['label']} . {entry['words']}" in section for entry in first)
-    assert all(part in section for part in found["verdict"].removesuffix(".").split("; "))
+    wanted = {Verdict.METRIC_ARTEFACT, Verdict.TRANSITION, Verdict.NOT_LEARNED}
+    assert {task.verdict for task in found.first} >= wanted
+    assert all(f"{task.label} . {task.words}" in section for task in found.first)
+    assert all(part in section for part in found.verdict.removesuffix(".").split("; "))
     assert all(part in section for part in NOT_EXAMINED)
     assert "Along model size N" in section
     assert "Along the loss on text" in section

@@ -32,8 +32,8 @@ def law_hits(alpha: float, floor: float, a: float, sd: float, draws: int) -> np.
         under, over = law.band(X)
         exact = np.exp(-5 * truth(X)) + 0.01 * rng.standard_normal(len(X))
         ahead = np.exp(-5 * truth(X[-1] + np.log10(FACTORS)))
-        rows = forecast(law, X, exact, 0.0, rng)
-        inside = [row["low"] <= value <= row["high"] for row, value in zip(rows, ahead, strict=True)]
+        rows = forecast(law, X, 1.0, exact, 0.0, rng)
+        inside = [row.low <= value <= row.high for row, value in zip(rows, ahead, strict=True)]
         hit[:] = [low <= alpha <= high, np.mean((under <= truth(X)) & (truth(X) <= over)), *inside]
     return np.asarray(hits.mean(axis=0))
 

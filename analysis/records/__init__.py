@@ -1,0 +1,1 @@
+"""Typed records of the JSON files that the analysis writes and reads."""
