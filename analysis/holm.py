@@ -1,4 +1,4 @@
-"""Many tests at once."""
+"""Holm's correction for several tests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ import numpy as np
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the chance of any false finding among all tests stays below the level.
+    """Correct p-values so that the chance of any false finding among all tests stays below the level.
+
+    Args:
+        p: p-values of the single tests.
+
+    Returns:
+        Corrected p-values in the order of `p`: step-down, never smaller than one that came before, at most 1.
 
     References: Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
     """
     order = np.argsort(p)
     corrected = np.empty(len(p))

@@ -53,6 +53,10 @@ class Comparison:
     reason: str
     not_possible: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        quoted = "none" if self.recommended is None else label(self.fits[self.recommended])
+        return f"Comparison({len(self.fits)} fits, recommended: {quoted})"
+
     def frame(self) -> pd.DataFrame:
         """Return one row a fit: approach, count of N, exponent a with its interval, error, warnings."""
         rows = []
