@@ -85,6 +85,9 @@ class Frontier:
     b_interval: tuple[float, float] | None
     warnings: tuple[FitWarning, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Frontier({len(self.flops)} budgets, N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
+
     def frame(self) -> pd.DataFrame:
         """Return one row a budget: flops, n_opt, d_opt, loss, and the ends of their intervals."""
         return pd.DataFrame(self.rows())

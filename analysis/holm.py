@@ -8,15 +8,19 @@ import numpy as np
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values after Holm's step-down correction, in the given order.
+    """Correct p-values so that the chance of any false finding among all tests stays below the level.
 
-    Tests whose corrected p-value is below a level are rejected. The family-wise error rate, the chance of any
-    false rejection, then stays below that level, whether the tests are independent or not.
+    Args:
+        p: p-values of the single tests.
 
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
+    Returns:
+        Corrected p-values in the order of `p`: step-down, never smaller than one that came before, at most 1.
 
     References: Holm 1979, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
     """
     order = np.argsort(p)
     corrected = np.empty(len(p))

@@ -241,7 +241,8 @@ class Fit:
 
     def __repr__(self) -> str:
         shown = [f"{name} = {self.estimates[name]:.4g}" for name in KEY_PARAMS if name in self.estimates]
-        warned = [f"{len(self.warnings)} warnings"] if self.warnings else []
+        count = len(self.warnings)
+        warned = [f"{count} warning{'s' if count > 1 else ''}"] if count else []
         parts = [self.law, self.approach, f"N = {self.count}", f"{self.nobs} rows", *shown, *warned]
         return f"Fit({', '.join(parts)})"
 

@@ -1,1 +1,1 @@
-"""The ways from losses to exponents: parametric, IsoFLOP, envelope, Kaplan."""
+"""Approaches, from losses to exponents: parametric, IsoFLOP, envelope, Kaplan."""

@@ -1,8 +1,8 @@
 """The envelope (approach 1): the sizes on the lower edge of the losses in (log C, log L).
 
-Two readings of the same curves are given, since they differ by up to .1 in a: vertices of the lower
-convex hull, and the lowest loss in each bin of log C. Neither carries an interval: the points on the
-edge are selected for being low, and no resampling of them was found to cover the truth.
+Two readings of the same curves are given, because they differ by up to .1 in a: vertices of the lower convex
+hull, and the lowest loss in each bin of log C. Neither has an interval: points on the edge are selected for
+being low, and no resampling of them was found to cover the truth.
 
 References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.1; McLeish et al. 2025, arXiv:2502.06857.
 """

@@ -1,4 +1,4 @@
-"""Every approach under every counting convention, as one list of fits."""
+"""All approaches under all ways of counting N, as one list of fits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOSER_SHARE = 4  # laws that were not chosen are resampled so many times less of
 
 
 class Attempts:
-    """Fits that worked, and a warning for each approach that the table does not allow."""
+    """Fits that succeeded, and a warning for each approach that the table does not allow."""
 
     def __init__(self) -> None:
         self.fits: list[Fit] = []
@@ -68,10 +68,14 @@ def fit_everything(
     seed: int,
     estimator: str = "huber",
 ) -> Attempts:
-    """All approaches × counting conventions; `tables` maps a count to its table, the primary one first.
+    """Fit all approaches under all ways of counting N.
 
-    The laws of `others` are fitted under the primary count only; `points` and `curves` are our own tables,
-    where there are any, for the envelope of the training curves.
+    Args:
+        tables: {count: table}, the primary count first.
+        points, curves: our own tables, for the envelope of the training curves; None without them.
+        law: fitted under every count.
+        others: laws fitted under the primary count only.
+        resamples, level, seed, estimator: as for `fit_law`.
     """
     attempts = Attempts()
     primary = next(iter(tables))
@@ -109,7 +113,8 @@ def fit_everything(
 def parametric(
     table: LossTable, law: str, resamples: int, level: float, seed: int, estimator: str = "huber"
 ) -> Fit:
-    """A fitted law with the exponents of its frontier under the table's own FLOPs, `frontier_exact`."""
+    """Fit a law, with the exponents of its frontier under the table's own FLOPs as `frontier_exact`."""
+    # A table too small to resample still has estimates.
     try:
         fit = fit_law(table, law, estimator=estimator, resamples=resamples, level=level, seed=seed)
     except InputError:
@@ -122,7 +127,7 @@ def parametric(
 
 
 def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
-    """The parabola, and Akima as a second opinion where a budget has enough sizes for it."""
+    """Fit the parabola, and Akima as a second opinion if every budget has enough sizes for it."""
     few = WarningCode.FEW_BUDGETS
     made = attempts.add(
         f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, method="quadratic", **options

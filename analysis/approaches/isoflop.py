@@ -1,5 +1,8 @@
 """IsoFLOP (approach 2): the best size at each budget, then N* and D* as power laws of C.
 
+No law of the loss is assumed; only its minimum at fixed C is read. Interpolated slices are biased, because
+sizes enter and leave the slices as C changes: the bias is measured by slicing a fitted law the same way.
+
 References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.2; Porian et al. 2024, arXiv:2406.19146.
 """
 
@@ -32,7 +35,7 @@ DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima if no
 
 @dataclass(frozen=True)
 class Lines:
-    """Weighted regressions of log N* and log D* on log(C/6), with their draws [resamples, (a, b, G)]."""
+    """Weighted regressions of log N* and log D* on log(C/6), with draws [resamples, (a, b, G)]."""
 
     a: float
     b: float
@@ -190,6 +193,7 @@ def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
     log_n = np.array([[optimum.log_n] for optimum in kept])
     log_d = np.array([[optimum.log_d] for optimum in kept])
     columns, estimates = [], []
+    # log N* and log D* are regressed apart: D* = C/(6·N*) holds for the exact minimum, not for measured ones.
     for y, draws in ((log_n, n_draws[used]), (log_d, d_draws[used])):
         slope, intercept = (float(value[0]) for value in weighted_line(x, y, weights))
         scatter = _scatter(y[:, 0] - intercept - slope * x, draws)

@@ -1,6 +1,6 @@
 """Kaplan's one-axis power laws: L(N) at the largest D, L(D) at the largest N, L(C) along the lower edge.
 
-Each with and without an irreducible loss. The fits rest on a handful of rows and carry no interval.
+Each law is fitted with and without an irreducible loss. The fits rest on few rows and have no intervals.
 
 References: Kaplan et al. 2020, arXiv:2001.08361, section 3, exponents .076, .095 and .050.
 """

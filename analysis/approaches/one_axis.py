@@ -1,7 +1,7 @@
 """Tables whose runs share one token count, or one size: Kaplan's law along the other axis, and no more.
 
-Nothing in such runs says how compute is best divided, so no law in N and D, no IsoFLOP slice, no envelope
-and no frontier is read off them.
+Such runs do not say how compute is best divided. So no law in N and D, no IsoFLOP slice, no envelope and no
+frontier is fitted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MISSING = (
 
 
 def shared_axis(table: LossTable) -> str | None:
-    """Which axis, n or d, has one value in every row (token counts to SAME); None where both vary."""
+    """Return the axis, n or d, that has one value in all rows (token counts to SAME); None if both vary."""
     if np.ptp(np.log(table.d)) < SAME:
         return "d"
     return "n" if np.ptp(table.n) == 0 else None
@@ -33,9 +33,9 @@ def shared_axis(table: LossTable) -> str | None:
 def fit_other_axis(
     tables: Mapping[str, LossTable], shared: str, level: float, seed: int
 ) -> tuple[list[Fit], FitWarning]:
-    """Kaplan's law along the axis that varies, and one warning about the rest.
+    """Fit Kaplan's law along the axis that varies, with one warning about everything left out.
 
-    `tables` maps a way to count N to its table, the primary one first; along D all give the same law.
+    `tables` maps a count of N to its table, the primary one first; along D all give the same law.
     """
     first = next(iter(tables.values()))
     alike = f"on {first.d[0]:.3g} tokens" if shared == "d" else f"at one size, {first.n[0]:.3g} parameters"
@@ -51,7 +51,7 @@ def fit_other_axis(
 
 
 def one_axis_verdict(fits: list[Fit], shared: str) -> str:
-    """What such runs say, in words."""
+    """Return what such runs say and do not say, in words."""
     own, other = ("one token count", "size N") if shared == "d" else ("one size", "training tokens D")
     text = (
         f"All these runs have {own}: they say how the loss falls with {other}, and nothing about how compute "

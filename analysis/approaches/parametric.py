@@ -1,8 +1,13 @@
 """Fit a loss law to a table (approach 3 of Hoffmann et al. 2022, arXiv:2203.15556).
 
-The sum of Huber's loss (delta 1e-3) of log-loss residuals over all rows is minimised, as Besiroglu et al.
-2024 do (arXiv:2404.10102). `lad` is the limit of a tiny delta, `lsq` and `lsq_loss` are least squares in log
-loss and in loss, `gls` is least squares in log loss with the noise that points of a trunk share.
+The estimator `huber` minimises the sum of Huber's loss (delta 1e-3) of log-loss residuals over all rows.
+`lad` is the limit of a tiny delta. `lsq` and `lsq_loss` are least squares in log loss and in loss. `gls` is
+least squares in log loss with the noise that points of a trunk share.
+
+It is a sum and not a mean: averaging is the probable reason that the optimiser of Hoffmann et al. stopped
+early.
+
+References: Besiroglu et al. 2024, arXiv:2404.10102, sections 2 and 3.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ MIN_INTERIOR = 0.5  # share of noise draws that must have an interior minimum
 
 @dataclass(frozen=True)
 class Optimum:
-    """The minimum of one slice; `reason` says why it does not count, None where it does."""
+    """The minimum of one slice; `reason` says why it does not count, None if it does."""
 
     log_c: float
     log_n: float
@@ -40,7 +40,7 @@ class Optimum:
 
 
 def parabola_window(x: Array, y: Array) -> Index | None:
-    """Indices of the WINDOW sizes nearest to the lowest one; None if the lowest is the first or last."""
+    """Return the WINDOW sizes nearest to the lowest one; None if the lowest is the first or last."""
     lowest = int(np.argmin(y))
     if lowest in (0, len(x) - 1):
         return None
@@ -48,7 +48,7 @@ def parabola_window(x: Array, y: Array) -> Index | None:
 
 
 def quadratic_minimum(x: Array, y: Array, window: Index) -> Array:
-    """Vertex of the least-squares parabola of y [sizes, draws] over x; NaN unless inside the window."""
+    """Return the vertex [draws] of the least-squares parabola of y [sizes, draws] over x; NaN outside."""
     centre = x[window].mean()
     curve = np.linalg.pinv(np.vander(x[window] - centre, 3)) @ y[window]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -58,7 +58,7 @@ def quadratic_minimum(x: Array, y: Array, window: Index) -> Array:
 
 
 def akima_minimum(x: Array, y: Array) -> Array:
-    """Lowest point of the Akima interpolant of y [sizes, draws] over x; NaN at the first or last size."""
+    """Return the lowest point [draws] of the Akima interpolant of y [sizes, draws] over x; NaN at an end."""
     grid = np.linspace(x[0], x[-1], (len(x) - 1) * AKIMA_POINTS)
     index = np.argmin(Akima1DInterpolator(x, y)(grid), axis=0)
     inside = (index > 0) & (index < len(grid) - 1)
@@ -87,6 +87,8 @@ def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tu
     reason = _reason(best, share)
     if reason is None and method == "akima":
         best = float(np.nanmedian(draws))
+    # Noise alone makes the optimum look too certain between widely spaced sizes; a share below 1 widens it
+    # too.
     floor = SPACING_FLOOR * float(np.mean(np.diff(piece.log_n)))
     se = max(float(np.nanstd(draws)), floor) / share if share else np.nan
     log_d = float(np.interp(best, piece.log_n, piece.log_d))
@@ -95,7 +97,7 @@ def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tu
 
 
 def _minimum_of(method: Method, x: Array, y: Array) -> Minimum:
-    """The function that finds minima of draws; a parabola keeps the window of the measured losses."""
+    """Return the function that finds minima of draws; a parabola keeps the window of the measured losses."""
     if method == "akima":
         return akima_minimum
     window = parabola_window(x, y)
@@ -105,7 +107,7 @@ def _minimum_of(method: Method, x: Array, y: Array) -> Minimum:
 
 
 def _value_at(method: Method, x: Array, y: Array, best: float) -> float:
-    """Height of the fitted curve at its optimum; NaN without one."""
+    """Return the log loss of the fitted curve at its optimum; NaN without one."""
     window = parabola_window(x, y)
     if method == "akima":
         return float(Akima1DInterpolator(x, y)(best))
@@ -124,7 +126,7 @@ def _reason(best: float, share: float) -> str | None:
 
 
 def parabola_residuals(slices: list[Slice], log_loss: Array) -> tuple[float, int]:
-    """Pooled residual sum of squares and degrees of freedom of the slices' parabolas."""
+    """Return pooled residual sum of squares and degrees of freedom of the parabolas of all slices."""
     total, dof = 0.0, 0
     for piece in slices:
         y = piece.log_loss(log_loss)

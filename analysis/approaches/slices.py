@@ -1,7 +1,7 @@
 """IsoFLOP slices of a loss table: the sizes seen at one training budget.
 
-A slice is a linear map from the log losses of the table's rows to log losses at one budget, so that the
-noise of a row reaches every slice the row takes part in.
+A slice is a linear map from the log losses of all rows to log losses at one budget. So the noise of a row
+reaches every slice that uses the row.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def rows_by_flops(c: Array, tolerance: float = TOLERANCE) -> list[Index]:
 def measured_slices(n: Array, d: Array, c: Array, loss: Array, tolerance: float = TOLERANCE) -> list[Slice]:
     """Return one slice a budget from rows that were trained at that budget.
 
-    Rows off the budget's centre by δ in log C are moved there along dlog L/dlog C of the lowest losses: by
-    the envelope theorem that is the slope at fixed N too, exactly so at the optimum.
-    Rows of one size at one budget (seeds) are averaged.
+    A row off the centre of its budget by δ in log C is moved there along dlog L/dlog C of the lowest losses.
+    By the envelope theorem that is also the slope at fixed N, exactly so at the optimum. Rows of one size at
+    one budget (seeds) are averaged.
     """
     groups = rows_by_flops(c, tolerance)
     slope = _frontier_slope(c, loss, groups)
@@ -91,7 +91,7 @@ class _Size:
     weights: Array
 
     def at(self, log_c: float) -> tuple[Array, float]:
-        """Return the weights of the rows and log D where this size is interpolated to a budget."""
+        """Return the weights of the rows [rows] and log D of this size, interpolated to a budget."""
         spline = make_interp_spline(self.log_c, np.eye(len(self.log_c)), k=min(3, len(self.log_c) - 1))
         share = np.asarray(spline(log_c))
         return share @ self.weights, float(share @ self.log_d)

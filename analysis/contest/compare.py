@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,29 @@ class Comparison:
     reason: str
     not_possible: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        quoted = "none" if self.recommended is None else label(self.fits[self.recommended])
+        return f"Comparison({len(self.fits)} fits, recommended: {quoted})"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a fit: approach, count of N, exponent a with its interval, error, warnings."""
+        rows = []
+        for position, fit in enumerate(self.fits):
+            a, interval = exponent_of(fit)
+            low, high = interval or (None, None)
+            row = {"approach": label(fit), "N": fit.count, "a": a, "low": low, "high": high}
+            error = fit.extra.get("rollout_rms")
+            row |= {"rollout, %": None if error is None else 100 * error, "warnings": len(fit.warnings)}
+            rows.append(row | {"recommended": position == self.recommended})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the table, and why its row is recommended."""
+        table = self.frame().to_html(float_format=lambda value: f"{value:.3g}", na_rep="", border=0)
+        return f"{table}<p>{escape(self.reason)}</p>"
+
     def entries(self) -> list[dict[str, Any]]:
-        """The JSON: one entry a fit with `recommended`; that entry has the `reason` too.
+        """Return the JSON: one entry a fit with `recommended`; that entry has the `reason` too.
 
         `not_possible`, what the table does not allow, stands in the recommended entry, or in the first.
         """

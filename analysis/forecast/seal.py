@@ -53,7 +53,8 @@ def seal_forecast(
 
     Returns:
         The content of forecast.json: the chosen law, its fit, `cells` with `predicted`, `low` and `high` in
-        nats per token, and the same of the other laws. "sha256" covers everything else in it.
+        nats per token, and the same of the other laws.
+        `sha256` covers everything else in it.
 
     Raises:
         InputError: a column is missing, or a cell is both fitted and forecast.

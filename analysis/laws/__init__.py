@@ -1,7 +1,7 @@
-"""Loss laws: each module here defines some, `LAWS` lists them; `saturating` makes one for each corpus.
+"""Loss laws: each module defines some, `LAWS` lists them, and `saturating` makes one for each corpus.
 
-A name may end in limits of parameters, so that whoever reads the name knows them: `chinchilla[E=1.69]`
-holds E, `joint[gamma=0.2:0.5]` bounds gamma.
+A name may end in limits of parameters, so that a stored name says all: `chinchilla[E=1.69]` fixes E,
+`joint[gamma=0.2:0.5]` bounds gamma.
 """
 
 from __future__ import annotations
@@ -43,18 +43,23 @@ LAWS: dict[str, Law] = {
 
 
 def law_names() -> list[str]:
-    """Names of all laws but the saturating ones, in alphabetical order."""
+    """Return the names of all laws except the saturating ones, in alphabetical order."""
     return sorted(LAWS)
 
 
 def family(name: str) -> str:
-    """The name of a law without the constants of its corpus, for tables and legends; limits stay."""
+    """Return the name of a law without the constants of its corpus, for tables and legends; limits stay."""
     base, limits = split_limits(name)
     return base.split("(")[0] + limits
 
 
 def with_limits(name: str, limits: tuple[float, float] | None) -> str:
-    """`name`, or for `saturating` the name that carries the table's `limits` (U, V in nats per token).
+    """Return the name of a law with the constants of its corpus, `saturating(U,V)`; other names stay.
+
+    Args:
+        name: name of a law, with or without limits of parameters.
+        limits: loss U of a unigram model and logarithm V of the vocabulary, nats per token; None if the table
+            does not have them.
 
     Raises:
         InputError: the law needs limits and the table has none.
@@ -73,7 +78,18 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
 
 
 def find_law(name: str) -> Law:
-    """The law called `name`; raises InputError that lists the laws and suggests the nearest."""
+    """Return the law of a name.
+
+    Args:
+        name: one of `LAWS` or `saturating(U,V)`, with limits of parameters in brackets if wanted.
+
+    Raises:
+        InputError: no such law (the text lists the laws and suggests the nearest), or wrong limits.
+
+    Examples:
+        >>> find_law("chinchilla[E=1.69]").n_free
+        4
+    """
     name, limits = split_limits(name)
     found = LAWS.get(name) or saturating.parse(name)
     if found is not None:

@@ -27,12 +27,12 @@ WIDTH_BOUNDS = (0.05, 5.0)
 
 
 def broken(axis: Axis) -> Law:
-    """The law with one break along `axis`."""
+    """Return the law with one break along `axis`."""
 
     def parts(theta: Array, x: Array) -> tuple[Array, ...]:
         e, k, kappa, after, turn, width = (theta[..., index, None] for index in range(len(PARAMS)))
         beyond = (np.log(x) - np.log(turn)) / width
-        soft = np.logaddexp(0.0, beyond)
+        soft = np.logaddexp(0.0, beyond)  # ln(1 + e^beyond) without overflow far above the break
         fall = k * np.exp(-kappa * np.log(x) - (after - kappa) * width * soft)
         return e, k, after - kappa, turn, width, beyond, soft, fall
 

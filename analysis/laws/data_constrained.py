@@ -1,9 +1,9 @@
 """The additive law under repetition, L = E + A·N'^-alpha + B·D'^-beta with effective size N' and tokens D'.
 
 Of D tokens U are unique. D' = U·(1 + R_D·(1 - exp(-(D/U - 1)/R_D))): repeated tokens count less and less,
-at most R_D times the unique ones. N' is the same of N and U_N, R_N being its limit, where U_N is the size
-that is compute-optimal for U tokens (N' = N below it). Without repetition and excess size it is the additive
-law.
+at most R_D times the unique ones. N' follows from N and U_N by the same formula with the limit R_N. U_N is
+the size that is compute-optimal for U tokens; N' = N below it. Without repetition and excess size this is
+the additive law.
 
 References: Muennighoff et al. 2023, arXiv:2305.16264, equations 5 and 6 and section 3.1, who found
 R_D = 15.4 and R_N = 5.3.
@@ -22,7 +22,7 @@ FARTHEST = 60.0  # e-folds between N and U_N: beyond it numbers overflow and N' 
 
 
 def _effective(total: Array, unique: Array, limit: Array) -> tuple[Array, Array, Array]:
-    """Effective amount, and its logarithm's slopes by log `unique` and by `limit`."""
+    """Return the effective amount, and the slopes of its logarithm by log `unique` and by `limit`."""
     excess = total / unique - 1
     kept = np.exp(-excess / limit)
     factor = 1 + limit * (1 - kept)
@@ -52,13 +52,13 @@ def _parts(theta: Array, n: Array, d: Array, u: Array) -> dict[str, Array]:
 
 
 def value(theta: Array, n: Array, d: Array, _: Array, u: Array) -> Array:
-    """Loss [..., rows]."""
+    """Return the loss [..., rows]."""
     p = _parts(theta, n, d, u)
     return np.asarray(p["E"] + p["s"] + p["t"])
 
 
 def jacobian(theta: Array, n: Array, d: Array, _: Array, u: Array) -> Array:
-    """Derivative by every parameter; A, B, alpha and beta also move U_N."""
+    """Return the derivative by every parameter; A, B, alpha and beta also move U_N."""
     p = _parts(theta, n, d, u)
     s, t, alpha, beta = p["s"], p["t"], p["alpha"], p["beta"]
     pull = -alpha * s * p["slope"]  # dL by ln U_N

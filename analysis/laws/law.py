@@ -1,4 +1,4 @@
-"""What a loss law is: names, bounds, value, Jacobian, starts and closed-form frontier.
+"""Loss laws as objects: names, bounds, value, Jacobian, starts and closed-form frontier.
 
 Most laws have the shape L = E + (Σ_k coefficient_k · axis_k^-exponent_k)^gamma with the axes
 N (parameters), D (tokens), C (training FLOPs), C/M or C·M (M = D/N). `power_sum` builds one from its terms;
@@ -41,7 +41,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Term:
-    """coefficient · axis^-exponent, named by the parameters that hold the two numbers."""
+    """One power coefficient · axis^-exponent, by the names of its two parameters."""
 
     coefficient: str
     exponent: str
@@ -49,7 +49,7 @@ class Term:
 
     @property
     def column(self) -> Literal["n", "d", "c"]:
-        """The column that moves the term: where C = 6·N·D, C/M is 6·N² and C·M is 6·D²."""
+        """The column that moves the term. Under C = 6·N·D, C/M is 6·N² and C·M is 6·D²."""
         if self.axis == "c/m":
             return "n"
         return "d" if self.axis == "c*m" else self.axis
@@ -60,7 +60,7 @@ SIZE_AND_DATA = (Term("A", "alpha", "n"), Term("B", "beta", "d"))
 
 @dataclass(frozen=True)
 class ClosedFrontier:
-    """N* = g·(C/6)^a and D* = (C/6)^b / g, the minimum of a law under C = 6·N·D."""
+    """The minimum of a law under C = 6·N·D: N* = g·(C/6)^a and D* = (C/6)^b / g."""
 
     a: float
     b: float
@@ -69,14 +69,19 @@ class ClosedFrontier:
 
 @dataclass(frozen=True)
 class Law:
-    """A loss law.
+    """A loss law L(N, D, C, U) with its parameters.
 
-    `value_of(theta, n, d, c, u)` and `jacobian_of(theta, n, d, c, u)` take theta [..., params] in natural
-    units and columns [rows], u being the tokens without repetition; they return [..., rows] and
-    [..., rows, params].
-    `bounds` hold in natural units, except for coefficients of terms, which are bounded by the size of their
-    term at the centre of a table, and for `scales` that lie on an axis, which are bounded around its centre.
-    `scales` are positive parameters fitted by their logarithm: {name: axis on which it lies, or None}.
+    Attributes:
+        name: how it is asked for.  formula: for the reader.  params: names in order.
+        bounds: {parameter: (low, high)} in natural units. Bounds of a coefficient hold for its term at the
+            centre of a table, bounds of a scale on an axis hold around that centre.
+        terms: its powers of N, D or C.
+        value_of: (theta, n, d, c, u) → loss. theta is [..., params] in natural units, the columns are [rows],
+            u holds the tokens without repetition; the loss is [..., rows], nats per token.
+        jacobian_of: (theta, n, d, c, u) → derivative by every parameter, [..., rows, params].
+        power: fixed exponent of the sum of terms, if gamma is not a parameter.
+        rises_with_sum: whether the loss depends on the terms through their sum alone.
+        scales: positive parameters fitted by their logarithm: {name: axis on which it lies, or None}.
     """
 
     name: str
@@ -86,20 +91,23 @@ class Law:
     terms: tuple[Term, ...]
     value_of: Function
     jacobian_of: Function
-    power: float = 1.0  # of the sum of terms, where gamma is not a parameter
-    rises_with_sum: bool = True  # whether the loss depends on the terms through their sum alone
+    power: float = 1.0
+    rises_with_sum: bool = True
     scales: Mapping[str, Axis | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Law({self.name}: {self.formula})"
 
     def value(
         self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
     ) -> Array:
-        """Loss [..., rows]; without `c` the compute is 6·n·d, without `u` no token is repeated."""
+        """Return the loss [..., rows]; without `c` the compute is 6·n·d, without `u` no token is repeated."""
         return self.value_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
     def jacobian(
         self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
     ) -> Array:
-        """Derivative of `value` by every parameter, [..., rows, params]."""
+        """Return the derivative of `value` by every parameter, [..., rows, params]."""
         return self.jacobian_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
     @property
@@ -119,11 +127,11 @@ class Law:
         return len(self.params) - len(self.fixed)
 
     def depends_on_units(self, name: str) -> bool:
-        """Whether the value of a parameter changes with the units of N, D or C."""
+        """Return whether the value of a parameter changes with the units of N, D or C."""
         return name in {term.coefficient for term in self.terms} or bool(self.scales.get(name))
 
     def rescale(self, theta: Array, centre: Mapping[str, float]) -> Array:
-        """Express theta for columns that were multiplied by `centre` ({"n": n0, "d": d0, "c": c0})."""
+        """Return theta for columns multiplied by `centre` ({"n": n0, "d": d0, "c": c0, …})."""
         scaled = np.array(theta, dtype=float)
         for term in self.terms:
             exponent = scaled[..., self.params.index(term.exponent)]
@@ -134,11 +142,12 @@ class Law:
         return scaled
 
     def centred(self, theta: Array, centre: Mapping[str, float]) -> Array:
-        """Express theta for columns that were divided by `centre`: the inverse of `rescale`."""
+        """Return theta for columns divided by `centre`: the inverse of `rescale`."""
         return self.rescale(theta, {axis: 1 / value for axis, value in centre.items()})
 
     def starts(self, table: Measured, rng: np.random.Generator, k: int) -> Array:
-        """k random starting points [k, params]: exponents at random, the loss shared among the terms."""
+        """Return k random starting points [k, params]: random exponents, the loss shared among the terms."""
+        # E is drawn as the square root of a uniform number: more starts near the lowest loss than near 0.
         bounded = {name: limits for name, limits in self.bounds.items() if name != "E"}
         theta = {name: np.full(k, np.sqrt(low * high)) for name, (low, high) in bounded.items()}
         gamma = (
@@ -163,11 +172,12 @@ class Law:
         return self.rescale(stacked, centre_of(table))
 
     def frontier(self, theta: Array) -> ClosedFrontier | None:
-        """Exponents of the compute-optimal sizes under C = 6·N·D; None where they are not in closed form.
+        """Return the compute-optimal sizes under C = 6·N·D, or None if they are not in closed form.
 
-        E + (A·N^-α + B·D^-β)^γ is smallest where the inner sum is, since x ↦ x^γ rises for γ > 0:
-        a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)), whatever γ and E
-        (Hoffmann et al., arXiv:2203.15556, section 3.3).
+        E + (A·N^-α + B·D^-β)^γ is smallest at the minimum of the inner sum, because x ↦ x^γ rises for γ > 0.
+        Hence a = β/(α+β), b = α/(α+β), g = (α·A/(β·B))^(1/(α+β)) for any γ and E.
+
+        References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3, equation 4.
         """
         named = dict(zip(self.params, np.asarray(theta, float), strict=True))
         by_axis = dict(_under_six_nd(term, named) for term in self.terms)
@@ -180,20 +190,23 @@ class Law:
 
 
 def centre_of(table: Measured) -> dict[str, float]:
-    """Geometric mean of each axis: the units in which a fit is well conditioned."""
+    """Return the geometric mean of each axis: the units in which a fit is well conditioned."""
+    # In natural units A·N^-alpha has A near 400 and N near 1e9: a small change of alpha moves A by orders of
+    # magnitude. At the centre both terms are of order 1, and coefficient and exponent hardly interact.
     n, d, c = (float(np.exp(np.mean(np.log(values)))) for values in (table.n, table.d, table.c))
     return {"n": n, "d": d, "c": c, "c/m": c * n / d, "c*m": c * d / n}
 
 
 def axis_of(axis: Axis, n: Array, d: Array, c: Array) -> Array:
-    """The column of an axis."""
+    """Return the column of an axis."""
     if axis == "c/m":
         return c * n / d
     return c * d / n if axis == "c*m" else {"n": n, "d": d, "c": c}[axis]
 
 
 def stacked(columns: Sequence[Array]) -> Array:
-    """Columns [..., rows] as [..., rows, params], rows next to each other in memory."""
+    """Return columns [..., rows] as [..., rows, params], rows next to each other in memory."""
+    # The normal equations sum over rows; neighbours in memory make that sum one vector instruction.
     return np.stack(np.broadcast_arrays(*columns), axis=-2).swapaxes(-1, -2)
 
 
@@ -203,7 +216,7 @@ def _columns(n: Array, d: Array, c: Array | None, u: Array | None) -> tuple[Arra
 
 
 def _under_six_nd(term: Term, named: Mapping[str, float]) -> tuple[str, tuple[float, float]]:
-    """Column, coefficient and exponent of a term as a power of that column where C = 6·N·D."""
+    """Return column, coefficient and exponent of a term as a power of that column under C = 6·N·D."""
     coefficient, exponent = named[term.coefficient], named[term.exponent]
     if term.axis != term.column:
         coefficient, exponent = coefficient * 6**-exponent, 2 * exponent
@@ -219,7 +232,10 @@ def power_sum(
     gamma: bool = False,
     power: float = 1.0,
 ) -> Law:
-    """The law E + (Σ coefficient·axis^-exponent)^gamma; E is 0 without `offset`, a fixed gamma is `power`."""
+    """Return the law E + (Σ coefficient·axis^-exponent)^gamma.
+
+    E is 0 without `offset`. gamma is a parameter with `gamma`, else the number `power`.
+    """
     coefficients = tuple(term.coefficient for term in terms)
     exponents = tuple(dict.fromkeys(term.exponent for term in terms))  # terms may share one
     params = (("E",) if offset else ()) + coefficients + exponents + (("gamma",) if gamma else ())

@@ -1,4 +1,4 @@
-"""A law with parameters fixed or bounded: `chinchilla[E=1.69,alpha=0.3:0.4]`."""
+"""Laws with parameters fixed or bounded: `chinchilla[E=1.69,alpha=0.3:0.4]`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import replace
 from analysis.laws.law import Law
 from harness.records.errors import InputError
 
-EXAMPLE = "type for example chinchilla[E=1.69] to hold E or chinchilla[alpha=0.3:0.4] to bound alpha"
+EXAMPLE = "type for example chinchilla[E=1.69] to fix E or chinchilla[alpha=0.3:0.4] to bound alpha"
 
 
 def split_limits(name: str) -> tuple[str, str]:
-    """The name of the law, and the limits in brackets behind it (empty without)."""
+    """Return the name of the law, and the limits in brackets behind it (empty without)."""
     base, bracket, rest = name.strip().partition("[")
     return base, bracket + rest
 
 
 def limited(law: Law, text: str) -> Law:
-    """`law` with the limits of `text`, `[name=value,name=low:high]`, in natural units.
+    """Return `law` with the limits of `text`, `[name=value,name=low:high]`, in natural units.
 
     Raises:
-        InputError: not of that form, no such parameter, one whose value depends on the units of N, D or C, or
-            low above high or outside the law's own range.
+        InputError: not of that form, no such parameter, or a parameter whose value depends on the units of N,
+            D or C; low above high, or outside the range of the law.
     """
     if not text.endswith("]"):
         raise InputError(f"the limits {text!r} lack their closing bracket: {EXAMPLE}")
@@ -30,7 +30,7 @@ def limited(law: Law, text: str) -> Law:
 
 
 def _limit(law: Law, entry: str) -> tuple[str, tuple[float, float]]:
-    """Parameter and range of one entry."""
+    """Return parameter and range of one entry."""
     name, _, value = entry.partition("=")
     allowed = [key for key in law.params if not law.depends_on_units(key)]
     if name not in allowed:

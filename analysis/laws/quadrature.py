@@ -1,8 +1,8 @@
 """The quadrature law L = E + (A·N^-alpha + B·D^-beta)^(1/2): losses from size and data add in squares.
 
-With one of them at infinity the other leaves a plain power law, sqrt(A)·N^(-alpha/2) or sqrt(B)·D^(-beta/2),
-above E; where both matter the larger one rules, as in the joint law, which leaves the power free. Free power
-and E trade off so closely that few runs tell them apart; this law fixes the power and asks the runs for E.
+With infinite D a plain power law sqrt(A)·N^(-alpha/2) above E remains, with infinite N sqrt(B)·D^(-beta/2).
+If both terms matter, the larger one rules, as in the joint law, whose power is free. A free power and E trade
+off so closely that few runs tell them apart; this law fixes the power and asks the runs for E.
 """
 
 from analysis.laws.law import SIZE_AND_DATA, power_sum

@@ -1,15 +1,18 @@
-"""The saturating law: additive where losses are low, held down by what a model knows without size or data.
+"""The saturating law: additive at low losses, bounded by the loss of a model without size or without data.
 
 L = E + (s + t) / (1 + s/(U − E) + t/(V − E)) with s = A·N^-alpha and t = B·D^-beta. Without size (s → ∞) the
-loss is U, that of a unigram model: what a model can learn without parameters for context. Without data
-(t → ∞) it is V, the logarithm of the vocabulary: the uniform guess. Both are known beforehand, so the law has
-the five parameters of the additive law, L = E + s + t (Hoffmann et al., arXiv:2203.15556, equation 2), and
-becomes that law where s and t are small against U − E. Small models and short runs are not there: their
-losses bend, which a power gamma < 1 of the sum imitates over a short range.
+loss is U, the loss of a unigram model: no parameter is left for context. Without data (t → ∞) the loss is V,
+the logarithm of the vocabulary: the uniform guess.
 
-That the limits are these two is an assumption; the contest of laws shows whether it serves. A law of this
-kind belongs to one corpus; its name carries U and V in nats: `saturating(5.3012,6.2383)`. Its frontier is
-searched numerically, since the loss does not depend on s + t alone.
+U and V are known beforehand, so the law has the five parameters of the additive law L = E + s + t. For s and
+t small against U − E it becomes that law. Small models and short runs are not in that range: their losses
+bend, which a power gamma < 1 of the sum imitates over a short range.
+
+Whether the two limits are these is an assumption; the contest of laws shows whether it serves. A saturating
+law belongs to one corpus; its name carries U and V in nats: `saturating(5.3012,6.2383)`. Its frontier is
+searched numerically, because the loss does not depend on s + t alone.
+
+References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3, equation 2, for the additive law.
 """
 
 from __future__ import annotations
@@ -29,12 +32,12 @@ NAME = re.compile(rf"{FAMILY}\(\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*\)")
 
 
 def name_of(no_size: float, no_data: float) -> str:
-    """The name of the law with limits `no_size` (U) and `no_data` (V), nats per token."""
+    """Return the name of the law with limits `no_size` (U) and `no_data` (V), nats per token."""
     return f"{FAMILY}({no_size:.4f},{no_data:.4f})"
 
 
 def parse(name: str) -> Law | None:
-    """The law of a name such as `saturating(5.3,6.24)`; None for names of other laws.
+    """Return the law of a name such as `saturating(5.3,6.24)`; None for names of other laws.
 
     Raises:
         InputError: limits that are missing, no numbers or not 0 < U ≤ V.
@@ -52,7 +55,7 @@ def parse(name: str) -> Law | None:
 
 
 def saturating(no_size: float, no_data: float) -> Law:
-    """The saturating law with limits U = `no_size` and V = `no_data`, nats per token."""
+    """Return the saturating law with limits U = `no_size` and V = `no_data`, nats per token."""
 
     def parts(theta: Array, n: Array, d: Array) -> tuple[Array, ...]:
         e, a, b, alpha, beta = (theta[..., index, None] for index in range(len(PARAMS)))

@@ -97,7 +97,8 @@ def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str) -> Figure:
         log_axis(panel, "x", power_of_ten)
         log_axis(panel, "y", si)
         panel.set_xlabel("training compute C, FLOPs")
-    axes[0].set_ylabel(f"best size N* ({COUNT_NAMES[count]} parameters)")
+    counted = f" ({COUNT_NAMES[count]} parameters)" if count in COUNT_NAMES else ""
+    axes[0].set_ylabel(f"best size N*{counted}")
     axes[1].set_ylabel("best number of tokens D*")
     legend_beside(figure, axes[0])
     return figure

@@ -11,11 +11,17 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from analysis.arrays import Array
+from analysis.frontier import Frontier
+from analysis.result import Fit
+from analysis.tables.table import LossTable
+from analysis.uncertainty.profile import Profile
 from harness.records.files import write_atomic
 
 Pair = tuple[float, float]
@@ -61,13 +67,29 @@ STYLE: dict[Any, Any] = {
 }
 
 
+class Drawing(Figure):
+    """A Matplotlib figure that shows itself as SVG at the end of a notebook cell."""
+
+    def _repr_svg_(self) -> str:
+        return to_svg(self, str(self.get_label() or "figure"))
+
+    def __repr__(self) -> str:
+        return f"Drawing({self.get_label()})"
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw under the house style without touching Matplotlib's global settings."""
+    """Draw under the house style without touching Matplotlib's global settings.
+
+    The figure function takes results as they are returned (fits, frontiers, profiles, lists of them), and a
+    LossTable in the place of points.
+    """
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            figure = draw(*args, **kwargs)
+            named = {name: as_stored(value) for name, value in kwargs.items()}
+            figure = draw(*map(as_stored, args), **named)
+            figure.set_label(draw.__name__)
             # The layout moves a little at every drawing: settle it once, or two files would differ.
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
@@ -76,14 +98,49 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
+def as_stored(value: Any) -> Any:
+    """Return a result in the form that fits.json holds; anything else stays as it is."""
+    if isinstance(value, Fit):
+        return {"cloud": _cloud(value), **value.to_dict()}
+    if isinstance(value, Frontier):
+        return value.rows()
+    if isinstance(value, Profile):
+        return value.to_dict()
+    if isinstance(value, LossTable):
+        return points_of(value)
+    return [as_stored(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def points_of(table: LossTable) -> pd.DataFrame:
+    """Return a table of losses under the column names of points.parquet, which figures read."""
+    return pd.DataFrame(
+        {
+            table.count: table.n,
+            "n_tokens": table.d,
+            "flops": table.c,
+            "loss": table.loss,
+            "role": table.role or "fit",
+            "rung": table.rung or [f"{size:.3g}" for size in table.n],
+        }
+    )
+
+
+def _cloud(fit: Fit) -> Array | None:
+    """Return the bootstrap estimates (alpha, beta) of a fit that has both."""
+    names = list(fit.estimates)
+    if fit.samples is None or not {"alpha", "beta"} <= set(names):
+        return None
+    return fit.samples[:, [names.index("alpha"), names.index("beta")]]
+
+
 def count_axis(count: str) -> str:
     """Label of an axis of N, which says what the column counts."""
-    return f"{COUNT_NAMES[count]} parameters N"
+    return f"{COUNT_NAMES.get(count, '')} parameters N".strip()
 
 
 def grid(rows: int, columns: int, size: Pair, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure (size in inches) and its axes, row by row."""
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Drawing(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
 

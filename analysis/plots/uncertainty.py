@@ -100,9 +100,8 @@ def _name_line(axes: Axes, share: float, x: np.ndarray, y: np.ndarray) -> None:
 
 
 @styled
-def profiles(fit: Json) -> Figure:
-    """Rise of the objective with one parameter held, a panel a parameter, with the cut and the interval."""
-    drawn = fit["profile"]
+def profiles(drawn: Sequence[Json]) -> Figure:
+    """Rise of the objective with one parameter fixed, a panel a parameter, with the cut and the interval."""
     figure, axes = grid(1, len(drawn), (2.2 + 2.6 * len(drawn), 3.5), sharey=True)
     for panel, entry in zip(axes, drawn, strict=True):
         lowest, (low, high) = entry["lowest"], entry["interval"]
@@ -117,7 +116,7 @@ def profiles(fit: Json) -> Figure:
         panel.plot(entry["estimate"], 0, "o", color=BLUE, markersize=6, label="estimate", zorder=4)
         panel.set_xlim(values[0], values[-1])
         panel.locator_params(axis="x", nbins=5)
-        panel.set_xlabel(AXES.get(entry["parameter"], entry["parameter"]))
+        panel.set_xlabel(AXES.get(entry["parameter"]) or str(entry["parameter"]))
         panel.set_title(_interval_text(entry))
     axes[0].set_ylabel("objective above its minimum, %")
     legend_beside(figure, axes[0])

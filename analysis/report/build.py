@@ -34,9 +34,6 @@ COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "
 LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
 
 
-OF_ONE_FIT = {"cloud": plots.cloud, "profile": plots.profiles}  # by the key of the fit that they draw
-
-
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 
@@ -166,7 +163,10 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     if sweep.primary:
         figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
         figures["residuals"] = plots.residuals(done, sweep.parametric, fits["noise"]["pooled_relative"])
-        figures |= {name: draw(sweep.primary) for name, draw in OF_ONE_FIT.items() if sweep.primary.get(name)}
+        if sweep.primary.get("cloud"):
+            figures["cloud"] = plots.cloud(sweep.primary)
+        if sweep.primary.get("profile"):
+            figures["profile"] = plots.profiles(sweep.primary["profile"])
     if fits["frontier"]:
         figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"])
     if fits.get("frontier_by_count"):

@@ -1,1 +1,1 @@
-"""A law on a table as a problem of least squares or Huber losses, and its solvers."""
+"""Minimisation of a law on a table under least squares or Huber's loss, for many problems at once."""

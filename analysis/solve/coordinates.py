@@ -1,4 +1,9 @@
-"""The coordinates in which a law is fitted: centred columns, logarithms of coefficients and scales."""
+"""The coordinates in which a law is fitted: centred columns, logarithms of coefficients and scales.
+
+In natural units A and alpha are almost collinear: exp(alpha·ln N) changes A by orders of magnitude. After
+each column is divided by its geometric mean, the two hardly interact. A coefficient is positive and spans
+many orders of magnitude, so its logarithm takes steps of even size and needs no bound at 0.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +18,25 @@ from analysis.tables.table import LossTable
 
 
 def centred_columns(table: LossTable, centre: Mapping[str, float]) -> tuple[Array, Array, Array, Array]:
-    """N, D, C and the tokens without repetition, each divided by its centre."""
+    """Return N, D, C and the tokens without repetition, each divided by its centre."""
     n, d, c = table.n / centre["n"], table.d / centre["d"], table.c / centre["c"]
     return n, d, c, d if table.unique_d is None else table.unique_d / centre["d"]
 
 
 class Seen(NamedTuple):
-    """What each of a batch is fitted to, [batch, rows]: losses or (`logs`) their logarithms, and weights."""
+    """The data of a batch [batch, rows]: losses, or with `logs` their logarithms, and weights."""
 
     measured: Array
     weights: Array
     logs: bool
 
     def of(self, running: Codes) -> Seen:
+        """Return the data of some members of the batch."""
         return Seen(self.measured[running], self.weights[running], self.logs)
 
 
 class Coordinates:
-    """The map between natural parameters and z: centred columns, logarithms of coefficients."""
+    """The map between natural parameters theta and coordinates z, both [batch, params]."""
 
     def __init__(self, law: Law, table: LossTable) -> None:
         self.law = law
@@ -44,29 +50,38 @@ class Coordinates:
         self.low, self.high = limits[:, 0], limits[:, 1]
 
     def forward(self, theta: Array) -> Array:
+        """Return z of natural parameters."""
         centred = self.law.centred(theta, self.centre)
         return np.where(self.is_log, np.log(np.where(self.is_log, centred, 1.0)), centred)
 
     def backward(self, z: Array) -> Array:
+        """Return the natural parameters of z."""
         return self.law.rescale(self.centred(z), self.centre)
 
     def centred(self, z: Array) -> Array:
+        """Return the parameters for centred columns."""
+        # np.where evaluates both sides: exp of a parameter that is no logarithm could overflow.
         return np.where(self.is_log, np.exp(np.where(self.is_log, z, 0.0)), z)
 
     def inside(self, z: Array) -> Array:
+        """Return z clipped to the bounds."""
         return np.clip(z, self.low, self.high)
 
     def residual(self, z: Array, seen: Seen) -> Array:
-        """Measured minus predicted, [batch, rows]."""
+        """Return measured minus predicted, [batch, rows]."""
         predicted = self.law.value(self.centred(z), *self.columns)
         return seen.measured - (np.log(predicted) if seen.logs else predicted)
 
     def slope(self, z: Array, residual: Array, seen: Seen) -> Array:
-        """Derivative of the prediction (of its logarithm) by z, [batch, rows, params]; `residual` at z."""
+        """Return the derivative by z of the prediction or its logarithm, [batch, rows, params].
+
+        `residual` [batch, rows] is the residual at z.
+        """
         theta = self.centred(z)
         jacobian = self.law.jacobian(theta, *self.columns)
-        # In place, and one factor after the other: both keep the rows next to each other in memory.
+        # d/d ln A = A·d/dA. In place, one factor after the other: the rows stay next to each other in memory.
         jacobian *= np.where(self.is_log, theta, 1.0)[:, None, :]
         if seen.logs:
+            # 1/prediction, without another evaluation of the law: ln prediction = measured − residual.
             jacobian *= np.exp(residual - seen.measured)[..., None]
         return jacobian

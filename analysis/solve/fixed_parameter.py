@@ -1,4 +1,4 @@
-"""A fit with one parameter fixed: the lowest objective over the others, on a table or its resamples."""
+"""Fits with one parameter fixed: the lowest objective over the others, on a table or its resamples."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem, Solution
 from analysis.tables.table import LossTable
 
-STEPS = np.geomspace(1e-4, 1.0, 33)  # of the way to a bound: where the profile is first looked at
-SWEEPS = 2  # over the grid, each point starting from its neighbours' minima
+STEPS = np.geomspace(1e-4, 1.0, 33)  # shares of the way to a bound: the first grid of a profile
+SWEEPS = 2  # over the grid; in each, every point starts from the minima of its neighbours
 
 
 @dataclass(frozen=True)
 class FixedProblem:
-    """A problem with one parameter fixed at x, which is its logarithm for coefficients of terms.
+    """A problem with one parameter fixed at x; for coefficients of terms x is their logarithm.
 
     Columns are centred, so that natural A is ln A = ln A_c + alpha·ln N_0: the law is rewritten in ln A.
 
     Attributes:
         original: the problem as it was fitted.  problem: the same in centred columns and in x.
-        start: where the fit ended, in x and centred units.  index: of the fixed parameter.
+        start: the estimate, in x and centred units [params].  index: of the fixed parameter.
         limits: bounds of x.  scale: natural value over x, for parameters that are no coefficient.
+        logarithmic: whether x is a logarithm.
     """
 
     original: Problem
@@ -39,6 +40,7 @@ class FixedProblem:
 
     @classmethod
     def of(cls, problem: Problem, theta: Array, parameter: str) -> FixedProblem:
+        """Make it from a problem and its estimate theta [params], natural units."""
         law, centre = problem.law, centre_of(problem.table)
         index = law.params.index(parameter)
         term = next((term for term in law.terms if term.coefficient == parameter), None)
@@ -53,25 +55,28 @@ class FixedProblem:
 
     @property
     def at_bound(self) -> bool:
+        """Whether the estimate sits at a bound of x."""
         x = self.start[self.index]
         return bool(np.any(np.isclose(x, self.limits, rtol=1e-6, atol=1e-9)))
 
     def natural(self, x: Array) -> Array:
-        """Natural values of the parameter."""
+        """Return natural values of the parameter."""
         return np.asarray(np.exp(x) if self.logarithmic else self.scale * x)
 
     def natural_end(self, x: float | None) -> float | None:
-        """The natural value of an end of an interval; None stays None."""
+        """Return the natural value of an end of an interval; None stays None."""
         return None if x is None else float(self.natural(np.array(x)))
 
     def wide_grid(self) -> Array:
-        """From bound to bound, dense near the estimate; a range without end stops at the highest loss."""
+        """Return x from bound to bound, dense near the estimate; an open range stops at the highest loss."""
         x, (low, high) = float(self.start[self.index]), self.limits
         high = high if np.isfinite(high) else float(self.problem.table.loss.max())
         return np.unique(np.concatenate([x - (x - low) * STEPS, [x], x + (high - x) * STEPS]))
 
     def minimum(self, values: Array) -> Array:
-        """The lowest objective with x fixed at each of `values`, ascending [grid]."""
+        """Return the lowest objective with x fixed at each of `values`, ascending [grid]."""
+        # The first solve starts everywhere from the estimate and can end in another valley far out. Minima of
+        # neighbours are better starts there, so they are tried from both sides.
         starts = np.tile(self.start, (len(values), 1))
         starts[:, self.index] = values
         found = self._solve(starts)
@@ -84,7 +89,7 @@ class FixedProblem:
         return found.objective
 
     def resampled_rise(self, weights: Array) -> Array:
-        """Rise of each resampled objective from its own minimum to the estimate, [resamples]."""
+        """Return the rise of each resampled objective from its own minimum to the estimate, [resamples]."""
         starts = np.tile(self.start, (len(weights), 1))
         there = self._solve(starts, weights).objective
         return np.maximum(there - self.problem.solve(starts, weights).objective, 0.0)
@@ -95,13 +100,13 @@ class FixedProblem:
 
 
 def _centred(table: LossTable, centre: Mapping[str, float]) -> LossTable:
-    """The table in units in which every axis has the geometric mean 1."""
+    """Return the table in units in which every axis has the geometric mean 1."""
     n, d, c, unique = centred_columns(table, centre)
     return replace(table, n=n, d=d, c=c, unique_d=unique)
 
 
 def _in_logarithm(law: Law, term: Term, log_centre: float) -> Law:
-    """`law` for centred columns with ln A in natural units in the place of the coefficient A of `term`.
+    """Return `law` for centred columns, with natural ln A in the place of the coefficient A of `term`.
 
     A_c = exp(ln A − alpha·ln N_0), so dL/d ln A = A_c·dL/dA_c, and −ln N_0 times that is added to dL/d alpha.
     """

@@ -1,4 +1,12 @@
-"""Levenberg–Marquardt on Huber's loss for a batch of problems."""
+"""Levenberg–Marquardt on Huber's loss for a batch of problems.
+
+Why our own: a fit needs 48 starts and 1,000 resamples of one law on one table. A batch of small linear
+systems solves them together; a general solver takes one call a problem (`python -m analysis.bench` compares
+them).
+
+References: Moré 1978, "The Levenberg-Marquardt algorithm: implementation and theory"; Holland & Welsch 1977,
+Communications in Statistics A6 (iterated reweighting).
+"""
 
 from __future__ import annotations
 
@@ -11,14 +19,16 @@ from analysis.solve.coordinates import Coordinates, Seen
 
 Freed = Callable[[Array, Array], Array]
 
-FIRST_DELTA = 0.1  # continuation: start where the objective is least squares, then narrow
+# Continuation: at a wide delta the objective is least squares, and its minimum moves little as delta shrinks.
+# At the final width most residuals of a start lie on the linear part, which has no curvature to guide a step.
+FIRST_DELTA = 0.1
 NARROWING = 0.2
 TOLERANCE, WIDE_TOLERANCE = 1e-11, 1e-4  # of the predicted decrease, relative to the objective
 DAMPING_LIMITS = (1e-12, 1e9)
 
 
 def huber(residual: Array, width: float) -> Array:
-    """r²/2 within `width`, width·(|r| − width/2) beyond."""
+    """Return Huber's loss: r²/2 within `width`, width·(|r| − width/2) beyond."""
     size = np.abs(residual)
     if np.isinf(width):
         return 0.5 * size**2
@@ -27,7 +37,7 @@ def huber(residual: Array, width: float) -> Array:
 
 
 def narrowing(width: float) -> Iterator[float]:
-    """Widths from FIRST_DELTA down to `width`; only `width` for least squares."""
+    """Yield widths from FIRST_DELTA down to `width`; only `width` for least squares."""
     current = FIRST_DELTA
     while current > width:
         yield current
@@ -45,12 +55,24 @@ def minimise(
     iterations: int,
     tolerance: float = TOLERANCE,
 ) -> tuple[Array, Mask]:
-    """Levenberg–Marquardt on every row of z [batch, params]; rows that have converged leave the loop.
+    """Minimise Huber's loss from every row of z [batch, params]; rows that have converged leave the loop.
 
-    The step solves (H + λ·(M + diag M))·s = g, with H from the rows inside `width` (Newton's matrix of
-    Huber's loss) and M from all rows weighted by width/|r| (the majorising quadratic of iterated
-    reweighting). Small λ ends in a Newton step, large λ in a descent that always succeeds.
-    `freed` takes the noise that rows share out of residuals [batch, rows] and slopes [batch, rows, params].
+    The step s solves (H + λ·(M + diag M))·s = g. H sums over rows inside `width`: Newton's matrix of Huber's
+    loss. M sums over all rows, weighted by width/|r|: the majorising quadratic of iterated reweighting. A
+    small λ gives a Newton step, a large λ a short descent that always succeeds.
+
+    Args:
+        coordinates: law, columns and bounds.
+        freed: removes shared noise from residuals [batch, rows] and slopes [batch, rows, params].
+        z: starts [batch, params].
+        seen: data of the batch.
+        free: parameters that may move [params].
+        width: residual beyond which the loss grows linearly; infinite for least squares.
+        iterations: most steps.
+        tolerance: predicted decrease, relative to the objective, at which a row has converged.
+
+    Returns:
+        Minima [batch, params], and whether each converged [batch].
     """
 
     def total(residual: Array, seen: Seen) -> Array:
@@ -72,7 +94,9 @@ def minimise(
         z[running[better]] = there[better]
         residual[running[better]] = left[better]
         value[running[better]] = trial[better]
+        # λ falls by 5 after a success and rises by 5 after a failure; every row has its own.
         damping[running] = np.clip(damping[running] * np.where(better, 0.2, 5.0), *DAMPING_LIMITS)
+        # At the largest damping even a tiny step failed: nothing more is to be gained from here.
         done = (gain <= tolerance * (value[running] + 1e-300)) | (damping[running] >= DAMPING_LIMITS[1])
         converged[running[done]] = True
         running = running[~done]
@@ -91,13 +115,15 @@ def _step(
     width: float,
     damping: Array,
 ) -> tuple[Array, Array]:
-    """The damped step [batch, params] and the decrease that it predicts [batch]."""
+    """Return the damped step [batch, params] and the decrease that it predicts [batch]."""
     weights = seen.weights
     slope = freed(coordinates.slope(z, residual, seen), weights)
     residual = freed(residual, weights)
     size = np.abs(residual)
     pull = np.clip(residual, -width, width)
     gradient = np.einsum("brp,br->bp", slope, weights * pull)
+    # A parameter at its bound that would leave its range stands still; else the step of the others is wrong,
+    # because it counts on a move that clipping takes back.
     outward = ((z <= coordinates.low) & (gradient < 0)) | ((z >= coordinates.high) & (gradient > 0))
     moving = free & ~outward
     gradient = np.where(moving, gradient, 0.0)
@@ -105,14 +131,16 @@ def _step(
         slope = np.where(moving[:, None, :], slope, 0.0)
 
     transposed = slope.transpose(0, 2, 1)
+    # H alone can be singular or useless: with a narrow width few rows lie inside it. M always sees all rows.
     newton = transposed @ (slope * (weights * (size <= width))[..., None])
     reweighted = (
         transposed @ (slope * (weights * width / np.maximum(size, width))[..., None])
-        if (np.isfinite(width))
+        if np.isfinite(width)
         else newton
     )
     diagonal = np.einsum("bpp->bp", reweighted)
     matrix = newton + damping[:, None, None] * reweighted
+    # Keeps the matrix regular if a parameter has no effect at all, as an exponent whose term vanished.
     floor = 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
     index = np.arange(z.shape[1])
     matrix[:, index, index] += damping[:, None] * diagonal + floor

@@ -1,9 +1,8 @@
 """Robust least squares for many problems at once: every start and every bootstrap resample is one row.
 
-Levenberg–Marquardt on Σ w·ρ(r) with Huber's ρ, vectorised over a batch of parameter vectors and weights.
-`gls` is least squares on residuals freed of the noise that the points of a trunk share.
-A law is solved in centred units (each axis divided by its geometric mean) and in coordinates z, in
-which coefficients are logarithms; results come back in natural units.
+Levenberg–Marquardt minimises Σ w·ρ(r) with Huber's ρ over a batch of parameter vectors and weights. `gls` is
+least squares on residuals freed of the noise that the points of a trunk share. A law is solved in coordinates
+z (coordinates.py); results come back in natural units.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 
 ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss", "gls")
-LAD_DELTA = 1e-7  # Huber this narrow is least absolute deviations to seven digits
-ITERATIONS, WIDE_ITERATIONS = 300, 25  # at the wanted width, at each wider one
+LAD_DELTA = 1e-7  # Huber's loss this narrow is least absolute deviations to seven digits
+ITERATIONS, WIDE_ITERATIONS = 300, 25  # at the wanted width, at each wider width
 KEPT_BYTES = 31 * 2**20
-CACHED_NUMBERS = 40_000  # members × rows solved together: what a core's cache holds
+CACHED_NUMBERS = 40_000  # members × rows solved together: as many as the cache of a core holds
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,12 @@ class Solution:
 
     @property
     def best(self) -> int:
+        """Position of the lowest objective."""
         return int(np.argmin(self.objective))
 
     @classmethod
     def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """Join solutions of parts of a batch."""
         return cls(
             np.concatenate([part.theta for part in parts]),
             np.concatenate([part.objective for part in parts]),
@@ -56,7 +57,11 @@ class Solution:
 class Problem:
     """One law on one table under one estimator.
 
-    `shared` is the part of the noise common to a trunk, for `gls`; measured on the table where None.
+    Attributes:
+        law, table: the model and its data.
+        estimator: one of ESTIMATORS.
+        delta: width of Huber's loss, in log loss.
+        shared: share of the noise common to a trunk, for `gls`; None measures it on the table.
     """
 
     law: Law
@@ -67,15 +72,17 @@ class Problem:
 
     @property
     def least_squares(self) -> bool:
+        """Whether the loss is a square at any residual."""
         return np.isinf(self.width)
 
     @property
     def width(self) -> float:
-        """Residual beyond which Huber's ρ grows linearly."""
+        """Residual beyond which Huber's ρ grows linearly; infinite for least squares."""
         return {"huber": self.delta, "lad": LAD_DELTA}.get(self.estimator, np.inf)
 
     @property
     def weights(self) -> Array:
+        """Weights of the rows [rows], 1 by default."""
         return np.ones(len(self.table)) if self.table.weights is None else self.table.weights
 
     @cached_property
@@ -84,7 +91,7 @@ class Problem:
         return TrunkNoise.of(self.table.cluster, shared)
 
     def independent(self, values: Array, weights: Array) -> Array:
-        """Residuals [batch, rows] or their slopes [batch, rows, params] as the estimator weighs them."""
+        """Return residuals [batch, rows] or slopes [batch, rows, params] as the estimator weighs them."""
         return self._trunk_noise.remove(values, weights) if self.estimator == "gls" else values
 
     @property
@@ -94,19 +101,19 @@ class Problem:
         return table.n, table.d, table.c, table.unique_d
 
     def predict(self, theta: Array) -> Array:
-        """Losses of the law on the table, [..., rows]."""
+        """Return the losses of the law on the table, [..., rows]."""
         return self.law.value(theta, *self.columns)
 
     def residual(self, theta: Array, loss: Array | None = None) -> Array:
-        """Measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
+        """Return measured minus predicted, in log loss (in loss for `lsq_loss`), [..., rows]."""
         loss = self.table.loss if loss is None else loss
         predicted = self.predict(theta)
         return loss - predicted if self.estimator == "lsq_loss" else np.log(loss) - np.log(predicted)
 
     def objective(self, theta: Array, weights: Array | None = None, loss: Array | None = None) -> Array:
-        """The minimised sum in natural units: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares.
+        """Return the minimised sum: Σ w·huber, Σ w·|r| for `lad`, Σ w·r²/2 for least squares.
 
-        For `gls` r is the residual freed of its trunk's shared noise.
+        For `gls` r is the residual without the noise that its trunk shares.
         """
         used = self.weights if weights is None else weights
         residual = self.independent(
@@ -124,11 +131,15 @@ class Problem:
         losses: Array | None = None,
         near: bool = False,
     ) -> Solution:
-        """Minimise from every start [batch, params].
+        """Minimise from every start.
 
-        `weights` [batch, rows] replace the table's (a resample is a weighting); `free` [params] holds
-        the other parameters at their start; `losses` [batch, rows] replace the table's. Starts `near` the
-        minimum go without the wider losses that lead to it.
+        Args:
+            starts: parameters [batch, params], natural units.
+            weights: weights [batch, rows] in the place of the table's; a resample is a weighting.
+            free: parameters that may move [params]; the others keep their start.
+            iterations: most steps at the wanted width.
+            losses: losses [batch, rows] in the place of the table's.
+            near: the starts are near the minimum, so the wider losses that lead there are left out.
         """
         starts = np.atleast_2d(starts)
         shape = (len(starts), len(self.table))
@@ -144,6 +155,7 @@ class Problem:
             return Solution(theta, self.objective(theta, weights[rows], losses[rows]), converged)
 
         _keep_freed_memory()
+        # Arrays of one part stay in the cache of a core; a whole batch would stream through memory.
         size = max(1, CACHED_NUMBERS // len(self.table))
         return Solution.joined([part(slice(i, i + size)) for i in range(0, len(starts), size)])
 
@@ -162,10 +174,12 @@ class Problem:
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Make the C library keep blocks that were freed; else each new array of a step costs its page faults.
+    """Make the C library keep freed blocks; else each new array of a step costs its page faults.
 
-    glibc raises its threshold to the largest block freed so far, up to 32 MB (mallopt(3), M_MMAP_THRESHOLD);
-    other C libraries are not affected. It makes fits two to three times as fast.
+    glibc raises its threshold to the largest block freed so far, up to 32 MB; other C libraries are not
+    affected. Fits become two to three times as fast.
+
+    References: mallopt(3), M_MMAP_THRESHOLD.
     """
     block = np.empty(KEPT_BYTES, np.uint8)
     del block
@@ -175,7 +189,7 @@ DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 
 
 def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta: float = DELTA) -> Problem:
-    """The problem, or an InputError that says why this table cannot hold this law."""
+    """Return the problem; raises InputError with the reason if the table cannot hold the law."""
     found = find_law(law)
     if estimator not in ESTIMATORS:
         raise InputError(f"there is no estimator {estimator!r}: type one of {', '.join(ESTIMATORS)}")

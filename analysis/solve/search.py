@@ -1,4 +1,12 @@
-"""Two independent ways to the minimum of a law: many starts over all parameters, and variable projection."""
+"""Two independent searches for the minimum of a law: multi-start and variable projection.
+
+Sums of power laws have several local minima, and no local method says that it found the lowest. Multi-start
+samples all parameters. Variable projection searches the exponents only: with these fixed, an additive law is
+linear in E, A and B, which makes the inner problem easy. If the two end apart, the fit carries a warning.
+
+References: Golub & Pereyra 1973, SIAM J. Numer. Anal. 10 (variable projection); de Boer et al. 2005, Annals
+of Operations Research 134 (cross-entropy search).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +32,7 @@ SEARCH_TOLERANCE = 1e-9  # relative spread of the elite's objectives at which th
 
 @dataclass(frozen=True)
 class Route:
-    """Where one search ended: theta in natural units, its objective, the share of starts that got there."""
+    """The end of a search: theta [params] in natural units, objective, and the share of starts that agree."""
 
     theta: Array
     objective: float
@@ -38,10 +46,10 @@ def multi_start(problem: Problem, rng: np.random.Generator, starts: int = STARTS
 
 
 def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
-    """Search the exponents (and gamma); the coefficients, scales and E, kept non-negative, are solved inside.
+    """Search the exponents and gamma; coefficients, scales and E ≥ 0 are solved inside.
 
-    A grid over the searched parameters finds the basin; a Gaussian cloud around its best nodes,
-    re-centred on the best quarter of its points, then shrinks onto the minimum (cross-entropy search).
+    A grid over the searched parameters finds the basin. A Gaussian cloud around its best nodes then shrinks
+    onto the minimum: each round re-centres it on its best points (cross-entropy search).
     """
     law = problem.law
     position = [law.params.index(name) for name in law.searched]
@@ -65,13 +73,14 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
         best, value, theta = best[order], value[order], theta[order]
         if value[-1] - value[0] <= SEARCH_TOLERANCE * value[0]:
             break
+        # The tiny identity keeps the covariance regular once the cloud has collapsed in a direction.
         spread = CLOUD_SPREAD * np.atleast_2d(np.cov(best, rowvar=False)) + 1e-14 * np.eye(len(position))
         outer = np.clip(rng.multivariate_normal(best.mean(axis=0), spread, CLOUD), low, high)
     return Route(theta[0], float(value[0]), bool(np.isfinite(value[0])), 1.0)
 
 
 def best_at(problem: Problem, fixed: dict[str, Array]) -> Solution:
-    """Minimise over the other parameters with those of `fixed` ({name: values [batch]}) fixed."""
+    """Minimise over the other parameters with `fixed` ({name: values [batch]}) fixed."""
     law = problem.law
     batch = len(next(iter(fixed.values())))
     values = np.column_stack([fixed.get(name, np.ones(batch)) for name in law.searched])
@@ -86,7 +95,7 @@ def _lowest(solution: Solution) -> Route:
 
 
 def _moved(law: Law, table: LossTable, theta: Array, searched: Array) -> Array:
-    """`theta` with other values of the searched parameters [batch, searched], its terms kept mid-table."""
+    """Return `theta` with other searched parameters [batch, searched]; terms keep their size at mid-table."""
     centre = centre_of(table)
     moved = np.repeat(law.centred(theta[None], centre), len(searched), axis=0)
     moved[:, [law.params.index(name) for name in law.searched]] = searched
@@ -94,7 +103,7 @@ def _moved(law: Law, table: LossTable, theta: Array, searched: Array) -> Array:
 
 
 def _at(law: Law, table: LossTable, searched: Array) -> Array:
-    """Starting points with the searched parameters given [batch, searched] and the loss shared evenly."""
+    """Return starts with given searched parameters [batch, searched]; the terms share the loss evenly."""
     theta = dict(zip(law.searched, searched.T, strict=True))
     batch = len(searched)
     offset = np.full(batch, 0.4 * table.loss.min()) if "E" in law.params else np.zeros(batch)

@@ -1,1 +1,1 @@
-"""Tables of losses: read, checked, with their noise."""
+"""Tables of losses: reading, checks of every row, noise between seeds."""

@@ -1,4 +1,4 @@
-"""Checks made once when a table is read: why a row is left out, and whether the units can be right."""
+"""Checks of a table when it is read: reasons to exclude rows, overflowed integers, wrong units."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.records.errors import InputError
 Found = tuple[Mask, Callable[[int], str]]
 
 ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
-LARGE_INTEGER = 1e6  # a negative whole number beyond this is taken for an integer that overflowed
+LARGE_INTEGER = 1e6  # a negative whole number beyond this counts as an integer that overflowed
 SAME_INTEGER = 1e-3  # relative difference below which C is 6·N·D after it overflowed
 
 FAR = 3.0  # factor between C and 6·N·D that no way of counting FLOPs explains in every row
@@ -32,10 +32,13 @@ def row_reasons(
     names: Mapping[str, str],
     where: Mapping[str, str],
 ) -> list[str | None]:
-    """Why each row is left out, None for the rows to keep; of several reasons the first found.
+    """Return the reason to exclude each row, None for a row to keep; the first of several reasons.
 
-    `numbers` holds the columns N, D, C and loss, and `sem` and `weight` where the table has them; `names`
-    says what the columns are called, `where` which values of columns are wanted.
+    Args:
+        frame: the table as read.
+        numbers: {quantity: column [rows]} with N, D, C and loss, and with sem and weight if there are any.
+        names: {quantity: name of its column}.
+        where: {column: wanted value}.
     """
     reasons: list[str | None] = [None] * len(frame)
     checks = (_wanted(frame, where), _own(frame, names), _numbers(numbers, names), _repeated(frame))
@@ -46,7 +49,7 @@ def row_reasons(
 
 
 def _wanted(frame: pd.DataFrame, where: Mapping[str, str]) -> Iterator[Found]:
-    """Rows that --where does not ask for."""
+    """Yield the rows that `where` does not ask for."""
     for column, value in where.items():
         if column not in frame:
             there = ", ".join(map(str, frame.columns))
@@ -59,7 +62,7 @@ def _wanted(frame: pd.DataFrame, where: Mapping[str, str]) -> Iterator[Found]:
 
 
 def _own(frame: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Found]:
-    """What the columns of our own tables say against a row."""
+    """Yield rows that the columns of our own tables speak against: role, status, schedule."""
     if "excluded_reason" in frame:
         stated = frame["excluded_reason"].fillna("").astype(str).tolist()
         yield np.array([text != "" for text in stated]), stated.__getitem__
@@ -75,7 +78,7 @@ def _own(frame: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Found]:
 
 
 def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator[Found]:
-    """Numbers that are missing, not finite or out of range; a standard error may be missing."""
+    """Yield rows with a number missing, not finite or out of range; a standard error may be missing."""
     for key in ("N", "D", "C", "loss"):
         values, name = numbers[key], names.get(key, key)
         yield ~np.isfinite(values), partial(_always, f"{name} is not a number")
@@ -92,7 +95,7 @@ def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator
 
 
 def _repeated(frame: pd.DataFrame) -> Iterator[Found]:
-    """Rows equal to an earlier one in every column; equal (N, D) with another loss is a replicate."""
+    """Yield rows equal to an earlier one in every column; equal (N, D) with another loss is a replicate."""
     codes = [
         pd.factorize(column.map(repr) if column.dtype == object else column)[0] for _, column in frame.items()
     ]
@@ -135,8 +138,11 @@ def check_overflow(numbers: Mapping[str, Array], name: str) -> None:
 def check_units(n: Array, d: Array, c: Array, given: set[str], scaled: set[str]) -> None:
     """Refuse N, D and C that look counted in thousands, millions or billions.
 
-    `given` names the quantities that the table has (D or C may follow from the others), `scaled` those whose
-    units were stated: they are not doubted, unless C then contradicts 6·N·D by a power of a thousand.
+    Args:
+        n, d, c: columns [rows].
+        given: quantities that the table has; D or C may follow from the others.
+        scaled: quantities with stated units. They are not doubted, unless C then contradicts 6·N·D by a power
+            of a thousand.
 
     Raises:
         InputError: with the factors that would make the numbers plausible.
@@ -172,7 +178,7 @@ def _refuse(n: Array, d: Array, c: Array, given: set[str], finding: str) -> NoRe
 
 
 def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:
-    """Powers of ten for the given quantities: plausible, as few as can be, D/N as usual, rather larger."""
+    """Return powers of ten for the given quantities: plausible ones, as few as possible, D/N near 20."""
     log_n, log_d, log_c = (float(np.median(np.log10(values))) for values in (n, d, c))
     keys = [key for key in ("N", "D", "C") if key in given]
 

@@ -1,4 +1,4 @@
-"""How much a loss moves between seeds, and draws of that noise."""
+"""Seed noise: the spread of the loss between seeds, the part that a trunk shares, and draws of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 from analysis.arrays import Array, Codes
 from analysis.tables.table import LossTable
 
-# A law's own misfit varies along a trunk as noise does not, so a trunk's points never count as shared wholly.
+# Misfit of a law varies along a trunk, unlike shared noise; so a part of the noise always counts as separate.
 MAX_TRUNK_SHARE = 0.8
-ASSUMED_SD = 0.002  # relative, where neither seeds nor residuals measure it
+ASSUMED_SD = 0.002  # relative, if neither seeds nor residuals measure it
 KNOWN_DOF = 1000  # from here on the standard deviation counts as known
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of log loss: its standard deviation, the degrees of freedom behind it, where it came from."""
+    """Noise of log loss: standard deviation, its degrees of freedom, and the source of the measurement."""
 
     sd: float
     dof: int
@@ -27,7 +27,7 @@ class Noise:
 
 
 def seed_noise(table: LossTable) -> tuple[float, int]:
-    """Sum of squares and degrees of freedom of log loss within the cells that have several rows."""
+    """Return sum of squares and degrees of freedom of log loss within cells that have several rows."""
     log_loss = np.log(table.loss)
     total, dof = 0.0, 0
     for cell in np.unique(table.cell):
@@ -38,11 +38,11 @@ def seed_noise(table: LossTable) -> tuple[float, int]:
 
 
 def trunk_share(table: LossTable) -> float:
-    """Share of the seed noise of log loss that is common to the points of a trunk, 0 to MAX_TRUNK_SHARE.
+    """Return the share of the seed noise of log loss that is common to the points of a trunk.
 
-    The intraclass correlation: with e the deviation of a row from the mean of its cell, the mean product of
-    e over pairs of points of a trunk, divided by the mean of e². 0 where no trunk shares two cells with
-    another one, so that nothing is measured.
+    It is the intraclass correlation, clipped to 0 … MAX_TRUNK_SHARE. Let e be the deviation of a row from the
+    mean of its cell. The share is the mean product of e over pairs of points of a trunk, over the mean of e².
+    It is 0 if nothing measures it, because no trunk shares two cells with another.
     """
     log_loss, cells = np.log(table.loss), table.cell
     means = np.bincount(cells, log_loss) / np.bincount(cells)
@@ -63,9 +63,11 @@ def trunk_share(table: LossTable) -> float:
 class TrunkNoise:
     """Noise with a part common to each trunk, and the transformation that leaves independent rows.
 
-    With the common variance `ratio` times that of a row, taking 1 − (1 + ratio·k)^−½ of their mean off the k
-    rows of a trunk makes them independent with equal variance: least squares on the result is generalised
-    least squares (the random-effects transformation of Fuller & Battese, 1973).
+    Let the common variance be `ratio` times the variance of a row. Subtract 1 − (1 + ratio·k)^−½ times their
+    mean from the k rows of a trunk: they become independent with equal variance. Least squares on the result
+    is generalised least squares.
+
+    References: Fuller & Battese 1973, JASA 68, random-effects transformation.
     """
 
     members: Array
@@ -73,12 +75,12 @@ class TrunkNoise:
 
     @classmethod
     def of(cls, cluster: Codes, share: float) -> TrunkNoise:
-        """From the trunk of every row and the share of the variance that a trunk's rows have in common."""
+        """Make it from the trunk of every row [rows] and the share of the variance common to a trunk."""
         codes = np.unique(cluster, return_inverse=True)[1]
         return cls(np.eye(int(codes.max()) + 1)[codes], share / (1 - share))
 
     def remove(self, values: Array, weights: Array) -> Array:
-        """`values` [..., rows] or [..., rows, params] made independent, over the rows with weight > 0.
+        """Return `values` [..., rows] or [..., rows, params] made independent, over rows with weight > 0.
 
         `weights` [..., rows] are equal within a trunk, or 0.
         """
@@ -94,7 +96,7 @@ class TrunkNoise:
 
 
 def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> Array:
-    """Noise of log loss [rows, resamples], common to the rows of a trunk.
+    """Draw noise of log loss [rows, resamples], common to the rows of a trunk.
 
     The variance itself is drawn (scaled inverse chi-square), so that few degrees of freedom widen the
     intervals as Student's t does.
@@ -106,9 +108,9 @@ def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Ge
 
 
 def noise_report(points: pd.DataFrame) -> dict[str, Any]:
-    """Spread between seeds of every cell of our own table that has several, and the pooled relative one.
+    """Return the spread between seeds of every cell of our own table, and the pooled relative spread.
 
-    `points` holds the rows that fits see; a cell is (rung, n_tokens).
+    `points` holds the rows that fits see; a cell is (rung, n_tokens), and cells with one seed are left out.
     """
     cells, total, dof = [], 0.0, 0
     for _, rows in points.groupby(["rung", "n_tokens"], sort=False):

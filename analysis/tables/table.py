@@ -1,4 +1,4 @@
-"""Read a table of losses, check it once, and keep the rows that were left out with their reasons."""
+"""Tables of losses: read and checked once, with a reason for every excluded row."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OWN_COLUMNS = {
     "unigram": "unigram_nats",
     "vocab": "vocab_size",
 }
-# What tells a sweep's own table from a foreign one whose columns happen to have these names.
+# A foreign table may have some of our column names by chance, but not these.
 OWN_KEYS = ("run_id", "point_id")
 OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
 MAPPED = (
     "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
 )  # fmt: skip
 MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
-TEXT = (".csv", ".tsv", ".txt")  # read as they are; other suffixes name compressed files
+TEXT = (".csv", ".tsv", ".txt")  # plain text; pandas unpacks files with other suffixes
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
 
 
@@ -53,15 +53,16 @@ class Excluded:
 
 @dataclass(frozen=True)
 class LossTable:
-    """Finished losses, one row a point, checked: every number positive and finite.
+    """Losses of finished runs, one row a point; every number is positive and finite.
 
     Attributes:
-        n: parameters under the count named by `count`.  d: tokens.  c: training FLOPs.
+        n: parameters under the count named by `count`.  d: training tokens.  c: training FLOPs.
         loss: nats per token.  loss_sem: its standard error over the evaluation set.
-        weights: of rows in the fit.  cluster: code of the trunk whose noise the row shares.
-        row: row of the source.  unique_d: tokens without repetition.
-        limits: losses without size (of a unigram model) and without data (logarithm of the vocabulary), nats
-            per token; None where the table does not have them or they differ between rows.
+        weights: of the rows in a fit.  cluster: code of the trunk whose noise the row shares.
+        seed, role, rung: as in points.parquet.  row: number of the row in the source, from 0.
+        unique_d: tokens without repetition.  excluded: rows left out, with reasons.
+        limits: loss of a unigram model and logarithm of the vocabulary, nats per token: the losses without
+            size and without data. None if the table does not have them or they differ between rows.
     """
 
     n: Array
@@ -93,7 +94,7 @@ class LossTable:
         return np.unique(np.column_stack([self.n, self.d]), axis=0, return_inverse=True)[1].astype(np.int64)
 
     def select(self, mask: Mask, reason: str | None = None) -> LossTable:
-        """The rows where `mask` holds; with a reason the others are recorded as excluded for it."""
+        """Return the rows of `mask`; with a reason the other rows are recorded as excluded."""
         keep = np.asarray(mask, bool)
 
         def rows(column: Any) -> Any:
@@ -126,7 +127,7 @@ TableLike: TypeAlias = LossTable | pd.DataFrame | str | Path
 
 
 def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
-    """Quantities of a sweep's own table: their units are known, so small grids are not doubted."""
+    """Return the quantities of a sweep's own table: their units are known, so small grids are not doubted."""
     if not set(OWN_KEYS) <= set(frame.columns):
         return set()
     return {key for key in ("N", "D", "C") if columns.get(key, "").startswith(OWN_QUANTITIES)}
@@ -237,7 +238,7 @@ def as_table(
 def _quantities(
     frame: pd.DataFrame, columns: Mapping[str, str], scale: Mapping[str, float]
 ) -> dict[str, Array]:
-    """Every mapped column of numbers by its quantity, in parameters, tokens and FLOPs, with D and C."""
+    """Return {quantity: column} of all numbers, in parameters, tokens and FLOPs; D and C are filled in."""
     unknown = sorted(set(scale) - {"N", "D", "C"})
     if unknown:
         raise InputError(f"--scale does not know {', '.join(unknown)}: type it as N=1e9,D=1e6,C=1e18")
@@ -257,7 +258,7 @@ def _quantities(
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """The table of a .csv or .parquet file."""
+    """Read the table of a .csv or .parquet file; raises InputError if there is none."""
     if not path.exists():
         raise InputError(f"there is no file {path}: give the path of a .csv or .parquet table")
     try:
@@ -270,7 +271,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def _separator(path: Path) -> str:
-    """What stands between the columns of a text file: commas, or else semicolons or tabs."""
+    """Return the separator of the columns of a text file: comma, else semicolon or tab."""
     if path.suffix not in TEXT:
         return ","
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -279,7 +280,7 @@ def _separator(path: Path) -> str:
 
 
 def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> dict[str, str]:
-    """Which column of the frame holds which quantity."""
+    """Return {quantity: column} of the frame."""
     unknown = sorted(set(mapping) - set(MAPPED))
     if unknown:
         raise InputError(f"--map does not know {', '.join(unknown)}: the left sides are {', '.join(MAPPED)}")
@@ -304,12 +305,12 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> Array:
-    """A column as floats; what is not a number becomes NaN and is excluded with a reason later."""
+    """Return a column as floats; text becomes NaN, and a later check excludes the row with a reason."""
     return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
 def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:
-    """The loss of a unigram model and the logarithm of the vocabulary, where all rows agree."""
+    """Return the loss of a unigram model and the logarithm of the vocabulary, or None if rows differ."""
     if unigram is None or vocab is None:
         return None
     no_data = np.log(np.maximum(vocab, 1.0))
@@ -326,7 +327,7 @@ def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] |
 
 
 def _codes(frame: pd.DataFrame, column: str | None) -> Codes:
-    """Cluster codes; a row without a cluster is one of its own."""
+    """Return cluster codes [rows]; a row without a cluster is its own."""
     if column is None:
         return np.arange(len(frame), dtype=np.int64)
     codes = pd.factorize(frame[column])[0].astype(np.int64)

@@ -1,1 +1,1 @@
-"""What an estimate can bear: bootstrap, covariance, profile, identifiability, doubts of the table."""
+"""Uncertainty of estimates: bootstrap, covariance, profile, identifiability, warnings of the table."""

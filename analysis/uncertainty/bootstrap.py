@@ -1,11 +1,14 @@
-"""Resample trunks (or residuals), refit, and read intervals off the estimates.
+"""Bootstrap: resample trunks (or residuals), refit, and read intervals off the estimates.
 
-The cluster is the trunk: points of one trunk share its noise. A resample is a weighting of the rows, so
-all refits run as one batch. With six single-trunk sizes the percentile interval of this bootstrap covers
-a little more than its level, the smoother exponential weights cover 73 to 80 % of nominal 90 %. For
-Huber's loss on many separate runs it is the other way round: drawn rows give intervals up to 20 % too wide,
-exponential weights keep the level (simulated; tests/analysis/uncertainty/test_coverage.py holds both
-figures).
+The cluster is the trunk, because points of one trunk share its data order, its initialisation and so its
+noise. Drawing single points would take them for independent and give intervals several times too narrow. A
+resample is a weighting of the rows, so that all refits run as one batch.
+
+Two kinds of weights, each where it covers (simulated; tests/analysis/uncertainty/test_coverage.py holds both
+figures). With six sizes of one trunk each, percentile intervals of drawn trunks cover a little more than
+their level; the smoother exponential weights cover 73 to 80 % of nominal 90 %. For Huber's loss on many
+separate runs it is the other way round: drawn rows give intervals up to 20 % too wide, exponential weights
+keep the level.
 """
 
 from __future__ import annotations
@@ -21,16 +24,19 @@ from harness.records.errors import InputError
 KINDS = ("cluster", "residual")
 MIN_DISTINCT = 3  # sizes (token counts) in a resample: E, a coefficient and an exponent need three
 PROBED = 500
-WON = 1e-6  # relative decrease of the objective that is no rounding
+WON = 1e-6  # relative decrease of the objective that is more than rounding
 ROWS_A_PARAMETER = 6  # with fewer separate runs exponential weights give intervals a little too narrow
 MAX_DRAWS = 200  # times the wanted resamples, before the table is called too small to resample
 
 
 def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random.Generator) -> Array:
-    """Row weights [resamples, rows] of clusters drawn with replacement.
+    """Return row weights [resamples, rows] of clusters drawn with replacement.
 
-    Draws with fewer rows than parameters, or fewer than three distinct sizes (token counts) where the
-    table has them, are drawn again: the law is not determined on them.
+    A draw does not determine the law if it has fewer rows than parameters, or fewer than three distinct sizes
+    (token counts) of a table with more. Such a draw is repeated.
+
+    Raises:
+        InputError: hardly any draw determines the law.
     """
     clusters, member = np.unique(table.cluster, return_inverse=True)
     groups = [
@@ -58,17 +64,19 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
 
 
 def smooth_resamples(table: LossTable, resamples: int, rng: np.random.Generator) -> Array:
-    """Exponential row weights [resamples, rows], mean 1 and variance 1 as those of drawn rows.
+    """Return exponential row weights [resamples, rows], mean 1 and variance 1 like those of drawn rows.
 
-    No row ever leaves, so that estimators which rest on a few rows, as least absolute deviations, vary as
-    much as they do over new data (Rao & Zhao 1992, Sankhya A 54; Jin, Ying & Wei 2001, Biometrika 88).
+    No row ever leaves. So an estimator that rests on a few rows, such as least absolute deviations, varies as
+    much as over new data.
+
+    References: Rao & Zhao 1992, Sankhya A 54; Jin, Ying & Wei 2001, Biometrika 88.
     """
     weights = rng.exponential(size=(resamples, len(table)))
     return weights if table.weights is None else weights * table.weights
 
 
 def resampled_weights(problem: Problem, resamples: int, rng: np.random.Generator) -> Array:
-    """Row weights [resamples, rows] as the estimator and the table want them: smooth ones or drawn trunks."""
+    """Return row weights [resamples, rows], smooth or of drawn trunks, whichever covers here."""
     table, n = problem.table, len(problem.table)
     separate = len(np.unique(table.cluster)) == n
     if separate and not problem.least_squares and n >= ROWS_A_PARAMETER * problem.law.n_free:
@@ -77,15 +85,17 @@ def resampled_weights(problem: Problem, resamples: int, rng: np.random.Generator
 
 
 def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Losses [resamples, rows]: the fitted ones times residuals drawn with replacement.
+    """Return losses [resamples, rows]: the fitted ones times residuals drawn with replacement.
 
-    The residuals are centred and widened by sqrt(n/(n − p)) for the p fitted parameters (Davison & Hinkley
-    1997, Bootstrap Methods, section 6.2.3). Where the loss is no square, a draw is averaged with normal noise
-    so that its variance stays (Silverman & Young 1987, Biometrika 74): without, intervals of Huber's loss
-    cover 82 to 88 % of 90 %.
+    The residuals are centred and widened by sqrt(n/(n − p)) for the p fitted parameters. If the loss is no
+    square, a draw is averaged with normal noise so that its variance stays. Without this, intervals of
+    Huber's loss cover 82 to 88 % of nominal 90 %.
 
     Raises:
-        InputError: points share trunks, whose common noise this would take apart, or no spare row.
+        InputError: points share trunks, whose common noise this would take apart, or no row is spare.
+
+    References: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 6.2.3 (widening);
+    Silverman & Young 1987, Biometrika 74 (smoothing).
     """
     table, n = problem.table, len(problem.table)
     if len(np.unique(table.cluster)) < n:
@@ -106,12 +116,22 @@ def residual_resamples(problem: Problem, theta: Array, resamples: int, rng: np.r
 
 
 def bootstrap(problem: Problem, theta: Array, resamples: int, seed: int, kind: str = KINDS[0]) -> Array:
-    """Estimates [resamples, params], each refitted to the tolerance of a point fit from the point estimate.
+    """Refit every resample, to the tolerance of a point fit.
 
-    The first PROBED are refitted from a random start too, and all the others where that ever ends lower: with
-    none of 500, fewer than one in 100 resamples has a lower minimum elsewhere (p = .007).
-    `kind`: `cluster` draws trunks (and weights many separate runs smoothly where the loss is no square),
-    `residual` draws residuals around the fit.
+    Each starts from the point estimate. The first PROBED start from a random point too, and so do the others
+    if that ever ends lower. With none of 500, fewer than one in 100 resamples has a lower minimum elsewhere
+    (p = .007).
+
+    Args:
+        problem: law, table and estimator.
+        theta: point estimate [params].
+        resamples: how many.
+        seed: of the draws.
+        kind: `cluster` draws trunks, or weights many separate runs smoothly if the loss is no square;
+            `residual` draws residuals around the fit.
+
+    Returns:
+        Estimates [resamples, params], natural units.
     """
     rng = np.random.default_rng(seed)
     weights, losses = None, None

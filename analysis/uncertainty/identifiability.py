@@ -1,4 +1,4 @@
-"""Can this table determine the parameters of this law? Every doubt becomes a warning with a stable code."""
+"""Identifiability: warnings if a table does not determine the parameters of a law."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIED_GRID = np.geomspace(0.02, 3.0, 60)
 
 
 def identifiability_warnings(problem: Problem, starts: Route, projection: Route) -> tuple[FitWarning, ...]:
-    """Every doubt about the fit of `problem` that ended at `starts` and, independently, at `projection`."""
+    """Return every doubt about a fit whose two searches ended at `starts` and at `projection`."""
     return (
         *_routes(problem.law, starts, projection),
         *_bounds(problem, starts.theta),
@@ -39,9 +39,9 @@ def identifiability_warnings(problem: Problem, starts: Route, projection: Route)
 
 
 def condition_number(problem: Problem, theta: Array) -> float:
-    """Condition number of the Jacobian of log loss by (log coefficients, other parameters), columns scaled.
+    """Return the condition number of the Jacobian of log loss, its columns scaled to unit length.
 
-    Taken at the centre of the table, where A and alpha are not confounded by units alone.
+    It is taken in centred columns; in natural units A and alpha would be confounded by the units alone.
     """
     law, centre = problem.law, centre_of(problem.table)
     centred, columns = law.centred(theta, centre), centred_columns(problem.table, centre)
@@ -54,7 +54,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
 
 
 def tied_ratio(problem: Problem, theta: Array) -> float | None:
-    """Objective with all exponents equal over the objective at theta; None for laws with one exponent."""
+    """Return the objective with equal exponents over the objective at theta; None with one exponent."""
     exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
     if len(exponents) < 2 or set(exponents) & set(problem.law.fixed):
         return None
@@ -132,7 +132,7 @@ def _design(law: Law, table: LossTable) -> Iterator[FitWarning]:
 
 
 def _spread_given(y: Array, x: Array) -> float:
-    """Standard deviation of y around its straight line in x."""
+    """Return the standard deviation of y around its straight line in x."""
     return float(np.std(y - np.polyval(np.polyfit(x, y, 1), x)))
 
 

@@ -1,23 +1,25 @@
-"""Profile of the objective: hold one parameter, minimise over the others, see how much worse the fit gets.
+"""Profile of the objective: fix one parameter, minimise over the others, see how much worse the fit gets.
 
 The interval of a parameter holds the values whose profile stays below a cut. There are two cuts;
 tests/analysis/uncertainty/test_profile.py holds the coverage of both.
 
-F cut, for least squares on independent rows (`lsq` and `lsq_loss` where no two rows share a trunk, `gls`
-there and where the table measures what trunks share): with n rows, p parameters and F the quantile of the F
-distribution with (1, n − p) degrees of freedom, S(v) ≤ S·(1 + F/(n − p)). That is n·ln(S(v)/S) ≤
-n·ln(1 + F/(n − p)), the likelihood ratio of normal noise of unknown size, exact for laws that are linear in
-their parameters (Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 6.1).
-Weights count as inverse variances.
+The F cut is for least squares on independent rows: `lsq` and `lsq_loss` if no two rows share a trunk. For
+`gls` it also holds if the table measures the noise that trunks share. With n rows and p parameters it is S(v)
+≤ S·(1 + F/(n − p)). F is the quantile of the F distribution with (1, n − p) degrees of freedom. This is the
+likelihood ratio of normal noise of unknown size, n·ln(S(v)/S). It is exact for laws that are linear in their
+parameters. Weights count as inverse variances.
 
-Resampled cut, for everything else: Huber's loss and absolute deviations are not the likelihood of the noise,
-and rows of one trunk are not independent, so the rise of the objective is no chi-square. (On a large table
-with normal noise the likelihood ratio of Laplace noise, the limit of the joint fit of Besiroglu et al.,
-arXiv:2404.10102, rises π/2 times too fast.) The trunks are drawn with replacement as in `bootstrap`; the rise
-of each resampled objective from its own minimum to the estimate stands for the unknown rise of the objective
-from its minimum to the truth (Spokoiny & Zhilova, arXiv:1410.0347). With G trunks its quantile is stretched
-by G/(G − 1) and by the F quantile with (1, G − 1) degrees of freedom over that of chi-square, as in tests
-robust to clusters (Cameron & Miller 2015, Journal of Human Resources 50, section VI).
+The resampled cut is for everything else. Huber's loss and absolute deviations are not the likelihood of the
+noise, and rows of one trunk are not independent. So the rise of the objective is no chi-square. On a large
+table with normal noise the likelihood ratio of Laplace noise rises π/2 times too fast, for example. The
+trunks are drawn with replacement as in `bootstrap`. Each resampled objective rises from its own minimum to
+the estimate; that stands for the unknown rise from the minimum to the truth. With G trunks the quantile of
+the rise is stretched by G/(G − 1). It is also stretched by the quantile of F with (1, G − 1) degrees of
+freedom over the quantile of chi-square, as in tests robust to clusters.
+
+References: Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 6.1 (F cut);
+Spokoiny & Zhilova, arXiv:1410.0347 (resampled rise); Cameron & Miller 2015, Journal of Human Resources 50,
+section VI (few clusters); Besiroglu et al., arXiv:2404.10102 (Laplace noise as the limit of the joint fit).
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Profile:
     rule: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; the grid to six digits."""
+        """Return JSON types; the grid has six digits."""
         return {
             "parameter": self.parameter,
             "estimate": self.estimate,
@@ -173,7 +175,7 @@ def _check(fit: Fit, table: LossTable, parameter: str, level: float) -> None:
 
 
 def _f_factor(problem: Problem, level: float) -> float:
-    """The F cut as a multiple of the lowest objective."""
+    """Return the F cut as a multiple of the lowest objective."""
     spare = len(problem.table) - problem.law.n_free
     return 1 + float(stats.f.ppf(level, 1, spare)) / spare
 
@@ -181,7 +183,7 @@ def _f_factor(problem: Problem, level: float) -> float:
 def cut_of(
     fixed: FixedProblem, lowest: float, level: float, resamples: int, seed: int
 ) -> tuple[float | None, str]:
-    """The objective that bounds the interval, and in words how it was found or why there is none."""
+    """Return the objective that bounds the interval, and in words how it was found or why there is none."""
     problem = fixed.original
     trunks = len(np.unique(problem.table.cluster))
     if problem.least_squares and trunks == len(problem.table):
@@ -202,7 +204,7 @@ def cut_of(
 
 
 def _grid_around(values: Array, objective: Array, cut: float) -> Array:
-    """SHOWN values that reach a little beyond the outermost ones below the cut.
+    """Return SHOWN values that reach a little beyond the outermost ones below the cut.
 
     A side without end is shown OPEN_REACH times as far as the other one.
     """
@@ -218,9 +220,9 @@ def _grid_around(values: Array, objective: Array, cut: float) -> Array:
 
 
 def _crossings(values: Array, objective: Array, cut: float) -> Ends:
-    """Where the profile crosses the cut on its outermost way up; None on a side where it does not.
+    """Return the outermost values at which the profile crosses the cut; None on a side without a crossing.
 
-    Between grid points √(rise) is taken as straight, which it is for a quadratic objective.
+    Between grid points √(rise) is taken as straight; for a quadratic objective it is.
     """
     root = np.sqrt(np.maximum(objective - objective.min(), 0.0))
     wanted = np.sqrt(max(cut - objective.min(), 0.0))
@@ -237,7 +239,7 @@ def _between(values: Array, root: Array, outside: int, inside: int, wanted: floa
 
 
 def _open_words(parameter: str, low: float | None, high: float | None) -> str:
-    """A clause for every side on which the interval has no end."""
+    """Return a clause for every side on which the interval has no end."""
     sides = [side for side, end in (("lower", low), ("upper", high)) if end is None]
     return "".join(
         f"; no {side} end: the objective stays below the cut up to the bound of {parameter}" for side in sides

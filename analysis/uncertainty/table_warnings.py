@@ -1,4 +1,4 @@
-"""Doubts about a table itself, which travel with every fit of it."""
+"""Warnings about a table itself, which every fit of it carries."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth
 
 
 def table_warnings(table: LossTable) -> tuple[FitWarning, ...]:
-    """Warns where C is far from 6·N·D in every row, and where rows of equal N and D hardly agree."""
+    """Return warnings if C is far from 6·N·D in every row, or if rows of equal N and D hardly agree."""
     return (*_flops_apart(table), *_mixed_cells(table))
 
 
 def with_doubts(fit: Fit, table: LossTable) -> Fit:
-    """The fit with the warnings of its table, each once."""
+    """Return the fit with the warnings of its table, each once."""
     return fit.with_warnings(*(doubt for doubt in table_warnings(table) if doubt not in fit.warnings))
 
 

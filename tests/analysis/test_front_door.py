@@ -107,7 +107,7 @@ def test_a_table_is_a_frame_a_path_or_a_loss_table(tmp_path: Path) -> None:
 def test_a_fit_shows_itself() -> None:
     fit = law(warnings=(FitWarning(WarningCode.FLAT_VALLEY, "equal <exponents> fit"),))
     assert repr(fit) == (
-        "Fit(chinchilla, parametric, N = N, 20 rows, E = 1.7, alpha = 0.34, beta = 0.28, 1 warnings)"
+        "Fit(chinchilla, parametric, N = N, 20 rows, E = 1.7, alpha = 0.34, beta = 0.28, 1 warning)"
     )
     html = fit._repr_html_()
     assert "&lt;exponents&gt;" in html

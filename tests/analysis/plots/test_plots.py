@@ -255,7 +255,7 @@ def test_a_profile_without_a_cut_says_so(sweep: Sweep) -> None:
     fit = sweep.primary
     assert fit is not None
     uncut = [entry | {"cut": None, "interval": [None, None]} for entry in fit["profile"]]
-    figure = plots.profiles({**fit, "profile": uncut})
+    figure = plots.profiles(uncut)
     assert [axes.get_title("left") for axes in figure.axes] == ["no interval"] * 3
     assert "interval" not in legend_texts(figure)
 
