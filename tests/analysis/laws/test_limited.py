@@ -56,7 +56,7 @@ def test_limits_travel_with_the_name() -> None:
         ("chinchilla[E=1.7", "lack their closing bracket"),
         ("chinchilla[E=low]", "no range of E between 0 and inf"),
         ("chinchilla[alpha=0.4:0.3]", "no range of alpha"),
-        ("chinchilla[E=9]", "E is held at 9, the lowest loss is"),
+        ("chinchilla[E=9]", "E is fixed at 9, the lowest loss is"),
         ("broken_c[X=1]", "which are E, kappa, kappa_after, width"),
     ],
 )
