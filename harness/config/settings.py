@@ -131,7 +131,7 @@ class MeshSettings:
 
 @dataclass
 class ExecutionSettings:
-    """Trade-offs of memory against time, which do not change results; null lets the platform choose."""
+    """Trade-offs of memory against time, outside the recipe; null lets the platform choose."""
 
     remat: str = "none"
     scan_layers: bool | None = None

@@ -321,7 +321,7 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     return command_parser().answer(arguments, lambda given: run(given, arguments))
 

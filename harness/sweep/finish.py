@@ -18,7 +18,7 @@ from analysis.records.emergence import read_emergence
 from harness.grid.cells import Cell
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_json
-from harness.records.number_text import estimate, interval, number
+from harness.records.number_text import DASH, estimate, given, interval, number
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
@@ -190,17 +190,23 @@ def _exponents(result: dict[str, Any]) -> Table:
     return table
 
 
-def _frontier(rows: list[dict[str, float]]) -> Table:
+def _frontier(rows: list[dict[str, float | None]]) -> Table:
     """Return a row per compute budget: optimal N and D, and the loss, with intervals."""
     table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
     for row in rows:
         table.add_row(
             f"{row['flops']:.1e}",
-            f"{row['n_opt']:.3g} [{row['n_low']:.3g}, {row['n_high']:.3g}]",
-            f"{row['d_opt']:.3g} [{row['d_low']:.3g}, {row['d_high']:.3g}]",
-            f"{row['loss']:.3f} [{row['loss_low']:.3f}, {row['loss_high']:.3f}]",
+            _with_interval(row["n_opt"], row["n_low"], row["n_high"], ".3g"),
+            _with_interval(row["d_opt"], row["d_low"], row["d_high"], ".3g"),
+            _with_interval(row["loss"], row["loss_low"], row["loss_high"], ".3f"),
         )
     return table
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
+    """Return a number with its interval; an end is a dash if too few resamples gave it."""
+    shown, below, above = (format(each, form) if given(each) else DASH for each in (value, low, high))
+    return f"{shown} [{below}, {above}]"
 
 
 def _learning_rates(group: dict[str, Any]) -> Table:

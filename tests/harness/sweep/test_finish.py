@@ -12,7 +12,7 @@ import pytest
 from analysis.forecast.seal import table_sha256
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
-from harness.sweep.finish import seal_forecast
+from harness.sweep.finish import _frontier, seal_forecast
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import small_cells
 
@@ -25,7 +25,7 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
     def sealed(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> dict[str, Any]:
         return {"cells": cells.to_dict("records"), "table_sha256": table_sha256(load_table(fitted))}
 
-    monkeypatch.setattr("analysis.forecast.seal.seal", sealed)
+    monkeypatch.setattr("analysis.forecast.seal.seal_forecast", sealed)
     folder, points, holdout = SweepFolder(tmp_path), make_points(np.random.default_rng(0)), small_cells()
     assert seal_forecast(folder, points, holdout, 20)
     before = folder.forecast.read_bytes()
@@ -33,3 +33,11 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
     assert folder.forecast.read_bytes() == before
     assert seal_forecast(folder, points, holdout[:1], 20), "other cells are held out"
     assert seal_forecast(folder, points.iloc[1:], holdout[:1], 20), "another table is fitted"
+
+
+def test_a_frontier_without_intervals_is_printed_with_dashes() -> None:
+    """Few cells give a frontier and too few resamples for its interval."""
+    row = {"flops": 1e15, "n_opt": 25_700.0, "n_low": None, "n_high": None, "d_opt": 1e6, "d_low": 9e5}
+    row |= {"d_high": None, "loss": 3.5, "loss_low": 3.4, "loss_high": 3.625}
+    (n, d, loss) = (list(column.cells) for column in _frontier([row]).columns[1:])
+    assert (n, d, loss) == (["2.57e+04 [–, –]"], ["1e+06 [9e+05, –]"], ["3.500 [3.400, 3.625]"])
