@@ -1,7 +1,7 @@
 """Figures of tables and results, `sl.figures`: each function returns a Matplotlib figure.
 
-Results go in as they are returned: fits, frontiers, profiles, loss tables, or rows of fits.json. At the end of a
-notebook cell a figure shows itself; `figure.savefig(path)` writes it.
+Results go in as they are returned: fits, frontiers, profiles, loss tables, or rows of fits.json. At the end
+of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 """
 
 from analysis.plots.emergence import emergence
