@@ -56,7 +56,7 @@ def test_the_floors_of_the_harness_are_those_that_are_tested() -> None:
     places = {
         place.removeprefix("harness/"): floor
         for place, floor in FLOORS.items()
-        if place.startswith("harness")
+        if place.startswith("harness/")
     }
     at = {
         place: next(

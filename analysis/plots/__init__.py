@@ -1,4 +1,8 @@
-"""Figures of a sweep: functions from tables and results to Matplotlib figures. Nothing else imports this."""
+"""Figures of tables and results, `sl.figures`: each function returns a Matplotlib figure.
+
+Results go in as they are returned: fits, frontiers, profiles, loss tables, or rows of fits.json. At the end
+of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
+"""
 
 from analysis.plots.emergence import emergence
 from analysis.plots.frontier import contours, frontier, isoflop
