@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -31,11 +30,15 @@ def test_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_files_named_in_the_text_exist(name: str) -> None:
-    """Paths in backticks, from the root of the repository or from the folder of the README."""
-    path = ROOT / name
-    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:/|\.(?:py|md|yaml|toml)))`", path.read_text())
-    there: list[Path] = [ROOT, path.parent, *path.parent.glob("*/")]
-    assert [each for each in named if not any((base / each).exists() for base in there)] == []
+    """Paths in backticks, or their ends: `harness/grid/cells.py`, `grid/`, `spec.py`."""
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:/|\.(?:py|md|yaml|toml)))`", (ROOT / name).read_text())
+    folders = ("harness", "analysis", "sweeps", "tests", "notebooks", "results", ".github")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "runs" not in path.parts]
+    there = {
+        f"/{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}"
+        for path in [*paths, *ROOT.glob("*")]
+    }
+    assert [each for each in named if not any(path.endswith(f"/{each}") for path in there)] == []
 
 
 def test_every_warning_code_is_explained() -> None:
