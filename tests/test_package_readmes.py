@@ -32,12 +32,10 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_files_named_in_the_text_exist(name: str) -> None:
     """Paths in backticks, or their ends: `harness/grid/cells.py`, `grid/`, `spec.py`."""
     named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:/|\.(?:py|md|yaml|toml)))`", (ROOT / name).read_text())
-    folders = ("harness", "analysis", "sweeps", "tests", "notebooks", "results", ".github")
-    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "runs" not in path.parts]
-    there = {
-        f"/{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}"
-        for path in [*paths, *ROOT.glob("*")]
-    }
+    folders = [ROOT / name for name in ("harness", "analysis", "sweeps", "tests", "notebooks", ".github")]
+    paths = [path for folder in folders for path in (folder, *folder.rglob("*"))]
+    paths += [*ROOT.glob("*"), *(ROOT / "results").glob("*")]
+    there = {f"/{path.relative_to(ROOT).as_posix()}" + "/" * path.is_dir() for path in paths}
     assert [each for each in named if not any(path.endswith(f"/{each}") for path in there)] == []
 
 
