@@ -2,6 +2,8 @@
 
 Every file has a `schema` number. A reader refuses a file of a newer schema and renames the keys of an older
 one, so no record of another version is half understood.
+
+A field is one key of the same name, unless its metadata say otherwise: PART, ABSENT_IF_NONE, NOT_STORED.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import cattrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 
 from harness.records.errors import InputError
@@ -26,6 +30,87 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 # How deep below its record a wrong key is named in an error; further causes add nothing.
 SHOWN_CAUSES = 1
+# How a field stands in JSON, as its metadata: `field(default=None, metadata=PART)`.
+LAYOUT = "layout"
+PART = {LAYOUT: "part"}  # a record whose keys stand beside those of its owner; without them None
+ABSENT_IF_NONE = {LAYOUT: "absent if None"}  # the key is left out rather than null
+NOT_STORED = {LAYOUT: "not stored"}  # no key: the reader computes the value
+
+
+def _laid_out(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind) and any(LAYOUT in f.metadata for f in fields(kind))
+
+
+def _layouts(kind: Any) -> dict[str, str]:
+    return {each.name: each.metadata.get(LAYOUT, "") for each in fields(kind)}
+
+
+@CONVERTER.register_unstructure_hook_factory(_laid_out)
+def _writer(kind: type) -> Callable[[Any], dict[str, Any]]:
+    layouts = _layouts(kind)
+
+    def write(record: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, layout in layouts.items():
+            value = getattr(record, name)
+            if layout == NOT_STORED[LAYOUT] or (layout and value is None):
+                continue
+            written = CONVERTER.unstructure(value)
+            found |= written if layout == PART[LAYOUT] else {name: written}
+        return found
+
+    return write
+
+
+@CONVERTER.register_structure_hook_factory(_laid_out)
+def _reader(kind: type) -> Callable[[Any, Any], Any]:
+    """Return a function that gathers the keys of each part and reads the result as a nested record.
+
+    A part is there if the key of its first field is, so no other part of the owner may have that key.
+    """
+    layouts, hints = _layouts(kind), get_type_hints(kind)
+    parts = {
+        name: [own.name for own in fields(get_args(hints[name])[0])]
+        for name, layout in layouts.items()
+        if layout == PART[LAYOUT]
+    }
+    computed: dict[str, Any] = {
+        name: override(omit=True) for name, layout in layouts.items() if layout == NOT_STORED[LAYOUT]
+    }
+    read: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        kind, CONVERTER, _cattrs_forbid_extra_keys=True, **computed
+    )
+
+    def structure(value: Any, _: Any) -> Any:
+        rest = dict(value)
+        for name, keys in parts.items():
+            if keys[0] in rest:
+                rest[name] = {key: rest.pop(key) for key in keys if key in rest}
+        return read(rest, kind)
+
+    return structure
+
+
+def _number(value: Any, _: Any) -> float:
+    if value is None:  # A number that is not finite was written as null.
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """Return a value of this very type: cattrs alone would turn null into the text "None"."""
+    if issubclass(kind, Enum):  # A StrEnum comes here as a kind of str.
+        return kind(value)
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value
+
+
+CONVERTER.register_structure_hook(float, _number)
+for _kind in (int, str, bool):
+    CONVERTER.register_structure_hook(_kind, _exactly)
 
 
 def plain(value: Any) -> Any:
@@ -84,13 +169,17 @@ def read_record(
         InputError: there is no such file, it is no JSON or of a newer schema, or its content does not fit
             `kind`.
     """
+    return from_json(current(read_json(path), str(path), schema, migrations or {}), kind, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raise InputError if it cannot be read or is no JSON."""
     try:
-        value = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}; write it anew by the command that made it") from error
-    return from_json(current(value, str(path), schema, migrations or {}), kind, str(path))
 
 
 def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migration]) -> Any:

@@ -1,0 +1,112 @@
+"""JSON files as records: layouts of fields, strict types, numbers that are not finite, schemas."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.records.errors import InputError
+from harness.records.json_files import (
+    ABSENT_IF_NONE,
+    NOT_STORED,
+    PART,
+    from_json,
+    read_record,
+    to_json,
+    write_record,
+)
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    radius: float
+    spokes: int | None
+
+
+@dataclass(frozen=True)
+class Bicycle:
+    name: str
+    colour: Colour
+    gears: tuple[int, ...]
+    wheel: Wheel | None = field(default=None, metadata=PART)
+    note: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    checked: bool = field(default=True, metadata=NOT_STORED)
+    schema: int = 1
+
+
+PLAIN = {"name": "b", "colour": "red", "gears": [1, 2], "schema": 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "written"),
+    [
+        (Bicycle("b", Colour.RED, (1, 2)), PLAIN),
+        (
+            Bicycle("b", Colour.RED, (1, 2), Wheel(0.5, None), "new"),
+            PLAIN | {"radius": 0.5, "spokes": None, "note": "new"},
+        ),
+    ],
+)
+def test_layouts_of_fields_go_both_ways(record: Bicycle, written: dict[str, Any]) -> None:
+    assert to_json(record) == written
+    assert from_json(written, Bicycle, "b.json") == record
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    written = to_json(Wheel(np.float64("inf"), None))
+    assert written == {"radius": None, "spokes": None}
+    assert math.isnan(from_json(written, Wheel, "w.json").radius)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": None}, r"expected str.*name"),
+        ({"name": 3}, r"name"),
+        ({"gears": [1.5]}, r"gears"),
+        ({"gears": [True]}, r"gears"),
+        ({"colour": "blue"}, r"colour"),
+        ({"radius": "x", "spokes": 1}, r"radius"),
+        ({"radius": 1.0}, r"spokes"),
+        ({"spokes": 3}, r"extra fields found \(spokes\)"),
+        ({"checked": True}, r"checked"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"^b.json is not as expected: .*{words}"):
+        from_json(PLAIN | change, Bicycle, "b.json")
+
+
+def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    write_record(path, Bicycle("b", Colour.RED, ()))
+    old = {"title" if key == "name" else key: value for key, value in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(old))
+
+    def renamed(value: dict[str, Any]) -> dict[str, Any]:
+        return {"name" if key == "title" else key: entry for key, entry in value.items()}
+
+    assert read_record(path, Bicycle, 2, {1: renamed}).name == "b"
+    path.write_text(json.dumps(PLAIN | {"schema": 3}))
+    with pytest.raises(InputError, match="written under schema 3 and this version reads up to 2"):
+        read_record(path, Bicycle, 2, {1: renamed})
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "cannot read"), ("{", "is no JSON"), ("[]", "no record")])
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "b.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_record(path, Bicycle, 1)
