@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
     from analysis.laws import LAWS, Law
-    from analysis.result import Fit, FitWarning
+    from analysis.records.fits import FitWarning
+    from analysis.result import Fit
     from analysis.study.study import study_sweep
     from analysis.tables.sweep import read_sweep
     from analysis.tables.table import LossTable, load_table
@@ -81,10 +82,14 @@ def _load(name: str) -> Any:
             from analysis import laws
 
             return getattr(laws, name)
-        case "Fit" | "FitWarning":
+        case "Fit":
             from analysis import result
 
             return getattr(result, name)
+        case "FitWarning":
+            from analysis.records import fits
+
+            return getattr(fits, name)
         case "InputError":
             from harness.records import errors
 

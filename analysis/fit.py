@@ -18,6 +18,7 @@ from analysis.tables.table import load_table, read_frame
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.records.json_files import to_json
 
 EXAMPLE = """\
 python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
@@ -84,7 +85,7 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.bootstrap
     fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
-    entries = [fit.to_dict() for fit in fits]
+    entries = to_json([fit.to_record() for fit in fits])
     return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
 
 
@@ -103,7 +104,7 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
         level=arguments.level,
         seed=arguments.seed,
     )
-    return comparison_text(found), found.entries()
+    return comparison_text(found), to_json(found.to_records())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

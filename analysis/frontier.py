@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
 from analysis.laws import Law
-from analysis.result import Fit, FitWarning, WarningCode, percentile_interval
+from analysis.records.fits import FitWarning, FrontierRow, WarningCode
+from analysis.result import Fit, percentile_interval
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
@@ -57,8 +57,8 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Frontier:
-    """Compute-optimal sizes, tokens and losses at given budgets.
+class FrontierCurve:
+    """Compute-optimal sizes, tokens and losses at given budgets; `Fit.frontier` is the power law alone.
 
     Attributes:
         flops: budgets C [budgets], FLOPs.
@@ -86,27 +86,31 @@ class Frontier:
     warnings: tuple[FitWarning, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Frontier({len(self.flops)} budgets, N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
+        return f"FrontierCurve({len(self.flops)} budgets, N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
 
     def frame(self) -> pd.DataFrame:
         """Return one row a budget: flops, n_opt, d_opt, loss, and the ends of their intervals."""
         return pd.DataFrame(self.rows())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[FrontierRow]:
         """Return one row a budget, as in fits.json."""
-        names = {"n": self.n_interval, "d": self.d_interval, "loss": self.loss_interval, "flat": self.flat}
-        rows: list[dict[str, Any]] = []
-        for i in range(len(self.flops)):
-            row = {
-                "flops": self.flops[i],
-                "n_opt": self.n_opt[i],
-                "d_opt": self.d_opt[i],
-                "loss": self.loss[i],
-            }
-            for name, band in names.items():
-                row |= {f"{name}_low": band[i, 0], f"{name}_high": band[i, 1]}
-            rows.append({key: float(value) for key, value in row.items()})
-        return rows
+        return [
+            FrontierRow(
+                flops=float(self.flops[i]),
+                n_opt=float(self.n_opt[i]),
+                d_opt=float(self.d_opt[i]),
+                loss=float(self.loss[i]),
+                n_low=float(self.n_interval[i, 0]),
+                n_high=float(self.n_interval[i, 1]),
+                d_low=float(self.d_interval[i, 0]),
+                d_high=float(self.d_interval[i, 1]),
+                loss_low=float(self.loss_interval[i, 0]),
+                loss_high=float(self.loss_interval[i, 1]),
+                flat_low=float(self.flat[i, 0]),
+                flat_high=float(self.flat[i, 1]),
+            )
+            for i in range(len(self.flops))
+        ]
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: one row a budget, and the warnings."""
@@ -264,7 +268,7 @@ def find_frontier(
     cost: Cost | None = None,
     mapping: Mapping[str, str] | None = None,
     level: float | None = None,
-) -> Frontier:
+) -> FrontierCurve:
     """Find the compute-optimal frontier of a fitted law, with percentile intervals of its bootstrap.
 
     Args:
@@ -319,7 +323,7 @@ def find_frontier(
             for value in _exponents(drawn, budgets, len(samples), draws)
         )
     far = fit.largest_c and extrapolation_warning(fit.largest_c, float(budgets.max()))
-    return Frontier(
+    return FrontierCurve(
         flops=budgets,
         n_opt=n,
         d_opt=d,
@@ -343,7 +347,7 @@ def optimal_allocation(
     table: TableLike | None = None,
     mapping: Mapping[str, str] | None = None,
     level: float | None = None,
-) -> Frontier:
+) -> FrontierCurve:
     """Divide a training budget: the size N* and tokens D* of lowest predicted loss at C FLOPs.
 
     Without `table`, C = 6·N·D holds. Then the minimum of E + (A·N^-α + B·D^-β)^γ is in closed form,

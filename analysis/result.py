@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from html import escape
 from statistics import NormalDist
 from typing import Any
@@ -15,7 +14,22 @@ from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
 from analysis.laws import Law, find_law
-from analysis.tables.table import Excluded
+from analysis.records.fits import (
+    ComparedRecord,
+    ContestedRecord,
+    EnvelopeRecord,
+    EstimationRecord,
+    Excluded,
+    ExponentsRecord,
+    FitRecord,
+    FitStatus,
+    FitWarning,
+    FrontierRecord,
+    IsoflopRecord,
+    KaplanRecord,
+    ProfileRecord,
+    WarningCode,
+)
 from harness.records.errors import InputError
 
 NORMAL = NormalDist()
@@ -24,63 +38,19 @@ KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line
 WITHOUT_LAW = ("isoflop", "envelope")  # approaches that give exponents and no surface of losses
 
 
-class WarningCode(StrEnum):
-    """Stable codes of the warnings that a fit can carry; a report may not hide them."""
-
-    FLAT_VALLEY = "flat_valley"  # tied and untied exponents fit equally well
-    ILL_CONDITIONED = "ill_conditioned"  # some combination of parameters is hardly determined
-    ACTIVE_BOUND = "active_bound"  # a parameter sits at the end of its range
-    COLLINEAR = "collinear"  # N and D (almost) proportional
-    E_NOT_BRACKETED = "e_not_bracketed"  # E far below the lowest loss: not to be quoted
-    FEW_SIZES = "few_sizes"
-    FEW_TOKENS = "few_tokens"
-    FEW_STARTS_AGREE = "few_starts_agree"  # many local minima
-    FEW_CLUSTERS = "few_clusters"  # too few trunks to resample
-    EXTRAPOLATION = "extrapolation"  # asked for more than 30 times the largest fitted compute
-    ROUTES_DISAGREE = "routes_disagree"  # multi-start and variable projection end apart
-    LACK_OF_FIT = "lack_of_fit"  # residuals larger than the seed noise
-    EDGE_OPTIMUM = "edge_optimum"  # an IsoFLOP slice without an interior minimum
-    FEW_BUDGETS = "few_budgets"
-    ONE_AXIS = "one_axis"  # all runs of one size, or of one token count: no law in N and D
-    INTERPOLATED = "interpolated"  # slices read off an interpolated rectangle of cells
-    METHODS_DISAGREE = "methods_disagree"  # two readings of the same data differ
-    APPROACHES_DISAGREE = "approaches_disagree"  # exponents further apart than their intervals say
-    COUNTS_DISAGREE = "counts_disagree"  # the exponent depends on how N is counted
-    FLOPS_APART = "flops_apart"  # C is far from 6·N·D in every row
-    MIXED_CELLS = "mixed_cells"  # losses of equal N and D further apart than seeds
-
-
 @dataclass(frozen=True)
-class FitWarning:
-    """A reason to doubt a fit: a stable code, and one sentence for the reader."""
+class Frontier:
+    """The compute-optimal frontier as a power law; None for a number that the approach does not give.
 
-    code: WarningCode
-    message: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the entry of the JSON."""
-        return {"code": self.code.value, "message": self.message}
-
-
-@dataclass(frozen=True)
-class Exponents:
-    """N* = g·(C/6)^a, D* = (C/6)^b / g; None for a number that the approach does not give."""
+    Under C = 6·N·D it is N* = g·(C/6)^a and D* = (C/6)^b/g; under other FLOPs g is None. `find_frontier`
+    gives the frontier as a curve, with the loss.
+    """
 
     a: float | None = None
     a_interval: tuple[float, float] | None = None
     b: float | None = None
     b_interval: tuple[float, float] | None = None
     g: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry `frontier` of the JSON."""
-        return {
-            "a": plain(self.a),
-            "a_interval": plain(self.a_interval),
-            "b": plain(self.b),
-            "b_interval": plain(self.b_interval),
-            "G": plain(self.g),
-        }
 
 
 @dataclass(frozen=True)
@@ -95,7 +65,13 @@ class Fit:
         stretch: factor on the spread of the samples; above 1 for least squares, because its residuals are
             smaller than the noise.
         largest_c: the largest fitted compute, FLOPs; extrapolation factors refer to it.
-        extra: further documented keys of the JSON.
+        frontier: exponents and coefficient under C = 6·N·D.
+        frontier_exact: exponents under the FLOPs of the table; None if they were not searched.
+        estimation: how the parameters were estimated (parametric, kaplan).
+        kaplan, isoflop, envelope: details of that approach (analysis/records/fits.py).
+        cloud: some of the bootstrap estimates (alpha, beta).
+        profile: profiles of the parameters.
+        contested: error in the contest of laws.
 
     Examples:
         >>> import analysis as sl
@@ -119,8 +95,9 @@ class Fit:
     estimates: Mapping[str, float]
     level: float
     objective: float | None = None
-    status: str = "converged"
-    frontier: Exponents = Exponents()
+    status: FitStatus = FitStatus.CONVERGED
+    frontier: Frontier = Frontier()
+    frontier_exact: Frontier | None = None
     samples: Array | None = None
     stretch: float = 1.0
     resid: Array = field(default_factory=lambda: np.empty(0))
@@ -128,12 +105,23 @@ class Fit:
     warnings: tuple[FitWarning, ...] = ()
     excluded: tuple[Excluded, ...] = ()
     seconds: float = 0.0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    estimation: EstimationRecord | None = None
+    kaplan: KaplanRecord | None = None
+    isoflop: IsoflopRecord | None = None
+    envelope: EnvelopeRecord | None = None
+    cloud: tuple[tuple[float, float], ...] | None = None
+    profile: tuple[ProfileRecord, ...] | None = None
+    contested: ContestedRecord | None = None
 
     @property
     def params(self) -> pd.Series[float]:
         """Estimates by parameter, natural units."""
         return pd.Series(dict(self.estimates), dtype=float, name="estimate")
+
+    @property
+    def exponents(self) -> Frontier:
+        """Exponents to quote: under the FLOPs of the table if they were searched, else under C = 6·N·D."""
+        return self.frontier_exact or self.frontier
 
     @property
     def theta(self) -> Array:
@@ -232,7 +220,7 @@ class Fit:
             if value is not None:
                 lines.append(_line(name, value, interval, None))
         if intervals:
-            drawn = self.extra.get("bootstrap", "cluster")
+            drawn = self.estimation.bootstrap if self.estimation else "cluster"
             lines.append(f"intervals: {100 * self.level:g} % percentile bootstrap over {drawn}s")
         lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
         if self.excluded:
@@ -259,27 +247,43 @@ class Fit:
         doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)
         return f"<p>{escape(caption)}</p>{table}" + (f"<ul>{doubts}</ul>" if doubts else "")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON of `analysis.fit`: stable keys, natural units, null for a missing number."""
-        return {
-            "law": self.law,
-            "approach": self.approach,
-            "estimator": self.estimator,
-            "count": self.count,
-            "nobs": self.nobs,
-            "n_clusters": self.n_clusters,
-            "params": plain(dict(self.estimates)),
-            "se": plain(self.errors()),
-            "interval": plain(self.intervals()),
-            "level": self.level,
-            "objective": plain(self.objective),
-            "status": self.status,
-            "frontier": self.frontier.to_dict(),
-            "warnings": [warning.to_dict() for warning in self.warnings],
-            "excluded": [row.to_dict() for row in self.excluded],
-            "seconds": self.seconds,
-            **plain(dict(self.extra)),
-        }
+    def to_record(self, compared: ComparedRecord | None = None) -> FitRecord:
+        """Return the fit as an entry of fits.json and as the JSON of `analysis.fit`.
+
+        Args:
+            compared: place of the fit in a comparison of approaches.
+        """
+        here, exact = self.frontier, None
+        if self.frontier_exact:
+            found = self.frontier_exact
+            exact = ExponentsRecord(found.a, found.a_interval, found.b, found.b_interval)
+        return FitRecord(
+            law=self.law,
+            approach=self.approach,
+            estimator=self.estimator,
+            count=self.count,
+            nobs=self.nobs,
+            n_clusters=self.n_clusters,
+            params=self.estimates,
+            se=self.errors(),
+            interval=self.intervals(),
+            level=self.level,
+            objective=self.objective,
+            status=self.status,
+            frontier=FrontierRecord(here.a, here.a_interval, here.b, here.b_interval, here.g),
+            warnings=self.warnings,
+            excluded=self.excluded,
+            seconds=self.seconds,
+            estimation=self.estimation,
+            kaplan=self.kaplan,
+            isoflop=self.isoflop,
+            envelope=self.envelope,
+            frontier_exact=exact,
+            cloud=self.cloud,
+            profile=self.profile,
+            contested=self.contested,
+            compared=compared,
+        )
 
 
 def _remedy(fit: Fit) -> str:
@@ -302,21 +306,6 @@ def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> t
     tail = (1 - level) / 2 if stretch == 1 else NORMAL.cdf(-stretch * NORMAL.inv_cdf((1 + level) / 2))
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def plain(value: Any) -> Any:
-    """Return `value` in JSON types; a number that is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, np.bool_):
-        return bool(value)
-    return value
 
 
 def _line(name: str, value: float, interval: tuple[float, float] | None, error: float | None) -> str:

@@ -5,15 +5,21 @@ README quotes this output, and a test holds the two against each other.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from analysis.laws import family
+from analysis.records.fits import (
+    ExponentsRecord,
+    FitRecord,
+    LoserScore,
+    ReferenceRow,
+    ScoreRecord,
+    read_study,
+)
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -31,7 +37,6 @@ from harness.records.number_text import (
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
-Json = Mapping[str, Any]
 LAW_PARAMS = ("alpha", "beta", "gamma", "E")
 
 
@@ -40,25 +45,25 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     for path in (folder.fits, folder.sweep, folder.points):
         if not path.exists():
             raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
-    fits = json.loads(folder.fits.read_text())
+    study = read_study(folder.fits)
     sweep = read_sweep(folder.sweep)
-    if fits["recommended"] is None:
+    fit, primary = study.quoted, study.primary
+    if fit is None or primary is None:
         raise InputError(
             f"{folder.root} holds no law fits (a learning-rate grid?); give the folder of another grid"
         )
-    fit = fits["fits"][fits["recommended"]]
     return {
         "machine": f"{sweep.provenance.cores} cores, {sweep.provenance.machine}",
         "wall-clock": _wall_clock(sweep),
         "runs": _runs(read_table(folder.points)),
-        "law, N": f"{family(fit['law'])}, `{fit['count']}`",
-        **{name: _param(fit, name) for name in LAW_PARAMS if name in fit["params"]},
-        "a under 6ND": _exponent(fit["frontier"]),
-        "a under exact FLOPs": _exponent(fit.get("frontier_exact")),
-        "± of a under 6ND, leaving one size out at a time": number((fits["jackknife"] or {}).get("a_se")),
-        **_forecast(fits.get("forecast"), fits["primary"]["law"]),
-        "trunk + branch minus tuned cosine, nats": _references(fits["reference"]),
-        "seed noise": percent(fits["noise"]["pooled_relative"]),
+        "law, N": f"{family(fit.law)}, `{fit.count}`",
+        **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
+        "a under 6ND": _exponent(fit.frontier),
+        "a under exact FLOPs": _exponent(fit.frontier_exact),
+        "± of a under 6ND, leaving one size out at a time": number(study.jackknife.a_se),
+        **_forecast(study.forecast, primary.law),
+        "trunk + branch minus tuned cosine, nats": _references(study.reference),
+        "seed noise": percent(study.noise.pooled_relative),
     }
 
 
@@ -77,35 +82,35 @@ def _runs(points: pd.DataFrame) -> str:
     )
 
 
-def _param(fit: Json, name: str) -> str:
-    return f"{number(fit['params'][name])} {interval(fit['interval'].get(name))}"
+def _param(fit: FitRecord, name: str) -> str:
+    return f"{number(fit.params[name])} {interval(fit.interval.get(name))}"
 
 
-def _exponent(frontier: Json | None) -> str:
-    return DASH if not frontier else f"{number(frontier['a'])} {interval(frontier['a_interval'])}"
+def _exponent(found: ExponentsRecord | None) -> str:
+    return f"{number(found.a)} {interval(found.a_interval)}" if found else DASH
 
 
-def _references(cells: Sequence[Json]) -> str:
+def _references(cells: Sequence[ReferenceRow]) -> str:
     """Difference ± standard error at every cell that has cosine runs."""
     shown = [
-        f"{signed(cell['difference'])} ± {number(cell['se'])} ({cell['rung']}, D = {si(cell['n_tokens'])})"
+        f"{signed(cell.difference)} ± {number(cell.se)} ({cell.rung}, D = {si(cell.n_tokens)})"
         for cell in cells
     ]
     return "; ".join(shown) or DASH
 
 
-def _forecast(score: Json | None, law: str) -> dict[str, str]:
+def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:
     if not score:
         return {"sealed forecast": "none"}
     rows = {f"forecast error, {family(law)} (chosen)": _errors(score)}
-    rows |= {f"forecast error, {family(loser['law'])}": _errors(loser) for loser in score["losers"]}
+    rows |= {f"forecast error, {family(loser.law)}": _errors(loser) for loser in score.losers}
     return rows
 
 
-def _errors(score: Json) -> str:
-    far = score["rms_percent_10x"]
+def _errors(score: ScoreRecord | LoserScore) -> str:
+    far = score.rms_percent_10x
     beyond = f"{in_percent(far)} at ≥ 10×, " if given(far) else ""
-    return f"{in_percent(score['rms_percent'])} RMS, {beyond}{percent(score['inside_share'], 0)} inside"
+    return f"{in_percent(score.rms_percent)} RMS, {beyond}{percent(score.inside_share, 0)} inside"
 
 
 def markdown(folders: Sequence[SweepFolder]) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Index
-from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode
+from analysis.records.fits import EdgeRow, EnvelopeRecord, FitWarning, WarningCode
+from analysis.result import LEVEL, Fit, Frontier
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
@@ -48,7 +48,7 @@ def fit_envelope(
 
     Returns:
         Two fits, of the lower convex hull and of the lowest loss in each bin of log C, with the parameters
-        a, b and G. Further keys: `method` (hull or bins), `source`, and `edge`, the points on the edge.
+        a, b and G. `envelope` has the points on the edge.
 
     Raises:
         InputError: fewer than three sizes on the edge.
@@ -135,23 +135,18 @@ def _fit(table: LossTable, edge: Index, method: str, source: str, level: float) 
         n_clusters=len(np.unique(table.cluster)),
         estimates={"a": float(a), "b": float(b), "G": float(np.exp(log_g))},
         level=level,
-        frontier=Exponents(a=float(a), b=float(b), g=float(np.exp(log_g))),
+        frontier=Frontier(a=float(a), b=float(b), g=float(np.exp(log_g))),
         largest_c=float(table.c.max()),
         excluded=table.excluded,
-        extra={"method": method, "source": source, "edge": _edge_rows(table, edge)},
+        envelope=EnvelopeRecord(source, method, _edge_rows(table, edge)),
     )
 
 
-def _edge_rows(table: LossTable, edge: Index) -> list[dict[str, Any]]:
-    return [
-        {
-            "flops": float(table.c[i]),
-            "n": float(table.n[i]),
-            "d": float(table.d[i]),
-            "loss": float(table.loss[i]),
-        }
+def _edge_rows(table: LossTable, edge: Index) -> tuple[EdgeRow, ...]:
+    return tuple(
+        EdgeRow(flops=float(table.c[i]), n=float(table.n[i]), d=float(table.d[i]), loss=float(table.loss[i]))
         for i in edge
-    ]
+    )
 
 
 def _disagreement(fits: list[Fit]) -> tuple[FitWarning, ...]:

@@ -17,7 +17,8 @@ from analysis.approaches.slice_minimum import AKIMA_SIZES
 from analysis.arrays import Array
 from analysis.frontier import find_frontier, surface_of
 from analysis.laws import family
-from analysis.result import Fit, FitWarning, WarningCode
+from analysis.records.fits import FitWarning, WarningCode
+from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable
 from analysis.uncertainty.bootstrap import KINDS
 from analysis.uncertainty.table_warnings import with_doubts
@@ -122,8 +123,8 @@ def parametric(
     if fit.frontier.a is None:
         return fit
     found = find_frontier(fit, table, frontier_flops(table))
-    exact = {"a": found.a, "a_interval": found.a_interval, "b": found.b, "b_interval": found.b_interval}
-    return replace(fit, extra={**fit.extra, "frontier_exact": exact})
+    exact = Frontier(found.a, found.a_interval, found.b, found.b_interval)
+    return replace(fit, frontier_exact=exact)
 
 
 def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
@@ -132,7 +133,8 @@ def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> N
     made = attempts.add(
         f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, method="quadratic", **options
     )
-    if made and made[0].extra["min_sizes"] >= AKIMA_SIZES:
+    slices = made[0].isoflop if made else None
+    if slices and slices.min_sizes >= AKIMA_SIZES:
         what = f"IsoFLOP by Akima interpolation with N = {table.count}"
         attempts.add(what, few, fit_isoflop, table, method="akima", **options)
 

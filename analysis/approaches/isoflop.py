@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,15 @@ from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, me
 from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
 from analysis.laws import family
-from analysis.result import LEVEL, Exponents, Fit, FitWarning, WarningCode, percentile_interval
+from analysis.records.fits import (
+    FitWarning,
+    IsoflopRecord,
+    OptimumRow,
+    SlicingBiasRecord,
+    WarningCode,
+    finite,
+)
+from analysis.result import LEVEL, Fit, Frontier, percentile_interval
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
@@ -75,10 +83,8 @@ def fit_isoflop(
 
     Returns:
         A fit with the parameters a, b and G. Intervals are percentiles under noise drawn per trunk. They are
-        widened by the scatter of the optima about the line if their noise does not explain it.
-
-        Further keys are `method`, `slices`, `window` (sizes in a parabola), `min_sizes`, `noise`, `optima`
-        and `bias` (of interpolated slices). An optimum has a `reason` if it does not count.
+        widened by the scatter of the optima about the line if their noise does not explain it. `isoflop` has
+        the optima; one that does not count has a `reason`.
 
     Raises:
         InputError: fewer than three budgets with enough sizes, or fewer than three interior minima.
@@ -114,17 +120,21 @@ def fit_isoflop(
         n_clusters=len(np.unique(table.cluster)),
         estimates={"a": lines.a, "b": lines.b, "G": lines.g},
         level=level,
-        frontier=Exponents(lines.a, ends[0], lines.b, ends[1], lines.g),
+        frontier=Frontier(lines.a, ends[0], lines.b, ends[1], lines.g),
         samples=lines.samples if resamples else None,
         largest_c=float(np.exp(max(piece.log_c for piece in pieces))),
         warnings=tuple(_warnings(found, source, sizes, bias)),
         excluded=table.excluded,
         seconds=time.perf_counter() - start,
-        extra={"method": method, "slices": source, "window": WINDOW, "min_sizes": sizes, "bias": bias}
-        | {
-            "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
-            "optima": [_optimum_row(optimum) for optimum in found],
-        },
+        isoflop=IsoflopRecord(
+            slices=source,
+            method=method,
+            window=WINDOW,
+            min_sizes=sizes,
+            bias=bias,
+            noise=spread.to_record(),
+            optima=tuple(_optimum_row(optimum) for optimum in found),
+        ),
     )
 
 
@@ -227,7 +237,7 @@ def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     return slope, mean_y - slope * mean_x
 
 
-def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> dict[str, Any] | None:
+def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> SlicingBiasRecord | None:
     """Slice the fitted surface as the table was sliced and compare with the surface's own frontier."""
     log_loss = np.log(surface.loss(table.n, table.d))
     found, _, _ = optima(pieces, log_loss, np.zeros((len(log_loss), 1)), "quadratic")
@@ -238,15 +248,12 @@ def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> dic
     y = np.array([[optimum.log_n] for optimum in kept])
     a_slices = float(weighted_line(x, y, np.ones(len(kept)))[0][0])
     a_surface = local_exponent(surface, np.exp(x))
-    return {
-        "law": surface.name,
-        "a_slices": a_slices,
-        "a_surface": a_surface,
-        "difference": a_slices - a_surface,
-    }
+    return SlicingBiasRecord(surface.name, a_slices, a_surface, difference=a_slices - a_surface)
 
 
-def _warnings(found: list[Optimum], source: str, sizes: int, bias: dict[str, Any] | None) -> list[FitWarning]:
+def _warnings(
+    found: list[Optimum], source: str, sizes: int, bias: SlicingBiasRecord | None
+) -> list[FitWarning]:
     warnings = []
     edge = [optimum for optimum in found if optimum.reason]
     if edge:
@@ -266,7 +273,7 @@ def _warnings(found: list[Optimum], source: str, sizes: int, bias: dict[str, Any
     return warnings
 
 
-def _interpolated_text(sizes: int, bias: dict[str, Any] | None) -> str:
+def _interpolated_text(sizes: int, bias: SlicingBiasRecord | None) -> str:
     text = (
         f"slices are read off an interpolated rectangle ({sizes} sizes or more a budget): sizes enter "
         "and leave as C changes, which biases a"
@@ -274,18 +281,18 @@ def _interpolated_text(sizes: int, bias: dict[str, Any] | None) -> str:
     if bias is None:
         return text
     return (
-        f"{text}; the same slices of the fitted {family(bias['law'])} surface give a = "
-        f"{bias['a_slices']:.3f} where its frontier has {bias['a_surface']:.3f}"
+        f"{text}; the same slices of the fitted {family(bias.law)} surface give a = "
+        f"{bias.a_slices:.3f} where its frontier has {bias.a_surface:.3f}"
     )
 
 
-def _optimum_row(optimum: Optimum) -> dict[str, Any]:
-    return {
-        "flops": float(np.exp(optimum.log_c)),
-        "n_opt": float(np.exp(optimum.log_n)),
-        "d_opt": float(np.exp(optimum.log_d)),
-        "loss": float(np.exp(optimum.log_loss)),
-        "se_log_n": optimum.se,
-        "n_sizes": optimum.n_sizes,
-        "reason": optimum.reason,
-    }
+def _optimum_row(optimum: Optimum) -> OptimumRow:
+    return OptimumRow(
+        flops=float(np.exp(optimum.log_c)),
+        n_opt=finite(np.exp(optimum.log_n)),
+        d_opt=finite(np.exp(optimum.log_d)),
+        loss=finite(np.exp(optimum.log_loss)),
+        se_log_n=finite(optimum.se),
+        n_sizes=optimum.n_sizes,
+        reason=optimum.reason,
+    )

@@ -16,6 +16,7 @@ from analysis.approaches.envelope import lower_hull
 from analysis.approaches.parametric import fit_law
 from analysis.arrays import Array, Mask
 from analysis.laws import find_law
+from analysis.records.fits import KaplanRecord
 from analysis.result import LEVEL, Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
@@ -56,8 +57,7 @@ def fit_kaplan(
         axes: wanted laws by their axes: letters out of n, d and c.
 
     Returns:
-        Up to six fits; a law with too few rows is left out. Further keys: `constant` (what is constant on
-        the line), `constant_value`, and `published_exponent` (Kaplan et al.).
+        Up to six fits; a law with too few rows is left out. `kaplan` says what is constant along the line.
 
     Raises:
         InputError: no line has enough rows for any law.
@@ -82,13 +82,8 @@ def fit_kaplan(
             fit = fit_law(
                 table.select(line.rows), law, estimator=estimator, resamples=0, level=level, seed=seed
             )
-            extra = {
-                **fit.extra,
-                "constant": line.constant,
-                "constant_value": line.value,
-                "published_exponent": PUBLISHED[line.law],
-            }
-            fits.append(replace(fit, approach="kaplan", extra=extra))
+            record = KaplanRecord(line.constant, line.value, PUBLISHED[line.law])
+            fits.append(replace(fit, approach="kaplan", kaplan=record))
     if not fits:
         raise InputError(
             "expected at least three sizes at one token count, three token counts at one size or three "

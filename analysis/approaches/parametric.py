@@ -14,14 +14,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
 from analysis.laws import find_law, with_limits
-from analysis.result import LEVEL, Exponents, Fit, percentile_interval
+from analysis.records.fits import (
+    EstimationRecord,
+    FitStatus,
+    JackknifeRecord,
+    JackknifeRow,
+    RoutesRecord,
+    finite,
+)
+from analysis.result import LEVEL, Fit, Frontier, percentile_interval
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table
@@ -99,7 +106,7 @@ def fit_law(
         estimates=dict(zip(problem.law.params, starts.theta.tolist(), strict=True)),
         level=level,
         objective=starts.objective,
-        status="converged" if starts.converged else "stopped before the tolerance was met",
+        status=FitStatus.CONVERGED if starts.converged else FitStatus.STOPPED,
         frontier=exponents_of(problem, starts.theta, samples, level, stretch),
         samples=samples,
         stretch=stretch,
@@ -108,29 +115,33 @@ def fit_law(
         warnings=identifiability_warnings(problem, starts, projection),
         excluded=table.excluded,
         seconds=time.perf_counter() - began,
-        extra={"resamples": resamples, "bootstrap": kind, **_details(problem, starts, projection)},
+        estimation=_estimation(problem, starts, projection, resamples, kind),
     )
 
 
-def _details(problem: Problem, starts: Route, projection: Route) -> dict[str, Any]:
-    """Return further keys of the JSON (results/README.md)."""
+def _estimation(
+    problem: Problem, starts: Route, projection: Route, resamples: int, kind: str
+) -> EstimationRecord:
     theta = starts.theta
-    return {
-        "se_gauss_newton": _gauss_newton_errors(problem, theta),
-        "delta": problem.delta if problem.estimator == "huber" else None,
-        "log_likelihood": log_likelihood(problem, theta),
-        "routes": {"multi_start": starts.objective, "variable_projection": projection.objective},
-        "starts_agreeing": starts.agreeing,
-        "condition_number": condition_number(problem, theta),
-        "largest_flops": float(problem.table.c.max()),
-    }
+    return EstimationRecord(
+        resamples=resamples,
+        bootstrap=kind,
+        se_gauss_newton=_gauss_newton_errors(problem, theta),
+        delta=problem.delta if problem.estimator == "huber" else None,
+        log_likelihood=log_likelihood(problem, theta),
+        routes=RoutesRecord(starts.objective, projection.objective),
+        starts_agreeing=starts.agreeing,
+        condition_number=finite(condition_number(problem, theta)),
+        largest_flops=float(problem.table.c.max()),
+    )
 
 
 def _gauss_newton_errors(problem: Problem, theta: Array) -> dict[str, float | None] | None:
     cov = gauss_newton_cov(problem, theta)
     if cov is None:
         return None
-    return dict(zip(problem.law.params, np.sqrt(np.diag(cov)).tolist(), strict=True))
+    errors = np.sqrt(np.diag(cov)).tolist()
+    return {name: finite(error) for name, error in zip(problem.law.params, errors, strict=True)}
 
 
 def log_likelihood(problem: Problem, theta: Array) -> float | None:
@@ -170,18 +181,18 @@ def stretch_of(problem: Problem, kind: str) -> float:
 
 def exponents_of(
     problem: Problem, theta: Array, samples: Array | None, level: float, stretch: float = 1.0
-) -> Exponents:
+) -> Frontier:
     """Return the frontier exponents under C = 6·N·D, with percentile intervals of the bootstrap estimates."""
     law, table = problem.law, problem.table
     here = six_nd_exponents(law, theta[None], table)
     if len(here) == 0:
-        return Exponents()
+        return Frontier()
     a, closed = float(here[0]), law.frontier(theta)
     g = None if closed is None else closed.g
     if samples is None:
-        return Exponents(a=a, b=1 - a, g=g)
+        return Frontier(a=a, b=1 - a, g=g)
     each = six_nd_exponents(law, samples, table)
-    return Exponents(
+    return Frontier(
         a=a,
         a_interval=percentile_interval(each, level, stretch),
         b=1 - a,
@@ -190,13 +201,13 @@ def exponents_of(
     )
 
 
-def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[str, Any]:
+def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> JackknifeRecord:
     """Leave out one size at a time and refit: the exponent a under C = 6·N·D, and its standard error.
 
     SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. A size stays if its removal leaves too few rows.
     """
     found = find_law(law)
-    rows: list[dict[str, Any]] = []
+    rows: list[JackknifeRow] = []
     for size in np.unique(table.n):
         rest = table.select(table.n != size)
         if len(rest) < found.n_free or len(np.unique(rest.n)) < 2:
@@ -205,8 +216,8 @@ def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> dict[
         without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)
         if len(without):
             left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
-            rows.append({"left_out": left_out, "a": float(without[0])})
-    values = np.array([row["a"] for row in rows])
+            rows.append(JackknifeRow(left_out, float(without[0])))
+    values = np.array([row.a for row in rows])
     k = len(values)
     error = float(np.sqrt((k - 1) / k * np.sum((values - values.mean()) ** 2))) if k > 1 else None
-    return {"a": rows, "a_se": error}
+    return JackknifeRecord(tuple(rows), error)

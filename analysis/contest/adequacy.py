@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -14,7 +13,7 @@ from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
-from analysis.result import FitWarning, WarningCode, plain
+from analysis.records.fits import AdequacyRecord, ContestRow, FitWarning, TrendRecord, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise
@@ -55,9 +54,9 @@ class Entrant:
     chosen: bool
     rolled: tuple[Rolled, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        keys = ("law", "count", "rollout_rms", "bic", "n_params", "chosen")
-        return {key: plain(getattr(self, key)) for key in keys}
+    def to_row(self, chosen: bool) -> ContestRow:
+        """Return the law's row in fits.json and forecast.json; a study may rest on a law `chosen` earlier."""
+        return ContestRow(self.law, self.count, self.rollout_rms, self.bic, self.n_params, chosen)
 
 
 def candidates(table: LossTable) -> tuple[str, ...]:
@@ -105,7 +104,7 @@ def bic(table: LossTable, law: str, seed: int = 0) -> float:
     ) * float(np.log(rows))
 
 
-def adequacy(table: LossTable, law: str, seed: int = 0) -> dict[str, Any]:
+def adequacy(table: LossTable, law: str, seed: int = 0) -> AdequacyRecord:
     """How well `law` describes the table, as numbers and in words.
 
     Notes:
@@ -117,15 +116,16 @@ def adequacy(table: LossTable, law: str, seed: int = 0) -> dict[str, Any]:
     theta = estimate(table, law, seed)
     residuals = problem.residual(theta)
     pure, dof = seed_noise(table)
-    result = {
-        "residual_rms": float(np.sqrt(np.mean(residuals**2))),
-        "residual_max": float(np.max(np.abs(residuals))),
-        "seed_sd": float(np.sqrt(pure / dof)) if dof else None,
-        "lack_of_fit_p": lack_of_fit(table, law, seed),
-        "structure": structure(table, law, seed),
-        "gamma_test_p": gamma_test(table, law, seed),
-    }
-    return plain({**result, "verdict": _verdict(law, result)})
+    result = AdequacyRecord(
+        residual_rms=float(np.sqrt(np.mean(residuals**2))),
+        residual_max=float(np.max(np.abs(residuals))),
+        seed_sd=float(np.sqrt(pure / dof)) if dof else None,
+        lack_of_fit_p=lack_of_fit(table, law, seed),
+        structure=structure(table, law, seed),
+        gamma_test_p=gamma_test(table, law, seed),
+        verdict="",
+    )
+    return replace(result, verdict=_verdict(law, result))
 
 
 def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
@@ -153,7 +153,7 @@ def gamma_test(table: LossTable, law: str, seed: int = 0) -> float | None:
     return float(stats.f.sf(max(additive - joint, 0) / (joint / spare), 1, spare))
 
 
-def structure(table: LossTable, law: str, seed: int = 0) -> list[dict[str, Any]]:
+def structure(table: LossTable, law: str, seed: int = 0) -> tuple[TrendRecord, ...]:
     """Trends left in the residuals: along log N, log D and log D/N (line and curve), and log N × log D.
 
     Each entry has the p-value of an F test of the added terms, Holm-corrected over the four.
@@ -172,20 +172,21 @@ def structure(table: LossTable, law: str, seed: int = 0) -> list[dict[str, Any]]
     }
     found = [(axis, *_trend(residuals, design, used)) for axis, design in designs.items()]
     corrected = holm([p for _, p, _ in found])
-    return [
-        {"axis": axis, "p": p, "share": share} for (axis, _, share), p in zip(found, corrected, strict=True)
-    ]
+    return tuple(
+        TrendRecord(axis, float(p), float(share))
+        for (axis, _, share), p in zip(found, corrected, strict=True)
+    )
 
 
-def lack_of_fit_warning(result: dict[str, Any], law: str) -> FitWarning | None:
+def lack_of_fit_warning(result: AdequacyRecord, law: str) -> FitWarning | None:
     """The warning that goes with a poor adequacy result, or None."""
-    p = result["lack_of_fit_p"]
-    if p is None or p >= SIGNIFICANCE:
+    p = result.lack_of_fit_p
+    if p is None or p >= SIGNIFICANCE or result.seed_sd is None:
         return None
     return FitWarning(
         WarningCode.LACK_OF_FIT,
-        f"{family(law)} leaves {100 * result['residual_rms']:.2g} % RMS where seeds differ by "
-        f"{100 * result['seed_sd']:.2g} % (p = {p:.2g}): its intervals are too narrow",
+        f"{family(law)} leaves {100 * result.residual_rms:.2g} % RMS where seeds differ by "
+        f"{100 * result.seed_sd:.2g} % (p = {p:.2g}): its intervals are too narrow",
     )
 
 
@@ -214,16 +215,16 @@ def _trend(residuals: Array, design: Array, used: int) -> tuple[float, float]:
     return float(stats.f.sf(ratio, rank, spare)), (total - rest) / total
 
 
-def _verdict(law: str, result: dict[str, Any]) -> str:
+def _verdict(law: str, result: AdequacyRecord) -> str:
     """One sentence a newcomer can act on."""
-    rms, sd, p = result["residual_rms"], result["seed_sd"], result["lack_of_fit_p"]
-    trends = [entry["axis"] for entry in result["structure"] if entry["p"] < SIGNIFICANCE]
+    rms, sd, p = result.residual_rms, result.seed_sd, result.lack_of_fit_p
+    trends = [trend.axis for trend in result.structure if trend.p < SIGNIFICANCE]
     doubts = []
-    if p is not None and p < SIGNIFICANCE:
+    if p is not None and p < SIGNIFICANCE and sd is not None:
         doubts.append(f"its residuals ({100 * rms:.2g} %) exceed the seed noise ({100 * sd:.2g} %)")
     if trends:
         doubts.append(f"its residuals still follow {', '.join(trends)}")
-    gamma = result["gamma_test_p"]
+    gamma = result.gamma_test_p
     if gamma is not None and gamma < SIGNIFICANCE and law == "chinchilla":
         doubts.append(f"the data ask for gamma other than 1 (p = {gamma:.2g})")
     if doubts:

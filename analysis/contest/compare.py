@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,8 @@ from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
 from analysis.laws import family, find_law, with_limits
-from analysis.result import LEVEL, Fit, FitWarning, WarningCode
+from analysis.records.fits import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
+from analysis.result import LEVEL, Fit
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import COUNTS, LossTable, TableLike, as_table, load_table, read_frame
 from harness.records.errors import InputError
@@ -61,10 +61,10 @@ class Comparison:
         """Return one row a fit: approach, count of N, exponent a with its interval, error, warnings."""
         rows = []
         for position, fit in enumerate(self.fits):
-            a, interval = exponent_of(fit)
-            low, high = interval or (None, None)
-            row = {"approach": label(fit), "N": fit.count, "a": a, "low": low, "high": high}
-            error = fit.extra.get("rollout_rms")
+            found = fit.exponents
+            low, high = found.a_interval or (None, None)
+            row = {"approach": label(fit), "N": fit.count, "a": found.a, "low": low, "high": high}
+            error = fit.contested.rollout_rms if fit.contested else None
             row |= {"rollout, %": None if error is None else 100 * error, "warnings": len(fit.warnings)}
             rows.append(row | {"recommended": position == self.recommended})
         return pd.DataFrame(rows)
@@ -74,14 +74,12 @@ class Comparison:
         table = self.frame().to_html(float_format=lambda value: f"{value:.3g}", na_rep="", border=0)
         return f"{table}<p>{escape(self.reason)}</p>"
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Return the JSON: one entry a fit with `recommended`; that entry has the `reason` too.
-
-        `not_possible`, what the table does not allow, stands in the recommended entry, or in the first.
-        """
-        found = [{**fit.to_dict(), "recommended": i == self.recommended} for i, fit in enumerate(self.fits)]
-        found[self.recommended or 0] |= {"reason": self.reason, "not_possible": list(self.not_possible)}
-        return found
+    def to_records(self) -> list[FitRecord]:
+        """Return one entry a fit, for JSON; the recommended one, or else the first, explains the choice."""
+        explained = self.recommended or 0
+        places = [ComparedRecord(recommended=i == self.recommended) for i in range(len(self.fits))]
+        places[explained] = replace(places[explained], reason=self.reason, not_possible=self.not_possible)
+        return [fit.to_record(place) for fit, place in zip(self.fits, places, strict=True)]
 
 
 def counted_tables(
@@ -149,7 +147,7 @@ def compare_approaches(
 
     Returns:
         The fits of all approaches. The recommended one carries the disagreements of approaches and of counts;
-        a parametric one under the primary count has the extra key `rollout_rms`.
+        a parametric one under the primary count carries its error in the contest.
 
     Raises:
         InputError: a law or an estimator that does not exist, or a table that no law can be fitted to.
@@ -240,15 +238,7 @@ def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -
 def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:
     if fit.approach != "parametric" or fit.count != primary:
         return fit
-    return replace(fit, extra={**fit.extra, "rollout_rms": error})
-
-
-def exponent_of(fit: Fit) -> tuple[float | None, Interval | None]:
-    """Exponent a of N* and its interval, under the FLOPs of the table."""
-    exact = fit.extra.get("frontier_exact")
-    if exact:
-        return exact["a"], exact["a_interval"]
-    return fit.frontier.a, fit.frontier.a_interval
+    return replace(fit, contested=ContestedRecord(error))
 
 
 def disagreements(fits: Sequence[Fit], recommended: int) -> list[FitWarning]:
@@ -258,7 +248,7 @@ def disagreements(fits: Sequence[Fit], recommended: int) -> list[FitWarning]:
     readings of one edge differ.
     """
     quoted = fits[recommended]
-    a, interval = exponent_of(quoted)
+    a, interval = quoted.exponents.a, quoted.exponents.a_interval
     if a is None or interval is None:
         return []
     approaches = [f for f in fits if f.approach != quoted.approach and f.count == quoted.count]
@@ -277,7 +267,7 @@ def disagreements(fits: Sequence[Fit], recommended: int) -> list[FitWarning]:
 
 
 def _apart(interval: Interval, other: Fit) -> bool:
-    a, theirs = exponent_of(other)
+    a, theirs = other.exponents.a, other.exponents.a_interval
     if a is None:
         return False
     low, high = theirs or (a - APART, a + APART)
@@ -286,8 +276,9 @@ def _apart(interval: Interval, other: Fit) -> bool:
 
 def label(fit: Fit) -> str:
     """Approach and law, or the reading of the data that an approach without a law takes."""
-    reading = fit.extra.get("method") or family(fit.law)
-    source = fit.extra.get("source")
+    read = fit.isoflop or fit.envelope
+    reading = read.method if read else family(fit.law)
+    source = fit.envelope.source if fit.envelope else ""
     if reading.startswith(fit.approach):
         return reading
     return f"{fit.approach} {reading}" + (f" of {source}" if source else "")
@@ -295,7 +286,5 @@ def label(fit: Fit) -> str:
 
 def shown_exponent(fit: Fit) -> str:
     """a with its interval, as text."""
-    a, interval = exponent_of(fit)
-    if a is None:
-        return ""
-    return estimate(a, interval)
+    found = fit.exponents
+    return "" if found.a is None else estimate(found.a, found.a_interval)

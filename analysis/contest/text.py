@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from analysis.contest.compare import Comparison, label, shown_exponent
+from analysis.records.fits import Excluded
 from analysis.result import Fit
-from analysis.tables.table import Excluded
 from harness.records.number_text import percent
 
 HEAD = ("", "approach", "N", "a", "alpha", "beta", "E", "other", "rollout")
@@ -31,14 +31,14 @@ def comparison_text(found: Comparison) -> str:
 
 def _key(found: Comparison) -> str:
     text = "a: N* grows as C^a under the FLOPs of the table; rows without interval have none that was checked"
-    if any(fit.extra.get("rollout_rms") is not None for fit in found.fits):
+    if any(fit.contested and fit.contested.rollout_rms is not None for fit in found.fits):
         text += "; rollout: RMS error beyond the fitted computes"
     return text
 
 
 def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
     others = [f"{k}={v:.3g}" for k, v in fit.estimates.items() if k not in LEFT_OUT and k not in SHOWN]
-    error = fit.extra.get("rollout_rms")
+    error = fit.contested.rollout_rms if fit.contested else None
     return (
         f"{position + 1}{'*' if recommended else ''}",
         label(fit),

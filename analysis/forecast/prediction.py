@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -26,6 +25,7 @@ from scipy import stats
 from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, residual_sd, rollout
 from analysis.laws import find_law
+from analysis.records.fits import RolloutRow
 from analysis.result import LEVEL, Fit
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
@@ -102,7 +102,7 @@ def predict_interval(
     return Interval(predicted, predicted * np.exp(-half), predicted * np.exp(half))
 
 
-def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[dict[str, Any]]:
+def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[RolloutRow]:
     """The rollout as rows of fits.json: each prediction with the interval that its own fit cells gave.
 
     The interval of a cut is calibrated on the rollout inside its cells only (no bootstrap); low and high
@@ -119,19 +119,19 @@ def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[dict[
             spread = spread_of(inside, entry.residual_sd, n_params, entry.n_fit, sizes)
             half = float(spread.half_width(np.array(entry.factor), 0.0, level))
         rows.append(
-            {
-                "law": law,
-                "c_fit": entry.c_fit,
-                "n_fit": entry.n_fit,
-                "factor": entry.factor,
-                "n_tokens": entry.d,
-                "rung": table.rung[entry.row] if table.rung else None,
-                "n_params": entry.n,
-                "loss": entry.loss,
-                "predicted": entry.predicted,
-                "low": None if half is None else entry.predicted * float(np.exp(-half)),
-                "high": None if half is None else entry.predicted * float(np.exp(half)),
-                "error": entry.error,
-            }
+            RolloutRow(
+                law=law,
+                c_fit=entry.c_fit,
+                n_fit=entry.n_fit,
+                factor=entry.factor,
+                n_tokens=entry.d,
+                rung=table.rung[entry.row] if table.rung else None,
+                n_params=entry.n,
+                loss=entry.loss,
+                predicted=entry.predicted,
+                low=None if half is None else entry.predicted * float(np.exp(-half)),
+                high=None if half is None else entry.predicted * float(np.exp(half)),
+                error=entry.error,
+            )
         )
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,9 @@ from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.forecast.prediction import calibrate, predict_interval
 from analysis.frontier import extrapolation_warning
-from analysis.result import LEVEL, Fit, plain
+from analysis.records.fits import ForecastCell, LoserScore, ScoredCell, ScoreRecord
+from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
+from analysis.result import LEVEL, Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
@@ -36,7 +37,7 @@ def seal_forecast(
     resamples: int = RESAMPLES,
     seed: int = 0,
     created: str | None = None,
-) -> dict[str, Any]:
+) -> ForecastRecord:
     """Choose a law by CONTEST_RULE on the fit cells and forecast the held-out cells before they are trained.
 
     Args:
@@ -67,7 +68,7 @@ def seal_forecast(
         >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
         >>> large = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20}
         >>> sealed = sl.seal_forecast(runs, [large], laws=["chinchilla"], resamples=0)
-        >>> print(f"{sealed['cells'][0]['predicted']:.2f} nats per token")
+        >>> print(f"{sealed.cells[0].predicted:.2f} nats per token")
         2.58 nats per token
     """
     table = as_table(points, mapping)
@@ -84,32 +85,31 @@ def seal_forecast(
     }
     chosen = next(entrant.law for entrant in entrants if entrant.chosen)
     far = extrapolation_warning(float(table.c.max()), float(wanted["flops"].max()))
-    content = {
-        "schema": 1,
-        "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
-        "code_revision": code_revision,
-        "table_sha256": table_sha256(table),
-        "rule": CONTEST_RULE,
-        "law": chosen,
-        "count": table.count,
-        "fit": fits[chosen].with_warnings(*([far] if far else [])).to_dict(),
-        "level": level,
-        "cells": cells_of[chosen],
-        "losers": [{"law": law, "cells": rows} for law, rows in cells_of.items() if law != chosen],
-        "contest": [entrant.to_dict() for entrant in entrants],
-    }
-    content = plain(content)
-    return {**content, "sha256": content_sha256(content)}
+    return sealed(
+        ForecastRecord(
+            created=created or datetime.now(UTC).isoformat(timespec="seconds"),
+            code_revision=code_revision,
+            table_sha256=table_sha256(table),
+            rule=CONTEST_RULE,
+            law=chosen,
+            count=table.count,
+            fit=fits[chosen].with_warnings(*([far] if far else [])).to_record(),
+            level=level,
+            cells=cells_of[chosen],
+            losers=tuple(LoserForecast(law, rows) for law, rows in cells_of.items() if law != chosen),
+            contest=tuple(entrant.to_row(entrant.chosen) for entrant in entrants),
+        )
+    )
 
 
-def score_forecast(forecast: Mapping[str, Any], points: pd.DataFrame) -> dict[str, Any]:
+def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecord:
     """Hold a sealed forecast against finished points.
 
     A point belongs to the cell with its n_tokens and its parameters, under the count of the forecast. Several
     seeds of a cell count as their geometric mean.
 
     Args:
-        forecast: the result of `seal_forecast`, or the content of forecast.json.
+        forecast: the result of `seal_forecast`, or forecast.json as `read_sweep(folder).forecast` reads it.
         points: finished runs: n_tokens, loss, and the column that counted N in the forecast.
 
     Returns:
@@ -121,40 +121,31 @@ def score_forecast(forecast: Mapping[str, Any], points: pd.DataFrame) -> dict[st
         InputError: the points lack a column.
 
     Examples:
-        >>> import analysis as sl, pandas as pd
-        >>> cell = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20, "factor": 12.0,
-        ...         "predicted": 2.60, "low": 2.55, "high": 2.65}
-        >>> forecast = {"count": "N", "cells": [cell], "losers": [], "law": "chinchilla", "level": 0.9,
-        ...             "fit": {"largest_flops": 1e19}}
+        >>> import analysis as sl, numpy as np, pandas as pd
+        >>> n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e8, 4), np.geomspace(1e9, 1e10, 4)))
+        >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
+        >>> large = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20}
+        >>> sealed = sl.seal_forecast(runs, [large], laws=["chinchilla"], resamples=0)
         >>> trained = pd.DataFrame({"N": [10**9], "n_tokens": [2 * 10**10], "loss": [2.50]})
-        >>> found = sl.score_forecast(forecast, trained)
-        >>> print(f"{found['rms_percent_10x']:.1f} % off, inside: {found['inside_share']:.0%}")
-        4.0 % off, inside: 0%
+        >>> found = sl.score_forecast(sealed, trained)
+        >>> print(f"{found.rms_percent_10x:.1f} % off, inside: {found.inside_share:.0%}")
+        3.2 % off, inside: 0%
     """
-    measured = _measured(points, forecast["count"])
-    cells = _scored(forecast["cells"], measured)
-    missing = [cell for cell in forecast["cells"] if _key(cell) not in measured]
-    losers = [
-        {"law": loser["law"], **_summary(_scored(loser["cells"], measured))} for loser in forecast["losers"]
-    ]
-    return plain(
-        {
-            "cells": cells,
-            **_summary(cells),
-            "largest_fitted_flops": forecast["fit"].get("largest_flops"),
-            "losers": losers,
-            "seal_intact": content_sha256(forecast) == forecast.get("sha256"),
-            "law": forecast["law"],
-            "level": forecast["level"],
-            "missing": missing,
-        }
+    measured = _measured(points, forecast.count)
+    cells = _scored(forecast.cells, measured)
+    own = _summary(forecast.law, cells)
+    return ScoreRecord(
+        cells=cells,
+        rms_percent=own.rms_percent,
+        rms_percent_10x=own.rms_percent_10x,
+        inside_share=own.inside_share,
+        largest_fitted_flops=forecast.fit.estimation.largest_flops if forecast.fit.estimation else None,
+        losers=tuple(_summary(loser.law, _scored(loser.cells, measured)) for loser in forecast.losers),
+        seal_intact=forecast.seal_intact,
+        law=forecast.law,
+        level=forecast.level,
+        missing=tuple(cell for cell in forecast.cells if cell.key not in measured),
     )
-
-
-def content_sha256(forecast: Mapping[str, Any]) -> str:
-    """Hash of a forecast without its own "sha256", as canonical JSON."""
-    rest = {key: value for key, value in forecast.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def table_sha256(table: LossTable) -> str:
@@ -204,28 +195,24 @@ def _forecast_cells(
     rivals: Sequence[str],
     cells: pd.DataFrame,
     level: float,
-) -> list[dict[str, Any]]:
+) -> tuple[ForecastCell, ...]:
     fit = fits[entrant.law]
     n, d, c = (cells[name].to_numpy(dtype=float) for name in ("n_params", "n_tokens", "flops"))
     spread = calibrate(table, fit, entrant.rolled)
     found = predict_interval(fit, spread, n, d, c, level, [fits[law] for law in rivals])
-    return [
-        {
-            "rung": str(cells["rung"].iloc[row]),
-            "n_params": int(n[row]),
-            "n_tokens": int(d[row]),
-            "flops": float(c[row]),
-            "factor": float(c[row] / table.c.max()),
-            "predicted": float(found.predicted[row]),
-            "low": float(found.low[row]),
-            "high": float(found.high[row]),
-        }
+    return tuple(
+        ForecastCell(
+            rung=str(cells["rung"].iloc[row]),
+            n_params=int(n[row]),
+            n_tokens=int(d[row]),
+            flops=float(c[row]),
+            factor=float(c[row] / table.c.max()),
+            predicted=float(found.predicted[row]),
+            low=float(found.low[row]),
+            high=float(found.high[row]),
+        )
         for row in range(len(cells))
-    ]
-
-
-def _key(cell: Mapping[str, Any]) -> tuple[int, int]:
-    return int(cell["n_params"]), int(cell["n_tokens"])
+    )
 
 
 def _measured(points: pd.DataFrame, count: str) -> dict[tuple[int, int], float]:
@@ -247,27 +234,25 @@ def _measured(points: pd.DataFrame, count: str) -> dict[tuple[int, int], float]:
 
 
 def _scored(
-    cells: Sequence[Mapping[str, Any]], measured: Mapping[tuple[int, int], float]
-) -> list[dict[str, Any]]:
-    rows = []
-    for cell in cells:
-        loss = measured.get(_key(cell))
-        if loss is None:
-            continue
-        error = 100 * (cell["predicted"] - loss) / loss
-        inside = cell["low"] <= loss <= cell["high"]
-        rows.append({**cell, "loss": loss, "error_percent": error, "inside": inside})
-    return rows
+    cells: Sequence[ForecastCell], measured: Mapping[tuple[int, int], float]
+) -> tuple[ScoredCell, ...]:
+    return tuple(_beside(cell, measured[cell.key]) for cell in cells if cell.key in measured)
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """RMS error in per cent over all cells and over the far ones, and the share inside the intervals."""
+def _beside(cell: ForecastCell, loss: float) -> ScoredCell:
+    error = 100 * (cell.predicted - loss) / loss
+    return ScoredCell(**vars(cell), loss=loss, error_percent=error, inside=cell.low <= loss <= cell.high)
 
-    def rms(chosen: Sequence[Mapping[str, Any]]) -> float | None:
-        return float(np.sqrt(np.mean([row["error_percent"] ** 2 for row in chosen]))) if chosen else None
 
-    return {
-        "rms_percent": rms(rows),
-        "rms_percent_10x": rms([row for row in rows if row["factor"] >= FAR]),
-        "inside_share": float(np.mean([row["inside"] for row in rows])) if rows else None,
-    }
+def _summary(law: str, cells: Sequence[ScoredCell]) -> LoserScore:
+    """Return the RMS error in per cent over all cells and over the far ones, and the share inside."""
+    return LoserScore(
+        law=law,
+        rms_percent=_rms(cells),
+        rms_percent_10x=_rms([cell for cell in cells if cell.factor >= FAR]),
+        inside_share=float(np.mean([cell.inside for cell in cells])) if cells else None,
+    )
+
+
+def _rms(cells: Sequence[ScoredCell]) -> float | None:
+    return float(np.sqrt(np.mean([cell.error_percent**2 for cell in cells]))) if cells else None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array
+from analysis.records.fits import RateOptimum, RateRule
 from analysis.tables.noise import Noise
-
-Json = dict[str, Any]
 
 REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
 
@@ -43,10 +41,10 @@ class Line:
         return float(np.exp(low)), float(np.exp(high))
 
 
-def fit_line(columns: Sequence[Array], optima: Sequence[Json], noise: Noise, level: float) -> Line:
+def fit_line(columns: Sequence[Array], optima: Sequence[RateOptimum], noise: Noise, level: float) -> Line:
     """ln(rate_opt) of `optima` on a constant and `columns`, each optimum weighted by 1/SE²."""
-    se = np.array([row["se_log_rate"] for row in optima])
-    log_rate = np.log([row["rate_opt"] for row in optima])
+    se = np.array([row.se_log_rate for row in optima], float)
+    log_rate = np.log(np.array([row.rate_opt for row in optima], float))
     found, cov, resid = weighted_line(columns, log_rate, 1 / se**2)
     free = len(optima) - len(found)
     scatter = float(np.sqrt(np.sum((resid / se) ** 2) / free)) if free else 0.0
@@ -63,48 +61,47 @@ def weighted_line(columns: Sequence[Array], y: Array, weights: Array) -> tuple[A
     return found, np.asarray(cov, float), y - design @ found
 
 
-def width_column(optima: Sequence[Json]) -> Array:
+def width_column(optima: Sequence[RateOptimum]) -> Array:
     """ln(d_model/64)."""
-    return np.log([row["d_model"] / REFERENCE_WIDTH for row in optima])
+    return np.log([row.d_model / REFERENCE_WIDTH for row in optima])
 
 
-def joint_rule(optima: Sequence[Json], noise: Noise, level: float) -> Json:
+def joint_rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> RateRule:
     """Best rate = rate_64·(d_model/64)^exponent·(D/n_tokens)^tokens_exponent over all optima that count.
 
     `n_tokens` is the geometric mean of the token counts, where `rate_64` holds. The same optima give the
     power `size_exponent` of the number of matmul parameters N in place of that of d_model, and `rate_1`:
     rate = rate_1·N^size_exponent·D^tokens_exponent. Without a second token count the power of D is None.
     """
-    counted = [row for row in optima if row["reason"] is None]
-    keys = "exponent exponent_interval tokens_exponent tokens_exponent_interval size_exponent"
-    keys += " size_exponent_interval rate_1 rate_64 rate_64_interval scatter n_tokens reason"
-    rule: Json = dict.fromkeys(keys.split()) | {"n_optima": len(counted)}
-    tokens = np.log([row["n_tokens"] for row in counted])
+    counted = [row for row in optima if row.reason is None]
+    none = RateRule(n_optima=len(counted), reason=_too_few(len(counted), len(optima)))
+    tokens = np.log([row.n_tokens for row in counted])
     several = len(set(tokens)) > 1
     # Both exponents need optima that no single line in (ln d_model, ln D) passes through.
-    if len({row["d_model"] for row in counted}) < 2 or len(counted) < (3 if several else 2):
-        return rule | {"reason": _too_few(len(counted), len(optima))}
+    if len({row.d_model for row in counted}) < 2 or len(counted) < (3 if several else 2):
+        return none
     columns = [tokens - tokens.mean()] if several else []
     width = width_column(counted)
     if np.linalg.matrix_rank(np.column_stack([np.ones(len(width)), width, *columns])) < 2 + several:
-        return rule | {"reason": _too_few(len(counted), len(optima))}
+        return none
     line = fit_line([width, *columns], counted, noise, level)
-    log_n = np.log([row["n_params_matmul"] for row in counted])
+    log_n = np.log([row.n_params_matmul for row in counted])
     by_size = fit_line([log_n, *columns], counted, noise, level)
     power = by_size.found[2] if several else 0.0
-    return rule | {
-        "exponent": line.found[1],
-        "exponent_interval": line.interval(1),
-        "tokens_exponent": line.found[2] if several else None,
-        "tokens_exponent_interval": line.interval(2) if several else None,
-        "size_exponent": by_size.found[1],
-        "size_exponent_interval": by_size.interval(1),
-        "rate_1": np.exp(by_size.found[0] - power * tokens.mean()),
-        "rate_64": np.exp(line.found[0]),
-        "rate_64_interval": line.rate_interval(),
-        "scatter": line.scatter,
-        "n_tokens": round(float(np.exp(tokens.mean()))),
-    }
+    return RateRule(
+        n_optima=len(counted),
+        exponent=float(line.found[1]),
+        exponent_interval=line.interval(1),
+        tokens_exponent=float(line.found[2]) if several else None,
+        tokens_exponent_interval=line.interval(2) if several else None,
+        size_exponent=float(by_size.found[1]),
+        size_exponent_interval=by_size.interval(1),
+        rate_1=float(np.exp(by_size.found[0] - power * tokens.mean())),
+        rate_64=float(np.exp(line.found[0])),
+        rate_64_interval=line.rate_interval(),
+        scatter=line.scatter,
+        n_tokens=round(float(np.exp(tokens.mean()))),
+    )
 
 
 def _too_few(counted: int, tried: int) -> str:

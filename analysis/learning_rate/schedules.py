@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from analysis.result import FitWarning, WarningCode
+from analysis.records.fits import FitWarning, ReferenceRow, WarningCode
 
 
 def compare_schedules(
     points: pd.DataFrame, seed_sd: float | None
-) -> tuple[list[dict[str, Any]], list[FitWarning]]:
+) -> tuple[list[ReferenceRow], list[FitWarning]]:
     """Compare mean losses of trunk + branch with those of the best cosine rate, cell by cell.
 
     `seed_sd` is the relative noise between seeds; without it there is no standard error.
@@ -40,23 +38,23 @@ def compare_schedules(
 
 def _row(
     rung: str, n_tokens: int, branch: pd.Series, tuned: pd.Series, lr_scale: float, seed_sd: float | None
-) -> dict[str, Any]:
+) -> ReferenceRow:
     wsd, cosine = float(branch.mean()), float(tuned.mean())
     spread = (
         None
         if seed_sd is None
         else float(seed_sd * np.hypot(wsd / len(branch) ** 0.5, cosine / len(tuned) ** 0.5))
     )
-    return {
-        "rung": rung,
-        "n_tokens": n_tokens,
-        "wsd_loss": wsd,
-        "cosine_loss": cosine,
-        "difference": wsd - cosine,
-        "se": spread,
-        "lr_scale": lr_scale,
-        "n_seeds": len(tuned),
-    }
+    return ReferenceRow(
+        rung=rung,
+        n_tokens=n_tokens,
+        wsd_loss=wsd,
+        cosine_loss=cosine,
+        difference=wsd - cosine,
+        se=spread,
+        lr_scale=lr_scale,
+        n_seeds=len(tuned),
+    )
 
 
 def _not_tuned(rung: str, n_tokens: int, lr_scale: float, rates: int) -> FitWarning:

@@ -5,8 +5,8 @@ A sweep is a star: around the recipe one group's rate at a time is scaled, at ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,17 +14,25 @@ import pandas as pd
 from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
-from analysis.result import LEVEL, FitWarning, WarningCode, plain
+from analysis.records.fits import (
+    FitWarning,
+    LearningRateRecord,
+    RateGroup,
+    RateOptimum,
+    WarningCode,
+    WidthRule,
+)
+from analysis.result import LEVEL
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
-
-Json = dict[str, Any]
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
 FEWEST_DOF = 2  # of residuals, to take the noise from them
 
 
-def learning_rate_study(points: pd.DataFrame, level: float = LEVEL, noise: float | None = None) -> Json:
-    """Best rate by group, rung and token count, and its power law in d_model (keys in results/README.md).
+def learning_rate_study(
+    points: pd.DataFrame, level: float = LEVEL, noise: float | None = None
+) -> LearningRateRecord:
+    """Best rate by group, rung and token count, and its power law in d_model.
 
     Each optimum is that of a parabola of ln loss in ln rate. Its standard error takes `noise`, the relative
     standard deviation of a run's loss; where that is None, the residuals of the group's parabolas give it
@@ -42,18 +50,18 @@ def learning_rate_study(points: pd.DataFrame, level: float = LEVEL, noise: float
     for group, found in swept.items():
         spread = _noise(noise, parabolas[group], everything)
         optima = [_optimum(c, p, spread, level) for c, p in zip(found, parabolas[group], strict=True)]
-        entry: Json = {
-            "group": group,
-            "column": RATE_COLUMNS[group],
-            "noise": {"sd_relative": spread.sd, "dof": spread.dof, "source": spread.source},
-            "optima": optima,
-            "rules": _rules(optima, spread, level),
-            "rule": joint_rule(optima, spread, level),
-        }
-        groups.append({**entry, "verdict": group_verdict(entry)})
-    missing = [group for group in RATE_COLUMNS if group not in swept]
-    result = {"level": level, "groups": groups, "missing": missing}
-    return dict(plain({**result, "verdict": study_verdict(result)}))
+        entry = RateGroup(
+            group=group,
+            column=RATE_COLUMNS[group],
+            noise=spread.to_record(),
+            optima=tuple(optima),
+            rules=_rules(optima, spread, level),
+            rule=joint_rule(optima, spread, level),
+            verdict="",
+        )
+        groups.append(replace(entry, verdict=group_verdict(entry)))
+    missing = tuple(group for group in RATE_COLUMNS if group not in swept)
+    return LearningRateRecord(level, tuple(groups), missing, study_verdict(groups, missing))
 
 
 def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
@@ -63,17 +71,17 @@ def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
     return points[at_recipe & (points.status == "done")]
 
 
-def rate_warnings(study: Mapping[str, Any]) -> list[FitWarning]:
+def rate_warnings(study: LearningRateRecord) -> list[FitWarning]:
     """A warning for each reason why optima do not count, and for rules that could not be fitted."""
     warnings = []
-    for entry in study["groups"]:
-        doubtful = [row for row in entry["optima"] if row["reason"]]
-        for reason in dict.fromkeys(row["reason"] for row in doubtful):
-            rungs = dict.fromkeys(row["rung"] for row in doubtful if row["reason"] == reason)
-            text = f"the best {entry['group']} rate does not count at {', '.join(rungs)}: {reason}"
+    for entry in study.groups:
+        doubtful = [row for row in entry.optima if row.reason]
+        for reason in dict.fromkeys(row.reason for row in doubtful):
+            rungs = dict.fromkeys(row.rung for row in doubtful if row.reason == reason)
+            text = f"the best {entry.group} rate does not count at {', '.join(rungs)}: {reason}"
             warnings.append(FitWarning(WarningCode.EDGE_OPTIMUM, text))
-        reasons = dict.fromkeys(rule["reason"] for rule in entry["rules"] if rule["reason"])
-        warnings += [FitWarning(WarningCode.FEW_SIZES, f"{entry['group']} rate: {text}") for text in reasons]
+        reasons = dict.fromkeys(rule.reason for rule in entry.rules if rule.reason)
+        warnings += [FitWarning(WarningCode.FEW_SIZES, f"{entry.group} rate: {text}") for text in reasons]
     return warnings
 
 
@@ -129,35 +137,35 @@ def _noise(
     return Noise(ASSUMED_SD, KNOWN_DOF, "assumed")
 
 
-def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: float) -> Json:
+def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: float) -> RateOptimum:
     """One cell of a group: the rates tried, the best one, and what the recipe's rate costs."""
     fitted = parabola if parabola and parabola.interior else None
     interval = fitted.interval(noise, level) if fitted else None
     cost, cost_se = _recipe_cost(curve, fitted, noise)
-    return {
-        "rung": curve.rung,
-        "d_model": curve.d_model,
-        "n_params_matmul": curve.n_params_matmul,
-        "n_tokens": curve.n_tokens,
-        "n_seeds": len(np.unique(curve.seed)),
-        "rates": curve.rates.tolist(),
-        "losses": curve.losses.tolist(),
-        "diverged": list(curve.diverged),
-        "interior": fitted is not None,
-        "edge": curve.edge,
-        "stopped": curve.stopped,
-        "reason": _reason(curve, fitted, interval),
-        "rate_opt": fitted.rate if fitted else None,
-        "rate_interval": interval,
-        "se_log_rate": fitted.se(noise) if fitted else None,
-        "loss_opt": fitted.loss if fitted else None,
-        "curvature": fitted.curvature if fitted else None,
-        "window": fitted.window if fitted else None,
-        "half_width": fitted.half_width if fitted else None,
-        "recipe_rate": curve.recipe_rate,
-        "recipe_cost_percent": cost,
-        "recipe_cost_se": cost_se,
-    }
+    return RateOptimum(
+        rung=curve.rung,
+        d_model=curve.d_model,
+        n_params_matmul=curve.n_params_matmul,
+        n_tokens=curve.n_tokens,
+        n_seeds=len(np.unique(curve.seed)),
+        rates=tuple(curve.rates.tolist()),
+        losses=tuple(curve.losses.tolist()),
+        diverged=curve.diverged,
+        interior=fitted is not None,
+        edge=curve.edge,
+        stopped=curve.stopped,
+        reason=_reason(curve, fitted, interval),
+        rate_opt=fitted.rate if fitted else None,
+        rate_interval=interval,
+        se_log_rate=fitted.se(noise) if fitted else None,
+        loss_opt=fitted.loss if fitted else None,
+        curvature=fitted.curvature if fitted else None,
+        window=fitted.window if fitted else None,
+        half_width=fitted.half_width if fitted else None,
+        recipe_rate=curve.recipe_rate,
+        recipe_cost_percent=cost,
+        recipe_cost_se=cost_se,
+    )
 
 
 def _recipe_cost(
@@ -190,47 +198,38 @@ def _reason(curve: RateCurve, parabola: Parabola | None, interval: tuple[float, 
     return None if interval else "the loss changes no more with the rate than noise does"
 
 
-def _rules(optima: Sequence[Json], noise: Noise, level: float) -> list[Json]:
-    """Power law of the best rate in d_model at each token count."""
-    tokens = sorted({row["n_tokens"] for row in optima})
-    return [_rule([row for row in optima if row["n_tokens"] == n], n, noise, level) for n in tokens]
+def _rules(optima: Sequence[RateOptimum], noise: Noise, level: float) -> tuple[WidthRule, ...]:
+    """Return the power law of the best rate in d_model at each token count."""
+    tokens = sorted({row.n_tokens for row in optima})
+    return tuple(_rule([row for row in optima if row.n_tokens == n], n, noise, level) for n in tokens)
 
 
-def _rule(optima: Sequence[Json], n_tokens: int, noise: Noise, level: float) -> Json:
-    """Rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE²."""
-    counted = [row for row in optima if row["reason"] is None]
-    rates = np.log([row["recipe_rate"] for row in optima])
-    several = _widths(optima) > 1
-    recipe = weighted_line([width_column(optima)], rates, np.ones(len(rates)))[0] if several else None
-    rule: Json = {
-        "n_tokens": n_tokens,
-        "n_sizes": len(counted),
-        "reason": None,
-        "exponent": None,
-        "exponent_se": None,
-        "exponent_interval": None,
-        "rate_64": None,
-        "rate_64_interval": None,
-        "scatter": None,
+def _rule(optima: Sequence[RateOptimum], n_tokens: int, noise: Noise, level: float) -> WidthRule:
+    """Return rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE²."""
+    counted = [row for row in optima if row.reason is None]
+    rule = WidthRule(n_tokens, n_sizes=len(counted))
+    if _widths(optima) > 1:
+        rates = np.log([row.recipe_rate for row in optima])
+        recipe = weighted_line([width_column(optima)], rates, np.ones(len(rates)))[0]
         # Rounded: the slope through equal rates is 0 but for the last bits.
-        "recipe_exponent": round(float(recipe[1]), 9) if recipe is not None else None,
-        "recipe_rate_64": float(np.exp(recipe[0])) if recipe is not None else None,
-    }
+        power, rate = round(float(recipe[1]), 9), float(np.exp(recipe[0]))
+        rule = replace(rule, recipe_exponent=power, recipe_rate_64=rate)
     if _widths(counted) < 2:
-        return rule | {"reason": _no_rule(len(counted), len(optima))}
+        return replace(rule, reason=_no_rule(len(counted), len(optima)))
     line = fit_line([width_column(counted)], counted, noise, level)
-    return rule | {
-        "exponent": line.found[1],
-        "exponent_se": line.se[1],
-        "exponent_interval": line.interval(1),
-        "rate_64": np.exp(line.found[0]),
-        "rate_64_interval": line.rate_interval(),
-        "scatter": line.scatter,
-    }
+    return replace(
+        rule,
+        exponent=float(line.found[1]),
+        exponent_se=float(line.se[1]),
+        exponent_interval=line.interval(1),
+        rate_64=float(np.exp(line.found[0])),
+        rate_64_interval=line.rate_interval(),
+        scatter=line.scatter,
+    )
 
 
-def _widths(optima: Sequence[Json]) -> int:
-    return len({row["d_model"] for row in optima})
+def _widths(optima: Sequence[RateOptimum]) -> int:
+    return len({row.d_model for row in optima})
 
 
 def _no_rule(counted: int, tried: int) -> str:

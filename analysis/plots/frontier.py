@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,22 +28,23 @@ from analysis.plots.style import (
     loss_axis,
     styled,
 )
+from analysis.records.fits import FitRecord, FrontierRow
+from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
-Json = Mapping[str, Any]
 TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al., arXiv:2203.15556, the rule of thumb drawn for comparison
 MARGIN = 1.6  # the axes reach this factor beyond the runs
 
 
 @styled
-def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
+def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) -> Figure:
     """Loss of the fitted law over (N, D), the runs, and the compute-optimal line."""
     figure, (axes,) = grid(1, 1, (8.6, 5.0))
-    n, d = points[fit["count"]].to_numpy(float), points["n_tokens"].to_numpy(float)
+    n, d = points[fit.count].to_numpy(float), points["n_tokens"].to_numpy(float)
     x = np.geomspace(n.min() / MARGIN, n.max() * MARGIN, 120)
     y = np.geomspace(d.min() / MARGIN, d.max() * MARGIN, 120)
-    theta = np.array(list(fit["params"].values()))
-    loss = find_law(fit["law"]).value(theta, np.tile(x, 120), np.repeat(y, 120)).reshape(120, 120)
+    theta = np.array(list(fit.params.values()))
+    loss = find_law(fit.law).value(theta, np.tile(x, 120), np.repeat(y, 120)).reshape(120, 120)
     levels = np.geomspace(loss.min(), loss.max(), 14)
     axes.contourf(x, y, np.log(loss), levels=np.log(levels), cmap="Blues_r", alpha=0.55)
     lines = axes.contour(x, y, loss, levels=levels[1:-1], colors=GREY, linewidths=0.7)
@@ -52,7 +52,7 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
         axes.plot(x, compute / 6 / x, ":", color=BLACK, linewidth=0.7, alpha=0.5, label="C = 6ND, decades")
     axes.plot(x, TOKENS_PER_PARAMETER * x, "--", color=VERMILION, label="20 tokens per parameter")
     if rows:
-        n_opt, d_opt = ([row[key] for row in rows] for key in ("n_opt", "d_opt"))
+        n_opt, d_opt = [row.n_opt for row in rows], [row.d_opt for row in rows]
         axes.plot(n_opt, d_opt, color=BLUE, linewidth=2.6, label="compute-optimal")
     holdout = (points["role"] == "holdout").to_numpy()
     axes.plot(n[~holdout], d[~holdout], "o", color="white", markeredgecolor=BLACK, label="runs")
@@ -69,30 +69,32 @@ def contours(points: pd.DataFrame, fit: Json, rows: Sequence[Json]) -> Figure:
     log_axis(axes, "y", si, (y[0], y[-1]))
     axes.clabel(lines, fmt="%.2f", fontsize=7.5, colors=BLACK)
     axes.grid(False)
-    axes.set_xlabel(count_axis(str(fit["count"])))
+    axes.set_xlabel(count_axis(fit.count))
     axes.set_ylabel("training tokens D")
     legend_beside(figure, axes)
     return figure
 
 
 @styled
-def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str) -> Figure:
+def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> Figure:
     """N* and D* against compute with intervals, flatness band and the 20-tokens-per-parameter line."""
     figure, axes = grid(1, 2, (9.2, 3.9))
-    table = pd.DataFrame(rows)
-    rule = np.sqrt(table["flops"].to_numpy(float) / (6 * TOKENS_PER_PARAMETER))
-    inside = points["flops"].between(table["flops"].min(), table["flops"].max())
-    runs = points[inside]
-    for panel, key, column, straight in (
-        (axes[0], "n", count, rule),
-        (axes[1], "d", "n_tokens", TOKENS_PER_PARAMETER * rule),
+    flops = np.array([row.flops for row in rows])
+    rule = np.sqrt(flops / (6 * TOKENS_PER_PARAMETER))
+    runs = points[points["flops"].between(flops.min(), flops.max())]
+    n_opt, d_opt = [row.n_opt for row in rows], [row.d_opt for row in rows]
+    n_band, d_band = [(row.n_low, row.n_high) for row in rows], [(row.d_low, row.d_high) for row in rows]
+    flat = [(row.flat_low, row.flat_high) for row in rows]
+    for panel, column, best, band, straight in (
+        (axes[0], count, n_opt, n_band, rule),
+        (axes[1], "n_tokens", d_opt, d_band, TOKENS_PER_PARAMETER * rule),
     ):
         panel.plot(runs["flops"], runs[column], ".", color=GREY, alpha=0.5, label="runs")
-        if key == "n":
-            _band(panel, table, "flat", ORANGE, "loss within 0.1 % of best")
-        _band(panel, table, key, BLUE, "interval")
-        panel.plot(table["flops"], table[f"{key}_opt"], color=BLUE, linewidth=2.2, label="compute-optimal")
-        panel.plot(table["flops"], straight, "--", color=VERMILION, label="20 tokens per parameter")
+        if panel is axes[0]:
+            _band(panel, flops, flat, ORANGE, "loss within 0.1 % of best")
+        _band(panel, flops, band, BLUE, "interval")
+        panel.plot(flops, best, color=BLUE, linewidth=2.2, label="compute-optimal")
+        panel.plot(flops, straight, "--", color=VERMILION, label="20 tokens per parameter")
         panel.axvline(points["flops"].max(), color=BLACK, linewidth=0.9, linestyle=":", label="largest run")
         log_axis(panel, "x", power_of_ten)
         log_axis(panel, "y", si)
@@ -104,28 +106,35 @@ def frontier(points: pd.DataFrame, rows: Sequence[Json], count: str) -> Figure:
     return figure
 
 
-def _band(axes: Axes, table: pd.DataFrame, key: str, colour: str, label: str) -> None:
-    low, high = (table[f"{key}_{end}"].to_numpy(float, na_value=np.nan) for end in ("low", "high"))
+def _band(
+    axes: Axes, flops: np.ndarray, ends: Sequence[tuple[float, float]], colour: str, label: str
+) -> None:
+    low, high = np.array(ends).T
     if np.isfinite(low).any():
-        axes.fill_between(table["flops"], low, high, color=colour, alpha=0.22, linewidth=0, label=label)
+        axes.fill_between(flops, low, high, color=colour, alpha=0.22, linewidth=0, label=label)
 
 
 @styled
-def isoflop(points: pd.DataFrame, fit: Json) -> Figure:
+def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
     """Loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
-    n, d, c, loss = (points[column].to_numpy(float) for column in (fit["count"], "n_tokens", "flops", "loss"))
-    if fit["slices"] == "measured":
-        pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= fit["min_sizes"]]
+    found = fit.isoflop
+    if found is None:
+        raise InputError(
+            f"expected an IsoFLOP fit, got one by {fit.approach}: pass the result of fit_isoflop"
+        )
+    n, d, c, loss = (points[column].to_numpy(float) for column in (fit.count, "n_tokens", "flops", "loss"))
+    if found.slices == "measured":
+        pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= found.min_sizes]
     else:
-        pieces = interpolated_slices(n, d, c, fit["min_sizes"])
+        pieces = interpolated_slices(n, d, c, found.min_sizes)
     figure, (axes,) = grid(1, 1, (8.6, 4.6))
     shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
     for piece, colour in zip(pieces, shades, strict=False):
         _slice(axes, piece, np.log(loss), tuple(colour))
-    used = [row for row in fit["optima"] if row["reason"] is None]
+    used = [row for row in found.optima if row.reason is None]
     axes.plot(
-        [row["n_opt"] for row in used],
-        [row["loss"] for row in used],
+        np.array([row.n_opt for row in used], float),
+        np.array([row.loss for row in used], float),
         "*",
         color=VERMILION,
         markersize=12,
@@ -134,7 +143,7 @@ def isoflop(points: pd.DataFrame, fit: Json) -> Figure:
     )
     log_axis(axes, "x", si)
     loss_axis(axes)
-    axes.set_xlabel(count_axis(str(fit["count"])))
+    axes.set_xlabel(count_axis(fit.count))
     axes.set_ylabel("loss, nats per token")
     legend_beside(figure, axes, "compute C, FLOPs")
     return figure

@@ -26,9 +26,10 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
+from analysis.records.fits import FitRecord, ForecastCell, RolloutRow, ScoreRecord
+from analysis.records.forecast import ForecastRecord
 from harness.records.number_text import power_of_ten, si
 
-Json = Mapping[str, Any]
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))
 SMALLEST_ERROR = 0.05  # per cent; smaller ones are drawn here
 
@@ -39,30 +40,30 @@ def law_styles(chosen: str, others: Sequence[str]) -> dict[str, tuple[str, str]]
     return {law: LAW_STYLES[i % len(LAW_STYLES)] for i, law in enumerate(laws)}
 
 
-def predicted(fit: Json, points: pd.DataFrame) -> np.ndarray:
+def predicted(fit: FitRecord, points: pd.DataFrame) -> np.ndarray:
     """Losses that a parametric fit of fits.json predicts for rows of the points table."""
-    theta = np.array(list(fit["params"].values()))
-    n, d, c = (points[column].to_numpy(float) for column in (fit["count"], "n_tokens", "flops"))
-    return find_law(fit["law"]).value(theta, n, d, c)
+    theta = np.array(list(fit.params.values()))
+    n, d, c = (points[column].to_numpy(float) for column in (fit.count, "n_tokens", "flops"))
+    return find_law(fit.law).value(theta, n, d, c)
 
 
 @styled
-def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None) -> Figure:
+def residuals(points: pd.DataFrame, fits: Sequence[FitRecord], seed_sd: float | None) -> Figure:
     """Relative residuals of each fit (the chosen one first) against N, D and D/N of the points."""
     figure, axes = grid(1, 3, (9.2, 3.3), sharey=True)
-    styles = law_styles(fits[0]["law"], [fit["law"] for fit in fits])
-    count = str(fits[0]["count"])
+    styles = law_styles(fits[0].law, [fit.law for fit in fits])
+    count = fits[0].count
     n, d = points[count].to_numpy(float), points["n_tokens"].to_numpy(float)
     for panel, x, name in zip(axes, (n, d, d / n), (count_axis(count), "tokens D", "D / N"), strict=True):
         panel.axhline(0, color=GREY, linewidth=0.8)
         if seed_sd is not None:
             panel.axhspan(-200 * seed_sd, 200 * seed_sd, color=LIGHT, alpha=0.6, label="±2 seed SD", zorder=0)
         for rank, fit in enumerate(fits):
-            colour, marker = styles[fit["law"]]
+            colour, marker = styles[fit.law]
             error = 100 * np.log(points["loss"].to_numpy(float) / predicted(fit, points))
             alpha = 0.55 if rank else 0.9
             panel.plot(
-                x, error, marker, color=colour, label=family(fit["law"]), alpha=alpha, zorder=4 - 0.1 * rank
+                x, error, marker, color=colour, label=family(fit.law), alpha=alpha, zorder=4 - 0.1 * rank
             )
         log_axis(panel, "x", si)
         panel.set_xlabel(name)
@@ -72,39 +73,35 @@ def residuals(points: pd.DataFrame, fits: Sequence[Json], seed_sd: float | None)
 
 
 @styled
-def forecast_against_truth(forecast: Json, score: Json | None) -> Figure:
+def forecast_against_truth(forecast: ForecastRecord, score: ScoreRecord | None) -> Figure:
     """Sealed forecast of the held-out cells, against their measured losses once these exist."""
-    truth = {} if score is None else {_key(cell): cell["loss"] for cell in score["cells"]}
-    laws = [(forecast["law"], forecast["cells"])]
-    laws += [(loser["law"], loser["cells"]) for loser in forecast["losers"]]
-    styles = law_styles(forecast["law"], [law for law, _ in laws])
+    truth = {} if score is None else {cell.key: cell.loss for cell in score.cells}
+    laws = [(forecast.law, forecast.cells)]
+    laws += [(loser.law, loser.cells) for loser in forecast.losers]
+    styles = law_styles(forecast.law, [law for law, _ in laws])
     figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else 5.5, 3.8))
     for rank, (law, cells) in enumerate(laws):
         colour, marker = styles[law]
         look = {"fmt": marker, "color": colour, "label": family(law), "zorder": 4 - 0.1 * rank}
         _forecast_panel(axes[0], cells, truth, look)
         if truth:
-            _error_panel(axes[1], cells, truth, look, bars=law == forecast["law"])
+            _error_panel(axes[1], cells, truth, look, bars=law == forecast.law)
     legend_beside(figure, axes[0])
     return figure
 
 
-def _key(cell: Json) -> tuple[str, int]:
-    return str(cell["rung"]), int(cell["n_tokens"])
-
-
-def _bars(cell: Json, scale: float = 1.0) -> list[list[float]]:
-    return [[scale * (cell["predicted"] - cell["low"])], [scale * (cell["high"] - cell["predicted"])]]
+def _bars(cell: ForecastCell, scale: float = 1.0) -> list[list[float]]:
+    return [[scale * (cell.predicted - cell.low)], [scale * (cell.high - cell.predicted)]]
 
 
 def _forecast_panel(
-    axes: Axes, cells: Sequence[Json], truth: Mapping[tuple[str, int], float], look: Mapping[str, Any]
+    axes: Axes, cells: Sequence[ForecastCell], truth: Mapping[tuple[int, int], float], look: Mapping[str, Any]
 ) -> None:
     """Predicted loss with its interval against measured loss, or against compute before there is a truth."""
-    known = [cell for cell in cells if _key(cell) in truth]
+    known = [cell for cell in cells if cell.key in truth]
     for cell in known if truth else cells:
-        x = truth[_key(cell)] if truth else cell["flops"]
-        axes.errorbar(x, cell["predicted"], _bars(cell), capsize=2.5, elinewidth=1, **look)
+        x = truth[cell.key] if truth else cell.flops
+        axes.errorbar(x, cell.predicted, _bars(cell), capsize=2.5, elinewidth=1, **look)
     if truth:
         low, high = min(truth.values()), max(truth.values())
         margin = 0.06 * (high - low) + 0.01
@@ -118,28 +115,34 @@ def _forecast_panel(
 
 def _error_panel(
     axes: Axes,
-    cells: Sequence[Json],
-    truth: Mapping[tuple[str, int], float],
+    cells: Sequence[ForecastCell],
+    truth: Mapping[tuple[int, int], float],
     look: Mapping[str, Any],
     *,
     bars: bool,
 ) -> None:
     """Forecast error in per cent of the truth against the extrapolation factor."""
     axes.axhline(0, color=GREY, linewidth=0.9)
-    for cell in (cell for cell in cells if _key(cell) in truth):
-        loss = truth[_key(cell)]
-        error = 100 * (cell["predicted"] / loss - 1)
+    for cell in (cell for cell in cells if cell.key in truth):
+        loss = truth[cell.key]
+        error = 100 * (cell.predicted / loss - 1)
         spread = _bars(cell, 100 / loss) if bars else None
-        axes.errorbar(cell["factor"], error, spread, capsize=2.5, elinewidth=1, **look)
+        axes.errorbar(cell.factor, error, spread, capsize=2.5, elinewidth=1, **look)
     log_axis(axes, "x", lambda value: f"{value:g}×")
     axes.set_xlabel("compute beyond the largest fitted point")
     axes.set_ylabel("forecast − measured, %")
 
 
 @styled
-def rollout(rows: Sequence[Json], chosen: str) -> Figure:
+def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
     """Error of laws fitted below a compute limit, against how far beyond that limit the cell lies."""
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(
+        {
+            "law": [row.law for row in rows],
+            "factor": [row.factor for row in rows],
+            "error": [row.error for row in rows],
+        }
+    )
     styles = law_styles(chosen, frame["law"].unique().tolist())
     figure, (axes,) = grid(1, 1, (8.2, 3.9))
     edges = np.geomspace(1, float(frame["factor"].max()) * 1.001, 7)

@@ -10,42 +10,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.style import BLACK, VERMILION, grid, legend_beside, log_axis, rung_styles, styled
+from analysis.records.fits import RateGroup, RateOptimum
 from harness.records.number_text import si
-
-Json = Mapping[str, Any]
 
 
 @styled
-def learning_rate(group: Json) -> Figure:
+def learning_rate(group: RateGroup) -> Figure:
     """Loss above the best of each size against the rate of `group`; one panel a token count."""
-    optima = sorted(group["optima"], key=lambda row: row["d_model"])
-    styles = rung_styles(list(dict.fromkeys(row["rung"] for row in optima)))
-    tokens = sorted({row["n_tokens"] for row in optima})
+    optima = sorted(group.optima, key=lambda row: row.d_model)
+    styles = rung_styles(list(dict.fromkeys(row.rung for row in optima)))
+    tokens = sorted({row.n_tokens for row in optima})
     figure, axes = grid(1, len(tokens), (4.6 + 3.2 * (len(tokens) - 1) + 1.6, 3.6), sharey=True)
     for panel, n_tokens in zip(axes, tokens, strict=True):
-        _panel(panel, [row for row in optima if row["n_tokens"] == n_tokens], styles)
+        _panel(panel, [row for row in optima if row.n_tokens == n_tokens], styles)
         panel.set_title(f"{si(n_tokens)} tokens")
-        panel.set_xlabel(f"peak rate, {group['group']}")
+        panel.set_xlabel(f"peak rate, {group.group}")
     axes[0].set_ylabel("loss above the best, %")
     legend_beside(figure, axes[0])
     return figure
 
 
-def _panel(axes: Axes, optima: Sequence[Json], styles: Mapping[str, tuple[Any, str]]) -> None:
+def _panel(axes: Axes, optima: Sequence[RateOptimum], styles: Mapping[str, tuple[Any, str]]) -> None:
     for row in optima:
-        colour, marker = styles[row["rung"]]
-        best = row["loss_opt"] or min(row["losses"])
-        rates, excess = np.array(row["rates"]), 100 * (np.array(row["losses"]) / best - 1)
-        if row["interior"]:
-            x = np.geomspace(row["window"][0], row["window"][1], 60)
-            parabola = 100 * np.expm1(row["curvature"] * np.log(x / row["rate_opt"]) ** 2)
+        colour, marker = styles[row.rung]
+        best = row.loss_opt or min(row.losses)
+        rates, excess = np.array(row.rates), 100 * (np.array(row.losses) / best - 1)
+        if row.window and row.curvature and row.rate_opt:
+            x = np.geomspace(*row.window, 60)
+            parabola = 100 * np.expm1(row.curvature * np.log(x / row.rate_opt) ** 2)
             axes.plot(x, parabola, color=colour)
-            axes.plot(row["rate_opt"], 0, "*", color=VERMILION, markersize=11, markeredgecolor="white",
+            axes.plot(row.rate_opt, 0, "*", color=VERMILION, markersize=11, markeredgecolor="white",
                       label="minimum", zorder=4)  # fmt: skip
         else:
             axes.plot(rates, excess, ":", color=colour)
-        axes.plot(rates, excess, marker, color=colour, label=row["rung"])
-        at_recipe = rates == row["recipe_rate"]
+        axes.plot(rates, excess, marker, color=colour, label=row.rung)
+        at_recipe = rates == row.recipe_rate
         axes.plot(rates[at_recipe], excess[at_recipe], "o", color=BLACK, markerfacecolor="none",
                   markersize=10, label="recipe")  # fmt: skip
     log_axis(axes, "x", lambda value: f"{value:.3g}")

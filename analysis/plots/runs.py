@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -21,8 +20,6 @@ from analysis.plots.style import (
     styled,
 )
 from harness.records.number_text import power_of_ten, si
-
-Json = Mapping[str, Any]
 
 
 def rungs_by_size(points: pd.DataFrame) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -17,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from analysis.arrays import Array
-from analysis.frontier import Frontier
+from analysis.frontier import FrontierCurve
+from analysis.records.fits import Ends
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.profile import Profile
@@ -101,11 +102,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def as_stored(value: Any) -> Any:
     """Return a result in the form that fits.json holds; anything else stays as it is."""
     if isinstance(value, Fit):
-        return {"cloud": _cloud(value), **value.to_dict()}
-    if isinstance(value, Frontier):
+        return replace(value, cloud=_cloud(value)).to_record()
+    if isinstance(value, FrontierCurve):
         return value.rows()
     if isinstance(value, Profile):
-        return value.to_dict()
+        return value.to_record()
     if isinstance(value, LossTable):
         return points_of(value)
     return [as_stored(entry) for entry in value] if isinstance(value, list | tuple) else value
@@ -125,12 +126,13 @@ def points_of(table: LossTable) -> pd.DataFrame:
     )
 
 
-def _cloud(fit: Fit) -> Array | None:
-    """Return the bootstrap estimates (alpha, beta) of a fit that has both."""
+def _cloud(fit: Fit) -> tuple[Ends, ...] | None:
+    """Return all bootstrap estimates (alpha, beta) of a fit that has both."""
     names = list(fit.estimates)
     if fit.samples is None or not {"alpha", "beta"} <= set(names):
         return None
-    return fit.samples[:, [names.index("alpha"), names.index("beta")]]
+    alpha, beta = (fit.samples[:, names.index(name)].tolist() for name in ("alpha", "beta"))
+    return tuple(zip(alpha, beta, strict=True))
 
 
 def count_axis(count: str) -> str:

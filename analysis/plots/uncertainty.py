@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -24,9 +23,10 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
+from analysis.records.fits import CountedOptimum, Ends, FitRecord, ProfileRecord
+from harness.records.errors import InputError
 from harness.records.number_text import estimate, power_of_ten, si
 
-Json = Mapping[str, Any]
 FAN = (0.02, 0.05, 0.1)  # steps of β/(α+β) between the lines of the cloud, the first that gives few lines
 MOST_LINES = 7
 COUNT_LOOKS: dict[str, tuple[str, Any]] = {
@@ -43,19 +43,21 @@ AXES = {
 
 
 @styled
-def cloud(fit: Json) -> Figure:
+def cloud(fit: FitRecord) -> Figure:
     """Bootstrap estimates (alpha, beta) of a parametric fit, with lines along which β/(α+β) is the same.
 
     That share is a under C = 6·N·D for laws that depend on the sum of their terms alone.
     """
+    if fit.cloud is None:
+        raise InputError("the fit has no bootstrap cloud: pass a result of with_uncertainty")
     figure, (axes,) = grid(1, 1, (7.6, 4.6))
-    alpha, beta = np.array(fit["cloud"], dtype=float).T
-    here = fit["params"]["alpha"], fit["params"]["beta"]
+    alpha, beta = np.array(fit.cloud).T
+    here = fit.params["alpha"], fit.params["beta"]
     axes.plot(alpha, beta, "o", color=SKY, alpha=0.55, markersize=4, markeredgewidth=0, label="one resample")
     spread = [[[here[i] - ends[0]], [ends[1] - here[i]]] for i, ends in enumerate(_intervals(fit))]
     axes.errorbar(
         *here, yerr=spread[1], xerr=spread[0], fmt="o", color=BLUE, markersize=7, capsize=4, elinewidth=1.8,
-        label=f"estimate, {100 * fit['level']:g} % intervals", zorder=4,
+        label=f"estimate, {100 * fit.level:g} % intervals", zorder=4,
     )  # fmt: skip
     axes.margins(0.08)
     x, y = np.array(axes.get_xlim()), np.array(axes.get_ylim())
@@ -73,8 +75,8 @@ def cloud(fit: Json) -> Figure:
     return figure
 
 
-def _intervals(fit: Json) -> list[Sequence[float]]:
-    return [fit["interval"][name] for name in ("alpha", "beta")]
+def _intervals(fit: FitRecord) -> list[Ends]:
+    return [fit.interval[name] for name in ("alpha", "beta")]
 
 
 def _share_label(alpha: float, beta: float) -> str:
@@ -100,50 +102,51 @@ def _name_line(axes: Axes, share: float, x: np.ndarray, y: np.ndarray) -> None:
 
 
 @styled
-def profiles(drawn: Sequence[Json]) -> Figure:
+def profiles(drawn: Sequence[ProfileRecord]) -> Figure:
     """Rise of the objective with one parameter fixed, a panel a parameter, with the cut and the interval."""
     figure, axes = grid(1, len(drawn), (2.2 + 2.6 * len(drawn), 3.5), sharey=True)
     for panel, entry in zip(axes, drawn, strict=True):
-        lowest, (low, high) = entry["lowest"], entry["interval"]
-        values = np.array(entry["values"])
-        rise = 100 * (np.array(entry["objective"]) / lowest - 1)
-        if entry["cut"] is not None:
-            panel.axhline(100 * (entry["cut"] / lowest - 1), color=VERMILION, linestyle="--", linewidth=1.2,
-                          label=f"cut, {100 * entry['level']:g} %")  # fmt: skip
+        lowest, (low, high) = entry.lowest, entry.interval
+        values = np.array(entry.values)
+        rise = 100 * (np.array(entry.objective) / lowest - 1)
+        if entry.cut is not None:
+            panel.axhline(100 * (entry.cut / lowest - 1), color=VERMILION, linestyle="--", linewidth=1.2,
+                          label=f"cut, {100 * entry.level:g} %")  # fmt: skip
             ends = values[0] if low is None else low, values[-1] if high is None else high
             panel.axvspan(*ends, color=ORANGE, alpha=0.22, linewidth=0, label="interval", zorder=0)
         panel.plot(values, rise, color=BLUE, linewidth=2, label="profile")
-        panel.plot(entry["estimate"], 0, "o", color=BLUE, markersize=6, label="estimate", zorder=4)
+        panel.plot(entry.estimate, 0, "o", color=BLUE, markersize=6, label="estimate", zorder=4)
         panel.set_xlim(values[0], values[-1])
         panel.locator_params(axis="x", nbins=5)
-        panel.set_xlabel(AXES.get(entry["parameter"]) or str(entry["parameter"]))
+        panel.set_xlabel(AXES.get(entry.parameter, entry.parameter))
         panel.set_title(_interval_text(entry))
     axes[0].set_ylabel("objective above its minimum, %")
     legend_beside(figure, axes[0])
     return figure
 
 
-def _interval_text(entry: Json) -> str:
-    if entry["cut"] is None:
+def _interval_text(entry: ProfileRecord) -> str:
+    if entry.cut is None:
         return "no interval"
-    low, high = ("open" if end is None else f"{end:.3f}" for end in entry["interval"])
-    return f"{100 * entry['level']:g} %: {low} to {high}"
+    low, high = ("open" if end is None else f"{end:.3f}" for end in entry.interval)
+    return f"{100 * entry.level:g} %: {low} to {high}"
 
 
 @styled
-def counting(rows: Sequence[Json], fits: Sequence[Json]) -> Figure:
+def counting(rows: Sequence[CountedOptimum], fits: Sequence[FitRecord]) -> Figure:
     """N* against C under each way to count N, with bands; `fits` are those whose exponents are quoted."""
     figure, (axes,) = grid(1, 1, (8.6, 4.2))
-    table = pd.DataFrame(rows)
-    for count, own in table.groupby("count", sort=False):
-        name, (colour, line) = COUNT_NAMES[str(count)], COUNT_LOOKS[str(count)]
-        exact = next(fit["frontier_exact"] for fit in fits if fit["count"] == count)
-        label = f"{name} parameters\na = {estimate(exact['a'], exact['a_interval'])}"
-        axes.plot(own["flops"], own["n_opt"], linestyle=line, color=colour, linewidth=2.2, label=label)
-        low, high = (own[key].to_numpy(float, na_value=np.nan) for key in ("n_low", "n_high"))
+    for count in dict.fromkeys(row.count for row in rows):
+        own = [row for row in rows if row.count == count]
+        name, (colour, line) = COUNT_NAMES[count], COUNT_LOOKS[count]
+        found = next(fit.exponents for fit in fits if fit.count == count)
+        label = f"{name} parameters\na = {estimate(found.a, found.a_interval)}"
+        flops = [row.flops for row in own]
+        axes.plot(flops, [row.n_opt for row in own], linestyle=line, color=colour, linewidth=2.2, label=label)
+        low, high = np.array([(row.n_low, row.n_high) for row in own]).T
         if np.isfinite(low).any():
-            axes.fill_between(own["flops"], low, high, color=colour, alpha=0.18, linewidth=0)
-    largest = max(fit["largest_flops"] for fit in fits)
+            axes.fill_between(flops, low, high, color=colour, alpha=0.18, linewidth=0)
+    largest = max(fit.estimation.largest_flops for fit in fits if fit.estimation)
     axes.axvline(largest, color=BLACK, linewidth=0.9, linestyle=":", label="largest run")
     log_axis(axes, "x", power_of_ten)
     log_axis(axes, "y", si)

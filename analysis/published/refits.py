@@ -12,7 +12,7 @@ from analysis.published.dataset import DataSet
 from analysis.published.fetch import PreparedTableMissing, data_file
 from analysis.published.papers import emergent, epoch, exponents, gadre, porian
 from analysis.published.papers.comparison import Comparison
-from analysis.result import plain
+from harness.records.json_files import plain
 
 # (paths of the files by name, bootstrap resamples, seed) -> comparisons.
 Refit = Callable[[Mapping[str, Path], int, int], list[Comparison]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.laws import family
 from analysis.records.emergence import EmergenceRecord, read_emergence
+from analysis.records.fits import FitRecord, LearningRateRecord, StudyRecord, WarningCode, read_study
+from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
 from harness.records.columns import POINT_COLUMNS
@@ -25,19 +26,10 @@ from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
-Json = Mapping[str, Any]
-
-
 COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
-
-
 LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
-
-
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
-
-
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
 
@@ -48,8 +40,8 @@ class Sweep:
     name: str
     points: pd.DataFrame
     curves: pd.DataFrame
-    fits: Json
-    forecast: Json | None
+    fits: StudyRecord
+    forecast: ForecastRecord | None
     about: SweepRecord
     emergence: EmergenceRecord | None = None
 
@@ -61,34 +53,31 @@ class Sweep:
         return rows[rows["excluded_reason"].isna()]
 
     @property
-    def learning_rate(self) -> Json | None:
-        """What the sweep found where it was one over learning rates, else None."""
-        found: Json | None = self.fits.get("learning_rate")
-        return found
+    def learning_rate(self) -> LearningRateRecord | None:
+        """Result of a sweep over learning rates; None for other grids."""
+        return self.fits.learning_rate
 
     @property
-    def primary(self) -> Json | None:
+    def primary(self) -> FitRecord | None:
         """The parametric fit of the chosen law; None where no law could be fitted."""
         return next(iter(self.parametric), None)
 
     @property
-    def parametric(self) -> list[Json]:
-        """Parametric fits under the primary count, that of the chosen law first."""
-        chosen = self.fits["primary"]
+    def parametric(self) -> list[FitRecord]:
+        """Parametric fits under the primary count, the chosen law first."""
+        chosen = self.fits.primary
         if not chosen:
             return []
-        same = [
-            fit
-            for fit in self.fits["fits"]
-            if fit["approach"] == "parametric" and fit["count"] == chosen["count"]
-        ]
-        return sorted(same, key=lambda fit: fit["law"] != chosen["law"])
+        same = [fit for fit in self.fits.fits if fit.approach == "parametric" and fit.count == chosen.count]
+        return sorted(same, key=lambda fit: fit.law != chosen.law)
 
     @property
-    def chosen_under_each_count(self) -> list[Json]:
+    def chosen_under_each_count(self) -> list[FitRecord]:
         """Parametric fits of the chosen law, one a way to count N."""
-        law = self.fits["primary"]["law"]
-        return [fit for fit in self.fits["fits"] if (fit["approach"], fit["law"]) == ("parametric", law)]
+        chosen = self.fits.primary
+        return [
+            fit for fit in self.fits.fits if chosen and (fit.approach, fit.law) == ("parametric", chosen.law)
+        ]
 
 
 def read_sweep(root: Path) -> Sweep:
@@ -104,8 +93,8 @@ def read_sweep(root: Path) -> Sweep:
         root.resolve().name,
         _read(folder.points, read_table),
         _read(folder.curves, read_table),
-        _read(folder.fits, _json),
-        _read(folder.forecast, _json) if folder.forecast.exists() else None,
+        _read(folder.fits, read_study),
+        _read(folder.forecast, read_forecast) if folder.forecast.exists() else None,
         _read(folder.sweep, sweep_file.read_sweep),
         _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
@@ -117,15 +106,13 @@ def read_sweep(root: Path) -> Sweep:
     return sweep
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     if not path.exists():
         raise InputError(f"expected {path.name} in {path.parent}, found none; {HOW_MADE}")
     try:
         return reader(path)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; {HOW_MADE}") from error
 
@@ -149,55 +136,62 @@ def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:
 
 def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     if sweep.learning_rate:
-        groups = sweep.learning_rate["groups"]
-        return {f"learning_rate_{group['group']}": plots.learning_rate(group) for group in groups}
-    done, fits = sweep.finished, sweep.fits
+        groups = sweep.learning_rate.groups
+        return {f"learning_rate_{group.group}": plots.learning_rate(group) for group in groups}
+    done, fits, chosen, primary = sweep.finished, sweep.fits, sweep.fits.primary, sweep.primary
     figures = {}
     if not sweep.curves.empty:
         figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
         figures["loss_against_compute"] = plots.loss_against_compute(done, sweep.curves)
-    slices = [fit for fit in fits["fits"] if fit["approach"] == "isoflop" and fit.get("optima")]
+    slices = [fit for fit in fits.fits if fit.isoflop and fit.isoflop.optima]
     if slices:
-        count = fits["primary"]["count"]
-        figures["isoflop"] = plots.isoflop(done, next((f for f in slices if f["count"] == count), slices[0]))
-    if sweep.primary:
-        figures["contours"] = plots.contours(done, sweep.primary, fits["frontier"])
-        figures["residuals"] = plots.residuals(done, sweep.parametric, fits["noise"]["pooled_relative"])
-        if sweep.primary.get("cloud"):
-            figures["cloud"] = plots.cloud(sweep.primary)
-        if sweep.primary.get("profile"):
-            figures["profile"] = plots.profiles(sweep.primary["profile"])
-    if fits["frontier"]:
-        figures["frontier"] = plots.frontier(done, fits["frontier"], fits["primary"]["count"])
-    if fits.get("frontier_by_count"):
-        figures["counting"] = plots.counting(fits["frontier_by_count"], sweep.chosen_under_each_count)
+        counted = [fit for fit in slices if chosen and fit.count == chosen.count]
+        figures["isoflop"] = plots.isoflop(done, (counted or slices)[0])
+    if primary:
+        figures["contours"] = plots.contours(done, primary, fits.frontier)
+        figures["residuals"] = plots.residuals(done, sweep.parametric, fits.noise.pooled_relative)
+        if primary.cloud:
+            figures["cloud"] = plots.cloud(primary)
+        if primary.profile:
+            figures["profile"] = plots.profiles(primary.profile)
+    if fits.frontier and chosen:
+        figures["frontier"] = plots.frontier(done, fits.frontier, chosen.count)
+    if fits.frontier_by_count:
+        figures["counting"] = plots.counting(fits.frontier_by_count, sweep.chosen_under_each_count)
     if sweep.forecast:
-        figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits["forecast"])
-    if fits["rollout"]:
-        figures["rollout"] = plots.rollout(fits["rollout"], fits["primary"]["law"])
+        figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits.forecast)
+    if fits.rollout and chosen:
+        figures["rollout"] = plots.rollout(fits.rollout, chosen.law)
     return figures
 
 
-def grouped_warnings(fits: Sequence[Json]) -> list[dict[str, Any]]:
-    """Warnings of single fits, each message once with the fits that carry it."""
-    groups: dict[tuple[str, str], list[str]] = {}
+@dataclass(frozen=True)
+class GroupedWarning:
+    """A warning with the names of the fits that carry it."""
+
+    code: WarningCode
+    message: str
+    fits: tuple[str, ...]
+
+
+def grouped_warnings(fits: Sequence[FitRecord]) -> list[GroupedWarning]:
+    """Return the warnings of single fits, each message once with the fits that carry it."""
+    groups: dict[tuple[WarningCode, str], list[str]] = {}
     for fit in fits:
-        name = family(fit["law"]) if fit["approach"] in ("parametric", "kaplan") else fit["approach"]
-        label = f"{name}, N {COUNT_WORDS[fit['count']]}"
-        for warning in fit["warnings"]:
-            groups.setdefault((warning["code"], warning["message"]), []).append(label)
+        name = family(fit.law) if fit.approach in ("parametric", "kaplan") else fit.approach
+        label = f"{name}, N {COUNT_WORDS[fit.count]}"
+        for warning in fit.warnings:
+            groups.setdefault((warning.code, warning.message), []).append(label)
     return [
-        {"code": code, "message": text, "fits": list(dict.fromkeys(names))}
+        GroupedWarning(code, text, tuple(dict.fromkeys(names)))
         for (code, text), names in sorted(groups.items())
     ]
 
 
-def excluded_rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """Rows that no fit saw, with what they were and why."""
-    return [
-        {"reason": entry["reason"], **sweep.points.iloc[entry["row"]].to_dict()}
-        for entry in sweep.fits["excluded"]
-    ]
+def excluded_rows(sweep: Sweep) -> list[dict[Hashable, Any]]:
+    """Return the rows of the points table that no fit saw, with the reason."""
+    rows = sweep.points.to_dict("records")
+    return [{"reason": entry.reason, **rows[entry.row]} for entry in sweep.fits.excluded]
 
 
 def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
@@ -211,7 +205,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     )
     environment.filters.update(FILTERS, family=family)
     done, record = sweep.finished, to_json(sweep.about)
-    all_fits, recommended = sweep.fits["fits"], sweep.fits["recommended"]
+    all_fits, recommended = sweep.fits.fits, sweep.fits.recommended
     return environment.get_template(TEMPLATE).render(
         sweep=sweep,
         fits=sweep.fits,
@@ -219,7 +213,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         rates=sweep.learning_rate,
         forecast=sweep.forecast,
         emergence=sweep.emergence,
-        score=sweep.fits["forecast"],
+        score=sweep.fits.forecast,
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
         record=record,
         count_names=COUNT_WORDS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from analysis.records.fits import TrendRecord
 from harness.records.number_text import (
     DASH,
     duration,
@@ -21,10 +22,10 @@ from harness.records.number_text import (
 NOTABLE = 0.05  # p-values from here on are not listed as trends
 
 
-def trends(structure: Sequence[Mapping[str, Any]]) -> str:
-    """The axes that residuals follow, with p-values."""
-    found = [trend for trend in structure if trend["p"] < NOTABLE]
-    return ", ".join(f"{trend['axis']} ({p_value(trend['p'])})" for trend in found) or "nothing"
+def trends(structure: Sequence[TrendRecord]) -> str:
+    """Return the axes that residuals follow, with p-values."""
+    found = [trend for trend in structure if trend.p < NOTABLE]
+    return ", ".join(f"{trend.axis} ({p_value(trend.p)})" for trend in found) or "nothing"
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,10 +26,24 @@ from analysis.frontier import find_frontier
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
-from analysis.result import LEVEL, Fit, FitWarning, WarningCode, plain
+from analysis.records.fits import (
+    AdequacyRecord,
+    CountedOptimum,
+    Excluded,
+    FitWarning,
+    FrontierRow,
+    JackknifeRecord,
+    NoiseRecord,
+    PrimaryRecord,
+    ScoreRecord,
+    StudyRecord,
+    WarningCode,
+)
+from analysis.records.forecast import ForecastRecord
+from analysis.result import LEVEL, Fit
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
-from analysis.tables.table import COUNTS, Excluded, LossTable, load_table
+from analysis.tables.table import COUNTS, LossTable, load_table
 from analysis.uncertainty.profile import RESAMPLES, profile
 from harness.records.errors import InputError
 
@@ -38,41 +51,22 @@ PRIMARY_COUNT = "n_params_matmul"  # what the FLOPs of a step see
 BEYOND = 10.0  # the frontier is shown up to so many times the largest measured compute
 CLOUD = ("alpha", "beta")  # bootstrap estimates kept for the report
 CLOUD_POINTS, CLOUD_DIGITS = 200, 5
-FRONTIER_KEYS = ("flops", "n_opt", "n_low", "n_high")
 PROFILED = ("E", "alpha", "beta", "gamma")  # coefficients carry the units of N and D and say little alone
 REASON = (
     "the law that the rule chose, fitted to every finished run; N counts the parameters that enter matrix "
     "products, because compute is spent on those"
 )
 
-Json = dict[str, Any]
-
-# What fits.json holds where no law in N and D is fitted.
-NO_LAW: Json = {
-    "schema": 1,
-    "primary": None,
-    "fits": [],
-    "recommended": None,
-    "contest": [],
-    "adequacy": {},
-    "jackknife": {"a": [], "a_se": None},
-    "rollout": [],
-    "frontier": [],
-    "frontier_by_count": [],
-    "reference": [],
-    "forecast": None,
-}
-
 
 def study_sweep(
     points: pd.DataFrame,
     curves: pd.DataFrame | None = None,
-    forecast: Json | None = None,
+    forecast: ForecastRecord | None = None,
     *,
     seed: int = 0,
     resamples: int = 500,
     level: float = LEVEL,
-) -> Json:
+) -> StudyRecord:
     """Analyse a sweep: contest of laws, fits by every approach, frontier, noise, verdict in words.
 
     Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
@@ -87,7 +81,7 @@ def study_sweep(
         level: share of all intervals.
 
     Returns:
-        The content of fits.json (keys in results/README.md); `verdict` is the text.
+        The content of fits.json; `verdict` is the text.
 
     Raises:
         InputError: no usable row. If a single approach lacks something, a warning says so instead.
@@ -95,7 +89,7 @@ def study_sweep(
     Examples:
         >>> import analysis as sl
         >>> found = sl.study_sweep(sl.read_sweep("results/lr").points)
-        >>> print(found["verdict"].split(":")[0])
+        >>> print(found.verdict.split(":")[0])
         Hidden rate
     """
     if (points.role == "lr").all():
@@ -117,64 +111,61 @@ def study_sweep(
         fits[recommended] = with_uncertainty(doubted, table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     chosen_warnings = () if recommended is None else fits[recommended].warnings
-    reference, untuned = compare_schedules(points, noise["pooled_relative"])
-    result: Json = {
-        "schema": 1,
-        "primary": {"law": law, "count": PRIMARY_COUNT, "rule": (forecast or {}).get("rule", CONTEST_RULE)},
-        "fits": [fit.to_dict() for fit in fits],
-        "recommended": recommended,
-        "reason": REASON,
-        "contest": [{**entrant.to_dict(), "chosen": entrant.law == law} for entrant in entrants],
-        "adequacy": tests,
-        "jackknife": {"a": [], "a_se": None} if recommended is None else jackknife(table, law, seed),
-        "rollout": [row for entrant in entrants for row in rollout_rows(table, entrant.law, level)],
-        "frontier": [] if recommended is None else _frontier(fits[recommended], table, level),
-        "frontier_by_count": _frontier_by_count(fits, tables, law),
-        "noise": noise,
-        "reference": reference,
-        "learning_rate": None,
-        "forecast": _score(forecast, points),
-        "warnings": _merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
-        "excluded": [row.to_dict() for row in table.excluded],
-    }
-    result = plain(result)
-    return {**result, "verdict": verdict(result)}
+    reference, untuned = compare_schedules(points, noise.pooled_relative)
+    result = StudyRecord(
+        primary=PrimaryRecord(law, PRIMARY_COUNT, forecast.rule if forecast else CONTEST_RULE),
+        fits=tuple(fit.to_record() for fit in fits),
+        recommended=recommended,
+        reason=REASON,
+        contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
+        adequacy=tests,
+        jackknife=JackknifeRecord() if recommended is None else jackknife(table, law, seed),
+        rollout=tuple(row for entrant in entrants for row in rollout_rows(table, entrant.law, level)),
+        frontier=() if recommended is None else _frontier(fits[recommended], table, level),
+        frontier_by_count=_frontier_by_count(fits, tables, law),
+        noise=noise,
+        reference=tuple(reference),
+        forecast=_score(forecast, points),
+        warnings=_merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
+        excluded=table.excluded,
+        verdict="",
+    )
+    return replace(result, verdict=verdict(result))
 
 
-def _learning_rates(points: pd.DataFrame, level: float) -> Json:
-    """The content of fits.json for a sweep over learning rates: no law is fitted to it."""
+def _learning_rates(points: pd.DataFrame, level: float) -> StudyRecord:
+    """Return the content of fits.json for a sweep over learning rates: no law is fitted to it."""
     if not (points.status == "done").any():
         raise InputError(
             "no run of this learning-rate sweep finished, so no rate can be compared with another"
         )
     rates = learning_rate_study(points, level)
     lost = [(row, status) for row, status in enumerate(points.status) if status != "done"]
-    result: Json = {
-        **NO_LAW,
-        "reason": "no law is fitted to runs whose learning rates differ",
-        "noise": noise_report(recipe_runs(points)),
-        "learning_rate": rates,
-        "warnings": _merged(rate_warnings(rates)),
-        "excluded": [Excluded(row, f"run {status}").to_dict() for row, status in lost],
-        "verdict": rates["verdict"],
-    }
-    return dict(plain(result))
+    return StudyRecord(
+        reason="no law is fitted to runs whose learning rates differ",
+        adequacy={},
+        noise=noise_report(recipe_runs(points)),
+        learning_rate=rates,
+        warnings=_merged(rate_warnings(rates)),
+        excluded=tuple(Excluded(row, f"run {status}") for row, status in lost),
+        verdict=rates.verdict,
+    )
 
 
-def _one_axis(tables: Mapping[str, LossTable], shared: str, noise: Json, level: float, seed: int) -> Json:
-    """The content of fits.json where all runs have one size, or one token count."""
+def _one_axis(
+    tables: Mapping[str, LossTable], shared: str, noise: NoiseRecord, level: float, seed: int
+) -> StudyRecord:
+    """Return the content of fits.json for runs of one size, or of one token count."""
     fits, warning = fit_other_axis(tables, shared, level, seed)
-    result: Json = {
-        **NO_LAW,
-        "fits": [fit.to_dict() for fit in fits],
-        "reason": "no law in N and D is fitted to runs that have one of the two in common",
-        "noise": noise,
-        "learning_rate": None,
-        "warnings": [warning.to_dict()],
-        "excluded": [row.to_dict() for row in tables[PRIMARY_COUNT].excluded],
-        "verdict": one_axis_verdict(fits, shared),
-    }
-    return dict(plain(result))
+    return StudyRecord(
+        fits=tuple(fit.to_record() for fit in fits),
+        reason="no law in N and D is fitted to runs that have one of the two in common",
+        adequacy={},
+        noise=noise,
+        warnings=(warning,),
+        excluded=tables[PRIMARY_COUNT].excluded,
+        verdict=one_axis_verdict(fits, shared),
+    )
 
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarning]]:
@@ -186,9 +177,9 @@ def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarnin
         return [], [FitWarning(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
 
 
-def _primary_law(entrants: Sequence[Entrant], forecast: Json | None) -> str:
+def _primary_law(entrants: Sequence[Entrant], forecast: ForecastRecord | None) -> str:
     if forecast:
-        return str(forecast["law"])
+        return forecast.law
     return next((entrant.law for entrant in entrants if entrant.chosen), "chinchilla")
 
 
@@ -201,7 +192,7 @@ def _position(fits: Sequence[Fit], law: str) -> int | None:
 
 def _adequacy(
     table: LossTable, fits: Sequence[Fit], primary: str, seed: int
-) -> tuple[Json, list[FitWarning]]:
+) -> tuple[dict[str, AdequacyRecord], list[FitWarning]]:
     """Tests of every fitted law under the primary count, and the warning of the primary one."""
     laws = [fit.law for fit in fits if fit.count == table.count]
     tests = {law: adequacy(table, law, seed) for law in laws}
@@ -209,53 +200,56 @@ def _adequacy(
     return tests, [doubt] if doubt else []
 
 
-def _frontier(fit: Fit, table: LossTable, level: float) -> list[Json]:
-    """The frontier under exact FLOPs; its losses carry the interval that one new run falls into."""
+def _frontier(fit: Fit, table: LossTable, level: float) -> tuple[FrontierRow, ...]:
+    """Return the frontier under exact FLOPs; its losses have the interval that one new run falls into."""
     flops = frontier_flops(table, BEYOND)
-    rows = find_frontier(fit, table, flops, level=level).rows()
-    n, d = (np.array([row[key] for row in rows]) for key in ("n_opt", "d_opt"))
-    run = predict_interval(fit, calibrate(table, fit), n, d, flops, level)
-    return [
-        {**row, "loss_low": float(low), "loss_high": float(high)}
-        for row, low, high in zip(rows, run.low, run.high, strict=True)
-    ]
+    curve = find_frontier(fit, table, flops, level=level)
+    run = predict_interval(fit, calibrate(table, fit), curve.n_opt, curve.d_opt, flops, level)
+    return tuple(
+        replace(row, loss_low=low, loss_high=high)
+        for row, low, high in zip(curve.rows(), run.low.tolist(), run.high.tolist(), strict=True)
+    )
 
 
-def _frontier_by_count(fits: Sequence[Fit], tables: Mapping[str, LossTable], law: str) -> list[Json]:
-    """The best size at each budget under every way to count N, from the fits of the chosen law."""
-    rows: list[Json] = []
+def _frontier_by_count(
+    fits: Sequence[Fit], tables: Mapping[str, LossTable], law: str
+) -> tuple[CountedOptimum, ...]:
+    """Return the best size at each budget under every way to count N, from the fits of the chosen law."""
+    rows: list[CountedOptimum] = []
     for fit in fits:
         if (fit.approach, fit.law) == ("parametric", law):
             table = tables[fit.count]
             found = find_frontier(fit, table, frontier_flops(table, BEYOND)).rows()
-            rows += [{"count": fit.count, **{key: row[key] for key in FRONTIER_KEYS}} for row in found]
-    return rows
+            rows += [CountedOptimum(fit.count, row.flops, row.n_opt, row.n_low, row.n_high) for row in found]
+    return tuple(rows)
 
 
 def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> Fit:
     """The fit with its bootstrap cloud, thinned, and the profiles of its parameters, for the report."""
-    law, extra = find_law(fit.law), dict(fit.extra)
+    law = find_law(fit.law)
     if fit.samples is not None and set(CLOUD) <= set(law.params):
         rows = np.unique(np.linspace(0, len(fit.samples) - 1, CLOUD_POINTS).astype(int))
         columns = [law.params.index(name) for name in CLOUD]
-        extra["cloud"] = fit.samples[rows][:, columns].round(CLOUD_DIGITS)
+        cloud = fit.samples[rows][:, columns].round(CLOUD_DIGITS).tolist()
+        fit = replace(fit, cloud=tuple((alpha, beta) for alpha, beta in cloud))
     if len(table) > len(law.params):
         names = [name for name in PROFILED if name in law.params and name not in law.fixed]
         draws = min(resamples, RESAMPLES)
-        extra["profile"] = [
-            profile(fit, table, name, level=None, resamples=draws, seed=seed).to_dict() for name in names
+        profiles = [
+            profile(fit, table, name, level=None, resamples=draws, seed=seed).to_record() for name in names
         ]
-    return replace(fit, extra=extra)
+        fit = replace(fit, profile=tuple(profiles))
+    return fit
 
 
-def _score(forecast: Json | None, points: pd.DataFrame) -> Json | None:
-    """The score of a sealed forecast; None while no held-out cell is finished."""
+def _score(forecast: ForecastRecord | None, points: pd.DataFrame) -> ScoreRecord | None:
+    """Return the score of a sealed forecast; None while no held-out cell is finished."""
     if not forecast:
         return None
     found = score_forecast(forecast, points)
-    return found if found["cells"] else None
+    return found if found.cells else None
 
 
-def _merged(warnings: Sequence[FitWarning]) -> list[Json]:
-    """Warnings without repetitions, in order."""
-    return [warning.to_dict() for warning in dict.fromkeys(warnings)]
+def _merged(warnings: Sequence[FitWarning]) -> tuple[FitWarning, ...]:
+    """Return the warnings without repetitions, in order."""
+    return tuple(dict.fromkeys(warnings))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
-from analysis.result import WarningCode
+from analysis.records.fits import FitRecord, ScoreRecord, StudyRecord, WarningCode
+from harness.records.number_text import DASH
 
-Json = Mapping[str, Any]
-
-UNQUOTABLE = {WarningCode.E_NOT_BRACKETED.value, WarningCode.ACTIVE_BOUND.value}
+UNQUOTABLE = {WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND}
 PLAIN = {
     "chinchilla": "additive (Chinchilla) law",
     "quadrature": "quadrature law",
@@ -22,37 +20,37 @@ PLAIN = {
 Z90 = 1.645
 
 
-def verdict(study: Json) -> str:
+def verdict(study: StudyRecord) -> str:
     """Which law describes the runs, what the others would have got wrong, how far to trust E and a."""
-    if study["recommended"] is None:
+    fit = study.quoted
+    if fit is None:
         return (
             "No loss law could be fitted to these runs: they are too few or too much alike. The warnings say "
             "what is missing; nothing here should be used to plan a larger run."
         )
-    fit = study["fits"][study["recommended"]]
     parts = [_law(study, fit), _comparison(study), _offset(fit), _exponent(study, fit)]
     return " ".join(part for part in parts if part)
 
 
-def _law(study: Json, fit: Json) -> str:
-    name = fit["law"]
+def _law(study: StudyRecord, fit: FitRecord) -> str:
+    name = fit.law
     opening = f"The {plain_name(name)}, L = {find_law(name).formula},"
-    checked = study["adequacy"].get(name)
+    checked = study.adequacy.get(name)
     if checked is None:
         return f"{opening} was fitted to these runs."
-    rms, seeds = 100 * checked["residual_rms"], checked["seed_sd"]
+    rms, seeds = 100 * checked.residual_rms, checked.seed_sd
     if seeds is None:
         return (
             f"{opening} leaves {rms:.2g} % of the loss unexplained; without runs repeated with other seeds "
             "nobody can say whether that is noise."
         )
     against = f"({rms:.2g} % of the loss, seeds {100 * seeds:.2g} %)"
-    if checked["lack_of_fit_p"] is not None and checked["lack_of_fit_p"] < SIGNIFICANCE:
+    if checked.lack_of_fit_p is not None and checked.lack_of_fit_p < SIGNIFICANCE:
         return (
             f"{opening} describes these runs best but not fully: it leaves more unexplained than seeds "
             f"differ by {against}, so take it as a summary of these runs."
         )
-    trends = [entry["axis"] for entry in checked["structure"] if entry["p"] < SIGNIFICANCE]
+    trends = [trend.axis for trend in checked.structure if trend.p < SIGNIFICANCE]
     if trends:
         return (
             f"{opening} describes these runs best but not fully: what it leaves unexplained is small "
@@ -64,64 +62,55 @@ def _law(study: Json, fit: Json) -> str:
     )
 
 
-def _comparison(study: Json) -> str:
+def _comparison(study: StudyRecord) -> str:
     """What the chosen law and the others got wrong, on the sealed forecast if there is one."""
-    score = study["forecast"]
-    if score:
-        return _forecast(score)
-    contest = study["contest"]
-    chosen = next((row for row in contest if row["chosen"] and row["rollout_rms"] is not None), None)
-    if chosen is None:
+    if study.forecast:
+        return _forecast(study.forecast)
+    errors = {row: row.rollout_rms for row in study.contest if row.rollout_rms is not None}
+    own = next((error for row, error in errors.items() if row.chosen), None)
+    if own is None:
         return ""
     others = _list(
-        [
-            f"the {plain_name(row['law'])} {100 * row['rollout_rms']:.2g} %"
-            for row in contest
-            if not row["chosen"] and row["rollout_rms"] is not None
-        ]
+        [f"the {plain_name(row.law)} {100 * error:.2g} %" for row, error in errors.items() if not row.chosen]
     )
     missed = f" ({others})" if others else ""
-    return (
-        f"Fitted to the cheaper runs only, it missed the dearer ones by {100 * chosen['rollout_rms']:.2g} % "
-        f"RMS{missed}."
-    )
+    return f"Fitted to the cheaper runs only, it missed the dearer ones by {100 * own:.2g} % RMS{missed}."
 
 
-def _forecast(score: Json) -> str:
-    cells = score["cells"]
-    inside = sum(bool(cell["inside"]) for cell in cells)
+def _forecast(score: ScoreRecord) -> str:
+    cells = score.cells
+    inside = sum(cell.inside for cell in cells)
     text = (
-        f"Its forecast of {len(cells)} held-out cells, at up to {max(cell['factor'] for cell in cells):.2g} "
+        f"Its forecast of {len(cells)} held-out cells, at up to {max(cell.factor for cell in cells):.2g} "
         f"times the largest fitted compute and sealed before they were trained, was off by "
-        f"{score['rms_percent']:.2g} % RMS, {inside} of {len(cells)} inside their intervals"
+        f"{_percent(score.rms_percent)} RMS, {inside} of {len(cells)} inside their intervals"
     )
-    others = _list([f"the {plain_name(row['law'])} {row['rms_percent']:.2g} %" for row in score["losers"]])
+    others = _list([f"the {plain_name(row.law)} {_percent(row.rms_percent)}" for row in score.losers])
     text += f"; for comparison: {others}." if others else "."
-    return text if score["seal_intact"] else f"{text} The seal is broken, so this proves nothing."
+    return text if score.seal_intact else f"{text} The seal is broken, so this proves nothing."
 
 
-def _offset(fit: Json) -> str:
-    codes = {warning["code"] for warning in fit["warnings"]}
-    if "E" not in fit["params"]:
+def _offset(fit: FitRecord) -> str:
+    codes = {warning.code for warning in fit.warnings}
+    if "E" not in fit.params:
         return (
             "The law has no irreducible loss E: these runs do not show one, which does not mean that there "
             "is none."
         )
-    value, bounds = fit["params"]["E"], fit["interval"].get("E")
+    value, bounds = fit.params["E"], fit.interval.get("E")
     shown = f"E = {value:.3g}" + (f" [{bounds[0]:.3g}, {bounds[1]:.3g}]" if bounds else "")
     if codes & UNQUOTABLE:
         return f"Do not quote E ({shown}): the measured losses end too far above it to fix it."
     return f"The irreducible loss is {shown} nats per token, as far as the form of the law holds."
 
 
-def _exponent(study: Json, fit: Json) -> str:
-    exact = fit.get("frontier_exact") or fit["frontier"]
-    a, bounds = exact["a"], exact["a_interval"]
+def _exponent(study: StudyRecord, fit: FitRecord) -> str:
+    a, bounds = fit.exponents.a, fit.exponents.a_interval
     if a is None:
         return ""
     band = f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else ""
     text = f"Counting FLOPs exactly, the best size grows as C^{a:.2f}{band} over the measured range"
-    error = study["jackknife"]["a_se"]
+    error = study.jackknife.a_se
     if error is None:
         return f"{text}; no size could be left out to check it."
     half = (bounds[1] - bounds[0]) / 2 if bounds else 0.0
@@ -131,6 +120,10 @@ def _exponent(study: Json, fit: Json) -> str:
             "to believe."
         )
     return f"{text}; leaving out one size at a time agrees (±{Z90 * error:.2f})."
+
+
+def _percent(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2g} %"
 
 
 def plain_name(law: str) -> str:

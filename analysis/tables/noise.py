@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes
+from analysis.records.fits import NoiseCell, NoiseRecord, RunNoiseRecord
 from analysis.tables.table import LossTable
 
 # Misfit of a law varies along a trunk, unlike shared noise; so a part of the noise always counts as separate.
@@ -24,6 +24,9 @@ class Noise:
     sd: float
     dof: int
     source: str
+
+    def to_record(self) -> RunNoiseRecord:
+        return RunNoiseRecord(self.sd, self.dof, self.source)
 
 
 def seed_noise(table: LossTable) -> tuple[float, int]:
@@ -107,7 +110,7 @@ def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Ge
     return np.asarray(noise.sd * scale * shocks[codes])
 
 
-def noise_report(points: pd.DataFrame) -> dict[str, Any]:
+def noise_report(points: pd.DataFrame) -> NoiseRecord:
     """Return the spread between seeds of every cell of our own table, and the pooled relative spread.
 
     `points` holds the rows that fits see; a cell is (rung, n_tokens), and cells with one seed are left out.
@@ -119,14 +122,14 @@ def noise_report(points: pd.DataFrame) -> dict[str, Any]:
             continue
         sd = float(losses.std())
         cells.append(
-            {
-                "rung": str(rows.rung.iloc[0]),
-                "n_tokens": int(rows.n_tokens.iloc[0]),
-                "n_seeds": len(losses),
-                "sd": sd,
-                "sd_relative": sd / float(losses.mean()),
-            }
+            NoiseCell(
+                rung=str(rows.rung.iloc[0]),
+                n_tokens=int(rows.n_tokens.iloc[0]),
+                n_seeds=len(losses),
+                sd=sd,
+                sd_relative=sd / float(losses.mean()),
+            )
         )
         total += (len(losses) - 1) * float(np.log(losses).var())
         dof += len(losses) - 1
-    return {"cells": cells, "pooled_relative": float(np.sqrt(total / dof)) if dof else None}
+    return NoiseRecord(tuple(cells), float(np.sqrt(total / dof)) if dof else None)

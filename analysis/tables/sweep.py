@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from analysis.records.fits import StudyRecord, read_study
+from analysis.records.forecast import ForecastRecord, read_forecast
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -38,14 +38,14 @@ class Sweep:
         return _table(self.folder.evals)
 
     @cached_property
-    def fits(self) -> dict[str, Any] | None:
+    def fits(self) -> StudyRecord | None:
         """Content of fits.json: all fits, the verdict and the score of the forecast; None without it."""
-        return _json(self.folder.fits)
+        return read_study(self.folder.fits) if self.folder.fits.exists() else None
 
     @cached_property
-    def forecast(self) -> dict[str, Any] | None:
+    def forecast(self) -> ForecastRecord | None:
         """Content of forecast.json, sealed before the hold-out was trained; None without it."""
-        return _json(self.folder.forecast)
+        return read_forecast(self.folder.forecast) if self.folder.forecast.exists() else None
 
     def done(self) -> pd.DataFrame:
         """Return the end points that count: finished, and neither reference nor learning-rate runs."""
@@ -84,7 +84,3 @@ def read_sweep(folder: str | Path) -> Sweep:
 
 def _table(path: Path) -> pd.DataFrame | None:
     return read_table(path) if path.exists() else None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None

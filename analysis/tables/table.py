@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
+from analysis.records.fits import Excluded
 from analysis.tables.checks import check_overflow, check_units, row_reasons
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -37,18 +38,6 @@ MAPPED = (
 MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
 TEXT = (".csv", ".tsv", ".txt")  # plain text; pandas unpacks files with other suffixes
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """A row excluded from every fit, with the reason; `row` counts the data rows of the source from 0."""
-
-    row: int
-    reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of the JSON."""
-        return {"row": self.row, "reason": self.reason}
 
 
 @dataclass(frozen=True)

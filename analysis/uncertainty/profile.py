@@ -26,13 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array
 from analysis.laws import find_law
+from analysis.records.fits import OpenEnds, ProfileRecord
 from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import DELTA, Problem, checked_problem
@@ -41,8 +41,6 @@ from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import cluster_resamples
 from analysis.uncertainty.identifiability import MIN_CLUSTERS
 from harness.records.errors import InputError
-
-Ends = tuple[float | None, float | None]
 
 RESAMPLES = 300
 SHOWN = 41  # points of the profile that is returned
@@ -70,22 +68,22 @@ class Profile:
     lowest: float
     cut: float | None
     level: float
-    interval: Ends
+    interval: OpenEnds
     rule: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON types; the grid has six digits."""
-        return {
-            "parameter": self.parameter,
-            "estimate": self.estimate,
-            "values": [float(f"{value:.6g}") for value in self.values],
-            "objective": [float(f"{value:.6g}") for value in self.objective],
-            "lowest": self.lowest,
-            "cut": self.cut,
-            "level": self.level,
-            "interval": list(self.interval),
-            "rule": self.rule,
-        }
+    def to_record(self) -> ProfileRecord:
+        """Return the profile as in fits.json, the grid to six digits."""
+        return ProfileRecord(
+            parameter=self.parameter,
+            estimate=self.estimate,
+            values=tuple(float(f"{value:.6g}") for value in self.values),
+            objective=tuple(float(f"{value:.6g}") for value in self.objective),
+            lowest=self.lowest,
+            cut=self.cut,
+            level=self.level,
+            interval=self.interval,
+            rule=self.rule,
+        )
 
 
 def profile(
@@ -133,7 +131,8 @@ def profile(
     table = as_table(table, mapping, fit.count)
     share = fit.level if level is None else level
     _check(fit, table, parameter, share)
-    problem = checked_problem(table, fit.law, fit.estimator, fit.extra.get("delta") or DELTA)
+    delta = fit.estimation.delta if fit.estimation else None
+    problem = checked_problem(table, fit.law, fit.estimator, delta or DELTA)
     fixed = FixedProblem.of(problem, fit.theta, parameter)
     values = fixed.wide_grid()
     objective = fixed.minimum(values)
@@ -219,7 +218,7 @@ def _grid_around(values: Array, objective: Array, cut: float) -> Array:
     return np.linspace(best - reach[0], best + reach[1], SHOWN)
 
 
-def _crossings(values: Array, objective: Array, cut: float) -> Ends:
+def _crossings(values: Array, objective: Array, cut: float) -> OpenEnds:
     """Return the outermost values at which the profile crosses the cut; None on a side without a crossing.
 
     Between grid points √(rise) is taken as straight; for a quadratic objective it is.

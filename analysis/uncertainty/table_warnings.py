@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.result import Fit, FitWarning, WarningCode
+from analysis.records.fits import FitWarning, WarningCode
+from analysis.result import Fit
 from analysis.tables.checks import FAR
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable

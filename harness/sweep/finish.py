@@ -5,9 +5,8 @@ Functions import the analysis themselves, so that the command starts without mat
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -15,9 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.records.emergence import read_emergence
+from analysis.records.fits import FrontierRow, RateGroup, ScoreRecord, StudyRecord
+from analysis.records.forecast import read_forecast
 from harness.grid.cells import Cell
 from harness.records.errors import InputError
-from harness.records.files import read_table, write_json
+from harness.records.files import read_table
+from harness.records.json_files import write_record
 from harness.records.number_text import DASH, estimate, given, interval, number
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
@@ -53,7 +55,7 @@ def seal_forecast(
     # Sealing takes a while, and another driver of the sweep may have been faster: the first seal counts.
     if _is_sealed(folder, fitted, holdout):
         return False
-    write_json(folder.forecast, sealed)
+    write_record(folder.forecast, sealed)
     return True
 
 
@@ -64,10 +66,10 @@ def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -
 
     if not folder.forecast.exists():
         return False
-    sealed = json.loads(folder.forecast.read_text())
-    cells = {(cell["rung"], cell["n_tokens"]) for cell in sealed["cells"]}
+    sealed = read_forecast(folder.forecast)
+    cells = {(cell.rung, cell.n_tokens) for cell in sealed.cells}
     same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
-    return same_cells and bool(sealed["table_sha256"] == table_sha256(load_table(fitted)))
+    return same_cells and sealed.table_sha256 == table_sha256(load_table(fitted))
 
 
 def check_forecast(cells: list[Cell]) -> None:
@@ -87,7 +89,7 @@ def check_forecast(cells: list[Cell]) -> None:
         )
 
 
-def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
+def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
     """Fit the tables; write fits.json, figures and report.html.
 
     A sweep with tasks also gets emergence.json, and a learning-rate sweep the recipe optim.yaml.
@@ -100,11 +102,11 @@ def conclude(folder: SweepFolder, resamples: int) -> dict[str, Any]:
 
     points = read_table(folder.points)
     curves = read_table(folder.curves)
-    forecast = json.loads(folder.forecast.read_text()) if folder.forecast.exists() else None
+    forecast = read_forecast(folder.forecast) if folder.forecast.exists() else None
     result = study_sweep(points, curves, forecast, resamples=resamples)
-    if result["learning_rate"]:
-        write_rate_recipe(folder, result["learning_rate"])
-    write_json(folder.fits, result)
+    if result.learning_rate:
+        write_rate_recipe(folder, result.learning_rate)
+    write_record(folder.fits, result)
     if folder.evals.exists():
         _study_tasks(folder)
     write_report(folder.root)
@@ -122,40 +124,39 @@ def _study_tasks(folder: SweepFolder) -> None:
         print(f"warning: the tasks are not analysed: {error}", file=sys.stderr)
 
 
-def print_conclusion(console: Console, folder: SweepFolder, result: dict[str, Any]) -> None:
+def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord) -> None:
     """Print exponents, frontier and forecast, or the best learning rates, and the path of the report."""
-    rates = result.get("learning_rate")
+    rates = result.learning_rate
     if rates:
-        for group in rates["groups"]:
+        for group in rates.groups:
             console.print(_learning_rates(group))
-    elif result["primary"]:
+    elif result.primary:
         console.print(_exponents(result))
-    if result["frontier"]:
-        console.print(_frontier(result["frontier"]))
-    score = result.get("forecast")
-    if score:
-        console.print(_forecast_line(score))
+    if result.frontier:
+        console.print(_frontier(result.frontier))
+    if result.forecast:
+        console.print(_forecast_line(result.forecast))
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
         console.print(read_emergence(folder.emergence).verdict, markup=False)
-    for warning in result["warnings"]:
-        console.print(f"warning [{warning['code']}]: {warning['message']}", markup=False)
-    console.print(result["verdict"], markup=False)
+    for warning in result.warnings:
+        console.print(f"warning [{warning.code}]: {warning.message}", markup=False)
+    console.print(result.verdict, markup=False)
     if rates and folder.optim.exists():
-        for group in rates["groups"]:
+        for group in rates.groups:
             console.print(f"best rate of {rule_line(group)}", markup=False)
         console.print(f"to train with these rates: optim={folder.optim}", markup=False)
     console.print(f"report: {folder.report}")
 
 
-def _forecast_line(score: dict[str, Any]) -> str:
+def _forecast_line(score: ScoreRecord) -> str:
     """Return the score of the sealed forecast in one line."""
-    far = score["rms_percent_10x"]
+    far = score.rms_percent_10x
     beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
     return (
-        f"sealed forecast of {len(score['cells'])} held-out cells: RMS error {score['rms_percent']:.2f} %"
-        f"{beyond}; {score['inside_share']:.0%} inside their intervals"
+        f"sealed forecast of {len(score.cells)} held-out cells: RMS error {score.rms_percent:.2f} %"
+        f"{beyond}; {score.inside_share:.0%} inside their intervals"
     )
 
 
@@ -167,65 +168,64 @@ def _table(title: str, columns: list[str]) -> Table:
     return table
 
 
-def _exponents(result: dict[str, Any]) -> Table:
+def _exponents(result: StudyRecord) -> Table:
     """Return a row per fit that gives a frontier; Kaplan's one-axis laws give none and are in the report."""
     from analysis.laws import family
 
     table = _table(
         "N* ∝ C^a, with intervals (→ recommended)", ["", "approach", "law", "N", "a", "alpha", "beta", "E"]
     )
-    for index, fit in enumerate(result["fits"]):
-        frontier, params = fit["frontier"], fit["params"]
-        if frontier is not None and frontier["a"] is not None:
-            bounds = [fit["interval"].get(name) for name in ("alpha", "beta", "E")]
-            values = [params.get(name) for name in ("alpha", "beta", "E")]
+    for index, fit in enumerate(result.fits):
+        if fit.frontier.a is not None:
+            bounds = [fit.interval.get(name) for name in ("alpha", "beta", "E")]
+            values = [fit.params.get(name) for name in ("alpha", "beta", "E")]
             table.add_row(
-                "→" if index == result["recommended"] else "",
-                fit["approach"],
-                family(fit["law"]),
-                fit["count"].removeprefix("n_params_").replace("n_params", "all"),
-                estimate(frontier["a"], frontier["a_interval"]),
+                "→" if index == result.recommended else "",
+                fit.approach,
+                family(fit.law),
+                fit.count.removeprefix("n_params_").replace("n_params", "all"),
+                estimate(fit.frontier.a, fit.frontier.a_interval),
                 *map(estimate, values, bounds),
             )
     return table
 
 
-def _frontier(rows: list[dict[str, float | None]]) -> Table:
+def _frontier(rows: Sequence[FrontierRow]) -> Table:
     """Return a row per compute budget: optimal N and D, and the loss, with intervals."""
     table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
     for row in rows:
         table.add_row(
-            f"{row['flops']:.1e}",
-            _with_interval(row["n_opt"], row["n_low"], row["n_high"], ".3g"),
-            _with_interval(row["d_opt"], row["d_low"], row["d_high"], ".3g"),
-            _with_interval(row["loss"], row["loss_low"], row["loss_high"], ".3f"),
+            f"{row.flops:.1e}",
+            _with_interval(row.n_opt, row.n_low, row.n_high, ".3g"),
+            _with_interval(row.d_opt, row.d_low, row.d_high, ".3g"),
+            _with_interval(row.loss, row.loss_low, row.loss_high, ".3f"),
         )
     return table
 
 
-def _with_interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
+def _with_interval(value: float, low: float, high: float, form: str) -> str:
     """Return a number with its interval; an end is a dash if too few resamples gave it."""
     shown, below, above = (format(each, form) if given(each) else DASH for each in (value, low, high))
     return f"{shown} [{below}, {above}]"
 
 
-def _learning_rates(group: dict[str, Any]) -> Table:
+def _learning_rates(group: RateGroup) -> Table:
     """Return a row per cell: best rate of a group, its interval, and the cost of the recipe's rate."""
     table = _table(
-        f"best {group['group']} rate ({group['column']})",
+        f"best {group.group} rate ({group.column})",
         ["rung", "tokens", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
     )
-    for row in group["optima"]:
-        cost, width = row["recipe_cost_percent"], row["half_width"]
+    for row in group.optima:
+        cost, width = row.recipe_cost_percent, row.half_width
         table.add_row(
-            row["rung"],
-            f"{row['n_tokens']:.3g}",
-            number(row["recipe_rate"]),
-            number(row["rate_opt"]),
-            interval(row["rate_interval"]),
-            "–" if cost is None else f"{'' if row['interior'] else '≥ '}{cost:.2f} %",
+            row.rung,
+            f"{row.n_tokens:.3g}",
+            number(row.recipe_rate),
+            number(row.rate_opt),
+            interval(row.rate_interval),
+            "–" if cost is None else f"{'' if row.interior else '≥ '}{cost:.2f} %",
             "–" if width is None else f"×{width:.2f}",
-            row["reason"] or "",
+            row.reason or "",
         )
     return table
 

@@ -14,8 +14,10 @@ import pytest
 from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
-from analysis.result import WarningCode, percentile_interval, plain
+from analysis.records.fits import WarningCode
+from analysis.result import percentile_interval
 from harness.records.errors import InputError
+from harness.records.json_files import plain, to_json
 from tests.fakes.surfaces import CHINCHILLA, foreign_table, isoflop_frame
 from tests.fakes.tables import additive, joint, ladder
 
@@ -26,7 +28,8 @@ KEYS = [
 
 
 def test_json_has_exactly_the_promised_keys_first() -> None:
-    found = fit_law(ladder(additive, np.random.default_rng(0)), resamples=50).to_dict()
+    fit = fit_law(ladder(additive, np.random.default_rng(0)), resamples=50)
+    found = to_json(fit.to_record())
     assert list(found)[: len(KEYS)] == KEYS
     assert (
         set(found["params"]) == set(found["se"]) == set(found["interval"]) == {"E", "A", "B", "alpha", "beta"}
@@ -73,10 +76,10 @@ def test_percentile_interval_is_central() -> None:
 def test_jackknife_names_rungs() -> None:
     table = ladder(joint, np.random.default_rng(0))
     found = jackknife(table, "joint_e0")
-    assert [row["left_out"] for row in found["a"]] == ["d16", "d24", "d32", "d48", "d64", "d96"]
-    values = np.array([row["a"] for row in found["a"]])
-    assert found["a_se"] == pytest.approx(np.sqrt(5 / 6 * np.sum((values - values.mean()) ** 2)))
-    assert 0 < found["a_se"] < 0.1
+    assert [row.left_out for row in found.a] == ["d16", "d24", "d32", "d48", "d64", "d96"]
+    values = np.array([row.a for row in found.a])
+    assert found.a_se == pytest.approx(np.sqrt(5 / 6 * np.sum((values - values.mean()) ** 2)))
+    assert 0 < found.a_se < 0.1
 
 
 def write(tmp_path: Path, **columns: object) -> Path:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import analysis as sl
-from analysis.result import FitWarning, WarningCode
+from analysis.records.fits import FitWarning, WarningCode
 from tests import ROOT
 from tests.fakes.tables import additive, ladder
 

@@ -120,12 +120,9 @@ def test_flatness_band_holds_losses_within_a_thousandth() -> None:
 def test_rows_are_those_of_the_fits_file() -> None:
     table = rectangle()
     rows = find_frontier(fitted(CHINCHILLA, table), table, BUDGETS).rows()
-    assert list(rows[0]) == [
-        "flops", "n_opt", "d_opt", "loss", "n_low", "n_high", "d_low", "d_high", "loss_low", "loss_high",
-        "flat_low", "flat_high",
-    ]  # fmt: skip
-    assert np.isnan([rows[0][f"{name}_low"] for name in ("n", "d", "loss")]).all()
-    assert rows[0]["flat_low"] < rows[0]["n_opt"] < rows[0]["flat_high"]
+    assert [row.flops for row in rows] == BUDGETS.tolist()
+    assert np.isnan([rows[0].n_low, rows[0].d_low, rows[0].loss_low]).all()
+    assert all(row.flat_low < row.n_opt < row.flat_high for row in rows)
 
 
 def covered(truths: int, flops: F64, resamples: int = 100) -> dict[str, int]:

@@ -12,7 +12,7 @@ from analysis.learning_rate.study import RATE_COLUMNS
 from analysis.study.study import study_sweep
 from harness.config.settings import load, plain
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
-from harness.records.files import write_json, write_table
+from harness.records.files import write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.record import cells_of, sweep_record
@@ -62,7 +62,7 @@ def write_rate_folder(root: Path, points: pd.DataFrame) -> SweepFolder:
     folder = SweepFolder(root)
     write_table(folder.points, points)
     write_table(folder.curves, as_table([], CURVE_COLUMNS))
-    write_json(folder.fits, study_sweep(points))
+    write_record(folder.fits, study_sweep(points))
     about = sweep_record(
         grid="lr",
         command="python -m harness.sweep +grid=lr",

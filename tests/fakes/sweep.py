@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table
-from harness.records.files import write_json, write_table
+from harness.records.files import write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.law import SEED_SD, WIDTHS, joint_loss
@@ -136,8 +136,8 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
     study, sealed = make_fits(points)
     write_table(folder.points, points)
     write_table(folder.curves, as_table(curve_rows(points), CURVE_COLUMNS))
-    write_json(folder.fits, study)
-    write_json(folder.forecast, sealed)
+    write_record(folder.fits, study)
+    write_record(folder.forecast, sealed)
     record = sweep_record(
         grid="chinchilla",
         command="python -m harness.sweep +grid=chinchilla",

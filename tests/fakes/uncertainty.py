@@ -1,50 +1,48 @@
-"""Cloud, profiles and best sizes by count of a made-up sweep, as fits.json has them."""
+"""Cloud, profiles and best sizes by count of a made-up sweep."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Json = dict[str, Any]
+from analysis.records.fits import CountedOptimum, Ends, FitRecord, FrontierRow, ProfileRecord
 
 
-def fake_cloud(fit: Json, points: int = 120) -> list[list[float]]:
+def fake_cloud(fit: FitRecord, points: int = 120) -> tuple[Ends, ...]:
     """Normal draws around the exponents with the standard errors of the fit."""
     rng = np.random.default_rng(0)
-    columns = [
-        fit["params"][name] + fit["se"][name] * rng.standard_normal(points) for name in ("alpha", "beta")
-    ]
-    return np.column_stack(columns).round(5).tolist()
+    alpha, beta = (
+        (fit.params[name] + fit.se[name] * rng.standard_normal(points)).round(5).tolist()
+        for name in ("alpha", "beta")
+    )
+    return tuple(zip(alpha, beta, strict=True))
 
 
-def fake_profile(fit: Json, parameter: str, open_below: bool = False) -> Json:
+def fake_profile(fit: FitRecord, parameter: str, open_below: bool = False) -> ProfileRecord:
     """A parabola that crosses the cut 1.6 standard errors from the estimate."""
-    centre, se = fit["params"][parameter], fit["se"][parameter]
+    centre, se, lowest = fit.params[parameter], fit.se[parameter], fit.objective or 0.0
     values = np.linspace(centre if open_below else centre - 2 * se, centre + 2 * se, 41)
     rise = 0.05 * ((values - centre) / se) ** 2
-    low = None if open_below else centre - 1.6 * se
-    return {
-        "parameter": parameter,
-        "estimate": centre,
-        "values": values.tolist(),
-        "objective": (fit["objective"] * (1 + rise)).tolist(),
-        "lowest": fit["objective"],
-        "cut": fit["objective"] * (1 + 0.05 * 1.6**2),
-        "level": 0.9,
-        "interval": [low, centre + 1.6 * se],
-        "rule": "resampled cut, 300 draws of 9 trunks" + ("; no lower end" if open_below else ""),
-    }
+    return ProfileRecord(
+        parameter=parameter,
+        estimate=centre,
+        values=tuple(values.tolist()),
+        objective=tuple((lowest * (1 + rise)).tolist()),
+        lowest=lowest,
+        cut=lowest * (1 + 0.05 * 1.6**2),
+        level=0.9,
+        interval=(None if open_below else centre - 1.6 * se, centre + 1.6 * se),
+        rule="resampled cut, 300 draws of 9 trunks" + ("; no lower end" if open_below else ""),
+    )
 
 
-def fake_frontier_by_count(rows: list[Json], exponents: dict[str, float]) -> list[Json]:
+def fake_frontier_by_count(
+    rows: Sequence[FrontierRow], exponents: Mapping[str, float]
+) -> tuple[CountedOptimum, ...]:
     """The frontier of the primary count, turned to other exponents for the others."""
-    return [
-        {
-            "count": count,
-            "flops": row["flops"],
-            **{key: row[key] * (row["flops"] / 1e13) ** turn for key in ("n_opt", "n_low", "n_high")},
-        }
+    return tuple(
+        CountedOptimum(count, row.flops, *(value * (row.flops / 1e13) ** turn for value in own))
         for count, turn in exponents.items()
-        for row in rows
-    ]
+        for row, own in ((row, (row.n_opt, row.n_low, row.n_high)) for row in rows)
+    )

@@ -37,8 +37,10 @@ def refit(paths: Mapping[str, Path], resamples: int, seed: int) -> list[Comparis
     kept = without_outliers(every)
     huber = fit_law(kept, LAW, resamples=resamples, seed=seed)
     lad = fit_law(kept, LAW, estimator="lad", resamples=0, seed=seed)
+    assert lad.estimation is not None
+    assert lad.estimation.log_likelihood is not None
     likelihood = Comparison(
-        "lad log-likelihood", EPOCH["lad log-likelihood"], lad.extra["log_likelihood"], 0.05
+        "lad log-likelihood", EPOCH["lad log-likelihood"], lad.estimation.log_likelihood, 0.05
     )
     return [
         *_constants("huber", huber),

@@ -68,7 +68,8 @@ def refit_gemstones(paths: Mapping[str, Path], _resamples: int, _seed: int) -> l
         part = rows[(rows.tokens >= low) & (rows.tokens <= high)]
         columns = {"N": "N_active", "D": "tokens", "loss": "fineweb_edu_loss", "cluster": "model"}
         for fit in fit_envelope(load_table(part, mapping=columns)):
-            found[f"{fit.extra['method']}, {cut}"] = fit.estimates["a"]
+            if fit.envelope:
+                found[f"{fit.envelope.method}, {cut}"] = fit.estimates["a"]
     compared = [key for key in GEMSTONES if key in found]
     theirs = {key: key.replace("their loss", "hull") for key in GEMSTONES if key not in found}
     return [Comparison(key, GEMSTONES[key], found[key], 0.02) for key in compared] + [

@@ -11,7 +11,7 @@ from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.slice_minimum import optima
 from analysis.approaches.slices import Slice, interpolated_slices, measured_slices, rows_by_flops
 from analysis.frontier import Surface, table_cost
-from analysis.result import WarningCode
+from analysis.records.fits import WarningCode
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from tests.fakes.surfaces import (
@@ -38,7 +38,7 @@ def test_exponent_of_a_noise_free_surface(truth: Truth, method: str) -> None:
     fit = fit_isoflop(table, method=method, noise=1e-5, resamples=50)  # type: ignore[arg-type]
     assert fit.frontier.a == pytest.approx(truth.a, abs=0.003)
     assert fit.frontier.b == pytest.approx(1 - fit.frontier.a, abs=1e-6)
-    assert fit.extra["slices"] == "measured"
+    assert fit.isoflop.slices == "measured"
 
 
 def test_budgets_are_windows_in_log_c() -> None:
@@ -61,7 +61,7 @@ def test_an_edge_optimum_is_left_out_with_a_reason() -> None:
     frame.loc[last, "d"] /= 10
     frame.loc[last, "loss"] = CHINCHILLA.loss(frame.n[last].to_numpy(), frame.d[last].to_numpy())
     fit = fit_isoflop(foreign_table(frame), noise=1e-5, resamples=50)
-    reasons = [row["reason"] for row in fit.extra["optima"]]
+    reasons = [row.reason for row in fit.isoflop.optima]
     assert [reason is None for reason in reasons] == [True] * 5 + [False]
     assert "no interior minimum" in reasons[-1]
     assert WarningCode.EDGE_OPTIMUM in {warning.code for warning in fit.warnings}
@@ -113,12 +113,12 @@ def test_interpolated_slices_state_their_bias() -> None:
 
     surface = Surface("truth", loss, table_cost(table), (float(table.n.min()), float(table.n.max())))
     fit = fit_isoflop(table, noise=1e-5, surface=surface, resamples=50)
-    bias = fit.extra["bias"]
-    assert fit.extra["slices"] == "interpolated"
-    assert fit.frontier.a == pytest.approx(bias["a_slices"], abs=0.01)
-    assert bias["difference"] < -0.01
+    bias = fit.isoflop.bias
+    assert fit.isoflop.slices == "interpolated"
+    assert fit.frontier.a == pytest.approx(bias.a_slices, abs=0.01)
+    assert bias.difference < -0.01
     text = next(w.message for w in fit.warnings if w.code is WarningCode.INTERPOLATED)
-    assert f"{bias['a_surface']:.3f}" in text
+    assert f"{bias.a_surface:.3f}" in text
 
 
 def test_interpolation_meets_the_cells_and_the_surface() -> None:

@@ -33,7 +33,7 @@ def test_all_six_laws_with_kaplans_own_numbers() -> None:
     assert {fit.law for fit in fits} == {
         f"kaplan_{axis}{offset}" for axis in "ndc" for offset in ("", "_offset")
     }
-    published = {fit.law: fit.extra["published_exponent"] for fit in fits}
+    published = {fit.law: fit.kaplan.published_exponent for fit in fits}
     assert (published["kaplan_n"], published["kaplan_d"], published["kaplan_c"]) == (0.076, 0.095, 0.050)
 
 

@@ -23,7 +23,8 @@ from analysis.contest.adequacy import (
     winner,
 )
 from analysis.laws.saturating import name_of
-from analysis.result import WarningCode
+from analysis.records.fits import WarningCode
+from harness.records.json_files import to_json
 from tests.fakes.tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
 
 JOINT = ladder(joint, np.random.default_rng(1))
@@ -32,21 +33,21 @@ ADDITIVE = ladder(additive, np.random.default_rng(1))
 
 def test_the_wrong_law_is_found_out() -> None:
     found = adequacy(JOINT, "chinchilla")
-    assert found["lack_of_fit_p"] < 1e-4
-    assert found["gamma_test_p"] < 1e-6
-    assert {entry["axis"] for entry in found["structure"] if entry["p"] < 0.01} >= {"N×D"}
-    assert found["verdict"].startswith("chinchilla does not describe these runs")
+    assert found.lack_of_fit_p < 1e-4
+    assert found.gamma_test_p < 1e-6
+    assert {trend.axis for trend in found.structure if trend.p < 0.01} >= {"N×D"}
+    assert found.verdict.startswith("chinchilla does not describe these runs")
     warning = lack_of_fit_warning(found, "chinchilla")
     assert warning is not None
     assert warning.code is WarningCode.LACK_OF_FIT
-    json.dumps(found, allow_nan=False)
+    json.dumps(to_json(found), allow_nan=False)
 
 
 @pytest.mark.parametrize(("table", "law"), [(JOINT, "joint"), (JOINT, "joint_e0"), (ADDITIVE, "chinchilla")])
 def test_the_right_law_passes(table, law: str) -> None:
     found = adequacy(table, law)
-    assert f"{law} describes these runs" in found["verdict"]
-    assert found["residual_rms"] < 0.006
+    assert f"{law} describes these runs" in found.verdict
+    assert found.residual_rms < 0.006
     assert lack_of_fit_warning(found, law) is None
 
 
@@ -64,9 +65,9 @@ def test_right_laws_are_rarely_rejected() -> None:
 def test_without_seeds_lack_of_fit_is_unknown() -> None:
     table = ladder(joint, np.random.default_rng(0), seeded=())
     found = adequacy(table, "joint_e0")
-    assert found["lack_of_fit_p"] is None
-    assert found["seed_sd"] is None
-    assert "no repeated cell" in found["verdict"]
+    assert found.lack_of_fit_p is None
+    assert found.seed_sd is None
+    assert "no repeated cell" in found.verdict
     assert lack_of_fit_warning(found, "joint_e0") is None
 
 
@@ -77,7 +78,7 @@ def test_gamma_test_needs_both_axes() -> None:
 
 def test_a_size_trend_is_located() -> None:
     shifted = replace(ADDITIVE, loss=ADDITIVE.loss * np.exp(0.02 * np.cos(2 * np.log(ADDITIVE.n))))
-    found = {entry["axis"]: entry["p"] for entry in structure(shifted, "kaplan_d_offset")}
+    found = {trend.axis: trend.p for trend in structure(shifted, "kaplan_d_offset")}
     assert found["N"] < 1e-6
 
 
@@ -96,9 +97,9 @@ def test_the_contest_finds_the_family(surface: str, winners: set[str]) -> None:
 
 def test_contest_rows() -> None:
     entrants = contest(JOINT)
-    rows = [entrant.to_dict() for entrant in entrants]
-    assert [row["law"] for row in rows] == list(candidates(JOINT)) == list(CANDIDATES[:-1])
-    assert list(rows[0]) == ["law", "count", "rollout_rms", "bic", "n_params", "chosen"]
+    rows = [entrant.to_row(entrant.chosen) for entrant in entrants]
+    assert [row.law for row in rows] == list(candidates(JOINT)) == list(CANDIDATES[:-1])
+    assert sum(row.chosen for row in rows) == 1
     assert len({len(entrant.rolled) for entrant in entrants}) == 1
     assert all(law in CONTEST_RULE for law in CANDIDATES)
 

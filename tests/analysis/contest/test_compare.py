@@ -23,10 +23,12 @@ from analysis.contest.rollout import cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
-from analysis.result import Exponents, Fit, WarningCode
+from analysis.records.fits import WarningCode
+from analysis.result import Fit, Frontier
 from analysis.tables.table import COUNTS, LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError
+from harness.records.json_files import to_json
 from tests import PUBLISHED
 from tests.analysis.published.test_published import needs_data
 from tests.analysis.test_fit import KEYS
@@ -57,7 +59,7 @@ def test_every_approach_stands_under_every_count(own: Comparison) -> None:
 
 
 def test_entries_have_the_documented_keys(own: Comparison) -> None:
-    entries = json.loads(json.dumps(own.entries(), allow_nan=False))
+    entries = json.loads(json.dumps(to_json(own.to_records()), allow_nan=False))
     assert [entry["recommended"] for entry in entries] == [True] + [False] * (len(entries) - 1)
     assert [i for i, entry in enumerate(entries) if "reason" in entry] == [0]
     assert entries[0]["reason"] == own.reason
@@ -87,7 +89,7 @@ def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyP
     assert "D follows N" in found.reason
     assert any(text.startswith("IsoFLOP") and "is not possible" in text for text in found.not_possible)
     assert "kaplan_c" in {fit.law for fit in found.fits}
-    assert found.entries()[0]["not_possible"] == list(found.not_possible)
+    assert found.to_records()[0].compared.not_possible == found.not_possible
     text = comparison_text(found)
     assert "no row is recommended" in text
     assert [sentence for sentence in found.not_possible if sentence not in text] == []
@@ -97,7 +99,7 @@ def quoted(a: float, interval: tuple[float, float] | None, **names: Any) -> Fit:
     """A fit of which only the exponent matters."""
     fields = {"law": "joint", "approach": "parametric", "estimator": "", "count": "N"} | names
     fit = Fit(**fields, nobs=9, n_clusters=9, estimates={}, level=0.9)
-    return replace(fit, frontier=Exponents(a=a, a_interval=interval))
+    return replace(fit, frontier=Frontier(a=a, a_interval=interval))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,8 @@ def test_intervals_that_do_not_meet_are_a_warning(other: Fit, codes: list[Warnin
 
 
 def test_exponents_under_the_table_s_flops_are_those_compared() -> None:
-    exact = {"a": 0.6, "a_interval": (0.57, 0.63)}
-    here = replace(quoted(0.5, (0.45, 0.55)), extra={"frontier_exact": exact})
+    exact = Frontier(a=0.6, a_interval=(0.57, 0.63))
+    here = replace(quoted(0.5, (0.45, 0.55)), frontier_exact=exact)
     assert disagreements([here, quoted(0.6, (0.57, 0.63), approach="isoflop")], 0) == []
 
 
@@ -214,7 +216,7 @@ def test_the_command_prints_one_table_and_writes_a_list(
     assert main([str(points), "--approach", "all", "--json", str(out), *options]) == 0
     assert list(seen[0]) == list(COUNTS)
     assert seen[1:] == ["joint", {"estimator": "lsq", "resamples": 7, "level": 0.8, "seed": 3}]
-    assert json.loads(out.read_text()) == json.loads(json.dumps(own.entries()))
+    assert json.loads(out.read_text()) == json.loads(json.dumps(to_json(own.to_records())))
     assert capsys.readouterr().out.strip() == comparison_text(own).strip()
 
 

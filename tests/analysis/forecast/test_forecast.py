@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,18 @@ import pytest
 from analysis.approaches.parametric import fit_law
 from analysis.contest.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, rollout_rms
 from analysis.forecast.prediction import Spread, calibrate, predict_interval, rollout_rows, spread_of
-from analysis.forecast.seal import content_sha256, score_forecast, seal_forecast, table_sha256
+from analysis.forecast.seal import score_forecast, seal_forecast, table_sha256
 from analysis.laws import find_law
+from analysis.records.forecast import ForecastRecord, content_sha256, forecast_from, read_forecast
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import trunk_share
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
+from harness.records.json_files import to_json, write_record
 from tests.fakes.tables import SURFACES, joint, ladder, split
+
+Json = dict[str, Any]
 
 
 def cells_of(table: LossTable) -> pd.DataFrame:
@@ -112,64 +117,59 @@ def test_rollout_rows_use_only_what_their_cut_saw() -> None:
     before, after = rollout_rows(table, "joint_e0"), rollout_rows(spoiled, "joint_e0")
     checked = 0
     for old, new in zip(before, after, strict=True):
-        if old["c_fit"] < 1.2e13 and old["low"] is not None:
-            assert new["predicted"] == pytest.approx(old["predicted"], rel=1e-4)
-            assert new["low"] == pytest.approx(old["low"], rel=1e-3)
+        if old.c_fit < 1.2e13 and old.low is not None:
+            assert new.predicted == pytest.approx(old.predicted, rel=1e-4)
+            assert new.low == pytest.approx(old.low, rel=1e-3)
             checked += 1
     assert checked > 20
-    assert before[0]["low"] is None
+    assert before[0].low is None
 
 
-def test_seal_has_the_promised_content() -> None:
-    assert list(SEALED)[:11] == [
-        "schema", "created", "code_revision", "table_sha256", "rule", "law", "count", "fit", "level", "cells",
-        "losers",
-    ]  # fmt: skip
-    assert SEALED["sha256"] == content_sha256(SEALED)
-    assert {cell["rung"] for cell in SEALED["cells"]} == set(HELD.rung or [])
-    assert all(cell["low"] < cell["predicted"] < cell["high"] for cell in SEALED["cells"])
-    assert {loser["law"] for loser in SEALED["losers"]} | {SEALED["law"]} == {
-        "chinchilla",
-        "quadrature",
-        "joint",
-        "joint_e0",
-    }
-    json.dumps(SEALED, allow_nan=False)
+def written(forecast: ForecastRecord) -> Json:
+    """The content of forecast.json as another program reads it."""
+    found: Json = json.loads(json.dumps(to_json(forecast), allow_nan=False))
+    return found
+
+
+def test_seal_covers_the_file(tmp_path: Path) -> None:
+    assert SEALED.sha256 == content_sha256(written(SEALED))
+    assert {cell.rung for cell in SEALED.cells} == set(HELD.rung or [])
+    assert all(cell.low < cell.predicted < cell.high for cell in SEALED.cells)
+    laws = {loser.law for loser in SEALED.losers} | {SEALED.law}
+    assert laws == {"chinchilla", "quadrature", "joint", "joint_e0"}
+    write_record(tmp_path / "forecast.json", SEALED)
+    assert read_forecast(tmp_path / "forecast.json") == SEALED
 
 
 def test_seal_is_reproducible() -> None:
-    again = seal_forecast(
-        FITTED, cells_of(HELD), code_revision="abc", resamples=60, created=SEALED["created"]
-    )
-    for document in (again, SEALED):
-        assert document["fit"]["seconds"] >= 0
-    strip = [{k: v for k, v in d.items() if k not in ("fit", "sha256")} for d in (again, SEALED)]
-    assert strip[0] == strip[1]
+    again = seal_forecast(FITTED, cells_of(HELD), code_revision="abc", resamples=60, created=SEALED.created)
+    assert replace(again, fit=SEALED.fit, sha256=SEALED.sha256) == SEALED
+    assert replace(again.fit, seconds=SEALED.fit.seconds) == SEALED.fit
 
 
 def test_score_of_an_intact_seal() -> None:
-    found = score_forecast(json.loads(json.dumps(SEALED)), points_of(HELD))
-    assert found["seal_intact"]
-    assert found["missing"] == []
-    errors = [100 * (c["predicted"] - c["loss"]) / c["loss"] for c in found["cells"]]
-    assert found["rms_percent"] == pytest.approx(np.sqrt(np.mean(np.square(errors))))
-    far = [e for e, c in zip(errors, found["cells"], strict=True) if c["factor"] >= 10]
-    assert found["rms_percent_10x"] == pytest.approx(np.sqrt(np.mean(np.square(far))))
-    assert found["inside_share"] >= 0.8
-    assert found["rms_percent"] < 1
-    worst = next(loser for loser in found["losers"] if loser["law"] == "chinchilla")
-    assert worst["rms_percent"] > 3 * found["rms_percent"]
-    assert found["largest_fitted_flops"] == FITTED.c.max()
+    found = score_forecast(forecast_from(written(SEALED), "forecast.json"), points_of(HELD))
+    assert found.seal_intact
+    assert found.missing == ()
+    errors = [100 * (cell.predicted - cell.loss) / cell.loss for cell in found.cells]
+    assert found.rms_percent == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+    far = [error for error, cell in zip(errors, found.cells, strict=True) if cell.factor >= 10]
+    assert found.rms_percent_10x == pytest.approx(np.sqrt(np.mean(np.square(far))))
+    assert found.inside_share >= 0.8
+    assert found.rms_percent < 1
+    worst = next(loser for loser in found.losers if loser.law == "chinchilla")
+    assert worst.rms_percent > 3 * found.rms_percent
+    assert found.largest_fitted_flops == FITTED.c.max()
 
 
 @pytest.mark.parametrize("key", ["cells", "rule", "law"])
 def test_a_broken_seal_is_seen(key: str) -> None:
-    forged = copy.deepcopy(SEALED)
+    forged = written(SEALED)
     if key == "cells":
         forged["cells"][0]["high"] *= 1.001
     else:
         forged[key] = "joint" if forged[key] != "joint" else "chinchilla"
-    assert not score_forecast(forged, points_of(HELD))["seal_intact"]
+    assert not score_forecast(forecast_from(forged, "forecast.json"), points_of(HELD)).seal_intact
 
 
 def test_score_joins_seeds_and_lists_what_is_missing() -> None:
@@ -178,11 +178,11 @@ def test_score_joins_seeds_and_lists_what_is_missing() -> None:
     failed = points.iloc[[1]].assign(loss=99.0, status="failed")
     several = pd.concat([points.iloc[:-1].assign(status="done"), twin.assign(status="done"), failed])
     found = score_forecast(SEALED, several)
-    assert found["cells"][0]["loss"] == pytest.approx(points.loss.iloc[0] * np.sqrt(1.02))
-    assert found["cells"][1]["loss"] == pytest.approx(points.loss.iloc[1])
-    assert [cell["n_tokens"] for cell in found["missing"]] == [int(HELD.d[-1])]
+    assert found.cells[0].loss == pytest.approx(points.loss.iloc[0] * np.sqrt(1.02))
+    assert found.cells[1].loss == pytest.approx(points.loss.iloc[1])
+    assert [cell.n_tokens for cell in found.missing] == [int(HELD.d[-1])]
     empty = score_forecast(SEALED, several.iloc[:0])
-    assert (empty["rms_percent"], empty["inside_share"]) == (None, None)
+    assert (empty.rms_percent, empty.inside_share) == (None, None)
 
 
 def test_a_cell_both_fitted_and_forecast_is_refused() -> None:
@@ -203,7 +203,7 @@ def test_points_without_the_count_are_refused() -> None:
 def test_far_forecasts_carry_a_warning() -> None:
     cells = cells_of(HELD).assign(n_params=HELD.n * 7, flops=FITTED.c.max() * 31)
     sealed = seal_forecast(FITTED, cells, laws=("joint_e0", "chinchilla"), resamples=0)
-    assert "extrapolation" in {warning["code"] for warning in sealed["fit"]["warnings"]}
+    assert "extrapolation" in {warning.code for warning in sealed.fit.warnings}
 
 
 def test_table_hash_ignores_order_and_sees_every_number() -> None:
@@ -223,7 +223,7 @@ def inside_shares(
         table = ladder(SURFACES[surface], np.random.default_rng(seed), limits=limits)
         fitted, holdout = split(table, factor)
         sealed = seal_forecast(fitted, cells_of(holdout), resamples=resamples)
-        shares.append(score_forecast(sealed, points_of(holdout))["inside_share"])
+        shares.append(score_forecast(sealed, points_of(holdout)).inside_share)
     return shares
 
 

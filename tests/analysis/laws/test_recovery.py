@@ -48,7 +48,7 @@ def test_every_law_has_a_truth() -> None:
 def test_exact_losses_give_back_the_law(law: str) -> None:
     fit = fit_law(table_of(law), law, estimator="lsq", resamples=0)
     np.testing.assert_allclose(fit.theta, TRUTH[law], rtol=1e-6)
-    assert fit.extra["routes"]["variable_projection"] < 1e-9
+    assert fit.estimation.routes.variable_projection < 1e-9
     assert "routes_disagree" not in [warning.code.value for warning in fit.warnings]
 
 

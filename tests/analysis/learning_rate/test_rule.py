@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.learning_rate.study import learning_rate_study
+from analysis.records.fits import RateRule
 from harness.config.settings import load
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
@@ -20,23 +21,23 @@ POWER = -0.3
 FINE = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
-def hidden_rule(seed: int = 0, **options: Any) -> dict[str, Any]:
+def hidden_rule(seed: int = 0, **options: Any) -> RateRule:
     chosen = {"groups": ("hidden",), "factors": FINE, "n_tokens": TOKENS, "power": POWER} | options
     study = learning_rate_study(rate_sweep(np.random.default_rng(seed), **chosen))
-    return dict(study["groups"][0]["rule"])
+    return study.groups[0].rule
 
 
 def test_a_planted_rule_comes_back_in_width_size_and_tokens() -> None:
     rule = hidden_rule(noise=1e-6)
     rate_64, exponent = BEST["hidden"]
-    assert (rule["n_optima"], rule["n_tokens"]) == (9, 1_048_576)
-    assert rule["exponent"] == pytest.approx(exponent, abs=0.01)
-    assert rule["tokens_exponent"] == pytest.approx(POWER, abs=0.01)
-    assert rule["rate_64"] == pytest.approx(rate_64 * 2**POWER, rel=0.01)
+    assert (rule.n_optima, rule.n_tokens) == (9, 1_048_576)
+    assert rule.exponent == pytest.approx(exponent, abs=0.01)
+    assert rule.tokens_exponent == pytest.approx(POWER, abs=0.01)
+    assert rule.rate_64 == pytest.approx(rate_64 * 2**POWER, rel=0.01)
     # N grows as a power of width between 1 and 2, so its own power is smaller.
-    assert exponent < rule["size_exponent"] < exponent / 2 * 0.9
-    low, high = rule["size_exponent_interval"]
-    assert low < rule["size_exponent"] < high
+    assert exponent < rule.size_exponent < exponent / 2 * 0.9
+    low, high = rule.size_exponent_interval
+    assert low < rule.size_exponent < high
 
 
 def test_intervals_cover_what_was_planted() -> None:
@@ -44,7 +45,7 @@ def test_intervals_cover_what_was_planted() -> None:
     hits = []
     for seed in range(100):
         rule = hidden_rule(seed, noise=0.002)
-        pairs = ((rule["exponent_interval"], BEST["hidden"][1]), (rule["tokens_exponent_interval"], POWER))
+        pairs = ((rule.exponent_interval, BEST["hidden"][1]), (rule.tokens_exponent_interval, POWER))
         hits.append([low < truth < high for (low, high), truth in pairs])
     covered = np.mean(hits, axis=0)
     assert (covered > 0.82).all(), covered
@@ -53,15 +54,15 @@ def test_intervals_cover_what_was_planted() -> None:
 
 def test_one_token_count_gives_a_rule_in_width_alone() -> None:
     rule = hidden_rule(n_tokens=TOKENS[:1])
-    assert rule["reason"] is None
-    assert rule["tokens_exponent"] is None
-    assert rule["exponent"] == pytest.approx(BEST["hidden"][1], abs=0.1)
+    assert rule.reason is None
+    assert rule.tokens_exponent is None
+    assert rule.exponent == pytest.approx(BEST["hidden"][1], abs=0.1)
 
 
 def test_optima_at_an_end_do_not_count() -> None:
     rule = hidden_rule(widths=(16, 48), best=BEST | {"hidden": (0.1, -0.8)})
-    assert (rule["n_optima"], rule["exponent"]) == (0, None)
-    assert "0 of 6 optima count" in rule["reason"]
+    assert (rule.n_optima, rule.exponent) == (0, None)
+    assert "0 of 6 optima count" in rule.reason
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -18,8 +17,11 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.style import rung_styles
+from analysis.records.fits import ExponentsRecord, RolloutRow
 from analysis.report.build import Sweep, draw_figures, read_sweep
+from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
+from tests.fakes.fits import isoflop_fit, kaplan_fit
 from tests.fakes.sweep import make_sweep
 
 NAMES = {
@@ -71,7 +73,7 @@ def test_axes_are_labelled_and_the_legend_is_beside_the_data(figures: dict[str, 
 
 
 def test_svg_is_the_same_each_time_and_its_ids_are_its_own(sweep: Sweep) -> None:
-    rows = sweep.fits["rollout"]
+    rows = sweep.fits.rollout
     first, second = (plots.to_svg(plots.rollout(rows, "joint"), "rollout") for _ in range(2))
     assert first == second
     ids = re.findall(r'\bid="([^"]+)"', first)
@@ -119,10 +121,13 @@ def test_hull_is_drawn_through_finished_points(sweep: Sweep, figures: dict[str, 
 
 
 def test_isoflop_stars_only_the_optima_that_count(sweep: Sweep) -> None:
-    fit = json.loads(json.dumps(next(fit for fit in sweep.fits["fits"] if fit["approach"] == "isoflop")))
-    fit["optima"][0] |= {"reason": "no interior minimum", "n_opt": None}
+    fit = next(fit for fit in sweep.fits.fits if fit.isoflop)
+    assert fit.isoflop is not None
+    first, *others = fit.isoflop.optima
+    doubted = replace(first, reason="no interior minimum", n_opt=None)
+    fit = replace(fit, isoflop=replace(fit.isoflop, optima=(doubted, *others)))
     stars = line(plots.isoflop(sweep.finished, fit), "optimum, interior")
-    assert stars[:, 0].tolist() == [row["n_opt"] for row in fit["optima"][1:]]
+    assert stars[:, 0].tolist() == [row.n_opt for row in others]
 
 
 def test_isoflop_draws_measured_budgets() -> None:
@@ -138,8 +143,10 @@ def test_isoflop_draws_measured_budgets() -> None:
             for n in c**0.5 * np.array([0.25, 0.5, 1, 2, 4])
         ]
     )
-    fit = {"count": "n_params_matmul", "slices": "measured", "min_sizes": 5, "optima": []}
-    figure = plots.isoflop(points, fit)
+    fit = isoflop_fit("n_params_matmul", 0.5)
+    assert fit.isoflop is not None
+    measured = replace(fit.isoflop, slices="measured", min_sizes=5, optima=())
+    figure = plots.isoflop(points, replace(fit, isoflop=measured))
     assert legend_texts(figure)[:3] == ["10¹²", "10¹³", "10¹⁴"]
     dots = line(figure, "10¹³")
     np.testing.assert_allclose(dots[:, 0], 1e13**0.5 * np.array([0.25, 0.5, 1, 2, 4]))
@@ -152,7 +159,7 @@ def test_contours_show_runs_holdout_and_the_optimal_line(sweep: Sweep, figures: 
     assert len(line(figure, "runs")) == len(sweep.finished) - held
     assert len(line(figure, "runs held out\nfor the forecast")) == held == 3
     optimal = line(figure, "compute-optimal")
-    np.testing.assert_allclose(optimal[:, 0], [row["n_opt"] for row in sweep.fits["frontier"]])
+    np.testing.assert_allclose(optimal[:, 0], [row.n_opt for row in sweep.fits.frontier])
     rule = line(figure, "20 tokens per parameter")
     np.testing.assert_allclose(rule[:, 1] / rule[:, 0], 20)
 
@@ -164,16 +171,15 @@ def test_frontier_rule_of_thumb_spends_the_budget(figures: dict[str, Figure]) ->
 
 
 def test_frontier_without_intervals_draws_no_band(sweep: Sweep) -> None:
-    bare = [
-        row | {"n_low": None, "n_high": None, "d_low": None, "d_high": None} for row in sweep.fits["frontier"]
-    ]
+    nothing = dict.fromkeys(("n_low", "n_high", "d_low", "d_high"), float("nan"))
+    bare = [replace(row, **nothing) for row in sweep.fits.frontier]
     assert "interval" not in legend_texts(plots.frontier(sweep.finished, bare, "n_params_matmul"))
 
 
 def test_residuals_are_measured_minus_fitted_in_per_cent(sweep: Sweep, figures: dict[str, Figure]) -> None:
     fit, points = sweep.primary, sweep.finished
     assert fit is not None
-    p = fit["params"]
+    p = fit.params
     inner = p["A"] * points.n_params_matmul ** -p["alpha"] + p["B"] * points.n_tokens ** -p["beta"]
     expected = 100 * np.log(points.loss / (p["E"] + inner ** p["gamma"]))
     np.testing.assert_allclose(line(figures["residuals"], "joint")[:, 1], expected, rtol=1e-9, atol=1e-9)
@@ -188,9 +194,8 @@ def test_forecast_before_and_after_the_truth(sweep: Sweep, figures: dict[str, Fi
 
 
 def test_rollout_rms_line_is_the_rms_of_its_points() -> None:
-    rows = [
-        {"law": "joint", "factor": factor, "error": error} for factor, error in ((2.0, 0.03), (2.0, -0.04))
-    ]
+    row = RolloutRow("joint", 1e12, 9, 2.0, 1e6, "d16", 1e5, 3.0, 3.0, None, None, error=0.03)
+    rows = [row, replace(row, error=-0.04)]
     drawn = line(plots.rollout(rows, "joint"), "joint, RMS")
     np.testing.assert_allclose(drawn, [[2.0, 100 * np.sqrt((0.03**2 + 0.04**2) / 2)]])
 
@@ -225,8 +230,8 @@ def test_cloud_shows_every_resample_and_the_line_through_the_estimate(
 ) -> None:
     fit, figure = sweep.primary, figures["cloud"]
     assert fit is not None
-    np.testing.assert_allclose(line(figure, "one resample"), fit["cloud"])
-    alpha, beta = fit["params"]["alpha"], fit["params"]["beta"]
+    np.testing.assert_allclose(line(figure, "one resample"), fit.cloud)
+    alpha, beta = fit.params["alpha"], fit.params["beta"]
     through = line(figure, f"β/(α+β) = {beta / (alpha + beta):.3f},\nas estimated")
     np.testing.assert_allclose(through[:, 1] / through[:, 0], beta / alpha)
     lines = line(figure, "other values of it")
@@ -239,13 +244,13 @@ def test_profiles_shade_the_values_below_the_cut(sweep: Sweep, figures: dict[str
     fit, figure = sweep.primary, figures["profile"]
     assert fit is not None
     assert [axes.get_xlabel()[0] for axes in figure.axes] == ["E", "α", "β"]
-    for panel, entry in enumerate(fit["profile"]):
+    for panel, entry in enumerate(fit.profile or ()):
         height = line(figure, "cut, 90 %", panel)[0, 1]
         curve = line(figure, "profile", panel)
         (shade,) = figure.axes[panel].patches
         inside = curve[curve[:, 1] <= height, 0]
         assert shade.get_extents().transformed(figure.axes[panel].transData.inverted()).x0 == pytest.approx(
-            inside[0] if entry["interval"][0] is None else entry["interval"][0]
+            inside[0] if entry.interval[0] is None else entry.interval[0]
         )
         assert curve[:, 1].min() == pytest.approx(0, abs=0.1)
     assert figure.axes[0].get_title("left").startswith("90 %: open to ")
@@ -254,7 +259,7 @@ def test_profiles_shade_the_values_below_the_cut(sweep: Sweep, figures: dict[str
 def test_a_profile_without_a_cut_says_so(sweep: Sweep) -> None:
     fit = sweep.primary
     assert fit is not None
-    uncut = [entry | {"cut": None, "interval": [None, None]} for entry in fit["profile"]]
+    uncut = [replace(entry, cut=None, interval=(None, None)) for entry in fit.profile or ()]
     figure = plots.profiles(uncut)
     assert [axes.get_title("left") for axes in figure.axes] == ["no interval"] * 3
     assert "interval" not in legend_texts(figure)
@@ -262,29 +267,32 @@ def test_a_profile_without_a_cut_says_so(sweep: Sweep) -> None:
 
 def test_counting_draws_a_line_a_count_with_its_exponent(sweep: Sweep, figures: dict[str, Figure]) -> None:
     texts = legend_texts(figures["counting"])
-    exact = {fit["count"]: fit["frontier_exact"] for fit in sweep.chosen_under_each_count}
+    exact = {fit.count: fit.exponents for fit in sweep.chosen_under_each_count}
     for count, name in (("n_params", "all parameters"), ("n_params_body", "body parameters")):
-        a, (low, high) = exact[count]["a"], exact[count]["a_interval"]
+        a, (low, high) = exact[count].a, exact[count].a_interval or (0.0, 0.0)
         label = f"{name}\na = {a:.3f} [{low:.3f}, {high:.3f}]"
         assert label in texts
-        rows = [row for row in sweep.fits["frontier_by_count"] if row["count"] == count]
-        np.testing.assert_allclose(line(figures["counting"], label)[:, 1], [row["n_opt"] for row in rows])
+        rows = [row for row in sweep.fits.frontier_by_count if row.count == count]
+        np.testing.assert_allclose(line(figures["counting"], label)[:, 1], [row.n_opt for row in rows])
     assert len(figures["counting"].axes[0].collections) == 3
 
 
 def test_counting_without_intervals_draws_lines_alone(sweep: Sweep) -> None:
-    bare = [row | {"n_low": None, "n_high": None} for row in sweep.fits["frontier_by_count"]]
-    fits = [
-        fit | {"frontier_exact": fit["frontier_exact"] | {"a_interval": None}}
-        for fit in sweep.chosen_under_each_count
-    ]
+    nothing = float("nan")
+    bare = [replace(row, n_low=nothing, n_high=nothing) for row in sweep.fits.frontier_by_count]
+    fits = [replace(fit, frontier_exact=ExponentsRecord(a=0.5)) for fit in sweep.chosen_under_each_count]
     assert not plots.counting(bare, fits).axes[0].collections
 
 
-def test_files_without_the_later_keys_leave_the_figures_out(sweep: Sweep) -> None:
-    old = json.loads(json.dumps(sweep.fits))
-    del old["frontier_by_count"]
-    for fit in old["fits"]:
-        for key in ("cloud", "profile", "largest_flops"):
-            fit.pop(key, None)
-    assert set(draw_figures(replace(sweep, fits=old))) == NAMES - {"cloud", "profile", "counting"}
+def test_what_a_study_lacks_leaves_its_figures_out(sweep: Sweep) -> None:
+    bare = tuple(replace(fit, cloud=None, profile=None) for fit in sweep.fits.fits)
+    less = replace(sweep, fits=replace(sweep.fits, fits=bare, frontier_by_count=()))
+    assert set(draw_figures(less)) == NAMES - {"cloud", "profile", "counting"}
+
+
+def test_a_figure_refuses_a_fit_of_another_kind(sweep: Sweep) -> None:
+    law, line_fit = sweep.fits.fits[1], kaplan_fit("n_params_matmul")
+    with pytest.raises(InputError, match="expected an IsoFLOP fit, got one by parametric"):
+        plots.isoflop(sweep.finished, law)
+    with pytest.raises(InputError, match="no bootstrap cloud"):
+        plots.cloud(line_fit)

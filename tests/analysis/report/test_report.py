@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,14 +17,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.records.fits import JackknifeRecord, NoiseRecord, read_study
 from analysis.report import build as report
 from analysis.report.__main__ import main
 from harness.records.files import write_json, write_table
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests import ROOT
 from tests.fakes.sweep import make_sweep
 
-Json = dict[str, Any]
 SECTIONS = (
     "warnings",
     "numbers",
@@ -66,7 +68,7 @@ def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change_fits(folder: SweepFolder, **values: Any) -> None:
-    write_json(folder.fits, json.loads(folder.fits.read_text()) | values)
+    write_record(folder.fits, replace(read_study(folder.fits), **values))
 
 
 def text_of(html: str) -> str:
@@ -126,34 +128,36 @@ def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder,
 
 
 def test_every_warning_is_in_words_before_any_number(written: SweepFolder, html: str) -> None:
-    fits = json.loads(written.fits.read_text())
+    fits = read_study(written.fits)
     box = text_of(html[html.index('id="warnings"') : html.index('id="numbers"')])
-    warnings = fits["warnings"] + [entry for fit in fits["fits"] for entry in fit["warnings"]]
+    warnings = [*fits.warnings, *(entry for fit in fits.fits for entry in fit.warnings)]
     assert len(warnings) == 2
-    assert all(entry["message"] in box for entry in warnings)
+    assert all(entry.message in box for entry in warnings)
     assert "1 of 33 points did not finish (diverged)" in box
 
 
 def test_numbers_are_those_of_the_files(written: SweepFolder, html: str) -> None:
-    fits = json.loads(written.fits.read_text())
-    best, score = fits["fits"][fits["recommended"]], fits["forecast"]
+    fits = read_study(written.fits)
+    best, score = fits.quoted, fits.forecast
+    assert best is not None
+    assert score is not None
     text = text_of(html)
-    assert f"a, N* ∝ C^a, exact FLOPs {best['frontier_exact']['a']:.3f}" in text
-    assert f"Forecast error, RMS {score['rms_percent']:.2f} %" in text
-    assert f"Inside the interval {100 * score['inside_share']:.0f} %" in text
+    assert f"a, N* ∝ C^a, exact FLOPs {best.exponents.a:.3f}" in text
+    assert f"Forecast error, RMS {score.rms_percent:.2f} %" in text
+    assert f"Inside the interval {100 * (score.inside_share or 0):.0f} %" in text
     assert "8 min 32 s" in text
     assert "Test CPU" in text
-    assert fits["verdict"] in text
+    assert fits.verdict in text
 
 
 def test_profile_intervals_stand_beside_those_of_the_bootstrap(written: SweepFolder, html: str) -> None:
-    fits = json.loads(written.fits.read_text())
-    fit = fits["fits"][fits["recommended"]]
+    fit = read_study(written.fits).quoted
+    assert fit is not None
     text = text_of(html[html.index('id="figure-profile"') : html.index('id="points"')])
-    for entry in fit["profile"]:
-        low, high = ("open" if end is None else f"{end:.3f}" for end in entry["interval"])
+    for entry in fit.profile or ():
+        low, high = ("open" if end is None else f"{end:.3f}" for end in entry.interval)
         assert f"[{low}, {high}]" in text.replace("−", "-")
-        assert entry["rule"] in text
+        assert entry.rule in text
     assert "[open, " in text
 
 
@@ -188,27 +192,27 @@ def test_text_from_files_is_escaped(folder: SweepFolder) -> None:
 
 @pytest.mark.usefixtures("without_figures")
 def test_broken_seal_is_the_first_warning(folder: SweepFolder) -> None:
-    score = json.loads(folder.fits.read_text())["forecast"]
-    change_fits(folder, forecast=score | {"seal_intact": False})
+    score = read_study(folder.fits).forecast
+    assert score is not None
+    change_fits(folder, forecast=replace(score, seal_intact=False))
     text = text_of(report.write_report(folder.root).read_text())
     assert "Warnings: read these before any number The seal of the forecast is broken" in text
 
 
 def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
-    fits = json.loads(folder.fits.read_text())
     change_fits(
         folder,
-        fits=[fit for fit in fits["fits"] if fit["approach"] == "kaplan"],
+        fits=tuple(fit for fit in read_study(folder.fits).fits if fit.kaplan),
         recommended=None,
-        frontier=[],
-        frontier_by_count=[],
-        rollout=[],
+        frontier=(),
+        frontier_by_count=(),
+        rollout=(),
         forecast=None,
-        reference=[],
-        jackknife=None,
-        contest=[],
+        reference=(),
+        jackknife=JackknifeRecord(),
+        contest=(),
         adequacy={},
-        noise={"cells": [], "pooled_relative": None},
+        noise=NoiseRecord(),
     )
     folder.forecast.unlink()
     write_table(folder.curves, pd.read_parquet(folder.curves).head(0))
@@ -250,6 +254,10 @@ def garble(name: str) -> Callable[[SweepFolder], None]:
     return spoil
 
 
+def newer(folder: SweepFolder) -> None:
+    write_json(folder.fits, json.loads(folder.fits.read_text()) | {"schema": 99})
+
+
 def all_failed(folder: SweepFolder) -> None:
     write_table(folder.points, pd.read_parquet(folder.points).assign(status="failed"))
 
@@ -265,9 +273,10 @@ def lose_column(folder: SweepFolder) -> None:
         (unlink("curves.parquet"), "expected curves.parquet in"),
         (unlink("fits.json"), "expected fits.json in"),
         (unlink("sweep.json"), "expected sweep.json in"),
-        (garble("fits.json"), "cannot read"),
-        (garble("forecast.json"), "cannot read"),
+        (garble("fits.json"), "fits.json is no JSON"),
+        (garble("forecast.json"), "forecast.json is no JSON"),
         (garble("points.parquet"), "cannot read"),
+        (newer, "was written under schema 99 and this version reads up to 2; update the harness"),
         (all_failed, "no finished point"),
         (lose_column, "lacks the columns bits_per_byte"),
         (lambda folder: shutil.rmtree(folder.root), "which does not exist"),
@@ -284,7 +293,7 @@ def test_bad_input_is_one_sentence_and_exit_2(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
-    assert "python -m harness.sweep +grid=" in error
+    assert re.search(r"python -m harness\.sweep \+grid=|write it anew|update the harness", error)
     assert error.count("\n") == 1
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,25 +16,23 @@ from analysis.contest.adequacy import CANDIDATES
 from analysis.forecast.seal import seal_forecast
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
-from analysis.result import FitWarning, WarningCode
+from analysis.records.fits import (
+    FitRecord,
+    FitWarning,
+    NoiseRecord,
+    PrimaryRecord,
+    StudyRecord,
+    TrendRecord,
+    WarningCode,
+    read_study,
+)
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import COUNTS, load_table
 from harness.records.errors import InputError
+from harness.records.json_files import write_record
 from tests.fakes.surfaces import SMALL_JOINT, sweep_curves, sweep_points
-
-Json = dict[str, Any]
-KEYS = [
-    "schema", "primary", "fits", "recommended", "reason", "contest", "adequacy", "jackknife", "rollout",
-    "frontier", "frontier_by_count", "noise", "reference", "learning_rate", "forecast", "warnings",
-    "excluded", "verdict",
-]  # fmt: skip
-FIT_KEYS = [
-    "law", "approach", "estimator", "count", "nobs", "n_clusters", "params", "se", "interval", "level",
-    "objective", "status", "frontier", "warnings", "excluded", "seconds",
-]  # fmt: skip
-
 
 DOUBT = FitWarning(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
 
@@ -44,7 +43,7 @@ def points() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def result(points: pd.DataFrame) -> Json:
+def result(points: pd.DataFrame) -> StudyRecord:
     """A sweep whose truth is the joint law, with a forecast sealed before the hold-out."""
     held = points.role == "holdout"
     sealed = seal_forecast(points[points.role == "fit"], points[held], code_revision="0" * 40, resamples=40)
@@ -53,141 +52,151 @@ def result(points: pd.DataFrame) -> Json:
         return study_sweep(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
 
 
-def test_keys_are_those_of_the_fits_file(result: Json) -> None:
-    assert list(result) == KEYS
-    for fit in result["fits"]:
-        assert list(fit)[: len(FIT_KEYS)] == FIT_KEYS
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+@pytest.fixture(scope="module")
+def quoted(result: StudyRecord) -> FitRecord:
+    assert result.quoted is not None
+    return result.quoted
 
 
-def test_every_approach_under_every_count(result: Json) -> None:
-    found = {(fit["approach"], fit["count"]) for fit in result["fits"]}
+def test_the_file_holds_the_study(result: StudyRecord, tmp_path: Path) -> None:
+    write_record(tmp_path / "fits.json", result)
+    assert read_study(tmp_path / "fits.json") == result
+
+
+def test_every_approach_under_every_count(result: StudyRecord) -> None:
+    found = {(fit.approach, fit.count) for fit in result.fits}
     assert found == {
         (approach, count) for approach in ("parametric", "isoflop", "envelope", "kaplan") for count in COUNTS
     }
-    sources = {fit["source"] for fit in result["fits"] if fit["approach"] == "envelope"}
+    sources = {fit.envelope.source for fit in result.fits if fit.envelope}
     assert sources == {"end points", "training curves"}
 
 
-def test_the_form_that_holds_is_chosen_and_recommended(result: Json) -> None:
-    fit = result["fits"][result["recommended"]]
-    assert result["primary"]["law"] == "joint"
-    assert (fit["approach"], fit["law"], fit["count"]) == ("parametric", "joint", "n_params_matmul")
-    assert [row["law"] for row in result["contest"] if row["chosen"]] == ["joint"]
-    low, high = fit["frontier_exact"]["a_interval"]
+def test_the_form_that_holds_is_chosen_and_recommended(result: StudyRecord, quoted: FitRecord) -> None:
+    assert result.primary is not None
+    assert result.primary.law == "joint"
+    assert (quoted.approach, quoted.law, quoted.count) == ("parametric", "joint", "n_params_matmul")
+    assert [row.law for row in result.contest if row.chosen] == ["joint"]
+    assert quoted.frontier_exact is not None
+    low, high = quoted.frontier_exact.a_interval or (1.0, 0.0)
     assert low <= 0.52 <= high
-    trends = {
-        law: {entry["axis"]: entry["p"] for entry in test["structure"]}
-        for law, test in result["adequacy"].items()
-    }
+    trends = {law: {trend.axis: trend.p for trend in test.structure} for law, test in result.adequacy.items()}
     assert min(trends["joint_e0"].values()) > 0.05
     assert trends["chinchilla"]["N×D"] < 1e-4
 
 
-def test_reference_runs_are_excluded_and_holdout_runs_fitted(result: Json, points: pd.DataFrame) -> None:
-    assert {row["row"] for row in result["excluded"]} == set(np.flatnonzero(points.role == "reference"))
-    assert {row["reason"] for row in result["excluded"]} == {"reference run"}
-    assert result["fits"][result["recommended"]]["nobs"] == points.role.isin(["fit", "holdout"]).sum()
+def test_reference_runs_are_excluded_and_holdout_runs_fitted(
+    result: StudyRecord, quoted: FitRecord, points: pd.DataFrame
+) -> None:
+    assert {row.row for row in result.excluded} == set(np.flatnonzero(points.role == "reference"))
+    assert {row.reason for row in result.excluded} == {"reference run"}
+    assert quoted.nobs == points.role.isin(["fit", "holdout"]).sum()
 
 
-def test_frontier_is_ordered_and_covers_the_truth(result: Json) -> None:
-    rows = result["frontier"]
-    for row in rows:
-        assert row["n_low"] <= row["n_opt"] <= row["n_high"]
-        assert row["flat_low"] < row["n_opt"] < row["flat_high"]
-        true_loss = float(SMALL_JOINT.loss(row["n_opt"], row["d_opt"])[0])
-        assert row["loss_low"] <= true_loss <= row["loss_high"]
-    losses = [row["loss"] for row in rows]
+def test_frontier_is_ordered_and_covers_the_truth(result: StudyRecord) -> None:
+    for row in result.frontier:
+        assert row.n_low <= row.n_opt <= row.n_high
+        assert row.flat_low < row.n_opt < row.flat_high
+        true_loss = float(SMALL_JOINT.loss(row.n_opt, row.d_opt)[0])
+        assert row.loss_low <= true_loss <= row.loss_high
+    losses = [row.loss for row in result.frontier]
     assert losses == sorted(losses, reverse=True)
 
 
-def test_best_sizes_under_every_count(result: Json) -> None:
-    rows = result["frontier_by_count"]
-    assert list(dict.fromkeys(row["count"] for row in rows)) == list(COUNTS)
-    assert all(row["n_low"] <= row["n_opt"] <= row["n_high"] for row in rows)
-    primary = [row["n_opt"] for row in rows if row["count"] == result["primary"]["count"]]
-    assert primary == [row["n_opt"] for row in result["frontier"]]
+def test_best_sizes_under_every_count(result: StudyRecord) -> None:
+    rows = result.frontier_by_count
+    assert list(dict.fromkeys(row.count for row in rows)) == list(COUNTS)
+    assert all(row.n_low <= row.n_opt <= row.n_high for row in rows)
+    assert result.primary is not None
+    primary = [row.n_opt for row in rows if row.count == result.primary.count]
+    assert primary == [row.n_opt for row in result.frontier]
 
 
-def test_the_recommended_fit_carries_its_cloud_and_its_profiles(result: Json) -> None:
-    fit = result["fits"][result["recommended"]]
-    assert [entry["parameter"] for entry in fit["profile"]] == ["E", "alpha", "beta", "gamma"]
-    assert all(entry["level"] == fit["level"] for entry in fit["profile"])
-    cloud = np.array(fit["cloud"])
+def test_the_recommended_fit_carries_its_cloud_and_its_profiles(
+    result: StudyRecord, quoted: FitRecord
+) -> None:
+    assert [entry.parameter for entry in quoted.profile or ()] == ["E", "alpha", "beta", "gamma"]
+    assert all(entry.level == quoted.level for entry in quoted.profile or ())
+    cloud = np.array(quoted.cloud)
     assert cloud.shape == (60, 2)
     for column, name in enumerate(("alpha", "beta")):
-        low, high = fit["interval"][name]
+        low, high = quoted.interval[name]
         assert 0.85 <= np.mean((cloud[:, column] >= low - 1e-5) & (cloud[:, column] <= high + 1e-5)) <= 0.95
-    others = [other for other in result["fits"] if other is not fit]
-    assert not any({"cloud", "profile"} & set(other) for other in others)
+    others = [fit for fit in result.fits if fit is not quoted]
+    assert not any(fit.cloud or fit.profile for fit in others)
 
 
 def test_a_large_bootstrap_is_thinned(points: pd.DataFrame) -> None:
     table = load_table(points)
     fit = fit_law(table, "tied", resamples=50)
-    assert "cloud" not in with_uncertainty(fit, table, resamples=0, seed=0).extra
+    assert with_uncertainty(fit, table, resamples=0, seed=0).cloud is None
     fit = fit_law(table, "chinchilla", resamples=250)
-    cloud = with_uncertainty(fit, table, resamples=0, seed=0).extra["cloud"]
+    cloud = with_uncertainty(fit, table, resamples=0, seed=0).cloud
+    assert cloud is not None
     assert len(cloud) == 200
     assert fit.samples is not None
-    assert cloud[-1].tolist() == fit.samples[-1, [3, 4]].round(5).tolist()
+    assert list(cloud[-1]) == fit.samples[-1, [3, 4]].round(5).tolist()
 
 
-def test_disagreements_travel_with_the_recommended_fit_and_the_whole(result: Json) -> None:
-    assert DOUBT.to_dict() in result["fits"][result["recommended"]]["warnings"]
-    assert DOUBT.to_dict() in result["warnings"]
+def test_disagreements_travel_with_the_recommended_fit_and_the_whole(
+    result: StudyRecord, quoted: FitRecord
+) -> None:
+    assert DOUBT in quoted.warnings
+    assert DOUBT in result.warnings
 
 
-def test_rollout_rows_name_their_rungs(result: Json) -> None:
-    assert {family(row["law"]) for row in result["rollout"]} == set(CANDIDATES)
-    assert all(row["factor"] > 1 and row["rung"].startswith("d") for row in result["rollout"])
+def test_rollout_rows_name_their_rungs(result: StudyRecord) -> None:
+    assert {family(row.law) for row in result.rollout} == set(CANDIDATES)
+    assert all(row.factor > 1 and (row.rung or "").startswith("d") for row in result.rollout)
 
 
-def test_verdict_names_both_laws_and_their_errors(result: Json) -> None:
-    score = result["forecast"]
-    additive = next(row for row in score["losers"] if row["law"] == "chinchilla")
-    assert additive["rms_percent"] > 3 * score["rms_percent"]
+def test_verdict_names_both_laws_and_their_errors(result: StudyRecord) -> None:
+    score = result.forecast
+    assert score is not None
+    additive = next(row for row in score.losers if row.law == "chinchilla")
+    assert (additive.rms_percent or 0) > 3 * (score.rms_percent or 1)
     for words in (
         "The joint law, L =",
-        f"{score['rms_percent']:.2g} % RMS",
-        f"additive (Chinchilla) law {additive['rms_percent']:.2g} %",
+        f"{score.rms_percent:.2g} % RMS",
+        f"additive (Chinchilla) law {additive.rms_percent:.2g} %",
         "Do not quote E",
     ):
-        assert words in result["verdict"]
+        assert words in result.verdict
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        (("recommended",), None, "No loss law could be fitted"),
-        (("adequacy", "joint", "lack_of_fit_p"), 1e-5, "best but not fully: it leaves more unexplained"),
-        (("adequacy", "joint", "structure"), [{"axis": "D/N", "p": 1e-6}], "still follows D/N"),
-        (("adequacy", "joint", "seed_sd"), None, "without runs repeated with other seeds"),
-        (("forecast",), None, "Fitted to the cheaper runs only, it missed the dearer ones by"),
-        (("forecast", "seal_intact"), False, "seal is broken"),
-        (("jackknife", "a_se"), 0.5, "±0.82, which is wider and the figure to believe"),
-    ],
-)
-def test_verdict_changes_with_the_findings(
-    result: Json, path: tuple[str, ...], value: Any, words: str
-) -> None:
-    changed = copy.deepcopy(result)
-    inner = changed
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    assert words not in result["verdict"]
-    assert words in verdict(changed)
+def joint_with(result: StudyRecord, **values: Any) -> StudyRecord:
+    """The study with another test of the joint law."""
+    return replace(result, adequacy={**result.adequacy, "joint": replace(result.adequacy["joint"], **values)})
 
 
-def test_verdict_on_the_irreducible_loss(result: Json) -> None:
-    changed = copy.deepcopy(result)
-    offset = next(fit for fit in changed["fits"] if fit["law"] == "joint" and fit["approach"] == "parametric")
-    changed["recommended"] = changed["fits"].index(offset)
-    offset["warnings"] = [{"code": "e_not_bracketed", "message": ""}]
-    assert "Do not quote E" in verdict(changed)
-    offset["warnings"] = []
-    assert "The irreducible loss is E = " in verdict(changed)
+CHANGES: dict[str, Callable[[StudyRecord], StudyRecord]] = {
+    "No loss law could be fitted": lambda study: replace(study, recommended=None),
+    "best but not fully: it leaves more unexplained": lambda study: joint_with(study, lack_of_fit_p=1e-5),
+    "still follows D/N": lambda study: joint_with(study, structure=(TrendRecord("D/N", 1e-6, 0.5),)),
+    "without runs repeated with other seeds": lambda study: joint_with(study, seed_sd=None),
+    "Fitted to the cheaper runs only, it missed the dearer ones by": lambda study: replace(
+        study, forecast=None
+    ),
+    "seal is broken": lambda study: replace(
+        study, forecast=study.forecast and replace(study.forecast, seal_intact=False)
+    ),
+    "±0.82, which is wider and the figure to believe": lambda study: replace(
+        study, jackknife=replace(study.jackknife, a_se=0.5)
+    ),
+}
+
+
+@pytest.mark.parametrize("words", CHANGES)
+def test_verdict_changes_with_the_findings(result: StudyRecord, words: str) -> None:
+    assert words not in result.verdict
+    assert words in verdict(CHANGES[words](result))
+
+
+def test_verdict_on_the_irreducible_loss(result: StudyRecord, quoted: FitRecord) -> None:
+    doubt = FitWarning(WarningCode.E_NOT_BRACKETED, "")
+    for warnings, words in (((doubt,), "Do not quote E"), ((), "The irreducible loss is E = ")):
+        alone = replace(result, fits=(replace(quoted, warnings=warnings),), recommended=0)
+        assert words in verdict(alone)
 
 
 def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
@@ -199,17 +208,17 @@ def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     held = points.role == "holdout"
     sealed = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
     found = study_sweep(two_sizes(points), None, sealed, resamples=20)
-    assert found["primary"] == {"law": "joint", "count": "n_params_matmul", "rule": sealed["rule"]}
-    assert found["forecast"] is None
-    assert study_sweep(two_sizes(points), resamples=20)["primary"]["law"] == "chinchilla"
+    assert found.primary == PrimaryRecord("joint", "n_params_matmul", sealed.rule)
+    assert found.forecast is None
+    assert study_sweep(two_sizes(points), resamples=20).primary.law == "chinchilla"
 
 
 def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> None:
     found = study_sweep(two_sizes(points), None, None, resamples=20)
-    assert found["recommended"] is None
-    assert found["frontier"] == []
-    assert "No loss law could be fitted" in found["verdict"]
-    messages = [warning["message"] for warning in found["warnings"]]
+    assert found.recommended is None
+    assert found.frontier == ()
+    assert "No loss law could be fitted" in found.verdict
+    messages = [warning.message for warning in found.warnings]
     assert any("IsoFLOP with N = n_params_body is not possible" in message for message in messages)
     assert len(messages) == len(set(messages))
 
@@ -222,28 +231,28 @@ def test_no_finished_run_is_an_input_error(points: pd.DataFrame) -> None:
 def test_noise_is_pooled_over_cells(points: pd.DataFrame) -> None:
     fitted = points[points.role.isin(["fit", "holdout"])]
     noise = noise_report(fitted)
-    assert [(cell["rung"], cell["n_seeds"]) for cell in noise["cells"]] == [("d16", 3), ("d48", 3)]
-    sds = np.array([cell["sd_relative"] for cell in noise["cells"]])
-    assert noise["pooled_relative"] == pytest.approx(np.sqrt(np.mean(sds**2)), rel=0.01)
-    assert noise_report(fitted[fitted.seed == 0]) == {"cells": [], "pooled_relative": None}
+    assert [(cell.rung, cell.n_seeds) for cell in noise.cells] == [("d16", 3), ("d48", 3)]
+    sds = np.array([cell.sd_relative for cell in noise.cells])
+    assert noise.pooled_relative == pytest.approx(np.sqrt(np.mean(sds**2)), rel=0.01)
+    assert noise_report(fitted[fitted.seed == 0]) == NoiseRecord()
 
 
 def test_schedules_are_compared_at_the_best_cosine_rate(points: pd.DataFrame) -> None:
     rows, warnings = compare_schedules(points, 0.003)
     assert warnings == []
-    assert [(row["rung"], row["lr_scale"], row["n_seeds"]) for row in rows] == [
+    assert [(row.rung, row.lr_scale, row.n_seeds) for row in rows] == [
         ("d16", 1.0, 3),
         ("d48", 1.0, 3),
     ]
     for row in rows:
-        assert row["difference"] / row["cosine_loss"] == pytest.approx(-0.01, abs=4 * 0.003)
-        assert row["se"] == pytest.approx(0.003 * row["wsd_loss"] * np.sqrt(2 / 3), rel=0.02)
+        assert row.difference / row.cosine_loss == pytest.approx(-0.01, abs=4 * 0.003)
+        assert row.se == pytest.approx(0.003 * row.wsd_loss * np.sqrt(2 / 3), rel=0.02)
 
 
 def test_a_cosine_rate_at_the_end_of_its_sweep_is_a_warning(points: pd.DataFrame) -> None:
     lowest = points[(points.role != "reference") | (points.hidden_lr < 1.5 * 0.006 * 64 / points.d_model)]
     rows, warnings = compare_schedules(lowest, None)
-    assert [row["se"] for row in rows] == [None, None]
+    assert [row.se for row in rows] == [None, None]
     assert [warning.code.value for warning in warnings] == ["edge_optimum"] * 2
     assert "at the end of the 2 rates tried" in warnings[0].message
 
@@ -258,18 +267,18 @@ def test_runs_along_one_axis_get_one_law_one_warning_and_no_frontier(
     fitted = points[points.role == "fit"]
     most = fitted[column].value_counts().index[0]
     found = study_sweep(fitted[fitted[column] == most].reset_index(drop=True), resamples=20)
-    assert [warning["code"] for warning in found["warnings"]] == ["one_axis"]
-    assert {fit["law"] for fit in found["fits"]} == {law, f"{law}_offset"}
-    assert (found["primary"], found["frontier"], found["contest"]) == (None, [], [])
-    assert f"how the loss falls with {other}" in found["verdict"]
-    with_offset = next(fit for fit in found["fits"] if fit["law"] == f"{law}_offset")
-    assert all(f"{name} = {value:.3g}" in found["verdict"] for name, value in with_offset["params"].items())
+    assert [warning.code for warning in found.warnings] == ["one_axis"]
+    assert {fit.law for fit in found.fits} == {law, f"{law}_offset"}
+    assert (found.primary, found.frontier, found.contest) == (None, (), ())
+    assert f"how the loss falls with {other}" in found.verdict
+    with_offset = next(fit for fit in found.fits if fit.law == f"{law}_offset")
+    assert all(f"{name} = {value:.3g}" in found.verdict for name, value in with_offset.params.items())
 
 
 def test_two_sizes_at_one_token_count_are_said_to_be_too_few(points: pd.DataFrame) -> None:
     few = points[(points.role == "fit") & points.d_model.isin([16, 32])]
     found = study_sweep(few[few.n_tokens == few.n_tokens.min()].reset_index(drop=True), resamples=20)
-    assert found["fits"] == []
-    (warning,) = found["warnings"]
-    assert warning["code"] == "one_axis"
-    assert "other axis needs three values" in warning["message"]
+    assert found.fits == ()
+    (warning,) = found.warnings
+    assert warning.code == "one_axis"
+    assert "other axis needs three values" in warning.message

@@ -19,6 +19,7 @@ from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable
 from analysis.uncertainty.profile import cut_of, profile
 from harness.records.errors import InputError
+from harness.records.json_files import to_json
 from tests.fakes.tables import SATURATING, SURFACES, ladder
 
 LEVEL, WANTED = 0.9, 0.85
@@ -176,12 +177,12 @@ def test_an_interval_that_reaches_the_bound_is_open_there() -> None:
     found = profile(fit, table, "E")
     assert found.interval[0] is None
     assert "no lower end: the objective stays below the cut up to the bound of E" in found.rule
-    assert found.to_dict()["interval"][0] is None
+    assert found.to_record().interval[0] is None
 
 
 def test_json_holds_plain_numbers(table: LossTable, fit: Fit) -> None:
     found = profile(fit, table, "E", level=0.5)
-    written = found.to_dict()
+    written = to_json(found.to_record())
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert written["level"] == 0.5
     assert len(written["values"]) == len(written["objective"]) >= 41

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.forecast.seal import table_sha256
+from analysis.records.fits import ForecastCell
+from analysis.records.forecast import ForecastRecord
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from harness.sweep.finish import _frontier, seal_forecast
+from tests.fakes.fits import frontier_rows, kaplan_fit
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import small_cells
 
@@ -22,8 +24,24 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
 ) -> None:
     """The hold-out may be in training by then, so that a second seal would be none."""
 
-    def sealed(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> dict[str, Any]:
-        return {"cells": cells.to_dict("records"), "table_sha256": table_sha256(load_table(fitted))}
+    def sealed(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> ForecastRecord:
+        rows = tuple(
+            ForecastCell(row.rung, int(row.n_params), int(row.n_tokens), row.flops, 1.0, 3.0, 2.9, 3.1)
+            for row in cells.itertuples()
+        )
+        return ForecastRecord(
+            created="2024-05-01T12:00:00Z",
+            code_revision="0123abc",
+            table_sha256=table_sha256(load_table(fitted)),
+            rule="",
+            law="joint",
+            count="n_params",
+            fit=kaplan_fit("n_params"),
+            level=0.9,
+            cells=rows,
+            losers=(),
+            contest=(),
+        )
 
     monkeypatch.setattr("analysis.forecast.seal.seal_forecast", sealed)
     folder, points, holdout = SweepFolder(tmp_path), make_points(np.random.default_rng(0)), small_cells()
