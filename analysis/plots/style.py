@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from analysis.arrays import Interval
 from analysis.frontier import FrontierCurve
-from analysis.records.fits import Ends
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.profile import Profile
@@ -126,7 +126,7 @@ def points_of(table: LossTable) -> pd.DataFrame:
     )
 
 
-def _cloud(fit: Fit) -> tuple[Ends, ...] | None:
+def _cloud(fit: Fit) -> tuple[Interval, ...] | None:
     """Return all bootstrap estimates (alpha, beta) of a fit that has both."""
     names = list(fit.estimates)
     if fit.samples is None or not {"alpha", "beta"} <= set(names):

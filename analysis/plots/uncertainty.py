@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.arrays import Interval
 from analysis.plots.style import (
     BLACK,
     BLUE,
@@ -23,7 +24,7 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
-from analysis.records.fits import CountedOptimum, Ends, FitRecord, ProfileRecord
+from analysis.records.fits import CountedOptimum, FitRecord, ProfileRecord
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, power_of_ten, si
 
@@ -75,7 +76,7 @@ def cloud(fit: FitRecord) -> Figure:
     return figure
 
 
-def _intervals(fit: FitRecord) -> list[Ends]:
+def _intervals(fit: FitRecord) -> list[Interval]:
     return [fit.interval[name] for name in ("alpha", "beta")]
 
 

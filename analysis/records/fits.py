@@ -15,11 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from analysis.arrays import Interval
 from harness.records.json_files import ABSENT_IF_NONE, PART, read_record
 
 SCHEMA = 2
 
-Ends = tuple[float, float]
 OpenEnds = tuple[float | None, float | None]
 
 
@@ -94,9 +94,9 @@ class ExponentsRecord:
     """
 
     a: float | None = None
-    a_interval: Ends | None = None
+    a_interval: Interval | None = None
     b: float | None = None
-    b_interval: Ends | None = None
+    b_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -371,7 +371,7 @@ class FitRecord:
     n_clusters: int
     params: Mapping[str, float]
     se: Mapping[str, float]
-    interval: Mapping[str, Ends]
+    interval: Mapping[str, Interval]
     level: float
     objective: float | None
     status: FitStatus
@@ -384,7 +384,7 @@ class FitRecord:
     isoflop: IsoflopRecord | None = field(default=None, metadata=PART)
     envelope: EnvelopeRecord | None = field(default=None, metadata=PART)
     frontier_exact: ExponentsRecord | None = field(default=None, metadata=ABSENT_IF_NONE)
-    cloud: tuple[Ends, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
+    cloud: tuple[Interval, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     profile: tuple[ProfileRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     contested: ContestedRecord | None = field(default=None, metadata=PART)
     compared: ComparedRecord | None = field(default=None, metadata=PART)
@@ -776,11 +776,11 @@ class RateOptimum:
     stopped: bool
     reason: str | None
     rate_opt: float | None
-    rate_interval: Ends | None
+    rate_interval: Interval | None
     se_log_rate: float | None
     loss_opt: float | None
     curvature: float | None
-    window: Ends | None
+    window: Interval | None
     half_width: float | None
     recipe_rate: float
     recipe_cost_percent: float | None
@@ -810,9 +810,9 @@ class WidthRule:
     reason: str | None = None
     exponent: float | None = None
     exponent_se: float | None = None
-    exponent_interval: Ends | None = None
+    exponent_interval: Interval | None = None
     rate_64: float | None = None
-    rate_64_interval: Ends | None = None
+    rate_64_interval: Interval | None = None
     scatter: float | None = None
     recipe_exponent: float | None = None
     recipe_rate_64: float | None = None
@@ -843,14 +843,14 @@ class RateRule:
     n_optima: int
     reason: str | None = None
     exponent: float | None = None
-    exponent_interval: Ends | None = None
+    exponent_interval: Interval | None = None
     tokens_exponent: float | None = None
-    tokens_exponent_interval: Ends | None = None
+    tokens_exponent_interval: Interval | None = None
     size_exponent: float | None = None
-    size_exponent_interval: Ends | None = None
+    size_exponent_interval: Interval | None = None
     rate_1: float | None = None
     rate_64: float | None = None
-    rate_64_interval: Ends | None = None
+    rate_64_interval: Interval | None = None
     scatter: float | None = None
     n_tokens: int | None = None
 

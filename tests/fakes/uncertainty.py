@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.records.fits import CountedOptimum, Ends, FitRecord, FrontierRow, ProfileRecord
+from analysis.arrays import Interval
+from analysis.records.fits import CountedOptimum, FitRecord, FrontierRow, ProfileRecord
 
 
-def fake_cloud(fit: FitRecord, points: int = 120) -> tuple[Ends, ...]:
+def fake_cloud(fit: FitRecord, points: int = 120) -> tuple[Interval, ...]:
     """Normal draws around the exponents with the standard errors of the fit."""
     rng = np.random.default_rng(0)
     alpha, beta = (
