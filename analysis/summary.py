@@ -1,6 +1,6 @@
 """`python -m analysis.summary results/<sweep> …`: the key numbers of sweeps as a Markdown table.
 
-README quotes this output, and a test holds the two against each other.
+README quotes this output, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LAW_PARAMS = ("alpha", "beta", "gamma", "E")
 
 
 def key_numbers(folder: SweepFolder) -> dict[str, str]:
-    """Row label to text of one sweep; raises InputError when its fits.json or sweep.json is missing."""
+    """Return {row label: text} of one sweep; raise InputError if one of its files is missing."""
     for path in (folder.fits, folder.sweep, folder.points):
         if not path.exists():
             raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
@@ -91,7 +91,7 @@ def _exponent(found: ExponentsRecord | None) -> str:
 
 
 def _references(cells: Sequence[ReferenceRow]) -> str:
-    """Difference ± standard error at every cell that has cosine runs."""
+    """Return the difference ± standard error at every cell that has cosine runs."""
     shown = [
         f"{signed(cell.difference)} ± {number(cell.se)} ({cell.rung}, D = {si(cell.n_tokens)})"
         for cell in cells
@@ -114,7 +114,7 @@ def _errors(score: ScoreRecord | LoserScore) -> str:
 
 
 def markdown(folders: Sequence[SweepFolder]) -> str:
-    """One column a sweep."""
+    """Return the table, one column a sweep."""
     columns = [key_numbers(folder) for folder in folders]
     labels = list(dict.fromkeys(label for column in columns for label in column))
     lines = ["| | " + " | ".join(f"`{folder.root.as_posix()}`" for folder in folders) + " |"]
@@ -126,7 +126,7 @@ def markdown(folders: Sequence[SweepFolder]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return its exit code."""
     parser = CommandParser(
         "analysis.summary",
         "Print the key numbers of sweeps as a Markdown table, one column a sweep.",

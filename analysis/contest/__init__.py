@@ -1,1 +1,1 @@
-"""Laws against each other: rollout, adequacy, and every approach side by side."""
+"""Comparison of laws and approaches: contest by rollout, tests of adequacy, one table of all approaches."""

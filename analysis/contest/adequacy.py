@@ -1,4 +1,4 @@
-"""Does a law describe these runs? Lack of fit, structure in the residuals, gamma, and a contest of laws."""
+"""Tests of a law (lack of fit, structure of the residuals, gamma = 1) and the contest that chooses one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 
 CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0", "saturating")
-# Special cases of the joint law predict cells near the fitted ones about as well as it does even when they
-# are wrong, for they have a parameter less, and are off far out: one must do much better to be chosen.
+# A wrong special case of the joint law still predicts near cells about as well, because it has a parameter
+# less. It fails far out, so it must do much better near by to be chosen.
 GENERAL, SPECIAL = "joint", ("chinchilla", "quadrature", "joint_e0")
 MARGIN = 2.0
-# The saturating law is held at both ends by what is known beforehand, the joint law bends as the runs ask and
-# predicts near cells as well where the first holds, but not far ones
-# (tests/analysis/contest/test_adequacy.py).
+# Both ends of the saturating law are known beforehand. If it holds, the joint law predicts near cells equally
+# well, because it bends as the runs ask, but not far ones (tests/analysis/contest/test_adequacy.py).
 TRUSTED, TRUST = saturating.FAMILY, 1.5
 CONTEST_RULE = (
     f"Candidates: {', '.join(CANDIDATES)} (the last where the table has its two limits). For every compute "
@@ -44,7 +43,15 @@ SIGNIFICANCE = 0.01
 
 @dataclass(frozen=True)
 class Entrant:
-    """One law in a contest; `rollout_rms` is of log loss, None where no cut was possible."""
+    """One law in a contest.
+
+    Attributes:
+        law: its name.  count: column that holds N.
+        rollout_rms: RMS error of log loss over all cuts; None if no cut was possible.
+        bic: Bayesian information criterion.  n_params: free parameters.
+        chosen: whether CONTEST_RULE chose it.
+        rolled: its predictions, cut by cut.
+    """
 
     law: str
     count: str
@@ -60,7 +67,7 @@ class Entrant:
 
 
 def candidates(table: LossTable) -> tuple[str, ...]:
-    """The laws that compete on `table`: CANDIDATES, less those whose limits the table does not have."""
+    """Return the laws that compete on `table`: CANDIDATES without those whose limits the table lacks."""
     usable = [law for law in CANDIDATES if law != saturating.FAMILY or table.limits is not None]
     return tuple(with_limits(law, table.limits) for law in usable)
 
@@ -68,9 +75,13 @@ def candidates(table: LossTable) -> tuple[str, ...]:
 def contest(
     table: LossTable, laws: Sequence[str] | None = None, seed: int = 0, at: Array | None = None
 ) -> list[Entrant]:
-    """Compare laws (`candidates` unless given) by CONTEST_RULE on the same cuts; exactly one is chosen.
+    """Compare laws by CONTEST_RULE on the same cuts; exactly one is chosen.
 
-    `at` are the computes of the cuts, all that the laws allow (`rollout.cuts`) unless given.
+    Args:
+        table: finished runs, held-out ones left out.
+        laws: names of the laws; `candidates(table)` by default.
+        seed: of the starts.
+        at: computes of the cuts, FLOPs; all that the laws allow (`rollout.cuts`) by default.
     """
     laws = candidates(table) if laws is None else laws
     at = cuts(table, laws) if at is None else at
@@ -86,7 +97,7 @@ def contest(
 
 
 def winner(errors: Mapping[str, float]) -> str:
-    """The law that CONTEST_RULE chooses, from the rollout error of each."""
+    """Return the law that CONTEST_RULE chooses, given the rollout error of each."""
     best = min(errors, key=lambda law: errors[law])
     trusted = [law for law in errors if family(law) == TRUSTED and errors[law] <= TRUST * errors[best]]
     if trusted:
@@ -97,7 +108,7 @@ def winner(errors: Mapping[str, float]) -> str:
 
 
 def bic(table: LossTable, law: str, seed: int = 0) -> float:
-    """Bayes' information criterion of the least-squares fit in log loss: R·ln(SSE/R) + p·ln R."""
+    """Return the Bayesian information criterion of least squares in log loss, R·ln(SSE/R) + p·ln R."""
     rows = len(table)
     return rows * float(np.log(max(_sse(table, law, seed), 1e-300) / rows)) + len(
         find_law(law).params
@@ -105,12 +116,11 @@ def bic(table: LossTable, law: str, seed: int = 0) -> float:
 
 
 def adequacy(table: LossTable, law: str, seed: int = 0) -> AdequacyRecord:
-    """How well `law` describes the table, as numbers and in words.
+    """Test how well `law` describes the table.
 
     Notes:
-        Residuals are of log loss around the Huber fit. Tests use least squares and take rows as
-        independent; noise shared within trunks makes their p-values somewhat too small.
-        `lack_of_fit_p` is None without repeated cells, `gamma_test_p` for laws without N and D terms.
+        Residuals are of log loss around the Huber fit. The tests use least squares and take rows as
+        independent. Noise that rows of a trunk share makes their p-values somewhat too small.
     """
     problem = checked_problem(table, law)
     theta = estimate(table, law, seed)
@@ -129,9 +139,11 @@ def adequacy(table: LossTable, law: str, seed: int = 0) -> AdequacyRecord:
 
 
 def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
-    """p-value of the F test of residuals between cells against the noise between seeds of a cell.
+    """Return the p-value of the F test of residuals between cells against the noise between seeds.
 
-    F = (SSE − SS_pure)/(cells − p) / (SS_pure/dof_pure); None where no cell has several rows.
+    F = (SSE − SS_pure)/(cells − p) / (SS_pure/dof_pure); None if no cell has several rows.
+
+    References: Draper & Smith 1998, Applied Regression Analysis, section 2.1 (lack of fit, pure error).
     """
     pure, dof = seed_noise(table)
     spare = len(np.unique(table.cell)) - find_law(law).n_free
@@ -142,7 +154,7 @@ def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
 
 
 def gamma_test(table: LossTable, law: str, seed: int = 0) -> float | None:
-    """p-value of gamma = 1 (additive) inside the joint law: F with one degree of freedom above."""
+    """Return the p-value of gamma = 1 (additive) inside the joint law: an F test with one extra parameter."""
     axes = {term.column for term in find_law(law).terms}
     spare = len(table) - len(find_law("joint").params)
     if axes != {"n", "d"} or spare <= 0:
@@ -154,9 +166,9 @@ def gamma_test(table: LossTable, law: str, seed: int = 0) -> float | None:
 
 
 def structure(table: LossTable, law: str, seed: int = 0) -> tuple[TrendRecord, ...]:
-    """Trends left in the residuals: along log N, log D and log D/N (line and curve), and log N × log D.
+    """Test the residuals for trends: along log N, log D and log D/N (line and curve), and log N × log D.
 
-    Each entry has the p-value of an F test of the added terms, Holm-corrected over the four.
+    Each p-value is that of an F test of the added terms, Holm-corrected over the four trends.
     """
     problem = checked_problem(table, law, "lsq")
     theta = multi_start(problem, np.random.default_rng(seed)).theta
@@ -179,7 +191,7 @@ def structure(table: LossTable, law: str, seed: int = 0) -> tuple[TrendRecord, .
 
 
 def lack_of_fit_warning(result: AdequacyRecord, law: str) -> FitWarning | None:
-    """The warning that goes with a poor adequacy result, or None."""
+    """Return the warning for residuals larger than seed noise, or None."""
     p = result.lack_of_fit_p
     if p is None or p >= SIGNIFICANCE or result.seed_sd is None:
         return None
@@ -191,7 +203,7 @@ def lack_of_fit_warning(result: AdequacyRecord, law: str) -> FitWarning | None:
 
 
 def _sse(table: LossTable, law: str, seed: int) -> float:
-    """Sum of squared log-loss residuals of the least-squares fit."""
+    """Return the sum of squared log-loss residuals of the least-squares fit."""
     problem = checked_problem(table, law, "lsq")
     return 2 * multi_start(problem, np.random.default_rng(seed)).objective
 
@@ -202,7 +214,7 @@ def _standard(values: Array) -> Array:
 
 
 def _trend(residuals: Array, design: Array, used: int) -> tuple[float, float]:
-    """p-value of the regression of residuals on `design`, and the share of their variance that it takes."""
+    """Return the p-value of regressing residuals on `design`, and the share of their variance explained."""
     total = float(np.sum((residuals - residuals.mean()) ** 2))
     full = np.column_stack([np.ones(len(residuals)), design])
     rank = int(np.linalg.matrix_rank(full)) - 1
@@ -216,7 +228,7 @@ def _trend(residuals: Array, design: Array, used: int) -> tuple[float, float]:
 
 
 def _verdict(law: str, result: AdequacyRecord) -> str:
-    """One sentence a newcomer can act on."""
+    """Return the result of the tests in one sentence."""
     rms, sd, p = result.residual_rms, result.seed_sd, result.lack_of_fit_p
     trends = [trend.axis for trend in result.structure if trend.p < SIGNIFICANCE]
     doubts = []

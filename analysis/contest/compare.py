@@ -1,4 +1,4 @@
-"""Every approach on one table, side by side, under each way of counting N that it has.
+"""Comparison of all approaches on one table, under each way of counting N.
 
 The law to quote is chosen as in a study: laws compete by rollout error under CONTEST_RULE (adequacy.py) on
 the rows that are not held out. `python -m analysis.fit TABLE --approach all` prints the comparison.
@@ -27,7 +27,7 @@ from analysis.tables.table import COUNTS, LossTable, TableLike, as_table, load_t
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
 
-MAX_CUTS = 16  # a contest on hundreds of rows takes so many of the usable computes, evenly by rank
+MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned evenly by rank
 NOT_TOLD_APART = (
     "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
     "describes them"
@@ -37,7 +37,7 @@ SEPARATOR = "|"  # between columns that count N in different ways
 
 @dataclass(frozen=True)
 class Contest:
-    """Rollout error (RMS of log loss) by law, the law that the rule chooses, and why, in words."""
+    """Rollout error (RMS of log loss) by law, the chosen law, and the reason in words."""
 
     errors: Mapping[str, float]
     chosen: str
@@ -46,7 +46,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Fits of all approaches; `recommended` is the position of the row to quote, None where D follows N."""
+    """Fits of all approaches; `recommended` is the position of the one to quote, None if D follows N."""
 
     fits: tuple[Fit, ...]
     recommended: int | None
@@ -190,7 +190,9 @@ def _by_count(
 
 
 def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: str, seed: int) -> Contest:
-    """Which of `laws` the rule chooses on the rows that are not held out; those it cannot hold are left out.
+    """Let the rule choose one of `laws` on the rows that are not held out.
+
+    Laws that the table cannot determine do not compete.
 
     Raises:
         InputError: no law can be fitted; the text says why for `wanted`.
@@ -199,7 +201,7 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     rows = table.select(~holdout)
     able = [law for law in laws if _problem_with(rows, law, estimator) is None]
     if not able:
-        checked_problem(rows, wanted, estimator)  # raises what is wrong with the asked law
+        checked_problem(rows, wanted, estimator)  # raises the reason for the wanted law
     usable = cuts(rows, able)
     taken = min(len(usable), MAX_CUTS)
     at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
@@ -220,7 +222,7 @@ def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
 
 
 def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
-    """Why the rule chooses as it does, with the errors that decided."""
+    """Return the reason for the choice, with the errors that decided."""
     best = min(errors, key=lambda law: errors[law])
     name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
     text = f"{name}, fitted below {of_all} computes, is off by {percent(errors[chosen])} RMS above them"
@@ -242,10 +244,10 @@ def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:
 
 
 def disagreements(fits: Sequence[Fit], recommended: int) -> list[FitWarning]:
-    """Warnings where other approaches, or other counts of the same law, leave the recommended interval of a.
+    """Return warnings if other approaches, or other counts of N, contradict the recommended exponent a.
 
-    Two intervals disagree where they do not meet. A row without interval counts as ± APART, by which two
-    readings of one edge differ.
+    Two intervals disagree if they do not overlap. An exponent without interval counts as ± APART, the
+    difference between two readings of one edge.
     """
     quoted = fits[recommended]
     a, interval = quoted.exponents.a, quoted.exponents.a_interval
@@ -275,7 +277,7 @@ def _apart(interval: Interval, other: Fit) -> bool:
 
 
 def label(fit: Fit) -> str:
-    """Approach and law, or the reading of the data that an approach without a law takes."""
+    """Return approach and law, or approach and method for an approach without a law."""
     read = fit.isoflop or fit.envelope
     reading = read.method if read else family(fit.law)
     source = fit.envelope.source if fit.envelope else ""
@@ -285,6 +287,6 @@ def label(fit: Fit) -> str:
 
 
 def shown_exponent(fit: Fit) -> str:
-    """a with its interval, as text."""
+    """Return the exponent a with its interval, as text."""
     found = fit.exponents
     return "" if found.a is None else estimate(found.a, found.a_interval)

@@ -1,4 +1,4 @@
-"""Fit the cells below a compute, predict those above it, for every compute: how far does a law carry?"""
+"""Rollout: fit the cells below a compute and predict the cells above it, for every compute."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from analysis.laws import find_law
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
 
-# Forecasts rest on few cells with seed noise many times Huber's δ, where that loss is all but least absolute
-# deviations and throws a third of the information away; and most of that noise is common to the points of a
-# trunk, so that slopes along D are known better than levels.
+# Forecasts rest on few cells whose seed noise is many times Huber's δ. There that loss is all but least
+# absolute deviations and wastes a third of the information. Most of the noise is common to the points of a
+# trunk, so slopes along D are known better than levels.
 FORECAST_ESTIMATOR = "gls"
 SPARE_CELLS = 2  # cells beyond the number of parameters that a cut must leave to the fit
 STARTS = 16
@@ -22,9 +22,14 @@ STARTS = 16
 
 @dataclass(frozen=True)
 class Rolled:
-    """One cell predicted from the cells with C up to `c_fit`; `error` is log(loss) minus log(predicted).
+    """A cell predicted from the cells with C up to `c_fit`.
 
-    `residual_sd` is that of log loss around the fit of those cells, corrected for its parameters.
+    Attributes:
+        law: its name.  c_fit: largest fitted C, FLOPs.  n_fit: fitted cells.
+        n, d, c: size (parameters), tokens and FLOPs of the predicted cell.
+        loss: measured, geometric mean over seeds, nats per token.  predicted: nats per token.
+        residual_sd: standard deviation of log loss around the fit, corrected for its parameters.
+        row: the first row of the cell in the table.
     """
 
     law: str
@@ -40,15 +45,17 @@ class Rolled:
 
     @property
     def factor(self) -> float:
+        """C over the largest fitted C."""
         return self.c / self.c_fit
 
     @property
     def error(self) -> float:
+        """ln(loss/predicted)."""
         return float(np.log(self.loss) - np.log(self.predicted))
 
 
 def cuts(table: LossTable, laws: Sequence[str]) -> Array:
-    """Computes that leave every one of `laws` two cells more than parameters and a cell to predict."""
+    """Return the computes that leave each law two fitted cells more than parameters, and cells to predict."""
     need = max(find_law(law).n_free for law in laws) + SPARE_CELLS
     of_cell = np.sort([table.c[table.cell == cell].max() for cell in np.unique(table.cell)])
     fitted = np.searchsorted(of_cell, of_cell, side="right")
@@ -66,9 +73,14 @@ def cuts(table: LossTable, laws: Sequence[str]) -> Array:
 def rollout(
     table: LossTable, law: str, at: Array | None = None, seed: int = 0, estimator: str = FORECAST_ESTIMATOR
 ) -> list[Rolled]:
-    """Fit the rows with C ≤ c and predict the other cells, for every c of `at` (every usable one by default).
+    """Fit the rows with C ≤ c and predict the other cells, for every c of `at`; all fits run as one batch.
 
-    Seeds of a cell count as one: its loss is their geometric mean. All fits run as one batch.
+    Args:
+        table: finished runs; several seeds of a cell count as one, by their geometric mean.
+        law: name of the law.
+        at: computes c, FLOPs; all usable ones (`cuts`) by default.
+        seed: of the starts.
+        estimator: as for `fit_law`.
     """
     chosen = cuts(table, [law]) if at is None else at
     if len(chosen) == 0:
@@ -90,17 +102,17 @@ def rollout(
 
 
 def rollout_rms(rolled: Sequence[Rolled]) -> float | None:
-    """Pooled RMS of log-loss errors; None where nothing could be predicted."""
+    """Return the pooled RMS of log-loss errors; None without a prediction."""
     return float(np.sqrt(np.mean([entry.error**2 for entry in rolled]))) if rolled else None
 
 
 def residual_sd(residuals: Array, n_params: int) -> float:
-    """Standard deviation of residuals around a fit with `n_params` parameters."""
+    """Return the standard deviation of residuals around a fit with `n_params` parameters."""
     return float(np.sqrt(np.sum(residuals**2) / max(len(residuals) - n_params, 1)))
 
 
 def _cells_above(table: LossTable, used: Mask) -> list[Codes]:
-    """Row numbers of every cell without a fitted row."""
+    """Return the row numbers of every cell without a fitted row."""
     cells = np.setdiff1d(table.cell[~used], table.cell[used])
     return [np.flatnonzero(table.cell == cell) for cell in cells]
 

@@ -16,7 +16,7 @@ LEFT_OUT = {"A", "B", "K", "a", "b", "G"}  # coefficients, and exponents that ha
 
 
 def comparison_text(found: Comparison) -> str:
-    """The table of `found`, the reason for its recommended row, what is not possible, and the warnings."""
+    """Return the table of fits, the reason for the choice, what the table does not allow, and warnings."""
     first = found.fits[0]
     lines = [f"{first.nobs} rows, {first.n_clusters} clusters, {first.estimator} estimator"]
     lines += [*_left_out(first.excluded), ""]
@@ -51,7 +51,7 @@ def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns of equal width; a column empty below its head is left out."""
+    """Yield rows with aligned columns, without columns that are empty below their heads."""
     columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
     widths = [max(map(len, cells)) for cells in columns]
     for row in zip(*columns, strict=True):
@@ -59,7 +59,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _left_out(excluded: Sequence[Excluded]) -> Iterator[str]:
-    """How many rows were left out for each reason."""
+    """Yield the number of excluded rows for each reason."""
     reasons = sorted(excluded, key=lambda entry: entry.reason)
     for reason, entries in groupby(reasons, key=lambda entry: entry.reason):
         rows = [entry.row for entry in entries]
@@ -68,7 +68,7 @@ def _left_out(excluded: Sequence[Excluded]) -> Iterator[str]:
 
 
 def _warnings(fits: Sequence[Fit]) -> Iterator[str]:
-    """Each warning once, with the rows of the table that it belongs to."""
+    """Yield each warning once, with the rows of the table that carry it."""
     rows: dict[tuple[str, str], list[int]] = {}
     for position, fit in enumerate(fits):
         for warning in fit.warnings:

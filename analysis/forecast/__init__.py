@@ -1,1 +1,1 @@
-"""Predictions with intervals, sealed before the runs are trained and scored after."""
+"""Sealed forecasts: predictions with intervals, written before the runs are trained and scored after."""

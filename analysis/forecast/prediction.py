@@ -1,17 +1,20 @@
-"""How far off can a forecast be? Prediction intervals calibrated on rollouts.
+"""Prediction intervals of the loss, calibrated on rollouts.
 
 Around the predicted log loss at f times the largest fitted compute the variance is
-    s² + max(v, k²·(ln f)², m²),
-s: the larger of the seed noise and the residual SD of the fit;
-v: variance of the prediction over the bootstrap;
-k²: growth of the squared rollout errors e inside the fit cells, Σ (w·e² − s²)·(ln f)² / Σ (ln f)⁴, not below
-0, where w = (cells of that rollout's fit − p) / (fitted cells − p) scales an error made from fewer cells;
-m: distance to the prediction of rival laws that the contest could hardly tell from the chosen one.
-Rollout errors hold parameter error and lack of fit at once, so the largest of the three counts, not their
-sum. The half-width is that root times Student's t with (sizes − 1, at least 2) degrees of freedom: all runs
-of a size share what its shape and its tuning do to the loss, so sizes, not runs, are independent.
-tests/analysis/forecast/test_forecast.py holds the simulated coverage 8 to 15 times beyond 16 to 21 fitted
-cells, on surfaces of which some follow no candidate law.
+    s² + max(v, k²·(ln f)², m²)
+
+- s: the larger of the seed noise and the standard deviation of the residuals of the fit.
+- v: variance of the prediction over the bootstrap.
+- k²: growth of the squared rollout errors e inside the fit cells, max(Σ (w·e² − s²)·(ln f)² / Σ (ln f)⁴, 0).
+  The weight w = (cells of that rollout's fit − p) / (fitted cells − p) scales an error made from fewer cells.
+- m: distance to the prediction of rival laws that the contest could hardly tell from the chosen one.
+
+Rollout errors contain parameter error and lack of fit at once, so the largest of the three counts, not their
+sum. The half-width is the root times Student's t with (sizes − 1, at least 2) degrees of freedom. Runs of a
+size share the effect of its shape and tuning on the loss, so sizes are independent and runs are not.
+
+tests/analysis/forecast/test_forecast.py measures the coverage 8 to 15 times beyond 16 to 21 fitted cells.
+Some of its surfaces follow no candidate law.
 """
 
 from __future__ import annotations
@@ -30,19 +33,25 @@ from analysis.result import LEVEL, Fit
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 
-CENTRAL = 0.9  # the bootstrap spread is read off this central share: its tails are heavy
+CENTRAL = 0.9  # share of the bootstrap that its spread is read off, because its tails are heavy
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Uncertainty of log loss: `noise` at the fitted computes, `growth` per unit of ln f, Student's dof."""
+    """Spread of log loss around a prediction.
+
+    Attributes:
+        noise: standard deviation at the fitted computes, s.
+        growth: growth per unit of ln f, k.
+        dof: degrees of freedom of Student's t.
+    """
 
     noise: float
     growth: float
     dof: int
 
     def half_width(self, factor: Array, parameter_sd: Array | float, level: float) -> Array:
-        """Half-width of the interval of log loss at `factor` times the largest fitted compute."""
+        """Return the half-width of the interval of log loss at `factor` times the largest fitted compute."""
         beyond = self.growth * np.log(np.maximum(factor, 1.0))
         deviation = np.sqrt(self.noise**2 + np.maximum(parameter_sd, beyond) ** 2)
         return np.asarray(stats.t.ppf((1 + level) / 2, self.dof) * deviation)
@@ -50,7 +59,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Interval:
-    """Predicted losses with the ends of their intervals, arrays over cells."""
+    """Predicted losses and the ends of their intervals [cells], nats per token."""
 
     predicted: Array
     low: Array
@@ -58,7 +67,7 @@ class Interval:
 
 
 def spread_of(rolled: Sequence[Rolled], noise: float, n_params: int, n_cells: int, n_sizes: int) -> Spread:
-    """Calibrate a Spread for a fit of `n_cells` cells of `n_sizes` sizes on rollouts inside them."""
+    """Calibrate the spread of a fit of `n_cells` cells of `n_sizes` sizes on rollouts inside them."""
     errors = np.array([entry.error for entry in rolled])
     logs = np.log(np.array([entry.factor for entry in rolled]))
     spare = np.array([entry.n_fit - n_params for entry in rolled])
@@ -68,7 +77,7 @@ def spread_of(rolled: Sequence[Rolled], noise: float, n_params: int, n_cells: in
 
 
 def calibrate(table: LossTable, fit: Fit, rolled: Sequence[Rolled] | None = None) -> Spread:
-    """The Spread of `fit` on its own table, from its residuals, its seeds and the rollout inside it."""
+    """Calibrate the spread of `fit` on its own table: residuals, seed noise and the rollout inside it."""
     pure, dof = seed_noise(table)
     seeds = float(np.sqrt(pure / dof)) if dof else 0.0
     n_free = find_law(fit.law).n_free
@@ -86,9 +95,13 @@ def predict_interval(
     level: float = LEVEL,
     rivals: Sequence[Fit] = (),
 ) -> Interval:
-    """Predicted loss at cells (n, d, c) with the interval that one new run falls into.
+    """Predict the loss of cells, with the interval that one new run falls into.
 
-    `rivals` are fits of laws that might hold as well: their distance widens the interval.
+    Args:
+        fit: a parametric fit.  spread: from `calibrate`.
+        n, d, c: parameters, tokens and FLOPs of the cells [cells].
+        level: nominal share of runs inside the interval.
+        rivals: fits of laws that might hold as well; their distance widens the interval.
     """
     predicted = fit.predict(n, d, c)
     parameter_sd = np.zeros_like(predicted)
@@ -103,10 +116,9 @@ def predict_interval(
 
 
 def rollout_rows(table: LossTable, law: str, level: float = LEVEL) -> list[RolloutRow]:
-    """The rollout as rows of fits.json: each prediction with the interval that its own fit cells gave.
+    """Return the rollout of a law as rows of fits.json.
 
-    The interval of a cut is calibrated on the rollout inside its cells only (no bootstrap); low and high
-    are None where those cells allow no rollout.
+    The interval of a prediction is calibrated on the rollout inside its own fit cells, without a bootstrap.
     """
     rolled = rollout(table, law)
     n_params = find_law(law).n_free

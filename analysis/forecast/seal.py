@@ -1,4 +1,4 @@
-"""The sealed forecast, written before the hold-out is trained, and its score."""
+"""Seal a forecast before the held-out cells are trained, and score it after."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
 
 
 def table_sha256(table: LossTable) -> str:
-    """Hash of the numbers that a fit sees, whatever the order of the rows."""
+    """Return the hash of the numbers that a fit sees; the order of the rows does not matter."""
     columns = np.column_stack([table.n, table.d, table.c, table.loss])
     ordered = columns[np.lexsort(columns.T[::-1])]
     return hashlib.sha256(
@@ -158,7 +158,7 @@ def table_sha256(table: LossTable) -> str:
 
 
 def _checked_cells(table: LossTable, cells: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell, with N under the table's count as n_params."""
+    """Return one row a cell, with N under the table's count as n_params."""
     if table.count in cells:
         cells = cells.assign(n_params=cells[table.count])
     missing = [name for name in ("rung", "n_params", "n_tokens", "flops") if name not in cells]
@@ -177,7 +177,7 @@ def _checked_cells(table: LossTable, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rivals(entrants: Sequence[Entrant], entrant: Entrant) -> list[str]:
-    """Laws whose rollout error is within RIVAL of the chosen one's; a loser has none."""
+    """Return the laws whose rollout error is within RIVAL of the chosen law's; a loser has no rivals."""
     if not entrant.chosen or entrant.rollout_rms is None:
         return []
     limit = (1 + RIVAL) * entrant.rollout_rms
@@ -216,7 +216,7 @@ def _forecast_cells(
 
 
 def _measured(points: pd.DataFrame, count: str) -> dict[tuple[int, int], float]:
-    """Geometric mean loss of the finished seeds of every cell."""
+    """Return {(N, D): geometric mean loss of the finished seeds} in nats per token."""
     missing = [name for name in (count, "n_tokens", "loss") if name not in points]
     if missing:
         raise InputError(

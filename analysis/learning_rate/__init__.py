@@ -1,1 +1,1 @@
-"""Learning rates: curves, optima, rules over width, schedules against each other."""
+"""Learning-rate sweeps: curves, optima, rules in width and tokens; comparison of schedules."""

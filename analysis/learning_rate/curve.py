@@ -1,4 +1,4 @@
-"""Loss against the learning rate of one parameter group: a parabola, its minimum, and how sure that is."""
+"""Loss against the learning rate of one parameter group: a parabola, its minimum, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.approaches.slice_minimum import parabola_window
 from analysis.arrays import Array, Codes
 from analysis.tables.noise import Noise
 
-FEWEST_RATES = 3  # a parabola needs as many
+FEWEST_RATES = 3  # that determine a parabola
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,9 @@ class RateCurve:
     """Finished runs of one cell (rung, n_tokens) that differ in one group's peak rate and in the seed.
 
     Attributes:
-        rate, loss, seed: of every run.  recipe_rate: what the recipe uses.
+        rung: size by name.  d_model: width.  n_params_matmul: N.  n_tokens: D, tokens.
+        recipe_rate: rate of the recipe.
+        rate, loss, seed: of every run [runs]; loss in nats per token.
         diverged: rates at which a run diverged.
     """
 
@@ -35,33 +37,36 @@ class RateCurve:
 
     @property
     def rates(self) -> Array:
-        """The rates tried, each once, lowest first."""
+        """Rates of the finished runs, each once, ascending."""
         return np.unique(self.rate)
 
     @property
     def losses(self) -> Array:
-        """Geometric mean loss over seeds at each of `rates`."""
+        """Geometric mean loss over seeds at each of `rates`, nats per token."""
         return np.array([np.exp(np.log(self.loss[self.rate == rate]).mean()) for rate in self.rates])
 
     @property
     def edge(self) -> str | None:
-        """Which end of the rates has the lowest loss; None where it lies between."""
+        """The end of the rates with the lowest loss, `lowest` or `highest`; None if it lies between."""
         lowest = int(np.argmin(self.losses))
         return {0: "lowest", len(self.rates) - 1: "highest"}.get(lowest)
 
     @property
     def stopped(self) -> bool:
-        """Whether the runs beyond the highest finished rate diverged."""
+        """Whether a run above the highest finished rate diverged."""
         return any(rate > self.rates[-1] for rate in self.diverged)
 
 
 @dataclass(frozen=True)
 class Parabola:
-    """ln loss = level + slope·u + curvature·u², u = ln(rate) − centre, fitted to the rates of `window`.
+    """Parabola ln loss = level + slope·u + curvature·u² with u = ln(rate) − centre.
 
     Attributes:
+        level: mean over the offsets of the seeds.
+        slope, curvature, centre: see the formula.
         cov: covariance of (slope, curvature) per unit variance of ln loss.
-        sum_squares, dof: of the residuals.  level: mean over the offsets of the seeds.
+        sum_squares, dof: sum of squares and degrees of freedom of the residuals.
+        window: lowest and highest rate that it was fitted to.
     """
 
     level: float
@@ -75,20 +80,22 @@ class Parabola:
 
     @property
     def vertex(self) -> float:
-        """u of the minimum."""
+        """Position of the minimum, u."""
         return -self.slope / (2 * self.curvature)
 
     @property
     def rate(self) -> float:
+        """Rate at the minimum."""
         return float(np.exp(self.centre + self.vertex))
 
     @property
     def loss(self) -> float:
+        """Loss at the minimum, nats per token."""
         return float(np.exp(self.level - self.slope**2 / (4 * self.curvature)))
 
     @property
     def interior(self) -> bool:
-        """Whether it has a minimum, between the rates it was fitted to."""
+        """Whether the parabola has a minimum between the rates it was fitted to."""
         return self.curvature > 0 and self.window[0] < self.rate < self.window[1]
 
     @property
@@ -97,15 +104,15 @@ class Parabola:
         return float(np.exp(np.sqrt(np.log(1.01) / self.curvature)))
 
     def se(self, noise: Noise) -> float:
-        """Standard error of ln(rate) at the minimum, to first order."""
+        """Return the standard error of ln(rate) at the minimum, to first order."""
         gradient = np.array([-1.0, -2 * self.vertex]) / (2 * self.curvature)
         return float(noise.sd * np.sqrt(gradient @ self.cov @ gradient))
 
     def interval(self, noise: Noise, level: float) -> tuple[float, float] | None:
-        """Rates at which the parabola may have its minimum; None where its curvature is within the noise.
+        """Return the confidence interval of the rate at the minimum; None if the curvature is within noise.
 
-        The set of u where slope + 2·curvature·u = 0 is not rejected at 1 − `level`: exact for a ratio of
-        normal estimates, where a symmetric interval is too short.
+        The interval holds every u at which slope + 2·curvature·u = 0 is not rejected at 1 − `level`. It is
+        exact for a ratio of normal estimates, for which a symmetric interval is too short.
 
         References: Fieller 1954, J. R. Stat. Soc. B 16, 175-185.
         """
@@ -120,7 +127,7 @@ class Parabola:
         return low, high
 
     def cost(self, rate: float, noise: Noise) -> tuple[float, float]:
-        """Relative loss of `rate` above the minimum, and its standard error."""
+        """Return the relative loss of `rate` above the minimum, and its standard error."""
         u = np.log(rate) - self.centre
         gradient = np.array([u - self.vertex, u**2 - self.vertex**2])
         excess = float(np.expm1(self.curvature * (u - self.vertex) ** 2))
@@ -128,10 +135,10 @@ class Parabola:
 
 
 def fit_parabola(curve: RateCurve) -> Parabola | None:
-    """Least squares through the five rates nearest to the lowest loss (all, where there are fewer).
+    """Fit a parabola by least squares to the five rates nearest to the lowest loss, or to all if fewer.
 
-    Every seed has an offset of its own, since runs of one seed share their data and their start. None with
-    fewer than three rates or with the lowest loss at an end.
+    Every seed has an offset of its own, because runs of one seed share data and initialisation. None with
+    fewer than three rates, or if the lowest loss lies at an end.
     """
     if len(curve.rates) < FEWEST_RATES or curve.edge:
         return None

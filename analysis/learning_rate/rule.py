@@ -17,14 +17,14 @@ REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
 
 @dataclass(frozen=True)
 class Line:
-    """Weighted least squares of ln(rate) on columns of logarithms, with half widths of its intervals.
+    """Weighted least squares of ln(rate) on columns of logarithms.
 
-    Where the optima scatter about the line more than their errors explain, the errors grow by that factor
-    and the intervals take Student's t with the degrees of freedom of the line; else those of the noise.
+    If the optima scatter about the line more than their errors explain, the errors grow by that factor.
+    Intervals then take Student's t with the degrees of freedom of the line, else with those of the noise.
 
     Attributes:
-        found, se, half: by coefficient, the constant first.
-        scatter: of the optima over their standard errors; None where as many coefficients as optima.
+        found: coefficients, the constant first.  se: standard errors.  half: half-widths of the intervals.
+        scatter: scatter of the optima over their standard errors; None with as many coefficients as optima.
     """
 
     found: Array
@@ -33,16 +33,17 @@ class Line:
     scatter: float | None
 
     def interval(self, index: int) -> tuple[float, float]:
+        """Return the confidence interval of a coefficient."""
         return float(self.found[index] - self.half[index]), float(self.found[index] + self.half[index])
 
     def rate_interval(self) -> tuple[float, float]:
-        """Of the rate where all columns are 0."""
+        """Return the confidence interval of the rate at which all columns are 0."""
         low, high = self.interval(0)
         return float(np.exp(low)), float(np.exp(high))
 
 
 def fit_line(columns: Sequence[Array], optima: Sequence[RateOptimum], noise: Noise, level: float) -> Line:
-    """ln(rate_opt) of `optima` on a constant and `columns`, each optimum weighted by 1/SE²."""
+    """Regress ln(rate_opt) of `optima` on a constant and `columns`, each optimum weighted by 1/SE²."""
     se = np.array([row.se_log_rate for row in optima], float)
     log_rate = np.log(np.array([row.rate_opt for row in optima], float))
     found, cov, resid = weighted_line(columns, log_rate, 1 / se**2)
@@ -54,7 +55,7 @@ def fit_line(columns: Sequence[Array], optima: Sequence[RateOptimum], noise: Noi
 
 
 def weighted_line(columns: Sequence[Array], y: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Coefficients (the constant first), covariance and residuals of weighted least squares."""
+    """Return coefficients (the constant first), covariance and residuals of weighted least squares."""
     design = np.column_stack([np.ones(len(y)), *columns])
     cov = np.linalg.inv(design.T @ (design * weights[:, None]))
     found = cov @ (design.T @ (weights * y))
@@ -62,16 +63,16 @@ def weighted_line(columns: Sequence[Array], y: Array, weights: Array) -> tuple[A
 
 
 def width_column(optima: Sequence[RateOptimum]) -> Array:
-    """ln(d_model/64)."""
+    """Return ln(d_model/64) of each optimum."""
     return np.log([row.d_model / REFERENCE_WIDTH for row in optima])
 
 
 def joint_rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> RateRule:
-    """Best rate = rate_64·(d_model/64)^exponent·(D/n_tokens)^tokens_exponent over all optima that count.
+    """Fit rate = rate_64·(d_model/64)^exponent·(D/n_tokens)^tokens_exponent to all optima that count.
 
-    `n_tokens` is the geometric mean of the token counts, where `rate_64` holds. The same optima give the
-    power `size_exponent` of the number of matmul parameters N in place of that of d_model, and `rate_1`:
-    rate = rate_1·N^size_exponent·D^tokens_exponent. Without a second token count the power of D is None.
+    `n_tokens` is the geometric mean of the token counts. A second fit takes N, the parameters in matrix
+    products, in place of d_model: rate = rate_1·N^size_exponent·D^tokens_exponent. With a single token count
+    the power of D is None.
     """
     counted = [row for row in optima if row.reason is None]
     none = RateRule(n_optima=len(counted), reason=_too_few(len(counted), len(optima)))

@@ -1,4 +1,4 @@
-"""Trunk + branch against separately tuned cosine runs at the same cells."""
+"""Comparison of trunk + branch with separately tuned cosine runs at the same cells."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from analysis.records.fits import FitWarning, ReferenceRow, WarningCode
 def compare_schedules(
     points: pd.DataFrame, seed_sd: float | None
 ) -> tuple[list[ReferenceRow], list[FitWarning]]:
-    """Compare mean losses of trunk + branch with those of the best cosine rate, cell by cell.
+    """Compare the mean loss of trunk + branch with that of the best cosine rate, cell by cell.
 
-    `seed_sd` is the relative noise between seeds; without it there is no standard error.
-    `lr_scale` is the best cosine rate over the rate of the trunk; at the end of its sweep it is a warning.
+    Args:
+        points: points.parquet of a sweep.
+        seed_sd: relative noise between seeds; without it there is no standard error.
+
+    Returns:
+        One row a cell, and a warning for each cell whose best cosine rate lies at the end of its sweep.
     """
     done = points[points.status == "done"]
     trunks = done[done.role.isin(["fit", "holdout"]) & (done.schedule == "wsd")]

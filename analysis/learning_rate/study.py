@@ -1,6 +1,6 @@
-"""Learning-rate sweeps: the best peak rate of every parameter group, its rule in width, the recipe's cost.
+"""Study of a learning-rate sweep: best peak rate of every group, its rule in width, cost of the recipe.
 
-A sweep is a star: around the recipe one group's rate at a time is scaled, at each rung and token count.
+The sweep is a star: at each rung and token count it scales the rate of one group at a time.
 """
 
 from __future__ import annotations
@@ -26,20 +26,25 @@ from analysis.result import LEVEL
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
-FEWEST_DOF = 2  # of residuals, to take the noise from them
+FEWEST_DOF = 2  # degrees of freedom of residuals that can give the noise
 
 
 def learning_rate_study(
     points: pd.DataFrame, level: float = LEVEL, noise: float | None = None
 ) -> LearningRateRecord:
-    """Best rate by group, rung and token count, and its power law in d_model.
+    """Find the best rate by group, rung and token count, and its power law in d_model.
 
-    Each optimum is that of a parabola of ln loss in ln rate. Its standard error takes `noise`, the relative
-    standard deviation of a run's loss; where that is None, the residuals of the group's parabolas give it
-    (so that a poor fit widens the interval), or else those of all groups.
+    Each optimum is the minimum of a parabola of ln loss in ln rate.
 
-    Assumes the loss to be symmetric in ln rate near its minimum: a curve that is steeper towards high rates
-    shows the optimum somewhat too low, at all sizes alike.
+    Args:
+        points: points.parquet of a learning-rate sweep.
+        level: confidence of the intervals.
+        noise: relative standard deviation of a run's loss. By default the residuals of the group's
+            parabolas give it, so that a poor fit widens the interval; if they are too few, all groups do.
+
+    Notes:
+        The loss is taken as symmetric in ln rate near its minimum. A curve that is steeper towards high
+        rates gives an optimum that is somewhat too low, at all sizes alike.
     """
     recipe = _recipe_rates(points)
     curves = {group: list(_curves(points, recipe, group)) for group in RATE_COLUMNS}
@@ -65,14 +70,14 @@ def learning_rate_study(
 
 
 def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs with every group at the recipe's rate."""
+    """Return the finished runs with every group at the recipe's rate."""
     recipe = _recipe_rates(points)
     at_recipe = (points[recipe.columns] == recipe).all(axis=1)
     return points[at_recipe & (points.status == "done")]
 
 
 def rate_warnings(study: LearningRateRecord) -> list[FitWarning]:
-    """A warning for each reason why optima do not count, and for rules that could not be fitted."""
+    """Return a warning for each reason why optima do not count, and for each rule without a fit."""
     warnings = []
     for entry in study.groups:
         doubtful = [row for row in entry.optima if row.reason]
@@ -86,9 +91,9 @@ def rate_warnings(study: LearningRateRecord) -> list[FitWarning]:
 
 
 def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
-    """The recipe's rates in the cell of every row: of each group the rate that most runs of the cell share.
+    """Return the recipe's rates in the cell of every row: the rate of each group that most runs share.
 
-    Where one group alone was swept, so that no rate is shared, it is the middle one.
+    If only one group was swept, no rate is shared, and the middle one is taken.
     """
 
     def most_common(rates: pd.Series) -> float:
@@ -101,7 +106,7 @@ def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[RateCurve]:
-    """The cells in which the rate of `group` was varied, smallest size first."""
+    """Yield the cells in which the rate of `group` was varied, smallest size first."""
     column = RATE_COLUMNS[group]
     others_fixed = (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
     rows = points.assign(rate=points[column], recipe=recipe[column])[others_fixed]
@@ -125,7 +130,7 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
 def _noise(
     given: float | None, own: Sequence[Parabola | None], everything: Sequence[Parabola | None]
 ) -> Noise:
-    """Noise of ln loss: given, from the residuals of the group's parabolas, of all groups', or assumed."""
+    """Return the noise of ln loss: given, from residuals of the group, of all groups, or assumed."""
     if given is not None:
         return Noise(given, KNOWN_DOF, "given")
     for source, found in (("residuals of the parabolas", own), ("residuals of all groups", everything)):
@@ -138,7 +143,7 @@ def _noise(
 
 
 def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: float) -> RateOptimum:
-    """One cell of a group: the rates tried, the best one, and what the recipe's rate costs."""
+    """Return the row of one cell: rates tried, best rate, cost of the recipe's rate."""
     fitted = parabola if parabola and parabola.interior else None
     interval = fitted.interval(noise, level) if fitted else None
     cost, cost_se = _recipe_cost(curve, fitted, noise)
@@ -171,9 +176,10 @@ def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: f
 def _recipe_cost(
     curve: RateCurve, parabola: Parabola | None, noise: Noise
 ) -> tuple[float | None, float | None]:
-    """Loss of the recipe's rate above the best, in %, with its SE: by the parabola where it reaches.
+    """Return the loss of the recipe's rate above the best, in %, with its standard error.
 
-    Elsewhere by the measured losses, which bounds it from below where the lowest lies at an end.
+    The parabola gives it inside its window, the measured losses elsewhere. If the lowest measured loss lies
+    at an end of the rates, the result is a lower bound.
     """
     if parabola and parabola.window[0] <= curve.recipe_rate <= parabola.window[1]:
         excess, error = parabola.cost(curve.recipe_rate, noise)
@@ -187,7 +193,7 @@ def _recipe_cost(
 
 
 def _reason(curve: RateCurve, parabola: Parabola | None, interval: tuple[float, float] | None) -> str | None:
-    """Why an optimum does not count; None where it does."""
+    """Return why an optimum does not count; None if it counts."""
     if len(curve.rates) < FEWEST_RATES:
         return f"{len(curve.rates)} finished rates, and a parabola needs {FEWEST_RATES}"
     if curve.edge:

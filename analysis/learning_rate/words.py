@@ -9,7 +9,7 @@ from analysis.records.fits import RateGroup, RateOptimum, RunNoiseRecord, WidthR
 WORTH_MOVING = 0.1  # per cent of the loss
 SMALLEST = 0.01  # per cent; smaller costs are written as this
 WORDS = {1: "higher", -1: "lower"}
-NOISE_FACTOR = 2.8  # two standard errors of the difference between two runs
+NOISE_FACTOR = 2.8  # 2·√2: two standard errors of the difference between two runs
 
 
 def study_verdict(groups: Sequence[RateGroup], missing: Sequence[str]) -> str:

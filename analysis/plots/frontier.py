@@ -32,13 +32,13 @@ from analysis.records.fits import FitRecord, FrontierRow
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
-TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al., arXiv:2203.15556, the rule of thumb drawn for comparison
+TOKENS_PER_PARAMETER = 20.0  # rule of thumb after Hoffmann et al., arXiv:2203.15556, drawn for comparison
 MARGIN = 1.6  # the axes reach this factor beyond the runs
 
 
 @styled
 def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) -> Figure:
-    """Loss of the fitted law over (N, D), the runs, and the compute-optimal line."""
+    """Draw the loss of a fitted law over (N, D), the runs, and the compute-optimal line."""
     figure, (axes,) = grid(1, 1, (8.6, 5.0))
     n, d = points[fit.count].to_numpy(float), points["n_tokens"].to_numpy(float)
     x = np.geomspace(n.min() / MARGIN, n.max() * MARGIN, 120)
@@ -77,7 +77,7 @@ def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) 
 
 @styled
 def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> Figure:
-    """N* and D* against compute with intervals, flatness band and the 20-tokens-per-parameter line."""
+    """Draw N* and D* against compute with intervals, flatness band and 20 tokens per parameter."""
     figure, axes = grid(1, 2, (9.2, 3.9))
     flops = np.array([row.flops for row in rows])
     rule = np.sqrt(flops / (6 * TOKENS_PER_PARAMETER))
@@ -116,7 +116,7 @@ def _band(
 
 @styled
 def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
-    """Loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
+    """Draw loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
     found = fit.isoflop
     if found is None:
         raise InputError(
@@ -150,7 +150,7 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
 
 
 def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...]) -> None:
-    """One budget: its sizes, and the parabola through the window at the lowest; a grey line without one."""
+    """Draw one budget: its sizes, and the parabola around the lowest one, or a grey line without one."""
     y = piece.log_loss(log_loss)
     window = parabola_window(piece.log_n, y)
     label = power_of_ten(float(np.exp(piece.log_c)))

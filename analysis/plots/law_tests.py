@@ -31,17 +31,17 @@ from analysis.records.forecast import ForecastRecord
 from harness.records.number_text import power_of_ten, si
 
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))
-SMALLEST_ERROR = 0.05  # per cent; smaller ones are drawn here
+SMALLEST_ERROR = 0.05  # per cent; smaller errors are drawn at this height
 
 
 def law_styles(chosen: str, others: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker a law; the chosen one is always the blue circle."""
+    """Return {law: (colour, marker)}; the chosen law is always the blue circle."""
     laws = [chosen, *sorted(set(others) - {chosen})]
     return {law: LAW_STYLES[i % len(LAW_STYLES)] for i, law in enumerate(laws)}
 
 
 def predicted(fit: FitRecord, points: pd.DataFrame) -> np.ndarray:
-    """Losses that a parametric fit of fits.json predicts for rows of the points table."""
+    """Return the losses [rows] that a parametric fit predicts for rows of the points table."""
     theta = np.array(list(fit.params.values()))
     n, d, c = (points[column].to_numpy(float) for column in (fit.count, "n_tokens", "flops"))
     return find_law(fit.law).value(theta, n, d, c)
@@ -49,7 +49,7 @@ def predicted(fit: FitRecord, points: pd.DataFrame) -> np.ndarray:
 
 @styled
 def residuals(points: pd.DataFrame, fits: Sequence[FitRecord], seed_sd: float | None) -> Figure:
-    """Relative residuals of each fit (the chosen one first) against N, D and D/N of the points."""
+    """Draw relative residuals of each fit (the chosen one first) against N, D and D/N."""
     figure, axes = grid(1, 3, (9.2, 3.3), sharey=True)
     styles = law_styles(fits[0].law, [fit.law for fit in fits])
     count = fits[0].count
@@ -74,7 +74,7 @@ def residuals(points: pd.DataFrame, fits: Sequence[FitRecord], seed_sd: float | 
 
 @styled
 def forecast_against_truth(forecast: ForecastRecord, score: ScoreRecord | None) -> Figure:
-    """Sealed forecast of the held-out cells, against their measured losses once these exist."""
+    """Draw the sealed forecast of the held-out cells, against their measured losses once these exist."""
     truth = {} if score is None else {cell.key: cell.loss for cell in score.cells}
     laws = [(forecast.law, forecast.cells)]
     laws += [(loser.law, loser.cells) for loser in forecast.losers]
@@ -97,7 +97,7 @@ def _bars(cell: ForecastCell, scale: float = 1.0) -> list[list[float]]:
 def _forecast_panel(
     axes: Axes, cells: Sequence[ForecastCell], truth: Mapping[tuple[int, int], float], look: Mapping[str, Any]
 ) -> None:
-    """Predicted loss with its interval against measured loss, or against compute before there is a truth."""
+    """Draw predicted loss with its interval against measured loss, or against compute before it is known."""
     known = [cell for cell in cells if cell.key in truth]
     for cell in known if truth else cells:
         x = truth[cell.key] if truth else cell.flops
@@ -121,7 +121,7 @@ def _error_panel(
     *,
     bars: bool,
 ) -> None:
-    """Forecast error in per cent of the truth against the extrapolation factor."""
+    """Draw the forecast error, in per cent of the measured loss, against the extrapolation factor."""
     axes.axhline(0, color=GREY, linewidth=0.9)
     for cell in (cell for cell in cells if cell.key in truth):
         loss = truth[cell.key]
@@ -135,7 +135,7 @@ def _error_panel(
 
 @styled
 def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
-    """Error of laws fitted below a compute limit, against how far beyond that limit the cell lies."""
+    """Draw the error of laws fitted below a compute limit against the extrapolation factor of the cell."""
     frame = pd.DataFrame(
         {
             "law": [row.law for row in rows],

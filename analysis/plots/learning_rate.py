@@ -1,4 +1,4 @@
-"""Figure of a learning-rate sweep: loss against one group's peak rate, a line a size, minima marked."""
+"""Figure of a learning-rate sweep: loss against the peak rate of one group, with its minima."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.records.number_text import si
 
 @styled
 def learning_rate(group: RateGroup) -> Figure:
-    """Loss above the best of each size against the rate of `group`; one panel a token count."""
+    """Draw loss above the best of each size against the rate of a group; one panel a token count."""
     optima = sorted(group.optima, key=lambda row: row.d_model)
     styles = rung_styles(list(dict.fromkeys(row.rung for row in optima)))
     tokens = sorted({row.n_tokens for row in optima})

@@ -1,4 +1,4 @@
-"""Figures of the runs themselves: loss curves, loss against compute with its hull, IsoFLOP slices."""
+"""Figures of the runs themselves: loss curves, and loss against compute with its lower hull."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from harness.records.number_text import power_of_ten, si
 
 
 def rungs_by_size(points: pd.DataFrame) -> list[str]:
-    """Rung names, smallest model first."""
+    """Return rung names, smallest model first."""
     return [str(rung) for rung in points.sort_values("n_params")["rung"].unique()]
 
 
 def _segments(points: pd.DataFrame, curves: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
-    """(rung, is it the trunk, rows in order of steps) of every trajectory with a first-seed point."""
+    """Yield (rung, whether it is the trunk, rows by step) for every trajectory of the first seed."""
     first = points[points["seed"] == points["seed"].min()]
     rung_of = dict(zip(first["run_id"], first["rung"], strict=True))
     measured = curves["eval_loss"].notna().any()
@@ -39,7 +39,7 @@ def _segments(points: pd.DataFrame, curves: pd.DataFrame) -> Iterator[tuple[str,
 
 
 def _draw_runs(axes: Axes, points: pd.DataFrame, curves: pd.DataFrame, x: str) -> None:
-    """Trajectories as lines (trunk full, cooldown branches thin) and finished points as markers."""
+    """Draw trajectories as lines (trunks full, cooldown branches thin) and finished points as markers."""
     styles = rung_styles(rungs_by_size(points))
     for rung, trunk, segment in _segments(points, curves):
         width, alpha = (1.3, 0.75) if trunk else (0.9, 0.6)
@@ -62,7 +62,7 @@ def _draw_runs(axes: Axes, points: pd.DataFrame, curves: pd.DataFrame, x: str) -
 
 @styled
 def loss_curves(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Loss along training against tokens seen, one colour a model size, with the finished points."""
+    """Draw loss against training tokens, one colour a model size, with the finished points."""
     figure, (axes,) = grid(1, 1, (8.6, 4.4))
     _draw_runs(axes, points, curves, "n_tokens")
     log_axis(axes, "x", si)
@@ -73,7 +73,7 @@ def loss_curves(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 @styled
 def loss_against_compute(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Loss against training compute, with the lower convex hull of the finished points."""
+    """Draw loss against training compute, with the lower convex hull of the finished points."""
     figure, (axes,) = grid(1, 1, (8.6, 4.4))
     _draw_runs(axes, points, curves, "flops")
     c, loss = points["flops"].to_numpy(float), points["loss"].to_numpy(float)

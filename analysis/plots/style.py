@@ -1,4 +1,4 @@
-"""How every figure looks: palette, number labels, axes, and reproducible image files."""
+"""House style of figures: palette, axes, legends, and reproducible image files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.records.files import write_atomic
 Pair = tuple[float, float]
 P = ParamSpec("P")
 
-# Okabe and Ito's palette: told apart under every common colour blindness.
+# Palette of Okabe and Ito, distinct under every common colour blindness.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000",
     "#E69F00",
@@ -91,7 +91,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             named = {name: as_stored(value) for name, value in kwargs.items()}
             figure = draw(*map(as_stored, args), **named)
             figure.set_label(draw.__name__)
-            # The layout moves a little at every drawing: settle it once, or two files would differ.
+            # Each drawing moves the layout a little, so PNG and SVG would differ without this first one.
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
             return figure
@@ -136,19 +136,19 @@ def _cloud(fit: Fit) -> tuple[Interval, ...] | None:
 
 
 def count_axis(count: str) -> str:
-    """Label of an axis of N, which says what the column counts."""
+    """Return the label of an axis of N, with the parameters that the column counts."""
     return f"{COUNT_NAMES.get(count, '')} parameters N".strip()
 
 
 def grid(rows: int, columns: int, size: Pair, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure (size in inches) and its axes, row by row."""
+    """Return a figure (size in inches) and its axes, row by row."""
     figure = Drawing(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
 
 
 def log_axis(axes: Axes, which: str, label: Callable[[float], str], limits: Pair | None = None) -> None:
-    """Logarithmic axis with few, round labels: 1, 2, 5 over short ranges, powers of ten over long ones."""
+    """Make an axis logarithmic, with few round labels: 1, 2, 5 over short ranges, else powers of ten."""
     setter = axes.set_xscale if which == "x" else axes.set_yscale
     setter("log")
     if limits is not None:
@@ -162,7 +162,7 @@ def log_axis(axes: Axes, which: str, label: Callable[[float], str], limits: Pair
 
 
 def _ticks(ratio: float) -> Locator:
-    """Few round ticks for an axis whose ends are `ratio` apart."""
+    """Return few round ticks for an axis whose ends are `ratio` apart."""
     if ratio < 5:
         return MaxNLocator(4)
     subs = (1.0,) if ratio > 500 else (1.0, 3.0) if ratio > 60 else (1.0, 2.0, 5.0)
@@ -170,7 +170,7 @@ def _ticks(ratio: float) -> Locator:
 
 
 def loss_axis(axes: Axes) -> None:
-    """Loss over less than a decade: logarithmic, with evenly spaced plain numbers."""
+    """Make the y axis logarithmic with plain numbers, for losses within a decade."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
@@ -179,7 +179,7 @@ def loss_axis(axes: Axes) -> None:
 
 
 def rung_styles(rungs: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]]:
-    """Colour and marker of each rung, smallest first: dark to bright, also readable in grey."""
+    """Return colour and marker of each rung, smallest first: dark to bright, also readable in grey."""
     shades = np.linspace(0.02, 0.86, max(len(rungs), 2))
     return {
         rung: (tuple(colormaps["viridis"](shades[i])), MARKERS[i % len(MARKERS)])
@@ -188,7 +188,7 @@ def rung_styles(rungs: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]
 
 
 def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """One legend to the right of the axes, where it covers no data."""
+    """Put one legend to the right of the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(
@@ -197,7 +197,7 @@ def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as SVG, standalone or inlined: same bytes for same data, ids unique to `name`."""
+    """Return the figure as SVG to save or to inline: same bytes for same data, ids unique to `name`."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""Figures of what a fit leaves open: bootstrap cloud, profiles, and the best size under each way to count."""
+"""Figures of the uncertainty of a fit: bootstrap cloud, profiles, best size under each way to count N."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ from analysis.records.fits import CountedOptimum, FitRecord, ProfileRecord
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, power_of_ten, si
 
-FAN = (0.02, 0.05, 0.1)  # steps of β/(α+β) between the lines of the cloud, the first that gives few lines
+FAN = (
+    0.02,
+    0.05,
+    0.1,
+)  # steps of β/(α+β) between lines of the cloud; the first with few lines is taken
 MOST_LINES = 7
 COUNT_LOOKS: dict[str, tuple[str, Any]] = {
     "n_params_matmul": (BLUE, "-"),
@@ -45,9 +49,9 @@ AXES = {
 
 @styled
 def cloud(fit: FitRecord) -> Figure:
-    """Bootstrap estimates (alpha, beta) of a parametric fit, with lines along which β/(α+β) is the same.
+    """Draw bootstrap estimates (alpha, beta) of a parametric fit, with lines of constant β/(α+β).
 
-    That share is a under C = 6·N·D for laws that depend on the sum of their terms alone.
+    For laws that depend on the sum of their terms alone, β/(α+β) is the exponent a under C = 6·N·D.
     """
     if fit.cloud is None:
         raise InputError("the fit has no bootstrap cloud: pass a result of with_uncertainty")
@@ -85,14 +89,14 @@ def _share_label(alpha: float, beta: float) -> str:
 
 
 def _fan(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Round values of β/(α+β) whose lines cross the axes' window."""
+    """Return round values of β/(α+β) whose lines cross the window of the axes."""
     low, high = y[0] / (x[1] + y[0]), y[1] / (x[0] + y[1])
     step = next((step for step in FAN if (high - low) / step <= MOST_LINES), FAN[-1])
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
 
 
 def _name_line(axes: Axes, share: float, x: np.ndarray, y: np.ndarray) -> None:
-    """The value of a line where it leaves the window, at the top or at the right."""
+    """Write the value of a line where the line leaves the window, at the top or at the right."""
     slope = share / (1 - share)
     at_top = slope * x[1] > y[1]
     place = (y[1] / slope, y[1]) if at_top else (x[1], slope * x[1])
@@ -104,7 +108,7 @@ def _name_line(axes: Axes, share: float, x: np.ndarray, y: np.ndarray) -> None:
 
 @styled
 def profiles(drawn: Sequence[ProfileRecord]) -> Figure:
-    """Rise of the objective with one parameter fixed, a panel a parameter, with the cut and the interval."""
+    """Draw the rise of the objective with one parameter fixed, a panel a parameter, with cut and interval."""
     figure, axes = grid(1, len(drawn), (2.2 + 2.6 * len(drawn), 3.5), sharey=True)
     for panel, entry in zip(axes, drawn, strict=True):
         lowest, (low, high) = entry.lowest, entry.interval
@@ -135,7 +139,7 @@ def _interval_text(entry: ProfileRecord) -> str:
 
 @styled
 def counting(rows: Sequence[CountedOptimum], fits: Sequence[FitRecord]) -> Figure:
-    """N* against C under each way to count N, with bands; `fits` are those whose exponents are quoted."""
+    """Draw N* against C under each way to count N; `fits` give the exponents in the legend."""
     figure, (axes,) = grid(1, 1, (8.6, 4.2))
     for count in dict.fromkeys(row.count for row in rows):
         own = [row for row in rows if row.count == count]

@@ -1,4 +1,4 @@
-"""The command `python -m analysis.report`: one HTML file that needs no network, and figures as PNG and SVG.
+"""The command `python -m analysis.report`: write one HTML file without network needs, and its figures.
 
 python -m analysis.report results/chinchilla
 """
@@ -14,7 +14,7 @@ from harness.records.command_line import CommandParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return its exit code."""
     parser = CommandParser(
         "analysis.report",
         "Write the report of a sweep: one HTML file that needs no network, and figures as PNG and SVG.",

@@ -1,4 +1,4 @@
-"""The report of a sweep: what its files hold, its figures, and the page that shows them."""
+"""The report of a sweep: read its files, draw its figures, render the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
 COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
-LONG_PARTS = ("recipe", "config", "cells")  # of sweep.json, folded away in the report
+LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
@@ -47,7 +47,7 @@ class Sweep:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """End points that count: fitted and held-out ones, or all of a learning-rate sweep; no failures."""
+        """Finished end points: fitted and held-out ones, or all of a learning-rate sweep."""
         roles = ["lr"] if self.learning_rate else ["fit", "holdout"]
         rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(roles)]
         return rows[rows["excluded_reason"].isna()]
@@ -59,7 +59,7 @@ class Sweep:
 
     @property
     def primary(self) -> FitRecord | None:
-        """The parametric fit of the chosen law; None where no law could be fitted."""
+        """The parametric fit of the chosen law; None if no law could be fitted."""
         return next(iter(self.parametric), None)
 
     @property
@@ -118,12 +118,12 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
-    """Every figure that the sweep has the data for, by name."""
+    """Return {name: figure} for every figure that the sweep has the data for."""
     return _law_figures(sweep) | _task_figures(sweep.emergence)
 
 
 def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:
-    """A figure a task on the first axis, and in-context learning, where the sweep evaluated tasks."""
+    """Return a figure a task on the first axis, and in-context learning, if the sweep evaluated tasks."""
     if not found:
         return {}
     names = dict.fromkeys(task.task for task in found.first)
@@ -195,7 +195,7 @@ def excluded_rows(sweep: Sweep) -> list[dict[Hashable, Any]]:
 
 
 def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
-    """The report as HTML text, with the figures inside."""
+    """Return the report as HTML text, with the figures inside."""
     environment = Environment(
         loader=FileSystemLoader([HERE / "templates", HERE]),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Numbers as the report prints them; a missing number is a dash, never 0."""
+"""Filters of the templates: numbers as text; a missing number is a dash, never 0."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def trends(structure: Sequence[TrendRecord]) -> str:
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested JSON value as (dotted.key, text) rows."""
+    """Return a nested JSON value as (dotted.key, text) rows."""
     if isinstance(value, Mapping):
         return [
             row for key, part in value.items() for row in flat(part, f"{prefix}.{key}" if prefix else key)

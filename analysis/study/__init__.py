@@ -1,1 +1,1 @@
-"""The whole analysis of a sweep and its words."""
+"""The whole analysis of a sweep, and its verdict in words."""

@@ -47,9 +47,9 @@ from analysis.tables.table import COUNTS, LossTable, load_table
 from analysis.uncertainty.profile import RESAMPLES, profile
 from harness.records.errors import InputError
 
-PRIMARY_COUNT = "n_params_matmul"  # what the FLOPs of a step see
-BEYOND = 10.0  # the frontier is shown up to so many times the largest measured compute
-CLOUD = ("alpha", "beta")  # bootstrap estimates kept for the report
+PRIMARY_COUNT = "n_params_matmul"  # parameters that the FLOPs of a step depend on
+BEYOND = 10.0  # budgets of the frontier reach this factor beyond the largest measured compute
+CLOUD = ("alpha", "beta")  # parameters whose bootstrap estimates are kept for the report
 CLOUD_POINTS, CLOUD_DIGITS = 200, 5
 PROFILED = ("E", "alpha", "beta", "gamma")  # coefficients carry the units of N and D and say little alone
 REASON = (
@@ -169,7 +169,7 @@ def _one_axis(
 
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarning]]:
-    """Compare the laws on the cells that are not held out."""
+    """Compare the laws on the cells that are not held out; return the entrants and warnings."""
     holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
     try:
         return contest(table.select(~holdout), seed=seed), []
@@ -184,7 +184,7 @@ def _primary_law(entrants: Sequence[Entrant], forecast: ForecastRecord | None) -
 
 
 def _position(fits: Sequence[Fit], law: str) -> int | None:
-    """Position of the primary law's fit under the primary count."""
+    """Return the position of the primary law's fit under the primary count, or None."""
     wanted = ("parametric", law, PRIMARY_COUNT)
     found = [i for i, fit in enumerate(fits) if (fit.approach, fit.law, fit.count) == wanted]
     return found[0] if found else None
@@ -193,7 +193,7 @@ def _position(fits: Sequence[Fit], law: str) -> int | None:
 def _adequacy(
     table: LossTable, fits: Sequence[Fit], primary: str, seed: int
 ) -> tuple[dict[str, AdequacyRecord], list[FitWarning]]:
-    """Tests of every fitted law under the primary count, and the warning of the primary one."""
+    """Test every fitted law under the primary count; return the tests and the warning of the primary law."""
     laws = [fit.law for fit in fits if fit.count == table.count]
     tests = {law: adequacy(table, law, seed) for law in laws}
     doubt = lack_of_fit_warning(tests[primary], primary) if primary in tests else None
@@ -225,7 +225,7 @@ def _frontier_by_count(
 
 
 def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> Fit:
-    """The fit with its bootstrap cloud, thinned, and the profiles of its parameters, for the report."""
+    """Return the fit with its thinned bootstrap cloud and the profiles of its parameters, for the report."""
     law = find_law(fit.law)
     if fit.samples is not None and set(CLOUD) <= set(law.params):
         rows = np.unique(np.linspace(0, len(fit.samples) - 1, CLOUD_POINTS).astype(int))

@@ -1,4 +1,4 @@
-"""What a study found, in words for a reader who has never seen a scaling law fitted."""
+"""Verdict of a study, in words for a reader who has never seen a scaling law fitted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Z90 = 1.645
 
 
 def verdict(study: StudyRecord) -> str:
-    """Which law describes the runs, what the others would have got wrong, how far to trust E and a."""
+    """Return the verdict: the law that holds, the errors of the others, how far to trust E and a."""
     fit = study.quoted
     if fit is None:
         return (
@@ -63,7 +63,7 @@ def _law(study: StudyRecord, fit: FitRecord) -> str:
 
 
 def _comparison(study: StudyRecord) -> str:
-    """What the chosen law and the others got wrong, on the sealed forecast if there is one."""
+    """Return the errors of the chosen law and of the others, on the sealed forecast if there is one."""
     if study.forecast:
         return _forecast(study.forecast)
     errors = {row: row.rollout_rms for row in study.contest if row.rollout_rms is not None}
@@ -127,7 +127,7 @@ def _percent(value: float | None) -> str:
 
 
 def plain_name(law: str) -> str:
-    """The law's name in prose."""
+    """Return the name of a law in prose."""
     return PLAIN.get(family(law), f"{law} law")
 
 

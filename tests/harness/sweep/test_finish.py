@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from analysis.forecast.seal import table_sha256
-from analysis.records.fits import ForecastCell
+from analysis.records.fits import ForecastCell, FrontierRow
 from analysis.records.forecast import ForecastRecord
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from harness.sweep.finish import _frontier, seal_forecast
-from tests.fakes.fits import frontier_rows, kaplan_fit
+from tests.fakes.fits import kaplan_fit
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import small_cells
 
@@ -55,7 +55,7 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
 
 def test_a_frontier_without_intervals_is_printed_with_dashes() -> None:
     """Few cells give a frontier and too few resamples for its interval."""
-    row = {"flops": 1e15, "n_opt": 25_700.0, "n_low": None, "n_high": None, "d_opt": 1e6, "d_low": 9e5}
-    row |= {"d_high": None, "loss": 3.5, "loss_low": 3.4, "loss_high": 3.625}
+    no = float("nan")
+    row = FrontierRow(1e15, 25_700.0, 1e6, 3.5, no, no, 9e5, no, 3.4, 3.625, no, no)
     (n, d, loss) = (list(column.cells) for column in _frontier([row]).columns[1:])
     assert (n, d, loss) == (["2.57e+04 [–, –]"], ["1e+06 [9e+05, –]"], ["3.500 [3.400, 3.625]"])
