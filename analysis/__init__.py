@@ -36,6 +36,15 @@ if TYPE_CHECKING:
     from harness.records.errors import InputError
 
     __version__: str
+else:  # Hidden from type checkers, which would take every misspelt name for one that exists.
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562), so that `import analysis` costs nothing."""
+        if name not in __all__:
+            raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+        found = globals()[name] = _load(name)
+        return found
+
 
 __all__ = [
     "LAWS",
@@ -61,14 +70,6 @@ __all__ = [
     "seal_forecast",
     "study_sweep",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562), so that `import analysis` costs nothing."""
-    if name not in __all__:
-        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    found = globals()[name] = _load(name)
-    return found
 
 
 def __dir__() -> list[str]:

@@ -172,6 +172,46 @@ def test_allocation_with_the_table_pays_what_the_runs_paid() -> None:
     assert (exact.n_opt < exact.n_interval[:, 1]).all()
 
 
+def test_figures_take_results_and_show_themselves(tmp_path: Path) -> None:
+    table = ladder(additive, np.random.default_rng(0))
+    fit = sl.fit_law(table, resamples=40)
+    frontier = sl.find_frontier(fit, table, [1e18, 1e19])
+    profiles = [sl.profile(fit, table, "alpha", resamples=40)]
+    drawn = {
+        "contours": sl.figures.contours(table, fit, frontier),
+        "frontier": sl.figures.frontier(table, frontier, table.count),
+        "residuals": sl.figures.residuals(table, [fit], None),
+        "cloud": sl.figures.cloud(fit),
+        "profiles": sl.figures.profiles(profiles),
+    }
+    for name, figure in drawn.items():
+        text = figure._repr_svg_()
+        assert text.startswith("<svg")
+        assert f'id="{name}-' in text
+        figure.savefig(tmp_path / f"{name}.png")
+
+
+def test_a_sweep_is_read_file_by_file(tmp_path: Path) -> None:
+    with pytest.raises(sl.InputError, match="give the folder of a sweep"):
+        sl.read_sweep(tmp_path)
+    points = pd.DataFrame({"role": ["fit", "lr", "holdout"], "status": ["done", "done", "failed"]})
+    points.to_parquet(tmp_path / "points.parquet")
+    sweep = sl.read_sweep(tmp_path)
+    assert len(sweep.points) == 3
+    assert sweep.done()["role"].tolist() == ["fit"]
+    assert (sweep.curves, sweep.evals, sweep.fits, sweep.forecast) == (None, None, None, None)
+    (tmp_path / "fits.json").write_text('{"verdict": "none"}')
+    assert sl.read_sweep(tmp_path).fits == {"verdict": "none"}
+
+
+def test_a_comparison_is_a_table_with_one_row_to_quote() -> None:
+    found = sl.compare_approaches(RUNS, resamples=0)
+    frame = found.frame()
+    assert len(frame) == len(found.fits)
+    assert frame.index[frame.recommended].tolist() == [found.recommended]
+    assert found.reason.split(",")[0] in found._repr_html_()
+
+
 def test_importing_is_cheap() -> None:
     """What `import analysis` itself executes, beyond the interpreter."""
     code = compile(Path(sl.__file__).read_text(), sl.__file__, "exec")
