@@ -150,12 +150,14 @@ def choose(spec: ModelSpec, logits: Float[Array, "batch seq experts"]) -> tuple[
     taken = hits.sum(2)
     upto = taken.cumsum(axis=1)
     place = (hits * (upto - taken)[:, :, None]).sum(-1)
-    expert = (hits * jnp.arange(n_experts)).sum(-1)
+    expert = (hits * lax.broadcast_to_rank(jnp.arange(n_experts), hits.ndim)).sum(-1)
     kept = place < capacity
     slot = jnp.where(kept, expert * capacity + place, n_experts * capacity)
     # Place c of an expert belongs to the first token up to which more than c tokens chose this expert.
-    token = (upto.transpose(0, 2, 1)[..., None] <= jnp.arange(capacity)).sum(2)
-    rank = (hits * jnp.arange(n_active)[:, None]).sum(2).transpose(0, 2, 1)
+    places = lax.broadcast_to_rank(jnp.arange(capacity), 4)
+    token = (upto.transpose(0, 2, 1)[..., None] <= places).sum(2)
+    ranks = lax.broadcast_to_rank(jnp.arange(n_active)[:, None], hits.ndim)
+    rank = (hits * ranks).sum(2).transpose(0, 2, 1)
     rank = jnp.take_along_axis(rank, jnp.minimum(token, length - 1), axis=2)
     pair = jnp.where(token < length, token * n_active + rank, length * n_active)
     choices = Choices(gates.reshape(batch, -1), slot.reshape(batch, -1), pair.reshape(batch, -1))
