@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.approaches.everything import APPROACHES, fit_approach
-from analysis.cli import reading, save
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
-from analysis.result import LEVEL
+from analysis.intervals import LEVEL
 from analysis.solve.problem import ESTIMATORS
+from analysis.table_options import reading, save
 from analysis.tables.table import load_table, read_frame
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser

@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
+from analysis.intervals import percentile_interval
 from analysis.laws import Law
 from analysis.records.fits import FitWarning, FrontierRow, WarningCode
-from analysis.result import Fit, percentile_interval
+from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

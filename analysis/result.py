@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
+from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import Law, find_law
 from analysis.records.fits import (
     ComparedRecord,
@@ -32,8 +32,6 @@ from analysis.records.fits import (
 )
 from harness.records.errors import InputError
 
-NORMAL = NormalDist()
-LEVEL = 0.9  # confidence of every interval unless another level is asked for
 KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line about a fit shows
 WITHOUT_LAW = ("isoflop", "envelope")  # approaches that give exponents and no surface of losses
 
@@ -294,18 +292,6 @@ def _remedy(fit: Fit) -> str:
     if fit.approach == "isoflop":
         return "call fit_isoflop(..., resamples=1000)"
     return f"none is known to hold for a fit by {fit.approach}"
-
-
-def percentile_interval(samples: Array, level: float, stretch: float = 1.0) -> tuple[float, float]:
-    """Return the central `level` share of the samples; for normal samples `stretch` times as wide.
-
-    References: Hesterberg 2015, arXiv:1411.5279, section 3.3, expanded percentiles.
-    """
-    # Other percentiles instead of longer distances from the estimate: the ends stay inside the samples, so
-    # a parameter that cannot be negative gets no negative end.
-    tail = (1 - level) / 2 if stretch == 1 else NORMAL.cdf(-stretch * NORMAL.inv_cdf((1 + level) / 2))
-    low, high = np.quantile(samples, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _line(name: str, value: float, interval: tuple[float, float] | None, error: float | None) -> str:

@@ -12,12 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.config.messages import near
 from harness.launch import lease
 from harness.launch.slurm.slurm import RUNNING_STATES, queued
 from harness.launch.stop import sweep_request
 from harness.records.command_line import CommandParser
-from harness.records.errors import InputError
+from harness.records.errors import InputError, near
 from harness.records.files import write_json
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus

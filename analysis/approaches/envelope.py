@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Index
+from analysis.intervals import LEVEL
 from analysis.records.fits import EdgeRow, EnvelopeRecord, FitWarning, WarningCode
-from analysis.result import LEVEL, Fit, Frontier
+from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

@@ -19,6 +19,7 @@ from analysis.approaches.slice_minimum import AKIMA_SIZES, WINDOW, Method, Optim
 from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, measured_slices
 from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
+from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import family
 from analysis.records.fits import (
     FitWarning,
@@ -28,7 +29,7 @@ from analysis.records.fits import (
     WarningCode,
     finite,
 )
-from analysis.result import LEVEL, Fit, Frontier, percentile_interval
+from analysis.result import Fit, Frontier
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

@@ -15,9 +15,10 @@ import numpy as np
 from analysis.approaches.envelope import lower_hull
 from analysis.approaches.parametric import fit_law
 from analysis.arrays import Array, Mask
+from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.records.fits import KaplanRecord
-from analysis.result import LEVEL, Fit
+from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
+from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import find_law, with_limits
 from analysis.records.fits import (
     EstimationRecord,
@@ -28,7 +29,7 @@ from analysis.records.fits import (
     RoutesRecord,
     finite,
 )
-from analysis.result import LEVEL, Fit, Frontier, percentile_interval
+from analysis.result import Fit, Frontier
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table

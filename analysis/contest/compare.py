@@ -19,9 +19,10 @@ from analysis.approaches.everything import APPROACHES, fit_everything
 from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
+from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fits import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
-from analysis.result import LEVEL, Fit
+from analysis.result import Fit
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import COUNTS, LossTable, TableLike, as_table, load_table, read_frame
 from harness.records.errors import InputError

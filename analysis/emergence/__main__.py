@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import parse_pairs, save
 from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
+from analysis.table_options import parse_pairs, save
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.json_files import to_json

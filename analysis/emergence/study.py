@@ -150,7 +150,9 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
         else:
             kept.append(rows.index)
     if not kept:
-        raise InputError(f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}", "chance")
+        raise InputError(
+            f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}", "chance"
+        )
     return frame.loc[np.concatenate(kept)].sort_index(), left_out
 
 

@@ -27,9 +27,10 @@ from scipy import stats
 
 from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, residual_sd, rollout
+from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.records.fits import RolloutRow
-from analysis.result import LEVEL, Fit
+from analysis.result import Fit
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 

@@ -15,9 +15,10 @@ from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.forecast.prediction import calibrate, predict_interval
 from analysis.frontier import extrapolation_warning
+from analysis.intervals import LEVEL
 from analysis.records.fits import ForecastCell, LoserScore, ScoredCell, ScoreRecord
 from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
-from analysis.result import LEVEL, Fit
+from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from analysis.intervals import LEVEL
 from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
@@ -22,7 +23,6 @@ from analysis.records.fits import (
     WarningCode,
     WidthRule,
 )
-from analysis.result import LEVEL
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}

@@ -5,8 +5,9 @@ of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 """
 
 from analysis.plots.emergence import emergence
-from analysis.plots.frontier import contours, frontier, isoflop
+from analysis.plots.frontier import contours, frontier
 from analysis.plots.in_context import in_context
+from analysis.plots.isoflop import isoflop
 from analysis.plots.law_tests import forecast_against_truth, residuals, rollout
 from analysis.plots.learning_rate import learning_rate
 from analysis.plots.runs import loss_against_compute, loss_curves

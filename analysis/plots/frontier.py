@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.approaches.slice_minimum import parabola_window
-from analysis.approaches.slices import Slice, interpolated_slices, measured_slices
-from analysis.arrays import Array
 from analysis.laws import find_law
 from analysis.plots.style import (
     BLACK,
@@ -25,11 +21,9 @@ from analysis.plots.style import (
     grid,
     legend_beside,
     log_axis,
-    loss_axis,
     styled,
 )
 from analysis.records.fits import FitRecord, FrontierRow
-from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
 TOKENS_PER_PARAMETER = 20.0  # rule of thumb after Hoffmann et al., arXiv:2203.15556, drawn for comparison
@@ -112,53 +106,3 @@ def _band(
     low, high = np.array(ends).T
     if np.isfinite(low).any():
         axes.fill_between(flops, low, high, color=colour, alpha=0.22, linewidth=0, label=label)
-
-
-@styled
-def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
-    """Draw loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
-    found = fit.isoflop
-    if found is None:
-        raise InputError(
-            f"expected an IsoFLOP fit, got one by {fit.approach}: pass the result of fit_isoflop"
-        )
-    n, d, c, loss = (points[column].to_numpy(float) for column in (fit.count, "n_tokens", "flops", "loss"))
-    if found.slices == "measured":
-        pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= found.min_sizes]
-    else:
-        pieces = interpolated_slices(n, d, c, found.min_sizes)
-    figure, (axes,) = grid(1, 1, (8.6, 4.6))
-    shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
-    for piece, colour in zip(pieces, shades, strict=False):
-        _slice(axes, piece, np.log(loss), tuple(colour))
-    used = [row for row in found.optima if row.reason is None]
-    axes.plot(
-        np.array([row.n_opt for row in used], float),
-        np.array([row.loss for row in used], float),
-        "*",
-        color=VERMILION,
-        markersize=12,
-        markeredgecolor="white",
-        label="optimum, interior",
-    )
-    log_axis(axes, "x", si)
-    loss_axis(axes)
-    axes.set_xlabel(count_axis(fit.count))
-    axes.set_ylabel("loss, nats per token")
-    legend_beside(figure, axes, "compute C, FLOPs")
-    return figure
-
-
-def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...]) -> None:
-    """Draw one budget: its sizes, and the parabola around the lowest one, or a grey line without one."""
-    y = piece.log_loss(log_loss)
-    window = parabola_window(piece.log_n, y)
-    label = power_of_ten(float(np.exp(piece.log_c)))
-    axes.plot(np.exp(piece.log_n), np.exp(y), "o", color=colour, label=label)
-    if window is None:
-        axes.plot(np.exp(piece.log_n), np.exp(y), ":", color=GREY, linewidth=1)
-        return
-    centre = piece.log_n[window].mean()
-    x = np.linspace(piece.log_n[window].min(), piece.log_n[window].max(), 60)
-    curve = np.polyfit(piece.log_n[window] - centre, y[window], min(2, len(window) - 1))
-    axes.plot(np.exp(x), np.exp(np.polyval(curve, x - centre)), color=colour)

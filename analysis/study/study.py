@@ -23,6 +23,7 @@ from analysis.contest.compare import disagreements
 from analysis.forecast.prediction import calibrate, predict_interval, rollout_rows
 from analysis.forecast.seal import score_forecast
 from analysis.frontier import find_frontier
+from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
@@ -40,7 +41,7 @@ from analysis.records.fits import (
     WarningCode,
 )
 from analysis.records.forecast import ForecastRecord
-from analysis.result import LEVEL, Fit
+from analysis.result import Fit
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import COUNTS, LossTable, load_table

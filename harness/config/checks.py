@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.config.messages import near
 from harness.execution.execution import ATTENTION, REMAT, MeshConfig, check_divides
 from harness.recipe.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
-from harness.records.errors import InputError
+from harness.records.errors import InputError, near
 
 if TYPE_CHECKING:
     from harness.config.settings import SweepSettings

@@ -20,8 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.config.checks import check_budget, check_choices, check_ranges, check_together
-from harness.config.messages import explain
-from harness.config.overrides import SWEEPS, check_added, check_groups, options
+from harness.config.overrides import SWEEPS, check_added, check_groups, explain, options
 from harness.recipe.run_id import added
 from harness.records.errors import InputError
 

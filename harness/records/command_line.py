@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from harness.records.errors import InputError
+from harness.records.errors import InputError, exit_code
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -36,11 +36,7 @@ class CommandParser(argparse.ArgumentParser):
 
         The sentence of an InputError goes to standard error, with the options for the arguments it names.
         """
-        try:
-            return act(self.read(arguments)) or 0
-        except InputError as error:
-            print(f"error: {error}{self._options_for(error)}", file=sys.stderr)
-            return 2
+        return exit_code(lambda: act(self.read(arguments)), self._options_for)
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse the arguments, by default those of the process; raises InputError."""

@@ -20,9 +20,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from harness.config.messages import near
 from harness.recipe.spec import Job
-from harness.records.errors import InputError
+from harness.records.errors import InputError, near
 from harness.records.files import read_table, write_json
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.result import LEVEL
+from analysis.intervals import LEVEL
 
 RESAMPLES = 400
 MIN_HITS = 20  # right answers of a size over all seeds, below which its ratio has no interval

@@ -16,7 +16,7 @@ from scipy import stats
 
 from analysis.arrays import Array
 from analysis.emergence.statistics.gauss_newton_2d import polish
-from analysis.result import LEVEL
+from analysis.intervals import LEVEL
 
 ALPHAS = np.geomspace(0.01, 6, 45)  # exponents
 FLOORS = np.concatenate([[0.0], np.geomspace(0.02, 0.98, 13)])  # share of E at the centre of the axis

@@ -16,8 +16,8 @@ import numpy as np
 from analysis.arrays import Array
 from analysis.emergence.statistics.gauss_newton_2d import polish
 from analysis.emergence.statistics.smooth_law import SmoothLaw, curve_of
+from analysis.intervals import LEVEL
 from analysis.records.emergence import ForecastRow
-from analysis.result import LEVEL
 
 FACTORS = (2.0, 4.0, 8.0)  # sizes to predict, over the largest one
 STEEPNESS = np.geomspace(0.3, 6, 25)

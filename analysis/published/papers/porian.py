@@ -18,8 +18,8 @@ import pandas as pd
 from analysis.approaches.isoflop import MIN_SIZES, fit_isoflop, weighted_line
 from analysis.approaches.slice_minimum import optima
 from analysis.approaches.slices import measured_slices
+from analysis.intervals import percentile_interval
 from analysis.published.papers.comparison import Comparison
-from analysis.result import percentile_interval
 from analysis.tables.table import LossTable, load_table
 
 SEED_SD = 0.002  # nats per token

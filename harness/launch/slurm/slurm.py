@@ -17,12 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config.messages import near
 from harness.launch.interface import Handle, Outcome
 from harness.launch.stop import is_cancelled
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job, Pack
-from harness.records.errors import InputError
+from harness.records.errors import InputError, near
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT

@@ -16,8 +16,8 @@ from scipy import stats
 
 from analysis.approaches.parametric import stretch_of
 from analysis.frontier import six_nd_exponents
+from analysis.intervals import percentile_interval
 from analysis.laws import find_law
-from analysis.result import percentile_interval
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable, load_table
