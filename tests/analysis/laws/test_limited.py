@@ -46,7 +46,7 @@ def test_limits_travel_with_the_name() -> None:
     assert family(fit.law) == "saturating[E=1.5]"
     assert with_limits(fit.law, None) == fit.law
     np.testing.assert_allclose(np.exp(fit.resid) * fit.predict(table.n, table.d), table.loss)
-    assert adequacy(table, fit.law)["residual_rms"] > 0
+    assert adequacy(table, fit.law).residual_rms > 0
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_intervals_and_jackknife_use_the_same_exponent() -> None:
     table = ladder(saturates, np.random.default_rng(3), limits=True)
     fit = fit_law(table, "saturating", resamples=40)
     low, high = fit.frontier.a_interval or (1.0, 0.0)
-    without = [row["a"] for row in jackknife(table, fit.law)["a"]]
+    without = [row.a for row in jackknife(table, fit.law).a]
     assert low <= (fit.frontier.a or 0) <= high
     assert len(without) == 6
     assert abs(np.mean(without) - (fit.frontier.a or 0)) < 0.02

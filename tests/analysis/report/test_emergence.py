@@ -14,7 +14,8 @@ from analysis.emergence.study import NOT_EXAMINED, conclude
 from analysis.records.emergence import Verdict, read_emergence
 from analysis.report import build as report
 from analysis.study.study import study_sweep
-from harness.records.files import write_json, write_table
+from harness.records.files import write_table
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
@@ -83,7 +84,7 @@ def test_runs_of_one_token_count_are_reported_without_a_frontier(
     fitted = points[(points.role == "fit") & (points.n_tokens == points.n_tokens.mode()[0])]
     write_table(files.points, fitted.reset_index(drop=True))
     found = study_sweep(pd.read_parquet(files.points), pd.read_parquet(files.curves), resamples=20)
-    write_json(files.fits, found)
+    write_record(files.fits, found)
     monkeypatch.setattr(report, "draw_figures", lambda _: {})
     html = report.write_report(root).read_text()
     order = [html.index(f'id="{name}"') for name in ("warnings", "emergence", "exponents", "noise", "points")]

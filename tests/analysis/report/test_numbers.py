@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.records.fits import TrendRecord
 from analysis.report import numbers as report_numbers
 
 
@@ -35,6 +36,6 @@ def test_other_number_formats() -> None:
     assert report_numbers.interval([0.1, 0.25], 2) == "[0.10, 0.25]"
     assert [report_numbers.duration(s) for s in (45, 512, 9000)] == ["45 s", "8 min 32 s", "2 h 30 min"]
     assert [report_numbers.p_value(p) for p in (1e-5, 0.04, None)] == ["< .001", "0.040", "–"]
-    assert report_numbers.trends([{"axis": "N", "p": 1e-4}, {"axis": "D/N", "p": 0.5}]) == "N (< .001)"
+    assert report_numbers.trends([TrendRecord("N", 1e-4, 0.5), TrendRecord("D/N", 0.5, 0.1)]) == "N (< .001)"
     assert report_numbers.trends([]) == "nothing"
     assert report_numbers.flat({"a": {"b": [1, 2], "c": None}}) == [("a.b", "1, 2"), ("a.c", "–")]
