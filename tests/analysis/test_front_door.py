@@ -204,7 +204,7 @@ def test_a_sweep_is_read_file_by_file(tmp_path: Path) -> None:
     assert fits is not None
     assert fits.verdict.startswith("Hidden rate")
     (tmp_path / "fits.json").write_text('{"verdict": "none"}')
-    with pytest.raises(sl.InputError, match="fits.json is not as expected"):
+    with pytest.raises(sl.InputError, match="is not as expected"):
         _ = sl.read_sweep(tmp_path).fits
 
 
