@@ -364,7 +364,7 @@ def optimal_allocation(
         level: share of the intervals; that of the fit by default.
 
     Returns:
-        A `Frontier`: `n_opt`, `d_opt`, `loss` and their intervals, one entry a budget; `frame()` is the
+        A `FrontierCurve`: `n_opt`, `d_opt`, `loss` and their intervals, one entry a budget; `frame()` is the
         DataFrame. `warnings` says so if a budget lies beyond 30 times the largest fitted compute.
 
     Raises:

@@ -127,7 +127,7 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
         >>> runs = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28})
         >>> large = {"rung": "1b", "n_params": 10**9, "n_tokens": 2 * 10**10, "flops": 1.2e20}
         >>> sealed = sl.seal_forecast(runs, [large], laws=["chinchilla"], resamples=0)
-        >>> trained = pd.DataFrame({"N": [10**9], "n_tokens": [2 * 10**10], "loss": [2.50]})
+        >>> trained = pd.DataFrame({"N": [10**9], "n_tokens": [2 * 10**10], "loss": [2.42]})
         >>> found = sl.score_forecast(sealed, trained)
         >>> print(f"{found.rms_percent_10x:.1f} % off, inside: {found.inside_share:.0%}")
         3.3 % off, inside: 0%

@@ -200,8 +200,12 @@ def test_a_sweep_is_read_file_by_file(tmp_path: Path) -> None:
     assert len(sweep.points) == 3
     assert sweep.done()["role"].tolist() == ["fit"]
     assert (sweep.curves, sweep.evals, sweep.fits, sweep.forecast) == (None, None, None, None)
+    fits = sl.read_sweep(ROOT / "results" / "lr").fits
+    assert fits is not None
+    assert fits.verdict.startswith("Hidden rate")
     (tmp_path / "fits.json").write_text('{"verdict": "none"}')
-    assert sl.read_sweep(tmp_path).fits == {"verdict": "none"}
+    with pytest.raises(sl.InputError, match="is not as expected"):
+        _ = sl.read_sweep(tmp_path).fits
 
 
 def test_a_comparison_is_a_table_with_one_row_to_quote() -> None:

@@ -103,7 +103,7 @@ def test_a_new_law_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     law = power_sum("tied_test", "E + A·N^-alpha + B·D^-alpha", terms, offset=True)
     monkeypatch.setitem(LAWS, law.name, law)
     fit = fit_law(TABLE, "tied_test", resamples=0)
-    assert list(fit.params) == ["E", "A", "B", "alpha"]
+    assert list(fit.params.index) == ["E", "A", "B", "alpha"]
     check_jacobian("tied_test")
     assert 0.3 < fit.params["alpha"] < 0.5
     assert fit.frontier.a == pytest.approx(0.5)
