@@ -15,6 +15,8 @@ from typing import Any
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false"
 os.environ["CI"] = "true"
+# A vector added to a matrix is said to be one, by [None, :]: silent broadcasting hides wrong axes.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # Tests of one shape compile it once, in whichever process.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = (
     os.environ["JAX_COMPILATION_CACHE_DIR"]
@@ -25,11 +27,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import pytest
+from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.config import settings
 from tests import ROOT, small_sweeps
+
+# Shapes and types of annotations are checked at every call, in modules that are imported from here on.
+install_import_hook(["harness.model", "harness.engine", "harness.evaluate"], "beartype.beartype")
 
 # Modules that take long, in the order in which they start, so that all workers end at about the same time.
 # The first two wait for daemons most of the time while another worker computes. Quick tests are the others.

@@ -172,5 +172,5 @@ def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
     """
     scores = jnp.einsum("...dq,...dk->...qk", q, k).astype(jnp.float32)
     causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    found.append(jax.nn.softmax(jnp.where(causal, scores, -math.inf)))
+    found.append(jax.nn.softmax(jnp.where(jax.lax.broadcast_to_rank(causal, scores.ndim), scores, -math.inf)))
     return jnp.einsum("...qk,...dk->...dq", found[-1], v).astype(v.dtype)

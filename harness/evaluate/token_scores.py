@@ -143,14 +143,14 @@ def _scores(engine: Engine) -> Any:
 
     def of_batch(params: Any, windows: Int[Array, "batch width_plus_1"]) -> tuple[Array, Array, Array]:
         logits = engine.forward.logits(params, windows[:, :-1])
-        tokens, labels = jnp.arange(logits.shape[2]), windows[:, 1:, None]
+        tokens, labels = jnp.arange(logits.shape[2])[None, None, :], windows[:, 1:, None]
         label = jnp.take_along_axis(logits, labels, axis=2)
         # Log-softmax at the label alone, shifted by the largest logit against overflow.
         top = logits.max(axis=2, keepdims=True)
         log_p = label - top - jnp.log(jnp.exp(logits - top).sum(axis=2, keepdims=True))
         margin = label[..., 0] - jnp.where(tokens == labels, -jnp.inf, logits).max(axis=2)
         # Equal to argmax (the first of tied tokens), in reductions that the compiler vectorises.
-        predicted = jnp.where(logits == top, tokens, len(tokens)).min(axis=2)
+        predicted = jnp.where(logits == top, tokens, logits.shape[2]).min(axis=2)
         return log_p[..., 0], margin, predicted
 
     # lax.map and not vmap, so that only one batch of logits is in memory at a time.

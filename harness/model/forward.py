@@ -23,6 +23,8 @@ from harness.model.moe import Routing, no_routing
 from harness.recipe.spec import ModelSpec
 
 Params = dict[str, Any]
+# A subtree for each block by its number, or one tree of stacked arrays.
+Blocks = dict[Any, Any]
 # The residual stream, and the routing statistics summed over the layers so far.
 Stream = tuple[Array, Routing | None]
 # What rematerialisation saves: the results of matrix products, or (None) only the inputs of a block.
@@ -194,7 +196,7 @@ class Forward:
             return jax.tree.map(lambda leaf: jnp.stack([leaf] * n_layers), empty)
         return dict.fromkeys(range(n_layers), empty)
 
-    def _after(self, blocks: Params, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
+    def _after(self, blocks: Blocks, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
         """Apply all blocks to one token of each sequence; return its residual stream and the KV caches."""
 
         def block(x: Array, own: tuple[Params, Kept]) -> tuple[Array, Kept]:
@@ -227,7 +229,7 @@ class Forward:
             scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
             return jax.lax.map(scored, (x, labels)), routing
 
-    def _run(self, blocks: Params, stream: Stream, batch: int) -> Stream:
+    def _run(self, blocks: Blocks, stream: Stream, batch: int) -> Stream:
         """Apply the blocks in order; return the residual stream and the summed routing statistics."""
 
         def block(params: Params, stream: Stream) -> Stream:
@@ -248,7 +250,7 @@ class Forward:
             return apply
         return jax.checkpoint(apply, policy=POLICIES[self.layout.remat])
 
-    def _pipeline(self, blocks: Params, x: Float[Array, "n tokens d"], batch: int) -> Stream:
+    def _pipeline(self, blocks: Blocks, x: Float[Array, "n tokens d"], batch: int) -> Stream:
         """Run micro-batches through a pipeline of stages; return the output of the last stage for each.
 
         The stages are a vmapped axis that the mesh splits. At every tick each stage works on one micro-batch,

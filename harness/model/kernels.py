@@ -193,7 +193,7 @@ def rms_norm(x: Float[Array, "..."], gain: Float[Array, "..."], eps: float, axis
         Zhang & Sennrich, arXiv:1910.07467.
     """
     # fp32: a square of fp16 overflows from 256 on, and a bf16 mean over many features loses digits.
-    wide = x.astype(jnp.float32)
+    wide, gain = x.astype(jnp.float32), lax.broadcast_to_rank(gain, x.ndim)
     normed = wide * lax.rsqrt(jnp.mean(wide * wide, axis=axis, keepdims=True) + eps) * gain
     return normed.astype(x.dtype)
 
@@ -208,7 +208,7 @@ def _causal_scores(q: Array, k: Array) -> Array:
     keys = lax.broadcasted_iota(jnp.int32, (length, length), 0)
     queries = lax.broadcasted_iota(jnp.int32, (length, length), 1)
     scores = _contract_heads(_held(_turned(k)), q, -1, -2)
-    return jnp.where(keys <= queries, scores, NEGATIVE)
+    return jnp.where(lax.broadcast_to_rank(keys <= queries, scores.ndim), scores, NEGATIVE)
 
 
 @jax.custom_vjp
@@ -281,7 +281,8 @@ def attention_of_one(
     # With one query the products are matrix × vector; written as elementwise sums they stay in fp32.
     keys = lax.broadcasted_iota(jnp.int32, (k.shape[-1],), 0)
     scores = (q.astype(jnp.float32) * k).sum(axis=-2, keepdims=True)
-    weights = jax.nn.softmax(jnp.where(keys <= at, scores, NEGATIVE))
+    seen = lax.broadcast_to_rank(keys <= at, scores.ndim)
+    weights = jax.nn.softmax(jnp.where(seen, scores, NEGATIVE))
     return (v * weights).sum(axis=-1, keepdims=True).astype(v.dtype)
 
 
@@ -290,7 +291,7 @@ def textbook_attention(q: Array, k: Array, v: Array) -> Array:
     length = q.shape[-1]
     scores = jnp.einsum("...dq,...dk->...qk", q, k)
     mask = jnp.tril(jnp.ones((length, length), bool))
-    weights = jax.nn.softmax(jnp.where(mask, scores, NEGATIVE))
+    weights = jax.nn.softmax(jnp.where(lax.broadcast_to_rank(mask, scores.ndim), scores, NEGATIVE))
     return jnp.einsum("...qk,...dk->...dq", weights, v)
 
 

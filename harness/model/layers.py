@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
@@ -51,6 +52,7 @@ def rotate(
     # Pairs are the two halves of a head (as in GPT-NeoX), not neighbouring channels as in the paper.
     halves = x.reshape(*x.shape[:-2], 2, -1, x.shape[-1])
     swapped = jnp.flip(halves, -3).reshape(x.shape)
+    cosine, sine = (lax.broadcast_to_rank(table, x.ndim) for table in (cosine, sine))
     return (x * cosine + swapped * sine).astype(x.dtype)
 
 
@@ -153,7 +155,7 @@ class KeyShift(nnx.Module):
         share = jax.nn.sigmoid(self.gain[...]).astype(k.dtype)
         if k.ndim == 3:  # one axis for the heads of all sequences, heads fastest
             share = jnp.tile(share, (k.shape[0] // len(share), 1))
-        share = share[..., None]
+        share = lax.broadcast_to_rank(share[..., None], k.ndim)
         # Pads one position in front and cuts one off at the end: the causal direction.
-        before = jax.lax.pad(k, jnp.zeros((), k.dtype), [(0, 0, 0)] * (k.ndim - 1) + [(1, -1, 0)])
+        before = lax.pad(k, jnp.zeros((), k.dtype), [(0, 0, 0)] * (k.ndim - 1) + [(1, -1, 0)])
         return k + share * (before - k)

@@ -165,7 +165,7 @@ def test_schedule_free_follows_its_recursion_and_scores_the_average() -> None:
         weights += factor**2
         x = x + factor**2 / weights * (z - x)
         grads = {"embed": params["embed"] - 0.3}
-        params, state = optimiser.update(grads, state, params, factor, group_rates(spec))
+        params, state = optimiser.update(grads, state, params, jnp.float32(factor), group_rates(spec))
         np.testing.assert_allclose(optimiser.eval_params(params, state)["embed"], x, rtol=1e-4)
     assert Optimiser(optim()).eval_params(params, None) is params
 

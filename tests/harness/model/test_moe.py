@@ -149,7 +149,7 @@ def test_the_penalty_is_trained_and_not_reported(micro_batch: int) -> None:
     params, batch = engine.init(jax.random.key(0))["params"], windows(1)[0]
 
     def trained(params: Any) -> jax.Array:
-        losses, routing = engine.forward.losses_and_routing(params, batch)
+        losses, routing = engine.forward.losses_and_routing(params, jnp.asarray(batch))
         assert routing is not None
         return losses.mean() + 0.3 * routing.balance.mean() + 0.2 * routing.z.mean()
 
