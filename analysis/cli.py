@@ -47,5 +47,5 @@ def parse_scale(text: str | None) -> dict[str, float]:
 
 def reading(arguments: argparse.Namespace) -> tuple[dict[str, str], dict[str, float], dict[str, str]]:
     """How to read the table: the columns of quantities, their units, and the values of wanted rows."""
-    mapping = parse_pairs(arguments.map, "--map", "N=COLUMN,D=COLUMN,loss=COLUMN")
+    mapping = parse_pairs(arguments.mapping, "--map", "N=COLUMN,D=COLUMN,loss=COLUMN")
     return mapping, parse_scale(arguments.scale), parse_pairs(arguments.where, "--where", "COLUMN=VALUE")

@@ -41,13 +41,17 @@ def _parser() -> CommandParser:
     command.add_argument("--loss", default="loss", help="column that holds the loss")
     command.add_argument(
         "--map",
+        dest="mapping",
+        metavar="KEY=COLUMN,…",
         help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops; N=total|body compares two "
         "counts with --approach all; C= leaves a column out",
     )
     command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
-    command.add_argument("--bootstrap", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}")
+    command.add_argument(
+        "--bootstrap", dest="kind", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}"
+    )
     command.add_argument(
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
@@ -63,9 +67,9 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
-    if arguments.bootstrap != KINDS[0] and arguments.approach != "parametric":
+    if arguments.kind != KINDS[0] and arguments.approach != "parametric":
         raise InputError(
-            f"--bootstrap {arguments.bootstrap} belongs to --approach parametric, got {arguments.approach}: "
+            f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "
             "leave it out"
         )
     text, result = (every if arguments.approach == "all" else one)(arguments)
@@ -82,7 +86,7 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
         arguments.table, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
     )
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
-    kind = arguments.bootstrap
+    kind = arguments.kind
     fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
     entries = [fit.to_dict() for fit in fits]
     return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]

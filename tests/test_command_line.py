@@ -93,6 +93,16 @@ def test_a_mistake_is_an_input_error(parser: CommandParser, arguments: Sequence[
         parser.read(arguments)
 
 
+def test_an_error_names_arguments_and_the_command_line_their_options(
+    parser: CommandParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: argparse.Namespace) -> None:
+        raise InputError("give another record", "record", "folder", "law")
+
+    assert parser.answer(["here"], refuse) == 2
+    assert capsys.readouterr().err == "error: give another record (--from)\n"
+
+
 def test_the_exit_code_is_that_of_the_act(parser: CommandParser) -> None:
     assert parser.answer(["here"], lambda _: None) == 0
     assert parser.answer(["here"], lambda _: 130) == 130

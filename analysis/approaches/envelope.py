@@ -119,7 +119,8 @@ def _fit(table: LossTable, edge: Index, method: str, source: str, level: float) 
     if sizes < MIN_SIZES:
         raise InputError(
             f"expected at least {MIN_SIZES} sizes on the lower edge of the losses, got {sizes}: train more "
-            "sizes at overlapping budgets, or use --approach parametric"
+            "sizes at overlapping budgets, or use the parametric approach",
+            "approach",
         )
     x = np.log(table.c[edge] / 6)
     a, log_g = np.polyfit(x, np.log(table.n[edge]), 1)

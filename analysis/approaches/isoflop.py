@@ -147,7 +147,8 @@ def _choose_slices(
             raise InputError(
                 f"expected at least {MIN_BUDGETS} budgets with {min_sizes} sizes within "
                 f"±{100 * tolerance:g} % in C, got {len(enough)} of {len(every)}: train an isoflop grid, "
-                "or use --approach parametric"
+                "or use the parametric approach",
+                "approach",
             )
     for sizes in range(min_sizes, fewest - 1, -1):
         pieces = interpolated_slices(table.n, table.d, table.c, sizes)
@@ -156,7 +157,8 @@ def _choose_slices(
     raise InputError(
         f"expected at least {MIN_BUDGETS} budgets at which {fewest} sizes or more can be compared, "
         f"got {len(np.unique(table.n))} sizes and {len(np.unique(table.d))} token counts that do not overlap "
-        "in C: add sizes or token counts, or use --approach parametric"
+        "in C: add sizes or token counts, or use the parametric approach",
+        "approach",
     )
 
 

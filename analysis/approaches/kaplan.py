@@ -92,7 +92,8 @@ def fit_kaplan(
     if not fits:
         raise InputError(
             "expected at least three sizes at one token count, three token counts at one size or three "
-            "points on the lower edge of the losses: add runs, or use --approach parametric"
+            "points on the lower edge of the losses: add runs, or use the parametric approach",
+            "approach",
         )
     return fits
 

@@ -79,7 +79,7 @@ def fit_law(
     law = with_limits(law, table.limits)
     problem = checked_problem(table, law, estimator, delta)
     if kind not in KINDS:
-        raise InputError(f"there is no bootstrap {kind!r}: type one of {', '.join(KINDS)}")
+        raise InputError(f"there is no bootstrap {kind!r}: use one of {', '.join(KINDS)}", "kind")
     rng = np.random.default_rng(seed)
     # Two searches that share no code path but the inner solver: a bad minimum is seldom the end of both.
     starts = multi_start(problem, rng)

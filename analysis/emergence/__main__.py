@@ -28,6 +28,8 @@ def _parser() -> CommandParser:
     parser.add_argument("--axis", help=f"one of {', '.join(AXES)}; all that the table varies if left out")
     parser.add_argument(
         "--map",
+        dest="mapping",
+        metavar="KEY=COLUMN,…",
         help=f"columns of a foreign table: {EXAMPLE}; the smooth metric is smooth (nats per token), "
         "perplexity, or score (a share that rises to 1); metric=COLUMN,value=COLUMN for a long table",
     )
@@ -54,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
     found = read_evaluations(
         arguments.table,
-        parse_pairs(arguments.map, "--map", EXAMPLE),
+        parse_pairs(arguments.mapping, "--map", EXAMPLE),
         parse_pairs(arguments.where, "--where", "COLUMN=VALUE"),
         arguments.count,
         arguments.chance,

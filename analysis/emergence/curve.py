@@ -177,11 +177,13 @@ def on_axis(frame: pd.DataFrame, axis: Axis) -> pd.DataFrame:
         InputError: the axis does not vary.
     """
     if frame[axis].isna().any() or frame[axis].nunique() < 2:
-        raise InputError(f"this table does not vary {axis}: type --axis with one of {_varied(frame)}")
+        raise InputError(f"this table does not vary {axis}: use one of the axes {_varied(frame)}", "axis")
     if axis == Axis.D:
         counts = frame.groupby("N", dropna=False)["D"].nunique()
         if counts.max() < 2:
-            raise InputError(f"no size was trained on several token counts: type --axis {_varied(frame)}")
+            raise InputError(
+                f"no size was trained on several token counts: use one of the axes {_varied(frame)}", "axis"
+            )
         best = counts[counts == counts.max()].index.max()
         return frame if pd.isna(best) else frame[frame["N"] == best]
     if frame["D"].isna().any() or frame["N"].isna().any():

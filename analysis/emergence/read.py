@@ -27,7 +27,7 @@ FROM_CONTEXT = ("functions",)
 WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
         "chance")  # fmt: skip
 LONG = ("metric", "value")
-HOW = "give results/<sweep>, its evals.parquet, or --map N=COLUMN,exact=COLUMN,smooth=COLUMN"
+HOW = "give results/<sweep>, its evals.parquet, or a table whose columns are mapped to N, exact and smooth"
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def read_evaluations(
         return read_foreign(read_frame(source), mapping, where or {}, chance, scale or {})
     path = source / "evals.parquet" if source.is_dir() else source
     if not path.exists():
-        raise InputError(f"there is no {path}: {HOW}")
+        raise InputError(f"there is no {path}: {HOW}", "mapping")
     evals = _chosen(read_frame(path), where or {})
     missing = [name for name in EVAL_COLUMNS if name not in evals]
     if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}: {HOW}")
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}: {HOW}", "mapping")
     beside = path.parent / "points.parquet"
     if not beside.exists():
-        raise InputError(f"expected points.parquet beside {path}, which holds N, D and C: {HOW}")
+        raise InputError(f"expected points.parquet beside {path}, which holds N, D and C: {HOW}", "mapping")
     items = path.parent / "items.parquet"
     return from_tables(evals, read_table(beside), _read_items(items), count, chance)
 
@@ -110,13 +110,17 @@ def _chosen(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows with the wanted values, which are compared as text and as numbers (`1` matches 1.0)."""
     for column, value in where.items():
         if column not in frame:
-            raise InputError(f"--where names {column!r}, the table has: {', '.join(map(str, frame.columns))}")
+            raise InputError(
+                f"a condition names the column {column!r}: expected one out of "
+                f"{', '.join(map(str, frame.columns))}",
+                "where",
+            )
         same = frame[column].astype(str) == value
         numbers = pd.to_numeric(frame[column], errors="coerce")
         wanted = pd.to_numeric(pd.Series([value]), errors="coerce")[0]
         frame = frame[same | (numbers == wanted)]
     if frame.empty:
-        raise InputError("no row is left: expected evaluations, check --where and the table")
+        raise InputError("no row is left: expected evaluations, check the conditions and the table", "where")
     return frame
 
 
@@ -129,7 +133,7 @@ def from_tables(
 ) -> Evaluations:
     """Join the tables of a sweep; only finished end points count, steps on the way do not."""
     if count not in points:
-        raise InputError(f"points.parquet has no column {count!r}: type --count n_params or another count")
+        raise InputError(f"points.parquet has no column {count!r}: use n_params or another count", "count")
     done = points[points["status"] == "done"].rename(columns={count: "N", "flops": "C", "n_tokens": "D"})
     sizes = done[["point_id", "run_id", "seed", "N", "C", "D", "loss"]]
     final = evals[evals["point_id"].notna()].drop(columns=["run_id", "n_tokens"])
@@ -212,13 +216,19 @@ def read_foreign(
     """
     unknown = sorted(set(mapping) - {*WIDE, *LONG})
     if unknown:
-        raise InputError(f"--map does not know {', '.join(unknown)}: it knows {', '.join((*WIDE, *LONG))}")
+        raise InputError(
+            f"no key of the mapping is called {', '.join(unknown)}: use {', '.join((*WIDE, *LONG))}",
+            "mapping",
+        )
     absent = [name for name in mapping.values() if name not in frame]
     if absent:
         there = ", ".join(map(str, frame.columns))
-        raise InputError(f"no column {', '.join(map(repr, absent))}: map columns out of: {there}")
+        raise InputError(f"no column {', '.join(map(repr, absent))}: map columns out of: {there}", "mapping")
     if not set(AXES) & set(mapping):
-        raise InputError("--map names no axis: add at least one of N=COLUMN, C=COLUMN, D=COLUMN, loss=COLUMN")
+        raise InputError(
+            "the mapping names no axis: add at least one of N=COLUMN, C=COLUMN, D=COLUMN, loss=COLUMN",
+            "mapping",
+        )
     chosen = _chosen(frame, where).reset_index(drop=True)
     if set(LONG) <= set(mapping):
         chosen, mapping = _pivoted(chosen, mapping)
@@ -230,7 +240,7 @@ def read_foreign(
     table["task"] = chosen[mapping["task"]].astype(str) if "task" in mapping else "task"
     named = [name for name in ("smooth", "perplexity", "score") if name in mapping]
     if len(named) > 1:
-        raise InputError(f"--map has {' and '.join(named)}: type one smooth metric")
+        raise InputError(f"the mapping has {' and '.join(named)}: keep one smooth metric", "mapping")
     return _foreign_metrics(table, named, mapping, chance)
 
 
@@ -250,15 +260,16 @@ def _foreign_metrics(
     wrong = table[EXACT].dropna()
     if len(wrong) and not wrong.between(0, 1).all():
         raise InputError(
-            f"{mapping['exact']} reaches {wrong.max():g}: expected shares from 0 to 1, type "
-            "--scale exact=0.01 for percent"
+            f"{mapping['exact']} reaches {wrong.max():g}: expected shares from 0 to 1; give the "
+            "scale exact=0.01 for percent",
+            "scale",
         )
     table["chance_exact"] = table["chance"]
     if "chance" not in mapping:
         table["chance_exact"] = 0.0 if chance is None else chance
         if chance is None and "exact" in mapping:
             warnings.append(
-                "the table names no chance level: it is taken as 0 (--chance, --map chance=COLUMN)"
+                "the table names no chance level: it is taken as 0; give a level, or map a column to chance"
             )
     table["chance_nll"] = np.nan
     table = table.assign(n_shot=0, split=None, length=table["length"].fillna(0))

@@ -116,7 +116,7 @@ def _evaluations(
 def _axes(frame: pd.DataFrame, axis: str | None) -> dict[Axis, str]:
     """Return the axes to study, each with the quantity that stays constant along it."""
     if axis is not None and axis not in AXES:
-        raise InputError(f"there is no axis {axis!r}: type --axis with one of {', '.join(AXES)}")
+        raise InputError(f"there is no axis {axis!r}: use one of {', '.join(AXES)}", "axis")
     if axis is not None:
         on_axis(frame, Axis(axis))
     axes = varied_axes(frame)
@@ -133,7 +133,8 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
     if len(there) < 2:
         raise InputError(
             f"the tasks have {there[0] if there else 'no metric'} only: expected an exact and a smooth "
-            f"metric of the same models, {EXACT} and {SMOOTH} (--map exact=COLUMN,smooth=COLUMN)"
+            f"metric of the same models, {EXACT} and {SMOOTH}, in columns mapped to exact and smooth",
+            "mapping",
         )
     left_out, kept = [], []
     for task, length, rows in by_task(frame):
@@ -141,13 +142,17 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
         if not rows[SMOOTH].gt(0).any():
             reason = f"no {SMOOTH}: exact match alone cannot tell a jump from a metric"
         elif rows[EXACT].notna().any() and rows["chance_exact"].isna().all():
-            reason = f"the {EXACT} rows name no chance level: fill the column chance, or type --chance 0"
+            reason = (
+                f"the {EXACT} rows name no chance level: fill the column chance, or give a chance level of 0"
+            )
         if reason:
             left_out.append(LeftOutRecord(task, length, reason))
         else:
             kept.append(rows.index)
     if not kept:
-        raise InputError(f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}")
+        raise InputError(
+            f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}", "chance"
+        )
     return frame.loc[np.concatenate(kept)].sort_index(), left_out
 
 

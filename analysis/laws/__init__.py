@@ -71,8 +71,10 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
         raise InputError(
             "the saturating law needs the loss U of a unigram model and the vocabulary of the corpus, and "
             "this table has no column for them, or one that is empty, not positive or not the same in all "
-            "rows: type --map unigram=COLUMN,vocab=COLUMN, or --law 'saturating(U,V)' with U and the "
-            "logarithm V of the vocabulary in nats per token"
+            "rows: map columns to unigram and vocab, or name the law 'saturating(U,V)' with U and the "
+            "logarithm V of the vocabulary in nats per token",
+            "mapping",
+            "law",
         )
     return saturating.name_of(*limits) + limited_to
 
@@ -96,5 +98,5 @@ def find_law(name: str) -> Law:
         return limited(found, limits) if limits else found
     known = sorted([*LAWS, saturating.FAMILY])
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    raise InputError(f"there is no law called {name!r}{hint} Type --law with one of: {', '.join(known)}.")
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise InputError(f"there is no law called {name!r}{hint}: use one of {', '.join(known)}", "law")

@@ -256,5 +256,5 @@ def find_set(name: str) -> DataSet:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    raise InputError(f"there is no published set called {name!r}{hint} Type one of: {', '.join(known)}.")
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise InputError(f"there is no published set called {name!r}{hint}: use one of {', '.join(known)}")

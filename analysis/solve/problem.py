@@ -192,7 +192,9 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     """Return the problem; raises InputError with the reason if the table cannot hold the law."""
     found = find_law(law)
     if estimator not in ESTIMATORS:
-        raise InputError(f"there is no estimator {estimator!r}: type one of {', '.join(ESTIMATORS)}")
+        raise InputError(
+            f"there is no estimator {estimator!r}: use one of {', '.join(ESTIMATORS)}", "estimator"
+        )
     if delta <= 0:
         raise InputError(f"delta is {delta:g}: expected a positive number such as {DELTA:g}")
     need = found.n_free
@@ -207,5 +209,7 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
         if distinct < 2:
             raise InputError(f"{law} needs at least two {name}, the table has {distinct}: add runs")
     if np.ptp(table.loss) == 0:
-        raise InputError(f"all {len(table)} losses equal {table.loss[0]:g}: check the loss column (--loss)")
+        raise InputError(
+            f"all {len(table)} losses equal {table.loss[0]:g}: check the column of the loss", "loss"
+        )
     return Problem(found, table, estimator, delta)

@@ -53,11 +53,11 @@ def _wanted(frame: pd.DataFrame, where: Mapping[str, str]) -> Iterator[Found]:
     for column, value in where.items():
         if column not in frame:
             there = ", ".join(map(str, frame.columns))
-            raise InputError(f"--where names the column {column!r}: expected one out of {there}")
+            raise InputError(f"a condition names the column {column!r}: expected one out of {there}", "where")
         text = frame[column].astype(str)
         if not (text == value).any():
             some = ", ".join(text.unique()[:10])
-            raise InputError(f"--where finds no row with {column} = {value}: the column holds {some}")
+            raise InputError(f"no row with {column} = {value}: the column holds {some}", "where")
         yield (text != value).to_numpy(bool), partial(_always, f"{column} is not {value}")
 
 
@@ -131,7 +131,8 @@ def check_overflow(numbers: Mapping[str, Array], name: str) -> None:
         if len(rows):
             raise InputError(
                 f"{name} is {c[rows[0]]:g} in row {rows[0]} ({len(rows)} rows in all), which is 6·N·D after "
-                f"it overflowed {bits}-bit integers: leave it out (--map C=) or store it in floating point"
+                f"it overflowed {bits}-bit integers: map {name} to no column, or store it in floating point",
+                "mapping",
             )
 
 
@@ -169,12 +170,18 @@ def _refuse(n: Array, d: Array, c: Array, given: set[str], finding: str) -> NoRe
     units = _units(n, d, c, given)
     stated = ",".join(f"{key}=1e{power}" for key, power in zip(keys, units, strict=True) if power)
     known = ",".join(f"{key}=1" for key in keys if key != "C")
-    as_they_are = f"--scale {known} if the numbers" if len(keys) < 3 else "--map C= if N and D"
-    text = f"{finding}: are the columns in different units? "
-    text += (
-        f"Type --scale {stated} if these are the units" if stated else "Type the units as --scale N=1e9,D=1e9"
+    units_given = (
+        f"the scale {stated} if these are the units" if stated else "the units, as the scale N=1e9,D=1e9"
     )
-    raise InputError(f"{text}, map other columns, or type {as_they_are} are right")
+    as_they_are = (
+        f"give the scale {known} if the numbers" if len(keys) < 3 else "map C to no column if N and D"
+    )
+    raise InputError(
+        f"{finding}, as if the columns had different units: give {units_given}, map other columns, or "
+        f"{as_they_are} are right",
+        "scale",
+        "mapping",
+    )
 
 
 def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:

@@ -241,7 +241,7 @@ def _quantities(
     """Return {quantity: column} of all numbers, in parameters, tokens and FLOPs; D and C are filled in."""
     unknown = sorted(set(scale) - {"N", "D", "C"})
     if unknown:
-        raise InputError(f"--scale does not know {', '.join(unknown)}: type it as N=1e9,D=1e6,C=1e18")
+        raise InputError(f"no key of the scale is called {', '.join(unknown)}: use N, D or C", "scale")
     numbers = {key: _numbers(frame, column) for key, column in columns.items() if key in MEASURED}
     if {"N", "D", "C"} <= set(numbers) and not scale:
         check_overflow(numbers, columns["C"])
@@ -283,7 +283,9 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
     """Return {quantity: column} of the frame."""
     unknown = sorted(set(mapping) - set(MAPPED))
     if unknown:
-        raise InputError(f"--map does not know {', '.join(unknown)}: the left sides are {', '.join(MAPPED)}")
+        raise InputError(
+            f"no key of the mapping is called {', '.join(unknown)}: use {', '.join(MAPPED)}", "mapping"
+        )
     absent = {key for key, name in mapping.items() if not name}
     wanted = {"loss": loss, **mapping}
     defaults = {"N": count, **OWN_COLUMNS}
@@ -300,7 +302,7 @@ def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: 
         lacking = ", ".join(f"{name!r} for {key}" for key, name in missing.items())
         example = ",".join(f"{key}=COLUMN" for key in missing)
         there = ", ".join(map(str, frame.columns))
-        raise InputError(f"no column {lacking}: type --map {example} with columns out of: {there}")
+        raise InputError(f"no column {lacking}: map {example} with columns out of: {there}", "mapping")
     return wanted
 
 

@@ -57,7 +57,8 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
         if drawn > MAX_DRAWS * resamples:
             raise InputError(
                 f"{len(clusters)} clusters are too few to resample the {len(law.params)} parameters of "
-                f"{law.name}: give more trunks or type --resamples 0 for estimates without intervals"
+                f"{law.name}: give more trunks, or ask for 0 resamples and estimates without intervals",
+                "resamples",
             )
     chosen = np.concatenate(kept)[:resamples]
     return chosen if table.weights is None else chosen * table.weights

@@ -44,6 +44,6 @@ def _mixed_cells(table: LossTable) -> Iterator[FitWarning]:
         return
     text = (
         f"rows of equal N and D differ by {100 * sd:.2g} % in loss, far more than seeds do: keep the rows of "
-        "one data set and recipe (--where COLUMN=VALUE)"
+        "one data set and recipe by a condition on a column"
     )
     yield FitWarning(WarningCode.MIXED_CELLS, text)

@@ -186,7 +186,7 @@ def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[st
     steps["cleaned"] = _sizes(cleaned)
     if not cleaned:
         raise InputError(
-            f"No usable text in {len(found)} documents (dropped: {_reasons(dropped)}): give other text."
+            f"no usable text in {len(found)} documents (dropped: {_reasons(dropped)}): give other text"
         )
     # Exact duplicates go first, because shingling is the slow step. Near duplicates go before the split, or
     # copies of a document would land on both sides.
@@ -199,7 +199,7 @@ def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[st
     if not split.train or not split.eval:
         raise InputError(
             f"{len(near)} documents cannot be split: data.eval_fraction={config.eval_fraction} leaves "
-            f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it."
+            f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it"
         )
     return split, {"steps": steps, "dropped": dict(dropped), "evaluation_leaks_dropped": split.n_leaks}
 

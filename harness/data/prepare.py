@@ -127,18 +127,18 @@ def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
     if epochs > max_epochs:
         most = int(max_epochs * corpus.n_train_tokens)
         raise InputError(
-            f"A run of {n_tokens:,} tokens reads the corpus's {corpus.n_train_tokens:,} training tokens "
+            f"a run of {n_tokens:,} tokens reads the corpus's {corpus.n_train_tokens:,} training tokens "
             f"{epochs:.1f} times, at most {max_epochs:g} are allowed: lower the grid's token counts to "
-            f"{most:,} or give more text."
+            f"{most:,} or give more text"
         )
 
 
 def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
     """Validate the configuration, list its input files, and make its path absolute."""
     if config.name not in FIELDS:
-        raise InputError(f"data.name={config.name} is unknown: use one of {', '.join(FIELDS)}.")
+        raise InputError(f"data.name={config.name} is unknown: use one of {', '.join(FIELDS)}")
     if not 0 < config.eval_fraction < 1:
-        raise InputError(f"data.eval_fraction={config.eval_fraction} is not between 0 and 1: try 0.03.")
+        raise InputError(f"data.eval_fraction={config.eval_fraction} is not between 0 and 1: try 0.03")
     if config.name == "synthetic":
         if config.tasks:
             raise InputError(
@@ -176,9 +176,9 @@ def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
     """Raise InputError if the evaluation split is smaller than the evaluations that the sweep asks for."""
     if corpus.n_eval_tokens < config.min_eval_tokens:
         raise InputError(
-            f"The evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
+            f"the evaluation split has {corpus.n_eval_tokens:,} tokens, expected at least "
             f"{config.min_eval_tokens:,}: raise data.eval_fraction={config.eval_fraction}, score fewer "
-            "tokens (data.eval_tokens) or give more text."
+            "tokens (data.eval_tokens) or give more text"
         )
 
 

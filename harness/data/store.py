@@ -87,7 +87,7 @@ class Store:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise InputError(
-                    f"The disk of {self.root} is full: free space or set SCALING_CACHE to another folder."
+                    f"the disk of {self.root} is full: free space or set SCALING_CACHE to another folder"
                 ) from error
             raise
         finally:

@@ -194,7 +194,7 @@ def make_source(vocab_size: int, order: int, branching: int, zipf: float, seed: 
         raise InputError(
             "data=synthetic needs vocab_size ≥ 2, markov_order ≥ 1, branching ≥ 1 and at most "
             f"{MAX_CONTEXTS} contexts, got {vocab_size}^{order} contexts and branching={branching}: lower "
-            "vocab_size or markov_order."
+            "vocab_size or markov_order"
         )
     rng = np.random.default_rng([seed, 0])
     marginal = _zipf(vocab_size, zipf)

@@ -53,8 +53,8 @@ class Order:
     def __post_init__(self) -> None:
         if self.n_windows < 1:
             raise InputError(
-                f"The corpus has {self.n_train_tokens} training tokens, a window of seq_len={self.seq_len} "
-                f"needs {self.seq_len + 1}: give more text or a smaller seq_len."
+                f"the corpus has {self.n_train_tokens} training tokens, a window of seq_len={self.seq_len} "
+                f"needs {self.seq_len + 1}: give more text or a smaller seq_len"
             )
 
     @property

@@ -34,12 +34,12 @@ class CommandParser(argparse.ArgumentParser):
     def answer(self, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int | None]) -> int:
         """Parse, act, and return the exit code: that of `act`, or 2 for an InputError.
 
-        The sentence of an InputError goes to standard error.
+        The sentence of an InputError goes to standard error, with the options for the arguments it names.
         """
         try:
             return act(self.read(arguments)) or 0
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error}{self._options_for(error)}", file=sys.stderr)
             return 2
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -54,6 +54,14 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError in place of printing the usage and ending the process."""
         raise InputError(f"{message}; --help explains the options")
+
+    def _options_for(self, error: InputError) -> str:
+        """Return ` (--law, --map)` for arguments `law` and `mapping`, if options store under these names."""
+        options = {
+            action.dest: action.option_strings[-1] for action in self._actions if action.option_strings
+        }
+        found = [options[name] for name in error.arguments if name in options]
+        return f" ({', '.join(found)})" if found else ""
 
     def _knows(self, word: str) -> bool:
         """Whether a word is an option, or an abbreviation of one; argparse tells whether it is ambiguous."""

@@ -94,9 +94,13 @@ BAD_TABLES = {
     "three rows": ({k: v[:3] for k, v in grid_columns().items()}, [], "3 rows for the 5 parameters"),
     "one size": ({**grid_columns(), "N": np.full(20, 1e6)}, [], "at least two sizes N, the table has 1"),
     "one token count": ({**grid_columns(), "D": np.full(20, 1e6)}, [], "at least two token counts D"),
-    "equal losses": (grid_columns(3.0), [], "all 20 losses equal 3"),
+    "equal losses": (
+        grid_columns(3.0),
+        [],
+        r"all 20 losses equal 3: check the column of the loss \(--loss\)$",
+    ),
     "missing column": ({"N": [1], "D": [2]}, [], "no column 'loss' for loss.*N, D"),
-    "unknown law": (grid_columns(), ["--law", "joynt"], "did you mean joint"),
+    "unknown law": (grid_columns(), ["--law", "joynt"], r"did you mean joint.* \(--law\)$"),
     "map without =": (grid_columns(), ["--map", "N"], "without '='"),
     "level": (grid_columns(), ["--level", "95"], "expected a share between 0 and 1"),
     "resamples": (grid_columns(), ["--resamples", "-1"], "expected 0 or more"),
@@ -113,15 +117,19 @@ BAD_TABLES = {
         ["--map", "N=N|D"],
         "several columns for N, N|D: type one, or --approach all",
     ),
-    "N in billions": ({**grid_columns(), "N": grid_columns()["N"] / 1e9}, [], "Type --scale N=1e9"),
+    "N in billions": (
+        {**grid_columns(), "N": grid_columns()["N"] / 1e9},
+        [],
+        r"give the scale N=1e9.* \(--scale, --map\)$",
+    ),
     "scale of nothing": (
         grid_columns(),
         ["--scale", "N=big"],
         "N=big: expected a positive number such as N=1e9",
     ),
     "scale of zero": (grid_columns(), ["--scale", "N=0"], "expected a positive number"),
-    "scale of the loss": (grid_columns(), ["--scale", "loss=2"], "--scale does not know loss"),
-    "where nothing is": (grid_columns(), ["--where", "N=7"], "no row with N = 7"),
+    "scale of the loss": (grid_columns(), ["--scale", "loss=2"], r"called loss: use N, D or C \(--scale\)$"),
+    "where nothing is": (grid_columns(), ["--where", "N=7"], r"no row with N = 7: .* \(--where\)$"),
     "where without =": (grid_columns(), ["--where", "N"], "--where has 'N' without '='"),
     "weights of zero": ({**grid_columns(), "w": 0.0}, ["--map", "weight=w"], "w is 0 in every row"),
     "json folder": (grid_columns(), ["--resamples", "0", "--json", "/proc/none/x.json"], "cannot write"),
@@ -220,7 +228,7 @@ def test_the_kind_of_bootstrap_is_an_option(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--bootstrap", "wild"], "there is no bootstrap 'wild': type one of cluster, residual"),
+        (["--bootstrap", "wild"], "there is no bootstrap 'wild': use one of cluster, residual (--bootstrap)"),
         (
             ["--bootstrap", "residual", "--approach", "isoflop"],
             "belongs to --approach parametric, got isoflop",

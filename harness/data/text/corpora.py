@@ -104,7 +104,7 @@ def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
         # Some distributors strip files that RECORD still lists.
         files += [_stat(f"{package}/{name}", path) for name, path in paths.items() if os.path.isfile(path)]
     if not files:
-        raise InputError(f"data.packages={list(packages)} holds no .py file: add stdlib or a distribution.")
+        raise InputError(f"data.packages={list(packages)} holds no .py file: add stdlib or a distribution")
     return sorted(files, key=lambda file: file.name)
 
 
@@ -115,15 +115,15 @@ def list_text(path: str | None) -> list[SourceFile]:
         InputError: no path is given, it does not exist, or it holds no file of a known kind.
     """
     if not path:
-        raise InputError("data=text needs a file or folder: add data.path=FILE_OR_FOLDER.")
+        raise InputError("data=text needs a file or folder: add data.path=FILE_OR_FOLDER")
     root = Path(path).expanduser()
     if not root.exists():
-        raise InputError(f"data.path={path} does not exist: give an existing file or folder.")
+        raise InputError(f"data.path={path} does not exist: give an existing file or folder")
     found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     known = [p for p in found if p.name.endswith(TEXT_SUFFIXES)]
     if not known:
         kinds = ", ".join(TEXT_SUFFIXES)
-        raise InputError(f"data.path={path} holds no file of a known kind: expected {kinds}.")
+        raise InputError(f"data.path={path} holds no file of a known kind: expected {kinds}")
     base = root.parent if root.is_file() else root
     return [_stat(p.relative_to(base).as_posix(), str(p)) for p in known]
 
@@ -150,7 +150,7 @@ def read_text(files: list[SourceFile], text_field: str) -> Iterator[Document]:
             kind = type(error).__name__
             raise InputError(
                 f"{file.path} cannot be read ({kind}: {error}): expected UTF-8 text in a whole file, "
-                "repair or remove it."
+                "repair or remove it"
             ) from error
 
 
@@ -188,7 +188,7 @@ def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Document]:
     columns = table.schema_arrow.names
     if text_field not in columns:
         have = ", ".join(columns)
-        raise InputError(f"{file.path} has no column {text_field!r} but {have}: set data.text_field=COLUMN.")
+        raise InputError(f"{file.path} has no column {text_field!r} but {have}: set data.text_field=COLUMN")
     number = 0
     # Batch by batch, because a column of text may be larger than memory.
     for batch in table.iter_batches(columns=[text_field]):
@@ -206,12 +206,12 @@ def _read_json_lines(file: SourceFile, text_field: str) -> Iterator[Document]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise InputError(f"{file.path} line {number} is not JSON ({error}): repair it.") from error
+                raise InputError(f"{file.path} line {number} is not JSON ({error}): repair it") from error
             if not isinstance(row, dict) or text_field not in row:
                 have = ", ".join(row) if isinstance(row, dict) else type(row).__name__
                 raise InputError(
                     f"{file.path} line {number} has no field {text_field!r} but {have}: "
-                    "set data.text_field=FIELD."
+                    "set data.text_field=FIELD"
                 )
             yield Document(f"{file.name}:{number}", _as_text(row[text_field], file, number, text_field))
 
@@ -230,7 +230,7 @@ def _as_text(value: object, file: SourceFile, number: int, text_field: str) -> s
     if not isinstance(value, str):
         raise InputError(
             f"{file.path} row {number}: expected text in {text_field!r}, got {type(value).__name__}: "
-            "set data.text_field to a text field."
+            "set data.text_field to a text field"
         )
     return value
 
@@ -254,12 +254,12 @@ def _distribution_files(package: str) -> tuple[str, list[str]]:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError(
-            f"data.packages names {package!r}, which is not installed: install it or leave it out."
+            f"data.packages names {package!r}, which is not installed: install it or leave it out"
         ) from error
     # RECORD is read as text: parsing it into path objects costs more than all the rest of a warm start.
     record = distribution.read_text("RECORD")
     if record is None:
-        raise InputError(f"Package {package!r} was installed without a RECORD of its files: reinstall it.")
+        raise InputError(f"package {package!r} was installed without a RECORD of its files: reinstall it")
     names = [line.rsplit(",", 2)[0].strip('"') for line in record.splitlines()]
     wanted = [n for n in names if n.endswith(".py") and not SKIPPED_FOLDERS.union([".."]) & set(n.split("/"))]
     return str(distribution.locate_file("")), wanted

@@ -120,16 +120,16 @@ class _Numbering(dict[str, int]):
 def check_vocabulary(kind: str, vocab_size: int) -> None:
     """Raise InputError unless `vocab_size` ids, the separator included, can be made and stored."""
     if kind not in KINDS:
-        raise InputError(f"data.tokenizer={kind} is unknown: use bpe or bytes.")
+        raise InputError(f"data.tokenizer={kind} is unknown: use bpe or bytes")
     if kind == "bytes" and vocab_size != 257:
         raise InputError(
             f"data.tokenizer=bytes has 257 ids (256 bytes and the separator), got vocab_size={vocab_size}: "
-            "set vocab_size=257 or data.tokenizer=bpe."
+            "set vocab_size=257 or data.tokenizer=bpe"
         )
     if not 257 <= vocab_size <= 2**32:
         raise InputError(
             f"vocab_size={vocab_size} is outside 257 (256 bytes and the separator) to 2^32 (32-bit token "
-            "files): choose a size between, such as 512."
+            "files): choose a size between, such as 512"
         )
 
 

@@ -82,7 +82,7 @@ def test_no_interior_minimum_anywhere_is_an_input_error() -> None:
 
 def test_two_sizes_cannot_be_sliced() -> None:
     frame = isoflop_frame(CHINCHILLA, BUDGETS, sizes=2)
-    with pytest.raises(InputError, match="use --approach parametric"):
+    with pytest.raises(InputError, match="use the parametric approach"):
         fit_isoflop(foreign_table(frame))
 
 

@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_bytes(sweep: Path) -> None:
 
 def test_an_axis_that_the_sweep_does_not_vary(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(sweep, "--axis", "D") == 2
-    assert "does not vary D" in capsys.readouterr().err
+    assert "does not vary D: use one of the axes N" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("smooth", ["smooth=nll", "perplexity=ppl"])
@@ -222,19 +222,22 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--map", "N=params_m,exact=score_pct,smooth=nll"], "type --scale exact=0.01 for percent"),
+        (
+            ["--map", "N=params_m,exact=score_pct,smooth=nll"],
+            "scale exact=0.01 for percent (--scale)",
+        ),
         (["--map", "N=size,exact=score_pct,smooth=nll"], "no column 'size'"),
         (["--map", "exact=score_pct,smooth=nll"], "names no axis"),
         (
             ["--map", "N=params_m,exact=score_pct", "--scale", "exact=0.01"],
             "expected an exact and a smooth metric",
         ),
-        (["--map", "N=params_m,right=score_pct"], "--map does not know right"),
-        (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "type one smooth metric"),
+        (["--map", "N=params_m,right=score_pct"], "no key of the mapping is called right"),
+        (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "keep one smooth metric (--map)"),
         (["--map", "N=params_m,exact"], "without '='"),
         (["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=percent"], "has no number"),
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "no row is left"),
-        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "--where names 'color'"),
+        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "names the column 'color'"),
         (["--chance", "2"], "--chance is 2"),
         (["--seed", "-1"], "--seed is -1"),
         ([], "lacks the columns run_id"),

@@ -85,7 +85,7 @@ def test_the_name_carries_the_limits() -> None:
     assert find_law(" saturating( 5.3 , 6.2383 )").name == LAW.name
     with pytest.raises(InputError, match=r"did you mean saturating\?"):
         find_law("saturatin")
-    with pytest.raises(InputError, match="--map unigram=COLUMN,vocab=COLUMN"):
+    with pytest.raises(InputError, match="map columns to unigram and vocab"):
         with_limits("saturating", None)
 
 

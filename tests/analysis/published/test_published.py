@@ -252,7 +252,7 @@ def test_a_folder_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_an_unknown_name_suggests_the_near_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gadre"]) == 2
-    assert "there is no published set called 'gadre'; did you mean gadre2024?" in capsys.readouterr().err
+    assert "there is no published set called 'gadre' (did you mean gadre2024?)" in capsys.readouterr().err
     assert main(["--resamples", "5"]) == 2
     assert "expected 100 or more" in capsys.readouterr().err
 

@@ -85,10 +85,10 @@ def test_units_that_cannot_be_right_come_with_the_remedy(
     if with_flops:
         frame = frame.assign(C=6 * frame.N * frame.D)
     counted = frame.assign(**{key: frame[key] / value for key, value in unit.items()})
-    with pytest.raises(InputError, match=f"--scale {advice} if"):
+    with pytest.raises(InputError, match=f"give the scale {advice} if"):
         load_table(counted)
-    remedy = "--map C= if N and D are right" if with_flops else "--scale N=1,D=1 if the numbers are right"
-    with pytest.raises(InputError, match=f"or type {remedy}"):
+    remedy = "map C to no column if N and D" if with_flops else "give the scale N=1,D=1 if the numbers"
+    with pytest.raises(InputError, match=f"or {remedy} are right"):
         load_table(counted)
     table = load_table(counted, scale=unit)
     np.testing.assert_allclose(table.n, frame.N)
@@ -99,7 +99,7 @@ def test_units_that_cannot_be_right_come_with_the_remedy(
 def test_flops_in_units_and_no_tokens() -> None:
     frame = plain_rows().assign(C=lambda rows: 6 * rows.N * rows.D / 1e21).drop(columns="D")
     mapping = {"C": "C"}
-    with pytest.raises(InputError, match=r"D/N is about .* --scale C=1e21 if"):
+    with pytest.raises(InputError, match=r"D/N is about .* the scale C=1e21 if"):
         load_table(frame, mapping=mapping)
     np.testing.assert_allclose(load_table(frame, mapping=mapping, scale={"C": 1e21}).d, plain_rows().D)
 
@@ -130,7 +130,7 @@ def test_a_small_sweep_is_believed_under_every_count() -> None:
 def test_consistent_flops_do_not_excuse_fractions_of_a_parameter() -> None:
     frame = plain_rows().assign(C=lambda rows: 6 * rows.N * rows.D / 1e21)
     counted = frame.assign(N=frame.N / 1e9, D=frame.D / 1e12)
-    with pytest.raises(InputError, match=r"N is 0.1, less than one parameter.*--scale N=1e9,D=1e12,C=1e21"):
+    with pytest.raises(InputError, match=r"N is 0.1, less than one parameter.*the scale N=1e9,D=1e12,C=1e21"):
         load_table(counted)
 
 
@@ -140,7 +140,7 @@ def test_flops_that_overflowed_integers_are_named(bits: int, kind: type) -> None
     if bits == 32:
         frame = frame.assign(N=frame.N // 1000, D=frame.D // 1000)
     wrapped = frame.assign(C=(6 * frame.N * frame.D).astype(kind))
-    with pytest.raises(InputError, match=rf"6·N·D after it overflowed {bits}-bit integers.*--map C="):
+    with pytest.raises(InputError, match=rf"6·N·D after it overflowed {bits}-bit integers.*map C to no"):
         load_table(wrapped)
     table = load_table(wrapped, mapping={"C": ""})
     np.testing.assert_allclose(table.c, 6 * frame.N.astype(float) * frame.D.astype(float))
@@ -163,5 +163,5 @@ def test_rows_wanted_by_their_columns() -> None:
 
 
 def test_unknown_unit() -> None:
-    with pytest.raises(InputError, match="--scale does not know loss"):
+    with pytest.raises(InputError, match="no key of the scale is called loss: use N, D or C"):
         load_table(plain_rows(), scale={"loss": 2.0})

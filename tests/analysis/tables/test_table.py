@@ -101,12 +101,12 @@ def test_cells_group_seeds() -> None:
 
 
 def test_missing_column_lists_what_is_there() -> None:
-    with pytest.raises(InputError, match=r"no column .*'n_params_matmul' for N.*--map .*N=COLUMN.*a, b"):
+    with pytest.raises(InputError, match=r"no column .*'n_params_matmul' for N.*map .*N=COLUMN.*a, b"):
         load_table(pd.DataFrame({"a": [1], "b": [2]}))
 
 
 def test_unknown_mapping_key() -> None:
-    with pytest.raises(InputError, match="--map does not know X: the left sides are N, D"):
+    with pytest.raises(InputError, match="no key of the mapping is called X: use N, D"):
         load_table(own_rows(), mapping={"X": "loss"})
 
 

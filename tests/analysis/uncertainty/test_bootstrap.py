@@ -82,7 +82,7 @@ def test_too_few_clusters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six rows of their own clusters, six parameters: hardly a resample holds all rows."""
     table = ladder(joint, np.random.default_rng(0), seeded=()).select(np.arange(30) % 5 == 0)
     monkeypatch.setattr("analysis.uncertainty.bootstrap.MAX_DRAWS", 2)
-    with pytest.raises(InputError, match=r"6 clusters are too few to resample.*--resamples 0"):
+    with pytest.raises(InputError, match=r"6 clusters are too few to resample.*ask for 0 resamples"):
         cluster_resamples(
             replace(table, d=table.d * np.arange(1, 7)), find_law("joint"), 50, np.random.default_rng(0)
         )
@@ -132,7 +132,7 @@ def test_residuals_of_shared_trunks_are_refused() -> None:
     table = ladder(additive, np.random.default_rng(0))
     with pytest.raises(InputError, match="use the cluster bootstrap"):
         fit_law(table, resamples=20, kind="residual")
-    with pytest.raises(InputError, match="no bootstrap 'wild': type one of cluster, residual"):
+    with pytest.raises(InputError, match="no bootstrap 'wild': use one of cluster, residual"):
         fit_law(table, resamples=20, kind="wild")
 
 

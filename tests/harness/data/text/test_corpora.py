@@ -104,7 +104,7 @@ def test_paths_that_hold_no_text(tmp_path: Path, config: DataConfig) -> None:
     with pytest.raises(InputError, match="no file of a known kind"):
         list_text(str(tmp_path / "empty"))
     (tmp_path / "empty" / "nothing.txt").write_text("")
-    with pytest.raises(InputError, match="No usable text in 0 documents"):
+    with pytest.raises(InputError, match="no usable text in 0 documents"):
         prepare_corpus(replace(config, path=str(tmp_path / "empty")), tmp_path / "cache")
     (tmp_path / "empty" / "nothing.txt").write_text("\n \n")
     with pytest.raises(InputError, match="short 1"):
