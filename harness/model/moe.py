@@ -37,6 +37,8 @@ from harness.recipe.spec import ModelSpec
 class Routing(NamedTuple):
     """Routing statistics of each sequence, summed over layers.
 
+    Arrays are [batch], or [n_micro, batch] behind a pipeline of stages.
+
     Attributes:
         balance: Load-balancing loss n_experts · Σ_e f_e·p_e, before its weight. f_e is the share of choices
             that fell on expert e, p_e its mean probability. It is 1 per layer if all experts are used alike,
@@ -49,9 +51,9 @@ class Routing(NamedTuple):
         Zoph et al., arXiv:2202.08906, section 3.3, for `z`.
     """
 
-    balance: Float[Array, " batch"]
-    z: Float[Array, " batch"]
-    dropped: Float[Array, " batch"]
+    balance: Float[Array, "*batch"]
+    z: Float[Array, "*batch"]
+    dropped: Float[Array, "*batch"]
 
 
 class Choices(NamedTuple):
@@ -76,7 +78,7 @@ def no_routing(spec: ModelSpec, batch: int) -> Routing | None:
     return Routing(*(jnp.zeros(batch) for _ in Routing._fields)) if spec.n_experts > 1 else None
 
 
-def penalty(spec: ModelSpec, routing: Routing) -> Float[Array, " batch"]:
+def penalty(spec: ModelSpec, routing: Routing) -> Float[Array, "*batch"]:
     """Return the auxiliary loss of each sequence in nats per token: load balancing and router z-loss.
 
     The gradient uses it, but reported losses leave it out: it is no part of the model's likelihood.
