@@ -130,7 +130,7 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
         >>> trained = pd.DataFrame({"N": [10**9], "n_tokens": [2 * 10**10], "loss": [2.42]})
         >>> found = sl.score_forecast(sealed, trained)
         >>> print(f"{found.rms_percent_10x:.1f} % off, inside: {found.inside_share:.0%}")
-        3.3 % off, inside: 0%
+        6.8 % off, inside: 0%
     """
     measured = _measured(points, forecast.count)
     cells = _scored(forecast.cells, measured)
