@@ -59,7 +59,7 @@ LONG_MODULES = [
     "tests/analysis/report/test_emergence.py",
     "tests/analysis/learning_rate/test_rule.py",
     "tests/analysis/learning_rate/test_study.py",
-    "tests/analysis/uncertainty/test_identifiability.py",
+    "tests/analysis/uncertainty/test_fit_warnings.py",
     "tests/analysis/uncertainty/test_bootstrap.py",
     "tests/analysis/approaches/test_isoflop.py",
     "tests/analysis/solve/test_search.py",

@@ -35,7 +35,7 @@ from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
-from analysis.uncertainty.identifiability import MIN_CLUSTERS, condition_number, identifiability_warnings
+from analysis.uncertainty.fit_warnings import MIN_CLUSTERS, condition_number, identifiability_warnings
 from harness.records.errors import InputError
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.intervals import LEVEL
 from analysis.learning_rate.curve import FEWEST_RATES, Parabola, RateCurve, fit_parabola
+from analysis.learning_rate.recipe_cost import recipe_cost
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
 from analysis.records.fits import (
@@ -146,7 +147,7 @@ def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: f
     """Return the row of one cell: rates tried, best rate, cost of the recipe's rate."""
     fitted = parabola if parabola and parabola.interior else None
     interval = fitted.interval(noise, level) if fitted else None
-    cost, cost_se = _recipe_cost(curve, fitted, noise)
+    cost, cost_se = recipe_cost(curve, fitted, noise)
     return RateOptimum(
         rung=curve.rung,
         d_model=curve.d_model,
@@ -171,25 +172,6 @@ def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: f
         recipe_cost_percent=cost,
         recipe_cost_se=cost_se,
     )
-
-
-def _recipe_cost(
-    curve: RateCurve, parabola: Parabola | None, noise: Noise
-) -> tuple[float | None, float | None]:
-    """Return the loss of the recipe's rate above the best, in %, with its standard error.
-
-    The parabola gives it inside its window, the measured losses elsewhere. If the lowest measured loss lies
-    at an end of the rates, the result is a lower bound.
-    """
-    if parabola and parabola.window[0] <= curve.recipe_rate <= parabola.window[1]:
-        excess, error = parabola.cost(curve.recipe_rate, noise)
-        return 100 * excess, 100 * error
-    at_recipe = curve.losses[curve.rates == curve.recipe_rate]
-    if not len(at_recipe):
-        return None, None
-    best = parabola.loss if parabola else curve.losses.min()
-    error = noise.sd * np.sqrt(2 / max(int((curve.rate == curve.recipe_rate).sum()), 1))
-    return 100 * float(at_recipe[0] / best - 1), 100 * float(error)
 
 
 def _reason(curve: RateCurve, parabola: Parabola | None, interval: tuple[float, float] | None) -> str | None:

@@ -39,7 +39,7 @@ from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.tables.noise import trunk_share
 from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import cluster_resamples
-from analysis.uncertainty.identifiability import MIN_CLUSTERS
+from analysis.uncertainty.fit_warnings import MIN_CLUSTERS
 from harness.records.errors import InputError
 
 RESAMPLES = 300

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config.settings import GridCells, GridSettings, SweepSettings
 from harness.grid import rules as recipe
+from harness.grid.holdout import hold_out
 from harness.grid.rules import Rung
 from harness.recipe import counting
 from harness.recipe.schedule import check_reachable, segments
@@ -72,32 +73,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
     for cell in unique.values():
         check_reachable(cell.spec, cell.n_tokens)
     ordered = sorted(unique.values(), key=lambda c: (c.spec.model.d_model, c.spec.seed, c.n_tokens, c.key))
-    return _hold_out(ordered, cells.holdout_factor)
-
-
-def _hold_out(cells: list[Cell], factor: float | None) -> list[Cell]:
-    """Mark cells above 1/`factor` of the largest compute as held out; a factor of 1 or less marks none.
-
-    Only cells with the role `fit` are marked or counted.
-    """
-    if factor is None or factor <= 1:
-        return cells
-    candidates = [cell.flops for cell in cells if cell.role == "fit"]
-    if not candidates:
-        raise InputError(
-            f"grid.holdout_factor={factor} needs cells to fit and this grid has none; "
-            "set it to 1, which holds nothing out"
-        )
-    # A forecast extrapolates in compute, so the cut is in FLOPs and not at random.
-    limit = max(candidates) / factor
-    marked = [
-        Cell(c.spec, c.n_tokens, "holdout") if c.role == "fit" and c.flops > limit else c for c in cells
-    ]
-    if not any(cell.role == "fit" for cell in marked):
-        raise InputError(
-            f"grid.holdout_factor={factor} leaves no cell to fit; lower it (1 holds nothing out)"
-        )
-    return marked
+    return hold_out(ordered, cells.holdout_factor)
 
 
 class _Builder:

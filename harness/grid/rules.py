@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.settings import ModelSettings, OptimSettings
+from harness.grid.width_rules import REFERENCE_D_MODEL, width_exponents, width_rate
 from harness.recipe.spec import GROUPS, GroupRates, ModelSpec, OptimSpec
 from harness.records.errors import InputError
 
-# Shape for which sweeps/optim states its learning rates.
-REFERENCE_D_MODEL = 64
 REFERENCE_N_LAYERS = 3
 REFERENCE_HEAD_DIM = 16
-# Exponents of Adam's rates in width under the maximal update parametrisation (arXiv:2203.03466, table 3).
-MUP_EXPONENTS = {"hidden": -1.0, "embed": 0.0, "head": -1.0, "gain": 0.0}
 # The plan notes cells beyond these limits: their losses reflect few steps or large embeddings more than
 # scale. With a vocabulary of 4·layers·d_model, embedding and head have two thirds as many parameters as the
 # blocks (12·layers·d_model² at mlp_ratio 4).
@@ -102,27 +99,6 @@ def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[
 def _ratios(rung: Rung) -> tuple[float, float]:
     """Return width and depth relative to the reference shape."""
     return rung.d_model / REFERENCE_D_MODEL, rung.n_layers / REFERENCE_N_LAYERS
-
-
-def width_rate(base: float, exponent: float, d_model: int) -> float:
-    """Return the learning rate of a parameter group: base · (d_model / 64)^exponent.
-
-    >>> width_rate(0.006, exponent=-1.0, d_model=128)
-    0.003
-    """
-    return base * (d_model / REFERENCE_D_MODEL) ** exponent
-
-
-def width_exponents(settings: OptimSettings) -> dict[str, float]:
-    """Return the exponent in d_model of each group's learning rate.
-
-    The exponents come from the settings if `transfer` is `measured`, and else from the transfer rule. Muon's
-    update has a spectral norm that fits every width (`harness.engine.optim`), so its rate is constant under a
-    transfer rule.
-    """
-    if settings.transfer == "measured":
-        return settings.lr_exponent
-    return MUP_EXPONENTS | ({"hidden": 0.0} if settings.name == "muon" else {})
 
 
 def _eps(rung: Rung, settings: OptimSettings) -> float:

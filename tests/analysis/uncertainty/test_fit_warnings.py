@@ -15,7 +15,7 @@ from analysis.records.fits import WarningCode
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start, variable_projection
 from analysis.tables.table import LossTable, load_table
-from analysis.uncertainty.identifiability import (
+from analysis.uncertainty.fit_warnings import (
     condition_number,
     identifiability_warnings,
 )

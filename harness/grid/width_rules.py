@@ -1,0 +1,33 @@
+"""Learning rates as functions of width: measured power laws, or the exponents of a transfer rule."""
+
+from __future__ import annotations
+
+from harness.config.settings import OptimSettings
+
+# Shape for which sweeps/optim states its learning rates.
+REFERENCE_D_MODEL = 64
+
+
+# Exponents of Adam's rates in width under the maximal update parametrisation (arXiv:2203.03466, table 3).
+MUP_EXPONENTS = {"hidden": -1.0, "embed": 0.0, "head": -1.0, "gain": 0.0}
+
+
+def width_rate(base: float, exponent: float, d_model: int) -> float:
+    """Return the learning rate of a parameter group: base · (d_model / 64)^exponent.
+
+    >>> width_rate(0.006, exponent=-1.0, d_model=128)
+    0.003
+    """
+    return base * (d_model / REFERENCE_D_MODEL) ** exponent
+
+
+def width_exponents(settings: OptimSettings) -> dict[str, float]:
+    """Return the exponent in d_model of each group's learning rate.
+
+    The exponents come from the settings if `transfer` is `measured`, and else from the transfer rule. Muon's
+    update has a spectral norm that fits every width (`harness.engine.optim`), so its rate is constant under a
+    transfer rule.
+    """
+    if settings.transfer == "measured":
+        return settings.lr_exponent
+    return MUP_EXPONENTS | ({"hidden": 0.0} if settings.name == "muon" else {})
