@@ -56,8 +56,7 @@ def test_errors_are_the_spread_of_estimates(
 def test_held_parameters_have_no_error_and_few_trunks_no_covariance() -> None:
     fit = fit_law(simulated(np.random.default_rng(0)), "chinchilla[E=1.8]", resamples=0)
     errors = fit.estimation.se_gauss_newton
-    assert np.isnan(errors["E"])
+    assert errors["E"] is None
     assert 0 < errors["alpha"] < 0.05
-    assert fit.estimation.se_gauss_newton["E"] is None
     few = ladder(additive, np.random.default_rng(0), seeded=())
     assert fit_law(few, resamples=0).estimation.se_gauss_newton is None
