@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.fits import read_study
 from harness.cancel import clear_requests
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
@@ -268,7 +268,7 @@ class Sweep:
             result = conclude(self.folder, self.settings.grid.resamples)
             self._write_total()
         else:
-            result = json.loads(self.folder.fits.read_text())
+            result = read_study(self.folder.fits)
         print_conclusion(self.console, self.folder, result)
         self.console.print(f"finished in {duration(time.monotonic() - self.began)}")
 
