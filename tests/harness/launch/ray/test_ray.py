@@ -205,14 +205,18 @@ def test_a_node_is_removed_and_its_run_goes_on_on_another(
 def test_two_nodes_train_one_run_together(
     on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    """Losses that differ from those of one device by rounding alone."""
-    gang = ["grid.seeds=[0]", "mesh.data=2", "launcher.nodes=2", "launcher.checkpoint_seconds=60"]
-    done = train(tmp_path, data_cache, *on_ray, *TWO, *gang)
+    """Losses that differ from those of one device by rounding alone.
+
+    The first end point is after 128 steps. After 1,024 steps rounding has grown to 2e-3 on some processors.
+    """
+    short = ["grid.n_tokens=[16384]", "grid.seeds=[0]", "launcher.checkpoint_seconds=60"]
+    done = train(tmp_path, data_cache, *on_ray, *short, "mesh.data=2", "launcher.nodes=2")
     assert done.returncode == 0, done.stdout + done.stderr
     mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
-    theirs = theirs[theirs.run_id.isin(mine.run_id)]
+    theirs = theirs[theirs.point_id.isin(mine.point_id)]
+    assert len(mine) == 1
     assert mine.point_id.tolist() == theirs.point_id.tolist()
-    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=1e-3)
+    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=1e-4)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
