@@ -186,7 +186,9 @@ def sentences() -> list[str]:
     text = "\n".join(line for line in text.splitlines() if not line.startswith(("|", "#", "![")))
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     paragraphs = (re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n|\n- ", text))
-    return [found for part in paragraphs for found in re.split(r"(?<=[.!?:])\s+(?=[A-Z`*\[])", part) if found]
+    return [
+        found for part in paragraphs for found in re.split(r'(?<=[.!?:])\s+(?=[A-Z`*\["])', part) if found
+    ]
 
 
 def test_sentences_are_short() -> None:
