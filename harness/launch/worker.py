@@ -37,7 +37,7 @@ from harness.grid.packs import lanes_of
 from harness.launch import lease
 from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
 from harness.recipe.spec import Job, Pack
-from harness.records.errors import InputError
+from harness.records.errors import WRONG_INPUT_EXIT_CODE, InputError
 from harness.records.json_files import from_json
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.provenance import provenance
@@ -47,7 +47,6 @@ from harness.runs.state import record_failure
 if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
-WRONG_INPUT_EXIT_CODE = 2
 CANCELLED = {"status": RunStatus.INTERRUPTED, "cancelled": True}
 # Errors of a disk that is full, over quota or unreachable for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)

@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable
 
-WRONG_INPUT = 2  # exit code
+WRONG_INPUT_EXIT_CODE = 2
 
 
 class InputError(ValueError):
@@ -40,4 +40,4 @@ def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError],
         return act() or 0
     except InputError as error:
         print(f"error: {error}{options_for(error)}", file=sys.stderr)
-        return WRONG_INPUT
+        return WRONG_INPUT_EXIT_CODE

@@ -33,6 +33,7 @@ from harness.plan.speed import matmul_rate
 from harness.plan.table import print_plan
 from harness.recipe.spec import DataSpec
 from harness.records.command_line import CommandParser
+from harness.records.errors import WRONG_INPUT_EXIT_CODE
 from harness.records.json_files import write_record
 from harness.records.number_text import duration
 from harness.records.paths import SweepFolder, cache_root
@@ -314,7 +315,7 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
         what, repair = DISK_TROUBLE[error.errno]
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {what}{where}; {repair}, then the same command goes on", file=sys.stderr)
-        return 2
+        return WRONG_INPUT_EXIT_CODE
     except KeyboardInterrupt:
         print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
         return 130

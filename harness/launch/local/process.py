@@ -15,8 +15,9 @@ from typing import Any
 
 from harness.launch.interface import Handle
 from harness.launch.local.places import Seat, worker_environment
-from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig
+from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Pack
+from harness.records.errors import WRONG_INPUT_EXIT_CODE
 
 ERROR_LINES = 20
 WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")

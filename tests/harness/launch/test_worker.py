@@ -19,9 +19,9 @@ from harness.engine.distributed import initialize_from_environment
 from harness.launch import lease
 from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.launch.stop import StopFlag
-from harness.launch.worker import WRONG_INPUT_EXIT_CODE, WorkerConfig, attempt_here, run_job, run_pack
+from harness.launch.worker import WorkerConfig, attempt_here, run_job, run_pack
 from harness.recipe.spec import Job
-from harness.records.errors import InputError
+from harness.records.errors import WRONG_INPUT_EXIT_CODE, InputError
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.run_files import Origin, read_attempts
