@@ -23,6 +23,7 @@ from analysis.records.fits import FitWarning, FrontierRow, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
+from harness.records.number_text import power_of_ten, si
 
 Cost = Callable[[Array], Array]
 
@@ -87,14 +88,18 @@ class FrontierCurve:
     warnings: tuple[FitWarning, ...] = ()
 
     def __repr__(self) -> str:
-        return f"FrontierCurve({len(self.flops)} budgets, N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
+        if len(self.flops) == 1:
+            best = f"N* = {si(self.n_opt[0])}, D* = {si(self.d_opt[0])}, loss = {self.loss[0]:.3f}"
+            return f"FrontierCurve(C = {power_of_ten(self.flops[0])}: {best})"
+        first, last = (power_of_ten(value) for value in (self.flops.min(), self.flops.max()))
+        return f"FrontierCurve(C = {first} to {last}: N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a budget: flops, n_opt, d_opt, loss, and the ends of their intervals."""
+        """Return one row per value of C: flops, n_opt, d_opt, loss, and the ends of their intervals."""
         return pd.DataFrame(self.rows())
 
     def rows(self) -> list[FrontierRow]:
-        """Return one row a budget, as in fits.json."""
+        """Return one row per value of C, as in fits.json."""
         return [
             FrontierRow(
                 flops=float(self.flops[i]),
@@ -114,7 +119,7 @@ class FrontierCurve:
         ]
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: one row a budget, and the warnings."""
+        """Return what a notebook shows: one row per value of C, and the warnings."""
         shown = self.frame().dropna(axis="columns", how="all")
         table = shown.to_html(float_format=lambda value: f"{value:.4g}", border=0, index=False)
         doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)

@@ -66,3 +66,14 @@ def test_the_floors_of_the_harness_are_those_that_are_tested() -> None:
         for place in places
     }
     assert [(a, b) for a in at for b in at if at[a] < at[b] and places[a] < places[b]] == []
+
+
+def test_the_python_example_runs_as_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "analysis/README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    exec(compile(block, "analysis/README.md", "exec"), {})
+    assert "FrontierCurve(C = 10¹³: N* = " in capsys.readouterr().out
