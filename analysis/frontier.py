@@ -30,7 +30,7 @@ Cost = Callable[[Array], Array]
 REACH = 1e3  # the search goes this far beyond the measured sizes
 BLIND_REACH = 1e5  # without measured sizes, so far from N = D under C = 6·N·D
 MAX_EXTRAPOLATION = 30.0  # times the largest fitted compute
-LOCAL_STEP = 0.05  # half width in ln C over which the exponents of a single budget are taken
+LOCAL_STEP = 0.05  # half width in ln C over which the exponents at a single C are taken
 SPLINE_SIZES = 12  # up to so many sizes the cost per token passes through each
 ZOOM_POINTS = 33  # of the search grid in log N, at every zoom
 ZOOMS = 5
@@ -60,17 +60,17 @@ class Surface:
 
 @dataclass(frozen=True)
 class FrontierCurve:
-    """Compute-optimal sizes, tokens and losses at given budgets; `Fit.frontier` is the power law alone.
+    """Compute-optimal sizes, tokens and losses at given C; `Fit.frontier` is the power law alone.
 
     Attributes:
-        flops: budgets C [budgets], FLOPs.
-        n_opt: best number of parameters [budgets].  d_opt: best number of tokens.  loss: nats per token.
-        n_interval: percentile interval of n_opt [budgets, (low, high)]; NaN without bootstrap.
+        flops: training compute C [flops], FLOPs.
+        n_opt: best number of parameters [flops].  d_opt: best number of tokens.  loss: nats per token.
+        n_interval: percentile interval of n_opt [flops, (low, high)]; NaN without bootstrap.
         d_interval: the same of d_opt.  loss_interval: the same of loss.
-        flat: range of N [budgets, (low, high)] within 0.1 % of the best loss.
-        a: exponent of n_opt ∝ C^a over these budgets; at a single budget the local slope.
+        flat: range of N [flops, (low, high)] within 0.1 % of the best loss.
+        a: exponent of n_opt ∝ C^a over these C; at a single C the local slope.
         b: exponent of d_opt ∝ C^b.  a_interval, b_interval: None without bootstrap.
-        warnings: what speaks against using these numbers, such as a budget far beyond the fitted runs.
+        warnings: what speaks against using these numbers, such as a C far beyond the fitted runs.
     """
 
     flops: Array
@@ -194,11 +194,11 @@ def _blind_surface(fit: Fit, flops: Array, cost: Cost | None) -> Surface:
 
 
 def optimum(surface: Surface, flops: Array, draws: int = 1) -> tuple[Array, Array, Array]:
-    """Return N, D and loss of the minimum at each budget, each [draws, budgets].
+    """Return N, D and loss of the minimum at each C, each [draws, flops].
 
     A grid in log N is zoomed in around its lowest point; the last one is closed by a parabola.
     """
-    # A grid and no gradient: all draws and budgets go through one array operation, and a saturating law has
+    # A grid and no gradient: all draws and all C go through one array operation, and a saturating law has
     # flat ends on which Newton's method would leave the range.
     low = np.full((draws, len(flops)), np.log(surface.n_range[0]))
     high = np.full_like(low, np.log(surface.n_range[1]))
@@ -217,7 +217,7 @@ def optimum(surface: Surface, flops: Array, draws: int = 1) -> tuple[Array, Arra
 
 
 def _loss_at(surface: Surface, log_n: Array, flops: Array) -> Array:
-    """Return the loss of sizes [draws, budgets, points] that spend exactly the budget."""
+    """Return the loss of sizes [draws, flops, points] that spend exactly C FLOPs."""
     n = np.exp(log_n)
     d = flops[:, None] / surface.flops_per_token(n)
     flat = (log_n.shape[0], -1)
@@ -225,13 +225,13 @@ def _loss_at(surface: Surface, log_n: Array, flops: Array) -> Array:
 
 
 def exponent(flops: Array, values: Array) -> Array:
-    """Return the least-squares slope of log values [draws, budgets] on log C."""
+    """Return the least-squares slope of log values [draws, flops] on log C."""
     x = np.log(flops) - np.log(flops).mean()
     return np.asarray(np.log(values) @ x / (x @ x))
 
 
 def local_exponent(surface: Surface, flops: Array) -> float:
-    """Return the exponent a of N* ∝ C^a over the given budgets."""
+    """Return the exponent a of N* ∝ C^a over the given C."""
     return float(exponent(flops, optimum(surface, flops)[0])[0])
 
 
@@ -253,7 +253,7 @@ def six_nd_exponents(law: Law, theta: Array, table: LossTable) -> Array:
 
 
 def flatness(surface: Surface, flops: Array, n_opt: Array, share: float = FLAT_SHARE) -> Array:
-    """Return the range of N [budgets, 2] whose loss at the same C is within `share` of the best."""
+    """Return the range of N [flops, 2] whose loss at the same C is within `share` of the best."""
     offsets = np.linspace(-FLAT_REACH, FLAT_REACH, FLAT_POINTS)
     log_n = np.log(n_opt)[None, :, None] + offsets
     loss = _loss_at(surface, log_n, flops)[0]
@@ -281,17 +281,17 @@ def find_frontier(
         fit: a fitted law in N and D, from `fit_law`.
         table: the table of the fit (a LossTable, a frame or a path). Its FLOPs give the cost of a token as a
             function of N: the FLOPs that the runs really cost. None stands for C = 6·N·D.
-        flops: budgets C: a number, a list, an array or a Series, FLOPs.
+        flops: training compute C: a number, a list, an array or a Series, FLOPs.
         cost: another function from N to training FLOPs per token; `six_n` for C = 6·N·D.
         mapping: columns of a foreign table, as for `load_table`.
         level: share of the intervals; that of the fit by default.
 
     Returns:
-        One entry a budget. Intervals are those of the curve itself: they assume that the law holds, and they
-        leave out the noise of a run. A budget beyond 30 times the largest fitted compute adds a warning.
+        One entry per value of C. Intervals are those of the curve itself: they assume that the law holds, and
+        they leave out the noise of a run. A C beyond 30 times the largest fitted compute adds a warning.
 
     Raises:
-        InputError: the fit has no law in N and D, or a budget is not a positive number.
+        InputError: the fit has no law in N and D, or a value of C is not a positive number.
 
     References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3.
 
@@ -303,41 +303,41 @@ def find_frontier(
         >>> print(f"N* grows as C^{found.a:.3f}")
         N* grows as C^0.452
     """
-    budgets = np.atleast_1d(np.asarray(flops, float))
-    if budgets.ndim != 1 or len(budgets) == 0 or not np.all((budgets > 0) & np.isfinite(budgets)):
+    asked = np.atleast_1d(np.asarray(flops, float))
+    if asked.ndim != 1 or len(asked) == 0 or not np.all((asked > 0) & np.isfinite(asked)):
         raise InputError(f"flops is {flops!r}: expected one or more positive numbers such as 1e20")
     law = _law_in_both(fit)
     if table is None:
-        surface = _blind_surface(fit, budgets, cost)
+        surface = _blind_surface(fit, asked, cost)
     else:
         surface = surface_of(fit, as_table(table, mapping, fit.count), cost)
-    n, d, loss = (value[0] for value in optimum(surface, budgets))
-    a, b = (float(value[0]) for value in _exponents(surface, budgets, 1, (n[None], d[None], loss[None])))
+    n, d, loss = (value[0] for value in optimum(surface, asked))
+    a, b = (float(value[0]) for value in _exponents(surface, asked, 1, (n[None], d[None], loss[None])))
     level = fit.level if level is None else level
     if fit.samples is None:
-        n_band = d_band = loss_band = np.full((len(budgets), 2), np.nan)
+        n_band = d_band = loss_band = np.full((len(asked), 2), np.nan)
         a_interval = b_interval = None
     else:
         samples = fit.samples
         drawn = Surface(
             fit.law, lambda n, d: law.value(samples, n, d), surface.flops_per_token, surface.n_range
         )
-        draws = optimum(drawn, budgets, len(samples))
+        draws = optimum(drawn, asked, len(samples))
         n_band, d_band, loss_band = (_band(value, level, fit.stretch) for value in draws)
         a_interval, b_interval = (
             percentile_interval(value, level, fit.stretch)
-            for value in _exponents(drawn, budgets, len(samples), draws)
+            for value in _exponents(drawn, asked, len(samples), draws)
         )
-    far = fit.largest_c and extrapolation_warning(fit.largest_c, float(budgets.max()))
+    far = fit.largest_c and extrapolation_warning(fit.largest_c, float(asked.max()))
     return FrontierCurve(
-        flops=budgets,
+        flops=asked,
         n_opt=n,
         d_opt=d,
         loss=loss,
         n_interval=n_band,
         d_interval=d_band,
         loss_interval=loss_band,
-        flat=flatness(surface, budgets, n),
+        flat=flatness(surface, asked, n),
         a=a,
         a_interval=a_interval,
         b=b,
@@ -354,7 +354,7 @@ def optimal_allocation(
     mapping: Mapping[str, str] | None = None,
     level: float | None = None,
 ) -> FrontierCurve:
-    """Divide a training budget: the size N* and tokens D* of lowest predicted loss at C FLOPs.
+    """Divide a training compute: the size N* and tokens D* of lowest predicted loss at C FLOPs.
 
     Without `table`, C = 6·N·D holds. Then the minimum of E + (A·N^-α + B·D^-β)^γ is in closed form,
     N* = G·(C/6)^a and D* = (C/6)^b / G with a = β/(α+β), b = α/(α+β) and G = (αA/βB)^(1/(α+β)); the search
@@ -363,17 +363,17 @@ def optimal_allocation(
 
     Args:
         fit: a fitted law in N and D, from `fit_law`. N is counted as `fit.count` says.
-        flops: budgets C: a number, a list, an array or a Series, FLOPs.
+        flops: training compute C: a number, a list, an array or a Series, FLOPs.
         table: the table of the fit, for exact FLOPs.
         mapping: columns of a foreign table, as for `load_table`.
         level: share of the intervals; that of the fit by default.
 
     Returns:
-        A `FrontierCurve`: `n_opt`, `d_opt`, `loss` and their intervals, one entry a budget; `frame()` is the
-        DataFrame. `warnings` says so if a budget lies beyond 30 times the largest fitted compute.
+        A `FrontierCurve`: `n_opt`, `d_opt`, `loss` and their intervals, one entry per C; `frame()` is the
+        DataFrame. `warnings` says so if C lies beyond 30 times the largest fitted compute.
 
     Raises:
-        InputError: the fit has no law in N and D, or a budget is not a positive number.
+        InputError: the fit has no law in N and D, or a value of C is not a positive number.
 
     References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.3, equation 4.
 
@@ -404,7 +404,7 @@ def _law_in_both(fit: Fit) -> Law:
 def _exponents(
     surface: Surface, flops: Array, draws: int, found: tuple[Array, Array, Array] | None = None
 ) -> tuple[Array, Array]:
-    """Return the exponents a and b [draws] over the budgets, or around a single one; `found`: its optima."""
+    """Return the exponents a and b [draws] over C, or around a single C; `found` are the optima there."""
     if np.ptp(flops) == 0:
         flops = flops[0] * np.exp([-LOCAL_STEP, LOCAL_STEP])
         found = None
@@ -413,5 +413,5 @@ def _exponents(
 
 
 def _band(draws: Array, level: float, stretch: float) -> Array:
-    """Return percentile intervals [budgets, 2] of draws [draws, budgets]."""
+    """Return percentile intervals [flops, 2] of draws [draws, flops]."""
     return np.array([percentile_interval(column, level, stretch) for column in draws.T])
