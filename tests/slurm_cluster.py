@@ -7,18 +7,22 @@ which are put back into the queue.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 N_NODES = 2
+PORTS = range(7000, 10000)
+N_STARTS = 3
+START_SECONDS = 60
 CONFIG = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -67,9 +71,15 @@ def why_not() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port below those that the system gives to outgoing connections and Ray to its workers.
+
+    Slurm binds it only later: in the meantime nobody else may be given it.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -102,7 +112,7 @@ def start_munge(folder: Path) -> None:
 def write_config(folder: Path) -> Path:
     host = socket.gethostname().split(".")[0]
     nodes = "\n".join(
-        f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=1 RealMemory=4000"
+        f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=1 RealMemory=1000"
         for i in range(1, N_NODES + 1)
     )
     path = folder / "slurm.conf"
@@ -122,25 +132,59 @@ def squeue(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@contextmanager
+@contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[None]:
     """A running cluster that the commands of Slurm find; ended with all of its jobs."""
     before = {name: os.environ.get(name) for name in ("SLURM_CONF", "PATH")}
     os.environ["PATH"] += ":/usr/sbin"
     try:
-        start_munge(folder)
-        config = write_config(folder)
-        os.environ["SLURM_CONF"] = str(config)
-        subprocess.run(["slurmctld", "-c", "-f", config], check=True)
-        for i in range(1, N_NODES + 1):
-            subprocess.run(["slurmd", "-N", f"n{i}", "-f", config], check=True)
-        wait_until(lambda: idle_nodes() == N_NODES, 60, "the nodes did not come up")
-        yield
-        empty_queue()
+        running = start_until_it_runs(folder)
+        try:
+            yield
+            empty_queue()
+        finally:
+            stop(running)
     finally:
-        stop(folder)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def start_until_it_runs(parent: Path) -> Path:
+    """The folder of the first cluster whose nodes come up.
+
+    A port may be taken by another process between its choice and the daemon's start, so a start is repeated
+    with other ports. The last failure shows what the daemons wrote.
+    """
+    for attempt in range(1, N_STARTS + 1):
+        folder = parent / str(attempt)
+        try:
+            start(folder)
+            return folder
+        except (AssertionError, subprocess.CalledProcessError):
+            stop(folder)
+            if attempt == N_STARTS:
+                raise AssertionError(f"the nodes did not come up\n{logs(folder)}") from None
+    raise AssertionError("unreachable")
+
+
+def start(folder: Path) -> None:
+    start_munge(folder)
+    config = write_config(folder)
+    os.environ["SLURM_CONF"] = str(config)
+    subprocess.run(["slurmctld", "-c", "-f", config], check=True)
+    for i in range(1, N_NODES + 1):
+        subprocess.run(["slurmd", "-N", f"n{i}", "-f", config], check=True)
+    wait_until(lambda: idle_nodes() == N_NODES, START_SECONDS, "the nodes did not come up")
+
+
+def logs(folder: Path) -> str:
+    """What Slurm says of its nodes, and the last lines of each daemon."""
+    nodes = subprocess.run(["scontrol", "show", "nodes"], capture_output=True, text=True)
+    tails = [
+        f"{path.name}:\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+        for path in sorted((folder / "log").glob("*.log"))
+    ]
+    return "\n\n".join([nodes.stdout + nodes.stderr, *tails])
 
 
 def empty_queue() -> None:
