@@ -148,8 +148,13 @@ def table_cost(table: LossTable) -> Cost:
 
     The function passes through every size of a ladder; a table with many sizes gets a parabola in logs.
     """
-    log_n, where = np.unique(np.log(table.n), return_inverse=True)
-    log_cost = np.bincount(where, np.log(table.c / table.d)) / np.bincount(where)
+    return cost_between(table.n, table.c / table.d)
+
+
+def cost_between(sizes: Array, flops_per_token: Array) -> Cost:
+    """Return FLOPs per token as a function of N, as `table_cost` does, from those of single rows [rows]."""
+    log_n, where = np.unique(np.log(sizes), return_inverse=True)
+    log_cost = np.bincount(where, np.log(flops_per_token)) / np.bincount(where)
     if len(log_n) == 1:
         return lambda n: np.exp(log_cost[0]) * n / np.exp(log_n[0])
     curve, slope = _smooth(log_n, log_cost)

@@ -100,11 +100,17 @@ def test_sweeps_compose(command: str) -> None:
         load(overrides)
 
 
-def test_uv_commands_name_groups_that_exist() -> None:
+def test_uv_commands_name_groups_and_extras_that_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = [word for command in COMMANDS for word in re.findall(r"--group (\S+)", command)]
+    groups, extras = (
+        {word for command in COMMANDS for word in re.findall(rf"--{option} (\S+)", command)}
+        | set(re.findall(rf"`--{option} (\S+)`", TEXT))
+        for option in ("group", "extra")
+    )
     assert groups
-    assert set(groups) <= set(project["dependency-groups"])
+    assert groups <= set(project["dependency-groups"])
+    assert {"cuda12", "tpu", "slurm", "ray"} <= extras
+    assert extras <= set(project["project"]["optional-dependencies"])
 
 
 def test_overrides_in_running_text_compose() -> None:
@@ -167,7 +173,7 @@ def test_the_python_example_runs_as_printed(
     monkeypatch.chdir(ROOT)
     (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     exec(compile(block, "README.md", "exec"), {})
-    assert "joint" in capsys.readouterr().out
+    assert "chinchilla" in capsys.readouterr().out
 
 
 def test_the_losses_to_try_are_those_of_a_committed_sweep() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.frontier import cost_between
 from analysis.laws import find_law
 from analysis.plots.style import (
     BLACK,
@@ -27,6 +28,7 @@ from analysis.records.fits import FitRecord, FrontierRow
 from harness.records.number_text import power_of_ten, si
 
 TOKENS_PER_PARAMETER = 20.0  # rule of thumb after Hoffmann et al., arXiv:2203.15556, drawn for comparison
+RULE_REACH = 1e4  # its line is looked for among sizes up to this factor beyond the runs
 MARGIN = 1.6  # the axes reach this factor beyond the runs
 
 
@@ -74,7 +76,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> F
     """Draw N* and D* against compute with intervals, flatness band and 20 tokens per parameter."""
     figure, axes = grid(1, 2, (9.2, 3.9))
     flops = np.array([row.flops for row in rows])
-    rule = np.sqrt(flops / (6 * TOKENS_PER_PARAMETER))
+    rule = _sizes_by_rule(points, count, flops)
     runs = points[points["flops"].between(flops.min(), flops.max())]
     n_opt, d_opt = [row.n_opt for row in rows], [row.d_opt for row in rows]
     n_band, d_band = [(row.n_low, row.n_high) for row in rows], [(row.d_low, row.d_high) for row in rows]
@@ -98,6 +100,14 @@ def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> F
     axes[1].set_ylabel("best number of tokens D*")
     legend_beside(figure, axes[0])
     return figure
+
+
+def _sizes_by_rule(points: pd.DataFrame, count: str, flops: np.ndarray) -> np.ndarray:
+    """Return N whose training on 20 tokens per parameter costs `flops`, counted as for the runs."""
+    runs_n, runs_flops = points[count].to_numpy(float), points["flops"].to_numpy(float)
+    cost = cost_between(runs_n, runs_flops / points["n_tokens"].to_numpy(float))
+    n = np.geomspace(runs_n.min() / RULE_REACH, runs_n.max() * RULE_REACH, 2000)
+    return np.exp(np.interp(np.log(flops), np.log(cost(n) * TOKENS_PER_PARAMETER * n), np.log(n)))
 
 
 def _band(

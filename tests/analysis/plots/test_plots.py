@@ -164,10 +164,17 @@ def test_contours_show_runs_holdout_and_the_optimal_line(sweep: Sweep, figures: 
     np.testing.assert_allclose(rule[:, 1] / rule[:, 0], 20)
 
 
-def test_frontier_rule_of_thumb_spends_the_budget(figures: dict[str, Figure]) -> None:
+def test_frontier_rule_of_thumb_costs_what_runs_of_its_sizes_cost(
+    sweep: Sweep, figures: dict[str, Figure]
+) -> None:
     n, d = (line(figures["frontier"], "20 tokens per parameter", panel) for panel in (0, 1))
     np.testing.assert_allclose(d[:, 1] / n[:, 1], 20)
-    np.testing.assert_allclose(6 * n[:, 1] * d[:, 1], n[:, 0])
+    points = sweep.finished.sort_values("n_params_matmul")
+    sizes, per_token = points.n_params_matmul, points.flops / points.n_tokens
+    inside = (n[:, 1] > sizes.min()) & (n[:, 1] < sizes.max())
+    assert inside.any()
+    expected = np.exp(np.interp(np.log(n[inside, 1]), np.log(sizes), np.log(per_token)))
+    np.testing.assert_allclose(n[inside, 0] / d[inside, 1], expected, rtol=0.02)
 
 
 def test_frontier_without_intervals_draws_no_band(sweep: Sweep) -> None:

@@ -83,7 +83,11 @@ def test_fits_of_the_stored_tables_are_the_stored_fits(record: dict[str, Any], p
             name for name, x in expected.items() if x is None
         ]
         known = {name: x for name, x in expected.items() if x is not None}
-        assert {name: numbers[name] for name in known} == pytest.approx(known, rel=1e-6), mine.law
+        if theirs["objective"] is not None:
+            assert mine.objective == pytest.approx(theirs["objective"], rel=1e-6), mine.law
+        # In a flat valley the processor's rounding decides where the search ends.
+        within = 1e-6 if record["machine"] == cpu_name() else 0.02
+        assert {name: numbers[name] for name in known} == pytest.approx(known, rel=within, abs=1e-9), mine.law
 
 
 PART = ("grid.rungs=[16,48]", "grid.n_tokens=[65536,131072]")
