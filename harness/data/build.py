@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,11 @@ from harness.data.tasks.contamination import contamination
 from harness.data.tasks.documents import TASKS, Tokens
 from harness.data.tasks.mixture import TaskConfig, document_lengths, mix_tasks
 from harness.data.text.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
-from harness.data.text.corpora import PYTHON_PACKAGES, Document, SourceFile, read_python, read_text
+from harness.data.text.corpora import PYTHON_PACKAGES, SourceFile
 from harness.data.text.dedup import Split, drop_exact, drop_near, shingle, split_documents
+from harness.data.text.document import Document, Dropped, Tally, n_bytes
 from harness.data.text.encode import encode_documents
+from harness.data.text.read import read_python, read_text
 from harness.data.text.tokenizer import Tokenizer, train_tokenizer
 from harness.records.errors import InputError
 
@@ -106,11 +107,10 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
         InputError: a file cannot be read, or too little usable text is left to split.
     """
     progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
-    split, report = _curate(config, files)
+    split, report = _curate(config, files, progress)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
     progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
-    n_tags = len(TASKS) if config.tasks else 0
-    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags)
+    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags(config))
     progress("tokenising")
     train_tokens, eval_tokens = encode_documents(tokenizer, train), encode_documents(tokenizer, held_out)
     n_train_bytes, n_eval_bytes = (int(tokenizer.token_bytes[t].sum()) for t in (train_tokens, eval_tokens))
@@ -131,6 +131,11 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
         None,
         report,
     )
+
+
+def n_tags(config: DataConfig) -> int:
+    """Return the number of token ids that name the task of a document."""
+    return len(TASKS) if config.tasks else 0
 
 
 def _with_tasks(
@@ -177,31 +182,46 @@ def build_synthetic(config: DataConfig, progress: Callable[[str], None]) -> Prep
     return Prepared(corpus_id, train, held_out, None, len(train), documents, conditional[-1], report)
 
 
-def _curate(config: DataConfig, files: list[SourceFile]) -> tuple[Split, dict[str, Any]]:
+def _curate(
+    config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]
+) -> tuple[Split, dict[str, Any]]:
     """Read, clean, deduplicate and split; the report has the documents and bytes after every step."""
     is_python = config.name == "python"
-    found = list(read_python(files) if is_python else read_text(files, config.text_field))
-    steps = {"read": _sizes(found)}
-    cleaned, dropped = clean(found, PYTHON_LIMITS if is_python else TEXT_LIMITS)
-    steps["cleaned"] = _sizes(cleaned)
-    if not cleaned:
+    read, cleaned, dropped = Tally(), Tally(), Dropped()
+    found = read.watch(read_python(files) if is_python else read_text(files, config.text_field))
+    usable = clean(found, PYTHON_LIMITS if is_python else TEXT_LIMITS, dropped)
+    # Exact duplicates go first, because shingling is the slow step. They also go while the text is read, so
+    # that memory holds no copies. Near duplicates go before the split, or copies would land on both sides.
+    exact = drop_exact(cleaned.watch(usable))
+    if dropped.counts:
+        progress(f"{cleaned.documents:,} of {read.documents:,} documents are usable; dropped: {dropped}")
+    if not exact:
+        why = f" (dropped: {dropped})" if dropped.counts else ""
         raise InputError(
-            f"no usable text in {len(found)} documents (dropped: {_reasons(dropped)}): give other text"
+            f"no usable text in {read.documents:,} documents{why}: give UTF-8 text, or name the field "
+            "that holds it by data.text_field=FIELD"
         )
-    # Exact duplicates go first, because shingling is the slow step. Near duplicates go before the split, or
-    # copies of a document would land on both sides.
-    exact = drop_exact(cleaned)
-    steps["without exact duplicates"] = _sizes(exact)
     shingles = shingle(exact)
     near = drop_near(exact, shingles)
-    steps["without near duplicates"] = _sizes(near)
+    steps = {
+        "read": _counts(read.documents, read.bytes),
+        "cleaned": _counts(cleaned.documents, cleaned.bytes),
+        "without exact duplicates": _sizes(exact),
+        "without near duplicates": _sizes(near),
+    }
     split = split_documents(near, shingles, config.eval_fraction)
     if not split.train or not split.eval:
         raise InputError(
             f"{len(near)} documents cannot be split: data.eval_fraction={config.eval_fraction} leaves "
             f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it"
         )
-    return split, {"steps": steps, "dropped": dict(dropped), "evaluation_leaks_dropped": split.n_leaks}
+    report = {
+        "steps": steps,
+        "dropped": dict(dropped.counts),
+        "dropped_first": dropped.first,
+        "evaluation_leaks_dropped": split.n_leaks,
+    }
+    return split, report
 
 
 def _counts(documents: int, n_bytes: int) -> dict[str, int]:
@@ -211,12 +231,7 @@ def _counts(documents: int, n_bytes: int) -> dict[str, int]:
 
 def _sizes(documents: list[Document]) -> dict[str, int]:
     """Return the counts of documents in memory."""
-    return _counts(len(documents), sum(len(document.text.encode("utf-8")) for document in documents))
-
-
-def _reasons(dropped: Counter[str]) -> str:
-    """Return the reasons for dropped documents in words, the most frequent first."""
-    return ", ".join(f"{reason} {count}" for reason, count in dropped.most_common()) or "none"
+    return _counts(len(documents), sum(n_bytes(document.text) for document in documents))
 
 
 def text_id(train: list[str], held_out: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt
 
-from harness.data.build import DataConfig, Prepared, build_synthetic, build_text
+from harness.data.build import DataConfig, Prepared, build_synthetic, build_text, n_tags
 from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
 from harness.data.text.corpora import SourceFile, list_python, list_text
@@ -113,6 +113,11 @@ def prepare_corpus(
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
     corpus = _load(config.vocab_size, *found)
+    if corpus.vocab_size < config.vocab_size:
+        progress(
+            f"the text holds {corpus.vocab_size:,} different tokens, fewer than "
+            f"data.vocab_size={config.vocab_size}: the vocabulary is {corpus.vocab_size:,}"
+        )
     _check_eval_size(config, corpus)
     return corpus
 
@@ -145,7 +150,7 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
                 "data.tasks are mixed into text and data.name=synthetic has none; use data=text_and_tasks"
             )
         return config, []
-    check_vocabulary(config.tokenizer, config.vocab_size)
+    check_vocabulary(config.tokenizer, config.vocab_size, n_tags(config))
     check_tasks(config.tasks, config.tokenizer)
     if config.name == "python":
         return config, list_python(config.packages)
@@ -204,9 +209,10 @@ def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.nda
     return counts
 
 
-def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:
-    """Add a corpus and its description to the cache."""
+def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
+    """Add a corpus and its description to the cache; `asked` is the vocabulary that was asked for."""
     tokenizer = prepared.tokenizer
+    vocab_size = tokenizer.vocab_size if tokenizer else asked
     files: dict[str, bytes | np.ndarray] = {TRAIN: prepared.train, EVAL: prepared.eval}
     if tokenizer:
         files[TOKENIZER] = tokenizer.definition.encode()
@@ -220,22 +226,25 @@ def _store(store: Store, key: str, vocab_size: int, prepared: Prepared) -> None:
         "unigram_nats": unigram_loss(prepared.train, prepared.eval, vocab_size),
         "report": prepared.report,
     }
+    if vocab_size != asked:
+        meta["vocab_size"] = vocab_size
     store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)
 
 
-def _load(vocab_size: int, folder: Path, meta: dict[str, Any]) -> Corpus:
-    """Map a cached corpus from disk."""
+def _load(asked: int, folder: Path, meta: dict[str, Any]) -> Corpus:
+    """Map a cached corpus from disk; `asked` is the vocabulary that was asked for."""
+    # Smaller if the text held fewer tokens, except in corpora of earlier versions: their runs keep their ids.
+    vocab_size = meta.get("vocab_size", asked)
     # Mapped, so that all workers of a machine share one copy in memory.
     train, held_out = (np.memmap(folder / name, token_dtype(vocab_size), "r") for name in (TRAIN, EVAL))
     definition = folder / TOKENIZER
     tokenizer = Tokenizer(vocab_size, definition.read_text()) if definition.exists() else None
     return Corpus(
-        vocab_size=vocab_size,
+        **(meta | {"vocab_size": vocab_size}),
         train=train,
         eval=held_out,
         token_bytes=tokenizer.token_bytes if tokenizer else np.ones(vocab_size, np.int64),
         n_train_tokens=len(train),
         n_eval_tokens=len(held_out),
         tokenizer=tokenizer,
-        **meta,
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.data.text.corpora import Document
+from harness.data.text.document import Document, Dropped, Unusable
 
 LEADING_COMMENTS = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+")
 LICENCE = re.compile(r"copyright|licen[sc]e", re.IGNORECASE)
@@ -58,15 +57,18 @@ PYTHON_LIMITS = Limits(256, 0.15, 0.05, 0.10, 0.25, 0.001, 0.15, True)
 TEXT_LIMITS = Limits(16, 1.0, 1.0, 1.0, 1.0, 0.05, 0.02, False)
 
 
-def clean(documents: Iterable[Document], limits: Limits) -> tuple[list[Document], Counter[str]]:
-    """Normalise documents and keep those inside the limits.
+def clean(documents: Iterable[Document | Unusable], limits: Limits, dropped: Dropped) -> Iterator[Document]:
+    """Normalise documents and yield those inside the limits, in order.
 
-    Returns:
-        The kept documents in order, and the number of dropped ones by reason.
+    Args:
+        documents: documents, and records without a text.
+        limits: limits of a document.
+        dropped: receives what is left out.
     """
-    kept: list[Document] = []
-    dropped: Counter[str] = Counter()
     for document in documents:
+        if isinstance(document, Unusable):
+            dropped.add(document.reason, f"{document.name} {document.detail}".rstrip())
+            continue
         text = normalise(document.text)
         # Looked for first, because the licence block often has the generator's notice in it.
         generated = limits.drop_generated and GENERATED.search(text[:GENERATED_HEAD]) is not None
@@ -74,10 +76,9 @@ def clean(documents: Iterable[Document], limits: Limits) -> tuple[list[Document]
             text = strip_licence(text)
         reason = "generated" if generated else defect(text, limits)
         if reason is None:
-            kept.append(Document(document.name, text))
+            yield Document(document.name, text)
         else:
-            dropped[reason] += 1
-    return kept, dropped
+            dropped.add(reason, document.name)
 
 
 def normalise(text: str) -> str:
@@ -100,7 +101,10 @@ def strip_licence(text: str) -> str:
 
 def defect(text: str, limits: Limits) -> str | None:
     """Return the first limit that `text` breaks, as a reason, or None."""
-    data = text.encode("utf-8")
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "not Unicode"
     size = len(data)
     if size < limits.min_bytes:
         return "short"

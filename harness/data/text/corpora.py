@@ -5,20 +5,12 @@ Listing a source takes milliseconds (names, sizes, times). Its files are read on
 
 from __future__ import annotations
 
-import gzip
 import importlib.metadata
-import io
-import json
 import os
+import stat
 import sysconfig
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-import zstandard
+from pathlib import Path, PurePath
 
 from harness.records.errors import InputError
 
@@ -60,10 +52,6 @@ PYTHON_PACKAGES = (
 # Vendored packages are copies of others, and site-packages may lie inside the standard library's folder.
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "_vendor", "_vendored"}
 TEXT_SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-# A long .txt file is cut at paragraph ends into documents of about this many characters. So even one book can
-# be split into training and evaluation text.
-PIECE_CHARACTERS = 16_384
-READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -81,14 +69,6 @@ class SourceFile:
     path: str
     size: int
     mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text with a name that is unique in its corpus."""
-
-    name: str
-    text: str
 
 
 def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
@@ -111,128 +91,65 @@ def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
 def list_text(path: str | None) -> list[SourceFile]:
     """List one text file, or every text file below a folder, by name.
 
+    Links to folders are followed. A folder that several links lead to is listed once.
+
     Raises:
-        InputError: no path is given, it does not exist, or it holds no file of a known kind.
+        InputError: no path is given, it does not exist, it holds no file of a known kind, or something below
+            it cannot be looked at.
     """
     if not path:
         raise InputError("data=text needs a file or folder: add data.path=FILE_OR_FOLDER")
     root = Path(path).expanduser()
-    if not root.exists():
-        raise InputError(f"data.path={path} does not exist: give an existing file or folder")
-    found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    known = [p for p in found if p.name.endswith(TEXT_SUFFIXES)]
+    try:
+        found = _found(root, path)
+        return [_stat(name.as_posix(), place) for name, place in found]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"data.path={path} cannot be listed ({error}): expected files and folders that this user may "
+            "read, change the permission or move it elsewhere"
+        ) from error
+
+
+def _found(root: Path, path: str) -> list[tuple[PurePath, str]]:
+    """Return the name and place of each text file at or below `root`, in the order of the names."""
+    # os.stat and not Path.exists, which calls a folder that may not be entered missing or raises.
+    try:
+        is_folder = stat.S_ISDIR(os.stat(root).st_mode)
+    except FileNotFoundError:
+        raise InputError(f"data.path={path} does not exist: give an existing file or folder") from None
+    found = _below(root) if is_folder else [(PurePath(root.name), str(root))]
+    known = [(name, place) for name, place in found if name.name.lower().endswith(TEXT_SUFFIXES)]
     if not known:
         kinds = ", ".join(TEXT_SUFFIXES)
         raise InputError(f"data.path={path} holds no file of a known kind: expected {kinds}")
-    base = root.parent if root.is_file() else root
-    return [_stat(p.relative_to(base).as_posix(), str(p)) for p in known]
+    return sorted(known)
 
 
-def read_python(files: list[SourceFile]) -> Iterator[Document]:
-    """Yield every file that is UTF-8; the others show up as fewer documents in the report."""
-    for file in files:
-        try:
-            yield Document(file.name, Path(file.path).read_bytes().decode("utf-8"))
-        except UnicodeDecodeError:
-            continue
+def _below(root: Path) -> list[tuple[PurePath, str]]:
+    """Return the name and place of every file below a folder; raise InputError for a link to nothing.
 
-
-def read_text(files: list[SourceFile], text_field: str) -> Iterator[Document]:
-    """Yield the documents of text, JSON-lines and parquet files.
-
-    Raises:
-        InputError: a file is damaged or not UTF-8, or has no text in `text_field`.
+    Folders behind links come last, so a folder inside `root` keeps its own name.
     """
-    for file in files:
-        try:
-            yield from _read_one(file, text_field)
-        except READ_ERRORS as error:
-            kind = type(error).__name__
-            raise InputError(
-                f"{file.path} cannot be read ({kind}: {error}): expected UTF-8 text in a whole file, "
-                "repair or remove it"
-            ) from error
-
-
-def _read_one(file: SourceFile, text_field: str) -> Iterator[Document]:
-    """Yield the documents of one file, by its suffix."""
-    if file.name.endswith(".txt"):
-        text = Path(file.path).read_text(encoding="utf-8")
-        pieces = _pieces(text)
-        yield from (Document(f"{file.name}:{number}", piece) for number, piece in enumerate(pieces, 1))
-    elif file.name.endswith(".parquet"):
-        yield from _read_parquet(file, text_field)
-    else:
-        yield from _read_json_lines(file, text_field)
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Cut `text` after the first blank line (else line end, else anywhere) past each PIECE_CHARACTERS."""
-    start = 0
-    while start < len(text):
-        earliest = start + PIECE_CHARACTERS
-        limit = start + 2 * PIECE_CHARACTERS
-        end = limit
-        for mark in ("\n\n", "\n"):
-            found = text.find(mark, earliest, limit)
-            if found >= 0:
-                end = found + len(mark)
-                break
-        yield text[start:end]
-        start = end
-
-
-def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Document]:
-    """Yield one document per row; rows are numbered from 1."""
-    table = pq.ParquetFile(file.path)
-    columns = table.schema_arrow.names
-    if text_field not in columns:
-        have = ", ".join(columns)
-        raise InputError(f"{file.path} has no column {text_field!r} but {have}: set data.text_field=COLUMN")
-    number = 0
-    # Batch by batch, because a column of text may be larger than memory.
-    for batch in table.iter_batches(columns=[text_field]):
-        for value in batch.column(0).to_pylist():
-            number += 1
-            yield Document(f"{file.name}:{number}", _as_text(value, file, number, text_field))
-
-
-def _read_json_lines(file: SourceFile, text_field: str) -> Iterator[Document]:
-    """Yield one document per line that is not blank; lines are numbered from 1."""
-    with _open_lines(file.path) as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{file.path} line {number} is not JSON ({error}): repair it") from error
-            if not isinstance(row, dict) or text_field not in row:
-                have = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-                raise InputError(
-                    f"{file.path} line {number} has no field {text_field!r} but {have}: "
-                    "set data.text_field=FIELD"
-                )
-            yield Document(f"{file.name}:{number}", _as_text(row[text_field], file, number, text_field))
-
-
-def _open_lines(path: str) -> io.TextIOBase:
-    """Open a JSON-lines file, decompressed by its suffix."""
-    if path.endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
-    if path.endswith(".zst"):
-        return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8")
-    return open(path, encoding="utf-8")
-
-
-def _as_text(value: object, file: SourceFile, number: int, text_field: str) -> str:
-    """Return a value that is text; raise InputError for any other."""
-    if not isinstance(value, str):
-        raise InputError(
-            f"{file.path} row {number}: expected text in {text_field!r}, got {type(value).__name__}: "
-            "set data.text_field to a text field"
-        )
-    return value
+    found: list[tuple[PurePath, str]] = []
+    seen: set[tuple[int, int]] = set()
+    waiting, linked = [PurePath()], list[PurePath]()
+    while waiting or linked:
+        folder = waiting.pop() if waiting else linked.pop(0)
+        status = os.stat(root / folder)
+        # A link can lead to a folder that contains it.
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(root / folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = folder / entry.name
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else waiting).append(name)
+                elif entry.is_file():
+                    found.append((name, entry.path))
+                elif entry.is_symlink() and not os.path.exists(entry.path):
+                    raise InputError(f"{entry.path} is a link to nothing: repair or remove it")
+    return found
 
 
 def _stdlib_files() -> tuple[str, list[str]]:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int64, UInt64
 
-from harness.data.text.corpora import Document
+from harness.data.text.document import Document
 
 # Eight words in a row are rarely shared by chance, and small edits leave most shingles as they were.
 SHINGLE_WORDS = 8
@@ -61,7 +62,7 @@ class Split:
     n_leaks: int
 
 
-def drop_exact(documents: list[Document]) -> list[Document]:
+def drop_exact(documents: Iterable[Document]) -> list[Document]:
     """Keep the first of all documents with the same text.
 
     >>> documents = [Document("a", "one"), Document("b", "two"), Document("c", "one")]

@@ -117,8 +117,8 @@ class _Numbering(dict[str, int]):
         return number
 
 
-def check_vocabulary(kind: str, vocab_size: int) -> None:
-    """Raise InputError unless `vocab_size` ids, the separator included, can be made and stored."""
+def check_vocabulary(kind: str, vocab_size: int, n_tags: int = 0) -> None:
+    """Raise InputError unless `vocab_size` ids, tags and separator included, can be made and stored."""
     if kind not in KINDS:
         raise InputError(f"data.tokenizer={kind} is unknown: use bpe or bytes")
     if kind == "bytes" and vocab_size != 257:
@@ -126,9 +126,10 @@ def check_vocabulary(kind: str, vocab_size: int) -> None:
             f"data.tokenizer=bytes has 257 ids (256 bytes and the separator), got vocab_size={vocab_size}: "
             "set vocab_size=257 or data.tokenizer=bpe"
         )
-    if not 257 <= vocab_size <= 2**32:
+    least, parts = 257 + n_tags, f"256 bytes, {n_tags} tags of tasks" if n_tags else "256 bytes"
+    if not least <= vocab_size <= 2**32:
         raise InputError(
-            f"vocab_size={vocab_size} is outside 257 (256 bytes and the separator) to 2^32 (32-bit token "
+            f"vocab_size={vocab_size} is outside {least} ({parts} and the separator) to 2^32 (32-bit token "
             "files): choose a size between, such as 512"
         )
 
@@ -139,13 +140,16 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 
     Args:
         kind: `bpe` or `bytes`.
         texts: training documents; the first of them, about TRAINING_BYTES characters, are the sample.
-        vocab_size: number of token ids, the separator included.
+        vocab_size: largest number of token ids, the separator included.
         n_tags: ids before the separator that are left free: no text becomes one of them.
+
+    Returns:
+        A tokenizer whose vocabulary is smaller than `vocab_size` if the texts hold too few different pairs.
 
     Raises:
         InputError: the vocabulary cannot be made.
     """
-    check_vocabulary(kind, vocab_size)
+    check_vocabulary(kind, vocab_size, n_tags)
     if kind == "bytes":
         return Tokenizer(vocab_size, "")
     model = hf.Tokenizer(models.BPE())
@@ -163,7 +167,8 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 
         show_progress=False,
     )
     model.train_from_iterator(_sample(texts), trainer)
-    return Tokenizer(vocab_size, model.to_str())
+    # A row of the embedding that no text can reach would count as a parameter.
+    return Tokenizer(model.get_vocab_size() + n_tags + 1, model.to_str())
 
 
 def token_dtype(vocab_size: int) -> type[np.unsignedinteger]:

@@ -1,14 +1,24 @@
 """Curation: what is dropped and why, duplicates, and the split."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.build import text_id
-from harness.data.text.clean import PYTHON_LIMITS, TEXT_LIMITS, clean, defect, normalise, strip_licence
-from harness.data.text.corpora import Document
+from harness.data.text.clean import (
+    PYTHON_LIMITS,
+    TEXT_LIMITS,
+    Limits,
+    clean,
+    defect,
+    normalise,
+    strip_licence,
+)
 from harness.data.text.dedup import Shingles, drop_exact, drop_near, shingle, split_documents
+from harness.data.text.document import Document, Dropped, Unusable
 
 WORDS = np.random.default_rng(0).integers(0, 10**6, 4_000)
 CODE = "".join(f"def function_{word:x}(x):\n    return x + {word % 7}\n" for word in WORDS[:40])
@@ -20,6 +30,11 @@ def words(first: int, count: int) -> str:
 
 def names(documents: list[Document]) -> list[str]:
     return [document.name for document in documents]
+
+
+def cleaned(documents: Sequence[Document | Unusable], limits: Limits) -> tuple[list[Document], Dropped]:
+    dropped = Dropped()
+    return list(clean(documents, limits, dropped)), dropped
 
 
 @settings(deadline=None)
@@ -65,16 +80,35 @@ def test_each_limit_names_its_reason(text: str, reason: str | None) -> None:
 def test_generated_code_is_dropped_by_its_own_words() -> None:
     marked = Document("marked", "# This file is auto-generated. DO NOT EDIT.\n" + CODE)
     late = Document("late", CODE + "# do not edit\n")
-    kept, dropped = clean([marked, late], PYTHON_LIMITS)
+    kept, dropped = cleaned([marked, late], PYTHON_LIMITS)
     assert names(kept) == ["late"]
-    assert dropped == {"generated": 1}
+    assert dropped.counts == {"generated": 1}
 
 
 def test_own_text_is_kept_in_any_language_and_notation() -> None:
     texts = ["Строка на русском языке.\n", "3.14159 26535 89793\n", "# Copyright: a story. Do not edit.\n"]
-    kept, dropped = clean([Document(str(i), text) for i, text in enumerate(texts)], TEXT_LIMITS)
+    kept, dropped = cleaned([Document(str(i), text) for i, text in enumerate(texts)], TEXT_LIMITS)
     assert [document.text for document in kept] == texts
-    assert not dropped
+    assert not dropped.counts
+
+
+def test_what_is_left_out_is_counted_and_its_first_place_named() -> None:
+    half = "\ud83d"  # the first half of a character outside the basic plane, as cut chat logs have it
+    documents = [
+        Document("a.jsonl:1", words(0, 40)),
+        Document("a.jsonl:2", words(40, 40) + half),
+        Unusable("a.jsonl:3", "not JSON", "Expecting value"),
+        Unusable("b\x1b[2J.jsonl:1", "not JSON", "Expecting value"),
+        Document("c.txt:1", words(80, 40) + "\udce9"),
+        Unusable("d\x1b[2J.jsonl:1", "no text in 'text'", "holds null"),
+    ]
+    kept, dropped = cleaned(documents, TEXT_LIMITS)
+    assert names(kept) == ["a.jsonl:1"]
+    assert dropped.counts == {"not Unicode": 2, "not JSON": 2, "no text in 'text'": 1}
+    assert str(dropped) == (
+        "not Unicode 2 (first: a.jsonl:2), not JSON 2 (first: a.jsonl:3 Expecting value), "
+        "no text in 'text' 1 (first: d?[2J.jsonl:1 holds null)"
+    )
 
 
 def test_the_first_of_equal_documents_stays() -> None:

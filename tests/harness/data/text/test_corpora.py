@@ -7,18 +7,23 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from harness.data import store
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
-from harness.data.text.corpora import PIECE_CHARACTERS, list_python, list_text, read_text
+from harness.data.text import read
+from harness.data.text.corpora import list_python, list_text
+from harness.data.text.document import Document, Unusable
+from harness.data.text.read import PIECE_CHARACTERS, read_text
 from harness.records.errors import InputError
 
 
@@ -42,8 +47,14 @@ def config(folder: Path) -> DataConfig:
     return DataConfig("text", 300, path=str(folder), eval_fraction=0.2, min_eval_tokens=1_000)
 
 
+def zstd(data: bytes) -> bytes:
+    packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return packed
+
+
 def texts_of(path: Path, field: str = "text") -> list[str]:
-    return [document.text for document in read_text(list_text(str(path)), field)]
+    records = list(read_text(list_text(str(path)), field))
+    return [record.text for record in records if isinstance(record, Document)]
 
 
 def test_every_kind_of_file_gives_the_same_documents(tmp_path: Path) -> None:
@@ -51,7 +62,7 @@ def test_every_kind_of_file_gives_the_same_documents(tmp_path: Path) -> None:
     lines = "".join(json.dumps({"body": text}) + "\n" for text in texts).encode()
     (tmp_path / "a.jsonl").write_bytes(lines)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines))
-    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(lines))
+    (tmp_path / "c.jsonl.zst").write_bytes(zstd(lines))
     pd.DataFrame({"body": texts}).to_parquet(tmp_path / "d.parquet")
     for number, text in enumerate(texts):
         (tmp_path / f"e{number}.txt").write_text(text, encoding="utf-8")
@@ -72,21 +83,160 @@ def test_a_long_file_is_cut_into_documents_without_loss(tmp_path: Path, paragrap
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("broken.jsonl", b'{"text": "a"}\n{"text"\n', "line 2 is not JSON"),
-        ("other.jsonl", b'{"body": "a"}\n', "no field 'text' but body"),
-        ("list.jsonl", b"[1]\n", "no field 'text' but list"),
-        ("number.jsonl", b'{"text": 3}\n', "expected text in 'text', got int"),
-        ("latin.txt", "é".encode("latin-1"), "UnicodeDecodeError"),
         ("cut.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:-9], "EOFError"),
-        ("bad.jsonl.zst", b"no zstandard", "ZstdError"),
+        ("bad.jsonl.zst", b"no zstandard", "OSError"),
+        ("cut.JSONL.ZST", zstd(b'{"text": "abcdefgh"}\n' * 99)[:-9], "Truncated"),
         ("bad.parquet", b"no parquet", "ArrowInvalid"),
     ],
 )
-def test_unreadable_text_is_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
         texts_of(tmp_path)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "place"),
+    [
+        (b'{"text"', "not JSON", "Expecting"),
+        (b"[" * 100_000, "not JSON", "brackets within brackets"),
+        (b'{"text": 1' + b"0" * 5_000 + b"}", "no text in 'text'", "holds float"),
+        (b'{"text": NaN}', "no text in 'text'", "holds float"),
+        (b'{"text": null}', "no text in 'text'", "holds null"),
+        (b'{"text": {"de": "x"}}', "no text in 'text'", "holds dict"),
+        (b'{"body": "a", "title": "b"}', "no text in 'text'", "has the fields body, title"),
+        (b"[1]", "no text in 'text'", "is no object but list"),
+        (b"{}", "no text in 'text'", "has no field"),
+        (b'{"text": "' + b"word " * 400 + b'"}', "longer than", ""),
+        (b'{"text": "\xe9 in Latin-1, long enough to be kept"}', "not Unicode", ""),
+        (b'{"text": "half a smile \\ud83d, long enough to be kept"}', "not Unicode", ""),
+        (b"\0" * 40, "not JSON", "Expecting value"),
+    ],
+)
+def test_one_bad_record_is_counted_and_the_others_stay(
+    folder: Path,
+    config: DataConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    reason: str,
+    place: str,
+) -> None:
+    if reason == "longer than":
+        monkeypatch.setattr(read, "LONGEST_RECORD", 1_950)
+    good = (folder / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_bytes(b"".join([*good[:7], content + b"\r\n", *good[7:]]))
+    told: list[str] = []
+    corpus = prepare_corpus(config, tmp_path / "cache", told.append)
+    assert corpus.report["steps"]["read"]["documents"] == 121
+    assert corpus.report["steps"]["cleaned"]["documents"] == 120
+    ((found, count),) = corpus.report["dropped"].items()
+    assert (found.startswith(reason), count) == (True, 1)
+    assert corpus.report["dropped_first"][found].startswith(f"rows.jsonl:8 {place}".rstrip())
+    assert any("120 of 121 documents are usable" in line and found in line for line in told)
+
+
+def test_numbers_beside_the_text_may_be_of_any_size(tmp_path: Path) -> None:
+    row = b'{"id": %s, "score": NaN, "text": "a"}' % (b"9" * 5_000)
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + row + b"\n")
+    assert texts_of(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["bomb.jsonl.gz", "bomb.jsonl.zst"])
+def test_a_line_much_longer_than_its_file_costs_no_memory(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "LONGEST_RECORD", 2**20)
+    line = b'{"text": "' + b"a" * 64 * 2**20 + b'"}\n{"text": "next"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(line, 1) if name.endswith("gz") else zstd(line))
+    del line
+    tracemalloc.start()
+    found = list(read_text(list_text(str(tmp_path)), "text"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [Unusable(f"{name}:1", read.TOO_LONG), Document(f"{name}:2", "next")]
+    assert peak < 8 * 2**20
+
+
+def test_text_that_is_no_utf_8_is_left_out_piece_by_piece(tmp_path: Path, config: DataConfig) -> None:
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1") * 40)
+    with pytest.raises(InputError, match=r"no usable text in 1 documents \(dropped: not Unicode 1 \(first"):
+        prepare_corpus(replace(config, path=str(tmp_path / "latin.txt")), tmp_path / "cache")
+
+
+def test_a_wrong_field_names_those_that_are_there(config: DataConfig, tmp_path: Path) -> None:
+    words = r"no text in 'body' 120 \(first: rows.jsonl:1 has the fields text\)"
+    with pytest.raises(InputError, match=words):
+        prepare_corpus(replace(config, text_field="body"), tmp_path / "cache")
+
+
+def test_a_parquet_column_may_hold_nulls_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    pool = pa.array([b"good", None, b"caf\xe9", b"end"])
+    bad = pa.Array.from_buffers(pa.string(), 4, pool.buffers())
+    pq.write_table(pa.table({"text": bad}), tmp_path / "a.PARQUET")
+    found = list(read_text(list_text(str(tmp_path)), "text"))
+    assert found == [
+        Document("a.PARQUET:1", "good"),
+        Unusable("a.PARQUET:2", "no text in 'text'", "holds null"),
+        Document("a.PARQUET:3", "caf\udce9"),
+        Document("a.PARQUET:4", "end"),
+    ]
+
+
+def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
+    (elsewhere / "deep").mkdir(parents=True)
+    (root / "own").mkdir(parents=True)
+    for place in (elsewhere / "a.TXT", elsewhere / "deep" / "b.JsonL", root / "own" / "c.txt"):
+        place.write_text('{"text": "x"}')
+    (root / "a-link").symlink_to(elsewhere)
+    (root / "again").symlink_to(elsewhere)
+    (root / "to-own").symlink_to(root / "own")
+    (elsewhere / "deep" / "back").symlink_to(elsewhere)
+    (root / "file.txt").symlink_to(elsewhere / "a.TXT")
+    names = [file.name for file in list_text(str(root))]
+    assert names == ["a-link/a.TXT", "a-link/deep/b.JsonL", "file.txt", "own/c.txt"]
+    assert [Path(file.path).read_text() for file in list_text(str(root / "a-link"))] == ['{"text": "x"}'] * 2
+
+
+@pytest.mark.parametrize("target", ["nowhere", "itself"])
+def test_a_link_to_nothing_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "itself").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match="itself"):
+        list_text(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.txt").write_text("x")
+    scan = os.scandir
+
+    def refuse(path: Path) -> object:
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"Permission denied: '.*closed'.*change the permission"):
+        list_text(str(tmp_path))
+
+
+def test_a_smaller_vocabulary_than_asked_for_is_said_and_has_no_spare_ids(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    for _ in range(2):  # made, and then from the cache
+        told: list[str] = []
+        corpus = prepare_corpus(replace(config, vocab_size=20_000), tmp_path / "cache", told.append)
+        assert 300 < corpus.vocab_size < 10_000
+        assert any(f"data.vocab_size=20000: the vocabulary is {corpus.vocab_size:,}" in line for line in told)
+        assert corpus.tokenizer is not None
+        assert (corpus.token_bytes > 0).tolist() == [True] * (corpus.vocab_size - 1) + [False]
+        assert corpus.train.max() == corpus.vocab_size - 1 == corpus.tokenizer.separator
+    told = []
+    prepare_corpus(config, tmp_path / "cache", told.append)
+    assert not any("the vocabulary is" in line for line in told)
 
 
 def test_a_parquet_file_without_the_column_lists_what_it_has(tmp_path: Path) -> None:

@@ -82,12 +82,14 @@ def test_frequent_words_become_one_token() -> None:
     assert len(BPE.encode(TEXTS)) < 0.6 * len(BYTES.encode(TEXTS))
 
 
-def test_a_text_too_small_for_the_vocabulary_leaves_ids_unused() -> None:
-    tokenizer = train_tokenizer("bpe", ["ab ab ab"], 400)
-    assert tokenizer.separator == 399
-    assert len(tokenizer.token_bytes) == 400
-    assert tokenizer.token_bytes[-50:].tolist() == [0] * 50
+@pytest.mark.parametrize("n_tags", [0, 9])
+def test_a_text_too_small_for_the_vocabulary_has_a_smaller_one(n_tags: int) -> None:
+    tokenizer = train_tokenizer("bpe", ["ab ab ab"], 400, n_tags)
+    assert tokenizer.pieces[-n_tags - 3 :] == (b"ab", b" ab", *[b""] * (n_tags + 1))
+    assert tokenizer.separator == 258 + n_tags
     assert tokenizer.decode(tokenizer.encode(["ab x"])) == f"ab x{SEPARATOR}"
+    with pytest.raises(InputError, match=f"outside {257 + n_tags}"):
+        train_tokenizer("bpe", ["ab ab ab"], 256 + n_tags, n_tags)
 
 
 def test_training_gives_the_same_bytes_in_every_process() -> None:
