@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.approaches.everything import APPROACHES, fit_approach
+from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
@@ -78,6 +79,14 @@ def _run(arguments: argparse.Namespace) -> None:
     save(arguments.json, result)
 
 
+def _progress() -> Progress:
+    """Return what writes each step with the seconds so far to standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        return unheard
+    began = time.monotonic()
+    return lambda text: print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+
 def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Text and JSON of one approach."""
     mapping, scale, where = reading(arguments)
@@ -88,6 +97,8 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     )
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.kind
+    what = arguments.law if arguments.approach == "parametric" else arguments.approach
+    _progress()(f"{what} on {len(table)} rows, {arguments.resamples} resamples")
     fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
     return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
@@ -107,6 +118,7 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
         resamples=arguments.resamples,
         level=arguments.level,
         seed=arguments.seed,
+        progress=_progress(),
     )
     return comparison_text(found), to_json(found.to_records())
 

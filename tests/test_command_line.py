@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
 
 import pytest
+from rich.console import Console
 
 from analysis import fit, summary
 from analysis.bench import __main__ as analysis_bench
@@ -54,6 +59,50 @@ def test_help(name: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_misspelt_option_is_one_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert COMMANDS[name][0](["--hepl"]) == 2
     assert capsys.readouterr().err == "error: unknown option --hepl; did you mean --help?\n"
+
+
+@contextmanager
+def reader_has_left(redirect: Callable[[TextIO], AbstractContextManager[TextIO]]) -> Iterator[TextIO]:
+    """A standard stream as a pipe whose reader has left, as after `| head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", encoding="utf-8") as stream, redirect(stream):
+        yield stream
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_reader_that_left_ends_a_command_quietly(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with reader_has_left(redirect_stdout) as stream:
+        assert COMMANDS[name][0](["--help"]) == 141
+        stream.write("the rest goes nowhere, without an error")
+        stream.flush()
+    assert capsys.readouterr().err == ""
+
+
+WRITERS: dict[str, Callable[[], object]] = {
+    "little": lambda: print("one line"),
+    "much": lambda: print("line\n" * 100_000),
+    "rich": lambda: Console().print("line"),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_whatever_is_written_to_a_reader_that_left(writer: str, parser: CommandParser) -> None:
+    with reader_has_left(redirect_stdout):
+        assert parser.answer(["here"], lambda _: WRITERS[writer]() and 0) == 141
+
+
+def test_a_broken_pipe_elsewhere_is_a_bug(parser: CommandParser) -> None:
+    def act(_: argparse.Namespace) -> None:
+        raise BrokenPipeError(errno.EPIPE, "a socket of a library")
+
+    with pytest.raises(BrokenPipeError):
+        parser.answer(["here"], act)
+
+
+def test_a_mistake_told_to_nobody(parser: CommandParser) -> None:
+    with reader_has_left(redirect_stderr):
+        assert parser.answer(["--wacth"], lambda _: 0) == 141
 
 
 @pytest.fixture

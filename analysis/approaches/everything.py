@@ -28,10 +28,21 @@ FRONTIER_STEP = 0.5  # decades between the budgets of a frontier
 LOSER_SHARE = 4  # laws that were not chosen are resampled so many times less often
 
 
-class Attempts:
-    """Fits that succeeded, and a warning for each approach that the table does not allow."""
+Progress = Callable[[str], None]
 
-    def __init__(self) -> None:
+
+def unheard(_: str) -> None:
+    """Take a word of progress that nobody wants to read."""
+
+
+class Attempts:
+    """Fits that succeeded, and a warning for each approach that the table does not allow.
+
+    `progress` is told in words what is fitted next.
+    """
+
+    def __init__(self, progress: Progress = unheard) -> None:
+        self.progress = progress
         self.fits: list[Fit] = []
         self.warnings: list[FitWarning] = []
 
@@ -39,6 +50,7 @@ class Attempts:
         self, what: str, code: WarningCode, make: Callable[..., Fit | list[Fit]], *args: Any, **options: Any
     ) -> list[Fit]:
         """Keep what `make(*args, **options)` returns; an InputError becomes a warning."""
+        self.progress(what)
         try:
             made = make(*args, **options)
         except InputError as error:
@@ -68,6 +80,7 @@ def fit_everything(
     level: float,
     seed: int,
     estimator: str = "huber",
+    progress: Progress = unheard,
 ) -> Attempts:
     """Fit all approaches under all ways of counting N.
 
@@ -77,8 +90,9 @@ def fit_everything(
         law: fitted under every count.
         others: laws fitted under the primary count only.
         resamples, level, seed, estimator: as for `fit_law`.
+        progress: told in words what is fitted next.
     """
-    attempts = Attempts()
+    attempts = Attempts(progress)
     primary = next(iter(tables))
     few = WarningCode.FEW_SIZES
     for count, table in tables.items():

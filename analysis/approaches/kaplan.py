@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.approaches.envelope import lower_hull
 from analysis.approaches.parametric import fit_law
-from analysis.arrays import Array, Mask
+from analysis.arrays import Array, Mask, groups
 from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.records.fits import KaplanRecord
@@ -111,7 +111,7 @@ def lines(table: LossTable) -> list[Line]:
 def _line_with_most(constant: Array, free: Array) -> Mask:
     """Return the rows at the largest constant value with WANTED_VALUES free values, or with the most."""
     values = np.unique(constant)
-    found = np.array([len(np.unique(free[constant == value])) for value in values])
+    found = np.array([len(np.unique(free[rows])) for rows in groups(constant)])
     wanted = min(WANTED_VALUES, int(found.max()))
     return np.asarray(constant == values[found >= wanted].max())
 

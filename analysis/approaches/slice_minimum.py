@@ -81,7 +81,7 @@ def optima(
 def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tuple[Optimum, Array]:
     y = piece.log_loss(log_loss)
     minimum = _minimum_of(method, piece.log_n, y)
-    draws = minimum(piece.log_n, y[:, None] + piece.weights @ shocks)
+    draws = minimum(piece.log_n, y[:, None] + piece.noise(shocks))
     best = float(minimum(piece.log_n, y[:, None])[0])
     share = float(np.isfinite(draws).mean())
     reason = _reason(best, share)

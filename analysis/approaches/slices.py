@@ -10,27 +10,38 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
+from scipy.sparse import csr_array
 
-from analysis.arrays import Array, Index
+from analysis.arrays import Array, Index, groups
 
 TOLERANCE = 0.05  # half width of a budget in log C
+SPLINE_REACH = 40  # cells on each side: what a cubic spline takes from farther ones is below rounding
 SHIFT_FLOOR = 1e-9  # rows this close to the budget in log C are on it
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Sizes at one budget; the slice's log losses are `weights @ log(loss of the rows) + shift`."""
+    """Sizes at one budget; the slice's log losses are `weights @ log(loss)[rows] + shift`.
+
+    Attributes:
+        log_c: log of the budget.  log_n, log_d: of the sizes [sizes].
+        weights: [sizes, rows of the slice].  rows: their positions in the table.  shift: [sizes].
+    """
 
     log_c: float
     log_n: Array
     log_d: Array
-    weights: Array
+    weights: csr_array
+    rows: Index
     shift: Array
 
     def log_loss(self, log_loss: Array) -> Array:
-        """Map log losses [rows] or [rows, draws] to the slice [sizes] or [sizes, draws]."""
-        shift = self.shift if log_loss.ndim == 1 else self.shift[:, None]
-        return np.asarray(self.weights @ log_loss + shift)
+        """Map log losses [rows of the table] to the slice [sizes]."""
+        return self.noise(log_loss) + self.shift
+
+    def noise(self, shocks: Array) -> Array:
+        """Map noise of log losses [rows of the table(, draws)] to the slice [sizes(, draws)]."""
+        return np.asarray(self.weights @ shocks[self.rows])
 
 
 def rows_by_flops(c: Array, tolerance: float = TOLERANCE) -> list[Index]:
@@ -69,32 +80,57 @@ def _frontier_slope(c: Array, loss: Array, groups: list[Index]) -> float:
 
 def _measured(n: Array, d: Array, c: Array, rows: Index, slope: float) -> Slice:
     centre = float(np.log(c[rows]).mean())
-    sizes = np.unique(n[rows])
-    weights = np.zeros((len(sizes), len(n)))
+    by_size = groups(n[rows])
+    sizes = n[rows][[each[0] for each in by_size]]
     shift, log_d = np.zeros(len(sizes)), np.zeros(len(sizes))
-    for i, size in enumerate(sizes):
-        same = rows[n[rows] == size]
-        weights[i, same] = 1 / len(same)
+    for i, own in enumerate(by_size):
+        same = rows[own]
         off = centre - np.log(c[same]).mean()
         shift[i] = slope * off if abs(off) > SHIFT_FLOOR else 0.0
         log_d[i] = np.log(d[same]).mean() + off
-    return Slice(centre, np.log(sizes), log_d, weights, shift)
+    return Slice(centre, np.log(sizes), log_d, _averages(by_size), rows, shift)
+
+
+def _averages(members: list[Index]) -> csr_array:
+    """Return the matrix [groups, rows] that averages the rows of each group; each row is in one group."""
+    sizes = np.array([len(rows) for rows in members])
+    shape = (len(members), int(sizes.sum()))
+    return csr_array((np.repeat(1 / sizes, sizes), np.concatenate(members), np.cumsum([0, *sizes])), shape)
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Cells of one size along C, with the map from table rows to cells."""
+    """Cells of one size along C, and its rows of the table.
+
+    Attributes:
+        log_c, log_d: of the cells [cells].  rows: positions in the table.
+        cell: cell of every row [rows].  weight: share of the row in its cell [rows].
+    """
 
     log_n: float
     log_c: Array
     log_d: Array
-    weights: Array
+    rows: Index
+    cell: Index
+    weight: Array
 
-    def at(self, log_c: float) -> tuple[Array, float]:
-        """Return the weights of the rows [rows] and log D of this size, interpolated to a budget."""
-        spline = make_interp_spline(self.log_c, np.eye(len(self.log_c)), k=min(3, len(self.log_c) - 1))
-        share = np.asarray(spline(log_c))
-        return share @ self.weights, float(share @ self.log_d)
+    def brackets(self, log_c: float) -> bool:
+        return bool(self.log_c[0] <= log_c <= self.log_c[-1])
+
+    def shares(self, log_c: Array) -> Array:
+        """Return the weights of the cells [budgets, cells] that interpolate log loss to these budgets."""
+        found = np.zeros((len(log_c), len(self.log_c)))
+        for first, budgets in _windows(self.log_c, log_c):
+            x = self.log_c[first : first + 2 * SPLINE_REACH]
+            spline = make_interp_spline(x, np.eye(len(x)), k=min(3, len(x) - 1))
+            found[budgets, first : first + len(x)] = spline(log_c[budgets])
+        return found
+
+
+def _windows(cells: Array, budgets: Array) -> list[tuple[int, Index]]:
+    """Return the first cell to interpolate from, and the budgets there; one entry unless cells are many."""
+    first = np.clip(np.searchsorted(cells, budgets) - SPLINE_REACH, 0, max(len(cells) - 2 * SPLINE_REACH, 0))
+    return [(int(first[rows[0]]), rows) for rows in groups(first)]
 
 
 def interpolated_slices(n: Array, d: Array, c: Array, min_sizes: int, per_doubling: int = 2) -> list[Slice]:
@@ -103,34 +139,36 @@ def interpolated_slices(n: Array, d: Array, c: Array, min_sizes: int, per_doubli
     Budgets are the multiples of 2^(1/`per_doubling`) at which at least `min_sizes` sizes are bracketed.
     Sizes enter and leave as C changes, so the exponent of the optima is biased: see `isoflop`.
     """
-    sizes = [_size(n, d, c, size) for size in np.unique(n)]
+    sizes = [_size(n, d, c, rows) for rows in groups(n)]
     sizes = [size for size in sizes if len(size.log_c) >= 2]
     step = np.log(2) / per_doubling
     first, last = np.ceil(np.log(c.min()) / step), np.floor(np.log(c.max()) / step)
-    slices = []
-    for log_c in step * np.arange(first, last + 1):
-        present = [size for size in sizes if size.log_c[0] <= log_c <= size.log_c[-1]]
-        if len(present) >= min_sizes:
-            slices.append(_interpolated(present, float(log_c)))
-    return slices
+    pieces: dict[float, list[tuple[_Size, Array]]] = {
+        log_c: [] for log_c in (step * np.arange(first, last + 1)).tolist()
+    }
+    for size in sizes:
+        inside = [log_c for log_c in pieces if size.brackets(log_c)]
+        if inside:
+            for log_c, share in zip(inside, size.shares(np.array(inside)), strict=True):
+                pieces[log_c].append((size, share))
+    return [_interpolated(log_c, found) for log_c, found in pieces.items() if len(found) >= min_sizes]
 
 
-def _size(n: Array, d: Array, c: Array, size: float) -> _Size:
-    rows = np.flatnonzero(n == size)
-    tokens = np.unique(d[rows])
-    weights = np.zeros((len(tokens), len(n)))
-    for i, count in enumerate(tokens):
-        same = rows[d[rows] == count]
-        weights[i, same] = 1 / len(same)
-    return _Size(float(np.log(size)), weights @ np.log(c), np.log(tokens), weights)
+def _size(n: Array, d: Array, c: Array, rows: Index) -> _Size:
+    tokens, cell, many = np.unique(d[rows], return_inverse=True, return_counts=True)
+    weight = 1 / many[cell]
+    log_c = np.bincount(cell, weight * np.log(c[rows])).astype(float)
+    return _Size(float(np.log(n[rows[0]])), log_c, np.log(tokens), rows, cell, weight)
 
 
-def _interpolated(present: list[_Size], log_c: float) -> Slice:
-    pieces = [size.at(log_c) for size in present]
+def _interpolated(log_c: float, pieces: list[tuple[_Size, Array]]) -> Slice:
+    ends = np.cumsum([0, *(len(size.rows) for size, _ in pieces)])
+    weights = np.concatenate([share[size.cell] * size.weight for size, share in pieces])
     return Slice(
         log_c,
-        np.array([size.log_n for size in present]),
-        np.array([log_d for _, log_d in pieces]),
-        np.array([weights for weights, _ in pieces]),
-        np.zeros(len(present)),
+        np.array([size.log_n for size, _ in pieces]),
+        np.array([float(share @ size.log_d) for size, share in pieces]),
+        csr_array((weights, np.arange(len(weights)), ends), (len(pieces), len(weights))),
+        np.concatenate([size.rows for size, _ in pieces]),
+        np.zeros(len(pieces)),
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.envelope import APART
-from analysis.approaches.everything import APPROACHES, fit_everything
+from analysis.approaches.everything import APPROACHES, Progress, fit_everything, unheard
 from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
@@ -130,6 +130,7 @@ def compare_approaches(
     resamples: int = 1000,
     level: float = LEVEL,
     seed: int = 0,
+    progress: Progress = unheard,
 ) -> Comparison:
     """Fit a table by every approach, under every way of counting N, and say which row to quote.
 
@@ -145,6 +146,7 @@ def compare_approaches(
         resamples: bootstrap refits of the chosen law; the others get fewer.
         level: share of the intervals.
         seed: of everything random.
+        progress: called with what is done next, in words.
 
     Returns:
         The fits of all approaches. The recommended one carries the disagreements of approaches and of counts;
@@ -165,10 +167,11 @@ def compare_approaches(
     primary, first = next(iter(tables.items()))
     wanted = find_law(with_limits(law, first.limits)).name
     laws = tuple(dict.fromkeys((*candidates(first), wanted)))
+    progress(f"the contest of {len(laws)} laws")
     found = contest_of(first, laws, wanted, estimator, seed)
     others = [each for each in laws if each != found.chosen]
     attempts = fit_everything(
-        dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator=estimator
+        dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator, progress
     )
     fits = [_with_error(fit, found.errors.get(fit.law), primary) for fit in attempts.fits]
     fits.sort(key=lambda fit: (list(tables).index(fit.count), APPROACHES.index(fit.approach)))

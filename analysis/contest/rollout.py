@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Array, Codes, Mask
+from analysis.arrays import Array, Index, Mask, groups
 from analysis.laws import find_law
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
@@ -18,9 +18,10 @@ from analysis.tables.table import LossTable
 FORECAST_ESTIMATOR = "gls"
 SPARE_CELLS = 2  # cells beyond the number of parameters that a cut must leave to the fit
 STARTS = 16
+MAX_PREDICTED = 2_000  # cells above one compute; a table with more of them is a table of curves
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rolled:
     """A cell predicted from the cells with C up to `c_fit`.
 
@@ -57,17 +58,15 @@ class Rolled:
 def cuts(table: LossTable, laws: Sequence[str]) -> Array:
     """Return the computes that leave each law two fitted cells more than parameters, and cells to predict."""
     need = max(find_law(law).n_free for law in laws) + SPARE_CELLS
-    of_cell = np.sort([table.c[table.cell == cell].max() for cell in np.unique(table.cell)])
+    of_cell = np.sort([table.c[rows].max() for rows in groups(table.cell)])
     fitted = np.searchsorted(of_cell, of_cell, side="right")
     enough = (fitted >= need) & (of_cell < of_cell[-1])
-    distinct = np.array(
-        [
-            min(len(np.unique(table.n[table.c <= c])), len(np.unique(table.d[table.c <= c]))) >= 2
-            for c in of_cell
-        ],
-        dtype=bool,
-    )
-    return np.unique(of_cell[enough & distinct])
+    rising = np.argsort(table.c)
+    below = np.searchsorted(table.c[rising], of_cell, side="right") - 1
+    for axis in (table.n[rising], table.d[rising]):
+        varies = np.maximum.accumulate(axis) > np.minimum.accumulate(axis)
+        enough &= varies[below]
+    return np.unique(of_cell[enough])
 
 
 def rollout(
@@ -95,9 +94,7 @@ def rollout(
     for c_fit, used, theta in zip(chosen, below > 0, solved.theta[lowest], strict=True):
         n_fit = len(np.unique(table.cell[used]))
         sd = residual_sd(problem.residual(theta)[used], found.n_free)
-        rolled += [
-            _predicted(problem, theta, float(c_fit), n_fit, sd, rows) for rows in _cells_above(table, used)
-        ]
+        rolled += _predicted(problem, theta, float(c_fit), n_fit, sd, _cells_above(table, used))
     return rolled
 
 
@@ -111,16 +108,26 @@ def residual_sd(residuals: Array, n_params: int) -> float:
     return float(np.sqrt(np.sum(residuals**2) / max(len(residuals) - n_params, 1)))
 
 
-def _cells_above(table: LossTable, used: Mask) -> list[Codes]:
-    """Return the row numbers of every cell without a fitted row."""
-    cells = np.setdiff1d(table.cell[~used], table.cell[used])
-    return [np.flatnonzero(table.cell == cell) for cell in cells]
+def _cells_above(table: LossTable, used: Mask) -> list[Index]:
+    """Return the row numbers of every cell without a fitted row; of many cells, some spread evenly."""
+    fitted = np.bincount(table.cell[used], minlength=int(table.cell.max()) + 1) > 0
+    above = np.flatnonzero(~fitted[table.cell])
+    cells = [above[rows] for rows in groups(table.cell[above])]
+    if len(cells) <= MAX_PREDICTED:
+        return cells
+    return [cells[i] for i in np.linspace(0, len(cells) - 1, MAX_PREDICTED).round().astype(int)]
 
 
-def _predicted(problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, rows: Codes) -> Rolled:
-    table, first = problem.table, rows[:1]
+def _predicted(
+    problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, cells: Sequence[Index]
+) -> Iterator[Rolled]:
+    """Yield the prediction of every cell, given by its rows."""
+    table, law = problem.table, problem.law.name
+    first = np.array([rows[0] for rows in cells])
     unique = None if table.unique_d is None else table.unique_d[first]
     predicted = problem.law.value(theta, table.n[first], table.d[first], table.c[first], unique)
-    loss = float(np.exp(np.mean(np.log(table.loss[rows]))))
-    n, d, c = float(table.n[first[0]]), float(table.d[first[0]]), float(table.c[first[0]])
-    return Rolled(problem.law.name, c_fit, n_fit, n, d, c, loss, float(predicted[0]), sd, int(first[0]))
+    log_loss = np.log(table.loss)
+    for rows, row, expected in zip(cells, first.tolist(), predicted.tolist(), strict=True):
+        loss = float(np.exp(np.mean(log_loss[rows])))
+        n, d, c = float(table.n[row]), float(table.d[row]), float(table.c[row])
+        yield Rolled(law, c_fit, n_fit, n, d, c, loss, expected, sd, row)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from analysis.arrays import Array, Mask
+from analysis.arrays import Array, Index, Mask
 from analysis.laws import find_law
 from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
@@ -28,6 +28,10 @@ LAD_DELTA = 1e-7  # Huber's loss this narrow is least absolute deviations to sev
 ITERATIONS, WIDE_ITERATIONS = 300, 25  # at the wanted width, at each wider width
 KEPT_BYTES = 31 * 2**20
 CACHED_NUMBERS = 40_000  # members × rows solved together: as many as the cache of a core holds
+# Far starts go to the basin on so many rows of a longer table; only the last steps take all of them.
+PILOT_ROWS = 2_000
+LARGE = 2 * PILOT_ROWS  # rows from which on a pilot is worth its second solution
+PILOT_LEAST = 50  # rows with weight that a pilot must keep for every member of a batch
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,22 @@ class Problem:
         table = self.table
         return table.n, table.d, table.c, table.unique_d
 
+    @cached_property
+    def pilot(self) -> tuple[Problem, Index] | None:
+        """The problem on PILOT_ROWS rows spread evenly over N and D, and their positions; None for few rows.
+
+        A minimum of the pilot starts in the basin of the minimum over all rows.
+        """
+        if len(self.table) < LARGE:
+            return None
+        order = np.lexsort((self.table.c, self.table.d, self.table.n))
+        rows = np.sort(order[np.linspace(0, len(order) - 1, PILOT_ROWS).round().astype(int)])
+        mask = np.zeros(len(self.table), bool)
+        mask[rows] = True
+        measured = self.shared is None and self.estimator == "gls"
+        shared = trunk_share(self.table) if measured else self.shared
+        return replace(self, table=self.table.select(mask), shared=shared), rows
+
     def predict(self, theta: Array) -> Array:
         """Return the losses of the law on the table, [..., rows]."""
         return self.law.value(theta, *self.columns)
@@ -139,12 +159,18 @@ class Problem:
             free: parameters that may move [params]; the others keep their start.
             iterations: most steps at the wanted width.
             losses: losses [batch, rows] in the place of the table's.
-            near: the starts are near the minimum, so the wider losses that lead there are left out.
+            near: the starts are near the minimum, so the pilot and the wider losses that lead there are left
+                out.
         """
         starts = np.atleast_2d(starts)
         shape = (len(starts), len(self.table))
         weights = np.broadcast_to(self.weights if weights is None else weights, shape)
         losses = np.broadcast_to(self.table.loss if losses is None else losses, shape)
+        if not near and self.pilot is not None:
+            pilot, kept = self.pilot
+            if np.count_nonzero(weights[:, kept], axis=1).min() >= PILOT_LEAST:
+                starts = pilot.solve(starts, weights[:, kept], free, iterations, losses[:, kept]).theta
+                near = True
         usable = np.ones(len(self.law.params), bool) if free is None else free
         coordinates = Coordinates(self.law, self.table)
 

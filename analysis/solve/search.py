@@ -50,7 +50,12 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
 
     A grid over the searched parameters finds the basin. A Gaussian cloud around its best nodes then shrinks
     onto the minimum: each round re-centres it on its best points (cross-entropy search).
+
+    On a large table the search runs on the pilot, and its end is minimised over all rows.
     """
+    if problem.pilot is not None:
+        on_pilot = variable_projection(problem.pilot[0], rng)
+        return _lowest(problem.solve(on_pilot.theta, near=True))
     law = problem.law
     position = [law.params.index(name) for name in law.searched]
     inner = np.ones(len(law.params), bool)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Array, Codes
+from analysis.arrays import Array, Codes, Index, groups
 from analysis.records.fits import NoiseCell, NoiseRecord, RunNoiseRecord
 from analysis.tables.table import LossTable
 
@@ -33,8 +33,10 @@ def seed_noise(table: LossTable) -> tuple[float, int]:
     """Return sum of squares and degrees of freedom of log loss within cells that have several rows."""
     log_loss = np.log(table.loss)
     total, dof = 0.0, 0
-    for cell in np.unique(table.cell):
-        values = log_loss[table.cell == cell]
+    for rows in groups(table.cell):
+        if len(rows) == 1:
+            continue
+        values = log_loss[rows]
         total += float(np.sum((values - values.mean()) ** 2))
         dof += len(values) - 1
     return total, dof
@@ -53,8 +55,8 @@ def trunk_share(table: LossTable) -> float:
     deviation = (log_loss - means[cells])[repeated]
     trunks = table.cluster[repeated]
     square, product, pairs = float(np.sum(deviation**2)), 0.0, 0
-    for trunk in np.unique(trunks):
-        own = deviation[trunks == trunk]
+    for rows in groups(trunks):
+        own = deviation[rows]
         product += float(np.sum(own) ** 2 - np.sum(own**2))
         pairs += len(own) * (len(own) - 1)
     if pairs == 0 or square == 0:
@@ -70,17 +72,25 @@ class TrunkNoise:
     mean from the k rows of a trunk: they become independent with equal variance. Least squares on the result
     is generalised least squares.
 
+    Attributes:
+        trunk: code of the trunk of every row [rows], from 0.
+        order: rows sorted by trunk.  first: position of each trunk in `order`.
+        ratio: common variance over that of a row.
+
     References: Fuller & Battese 1973, JASA 68, random-effects transformation.
     """
 
-    members: Array
+    trunk: Codes
+    order: Index
+    first: Index
     ratio: float
 
     @classmethod
     def of(cls, cluster: Codes, share: float) -> TrunkNoise:
         """Make it from the trunk of every row [rows] and the share of the variance common to a trunk."""
         codes = np.unique(cluster, return_inverse=True)[1]
-        return cls(np.eye(int(codes.max()) + 1)[codes], share / (1 - share))
+        order = np.argsort(codes, kind="stable")
+        return cls(codes, order, np.flatnonzero(np.diff(codes[order], prepend=-1)), share / (1 - share))
 
     def remove(self, values: Array, weights: Array) -> Array:
         """Return `values` [..., rows] or [..., rows, params] made independent, over rows with weight > 0.
@@ -89,13 +99,17 @@ class TrunkNoise:
         """
         if self.ratio == 0:
             return values
-        flat = values.ndim == weights.ndim
-        columns = values[..., None] if flat else values
-        total = (weights @ self.members)[..., None]
-        mean = self.members.T @ (weights[..., None] * columns) / np.where(total > 0, total, 1.0)
-        taken = 1 - 1 / np.sqrt(1 + self.ratio * ((weights > 0) @ self.members))
-        rest = np.asarray(columns - self.members @ (taken[..., None] * mean))
-        return rest[..., 0] if flat else rest
+        if values.ndim > weights.ndim:
+            # Rows last: a trunk is then a stretch of neighbours in memory.
+            return self.remove(values.swapaxes(-1, -2), weights[..., None, :]).swapaxes(-1, -2)
+        total = self._sums(weights)
+        mean = self._sums(weights * values) / np.where(total > 0, total, 1.0)
+        taken = 1 - 1 / np.sqrt(1 + self.ratio * self._sums((weights > 0).astype(float)))
+        return np.asarray(values - (taken * mean)[..., self.trunk])
+
+    def _sums(self, values: Array) -> Array:
+        """Return the sum over the rows of each trunk, [..., trunks]."""
+        return np.asarray(np.add.reduceat(values[..., self.order], self.first, axis=-1))
 
 
 def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> Array:

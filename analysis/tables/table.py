@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -77,7 +78,7 @@ class LossTable:
         left_out = f", {len(self.excluded)} excluded" if self.excluded else ""
         return f"LossTable({len(self)} rows, N = {self.count}{left_out})"
 
-    @property
+    @cached_property
     def cell(self) -> Codes:
         """Code of the (n, d) cell of every row: rows of one cell differ by noise only."""
         return np.unique(np.column_stack([self.n, self.d]), axis=0, return_inverse=True)[1].astype(np.int64)

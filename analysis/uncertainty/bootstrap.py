@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.arrays import Array
+from analysis.arrays import Array, groups
 from analysis.laws.law import Law
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
@@ -39,19 +39,18 @@ def cluster_resamples(table: LossTable, law: Law, resamples: int, rng: np.random
         InputError: hardly any draw determines the law.
     """
     clusters, member = np.unique(table.cluster, return_inverse=True)
-    groups = [
-        np.unique(column, return_inverse=True)[1] for column in (getattr(table, t.column) for t in law.terms)
-    ]
-    presence = [np.eye(int(group.max()) + 1)[group] for group in groups]
+    axes = [groups(getattr(table, axis)) for axis in dict.fromkeys(term.column for term in law.terms)]
     kept: list[Array] = []
     total, drawn = 0, 0
     while total < resamples:
         counts = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=resamples)
         weights = counts[:, member].astype(float)
         usable = np.sum(weights > 0, axis=1) >= min(law.n_free, len(table))
-        for present in presence:
-            distinct = np.sum((weights > 0) @ present > 0, axis=1)
-            usable &= distinct >= min(MIN_DISTINCT, present.shape[1])
+        for values in axes:
+            first = np.cumsum([0, *map(len, values[:-1])])
+            drawn_rows = weights[:, np.concatenate(values)] > 0
+            distinct = np.sum(np.logical_or.reduceat(drawn_rows, first, axis=1), axis=1)
+            usable &= distinct >= min(MIN_DISTINCT, len(values))
         kept.append(weights[usable])
         total, drawn = total + int(usable.sum()), drawn + resamples
         if drawn > MAX_DRAWS * resamples:

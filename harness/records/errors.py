@@ -1,12 +1,18 @@
-"""Wrong input: one sentence on standard error and exit code 2, without a traceback."""
+"""Wrong input: one sentence on standard error and exit code 2, without a traceback.
+
+And the end of a command whose output nobody reads any more.
+"""
 
 from __future__ import annotations
 
 import difflib
+import os
+import select
 import sys
 from collections.abc import Callable
 
 WRONG_INPUT_EXIT_CODE = 2
+CLOSED_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, as a shell reports programs in C
 
 
 class InputError(ValueError):
@@ -31,13 +37,49 @@ def near(word: str, names: list[str]) -> str:
 
 
 def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError], str] = lambda _: "") -> int:
-    """Act, and return the exit code: that of `act`, or 2 after an InputError.
+    """Act, and return the exit code: that of `act`, 2 after an InputError, 141 if the reader has left.
 
     The sentence of an InputError goes to standard error; `options_for` adds the options that repair it. Any
-    other exception is a bug and keeps its traceback.
+    other exception is a bug and keeps its traceback. `command | head -1` ends quietly.
     """
     try:
-        return act() or 0
-    except InputError as error:
-        print(f"error: {error}{options_for(error)}", file=sys.stderr)
-        return WRONG_INPUT_EXIT_CODE
+        try:
+            code = act() or 0
+        except InputError as error:
+            print(f"error: {error}{options_for(error)}", file=sys.stderr)
+            code = WRONG_INPUT_EXIT_CODE
+        except SystemExit as left:
+            if isinstance(left.__context__, BrokenPipeError):  # Rich leaves in this way, with exit code 1.
+                return CLOSED_PIPE_EXIT_CODE
+            _flush()
+            raise
+        _flush()  # Here, because a pipe found closed at the end of the interpreter is reported loudly.
+    except BrokenPipeError:
+        if not _discard_what_nobody_reads():
+            raise
+        return CLOSED_PIPE_EXIT_CODE
+    return code
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _discard_what_nobody_reads() -> bool:
+    """Lead standard streams without a reader to nowhere; return whether there was one."""
+    found = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            number = stream.fileno()
+            poll = select.poll()
+            poll.register(number, select.POLLOUT)
+            left = any(state & select.POLLERR for _, state in poll.poll(0))
+        except (OSError, ValueError):  # A stream without a file, as in a notebook.
+            continue
+        if left:
+            found = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+    return found

@@ -243,3 +243,17 @@ def test_a_wrong_bootstrap_is_one_sentence(
 ) -> None:
     assert main([str(write(tmp_path, **grid_columns())), *options]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("approach", ["parametric", "all"])
+def test_progress_goes_to_a_terminal_alone(
+    approach: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["notebooks/losses.csv", "--map", "N=params,D=tokens,loss=val_loss", "--resamples", "0"]
+    assert main([*command, "--approach", approach]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main([*command, "--approach", approach]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert re.match(r" +\d+ s  (chinchilla on|the contest of) ", said[0])
+    assert (len(said) == 1) == (approach == "parametric")

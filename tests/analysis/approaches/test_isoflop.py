@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from scipy.stats import binom
 
 from analysis.approaches.isoflop import fit_isoflop
@@ -165,7 +166,7 @@ def test_the_optimum_lies_on_its_parabola() -> None:
     """A star of the figure is on the curve, not on the straight line between two sizes."""
     x = np.array([0.0, 1.0, 2.0, 3.0])
     y = (x - 1.4) ** 2 + 0.5
-    piece = Slice(0.0, x, -x, np.eye(4), np.zeros(4))
+    piece = Slice(0.0, x, -x, csr_array(np.eye(4)), np.arange(4), np.zeros(4))
     (optimum,), _, _ = optima([piece], y, np.zeros((4, 1)), "quadratic")
     assert optimum.log_n == pytest.approx(1.4)
     assert optimum.log_loss == pytest.approx(0.5)

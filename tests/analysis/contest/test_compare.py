@@ -205,7 +205,7 @@ def test_the_command_prints_one_table_and_writes_a_list(
 ) -> None:
     seen: list[Any] = []
 
-    def fake(tables: Any, law: str, **options: Any) -> Comparison:
+    def fake(tables: Any, law: str, progress: Any, **options: Any) -> Comparison:
         seen.extend([tables, law, options])
         return own
 
