@@ -15,7 +15,9 @@ from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
 from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
-from analysis.tables.table import load_table, read_frame
+from analysis.tables.columns import columns_of_n
+from analysis.tables.frames import read_frame
+from analysis.tables.table import load_table
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -30,7 +32,7 @@ def _parser() -> CommandParser:
     command = CommandParser(
         "analysis.fit", "Fit scaling laws to a table of losses and print the result.", EXAMPLE
     )
-    command.add_argument("table", type=Path, help=".csv or .parquet, one row a finished run")
+    command.add_argument("table", type=Path, help=".csv, .json, .jsonl or .parquet, one row a finished run")
     command.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
     command.add_argument(
         "--approach",
@@ -45,8 +47,9 @@ def _parser() -> CommandParser:
         "--map",
         dest="mapping",
         metavar="KEY=COLUMN,…",
-        help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops; N=total|body compares two "
-        "counts with --approach all; C= leaves a column out",
+        help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops; perplexity=ppl takes its "
+        "logarithm; N=total|body compares two counts with --approach all; C= or status= leaves a column out; "
+        "a name with a comma stands in quotes",
     )
     command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
@@ -90,10 +93,11 @@ def _progress() -> Progress:
 def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Text and JSON of one approach."""
     mapping, scale, where = reading(arguments)
-    if "|" in mapping.get("N", ""):
+    frame = read_frame(arguments.table)
+    if len(columns_of_n(frame, mapping)) > 1:
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
     table = load_table(
-        arguments.table, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
+        frame, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
     )
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.kind

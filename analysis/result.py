@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from analysis.records.fits import (
 from harness.records.errors import InputError
 
 KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line about a fit shows
+BY_DESIGN = ("reference run", "learning-rate run")  # rows of a sweep that no fit is meant to see
 WITHOUT_LAW = ("isoflop", "envelope")  # approaches that give exponents and no surface of losses
 
 
@@ -70,6 +72,7 @@ class Fit:
         cloud: some of the bootstrap estimates (alpha, beta).
         profile: profiles of the parameters.
         contested: error in the contest of laws.
+        read_as: what was taken from a table of other people, in words; None for a table of a sweep.
 
     Examples:
         >>> import analysis as sl
@@ -110,6 +113,7 @@ class Fit:
     cloud: tuple[tuple[float, float], ...] | None = None
     profile: tuple[ProfileRecord, ...] | None = None
     contested: ContestedRecord | None = None
+    read_as: str | None = None
 
     @property
     def params(self) -> pd.Series[float]:
@@ -208,6 +212,7 @@ class Fit:
         """Return a table in plain text: estimates, standard errors, intervals, frontier, warnings."""
         head = f"{self.approach} {self.law}  N = {self.count}  {self.estimator}"
         lines = [head, f"{self.nobs} rows, {self.n_clusters} clusters, {self.status}"]
+        lines += [f"read as: {self.read_as}"] if self.read_as else []
         errors, intervals = self.errors(), self.intervals()
         for name, estimate in self.estimates.items():
             lines.append(_line(name, estimate, intervals.get(name), errors.get(name)))
@@ -223,6 +228,7 @@ class Fit:
         lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
         if self.excluded:
             lines.append(f"{len(self.excluded)} rows excluded")
+            lines += left_out(entry for entry in self.excluded if entry.reason not in BY_DESIGN)
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -279,9 +285,19 @@ class Fit:
             frontier_exact=exact,
             cloud=self.cloud,
             profile=self.profile,
+            read_as=self.read_as,
             contested=self.contested,
             compared=compared,
         )
+
+
+def left_out(excluded: Iterable[Excluded]) -> Iterator[str]:
+    """Yield the number of excluded rows for each reason, and the first of them."""
+    reasons = sorted(excluded, key=lambda entry: entry.reason)
+    for reason, entries in groupby(reasons, key=lambda entry: entry.reason):
+        rows = [entry.row for entry in entries]
+        shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+        yield f"{len(rows)} left out: {reason} (row {shown})"
 
 
 def _remedy(fit: Fit) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import numpy as np
 
 from harness.records.errors import InputError
 from harness.records.files import write_json
+
+QUOTED = r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'"  # a quote inside is written twice, as in CSV
+# A key, and a value behind `=`: each in quotes, or up to the next sign that ends it.
+PAIR = re.compile(rf"\s*(?P<key>{QUOTED}|[^=,]*?)\s*=\s*(?P<value>(?:{QUOTED})(?=\s*(?:,|$))|[^,]*)(?:,|$)")
 
 
 def save(path: Path | None, result: Any) -> None:
@@ -22,14 +27,34 @@ def save(path: Path | None, result: Any) -> None:
 
 
 def parse_pairs(text: str | None, option: str, example: str) -> dict[str, str]:
-    """`N=params,D=tokens` as a dictionary."""
-    if not text:
-        return {}
-    pairs = [entry.split("=", 1) for entry in text.split(",")]
-    wrong = [pair[0] for pair in pairs if len(pair) != 2]
-    if wrong:
-        raise InputError(f"{option} has {wrong[0]!r} without '=': type it as {example}")
-    return {key.strip(): value.strip() for key, value in pairs}
+    """Return `N=params,D="tokens, B"` as a dictionary; names with commas stand in quotes.
+
+    Raises:
+        InputError: an entry without `=`, or a key that is given twice.
+    """
+    pairs: dict[str, str] = {}
+    position = 0
+    while text and position < len(text):
+        found = PAIR.match(text, position)
+        if found is None:
+            entry = text[position:].split(",", 1)[0]
+            raise InputError(
+                f"{option} has {entry!r} without '=': type it as {example}, with quotes around a name that "
+                "has a comma"
+            )
+        key, value = _bare(found["key"]), _bare(found["value"].strip())
+        if key in pairs:
+            raise InputError(f"{option} has {key!r} twice: type it once, as in {example}")
+        pairs[key] = value
+        position = found.end()
+    return pairs
+
+
+def _bare(text: str) -> str:
+    """Return a text without the quotes around it."""
+    if not re.fullmatch(QUOTED, text):
+        return text
+    return text[1:-1].replace(2 * text[0], text[0])
 
 
 def parse_scale(text: str | None) -> dict[str, float]:

@@ -139,7 +139,9 @@ def _fit(table: LossTable, edge: Index, method: str, source: str, level: float) 
         level=level,
         frontier=Frontier(a=float(a), b=float(b), g=float(np.exp(log_g))),
         largest_c=float(table.c.max()),
+        warnings=table.warnings,
         excluded=table.excluded,
+        read_as=table.read_as,
         envelope=EnvelopeRecord(source, method, _edge_rows(table, edge)),
     )
 

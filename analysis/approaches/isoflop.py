@@ -124,8 +124,9 @@ def fit_isoflop(
         frontier=Frontier(lines.a, ends[0], lines.b, ends[1], lines.g),
         samples=lines.samples if resamples else None,
         largest_c=float(np.exp(max(piece.log_c for piece in pieces))),
-        warnings=tuple(_warnings(found, source, sizes, bias)),
+        warnings=(*_warnings(found, source, sizes, bias), *table.warnings),
         excluded=table.excluded,
+        read_as=table.read_as,
         seconds=time.perf_counter() - start,
         isoflop=IsoflopRecord(
             slices=source,

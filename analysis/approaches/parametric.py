@@ -113,8 +113,9 @@ def fit_law(
         stretch=stretch,
         resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
         largest_c=float(table.c.max()),
-        warnings=identifiability_warnings(problem, starts, projection),
+        warnings=(*identifiability_warnings(problem, starts, projection), *table.warnings),
         excluded=table.excluded,
+        read_as=table.read_as,
         seconds=time.perf_counter() - began,
         estimation=_estimation(problem, starts, projection, resamples, kind),
     )

@@ -24,7 +24,10 @@ from analysis.laws import family, find_law, with_limits
 from analysis.records.fits import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import checked_problem
-from analysis.tables.table import COUNTS, LossTable, TableLike, as_table, load_table, read_frame
+from analysis.tables.columns import COUNTS, columns_of_n
+from analysis.tables.frames import read_frame
+from analysis.tables.names import with_plain_names
+from analysis.tables.table import LossTable, TableLike, as_table, load_table
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
 
@@ -33,7 +36,6 @@ NOT_TOLD_APART = (
     "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
     "describes them"
 )
-SEPARATOR = "|"  # between columns that count N in different ways
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def counted_tables(
     Raises:
         InputError: as `load_table`.
     """
-    frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
+    frame = with_plain_names(source) if isinstance(source, pd.DataFrame) else read_frame(Path(source))
     mapping = mapping or {}
-    columns = [name.strip() for name in mapping.get("N", "").split(SEPARATOR) if name.strip()]
+    columns = columns_of_n(frame, mapping)
     if len(columns) > 1:
         several = {
             name: load_table(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from analysis.contest.compare import Comparison, label, shown_exponent
-from analysis.records.fits import Excluded
-from analysis.result import Fit
+from analysis.result import Fit, left_out
 from harness.records.number_text import percent
 
 HEAD = ("", "approach", "N", "a", "alpha", "beta", "E", "other", "rollout")
@@ -19,7 +17,8 @@ def comparison_text(found: Comparison) -> str:
     """Return the table of fits, the reason for the choice, what the table does not allow, and warnings."""
     first = found.fits[0]
     lines = [f"{first.nobs} rows, {first.n_clusters} clusters, {first.estimator} estimator"]
-    lines += [*_left_out(first.excluded), ""]
+    lines += [f"read as: {first.read_as}"] if first.read_as else []
+    lines += [*left_out(first.excluded), ""]
     rows = [_row(i, fit, i == found.recommended) for i, fit in enumerate(found.fits)]
     level = f"a [{100 * first.level:g} %]"
     lines += [*_aligned([tuple(level if name == "a" else name for name in HEAD), *rows]), ""]
@@ -56,15 +55,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, cells)) for cells in columns]
     for row in zip(*columns, strict=True):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _left_out(excluded: Sequence[Excluded]) -> Iterator[str]:
-    """Yield the number of excluded rows for each reason."""
-    reasons = sorted(excluded, key=lambda entry: entry.reason)
-    for reason, entries in groupby(reasons, key=lambda entry: entry.reason):
-        rows = [entry.row for entry in entries]
-        shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
-        yield f"{len(rows)} left out: {reason} (row {shown})"
 
 
 def _warnings(fits: Sequence[Fit]) -> Iterator[str]:

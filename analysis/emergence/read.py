@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.emergence import Axis
-from analysis.tables.table import read_frame
+from analysis.tables.conditions import rows_with
+from analysis.tables.frames import read_frame
+from analysis.tables.names import column_of
+from analysis.tables.numbers import Kind, mark_of, read_numbers, refuse_unread
 from harness.records.columns import EVAL_COLUMNS
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -24,9 +27,15 @@ SPLIT = "test"
 TEXT = "text"
 # Tasks whose rule is new in every document: a model can learn it from demonstrations only.
 FROM_CONTEXT = ("functions",)
-WIDE = ("N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score", "n_items",
-        "chance")  # fmt: skip
+WIDE: tuple[str, ...] = (
+    "N", "C", "D", "loss", "seed", "task", "length", "exact", "smooth", "perplexity", "score",
+    "n_items", "chance",
+)  # fmt: skip
 LONG = ("metric", "value")
+KINDS = {
+    **dict.fromkeys(("N", "C", "D", "n_items", "length"), Kind.COUNT),
+    **dict.fromkeys(("exact", "score", "chance"), Kind.SHARE),
+}
 HOW = "give results/<sweep>, its evals.parquet, or a table whose columns are mapped to N, exact and smooth"
 
 
@@ -107,18 +116,9 @@ def name_of(task: str, length: float) -> str:
 
 
 def _chosen(frame: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows with the wanted values, which are compared as text and as numbers (`1` matches 1.0)."""
+    """Return the rows with the wanted values."""
     for column, value in where.items():
-        if column not in frame:
-            raise InputError(
-                f"a condition names the column {column!r}: expected one out of "
-                f"{', '.join(map(str, frame.columns))}",
-                "where",
-            )
-        same = frame[column].astype(str) == value
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        wanted = pd.to_numeric(pd.Series([value]), errors="coerce")[0]
-        frame = frame[same | (numbers == wanted)]
+        frame = frame[rows_with(frame, column, value)]
     if frame.empty:
         raise InputError("no row is left: expected evaluations, check the conditions and the table", "where")
     return frame
@@ -220,10 +220,9 @@ def read_foreign(
             f"no key of the mapping is called {', '.join(unknown)}: use {', '.join((*WIDE, *LONG))}",
             "mapping",
         )
-    absent = [name for name in mapping.values() if name not in frame]
-    if absent:
-        there = ", ".join(map(str, frame.columns))
-        raise InputError(f"no column {', '.join(map(repr, absent))}: map columns out of: {there}", "mapping")
+    mapping = {key: name.strip() for key, name in mapping.items()}
+    for key, name in mapping.items():
+        column_of(frame, name, f"the mapping for {key}", "mapping")
     if not set(AXES) & set(mapping):
         raise InputError(
             "the mapping names no axis: add at least one of N=COLUMN, C=COLUMN, D=COLUMN, loss=COLUMN",
@@ -232,13 +231,16 @@ def read_foreign(
     chosen = _chosen(frame, where).reset_index(drop=True)
     if set(LONG) <= set(mapping):
         chosen, mapping = _pivoted(chosen, mapping)
-    table = pd.DataFrame({"point_id": chosen.index.astype(str)})
+    table, mark = pd.DataFrame({"point_id": chosen.index.astype(str)}), mark_of(chosen)
     for name in WIDE:
         table[name] = chosen[mapping[name]] if name in mapping else np.nan
-        if name not in ("task", "seed"):
-            table[name] = pd.to_numeric(table[name], errors="coerce").astype(float) * scale.get(name, 1.0)
+        if name in mapping and name not in ("task", "seed"):
+            read = read_numbers(table[name], KINDS.get(name, Kind.PLAIN), mark)
+            for row, text in read.unread.items():
+                raise refuse_unread(mapping[name], row, text, len(read.unread) - 1)
+            table[name] = read.values * scale.get(name, 1.0)
     table["task"] = chosen[mapping["task"]].astype(str) if "task" in mapping else "task"
-    named = [name for name in ("smooth", "perplexity", "score") if name in mapping]
+    named: list[str] = [name for name in ("smooth", "perplexity", "score") if name in mapping]
     if len(named) > 1:
         raise InputError(f"the mapping has {' and '.join(named)}: keep one smooth metric", "mapping")
     return _foreign_metrics(table, named, mapping, chance)

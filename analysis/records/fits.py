@@ -54,6 +54,9 @@ class WarningCode(StrEnum):
     COUNTS_DISAGREE = "counts_disagree"  # the exponent depends on how N is counted
     FLOPS_APART = "flops_apart"  # C is far from 6·N·D in every row
     MIXED_CELLS = "mixed_cells"  # losses of equal N and D further apart than seeds
+    UNTUNED_CELLS = "untuned_cells"  # rows of equal N and D differ in a setting, such as the learning rate
+    TRAINING_LOG = "training_log"  # rows are steps of a few runs, not their ends
+    LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
 
 
 @dataclass(frozen=True)
@@ -359,6 +362,7 @@ class FitRecord:
         envelope: the lower edge (envelope).
         cloud: up to 200 bootstrap estimates (alpha, beta) of the recommended fit.
         profile: profiles of the parameters of the recommended fit.
+        read_as: what was taken from a table of other people, in words; None for a table of a sweep.
         contested: result in the contest (`--approach all`).
         compared: place in the comparison (`--approach all`).
     """
@@ -386,6 +390,7 @@ class FitRecord:
     frontier_exact: ExponentsRecord | None = field(default=None, metadata=ABSENT_IF_NONE)
     cloud: tuple[Interval, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     profile: tuple[ProfileRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
+    read_as: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     contested: ContestedRecord | None = field(default=None, metadata=PART)
     compared: ComparedRecord | None = field(default=None, metadata=PART)
 

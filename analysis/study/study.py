@@ -43,8 +43,9 @@ from analysis.records.fits import (
 from analysis.records.forecast import ForecastRecord
 from analysis.result import Fit
 from analysis.study.words import verdict
+from analysis.tables.columns import COUNTS
 from analysis.tables.noise import noise_report
-from analysis.tables.table import COUNTS, LossTable, load_table
+from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.profile import RESAMPLES, profile
 from harness.records.errors import InputError
 

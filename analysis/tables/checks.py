@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Array, Mask
+from analysis.arrays import Array, Index, Mask
+from analysis.tables import statuses
+from analysis.tables.columns import Columns
+from analysis.tables.conditions import rows_with
+from analysis.tables.names import column_of
 from harness.records.errors import InputError
 
-Found = tuple[Mask, Callable[[int], str]]
+Found = tuple[Mask | Index, Callable[[int], str]]
 
 ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
 LARGE_INTEGER = 1e6  # a negative whole number beyond this counts as an integer that overflowed
 SAME_INTEGER = 1e-3  # relative difference below which C is 6·N·D after it overflowed
 
+REQUIRED = ("N", "D", "C", "loss")  # a row without one of them is excluded
+SENSIBLE = {  # no unit explains numbers outside, and powers of them overflow
+    "N": (1e-15, 1e20), "D": (1e-30, 1e22), "C": (1e-30, 1e42), "loss": (1e-12, 1e12),
+}  # fmt: skip
 FAR = 3.0  # factor between C and 6·N·D that no way of counting FLOPs explains in every row
 PLAUSIBLE = {"N": (1e4, 1e13), "D": (1e6, 1e15)}  # parameters and tokens of the largest run of a table
 RATIOS = (1e-3, 1e5)  # tokens per parameter of the middle run
@@ -29,67 +37,101 @@ UNITS = {"N": (0, 3, 6, 9), "D": (0, 3, 6, 9, 12), "C": (0, *range(3, 27, 3))}  
 def row_reasons(
     frame: pd.DataFrame,
     numbers: Mapping[str, Array],
-    names: Mapping[str, str],
+    columns: Columns,
     where: Mapping[str, str],
+    names: Mapping[str, str],
+    words: Mapping[str, Mapping[int, str]],
 ) -> list[str | None]:
     """Return the reason to exclude each row, None for a row to keep; the first of several reasons.
 
     Args:
         frame: the table as read.
         numbers: {quantity: column [rows]} with N, D, C and loss, and with sem and weight if there are any.
-        names: {quantity: name of its column}.
+        columns: columns by quantity.
         where: {column: wanted value}.
+        names: {quantity: what an error calls it}.
+        words: {quantity: {row: text in the place of a number}}.
     """
-    reasons: list[str | None] = [None] * len(frame)
-    checks = (_wanted(frame, where), _own(frame, names), _numbers(numbers, names), _repeated(frame))
-    for mask, text in itertools.chain(*checks):
-        for row in np.flatnonzero(mask):
+    checks = (
+        _not_wanted(frame, columns, where),
+        _said(words, names),
+        _numbers(numbers, names),
+        _repeated(frame),
+    )
+    return _first_reasons(len(frame), itertools.chain(*checks))
+
+
+def unwanted(frame: pd.DataFrame, columns: Columns, where: Mapping[str, str]) -> Mask:
+    """Return the rows [rows] that conditions, status or the role exclude, whatever their numbers are."""
+    reasons = _first_reasons(len(frame), _not_wanted(frame, columns, where))
+    return np.array([reason is not None for reason in reasons], bool)
+
+
+def _first_reasons(rows: int, found: Iterable[Found]) -> list[str | None]:
+    reasons: list[str | None] = [None] * rows
+    for mask, text in found:
+        for row in np.flatnonzero(mask) if mask.dtype == bool else mask:
             reasons[row] = reasons[row] or text(int(row))
     return reasons
 
 
-def _wanted(frame: pd.DataFrame, where: Mapping[str, str]) -> Iterator[Found]:
-    """Yield the rows that `where` does not ask for."""
+def _not_wanted(frame: pd.DataFrame, columns: Columns, where: Mapping[str, str]) -> Iterator[Found]:
+    """Yield rows that do not fulfil a condition, and rows that were not finished or not meant for fits."""
     for column, value in where.items():
-        if column not in frame:
-            there = ", ".join(map(str, frame.columns))
-            raise InputError(f"a condition names the column {column!r}: expected one out of {there}", "where")
-        text = frame[column].astype(str)
-        if not (text == value).any():
-            some = ", ".join(text.unique()[:10])
-            raise InputError(f"no row with {column} = {value}: the column holds {some}", "where")
-        yield (text != value).to_numpy(bool), partial(_always, f"{column} is not {value}")
+        yield ~rows_with(frame, column, value), partial(_always, f"{column} is not {value}")
+    yield from _own(frame, columns) if columns.own else _tracked(frame, columns)
+    if "role" in columns.names:
+        roles = [ROLE_REASONS.get(str(role), "") for role in frame[columns.names["role"]]]
+        yield np.array([text != "" for text in roles], bool), roles.__getitem__
+    if columns.own and "cooled" in frame:
+        cooled = [value is not pd.NA and bool(value) for value in frame["cooled"].tolist()]
+        yield ~np.array(cooled, bool), partial(_always, "learning rate not cooled down")
 
 
-def _own(frame: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Found]:
-    """Yield rows that the columns of our own tables speak against: role, status, schedule."""
+def _own(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
+    """Yield rows of a sweep's table that it excludes itself, or whose run is not done."""
     if "excluded_reason" in frame:
         stated = frame["excluded_reason"].fillna("").astype(str).tolist()
-        yield np.array([text != "" for text in stated]), stated.__getitem__
-    if "status" in frame:
-        status = [f"run {text}" for text in frame["status"]]
-        yield np.array([text != "run done" for text in status]), status.__getitem__
-    if "role" in names:
-        roles = [ROLE_REASONS.get(str(role), "") for role in frame[names["role"]]]
-        yield np.array([text != "" for text in roles]), roles.__getitem__
-    if "cooled" in frame:
-        cooled = [value is not pd.NA and bool(value) for value in frame["cooled"].tolist()]
-        yield ~np.array(cooled), partial(_always, "learning rate not cooled down")
+        yield np.array([text != "" for text in stated], bool), stated.__getitem__
+    if columns.status is not None:
+        status = [f"run {text}" for text in column_of(frame, columns.status, "the mapping for status")]
+        yield np.array([text != "run done" for text in status], bool), status.__getitem__
+
+
+def _tracked(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
+    """Yield rows whose status says that the run did not finish; words that are not known exclude nothing."""
+    if columns.status is not None:
+        name = columns.status
+        status = [str(cell).strip() for cell in column_of(frame, name, "the mapping for status", "mapping")]
+        unfinished = [text.casefold() in statuses.NOT_DONE for text in status]
+        yield np.array(unfinished, bool), lambda row: f"{name} is {status[row]}"
+
+
+def _said(words: Mapping[str, Mapping[int, str]], names: Mapping[str, str]) -> Iterator[Found]:
+    """Yield rows with a word in the place of a number, such as `diverged` or a dash."""
+    for key, said in words.items():
+        if key not in REQUIRED:
+            continue
+        for row, text in said.items():
+            yield np.array([row], np.intp), partial(_always, f"{names.get(key, key)} is {text!r}")
 
 
 def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator[Found]:
     """Yield rows with a number missing, not finite or out of range; a standard error may be missing."""
-    for key in ("N", "D", "C", "loss"):
+    for key in REQUIRED:
         values, name = numbers[key], names.get(key, key)
         yield ~np.isfinite(values), partial(_always, f"{name} is not a number")
-        yield values <= 0, partial(_too_small, name, "a positive number", values)
+        yield values <= 0, partial(_outside, name, "a positive number", values)
+        low, high = SENSIBLE[key]
+        yield values < low, partial(_outside, name, f"at least {low:g}", values)
+        yield values > high, partial(_outside, name, f"at most {high:g}", values)
     for key in ("weight", "sem"):
         if key not in numbers:
             continue
         values, name = numbers[key], names[key]
         known = np.isfinite(values) if key == "weight" else ~np.isinf(values)
         yield ~known, partial(_always, f"{name} is not a finite number")
-        yield values < 0, partial(_too_small, name, "0 or more", values)
+        yield values < 0, partial(_outside, name, "0 or more", values)
         if key == "weight" and not np.any(values):
             raise InputError(f"{name} is 0 in every row: expected a positive weight for the rows to fit")
 
@@ -108,7 +150,7 @@ def _always(text: str, _row: int) -> str:
     return text
 
 
-def _too_small(name: str, wanted: str, values: Array, row: int) -> str:
+def _outside(name: str, wanted: str, values: Array, row: int) -> str:
     value = values[row]
     text = f"{name} is {value:g}, expected {wanted}"
     overflowed = value < -LARGE_INTEGER and value == np.round(value)

@@ -12,33 +12,26 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.records.fits import Excluded
-from analysis.tables.checks import check_overflow, check_units, row_reasons
+from analysis.records.fits import Excluded, FitWarning
+from analysis.tables.checks import FAR, check_overflow, check_units, row_reasons, unwanted
+from analysis.tables.columns import (
+    COUNTS,
+    MEASURED,
+    OWN_QUANTITIES,
+    Columns,
+    find_columns,
+    read_as,
+)
+from analysis.tables.doubts import check_scale_by_name, reading_doubts
+from analysis.tables.frames import read_frame
+from analysis.tables.names import with_plain_names
+from analysis.tables.numbers import Column, Mark, mark_of, read_numbers, refuse_unread
 from harness.records.errors import InputError
-from harness.records.files import read_table
 
-COUNTS = ("n_params_matmul", "n_params", "n_params_body")
-OWN_COLUMNS = {
-    "D": "n_tokens",
-    "C": "flops",
-    "sem": "loss_sem",
-    "cluster": "trunk_id",
-    "seed": "seed",
-    "role": "role",
-    "rung": "rung",
-    "unique": "n_unique_tokens",
-    "unigram": "unigram_nats",
-    "vocab": "vocab_size",
-}
-# A foreign table may have some of our column names by chance, but not these.
-OWN_KEYS = ("run_id", "point_id")
-OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
-MAPPED = (
-    "N", "D", "C", "loss", "cluster", "seed", "sem", "weight", "role", "rung", "unique", "unigram", "vocab",
-)  # fmt: skip
-MEASURED = ("N", "D", "C", "loss", "seed", "sem", "weight", "unique", "unigram", "vocab")
-TEXT = (".csv", ".tsv", ".txt")  # plain text; pandas unpacks files with other suffixes
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
+AGREEING = 0.9  # share of rows with C near 6·N·D, or near a power of a thousand times it
+NOT_FLOPS = "C = 6·N·D ({name!r} is far from it: map it to C if it holds training FLOPs)"
+ALONE = "every row is a cluster of its own"
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,8 @@ class LossTable:
         unique_d: tokens without repetition.  excluded: rows left out, with reasons.
         limits: loss of a unigram model and logarithm of the vocabulary, nats per token: the losses without
             size and without data. None if the table does not have them or they differ between rows.
+        warnings: doubts that the columns of the table raise, such as a training log.
+        read_as: what was taken from a table of other people, in words; None for a table of a sweep.
     """
 
     n: Array
@@ -70,6 +65,8 @@ class LossTable:
     excluded: tuple[Excluded, ...] = ()
     rung: list[str] | None = None
     limits: tuple[float, float] | None = None
+    warnings: tuple[FitWarning, ...] = ()
+    read_as: str | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -116,11 +113,11 @@ class LossTable:
 TableLike: TypeAlias = LossTable | pd.DataFrame | str | Path
 
 
-def _own_units(frame: pd.DataFrame, columns: Mapping[str, str]) -> set[str]:
+def _own_units(columns: Columns) -> set[str]:
     """Return the quantities of a sweep's own table: their units are known, so small grids are not doubted."""
-    if not set(OWN_KEYS) <= set(frame.columns):
+    if not columns.own:
         return set()
-    return {key for key in ("N", "D", "C") if columns.get(key, "").startswith(OWN_QUANTITIES)}
+    return {key for key in ("N", "D", "C") if columns.names.get(key, "").startswith(OWN_QUANTITIES)}
 
 
 def load_table(
@@ -135,22 +132,25 @@ def load_table(
     """Read a table of losses and check it.
 
     Args:
-        source: a .csv or .parquet file, or a frame; one row a finished run.
+        source: a file of plain text, JSON or parquet, or a frame; one row a finished run.
         mapping: {quantity: column} of a foreign table, such as {"N": "params", "D": "tokens", "loss": "val"}.
-            The quantities are N, D, C, loss, cluster, seed, sem, weight, role, rung, unique, unigram and
-            vocab. "" as the column leaves a quantity out. Our own tables need no mapping.
+            The quantities are N, D, C, loss, cluster, seed, sem, weight, role, rung, unique, unigram, vocab,
+            status and perplexity, whose logarithm is taken. An empty name leaves a quantity out. Our own
+            tables need no mapping.
         count: column of N in our own tables, which count parameters in three ways.
         loss: column of the loss, nats per token.
         scale: {quantity: unit} of N, D or C; {"N": 1e9} if N counts billions.
-        where: {column: value} of the rows to keep.
+        where: {column: value} of the rows to keep; numbers are compared as numbers.
 
     Returns:
         The usable rows, with the others under `excluded`. C is 6·N·D if the table has no FLOPs, D is C/(6·N)
-        if it has no tokens. A row that repeats an earlier one in every column is excluded.
+        if it has no tokens. A row that repeats an earlier one in every column is excluded. In a table of
+        other people only N, D, C and the loss are found by name, and a status such as `crashed` excludes its
+        row; `read_as` says what was used.
 
     Raises:
-        InputError: unreadable or empty file, missing column, units that look mixed, C that overflowed
-            integers, no usable row.
+        InputError: unreadable or empty file, missing column, no usable row. Also a number that cannot be read
+            for certain, units that look mixed, C that overflowed integers, a column that holds no loss.
 
     Examples:
         >>> import analysis as sl, pandas as pd
@@ -162,44 +162,54 @@ def load_table(
         >>> table.excluded
         (Excluded(row=2, reason='val is not a number'),)
     """
-    frame = source if isinstance(source, pd.DataFrame) else read_frame(Path(source))
+    frame = with_plain_names(source) if isinstance(source, pd.DataFrame) else read_frame(Path(source))
     if frame.empty:
         raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
-    columns = _columns(frame, mapping or {}, count, loss)
-    numbers = _quantities(frame, columns, scale or {})
-    reasons = row_reasons(frame, numbers, columns, where or {})
+    scale, where = scale or {}, where or {}
+    columns = find_columns(frame, mapping or {}, count, loss)
+    check_scale_by_name(columns)
+    read = _read(frame, columns)
+    _refuse_unread(read, columns, frame, where)
+    numbers, used = _quantities(read, columns, scale)
+    names = dict(columns.names)
+    if "perplexity" in names:
+        names["loss"] = f"log of {names['perplexity']}"
+    words = {key: column.words for key, column in read.items()}
+    words["loss"] = {**words.get("perplexity", {}), **words.get("loss", {})}
+    reasons = row_reasons(frame, numbers, columns, where, names, words)
     excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
-    kept = np.array([reason is None for reason in reasons])
+    kept = np.array([reason is None for reason in reasons], bool)
     if not kept.any():
         raise InputError(
             f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
         )
-    n, d, c = (numbers[key][kept] for key in ("N", "D", "C"))
-    check_units(n, d, c, set(columns), set(scale or {}) | _own_units(frame, columns))
+    n, d, c, losses = (numbers[key][kept] for key in ("N", "D", "C", "loss"))
+    check_units(n, d, c, set(columns.names) - set(used), set(scale) | _own_units(columns))
 
-    def words(key: str) -> list[str] | None:
-        return frame.loc[kept, columns[key]].astype(str).tolist() if key in columns else None
+    def texts(key: str) -> list[str] | None:
+        return frame.loc[kept, names[key]].astype(str).tolist() if key in names else None
 
     def optional(key: str) -> Array | None:
         return numbers[key][kept] if key in numbers else None
 
-    seeds = optional("seed")
     return LossTable(
         n=n,
         d=d,
         c=c,
-        loss=numbers["loss"][kept],
+        loss=losses,
         loss_sem=optional("sem"),
         weights=optional("weight"),
-        cluster=_codes(frame, columns.get("cluster"))[kept],
-        seed=None if seeds is None else np.nan_to_num(seeds, nan=-1).astype(np.int64),
-        count="N" if "N" in (mapping or {}) else columns["N"],
-        role=words("role"),
+        cluster=_codes(frame, names.get("cluster"))[kept],
+        seed=_seeds(optional("seed")),
+        count="N" if "N" in (mapping or {}) else names["N"],
+        role=texts("role"),
         unique_d=optional("unique"),
         row=np.flatnonzero(kept),
         excluded=excluded,
-        rung=words("rung"),
+        rung=texts("rung"),
         limits=_limits(optional("unigram"), optional("vocab")),
+        warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab")),
+        read_as=None if columns.own else _read_as(columns, read, used),
     )
 
 
@@ -225,80 +235,87 @@ def as_table(
     return source
 
 
+def _read(frame: pd.DataFrame, columns: Columns) -> dict[str, Column]:
+    """Return {quantity: column} of all numbers."""
+    measured = {key: name for key, name in columns.names.items() if key in MEASURED}
+    plain = all(pd.api.types.is_numeric_dtype(frame[name]) for name in measured.values())
+    mark = Mark.UNKNOWN if plain else mark_of(frame)
+    return {key: read_numbers(frame[name], MEASURED[key], mark) for key, name in measured.items()}
+
+
+def _refuse_unread(
+    read: Mapping[str, Column], columns: Columns, frame: pd.DataFrame, where: Mapping[str, str]
+) -> None:
+    """Raise InputError for the first text that cannot be read as a number in a row that is wanted."""
+    if not any(column.unread for column in read.values()):
+        return
+    left_out = unwanted(frame, columns, where)
+    for key, column in read.items():
+        rows = [row for row in sorted(column.unread) if not left_out[row]]
+        if rows:
+            raise refuse_unread(columns.names[key], rows[0], column.unread[rows[0]], len(rows) - 1)
+
+
 def _quantities(
-    frame: pd.DataFrame, columns: Mapping[str, str], scale: Mapping[str, float]
-) -> dict[str, Array]:
-    """Return {quantity: column} of all numbers, in parameters, tokens and FLOPs; D and C are filled in."""
+    read: Mapping[str, Column], columns: Columns, scale: Mapping[str, float]
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return {quantity: column} in parameters, tokens, FLOPs and nats, and what else is used, in words.
+
+    D and C are filled in if there is no column for them.
+    """
     unknown = sorted(set(scale) - {"N", "D", "C"})
     if unknown:
         raise InputError(f"no key of the scale is called {', '.join(unknown)}: use N, D or C", "scale")
-    numbers = {key: _numbers(frame, column) for key, column in columns.items() if key in MEASURED}
+    numbers, used = {key: column.values for key, column in read.items()}, {}
     if {"N", "D", "C"} <= set(numbers) and not scale:
-        check_overflow(numbers, columns["C"])
+        check_overflow(numbers, columns.names["C"])
     for key, unit in scale.items():
         if key in numbers:
             numbers[key] = unit * numbers[key]
     if "unique" in numbers:
         numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
-    if "D" not in numbers:
-        with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        if "perplexity" in numbers:
+            numbers["loss"] = np.log(numbers["perplexity"])
+            used["perplexity"] = f"loss = log of {columns.names['perplexity']!r}"
+        if "C" in columns.guessed and not columns.own and "D" in numbers and not _are_flops(numbers):
+            del numbers["C"]
+            used["C"] = NOT_FLOPS.format(name=columns.names["C"])
+        if "D" not in numbers:
             numbers["D"] = numbers["C"] / (6 * numbers["N"])
-    numbers.setdefault("C", 6 * numbers["N"] * numbers["D"])
-    return numbers
+            used["D"] = "D = C/(6·N)"
+        if "C" not in numbers:
+            numbers["C"] = 6 * numbers["N"] * numbers["D"]
+            used.setdefault("C", "C = 6·N·D")
+    return numbers, used
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read the table of a .csv or .parquet file; raises InputError if there is none."""
-    if not path.exists():
-        raise InputError(f"there is no file {path}: give the path of a .csv or .parquet table")
-    try:
-        if path.suffix == ".parquet":
-            return read_table(path)
-        return pd.read_csv(path, sep=_separator(path), low_memory=False)
-    except (OSError, ValueError, UnicodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot read {path} as a .csv or .parquet table: {reason}") from error
+def _are_flops(numbers: Mapping[str, Array]) -> bool:
+    """Return whether C, found by its name alone, is 6·N·D but for its unit; else it means something else."""
+    ratio = np.log10(numbers["C"] / (6 * numbers["N"] * numbers["D"]))
+    ratio = ratio[np.isfinite(ratio)]
+    power = 3 * np.round(np.median(ratio) / 3) if len(ratio) else 0.0
+    return bool(np.mean(np.abs(ratio - power) < np.log10(FAR)) >= AGREEING) if len(ratio) else True
 
 
-def _separator(path: Path) -> str:
-    """Return the separator of the columns of a text file: comma, else semicolon or tab."""
-    if path.suffix not in TEXT:
-        return ","
-    with open(path, encoding="utf-8", errors="replace") as file:
-        header = file.readline()
-    return max(",;\t", key=lambda sign: (sign == "," and sign in header, header.count(sign)))
+def _read_as(columns: Columns, read: Mapping[str, Column], used: Mapping[str, str]) -> str:
+    """Return in words what was taken from a table of other people."""
+    clauses = [read_as(columns, used)]
+    written = [(key, column.written) for key, column in read.items() if column.written]
+    clauses += [f"{key} has numbers such as {text!r}" for key, text in written[:3]]
+    if columns.status is not None:
+        clauses.append(f"{columns.status!r} tells which runs are finished")
+    if "cluster" not in columns.names:
+        clauses.append(ALONE)
+    return "; ".join(clauses)
 
 
-def _columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> dict[str, str]:
-    """Return {quantity: column} of the frame."""
-    unknown = sorted(set(mapping) - set(MAPPED))
-    if unknown:
-        raise InputError(
-            f"no key of the mapping is called {', '.join(unknown)}: use {', '.join(MAPPED)}", "mapping"
-        )
-    absent = {key for key, name in mapping.items() if not name}
-    wanted = {"loss": loss, **mapping}
-    defaults = {"N": count, **OWN_COLUMNS}
-    for key, name in defaults.items():
-        for candidate in (name, key):
-            if key not in wanted and candidate in frame.columns:
-                wanted[key] = candidate
-    wanted.setdefault("N", count)
-    wanted = {key: name for key, name in wanted.items() if key not in absent}
-    if "D" not in wanted and "C" not in wanted:
-        wanted["D"] = OWN_COLUMNS["D"]
-    missing = {key: name for key, name in wanted.items() if name not in frame.columns}
-    if missing:
-        lacking = ", ".join(f"{name!r} for {key}" for key, name in missing.items())
-        example = ",".join(f"{key}=COLUMN" for key in missing)
-        there = ", ".join(map(str, frame.columns))
-        raise InputError(f"no column {lacking}: map {example} with columns out of: {there}", "mapping")
-    return wanted
-
-
-def _numbers(frame: pd.DataFrame, column: str) -> Array:
-    """Return a column as floats; text becomes NaN, and a later check excludes the row with a reason."""
-    return pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+def _seeds(seeds: Array | None) -> Codes | None:
+    """Return seeds as integers, -1 for a row without one."""
+    if seeds is None:
+        return None
+    known = np.abs(seeds) < 2.0**62  # False for NaN
+    return np.where(known, seeds, -1).astype(np.int64)
 
 
 def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:

@@ -16,8 +16,11 @@ MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth
 
 
 def table_warnings(table: LossTable) -> tuple[FitWarning, ...]:
-    """Return warnings if C is far from 6·N·D in every row, or if rows of equal N and D hardly agree."""
-    return (*_flops_apart(table), *_mixed_cells(table))
+    """Return warnings if C is far from 6·N·D in every row, or if rows of equal N and D hardly agree.
+
+    Doubts that were found when the table was read come with them.
+    """
+    return (*table.warnings, *_flops_apart(table), *_mixed_cells(table))
 
 
 def with_doubts(fit: Fit, table: LossTable) -> Fit:
@@ -41,7 +44,7 @@ def _flops_apart(table: LossTable) -> Iterator[FitWarning]:
 def _mixed_cells(table: LossTable) -> Iterator[FitWarning]:
     total, dof = seed_noise(table)
     sd = float(np.sqrt(total / dof)) if dof else 0.0
-    if sd <= MIXED_SD:
+    if sd <= MIXED_SD or WarningCode.UNTUNED_CELLS in {warning.code for warning in table.warnings}:
         return
     text = (
         f"rows of equal N and D differ by {100 * sd:.2g} % in loss, far more than seeds do: keep the rows of "

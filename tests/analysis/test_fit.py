@@ -102,7 +102,7 @@ BAD_TABLES = {
         [],
         r"all 20 losses equal 3: check the column of the loss \(--loss\)$",
     ),
-    "missing column": ({"N": [1], "D": [2]}, [], "no column 'loss' for loss.*N, D"),
+    "missing column": ({"N": [1], "D": [2]}, [], "no column 'loss' for loss.*'N', 'D'"),
     "unknown law": (grid_columns(), ["--law", "joynt"], r"did you mean joint.* \(--law\)$"),
     "map without =": (grid_columns(), ["--map", "N"], "without '='"),
     "level": (grid_columns(), ["--level", "95"], "expected a share between 0 and 1"),

@@ -25,7 +25,8 @@ from analysis.fit import main
 from analysis.laws import family
 from analysis.records.fits import WarningCode
 from analysis.result import Fit, Frontier
-from analysis.tables.table import COUNTS, LossTable, load_table
+from analysis.tables.columns import COUNTS
+from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError
 from harness.records.json_files import to_json

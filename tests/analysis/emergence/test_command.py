@@ -226,7 +226,10 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
             ["--map", "N=params_m,exact=score_pct,smooth=nll"],
             "scale exact=0.01 for percent (--scale)",
         ),
-        (["--map", "N=size,exact=score_pct,smooth=nll"], "no column 'size'"),
+        (
+            ["--map", "N=size,exact=score_pct,smooth=nll"],
+            "the mapping for N names the column 'size': expected one out of 'params_m'",
+        ),
         (["--map", "exact=score_pct,smooth=nll"], "names no axis"),
         (
             ["--map", "N=params_m,exact=score_pct", "--scale", "exact=0.01"],
@@ -236,7 +239,7 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
         (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "keep one smooth metric (--map)"),
         (["--map", "N=params_m,exact"], "without '='"),
         (["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=percent"], "has no number"),
-        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "no row is left"),
+        (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "the column holds copying"),
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "names the column 'color'"),
         (["--chance", "2"], "--chance is 2"),
         (["--seed", "-1"], "--seed is -1"),

@@ -28,8 +28,9 @@ from analysis.records.fits import (
 )
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
+from analysis.tables.columns import COUNTS
 from analysis.tables.noise import noise_report
-from analysis.tables.table import COUNTS, load_table
+from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from harness.records.json_files import write_record
 from tests.fakes.surfaces import SMALL_JOINT, sweep_curves, sweep_points

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.tables.checks import PLAUSIBLE
-from analysis.tables.table import COUNTS, load_table
+from analysis.tables.columns import COUNTS
+from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 
@@ -158,7 +159,7 @@ def test_rows_wanted_by_their_columns() -> None:
     assert {entry.reason for entry in table.excluded} == {"data is not b"}
     with pytest.raises(InputError, match=r"no row with data = x: the column holds a, b, c"):
         load_table(frame, where={"data": "x"})
-    with pytest.raises(InputError, match=r"names the column 'set': expected one out of N, D, loss, data"):
+    with pytest.raises(InputError, match=r"the column 'set': expected one out of 'N', 'D', 'loss', 'data'"):
         load_table(frame, where={"set": "x"})
 
 

@@ -13,7 +13,9 @@ from harness.records.errors import InputError
 def own_rows(rows: int = 4) -> pd.DataFrame:
     return pd.DataFrame(
         {
+            "run_id": ["a", "a", "b", "b"][:rows],
             "trunk_id": ["a", "a", "b", "b"][:rows],
+            "point_id": ["a1", "a2", "b1", "b2"][:rows],
             "n_params": 130,
             "n_params_matmul": 100,
             "n_params_body": 90,
@@ -101,7 +103,7 @@ def test_cells_group_seeds() -> None:
 
 
 def test_missing_column_lists_what_is_there() -> None:
-    with pytest.raises(InputError, match=r"no column .*'n_params_matmul' for N.*map .*N=COLUMN.*a, b"):
+    with pytest.raises(InputError, match=r"no column .*'n_params_matmul' for N.*map .*N=COLUMN.*'a', 'b'"):
         load_table(pd.DataFrame({"a": [1], "b": [2]}))
 
 

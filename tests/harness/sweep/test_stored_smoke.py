@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.everything import fit_everything
-from analysis.tables.table import COUNTS, load_table
+from analysis.tables.columns import COUNTS
+from analysis.tables.table import load_table
 from harness.config.settings import load
 from harness.grid.cells import Cell, expand
 from harness.recipe.spec import RunSpec

@@ -1,0 +1,162 @@
+"""Which column of a table holds which quantity: our own names in our own tables, few of them in others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.tables import statuses
+from analysis.tables.names import MELT, column_of, listed, wide_reason
+from analysis.tables.numbers import Kind
+from harness.records.errors import InputError
+
+COUNTS = ("n_params_matmul", "n_params", "n_params_body")
+OWN_COLUMNS = {
+    "D": "n_tokens",
+    "C": "flops",
+    "sem": "loss_sem",
+    "cluster": "trunk_id",
+    "seed": "seed",
+    "role": "role",
+    "rung": "rung",
+    "unique": "n_unique_tokens",
+    "unigram": "unigram_nats",
+    "vocab": "vocab_size",
+}
+# Other people's tables may have some of our names by chance, but not both of these.
+OWN_KEYS = ("run_id", "point_id")
+OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
+SEPARATOR = "|"  # between columns that count N in different ways
+AXES = ("N", "D", "C")  # the only quantities that are found by name in other people's tables, and the loss
+MEASURED = {
+    "N": Kind.COUNT,
+    "D": Kind.COUNT,
+    "C": Kind.COUNT,
+    "loss": Kind.PLAIN,
+    "perplexity": Kind.PLAIN,
+    "seed": Kind.PLAIN,
+    "sem": Kind.PLAIN,
+    "weight": Kind.SHARE,
+    "unique": Kind.COUNT,
+    "unigram": Kind.PLAIN,
+    "vocab": Kind.COUNT,
+}
+MAPPED = (*MEASURED, "cluster", "role", "rung", "status")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table by quantity.
+
+    Attributes:
+        names: {quantity: name of its column}; the status is left out.
+        own: whether the table is one of a sweep.
+        guessed: quantities that were found by name, without a mapping.
+        status: column in which a tracker wrote the state of the runs; None without one.
+    """
+
+    names: Mapping[str, str]
+    own: bool
+    guessed: frozenset[str]
+    status: str | None = None
+
+
+def find_columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> Columns:
+    """Return the columns of a table by quantity.
+
+    Args:
+        frame: the table, with plain names.
+        mapping: {quantity: column}; "" leaves a quantity out.
+        count: column of N in our own tables.
+        loss: column of the loss.
+
+    Raises:
+        InputError: an unknown quantity, one left out that every fit needs, or a column that is not there.
+    """
+    mapping = {key: name.strip() for key, name in mapping.items()}
+    _check(mapping)
+    own = set(OWN_KEYS) <= set(frame.columns)
+    wanted = {} if "perplexity" in mapping else {"loss": loss.strip()}
+    wanted |= {key: name for key, name in mapping.items() if key != "status"}
+    known = {"N": count, **(OWN_COLUMNS if own else {key: OWN_COLUMNS[key] for key in ("D", "C")})}
+    for key, name in known.items():
+        for candidate in (name, key) if own or key in AXES else (name,):
+            if key not in wanted and candidate in frame.columns:
+                wanted[key] = candidate
+    wanted.setdefault("N", count)
+    wanted = {key: name for key, name in wanted.items() if name}
+    if "D" not in wanted and "C" not in wanted:
+        wanted["D"] = OWN_COLUMNS["D"]
+    _check_there(frame, wanted)
+    status = mapping.get("status", ("status" if "status" in frame else None) if own else _status(frame))
+    if status:
+        column_of(frame, status, "the mapping for status", "mapping")
+    return Columns(wanted, own, frozenset(set(wanted) - set(mapping)), status or None)
+
+
+def columns_of_n(frame: pd.DataFrame, mapping: Mapping[str, str]) -> list[str]:
+    """Return the columns that a mapping names for N: several if it joins them by |, as in `total|body`.
+
+    A column whose own name has a | in it is one column.
+    """
+    name = mapping.get("N", "").strip()
+    if name in frame.columns:
+        return [name]
+    return [part.strip() for part in name.split(SEPARATOR) if part.strip()]
+
+
+def _check(mapping: Mapping[str, str]) -> None:
+    unknown = sorted(set(mapping) - set(MAPPED))
+    if unknown:
+        raise InputError(
+            f"no key of the mapping is called {', '.join(unknown)}: use {', '.join(MAPPED)}", "mapping"
+        )
+    if mapping.get("N") == "":
+        raise InputError("the mapping leaves N out: every fit needs sizes, map N to a column", "mapping")
+    if "" in (mapping.get("loss"), mapping.get("perplexity")):
+        raise InputError("the mapping leaves the loss out: map loss or perplexity to a column", "mapping")
+    if mapping.get("D") == "" == mapping.get("C"):
+        raise InputError("the mapping leaves out D and C: map at least one of them to a column", "mapping")
+    if {"loss", "perplexity"} <= set(mapping):
+        raise InputError("the mapping has loss and perplexity: keep the one to fit", "mapping")
+
+
+def _check_there(frame: pd.DataFrame, wanted: Mapping[str, str]) -> None:
+    """Raise InputError if a column is not there, and say so if the table has another shape than expected."""
+    missing = {key: name for key, name in wanted.items() if name not in frame.columns}
+    lacking = ", ".join(f"{name!r} for {key}" for key, name in missing.items())
+    wide = wide_reason(frame) if missing else None
+    if wide:
+        raise InputError(f"no column {lacking}: {wide}; {MELT}", "mapping")
+    if missing:
+        example = ",".join(f"{key}=COLUMN" for key in missing)
+        raise InputError(
+            f"no column {lacking}: map {example} with columns out of: {listed(frame.columns)}", "mapping"
+        )
+    for key, name in wanted.items():
+        column_of(frame, name, f"the mapping for {key}", "mapping")
+
+
+def _status(frame: pd.DataFrame) -> str | None:
+    """Return the column in which a tracker wrote whether the runs are finished, None without one."""
+    for name in frame.columns:
+        if name.casefold() not in statuses.NAMES or list(frame.columns).count(name) > 1:
+            continue
+        words = {str(cell).strip().casefold() for cell in frame[name].tolist()}
+        if words & (statuses.DONE | statuses.NOT_DONE):
+            return str(name)
+    return None
+
+
+def read_as(columns: Columns, used: Mapping[str, str]) -> str:
+    """Return in words what was taken from a table of other people, and what was not.
+
+    Args:
+        columns: the columns by quantity.
+        used: further clauses by quantity, in the place of the name of a column.
+    """
+    shown = sorted(set(columns.names) - set(used), key=MAPPED.index)
+    clauses = [f"{key} = {columns.names[key]!r}" for key in shown]
+    return ", ".join([*clauses, *used.values()])
