@@ -72,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.resamples < 0:
         raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
+    if arguments.seed < 0:
+        raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
     if arguments.kind != KINDS[0] and arguments.approach != "parametric":
         raise InputError(
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "

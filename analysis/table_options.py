@@ -14,7 +14,9 @@ from harness.records.files import write_json
 
 QUOTED = r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'"  # a quote inside is written twice, as in CSV
 # A key, and a value behind `=`: each in quotes, or up to the next sign that ends it.
-PAIR = re.compile(rf"\s*(?P<key>{QUOTED}|[^=,]*?)\s*=\s*(?P<value>(?:{QUOTED})(?=\s*(?:,|$))|[^,]*)(?:,|$)")
+PAIR = re.compile(
+    rf"\s*(?P<key>{QUOTED}|[^=,]*?)\s*=\s*(?P<value>(?:{QUOTED})(?=\s*(?:,|$))|[^,]*)\s*(?:,|$)"
+)
 
 
 def save(path: Path | None, result: Any) -> None:

@@ -190,7 +190,7 @@ def exponents_of(
     if len(here) == 0:
         return Frontier()
     a, closed = float(here[0]), law.frontier(theta)
-    g = None if closed is None else closed.g
+    g = None if closed is None else finite(closed.g)
     if samples is None:
         return Frontier(a=a, b=1 - a, g=g)
     each = six_nd_exponents(law, samples, table)

@@ -186,7 +186,9 @@ class Law:
         (size, alpha), (data, beta) = by_axis["n"], by_axis["d"]
         ratio = alpha * size / (beta * data)
         total = alpha + beta
-        return ClosedFrontier(float(beta / total), float(alpha / total), float(ratio ** (1 / total)))
+        with np.errstate(over="ignore"):  # coefficients at their bounds: g is infinite
+            g = float(ratio ** (1 / total))
+        return ClosedFrontier(float(beta / total), float(alpha / total), g)
 
 
 def centre_of(table: Measured) -> dict[str, float]:

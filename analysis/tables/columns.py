@@ -76,16 +76,16 @@ def find_columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, lo
         InputError: an unknown quantity, one left out that every fit needs, or a column that is not there.
     """
     mapping = {key: name.strip() for key, name in mapping.items()}
-    _check(mapping)
+    _check(mapping, count.strip(), loss.strip())
     own = set(OWN_KEYS) <= set(frame.columns)
     wanted = {} if "perplexity" in mapping else {"loss": loss.strip()}
     wanted |= {key: name for key, name in mapping.items() if key != "status"}
-    known = {"N": count, **(OWN_COLUMNS if own else {key: OWN_COLUMNS[key] for key in ("D", "C")})}
+    known = {"N": count.strip(), **(OWN_COLUMNS if own else {key: OWN_COLUMNS[key] for key in ("D", "C")})}
     for key, name in known.items():
         for candidate in (name, key) if own or key in AXES else (name,):
             if key not in wanted and candidate in frame.columns:
                 wanted[key] = candidate
-    wanted.setdefault("N", count)
+    wanted.setdefault("N", count.strip())
     wanted = {key: name for key, name in wanted.items() if name}
     if "D" not in wanted and "C" not in wanted:
         wanted["D"] = OWN_COLUMNS["D"]
@@ -107,15 +107,15 @@ def columns_of_n(frame: pd.DataFrame, mapping: Mapping[str, str]) -> list[str]:
     return [part.strip() for part in name.split(SEPARATOR) if part.strip()]
 
 
-def _check(mapping: Mapping[str, str]) -> None:
+def _check(mapping: Mapping[str, str], count: str, loss: str) -> None:
     unknown = sorted(set(mapping) - set(MAPPED))
     if unknown:
         raise InputError(
             f"no key of the mapping is called {', '.join(unknown)}: use {', '.join(MAPPED)}", "mapping"
         )
-    if mapping.get("N") == "":
+    if mapping.get("N", count) == "":
         raise InputError("the mapping leaves N out: every fit needs sizes, map N to a column", "mapping")
-    if "" in (mapping.get("loss"), mapping.get("perplexity")):
+    if "" in (mapping.get("loss", loss), mapping.get("perplexity")):
         raise InputError("the mapping leaves the loss out: map loss or perplexity to a column", "mapping")
     if mapping.get("D") == "" == mapping.get("C"):
         raise InputError("the mapping leaves out D and C: map at least one of them to a column", "mapping")

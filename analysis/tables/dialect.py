@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +17,7 @@ from harness.records.errors import InputError
 
 BLANKS = r"\s+"
 SEPARATORS = (",", ";", "\t", BLANKS)  # the first of equally good ones is taken
+UNEVEN = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas says it
 SAMPLE = 100  # lines that decide
 DECLARED = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)  # first line of a spreadsheet's export
 
@@ -106,23 +109,29 @@ def _with_names(header: list[str], text: str, separator: str) -> pd.DataFrame:
     """Read the rows below the names."""
     if not text.strip():
         return pd.DataFrame(columns=header)
-    rows = [_fields(line, separator) for line in text.split("\n", SAMPLE)[:SAMPLE] if line.strip()]
-    width = max(map(len, rows))
+    width = max(map(len, itertools.islice(_records(text, separator), SAMPLE)))
     texts = separator != "," and "," in text
     try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=None,
-            names=list(range(max(width, len(header)))),
-            index_col=False,
-            skipinitialspace=True,
-            low_memory=False,
-            on_bad_lines="error",
-            dtype=str if texts else None,
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+        # Without it pandas takes columns beyond the names for an index, and names shift.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                header=None,
+                names=list(range(max(width, len(header)))),
+                index_col=False,
+                skipinitialspace=True,
+                low_memory=False,
+                on_bad_lines="error",
+                dtype=str if texts else None,
+            )
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        found = UNEVEN.search(str(error))
+        if found is None:
+            raise InputError(" ".join(str(error).split())) from error
+        expected, line, seen = map(int, found.groups())
+        raise InputError(f"row {line - 1} has {seen} columns, and the rows above have {expected}") from error
     frame = _as_named(frame, header)
     return _with_points(frame) if texts else frame
 
@@ -140,7 +149,9 @@ def _as_named(frame: pd.DataFrame, header: list[str]) -> pd.DataFrame:
             f"the line of names has {len(header)} columns and the rows have {frame.shape[1]} "
             f"({shown}): expected as many names as numbers in a row"
         )
-    return frame.set_axis(header, axis=1)
+    frame = frame.set_axis(header, axis=1)
+    nothing = [name == "" and bool(frame.iloc[:, at].isna().all()) for at, name in enumerate(header)]
+    return frame.loc[:, ~np.array(nothing)]
 
 
 def _names_rows(column: pd.Series[str]) -> bool:

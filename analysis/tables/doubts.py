@@ -188,16 +188,17 @@ def _untuned(frame: pd.DataFrame, columns: Columns, cell: Codes, loss: Array) ->
     if not named:
         return
     best = grouped.idxmin().to_numpy()
-    held = rows[named[0]].iloc[best].map(str).value_counts()
+    held = rows[named[0]].iloc[best].dropna().map(str).value_counts()
     ranges = 100 * np.expm1(grouped.max() - grouped.min())
-    low, high = f"{ranges.min():.2g}", f"{ranges.max():.2g}"
+    low, high = (f"{end:.2g}" if end < 100 else f"{end:.0f}" for end in (ranges.min(), ranges.max()))
     between = low if low == high else f"{low} to {high}"
     varying = f"{', '.join(map(repr, named[:3]))} {'varies' if len(named) == 1 else 'vary'}"
     text = (
-        f"rows of equal N and D differ by {between} % in loss, and {varying} within them: a law "
-        "describes the best run of each cell, so keep its row alone, or one value by a condition on the "
-        f"column ({named[0]} = {held.index[0]} is the best in {held.iloc[0]} of {len(best)} cells)"
+        f"rows of equal N and D differ by {between} % in loss, and {varying} within them: a law describes "
+        "the best run of each cell, so keep that row alone, or one value by a condition on the column"
     )
+    if len(held):
+        text += f"; {named[0]} = {held.index[0]} is the best in {held.iloc[0]} of {len(best)} cells"
     yield FitWarning(WarningCode.UNTUNED_CELLS, text)
 
 

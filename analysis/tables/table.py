@@ -269,12 +269,13 @@ def _quantities(
     numbers, used = {key: column.values for key, column in read.items()}, {}
     if {"N", "D", "C"} <= set(numbers) and not scale:
         check_overflow(numbers, columns.names["C"])
-    for key, unit in scale.items():
-        if key in numbers:
-            numbers[key] = unit * numbers[key]
-    if "unique" in numbers:
-        numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+    # What overflows, or is no number, is refused row by row afterwards.
+    with np.errstate(all="ignore"):
+        for key, unit in scale.items():
+            if key in numbers:
+                numbers[key] = unit * numbers[key]
+        if "unique" in numbers:
+            numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
         if "perplexity" in numbers:
             numbers["loss"] = np.log(numbers["perplexity"])
             used["perplexity"] = f"loss = log of {columns.names['perplexity']!r}"

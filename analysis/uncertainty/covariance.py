@@ -29,17 +29,20 @@ AT_BOUND = 1e-6  # relative distance to the end of the range
 def gauss_newton_cov(problem: Problem, theta: Array) -> Array | None:
     """Return the covariance [params, params] of an estimate, natural units; NaN for parameters left out.
 
-    None with fewer than MIN_CLUSTERS clusters, fewer rows than parameters, or a singular H.
+    None with fewer than MIN_CLUSTERS clusters, fewer rows than parameters, a singular H, or all parameters at
+    the ends of their ranges.
     """
     clusters, member = np.unique(problem.table.cluster, return_inverse=True)
     free = _free(problem, theta)
     n, p, g = len(problem.table), int(free.sum()), len(clusters)
-    if g < MIN_CLUSTERS or n <= p:
+    if g < MIN_CLUSTERS or n <= p or p == 0:
         return None
     weights = problem.weights[None]
     slope = problem.independent(_slope(problem, theta)[None, :, free], weights)[0]
     residual = problem.independent(problem.residual(theta)[None], weights)[0]
     norm = np.linalg.norm(slope, axis=0)
+    if not np.all((norm > 0) & np.isfinite(norm)):
+        return None
     scaled = slope / norm  # columns of unit length: A and alpha differ by orders of magnitude
     psi, mean_slope = _influence(residual, problem.width)
     hessian = mean_slope * (scaled.T * problem.weights) @ scaled

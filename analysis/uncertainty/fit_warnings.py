@@ -48,7 +48,7 @@ def condition_number(problem: Problem, theta: Array) -> float:
     slope = law.jacobian(centred, *columns) / law.value(centred, *columns)[:, None]
     slope = slope[:, [name not in law.fixed for name in law.params]]
     norm = np.linalg.norm(slope, axis=0)
-    if np.any(norm == 0):
+    if not np.all((norm > 0) & np.isfinite(norm)):
         return float("inf")
     return float(np.linalg.cond(slope / norm))
 
@@ -141,8 +141,8 @@ def _conditioning(problem: Problem, theta: Array) -> Iterator[FitWarning]:
     if condition > MAX_CONDITION:
         yield FitWarning(
             WarningCode.ILL_CONDITIONED,
-            f"condition number {condition:.2g} (limit {MAX_CONDITION:g}): some combination of parameters "
-            "hardly changes the loss",
+            f"condition number {'infinite' if np.isinf(condition) else f'{condition:.2g}'} (limit "
+            f"{MAX_CONDITION:g}): some combination of parameters hardly changes the loss",
         )
 
 
