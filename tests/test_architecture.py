@@ -66,7 +66,7 @@ FLOORS = {
     "analysis/forecast": 7,
     "analysis/learning_rate": 8,
     "analysis/study": 9,
-    "analysis/report": 9,
+    "analysis/report": 10,
     "analysis/published/papers": 9,
     "analysis/published": 10,
     "analysis/bench": 10,

@@ -5,16 +5,17 @@ of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 """
 
 from analysis.plots.emergence import emergence
-from analysis.plots.frontier import contours, frontier
+from analysis.plots.frontier import contours, frontier, overview
 from analysis.plots.in_context import in_context
 from analysis.plots.isoflop import isoflop
 from analysis.plots.law_tests import forecast_against_truth, residuals, rollout
 from analysis.plots.learning_rate import learning_rate
 from analysis.plots.runs import loss_against_compute, loss_curves
-from analysis.plots.style import to_svg, write_images
+from analysis.plots.style import SINGLE, slug, to_svg, write_images
 from analysis.plots.uncertainty import cloud, counting, profiles
 
 __all__ = [
+    "SINGLE",
     "cloud",
     "contours",
     "counting",
@@ -26,9 +27,11 @@ __all__ = [
     "learning_rate",
     "loss_against_compute",
     "loss_curves",
+    "overview",
     "profiles",
     "residuals",
     "rollout",
+    "slug",
     "to_svg",
     "write_images",
 ]

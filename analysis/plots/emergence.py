@@ -17,10 +17,12 @@ from analysis.plots.style import (
     GREY,
     ORANGE,
     PURPLE,
+    SINGLE,
     SKY,
     VERMILION,
     grid,
     log_axis,
+    short_name,
     styled,
 )
 from analysis.records.emergence import Axis, SizeRow, TaskRecord, Verdict
@@ -44,18 +46,24 @@ RAMP_FOUND = (Verdict.TRANSITION, Verdict.UNSEEN_TRANSITION, Verdict.DELAYED_ONS
 def emergence(tasks: Sequence[TaskRecord]) -> Figure:
     """Draw one task on one axis, a row a length.
 
-    The panels show the smooth metric, exact match with its predictors, and ln(−ln exact match).
+    The panels show the smooth metric, exact match with its predictors, and ln(−ln exact match). A panel
+    without data is left out.
     """
-    figure, axes = grid(len(tasks), 3, (11, 0.5 + 2.9 * len(tasks)))
+    columns = 3 if any(map(_has_loglog, tasks)) else 2 if any(task.has_exact for task in tasks) else 1
+    widths = {1: SINGLE, 2: 7.6, 3: 11}
+    figure, panels = grid(len(tasks), columns, (widths[columns], 0.5 + 2.9 * len(tasks)))
+    axes = []
     for row, task in enumerate(tasks):
-        smooth, exact, loglog = axes[3 * row : 3 * row + 3]
         at = np.array([size.at for size in task.sizes])
-        _smooth(smooth, task, at)
-        _exact(exact, task, at)
-        _loglog(loglog, task, at)
-        for panel in (smooth, exact, loglog):
+        drawings = [(_smooth, True), (_exact, task.has_exact), (_loglog, _has_loglog(task))]
+        for panel, (draw, has_data) in zip(panels[columns * row :], drawings[:columns], strict=False):
+            if not has_data:
+                panel.remove()
+                continue
+            draw(panel, task, at)
             _size_axis(panel, task.axis)
-        smooth.set_title(f"{task.name}: {task.verdict.replace('_', ' ')}")
+            axes.append(panel)
+        panels[columns * row].set_title(f"{short_name(task.name)}: {task.verdict.replace('_', ' ')}")
     handles: dict[str, Any] = {}
     for panel in axes:
         drawn = panel.get_legend_handles_labels()
@@ -68,6 +76,10 @@ def _values(task: TaskRecord, value: Callable[[SizeRow], float | None]) -> Array
     """Return one value of each size, NaN for None: lines are interrupted there."""
     found = [value(size) for size in task.sizes]
     return np.array([np.nan if each is None else each for each in found], float)
+
+
+def _has_loglog(task: TaskRecord) -> bool:
+    return any(size.loglog is not None for size in task.sizes)
 
 
 def _size_axis(axes: Axes, axis: Axis) -> None:
@@ -99,9 +111,6 @@ def _smooth(axes: Axes, task: TaskRecord, at: Array) -> None:
 
 def _exact(axes: Axes, task: TaskRecord, at: Array) -> None:
     axes.set_ylabel("exact match")
-    if not task.has_exact:
-        axes.text(0.5, 0.5, "no exact match", ha="center", va="center", transform=axes.transAxes, color=GREY)
-        return
     from_law = _values(task, lambda size: size.from_law)
     if task.law and np.isfinite(from_law).any():
         axes.plot(at, from_law, color=BLUE, label="(d) from the law, e^(−L·NLL)")
@@ -127,13 +136,7 @@ def _exact(axes: Axes, task: TaskRecord, at: Array) -> None:
 def _loglog(axes: Axes, task: TaskRecord, at: Array) -> None:
     """Draw ln(−ln exact match): a power law under independent errors is a straight line here."""
     axes.set_ylabel("ln(−ln exact match)")
-    values = _values(task, lambda size: size.loglog)
-    if not np.isfinite(values).any():
-        axes.text(
-            0.5, 0.5, "no exact match above 0", ha="center", va="center", transform=axes.transAxes, color=GREY
-        )
-        return
-    axes.plot(at, values, "o", color=BLACK)
+    axes.plot(at, _values(task, lambda size: size.loglog), "o", color=BLACK)
     if task.n_positions and task.law:
         axes.plot(at, np.log(task.n_positions * _values(task, lambda size: size.law)), color=BLUE)
     product = np.clip(_values(task, lambda size: size.product), 1e-12, 1 - 1e-12)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from analysis.frontier import cost_between
@@ -17,11 +19,14 @@ from analysis.plots.style import (
     COUNT_NAMES,
     GREY,
     ORANGE,
+    SINGLE,
     VERMILION,
     count_axis,
     grid,
+    legend_below,
     legend_beside,
     log_axis,
+    loss_axis,
     styled,
 )
 from analysis.records.fits import FitRecord, FrontierRow
@@ -29,13 +34,15 @@ from harness.records.number_text import power_of_ten, si
 
 TOKENS_PER_PARAMETER = 20.0  # rule of thumb after Hoffmann et al., arXiv:2203.15556, drawn for comparison
 RULE_REACH = 1e4  # its line is looked for among sizes up to this factor beyond the runs
+# Dark to bright as in `rung_styles`. A scale of more shades would become an image within the SVG.
+SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.02, 0.86, 40)))
 MARGIN = 1.6  # the axes reach this factor beyond the runs
 
 
 @styled
 def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) -> Figure:
     """Draw the loss of a fitted law over (N, D), the runs, and the compute-optimal line."""
-    figure, (axes,) = grid(1, 1, (8.6, 5.0))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.8))
     n, d = points[fit.count].to_numpy(float), points["n_tokens"].to_numpy(float)
     x = np.geomspace(n.min() / MARGIN, n.max() * MARGIN, 120)
     y = np.geomspace(d.min() / MARGIN, d.max() * MARGIN, 120)
@@ -59,7 +66,7 @@ def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) 
         color=ORANGE,
         markeredgecolor=BLACK,
         markersize=6.5,
-        label="runs held out\nfor the forecast",
+        label="runs held out for the forecast",
     )
     log_axis(axes, "x", si, (x[0], x[-1]))
     log_axis(axes, "y", si, (y[0], y[-1]))
@@ -67,7 +74,41 @@ def contours(points: pd.DataFrame, fit: FitRecord, rows: Sequence[FrontierRow]) 
     axes.grid(False)
     axes.set_xlabel(count_axis(fit.count))
     axes.set_ylabel("training tokens D")
-    legend_beside(figure, axes)
+    legend_below(figure, axes)
+    return figure
+
+
+@styled
+def overview(points: pd.DataFrame, rows: Sequence[FrontierRow]) -> Figure:
+    """Draw the runs over compute, and the lowest loss that each budget can reach by the frontier."""
+    figure, (axes,) = grid(1, 1, (SINGLE, 3.9))
+    holdout = (points["role"] == "holdout").to_numpy()
+    n, c, loss = (points[column].to_numpy(float) for column in ("n_params", "flops", "loss"))
+    # Wider than the sizes, or runs of one size would have no scale.
+    sizes = LogNorm(n.min() / 1.01, n.max() * 1.01)
+    for chosen, marker, name in ((~holdout, "o", "runs"), (holdout, "^", "runs held out for the forecast")):
+        if chosen.any():
+            drawn = axes.scatter(
+                c[chosen], loss[chosen], c=n[chosen], marker=marker, cmap=SHADES, norm=sizes, s=24,
+                label=name, zorder=3,
+            )  # fmt: skip
+    if rows:
+        flops = np.array([row.flops for row in rows])
+        _band(axes, flops, [(row.loss_low, row.loss_high) for row in rows], BLUE, "interval of one new run")
+        axes.plot(flops, [row.loss for row in rows], color=BLUE, linewidth=2.2, label="best loss by the law")
+        if flops.max() > points["flops"].max():
+            axes.axvline(
+                points["flops"].max(), color=BLACK, linewidth=0.9, linestyle=":", label="largest run"
+            )
+    log_axis(axes, "x", power_of_ten)
+    loss_axis(axes)
+    axes.set_xlabel("training compute C, FLOPs")
+    axes.set_ylabel("loss, nats per token")
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=30, label="parameters N")
+    if bar.solids:  # Else paper shines through between two shades.
+        bar.solids.set_edgecolor("face")
+    log_axis(bar.ax, "y", si)
+    legend_below(figure, axes)
     return figure
 
 

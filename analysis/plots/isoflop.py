@@ -13,10 +13,11 @@ from analysis.approaches.slices import Slice, interpolated_slices, measured_slic
 from analysis.arrays import Array
 from analysis.plots.style import (
     GREY,
+    SINGLE,
     VERMILION,
     count_axis,
     grid,
-    legend_beside,
+    legend_below,
     log_axis,
     loss_axis,
     styled,
@@ -39,7 +40,7 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
         pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= found.min_sizes]
     else:
         pieces = interpolated_slices(n, d, c, found.min_sizes)
-    figure, (axes,) = grid(1, 1, (8.6, 4.6))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
     shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
     for piece, colour in zip(pieces, shades, strict=False):
         _slice(axes, piece, np.log(loss), tuple(colour))
@@ -57,7 +58,7 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
     loss_axis(axes)
     axes.set_xlabel(count_axis(fit.count))
     axes.set_ylabel("loss, nats per token")
-    legend_beside(figure, axes, "compute C, FLOPs")
+    legend_below(figure, axes, "compute C, FLOPs")
     return figure
 
 

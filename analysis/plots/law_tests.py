@@ -18,10 +18,12 @@ from analysis.plots.style import (
     LIGHT,
     ORANGE,
     PURPLE,
+    SINGLE,
     SKY,
     VERMILION,
     count_axis,
     grid,
+    legend_below,
     legend_beside,
     log_axis,
     styled,
@@ -79,14 +81,14 @@ def forecast_against_truth(forecast: ForecastRecord, score: ScoreRecord | None) 
     laws = [(forecast.law, forecast.cells)]
     laws += [(loser.law, loser.cells) for loser in forecast.losers]
     styles = law_styles(forecast.law, [law for law, _ in laws])
-    figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else 5.5, 3.8))
+    figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else SINGLE, 3.8))
     for rank, (law, cells) in enumerate(laws):
         colour, marker = styles[law]
         look = {"fmt": marker, "color": colour, "label": family(law), "zorder": 4 - 0.1 * rank}
         _forecast_panel(axes[0], cells, truth, look)
         if truth:
             _error_panel(axes[1], cells, truth, look, bars=law == forecast.law)
-    legend_beside(figure, axes[0])
+    (legend_beside if truth else legend_below)(figure, axes[0])
     return figure
 
 
@@ -144,7 +146,7 @@ def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
         }
     )
     styles = law_styles(chosen, frame["law"].unique().tolist())
-    figure, (axes,) = grid(1, 1, (8.2, 3.9))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.1))
     edges = np.geomspace(1, float(frame["factor"].max()) * 1.001, 7)
     for rank, (law, (colour, marker)) in enumerate(styles.items()):
         own = frame[frame["law"] == law]
@@ -168,5 +170,5 @@ def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
     log_axis(axes, "y", lambda value: f"{value:g}")
     axes.set_xlabel("compute of the predicted cell / largest compute in the fit")
     axes.set_ylabel("size of the error, % of the loss")
-    legend_beside(figure, axes)
+    legend_below(figure, axes)
     return figure

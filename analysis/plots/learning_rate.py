@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import BLACK, VERMILION, grid, legend_beside, log_axis, rung_styles, styled
+from analysis.plots.style import (
+    BLACK,
+    SINGLE,
+    VERMILION,
+    grid,
+    legend_below,
+    legend_beside,
+    log_axis,
+    rung_styles,
+    short_name,
+    styled,
+)
 from analysis.records.fits import RateGroup, RateOptimum
 from harness.records.number_text import si
 
@@ -20,13 +31,14 @@ def learning_rate(group: RateGroup) -> Figure:
     optima = sorted(group.optima, key=lambda row: row.d_model)
     styles = rung_styles(list(dict.fromkeys(row.rung for row in optima)))
     tokens = sorted({row.n_tokens for row in optima})
-    figure, axes = grid(1, len(tokens), (4.6 + 3.2 * (len(tokens) - 1) + 1.6, 3.6), sharey=True)
+    width = SINGLE if len(tokens) == 1 else 3.0 + 3.2 * len(tokens)
+    figure, axes = grid(1, len(tokens), (width, 3.8), sharey=True)
     for panel, n_tokens in zip(axes, tokens, strict=True):
         _panel(panel, [row for row in optima if row.n_tokens == n_tokens], styles)
         panel.set_title(f"{si(n_tokens)} tokens")
-        panel.set_xlabel(f"peak rate, {group.group}")
+        panel.set_xlabel(f"peak rate, {short_name(group.group)}")
     axes[0].set_ylabel("loss above the best, %")
-    legend_beside(figure, axes[0])
+    (legend_below if len(tokens) == 1 else legend_beside)(figure, axes[0])
     return figure
 
 
@@ -43,7 +55,7 @@ def _panel(axes: Axes, optima: Sequence[RateOptimum], styles: Mapping[str, tuple
                       label="minimum", zorder=4)  # fmt: skip
         else:
             axes.plot(rates, excess, ":", color=colour)
-        axes.plot(rates, excess, marker, color=colour, label=row.rung)
+        axes.plot(rates, excess, marker, color=colour, label=short_name(row.rung))
         at_recipe = rates == row.recipe_rate
         axes.plot(rates[at_recipe], excess[at_recipe], "o", color=BLACK, markerfacecolor="none",
                   markersize=10, label="recipe")  # fmt: skip

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from analysis.approaches.envelope import lower_hull
 from analysis.plots.style import (
     BLACK,
+    SINGLE,
     grid,
-    legend_beside,
+    legend_below,
     log_axis,
     loss_axis,
     rung_styles,
+    short_name,
     styled,
 )
 from harness.records.number_text import power_of_ten, si
@@ -46,7 +48,7 @@ def _draw_runs(axes: Axes, points: pd.DataFrame, curves: pd.DataFrame, x: str) -
         axes.plot(segment[x], segment["loss"], color=styles[rung][0], linewidth=width, alpha=alpha)
     for rung, (colour, marker) in styles.items():
         done = points[points["rung"] == rung]
-        label = f"{rung}, {si(float(done['n_params'].iloc[0]))}"
+        text = f"{short_name(rung)}, {si(float(done['n_params'].iloc[0]))}"
         axes.plot(
             done[x],
             done["loss"],
@@ -54,7 +56,7 @@ def _draw_runs(axes: Axes, points: pd.DataFrame, curves: pd.DataFrame, x: str) -
             color=colour,
             markeredgecolor="white",
             markeredgewidth=0.5,
-            label=label,
+            label=text,
         )
     loss_axis(axes)
     axes.set_ylabel("loss, nats per token")
@@ -63,7 +65,7 @@ def _draw_runs(axes: Axes, points: pd.DataFrame, curves: pd.DataFrame, x: str) -
 @styled
 def loss_curves(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Draw loss against training tokens, one colour a model size, with the finished points."""
-    figure, (axes,) = grid(1, 1, (8.6, 4.4))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.2))
     _draw_runs(axes, points, curves, "n_tokens")
     log_axis(axes, "x", si)
     axes.set_xlabel("training tokens D")
@@ -74,7 +76,7 @@ def loss_curves(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 @styled
 def loss_against_compute(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Draw loss against training compute, with the lower convex hull of the finished points."""
-    figure, (axes,) = grid(1, 1, (8.6, 4.4))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.2))
     _draw_runs(axes, points, curves, "flops")
     c, loss = points["flops"].to_numpy(float), points["loss"].to_numpy(float)
     hull = lower_hull(np.log(c), np.log(loss))
@@ -86,4 +88,4 @@ def loss_against_compute(points: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def _legend_of_sizes(figure: Figure, axes: Axes) -> None:
-    legend_beside(figure, axes, "model size,\nall parameters")
+    legend_below(figure, axes, "model size, all parameters")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -23,6 +26,7 @@ from analysis.frontier import FrontierCurve
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.profile import Profile
+from harness.records.errors import printable
 from harness.records.files import write_atomic
 
 Pair = tuple[float, float]
@@ -38,6 +42,10 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
+SINGLE = 4.8  # inches: a figure of one panel is readable at the width of a telephone
+LEGEND_CHARACTERS, MARK_CHARACTERS = 72, 6  # that fit into one line of a legend below, and of each mark
+NOT_PLAIN, LONGEST_SLUG = re.compile(r"[^A-Za-z0-9_-]+"), 60
+LONGEST_LABEL = 32  # characters
 GREY, LIGHT = "#6b7280", "#d1d5db"
 MARKERS = "osD^vP*X<>"
 COUNT_NAMES = {"n_params_matmul": "body and head", "n_params_body": "body", "n_params": "all"}
@@ -65,7 +73,17 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 5,
     "svg.fonttype": "path",
+    # Names of sizes and tasks come from files, and a dollar sign in one is no formula.
+    "text.parse_math": False,
 }
+
+
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Say nothing of letters that the font lacks: a name may be in any script."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 class Drawing(Figure):
@@ -87,7 +105,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(STYLE), without_font_warnings():
             named = {name: as_stored(value) for name, value in kwargs.items()}
             figure = draw(*map(as_stored, args), **named)
             figure.set_label(draw.__name__)
@@ -188,29 +206,62 @@ def rung_styles(rungs: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]
 
 
 def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Put one legend to the right of the axes, where it covers no data."""
+    """Put one legend to the right of several panels, where it covers no data."""
+    handles, labels = _entries(axes)
+    figure.legend(handles, labels, loc="outside right center", title=title, title_fontsize=8)
+
+
+def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
+    """Put one legend below a single panel, which then stays wide enough on a telephone."""
+    handles, labels = _entries(axes)
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    columns = max(1, min(len(labels), LEGEND_CHARACTERS // (longest + MARK_CHARACTERS)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=title, title_fontsize=8)
+
+
+def _entries(axes: Axes) -> tuple[list[Any], list[str]]:
+    """Return handles and labels of a legend, each label once."""
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(unique.values()), list(unique), loc="outside right center", title=title, title_fontsize=8
-    )
+    return list(unique.values()), list(unique)
+
+
+def short_name(name: str) -> str:
+    """Return a name from a file as text of a figure: one line that leaves room for the data."""
+    text = printable(name)
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+
+
+def slug(name: str) -> str:
+    """Return a name for files and for ids of HTML; names that differ give slugs that differ.
+
+    >>> slug("addition_reversed"), slug("../x")
+    ('addition_reversed', 'x-d6b96a')
+    """
+    plain = NOT_PLAIN.sub("-", name)[:LONGEST_SLUG].strip("-")
+    if plain == name:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain}-{digest[:6]}".lstrip("-")
 
 
 def to_svg(figure: Figure, name: str) -> str:
     """Return the figure as SVG to save or to inline: same bytes for same data, ids unique to `name`."""
+    prefix = slug(name)
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+    with mpl.rc_context(STYLE | {"svg.hashsalt": prefix}), without_font_warnings():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'href="#', f'href="#{name}-', text)
-    return re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    return re.sub(r"url\(#", f"url(#{prefix}-", text)
 
 
 def write_images(figure: Figure, svg: str, folder: Path, name: str) -> None:
-    """Write NAME.png, and NAME.svg from the text that `to_svg` made."""
-    with mpl.rc_context(STYLE):
+    """Write NAME.png, and NAME.svg from the text that `to_svg` made; both under the slug of the name."""
+    name = slug(name)
+    with mpl.rc_context(STYLE), without_font_warnings():
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=150, metadata={"Software": None})
     write_atomic(folder / f"{name}.png", buffer.getvalue())

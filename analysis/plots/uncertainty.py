@@ -17,9 +17,11 @@ from analysis.plots.style import (
     GREEN,
     GREY,
     ORANGE,
+    SINGLE,
     SKY,
     VERMILION,
     grid,
+    legend_below,
     legend_beside,
     log_axis,
     styled,
@@ -55,7 +57,7 @@ def cloud(fit: FitRecord) -> Figure:
     """
     if fit.cloud is None:
         raise InputError("the fit has no bootstrap cloud: pass a result of with_uncertainty")
-    figure, (axes,) = grid(1, 1, (7.6, 4.6))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.5))
     alpha, beta = np.array(fit.cloud).T
     here = fit.params["alpha"], fit.params["beta"]
     axes.plot(alpha, beta, "o", color=SKY, alpha=0.55, markersize=4, markeredgewidth=0, label="one resample")
@@ -76,7 +78,7 @@ def cloud(fit: FitRecord) -> Figure:
     axes.set_ylim(*y)
     axes.set_xlabel("α, exponent of N")
     axes.set_ylabel("β, exponent of D")
-    legend_beside(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -140,7 +142,7 @@ def _interval_text(entry: ProfileRecord) -> str:
 @styled
 def counting(rows: Sequence[CountedOptimum], fits: Sequence[FitRecord]) -> Figure:
     """Draw N* against C under each way to count N; `fits` give the exponents in the legend."""
-    figure, (axes,) = grid(1, 1, (8.6, 4.2))
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
     for count in dict.fromkeys(row.count for row in rows):
         own = [row for row in rows if row.count == count]
         name, (colour, line) = COUNT_NAMES[count], COUNT_LOOKS[count]
@@ -157,5 +159,5 @@ def counting(rows: Sequence[CountedOptimum], fits: Sequence[FitRecord]) -> Figur
     log_axis(axes, "y", si)
     axes.set_xlabel("training compute C, FLOPs")
     axes.set_ylabel("best size N*, as counted")
-    legend_beside(figure, axes, "N counts")
+    legend_below(figure, axes, "N counts")
     return figure

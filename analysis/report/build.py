@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.laws import family
 from analysis.records.emergence import EmergenceRecord, read_emergence
-from analysis.records.fits import FitRecord, LearningRateRecord, StudyRecord, WarningCode, read_study
+from analysis.records.fits import FitRecord, LearningRateRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doubts
+from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
 from harness.records.columns import POINT_COLUMNS
@@ -26,7 +29,6 @@ from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
-COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
@@ -126,20 +128,34 @@ def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:
     """Return a figure a task on the first axis, and in-context learning, if the sweep evaluated tasks."""
     if not found:
         return {}
-    names = dict.fromkeys(task.task for task in found.first)
     figures = {
-        f"emergence_{name}": plots.emergence([task for task in found.first if task.task == name])
-        for name in names
+        task_figure(name): plots.emergence([task for task in found.first if task.task == name])
+        for name in task_names(found)
     }
     return figures | ({"in_context": plots.in_context(found.in_context)} if found.in_context else {})
+
+
+def task_names(found: EmergenceRecord) -> list[str]:
+    """Return the tasks on the first axis, each once."""
+    return list(dict.fromkeys(task.task for task in found.first))
+
+
+def task_figure(task: str) -> str:
+    """Return the name of a task's figure, which is part of a file's name and of ids in the page."""
+    return f"emergence_{plots.slug(task)}"
+
+
+def rate_figure(group: str) -> str:
+    """Return the name of the figure of a group of learning rates."""
+    return f"learning_rate_{plots.slug(group)}"
 
 
 def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     if sweep.learning_rate:
         groups = sweep.learning_rate.groups
-        return {f"learning_rate_{group.group}": plots.learning_rate(group) for group in groups}
+        return {rate_figure(group.group): plots.learning_rate(group) for group in groups}
     done, fits, chosen, primary = sweep.finished, sweep.fits, sweep.fits.primary, sweep.primary
-    figures = {}
+    figures = {"overview": plots.overview(done, fits.frontier)}
     if not sweep.curves.empty:
         figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
         figures["loss_against_compute"] = plots.loss_against_compute(done, sweep.curves)
@@ -165,33 +181,16 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     return figures
 
 
-@dataclass(frozen=True)
-class GroupedWarning:
-    """A warning with the names of the fits that carry it."""
-
-    code: WarningCode
-    message: str
-    fits: tuple[str, ...]
-
-
-def grouped_warnings(fits: Sequence[FitRecord]) -> list[GroupedWarning]:
-    """Return the warnings of single fits, each message once with the fits that carry it."""
-    groups: dict[tuple[WarningCode, str], list[str]] = {}
-    for fit in fits:
-        name = family(fit.law) if fit.approach in ("parametric", "kaplan") else fit.approach
-        label = f"{name}, N {COUNT_WORDS[fit.count]}"
-        for warning in fit.warnings:
-            groups.setdefault((warning.code, warning.message), []).append(label)
-    return [
-        GroupedWarning(code, text, tuple(dict.fromkeys(names)))
-        for (code, text), names in sorted(groups.items())
-    ]
-
-
 def excluded_rows(sweep: Sweep) -> list[dict[Hashable, Any]]:
     """Return the rows of the points table that no fit saw, with the reason."""
     rows = sweep.points.to_dict("records")
     return [{"reason": entry.reason, **rows[entry.row]} for entry in sweep.fits.excluded]
+
+
+def svg_width(svg: str) -> float:
+    """Return the width of a figure in points."""
+    found = re.search(r'<svg[^>]*\bwidth="([0-9.]+)pt"', svg)
+    return float(found.group(1)) if found else 0.0
 
 
 def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
@@ -203,16 +202,22 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS, family=family)
+    environment.filters.update(FILTERS, family=family, task_figure=task_figure, rate_figure=rate_figure)
     done, record = sweep.finished, to_json(sweep.about)
-    all_fits, recommended = sweep.fits.fits, sweep.fits.recommended
+    fits = sweep.fits
     return environment.get_template(TEMPLATE).render(
         sweep=sweep,
-        fits=sweep.fits,
+        fits=fits,
+        lead=lead(fits, done, sweep.emergence),
+        rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
+        doubts=own_doubts(fits.warnings, fits.quoted),
+        other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
+        unfolded=UNFOLDED,
         primary=sweep.primary,
         rates=sweep.learning_rate,
         forecast=sweep.forecast,
         emergence=sweep.emergence,
+        tasks=task_names(sweep.emergence) if sweep.emergence else [],
         score=sweep.fits.forecast,
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
         record=record,
@@ -221,11 +226,11 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
         bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
-        own_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i == recommended]),
-        other_warnings=grouped_warnings([fit for i, fit in enumerate(all_fits) if i != recommended]),
         excluded=excluded_rows(sweep),
-        # The SVG is our own; everything else in the template is escaped.
+        # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
         svg={name: Markup(text) for name, text in svg.items()},
+        width={name: svg_width(text) for name, text in svg.items()},
+        single=72 * plots.SINGLE,
     )
 
 

@@ -36,6 +36,17 @@ def near(word: str, names: list[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def printable(text: str) -> str:
+    """Return a text as one line, with `?` for what a terminal would obey or could not print.
+
+    >>> printable("d16\x1b[2J"), printable("size\nµ")
+    ('d16?[2J', 'size µ')
+    """
+    return "".join(
+        character if character.isprintable() else " " if character.isspace() else "?" for character in text
+    )
+
+
 def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError], str] = lambda _: "") -> int:
     """Act, and return the exit code: that of `act`, 2 after an InputError, 141 if the reader has left.
 
@@ -46,7 +57,7 @@ def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError],
         try:
             code = act() or 0
         except InputError as error:
-            print(f"error: {error}{options_for(error)}", file=sys.stderr)
+            print(printable(f"error: {error}{options_for(error)}"), file=sys.stderr)
             code = WRONG_INPUT_EXIT_CODE
         except SystemExit as left:
             if isinstance(left.__context__, BrokenPipeError):  # Rich leaves in this way, with exit code 1.

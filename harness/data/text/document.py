@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from harness.records.errors import printable
+
 
 @dataclass(frozen=True)
 class Document:
@@ -54,7 +56,7 @@ class Dropped:
         """Count one document."""
         self.counts[reason] += 1
         # Names of files and fields come from outside, and a terminal obeys some characters.
-        self.first.setdefault(reason, "".join(c if c.isprintable() else "?" for c in place))
+        self.first.setdefault(reason, printable(place))
 
     def __str__(self) -> str:
         """Return counts and first places in words, the most frequent reason first."""

@@ -20,6 +20,7 @@ from analysis.report.__main__ import main
 from analysis.study.study import study_sweep
 from analysis.tables.noise import Noise
 from harness.records.errors import InputError
+from harness.records.number_text import in_percent, number
 from harness.records.paths import SweepFolder
 from harness.sweep.finish import print_conclusion
 from tests.analysis.report.test_report import Balance, text_of
@@ -239,6 +240,22 @@ def test_report_has_the_rates_and_no_law(root: Path) -> None:
     assert table.count("<tr><td") == sum(len(entry.optima) for entry in result.learning_rate.groups)
     assert "the loss is lowest at the highest rate tried" in text
     assert "Excluded rows None." in text
+
+
+def test_the_lead_of_the_report_is_a_table_of_rates(root: Path) -> None:
+    html = (root / "report.html").read_text()
+    part = html[html.index('<section class="lead">') : html.index('id="warnings"')]
+    rates = read_study(root / "fits.json").learning_rate
+    assert rates is not None
+    rows = part.split("<tbody>")[1].split("</tr>")[:-1]
+    assert len(rows) == len(rates.groups)
+    for row, group in zip(rows, rates.groups, strict=True):
+        cells = [text_of(cell) for cell in re.findall(r"<td[^>]*>.*?</td>", row, flags=re.DOTALL)]
+        assert cells[0] == group.group
+        assert cells[1] == number(group.rule.rate_64, 4)
+        assert cells[4] == number(group.rule.exponent, 2)
+        worst = max(cost for row in group.optima if (cost := row.recipe_cost_percent) is not None)
+        assert cells[7].startswith(in_percent(worst))
 
 
 def test_report_is_well_formed(root: Path) -> None:

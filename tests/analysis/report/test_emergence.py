@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis import plots
 from analysis.emergence.study import NOT_EXAMINED, conclude
 from analysis.records.emergence import Verdict, read_emergence
+from analysis.records.fits import read_study
 from analysis.report import build as report
+from analysis.report.__main__ import main
+from analysis.report.lead import lead
 from analysis.study.study import study_sweep
 from harness.records.files import write_table
 from harness.records.json_files import write_record
+from harness.records.number_text import number
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
 
@@ -64,6 +72,100 @@ def test_a_figure_a_task_and_one_on_contexts(folder: SweepFolder) -> None:
     assert all((folder.figures / f"{name}.png").exists() for name in wanted)
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
+
+
+def test_chance_levels_stand_beside_the_scores(folder: SweepFolder) -> None:
+    html = folder.report.read_text()
+    table = html[html.index("Along model size N") : html.index("Along compute C")]
+    rows = table.split('<tbody class="pair">')[1:]
+    found = read_emergence(folder.emergence).first
+    assert len(rows) == len(found)
+    guessed = [task for task in found if task.chance]
+    assert guessed
+    for row, task in zip(rows, found, strict=True):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.DOTALL)
+        assert cells[2] == number(task.chance_nll)
+        assert cells[4] == (number(task.chance) if task.has_exact else "–")
+
+
+def test_the_lead_counts_the_verdicts(folder: SweepFolder) -> None:
+    found = read_emergence(folder.emergence)
+    study = replace(read_study(folder.fits), recommended=None)
+    sentences = lead(study, report.read_sweep(folder.root).finished, found)
+    jumps = sum(task.verdict == Verdict.TRANSITION for task in found.first)
+    assert len(sentences) == 3
+    assert sentences[-1].startswith(f"{jumps} of {len(found.first)} tasks along N jumps in the smooth metric")
+    assert sentences[1].startswith("The loss falls with size N as L = ")
+
+
+def test_a_panel_without_data_is_left_out(folder: SweepFolder) -> None:
+    tasks = [task for task in read_emergence(folder.emergence).first if task.task == "addition"]
+    (task,) = tasks
+    no_hit = replace(task, sizes=tuple(replace(size, exact=0.0, loglog=None) for size in task.sizes))
+    no_exact = replace(task, sizes=tuple(replace(size, exact=None, loglog=None) for size in task.sizes))
+    assert [len(plots.emergence(drawn).axes) for drawn in ([task], [no_hit], [no_exact])] == [3, 2, 1]
+    assert len(plots.emergence([task, no_hit, no_exact]).axes) == 6
+
+
+NAMES = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "../../outside",
+    "/absolute",
+    "$\\frac{$",
+    "--><svg onload=alert(1)>",
+    "a" * 300,
+    "line\nbreak \x1b[2J",
+)
+
+
+def test_names_of_a_foreign_folder_stay_text(folder: SweepFolder, tmp_path: Path) -> None:
+    """Tasks, sizes and the grid may be called anything: no script runs, no file lies outside."""
+    root = tmp_path / "outer" / "foreign"
+    shutil.copytree(folder.root, root, ignore=shutil.ignore_patterns("figures", "report.html"))
+    files = SweepFolder(root)
+    found = read_emergence(files.emergence)
+    (task,) = [task for task in found.first if task.task == "addition"]
+    tasks = [replace(task, task=name, name=name, words=name, label=name) for name in NAMES]
+    write_record(
+        files.emergence,
+        replace(found, tasks=tuple(tasks), axes=found.axes[:1], verdict="; ".join(NAMES), not_examined=NAMES),
+    )
+    points = pd.read_parquet(files.points)
+    rungs = dict(zip(points.rung.unique(), NAMES, strict=False))
+    write_table(files.points, points.replace({"rung": rungs}).assign(grid=NAMES[0], device=NAMES[1]))
+    record = read_sweep(files.sweep)
+    cells = tuple(replace(cell, rung=NAMES[0]) for cell in record.cells)
+    config = {"grid": dict.fromkeys(NAMES, 1)}
+    changed = replace(record, grid=NAMES[1], command=NAMES[0], cells=cells, config=config, recipe=config)
+    write_record(files.sweep, changed)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([str(root)]) == 0
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.parent for path in made} == {root, files.figures}
+    assert all(re.fullmatch(r"[\w-]{1,80}\.(png|svg|html)", path.name) for path in made)
+    assert sum(path.name.startswith("emergence_") for path in made) == 2 * len(NAMES)
+    html = files.report.read_text()
+    parser = Tags()
+    for text in (html, *(path.read_text() for path in made if path.suffix == ".svg")):
+        parser.feed(text)
+    assert not parser.found & {"script", "img", "iframe"}
+    assert not any(attribute.startswith("on") for attribute in parser.attributes)
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+class Tags(HTMLParser):
+    """Collects the names of all tags and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+        self.attributes |= {name for name, _ in attrs}
 
 
 def test_without_evaluations_there_is_no_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

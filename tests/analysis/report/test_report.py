@@ -17,9 +17,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.records.fits import JackknifeRecord, NoiseRecord, read_study
+from analysis.records.fits import (
+    FitWarning,
+    JackknifeRecord,
+    NoiseRecord,
+    TrendRecord,
+    WarningCode,
+    read_study,
+)
 from analysis.report import build as report
 from analysis.report.__main__ import main
+from analysis.report.doubts import ADVICE
+from analysis.report.lead import lead
 from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
@@ -69,6 +78,10 @@ def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def change_fits(folder: SweepFolder, **values: Any) -> None:
     write_record(folder.fits, replace(read_study(folder.fits), **values))
+
+
+def render_without_figures(folder: SweepFolder) -> str:
+    return report.render(report.read_sweep(folder.root), {})
 
 
 def text_of(html: str) -> str:
@@ -121,10 +134,89 @@ def test_report_needs_no_network_and_no_script(written: SweepFolder, html: str) 
 
 def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder, html: str) -> None:
     names = re.findall(r'<figure id="figure-(\w+)"', html)
-    assert len(names) == 11
-    assert html.count("<figcaption>") == html.count("<svg") == 11
+    assert len(names) == 12
+    assert html.count("<figcaption>") == html.count("<svg") == 12
     on_disk = {path.name for path in written.figures.iterdir()}
     assert on_disk == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+
+
+def test_the_lead_is_an_answer_in_three_sentences_with_a_figure_beside_it(
+    written: SweepFolder, html: str
+) -> None:
+    fits = read_study(written.fits)
+    best, score = fits.quoted, fits.forecast
+    assert best is not None
+    assert score is not None
+    part = html[html.index('class="answer"') : html.index('id="warnings"')]
+    sentences = [text_of(text) for text in re.findall(r"<p>(.*?)</p>", part)[:3]]
+    a, (low, high) = best.exponents.a, best.exponents.a_interval or (0.0, 0.0)
+    assert sentences[0].startswith("Over 29 runs of 5 sizes (")
+    assert "the loss follows the joint law and leaves" in sentences[0]
+    assert f"The best size grows as C^{a:.3f} [{low:.3f}, {high:.3f}]" in sentences[1]
+    assert f"was off by {score.rms_percent:.2f} % RMS; 3 of 3 losses lie inside" in sentences[2]
+    assert part.index("</p>") < part.index('<figure id="figure-overview"')
+
+
+def test_the_lead_follows_what_was_found(written: SweepFolder) -> None:
+    fits, done = read_study(written.fits), report.read_sweep(written.root).finished
+    law, score = fits.quoted, fits.forecast
+    assert law is not None
+    assert score is not None
+    test = fits.adequacy[law.law]
+
+    def said(**values: Any) -> str:
+        return " ".join(lead(replace(fits, **values), done, None))
+
+    assert "but not fully: it leaves" in said(adequacy={law.law: replace(test, lack_of_fit_p=1e-4)})
+    trend = replace(test, structure=(TrendRecord("N", 1e-4, 0.5),))
+    assert "with a trend in it" in said(adequacy={law.law: trend})
+    assert "more seeds would say" in said(adequacy={law.law: replace(test, seed_sd=None)})
+    assert "gives no best use of a compute budget" in said(frontier=())
+    assert "proves nothing" in said(forecast=replace(score, seal_intact=False))
+    assert "it missed the dearer ones by" in said(forecast=None)
+    assert "No run was held out" in said(forecast=None, contest=())
+
+
+def test_three_warnings_are_unfolded_and_none_stands_twice(folder: SweepFolder) -> None:
+    fits = read_study(folder.fits)
+    kinds = [code for code in WarningCode if code != WarningCode.ONE_AXIS]
+    own = tuple(FitWarning(code, f"message of {code}") for code in kinds)
+    best = fits.recommended
+    assert best is not None
+    changed = [replace(fit, warnings=own if i == best else own[:2]) for i, fit in enumerate(fits.fits)]
+    other = FitWarning(WarningCode.FEW_SIZES, "of another fit alone")
+    changed[best - 1] = replace(changed[best - 1], warnings=(*own[:2], other))
+    change_fits(folder, fits=tuple(changed), warnings=own[:5])
+    html = render_without_figures(folder)
+    box = html[html.index('id="warnings"') : html.index('id="numbers"')]
+    unfolded, folded = box.split("<details>")
+    assert unfolded.count("<li>") == 3  # the points that did not finish count as one
+    assert f"{len(kinds) - 2 + 1} more, 1 of them about other fits" in text_of(folded)
+    assert all(box.count(f"message of {code} ") == 1 for code in kinds)
+    assert ADVICE[WarningCode.LACK_OF_FIT].remedy in text_of(unfolded)
+    assert "of another fit alone" in folded
+
+
+def test_every_kind_of_warning_has_words_and_a_remedy() -> None:
+    assert set(ADVICE) == set(WarningCode)
+
+
+def test_the_page_follows_dark_settings_and_prints_whole_tables(html: str) -> None:
+    style = html[html.index("<style>") : html.index("</style>")]
+    dark = style[style.index("@media screen and (prefers-color-scheme: dark)") :]
+    assert "figure svg { filter: invert" in dark
+    printed = style[style.index("@media print") :]
+    assert ".scroll, .plot { overflow: visible; }" in printed
+
+
+def test_a_figure_of_one_panel_fits_a_telephone(html: str) -> None:
+    figure = r'<figure id="figure-(\w+)"[^>]*><div class="plot" style="--natural: ([0-9.]+)pt'
+    sizes = dict(re.findall(figure, html))
+    single = {"overview", "loss_curves", "loss_against_compute", "isoflop", "contours", "counting", "rollout"}
+    single |= {"cloud"}
+    # Letters of 9 points are at least 8 pixels high in the 360 pixels that a telephone leaves.
+    assert {name for name, width in sizes.items() if 9 * 360 / float(width) >= 8} == single
+    assert set(re.findall(r'<figure id="figure-(\w+)" class="wide"', html)) == set(sizes) - single
 
 
 def test_every_warning_is_in_words_before_any_number(written: SweepFolder, html: str) -> None:
@@ -196,7 +288,7 @@ def test_broken_seal_is_the_first_warning(folder: SweepFolder) -> None:
     assert score is not None
     change_fits(folder, forecast=replace(score, seal_intact=False))
     text = text_of(report.write_report(folder.root).read_text())
-    assert "Warnings: read these before any number The seal of the forecast is broken" in text
+    assert "Warnings The seal of the forecast is broken" in text
 
 
 def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:

@@ -1,0 +1,173 @@
+"""Lead of a report: the answer in three sentences, from the records of the study."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.contest.adequacy import SIGNIFICANCE
+from analysis.laws import find_law
+from analysis.records.emergence import EmergenceRecord, Verdict
+from analysis.records.fits import FitRecord, LearningRateRecord, ScoreRecord, StudyRecord
+from analysis.study.words import plain_name
+from harness.records.number_text import estimate, in_percent, interval, number, percent, power_of_ten, si
+
+# How the loss is said to follow a law, by the exponent that Kaplan et al. gave the law of one variable.
+AXIS_NAMES = {"alpha": "size N", "beta": "training tokens D", "kappa": "compute C"}
+
+
+def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | None) -> list[str]:
+    """Return up to three sentences: what was found, what follows for a budget, and how far to trust it.
+
+    Args:
+        study: content of fits.json.
+        done: finished points.
+        emergence: content of emergence.json, if the sweep has tasks.
+    """
+    if study.learning_rate:
+        return _rates(study.learning_rate, done)
+    fit = study.quoted
+    if fit is None:
+        return [_runs(done), *_one_axis(study.fits), *_tasks(emergence)]
+    return [_law(study, fit, done), _best_use(study, fit, done), _test(study)]
+
+
+def _sizes(done: pd.DataFrame) -> str:
+    sizes = done["n_params"].unique()
+    ends = (
+        f"{si(min(sizes))} to {si(max(sizes))} parameters" if len(sizes) > 1 else f"{si(sizes[0])} parameters"
+    )
+    return f"{len(sizes)} size{'s' if len(sizes) > 1 else ''} ({ends})"
+
+
+def _tokens(done: pd.DataFrame) -> str:
+    least, most = done["n_tokens"].min(), done["n_tokens"].max()
+    return f"{si(least)} tokens" if least == most else f"{si(least)} to {si(most)} tokens"
+
+
+def _runs(done: pd.DataFrame) -> str:
+    return f"{len(done)} runs of {_sizes(done)} on {_tokens(done)} finished."
+
+
+def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
+    text = (
+        f"Over {len(done)} runs of {_sizes(done)} on {_tokens(done)}, the loss follows the "
+        f"{plain_name(fit.law)}"
+    )
+    test = study.adequacy.get(fit.law)
+    if test is None:
+        return f"{text}."
+    rest, seeds = f"{percent(test.residual_rms)} of the loss", percent(test.seed_sd)
+    if test.seed_sd is None:
+        return f"{text}; it leaves {rest} unexplained, and more seeds would say how much of it is noise."
+    if test.lack_of_fit_p is not None and test.lack_of_fit_p < SIGNIFICANCE:
+        return f"{text}, but not fully: it leaves {rest} unexplained, and seeds differ by {seeds} only."
+    if any(trend.p < SIGNIFICANCE for trend in test.structure):
+        return f"{text}, but not fully: it leaves {rest} unexplained, with a trend in it (seeds: {seeds})."
+    return f"{text} and leaves {rest} unexplained, no more than the noise between seeds ({seeds})."
+
+
+def _best_use(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
+    found = fit.exponents
+    if found.a is None or not study.frontier:
+        return "The fit gives no best use of a compute budget."
+    largest = math.log(done["flops"].max())
+    row = min(study.frontier, key=lambda row: abs(math.log(row.flops) - largest))
+    return (
+        f"The best size grows as C^{estimate(found.a, found.a_interval)} and the best number of tokens as "
+        f"C^{estimate(found.b, found.b_interval)}; at {power_of_ten(row.flops)} FLOPs that is "
+        f"{si(row.n_opt)} parameters on {si(row.d_opt)} tokens."
+    )
+
+
+def _test(study: StudyRecord) -> str:
+    if study.forecast:
+        return _forecast(study.forecast)
+    chosen = next((row for row in study.contest if row.chosen and row.rollout_rms is not None), None)
+    if chosen is None:
+        return "No run was held out, so no prediction of the law was put to the test."
+    return (
+        f"Fitted to the cheaper runs alone, it missed the dearer ones by {percent(chosen.rollout_rms)} RMS."
+    )
+
+
+def _forecast(score: ScoreRecord) -> str:
+    cells, inside = score.cells, sum(cell.inside for cell in score.cells)
+    if not score.seal_intact:
+        return "The seal of its forecast is broken, so the score of the forecast proves nothing."
+    return (
+        f"Its forecast of {len(cells)} larger runs, sealed before they were trained and reaching "
+        f"{max(cell.factor for cell in cells):.2g} times the largest fitted compute, was off by "
+        f"{in_percent(score.rms_percent)} RMS; {inside} of {len(cells)} losses lie inside their intervals."
+    )
+
+
+def _one_axis(fits: Sequence[FitRecord]) -> list[str]:
+    """Return the sentence on the law in one variable: with an offset if that could be fitted."""
+    found = [fit for fit in fits if "E" in fit.params] or list(fits)
+    if not found:
+        return ["No loss law could be fitted to them."]
+    fit = found[0]
+    axis = next((name for key, name in AXIS_NAMES.items() if key in fit.params), "one variable")
+    values = ", ".join(f"{name} = {number(value)}" for name, value in fit.params.items())
+    return [f"The loss falls with {axis} as L = {find_law(fit.law).formula}, with {values}."]
+
+
+def _tasks(emergence: EmergenceRecord | None) -> list[str]:
+    if not emergence or not emergence.axes:
+        return []
+    counts = Counter(task.label for task in emergence.first)
+    jumps = sum(task.verdict == Verdict.TRANSITION for task in emergence.first)
+    common = " and ".join(f"“{label}” ({count})" for label, count in counts.most_common(2))
+    return [
+        f"{jumps or 'None'} of {counts.total()} tasks along {emergence.axes[0].axis} "
+        f"{'jump' if jumps > 1 else 'jumps'} in the smooth metric and in exact match; most often the verdict "
+        f"is {common}."
+    ]
+
+
+def _rates(rates: LearningRateRecord, done: pd.DataFrame) -> list[str]:
+    names = ", ".join(group.group for group in rates.groups)
+    costs = [
+        (row.recipe_cost_percent, f"{group.group} rate at {row.rung}")
+        for group in rates.groups
+        for row in group.optima
+        if row.recipe_cost_percent is not None
+    ]
+    found = [
+        f"{len(done)} runs of {_sizes(done)} tried the peak learning rates ({names}), one group at a time."
+    ]
+    if costs:
+        worst, where = max(costs)
+        found.append(f"The recipe's own rates cost at most {in_percent(worst)} of the loss ({where}).")
+    if any(group.rule.rate_64 is not None for group in rates.groups):
+        found.append("To train with the measured rates, add optim=FOLDER/optim.yaml of this sweep's folder.")
+    return found
+
+
+def rate_table(rates: LearningRateRecord) -> list[dict[str, str]]:
+    """Return a row a group: the best rate, its power of the width, and what the recipe costs."""
+    rows = []
+    for group in rates.groups:
+        rule = group.rule
+        known = [row for row in group.optima if row.recipe_cost_percent is not None]
+        worst = max(known, key=lambda row: row.recipe_cost_percent or 0.0, default=None)
+        recipe = group.rules[0] if group.rules else None
+        cost = f"{in_percent(worst.recipe_cost_percent)} at {worst.rung}" if worst else in_percent(None)
+        rows.append(
+            {
+                "group": group.group,
+                "best": number(rule.rate_64, 4),
+                "best_interval": interval(rule.rate_64_interval, 4),
+                "recipe": number(recipe.recipe_rate_64 if recipe else None, 4),
+                "exponent": number(rule.exponent, 2),
+                "exponent_interval": interval(rule.exponent_interval, 2),
+                "recipe_exponent": number(recipe.recipe_exponent if recipe else None, 2),
+                "cost": cost,
+                "note": rule.reason or "",
+            }
+        )
+    return rows
