@@ -20,7 +20,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from harness.config.settings import SweepSettings, known_keys, load
@@ -31,6 +30,7 @@ from harness.model.decoder import Decoder
 from harness.recipe.spec import ModelSpec, OptimSpec
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.track.console import plain_console
 
 WIDTHS = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)
@@ -124,7 +124,7 @@ def check(overrides: list[str]) -> None:
     if len(rungs) < 2:
         raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")
     found = [activation_changes(settings, rung) for rung in rungs]
-    Console(highlight=False).print(_table(settings, rungs, found))
+    plain_console().print(_table(settings, rungs, found))
 
 
 def main(arguments: list[str] | None = None) -> int:

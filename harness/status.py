@@ -28,12 +28,12 @@ from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunState, RunStatus
 from harness.records.sweep_file import SweepCell, SweepRecord
 from harness.runs.state import slurm_submission
+from harness.track.console import plain_console
 
 # A run without a lease whose state is older than this is lost.
 SILENT_SECONDS = 90.0
 WATCH_SECONDS = 2.0
 MAX_ROWS = 100
-LOG_WIDTH = 120
 RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "attempts")
 COLUMNS = (
     "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts",
@@ -304,7 +304,7 @@ def command_parser() -> CommandParser:
 
 def show(options: argparse.Namespace) -> int:
     """Print the sweep once, or watch it; return the exit code."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = plain_console()
     n_rows = sys.maxsize if options.all else MAX_ROWS
     if options.watch and console.is_terminal and not options.all:
         n_rows = max(1, console.height // 2)

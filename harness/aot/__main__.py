@@ -28,8 +28,8 @@ from harness.recipe.spec import DataSpec, RunSpec
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import si
+from harness.track.console import plain_console
 
-LOG_WIDTH = 120
 MIB = 2**20
 # Steps of the compiled program. They are scanned, so memory hardly depends on their number.
 STEPS = 2
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
 def compile_all(arguments: list[str]) -> int:
     """Compile for the topology among the arguments, with the settings that the others make."""
     topology, overrides = without_topology(arguments)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = plain_console()
     return run(topology, load(overrides), console)
 
 

@@ -28,6 +28,7 @@ from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.json_files import to_json
 from harness.records.provenance import provenance, usable_cores
+from harness.track.console import plain_console
 
 SCHEMA = 1
 RUNGS = "16,32,48,64,96,128"
@@ -239,7 +240,7 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def measure(options: argparse.Namespace) -> int:
     """Time every rung and print the tables; return the exit code."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = plain_console(LOG_WIDTH)
     rows: list[dict[str, Any]] = []
     try:
         for row in results(options):

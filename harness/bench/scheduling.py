@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from harness.config.settings import load
 from harness.data.build import DataConfig
 from harness.launch.interface import Launcher
@@ -37,6 +35,7 @@ from harness.records.run_files import RunStatus
 from harness.runs.collect import write_tables
 from harness.runs.state import set_state
 from harness.sweep.__main__ import Sweep
+from harness.track.console import plain_console
 
 DESCRIPTION = """\
 Measure the cost of a sweep beside training: seconds per run that takes no time, planning and status of a
@@ -97,7 +96,7 @@ def overhead(root: Path, n_runs: int) -> dict[str, float]:
     """Return the seconds per trivial run, and the cost of a second start of the finished sweep."""
     arguments = overrides(root / "small", root / "cache", n_runs)
     with open(os.devnull, "w") as nowhere:
-        sweep = TrivialSweep(load(arguments), arguments, Console(file=nowhere))
+        sweep = TrivialSweep(load(arguments), arguments, plain_console(file=nowhere))
         sweep.run()
     per_run = {"n_runs": float(n_runs), "seconds_per_run": sweep.train_seconds / n_runs}
     again = measured(["harness.sweep", *arguments])
@@ -108,7 +107,7 @@ def large(root: Path, n_runs: int) -> dict[str, Any]:
     """Return the cost of planning a large sweep, and of its status when half of its runs have ended."""
     folder = root / "large"
     arguments = overrides(folder, root / "cache", n_runs)
-    sweep = HalfDone(load(arguments), arguments, Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    sweep = HalfDone(load(arguments), arguments, plain_console(file=open(os.devnull, "w")))  # noqa: SIM115
     sweep.run()
     planned = measured(["harness.sweep", *arguments, "dry_run=true"])
     return {"n_runs": n_runs, "planning": planned, "status": measured(["harness.status", str(folder)])}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from harness.records.errors import InputError, near
 
 if TYPE_CHECKING:
     from harness.config.settings import SweepSettings
+
+
+LARGE = 1e30
 
 
 @dataclass(frozen=True)
@@ -38,27 +43,48 @@ class Range:
 
 
 LAUNCHERS = ("local", "ray", "slurm")
-COUNT, NOT_NEGATIVE, POSITIVE, SHARE = Range(1), Range(0), Range(0, above=True), Range(0, 1)
+# Far beyond every use, and small enough that no product of settings overflows and no loop over one hangs.
+TOKENS, SIZE, WORKERS = Range(1, 2**53), Range(1, 2**24), Range(1, 2**16)
+NOT_NEGATIVE, POSITIVE, SHARE = Range(0, LARGE), Range(0, LARGE, above=True), Range(0, 1)
+SEED = Range(0, 2**63)  # tables store seeds in 64 bits
 
+# Keys of the grid that its budgets have as well.
+OF_BUDGETS = (
+    "rungs", "n_tokens", "flops", "max_flops", "seeds", "extra", "references", "holdout_factor", "lr_scale",
+    "task_items",
+)  # fmt: skip
 RANGES = {
-    COUNT: (
-        "data.eval_tokens data.curve_eval_tokens model.n_layers model.head_dim model.seq_len "
-        "model.n_experts model.n_active_experts "
+    TOKENS: (
+        "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens"
+    ),
+    SIZE: (
+        "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
-        "launcher.n_workers launcher.pack launcher.max_attempts launcher.minutes launcher.nodes "
-        "launcher.cpus execution.micro_batch "
-        "grid.rungs grid.n_tokens grid.log_interval grid.resamples"
+        "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
+        "grid.log_interval grid.resamples"
     ),
+    WORKERS: "launcher.n_workers launcher.pack launcher.max_attempts launcher.nodes launcher.cpus",
+    SEED: "grid.seeds grid.extra.seeds grid.references.seeds data.source_seed",
     NOT_NEGATIVE: (
-        "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay grid.seeds "
+        "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
         "model.balance_weight model.router_z_weight "
-        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus data.task_items grid.task_items"
+        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus launcher.resources"
     ),
+    # Numbers of test problems, and of a synthetic source that another source leaves at 0.
+    Range(0, 2**31): "data.task_items grid.task_items data.synthetic_tokens data.branching",
+    Range(0, 16): "data.markov_order data.zipf",
     POSITIVE: (
-        "data.max_epochs model.mlp_ratio model.rope_theta model.norm_eps model.capacity_factor "
-        "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor"
+        "data.max_epochs model.rope_theta model.norm_eps "
+        "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor "
+        "grid.lr_scale grid.references.lr_scale"
     ),
-    SHARE: "optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac",
+    Range(0, 2**10, above=True): "model.mlp_ratio model.capacity_factor",
+    Range(-16, 16): (
+        "optim.hidden_lr_exponent optim.embed_lr_exponent optim.head_lr_exponent optim.gain_lr_exponent"
+    ),
+    SHARE: (
+        "data.eval_fraction optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac"
+    ),
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -76,7 +102,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def check_choices(settings: SweepSettings) -> None:
-    """Raise InputError for an unknown name, with the known ones."""
+    """Raise InputError for an unknown name, with the known ones, and for a grid that cannot name a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", settings.grid.name):
+        raise InputError(
+            f"grid.name={settings.grid.name} names tables and the folder of results; letters, digits, '-', "
+            "'.' and '_' were expected"
+        )
     for key, allowed in CHOICES.items():
         section, name = key.split(".")
         value = getattr(getattr(settings, section), name)
@@ -87,14 +118,44 @@ def check_choices(settings: SweepSettings) -> None:
 
 
 def check_ranges(settings: SweepSettings) -> None:
-    """Raise InputError for a number outside its range."""
+    """Raise InputError for a number outside its range, in the grid's budgets too."""
     for limits, keys in RANGES.items():
         for key in keys.split():
-            section, name = key.split(".")
-            value: Any = getattr(getattr(settings, section), name)
-            numbers = value if isinstance(value, list) else [] if value is None else [value]
-            if not all(limits.holds(number) for number in numbers):
-                raise InputError(f"{key}={value} is out of range: {limits} was expected")
+            for where, value in _values(settings, key):
+                for number in _numbers(value):
+                    if not limits.holds(number):
+                        # A list shows the number that is wrong, the others may be many.
+                        given = f"{where}={number}" if number == value else f"{number} in {where}"
+                        raise InputError(f"{given} is out of range: {limits} was expected")
+
+
+def _values(settings: SweepSettings, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield what a key holds, with its name; a key of the grid also in every budget."""
+    section, *names = key.split(".")
+    yield key, _inside(getattr(settings, section), names)
+    if section == "grid" and names[0] in OF_BUDGETS:
+        for budget, cells in settings.grid.budgets.items():
+            yield f"grid.budgets.{budget}.{'.'.join(names)}", _inside(cells, names)
+
+
+def _inside(holder: Any, names: list[str]) -> Any:
+    """Return a field of a dataclass, or of every dataclass of a list, as deep as `names` tell."""
+    if not names or holder is None:
+        return holder
+    if isinstance(holder, list):
+        return [_inside(entry, names) for entry in holder]
+    return _inside(getattr(holder, names[0]), names[1:])
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield all numbers in a value, its lists and its mappings."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _numbers(entry)
+    elif value is not None:
+        yield value
 
 
 def check_together(settings: SweepSettings) -> None:

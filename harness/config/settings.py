@@ -8,23 +8,36 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.config.checks import check_budget, check_choices, check_ranges, check_together
-from harness.config.overrides import SWEEPS, check_added, check_groups, explain, options
+from harness.config.overrides import (
+    PATH_KEYS,
+    SWEEPS,
+    Override,
+    key_of,
+    options,
+    read,
+    split,
+    without_control,
+)
+from harness.config.values import check_value, kind_of, shown
 from harness.recipe.run_id import added
 from harness.records.errors import InputError
 
 DEFAULT_BUDGET = "quick"
+# Characters of a file of optim settings; ours have a thousand.
+MAX_YAML = 100_000
 
 
 @dataclass
@@ -225,32 +238,45 @@ class SweepSettings:
     sinks: list[str] = field(default_factory=list)
 
 
-def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
+def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
     """Compose sweeps/config.yaml with overrides and validate the result.
 
     Args:
-        overrides: `key=value` as on the command line. `optim=FILE.yaml` sets every key of the file, such as
+        arguments: `key=value` as on the command line. `optim=FILE.yaml` sets every key of the file, such as
             the optim.yaml of a learning-rate sweep.
         stored: configuration of an earlier sweep, which the overrides change; None starts from the grid.
 
     Raises:
         InputError: a key is unknown, or a value does not fit.
     """
-    overrides = [item for given in overrides for item in _unfold(given)]
-    if stored is not None and not any(item.startswith("+grid=") for item in overrides):
-        overrides = [f"+grid={stored['grid']['name']}", *overrides]
-    check_groups(overrides)
-    check_added(overrides, known_keys())
+    arguments = [item for given in arguments for item in _unfold(without_control(given))]
+    if stored is not None:
+        check_stored(stored)
+        if not any(item.startswith("+grid=") for item in arguments):
+            arguments = [f"+grid={stored['grid']['name']}", *arguments]
+    choices, others = split(arguments)
+    overrides = read(others, known_keys(), SweepSettings)
     ConfigStore.instance().store(name="schema", node=SweepSettings)
     # Hydra keeps one global state, and a second composition in the same process would fail.
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(SWEEPS), version_base="1.3"):
-            composed = compose("config", overrides) if stored is None else _over(stored, overrides)
-        settings = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain(error, overrides, known_keys())) from None
+    with initialize_config_dir(str(SWEEPS), version_base="1.3"):
+        composed = compose("config", choices)
+    # Allows keys that the user chooses, such as options of sbatch.
+    OmegaConf.set_struct(composed, False)
+    # Paths are set behind OmegaConf's back, which would take `${` in them for something to resolve.
+    paths: dict[str, Any] = {}
+    if stored is not None:
+        composed.merge_with(_kept(stored, choices, paths))
+    for override in overrides:
+        if override.key in PATH_KEYS:
+            paths[override.key] = override.value
+        else:
+            _apply(composed, override)
+    settings = OmegaConf.to_object(composed)
     assert isinstance(settings, SweepSettings)
+    for key, value in paths.items():
+        section, _, name = key.rpartition(".")
+        setattr(getattr(settings, section) if section else settings, name, value)
     check_choices(settings)
     check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
@@ -258,42 +284,92 @@ def load(overrides: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     return settings
 
 
+def _apply(composed: DictConfig, override: Override) -> None:
+    """Set or remove the key of an override."""
+    key, value = override.key, override.value
+    mapping, _, name = key.rpartition(".")
+    if override.removes:
+        node = OmegaConf.select(composed, mapping)
+        if node is None or name not in node:
+            there = ", ".join(map(str, node or ())) or "nothing"
+            raise InputError(f"~{key} removes an entry that {mapping} lacks; it has {there}")
+        del node[name]
+        return
+    # A mapping that is null or missing is set as a whole, because OmegaConf cannot step into it.
+    while mapping and OmegaConf.select(composed, mapping) is None:
+        key, value = mapping, {name: value}
+        mapping, _, name = key.rpartition(".")
+    # Merged, so that a mapping keeps its other keys.
+    OmegaConf.update(composed, key, value, merge=True, force_add=True)
+
+
+def check_stored(stored: dict[str, Any]) -> None:
+    """Raise InputError unless a stored configuration has the keys and types of the schema."""
+    for key, value in stored.items():
+        kind = kind_of(key, SweepSettings)
+        if kind is None:
+            raise InputError(
+                f"the stored configuration has the key {shown(key)}, which this version does not know; "
+                "check out the code revision that wrote it"
+            )
+        # A path may hold `${`, which is refused anywhere else.
+        part = (
+            {name: entry for name, entry in value.items() if f"{key}.{name}" not in PATH_KEYS}
+            if isinstance(value, dict)
+            else value
+        )
+        if key not in PATH_KEYS:
+            check_value(key, kind, part)
+    name = stored.get("grid", {}).get("name")
+    if name not in options("grid"):
+        raise InputError(
+            f"the stored configuration has grid.name={shown(name)}, which is no grid of this version; "
+            f"those are {', '.join(options('grid'))}"
+        )
+
+
 def resolved_yaml(settings: SweepSettings) -> str:
     """Return the whole configuration as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(settings))
+    text: str = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def plain(settings: Any) -> Any:
     """Return settings as nested dicts and lists."""
-    return OmegaConf.to_container(OmegaConf.structured(settings))
+    return asdict(settings)
 
 
-def _over(stored: dict[str, Any], overrides: list[str]) -> DictConfig:
-    """Compose overrides over a stored configuration; a chosen group (`launcher=slurm`) replaces its own."""
-    groups = {item: item.lstrip("+").split("=", 1)[0] for item in overrides}
-    chosen = [item for item, name in groups.items() if (SWEEPS / name).is_dir()]
-    replaced = {groups[item] for item in chosen if item != f"+grid={stored['grid']['name']}"}
-    kept = {key: value for key, value in stored.items() if key not in replaced}
-    base = compose("config", chosen)
-    # Allows keys that the user chose, such as options of sbatch.
-    OmegaConf.set_struct(base, False)
-    base.merge_with(kept)
-    ConfigStore.instance().store(name="stored", node=OmegaConf.to_object(base))
-    return compose("stored", [item for item in overrides if item not in chosen])
+def _kept(stored: dict[str, Any], choices: list[str], paths: dict[str, Any]) -> dict[str, Any]:
+    """Return the stored configuration without chosen groups (`launcher=slurm`) and without paths.
+
+    Paths go into `paths`.
+    """
+    replaced = {key_of(item) for item in choices if item != f"+grid={stored['grid']['name']}"}
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in stored.items()}
+    kept = {key: value for key, value in kept.items() if key not in replaced}
+    for key in PATH_KEYS:
+        section, _, name = key.rpartition(".")
+        holder = kept.get(section, {}) if section else kept
+        if name in holder:
+            paths[key] = holder.pop(name)
+    return kept
 
 
-def _unfold(override: str) -> list[str]:
-    """Split `optim=FILE.yaml` into one override per key of the file; return other overrides as they are."""
-    if not re.fullmatch(r"optim=.*\.yaml", override):
-        return [override]
+def _unfold(argument: str) -> list[str]:
+    """Split `optim=FILE.yaml` into one override per key of the file; return others as they are."""
+    if not re.fullmatch(r"optim=.*\.yaml", argument):
+        return [argument]
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(override.removeprefix("optim=")))
-    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
+        text = Path(argument.removeprefix("optim=")).expanduser().read_text()
+        # An alias names a value twice, and a few of them in each other make billions.
+        aliased = len(text) > MAX_YAML or any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text))
+        content: Any = None if aliased else OmegaConf.to_container(OmegaConf.create(text))
+    except (OSError, RuntimeError, ValueError, RecursionError, OmegaConfBaseException, YAMLError):
         content = None
     if not isinstance(content, dict) or not content:
         names = ", optim=".join(options("optim"))
         raise InputError(
-            f"{override}: no YAML file of optim settings is there; type its path or optim={names}"
+            f"{argument}: no YAML file of optim settings is there; type its path or optim={names}"
         )
     return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 

@@ -12,6 +12,7 @@ a small model cannot hold all contexts. So its loss falls with N and with D.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,8 @@ from harness.data.text.tokenizer import token_dtype
 from harness.records.errors import InputError
 
 MAX_CONTEXTS = 2**20
+# The exact entropy compares the successors of every context with each other.
+MAX_COMPARISONS = 2**28
 # w of the formula: at every level, the probability that a context's own successors decide.
 SHARE = 0.6
 # Chains are generated side by side, because a step over all of them is one numpy call. Each chain is a
@@ -189,12 +192,18 @@ def make_source(vocab_size: int, order: int, branching: int, zipf: float, seed: 
     Raises:
         InputError: a parameter is too small, or there are more than MAX_CONTEXTS contexts.
     """
-    contexts = vocab_size**order
+    contexts = vocab_size**order if order < 64 else MAX_CONTEXTS + 1
     if vocab_size < 2 or order < 1 or branching < 1 or contexts > MAX_CONTEXTS:
         raise InputError(
             "data=synthetic needs vocab_size ≥ 2, markov_order ≥ 1, branching ≥ 1 and at most "
             f"{MAX_CONTEXTS} contexts, got {vocab_size}^{order} contexts and branching={branching}: lower "
             "vocab_size or markov_order"
+        )
+    if contexts * branching**2 > MAX_COMPARISONS:
+        most = math.isqrt(MAX_COMPARISONS // contexts)
+        raise InputError(
+            f"data.branching={branching} successors of {contexts} contexts take too long to compare; use at "
+            f"most {most}, or lower markov_order"
         )
     rng = np.random.default_rng([seed, 0])
     marginal = _zipf(vocab_size, zipf)

@@ -9,8 +9,8 @@ number counts. Its owner touches the file every HEARTBEAT_SECONDS. Any process m
 
 An owner that was believed dead and then finds a higher number ends at once: another process trains the run.
 
-A hard link creates the file, because `link` fails if the name exists, on network file systems too. File locks
-(`flock`, `fcntl`) do not reach across hosts on every file system.
+One process alone creates the file (`harness.records.exclusive`). File locks (`flock`, `fcntl`) do not reach
+across hosts on every file system.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pathlib import Path
 
 import psutil
 
+from harness.records.exclusive import link_new
 from harness.records.files import write_json
 from harness.records.paths import RunFolder
 
@@ -66,6 +67,33 @@ class Lease:
     pid: int
     started: str
     released: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class Silence:
+    """Watch over the leases that others hold: one that is not touched for STALE_SECONDS is made stale.
+
+    The clock of this process counts the seconds. The times of files cannot, if a host's clock is ahead: a
+    lease that it left behind would seem alive for as long as the clock is wrong.
+    """
+
+    def __init__(self) -> None:
+        # By run, the time of the last touch and the moment at which this process first saw it.
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def end(self, folder: RunFolder) -> None:
+        """Look at the lease of a run, and make it stale if its owner has been silent for too long."""
+        with contextlib.suppress(OSError):
+            path = _path(folder.lease, _highest(folder.lease))
+            touched, now = path.stat().st_mtime, time.monotonic()
+            before, since = self._seen.get(folder.run_id, (None, now))
+            if touched != before:
+                self._seen[folder.run_id] = touched, now
+            elif now - since > STALE_SECONDS:
+                # An owner that lives after all touches it again within HEARTBEAT_SECONDS.
+                os.utime(path, (0, 0))
 
 
 def holder(folder: RunFolder) -> Lease | None:
@@ -111,10 +139,8 @@ def _take(leases: Path) -> Path:
         if number and _live(leases, number, draft.stat().st_mtime):
             raise Held(f"{leases.parent} is trained by another process")
         path = _path(leases, number + 1)
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            raise Held(f"{leases.parent} was taken by another process just now") from None
+        if not link_new(draft, path):
+            raise Held(f"{leases.parent} was taken by another process just now")
     finally:
         draft.unlink(missing_ok=True)
     # Between `_highest` and `link` others may have taken this number, cleared it away and gone on.

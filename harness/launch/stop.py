@@ -1,4 +1,4 @@
-"""Early stop of a worker: by a signal, by the death of its parent, or by a cancel request.
+"""Early stop of a worker or driver: by a signal, by the death of its parent, or by a cancel request.
 
 The training loop asks between two intervals, saves a checkpoint and ends. Signal handlers only set a flag,
 because a handler may interrupt a checkpoint that is being written.
@@ -6,10 +6,12 @@ because a handler may interrupt a checkpoint that is being written.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.records.paths import RunFolder, SweepFolder
@@ -26,6 +28,33 @@ def sweep_request(folder: SweepFolder) -> Path:
 def is_cancelled(run: RunFolder) -> bool:
     """Return whether this run, or its whole sweep, is asked to save and stop."""
     return run.cancel.exists() or sweep_request(SweepFolder(run.root.parent.parent)).exists()
+
+
+@contextlib.contextmanager
+def as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a `with` block as Ctrl-C does: by a KeyboardInterrupt, and by one alone.
+
+    Schedulers and closed terminals send these. A signal that is ignored, as under nohup, stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    mine = [number for number, handler in before.items() if handler == signal.SIG_DFL]
+
+    def interrupt(*_: object) -> None:
+        # A second one must not break off the saving that the first one began.
+        for number in mine:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in mine:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, before[number])
 
 
 class StopFlag:

@@ -61,10 +61,20 @@ class Supervisor:
         launcher: where packs are trained.
         folder: folder of the sweep.
         max_attempts: largest number of attempts per job.
+        tell: receives a sentence for every other process whose runs this one waits for.
     """
 
-    def __init__(self, launcher: Launcher, folder: SweepFolder, max_attempts: int):
+    def __init__(
+        self,
+        launcher: Launcher,
+        folder: SweepFolder,
+        max_attempts: int,
+        tell: Callable[[str], None] = lambda _: None,
+    ):
         self._launcher = launcher
+        self._tell = tell
+        self._told: set[str] = set()
+        self._silence = lease.Silence()
         self._folder = folder
         self._max_attempts = max_attempts
         self._attempts: dict[str, int] = {}
@@ -147,12 +157,24 @@ class Supervisor:
                 self._ready.append(replace(ended, attempts=self._attempts.get(job.spec.run_id, 0)))
             elif is_cancelled(self._folder.run(job.spec.run_id)):
                 self._ready.append(Outcome(job, RunStatus.INTERRUPTED))
-            elif lease.holder(self._folder.run(job.spec.run_id)):
+            elif found := lease.holder(self._folder.run(job.spec.run_id)):
+                self._wait_for(found, job)
                 self._postpone((job,), item.spare, LOOK_SECONDS)
             else:
                 mine.append(job)
         if mine:
             self._handles.append(self._launcher.submit(tuple(mine), item.spare))
+
+    def _wait_for(self, owner: lease.Lease, job: Job) -> None:
+        """Say once for whom the sweep waits and how long at most, and end the lease of a silent owner."""
+        self._silence.end(self._folder.run(job.spec.run_id))
+        if str(owner) not in self._told:
+            self._told.add(str(owner))
+            self._tell(
+                f"waiting for {owner}, which trains {job.spec.rung} seed {job.spec.seed} "
+                f"({job.spec.run_id}); its runs are taken over once it is silent for "
+                f"{lease.STALE_SECONDS:.0f} s"
+            )
 
     def _postpone(self, pack: Pack, spare: bool, seconds: float) -> None:
         """Submit a pack again after `seconds`."""

@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.execution import numerics
 from harness.execution.execution import Execution, MeshConfig
 from harness.grid.packs import lanes_of
 from harness.launch import lease
@@ -47,6 +48,8 @@ from harness.runs.state import record_failure
 if TYPE_CHECKING:
     from harness.train.loop import TrainInputs
 
+# EX_CONFIG of sysexits.h: JAX or the corpus does not start here, and would not at another try.
+CANNOT_START_EXIT_CODE = 78
 CANCELLED = {"status": RunStatus.INTERRUPTED, "cancelled": True}
 # Errors of a disk that is full, over quota or unreachable for a while.
 PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -296,10 +299,15 @@ def may_pass(error: Exception) -> bool:
     """Return whether another attempt may end otherwise: after a full or lost disk, or if a rank was lost."""
     from harness.engine.distributed import is_alone
 
-    # By its text too, because libraries wrap the error of a full disk. If one of several ranks dies, the
-    # others see errors of communication of any kind.
+    # If one of several ranks dies, the others see errors of communication of any kind.
+    return is_of_disk(error) or not is_alone()
+
+
+def is_of_disk(error: Exception) -> bool:
+    """Return whether a disk is full or unreachable, which may pass."""
+    # By its text too, because libraries wrap the error of a full disk.
     full = "No space left on device" in str(error)
-    return full or (isinstance(error, OSError) and error.errno in PASSING_ERRORS) or not is_alone()
+    return full or (isinstance(error, OSError) and error.errno in PASSING_ERRORS)
 
 
 def main() -> None:
@@ -313,18 +321,24 @@ def main() -> None:
     # Standard output carries answers only; prints of libraries (Gloo) go to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    from harness.engine.distributed import initialize_from_environment, is_alone
+    numerics.settle()
+    from harness.engine.distributed import COORDINATOR, initialize_from_environment, is_alone
 
     stop = StopFlag()
     config = WorkerConfig.from_line(sys.stdin.readline())
     try:
         initialize_from_environment()
         inputs = build_inputs(config, stop)
+        attempt = None if config.origin is None else attempt_here(config.origin)
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(WRONG_INPUT_EXIT_CODE)
+    except Exception as error:
+        traceback.print_exc()
+        # A partner of a run with several ranks may have been lost, and then another start may succeed.
+        passes = is_of_disk(error) or bool(os.environ.get(COORDINATOR))
+        sys.exit(1 if passes else CANNOT_START_EXIT_CODE)
     sweep = SweepFolder(Path(config.sweep))
-    attempt = None if config.origin is None else attempt_here(config.origin)
     for line in sys.stdin:
         pack = tuple(Job.from_dict(values) for values in json.loads(line)["jobs"])
         outcomes = run_pack(pack, sweep, inputs, config.pack, attempt)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
 # Share of one core's fp32 matmul rate (106 GFLOP/s) that a training step reached, by d_model. Measured at
 # vocabulary 512, context 128 and batches of 512 tokens.
 STEP_SHARE = {16: 0.30, 32: 0.40, 48: 0.47, 64: 0.50, 96: 0.53, 192: 0.60}
@@ -26,13 +27,22 @@ print(2 * 512**3 * n / (time.perf_counter() - start))
 """
 
 
-def matmul_rate(seconds: float = SECONDS) -> float:
-    """Measure the FLOP/s of fp32 matrix products on one core, for about `seconds`."""
+def matmul_rate(seconds: float = SECONDS) -> float | None:
+    """Measure the FLOP/s of fp32 matrix products on one core, for about `seconds`.
+
+    Returns:
+        The rate; None if the process that measures was killed, or does not end. A sweep does without it.
+    """
     # In a process of its own, because BLAS reads its number of threads only when it is loaded.
     environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     command = [sys.executable, "-c", _PROBE, str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return float(done.stdout)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment, timeout=PATIENCE_SECONDS
+        )
+        return float(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def step_rate(matmul: float, d_model: int) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from harness.execution.execution import Execution
 from harness.grid import rules as recipe
 from harness.grid.cells import Cell, job_tokens, trajectories
 from harness.grid.packs import Lanes, one_lane
@@ -18,6 +19,8 @@ from harness.records.number_text import duration, si
 
 # A plan with more cells is printed with one row for all seeds of a cell.
 MAX_ROWS = 300
+# From so many layers on, the plan says how long they compile. A layer of d16 to d64 took so long on one core.
+MANY_LAYERS, SECONDS_A_LAYER = 32, 1.0
 
 
 COLUMNS = ["rung", "N", "matmul", "body", "D", "D/N", "FLOPs", "hidden lr", "steps", "seed", "role", "state"]
@@ -29,16 +32,23 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
 
 
 def print_plan(
-    console: Console, plan: Plan, seconds: Callable[[], float], n_workers: int, lanes: Lanes = one_lane
+    console: Console,
+    plan: Plan,
+    seconds: Callable[[], float | None],
+    n_workers: int,
+    lanes: Lanes = one_lane,
+    notes: Sequence[str] = (),
 ) -> None:
     """Print one row per cell (in a large plan one row for all its seeds), totals and broken rules.
 
     Args:
         console: where to print.
         plan: the plan.
-        seconds: returns the estimated seconds; called last, because it may wait for a measurement.
+        seconds: returns the estimated seconds, None if they are unknown; called last, because it may wait
+            for a measurement.
         n_workers: workers that train at the same time.
         lanes: largest number of runs in one pack, by model.
+        notes: what else to say about the plan, one sentence each.
     """
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
@@ -47,12 +57,18 @@ def print_plan(
     for row in _rows(plan) if len(plan.cells) <= MAX_ROWS else _rows_of_seeds(plan):
         table.add_row(*row)
     console.print(table)
-    for line in rule_lines(plan.cells):
+    for line in [*rule_lines(plan.cells), *notes]:
         console.print(f"note: {line}")
     memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     trained, separate = tokens_saved(plan.cells)
+    estimate = seconds()
+    time = (
+        "for a time unknown, as this machine was not measured,"
+        if estimate is None
+        else (f"about {duration(estimate)}")
+    )
     console.print(
-        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, about {duration(seconds())} on "
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, {time} on "
         f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
     )
     console.print(
@@ -97,6 +113,25 @@ def _row(cell: Cell, seed: str, state: str) -> list[str]:
         seed,
         cell.role,
         state,
+    ]
+
+
+def compile_notes(plan: Plan, execution: Execution, platform: str) -> list[str]:
+    """Return a sentence if the open cells have so many layers that compiling them takes minutes.
+
+    Args:
+        plan: the plan.
+        execution: options of execution; scanned layers are compiled once.
+        platform: `cpu`, `gpu` or `tpu`, which decides whether layers are scanned by default.
+    """
+    scanned = platform != "cpu" if execution.scan_layers is None else execution.scan_layers
+    layers = max((cell.spec.model.n_layers for cell in plan.open_cells), default=0)
+    if scanned or layers < MANY_LAYERS:
+        return []
+    seconds = layers * SECONDS_A_LAYER
+    return [
+        f"compiling {layers:,} layers takes about {duration(seconds)} for each rung before its first step; "
+        "execution.scan_layers=true compiles one for all"
     ]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import io
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from harness.records.errors import InputError, exit_code
+from harness.records.errors import InputError, exit_code, nearest
+from harness.records.secret_text import redacted
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -36,6 +38,10 @@ class CommandParser(argparse.ArgumentParser):
 
         The sentence of an InputError goes to standard error, with the options for the arguments it names.
         """
+        # A terminal may lack the letters of a path; printing it must not end the command.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         return exit_code(lambda: act(self.read(arguments)), self._options_for)
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,7 +74,18 @@ class CommandParser(argparse.ArgumentParser):
         """Raise InputError for the first unknown word, with the nearest spelling."""
         for word in unknown:
             names = {name.lstrip("-"): name for name in (*self._keys, *self._option_string_actions)}
-            near = difflib.get_close_matches(word.partition("=")[0].lstrip("-"), names, n=1, cutoff=0.5)
-            hint = f"did you mean {names[near[0]]}?" if near else "--help lists the options"
+            found = nearest(word.partition("=")[0].lstrip("-"), list(names))
+            hint = f"did you mean {names[found]}?" if found else "--help lists the options"
             what = "option" if word.startswith("-") else "argument"
             raise InputError(f"unknown {what} {word}; {hint}")
+
+
+def recorded(module: str, arguments: Sequence[str], hide: bool = True) -> str:
+    """Return a command as one line to paste into a shell.
+
+    Args:
+        module: the module behind `python -m`.
+        arguments: arguments of the command.
+        hide: whether *** stands in place of what looks like a secret.
+    """
+    return shlex.join(["python", "-m", module, *(map(redacted, arguments) if hide else arguments)])

@@ -8,49 +8,61 @@ Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from rich.console import Console
 
 from analysis.records.fits import read_study
 from harness.cancel import clear_requests
+from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.execution import Execution, MeshConfig, check_mesh
+from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.launch.interface import Launcher, Outcome
-from harness.launch.stop import is_cancelled, sweep_request
+from harness.launch.stop import as_interrupt, is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan, estimate_seconds, make_plan
 from harness.plan.speed import matmul_rate
-from harness.plan.table import print_plan
+from harness.plan.table import compile_notes, print_plan
 from harness.recipe.spec import DataSpec
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, recorded
 from harness.records.errors import WRONG_INPUT_EXIT_CODE
 from harness.records.json_files import write_record
 from harness.records.number_text import duration
-from harness.records.paths import SweepFolder, cache_root
 from harness.records.run_files import Origin, RunStatus
 from harness.records.sweep_file import read_sweep
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
-from harness.sweep.folder_recipe import check_recipe, recipe_of
-from harness.sweep.launchers import check_here, check_launcher, lanes, make_launcher, n_workers
+from harness.sweep.folder_recipe import check_before_corpus, check_recipe, claim_recipe, recipe_of
+from harness.sweep.folders import cache_folder, check_source, sweep_folder
+from harness.sweep.launchers import (
+    check_here,
+    check_launcher,
+    lanes,
+    launcher_platform,
+    make_launcher,
+    n_workers,
+)
 from harness.sweep.phases import Phases
 from harness.sweep.record import read_record, sweep_record
+from harness.sweep.trained_before import notes_on_trained
+from harness.track.console import plain_console
 from harness.track.progress import Progress
 from harness.track.sinks import Sinks, check_sinks
 from harness.track.worker_time import added, shares
 
-# Width of tables if the output is no terminal.
-LOG_WIDTH = 120
+# Of a process that Ctrl-C ended, as shells say it.
+INTERRUPTED_EXIT_CODE = 130
 DISK_TROUBLE = {
     errno.ENOSPC: ("the disk is full", "free space"),
     errno.EDQUOT: ("the quota of the disk is used up", "free space"),
@@ -66,18 +78,6 @@ KEYS = """\
 EXAMPLE = """\
 python -m harness.sweep +grid=chinchilla budget=standard dry_run=true
 python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/"""
-
-
-def cache_folder(settings: SweepSettings) -> Path:
-    """Return the folder that keeps corpora and compiled programs between sweeps."""
-    return (Path(settings.cache_dir).expanduser() if settings.cache_dir else cache_root()).resolve()
-
-
-def sweep_folder(settings: SweepSettings) -> SweepFolder:
-    """Return the folder of the sweep: results_dir, or results/<grid>-<budget> without the default budget."""
-    grid = settings.grid
-    suffix = f"-{settings.budget}" if grid.budgets and settings.budget != "quick" else ""
-    return SweepFolder(Path(settings.results_dir or f"results/{grid.name}{suffix}"))
 
 
 def data_config(settings: SweepSettings) -> DataConfig:
@@ -119,6 +119,7 @@ class Sweep:
     def __init__(self, settings: SweepSettings, arguments: list[str], console: Console):
         self.settings = settings
         self.arguments = arguments
+        self.command = recorded("harness.sweep", arguments)
         self.console = console
         self.folder = sweep_folder(settings)
         self.began = time.monotonic()
@@ -131,8 +132,13 @@ class Sweep:
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_launcher(settings.launcher, mesh)
         check_sinks(settings.sinks)
-        config = data_config(settings)
-        corpus = prepare_corpus(config, cache_folder(settings), lambda text: self.console.print(text))
+        if settings.data.path is not None:
+            check_source(settings.data.path)
+        config, cache = data_config(settings), cache_folder(settings)
+        text = check_before_corpus(self.folder, settings, task_items(settings))
+        for note in [*self._notes_on_environment(), *([text] if text else [])]:
+            self.console.print(f"note: {note}")
+        corpus = prepare_corpus(config, cache, self.console.print)
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
@@ -143,9 +149,12 @@ class Sweep:
         if plan.open_cells:
             check_forecast(cells)
         self._lanes = lanes(settings.launcher, mesh)
-        self._print_plan(plan, n_workers(settings.launcher, mesh))
+        notes = notes_on_trained(self.folder, settings, data, corpus.vocab_size, cells)
+        notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
+        self._print_plan(plan, n_workers(settings.launcher, mesh), notes)
         if settings.dry_run:
             return 0
+        claim_recipe(self.folder, recipe_of(settings, data))
         self._write_sweep(plan, corpus, data)
         try:
             self._train(plan, config)
@@ -155,16 +164,32 @@ class Sweep:
         self._conclude(plan)
         return 1 if self.left_out else 0
 
-    def _print_plan(self, plan: Plan, at_once: int) -> None:
-        """Print the plan; `at_once` runs train at the same time."""
+    def _notes_on_environment(self) -> list[str]:
+        """Return a sentence on variables that are overruled, and on secrets that are not recorded."""
+        found = [
+            f"{variable} is set here and would change losses; runs are trained without it"
+            for variable in foreign(os.environ)
+        ]
+        if self.command != recorded("harness.sweep", self.arguments, hide=False):
+            found.append(
+                "what looks like a secret on the command line is recorded as ***; give it in the environment "
+                "of the process that needs it"
+            )
+        return found
+
+    def _print_plan(self, plan: Plan, at_once: int, notes: list[str]) -> None:
+        """Print the plan with notes; `at_once` runs train at the same time."""
         # The speed of the machine is measured while the first lines are printed.
         with ThreadPoolExecutor(1) as beside:
             rate = beside.submit(matmul_rate) if plan.open_cells else None
 
-            def seconds() -> float:
-                return estimate_seconds(plan, rate.result(), at_once) if rate else 0.0
+            def seconds() -> float | None:
+                if rate is None:
+                    return 0.0
+                measured = rate.result()
+                return None if measured is None else estimate_seconds(plan, measured, at_once)
 
-            print_plan(self.console, plan, seconds, at_once, self._lanes)
+            print_plan(self.console, plan, seconds, at_once, self._lanes, notes)
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
@@ -173,7 +198,7 @@ class Sweep:
         resumed = self.folder.runs.exists()
         self.folder.runs.mkdir(parents=True, exist_ok=True)
         self.record = sweep_record(
-            self.settings, self.arguments, plan, corpus, data, before if resumed else None
+            self.settings, self.command, plan, corpus, data, before if resumed else None
         )
         self._seconds_before = self.record.seconds
         self._total_before = self.record.seconds_total
@@ -186,7 +211,9 @@ class Sweep:
             return
         clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
         launcher = self._launcher(self._worker(config), plan)
-        supervisor = Supervisor(launcher, self.folder, self.settings.launcher.max_attempts)
+        supervisor = Supervisor(
+            launcher, self.folder, self.settings.launcher.max_attempts, self.console.print
+        )
         phases = Phases(plan, self.folder, self.settings.grid, self.console, self._lanes)
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
@@ -241,10 +268,10 @@ class Sweep:
         """Print the warnings and the end of a run; raise KeyboardInterrupt if the sweep is cancelled."""
         label = f"{outcome.job.spec.rung} seed {outcome.job.spec.seed} ({outcome.job.spec.run_id})"
         for text in self.folder.run(outcome.job.spec.run_id).read_state().warnings:
-            self.console.print(f"warning: {label}: {text}", markup=False)
+            self.console.print(f"warning: {label}: {text}")
         if outcome.status == RunStatus.FAILED:
             self.left_out.append(outcome)
-            self.console.print(f"failed: {label}: {outcome.error}", markup=False)
+            self.console.print(f"failed: {label}: {outcome.error}")
         elif outcome.status == RunStatus.DIVERGED:
             self.console.print(f"diverged: {label}; recorded and left out of the fits")
         elif outcome.status == RunStatus.INTERRUPTED:
@@ -302,28 +329,37 @@ def load_settings(overrides: list[str], record: str | None = None) -> SweepSetti
 
 def run(given: argparse.Namespace, arguments: list[str]) -> int:
     """Run the command; return the exit code."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
-        settings = load_settings(given.overrides, given.record)
-        if given.cfg:
-            print(resolved_yaml(settings))
-            return 0
-        return Sweep(settings, arguments, console).run()
+        with as_interrupt():
+            settings = load_settings(given.overrides, given.record)
+            if given.cfg:
+                print(resolved_yaml(settings))
+                return 0
+            return Sweep(settings, arguments, plain_console()).run()
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
-        what, repair = DISK_TROUBLE[error.errno]
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {what}{where}; {repair}, then the same command goes on", file=sys.stderr)
+        print(f"error: {_trouble(error)}, then the same command goes on", file=sys.stderr)
         return WRONG_INPUT_EXIT_CODE
     except KeyboardInterrupt:
-        print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
-        return 130
+        # After a SIGHUP there is no terminal to print on.
+        with contextlib.suppress(OSError):
+            print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+
+
+def _trouble(error: OSError) -> str:
+    """Return what is wrong with the disk, where, and what repairs it."""
+    what, repair = DISK_TROUBLE[error.errno or 0]
+    path = error.filename
+    if error.errno == errno.EACCES and path and os.path.exists(path) and not os.access(path, os.R_OK):
+        what, repair = "a file may not be read", "change its rights"
+    return f"{what}{f' ({path})' if path else ''}; {repair}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [without_control(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     return command_parser().answer(arguments, lambda given: run(given, arguments))
 
 

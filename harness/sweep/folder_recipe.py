@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
-from harness.config.settings import SweepSettings
+from harness.config.settings import SweepSettings, plain
+from harness.data.prepare import FIELDS
 from harness.recipe.run_id import recipe_dict
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import InputError
+from harness.records.exclusive import write_new
+from harness.records.files import write_json
+from harness.records.json_files import plain as json_types
 from harness.records.paths import SweepFolder
-from harness.records.sweep_file import read_sweep
+from harness.records.sweep_file import find_sweep, read_sweep
+
+# Parts of the recipe that are known only once the corpus is prepared.
+OF_CORPUS = ("data.corpus_id", "data.tokenizer_id", "data.unigram_nats")
+# Settings that choose the text; another value may still give the same text.
+OF_TEXT = ("path", "text_field")
 
 
 def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
@@ -25,14 +37,104 @@ def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
     return flat | {"grid.log_interval": settings.grid.log_interval, "recipe_version": RECIPE_VERSION}
 
 
-def check_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
-    """Raise InputError if the folder holds runs of another recipe, because their losses do not compare."""
-    if not folder.runs.exists() or not folder.sweep.exists():
+def check_recipe(folder: SweepFolder, recipe: dict[str, Any], unknown: Collection[str] = ()) -> None:
+    """Raise InputError if the folder holds runs of another recipe, because their losses do not compare.
+
+    Args:
+        folder: folder of the sweep.
+        recipe: what `recipe_of` returns.
+        unknown: keys that are not compared.
+    """
+    before = _recorded(folder)
+    if before is None:
         return
-    before = read_sweep(folder.sweep).recipe
-    for key in sorted(before.keys() | recipe.keys()):
+    for key in sorted((before.keys() | recipe.keys()) - set(unknown)):
         if before.get(key) != recipe.get(key):
-            raise InputError(
-                f"{folder.root} holds runs made with {key}={before.get(key)} and this sweep has "
-                f"{key}={recipe.get(key)}; choose another folder with results_dir=DIR or delete this one"
-            )
+            raise _mixed(folder, key, before.get(key), recipe.get(key))
+
+
+def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items: int) -> str | None:
+    """Compare settings with those of the folder's runs, before a corpus is prepared, which may take minutes.
+
+    Args:
+        folder: folder of the sweep.
+        settings: resolved settings.
+        task_items: test items per task and length.
+
+    Returns:
+        A sentence on settings that may give another text, or None.
+
+    Raises:
+        InputError: the folder holds runs of another recipe, or of a corpus that cannot be the same.
+    """
+    data = settings.data
+    nothing = DataSpec("", "", 0.0, data.eval_tokens, data.curve_eval_tokens, task_items)
+    check_recipe(folder, recipe_of(settings, nothing), OF_CORPUS)
+    record = find_sweep(folder.sweep) if folder.runs.exists() else None
+    if record is None or not isinstance(record.config.get("data"), dict):
+        return None
+    before, now = record.config["data"], plain(data)
+    names = ["name", "vocab_size", "tasks", *FIELDS.get(data.name, ())]
+    differ = [name for name in names if name in before and before[name] != now.get(name)]
+    for name in differ:
+        if name not in OF_TEXT:
+            raise _mixed(folder, f"data.{name}", before[name], now[name])
+    differ = [name for name in differ if name != "path" or _place(before[name]) != _place(now[name])]
+    if not differ:
+        return None
+    name = differ[0]
+    return (
+        f"{folder.root} was trained with data.{name}={before[name]} and data.{name}={now[name]} is given; "
+        "if the text is another, it is refused once it is prepared"
+    )
+
+
+def claim_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
+    """Write the recipe of the folder's runs, which exactly one of several drivers can do first.
+
+    Raises:
+        InputError: another driver has begun runs of another recipe in this folder.
+    """
+    folder.runs.mkdir(parents=True, exist_ok=True)
+    values = json_types(recipe)
+    if not write_new(_claim(folder), json.dumps(values, indent=1) + "\n"):
+        if _claimed(folder) is None:
+            write_json(_claim(folder), values)
+        check_recipe(folder, recipe)
+
+
+def _claim(folder: SweepFolder) -> Path:
+    """Return the file that holds the recipe of all runs."""
+    return folder.runs / "recipe.json"
+
+
+def _claimed(folder: SweepFolder) -> dict[str, Any] | None:
+    """Return the recipe of the folder's runs; None if none is written, or it cannot be read."""
+    try:
+        found = json.loads(_claim(folder).read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _recorded(folder: SweepFolder) -> dict[str, Any] | None:
+    """Return the recipe of the folder's runs, if it has any."""
+    if not folder.runs.exists():
+        return None
+    claimed = _claimed(folder)
+    if claimed is not None or not folder.sweep.exists():
+        return claimed
+    return read_sweep(folder.sweep).recipe
+
+
+def _mixed(folder: SweepFolder, key: str, before: Any, now: Any) -> InputError:
+    """Return the error for a folder whose runs have another value of a key."""
+    return InputError(
+        f"{folder.root} holds runs made with {key}={before} and this sweep has {key}={now}; choose another "
+        "folder with results_dir=DIR or delete this one"
+    )
+
+
+def _place(path: str | None) -> Path | None:
+    """Return a path without links and `~`, to compare it."""
+    return None if path is None else Path(path).expanduser().resolve()

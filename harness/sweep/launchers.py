@@ -11,6 +11,7 @@ from harness.execution.hardware import platform_here
 from harness.grid.cells import Cell
 from harness.grid.packs import Lanes, lanes_of
 from harness.launch.interface import Launcher
+from harness.launch.local.environment import check_environment
 from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import n_workers_here, seats
 from harness.launch.ray.cluster import check_ray, n_ray_workers
@@ -34,27 +35,32 @@ def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
     return n_workers_here(settings.n_workers, mesh.n_devices)
 
 
-def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
-    """Return the function from a model to the largest number of its runs in one pack."""
+def launcher_platform(settings: LauncherSettings) -> str:
+    """Return the platform of the workers as far as the driver can tell: `cpu`, `gpu` or `tpu`."""
     # The driver of a cluster cannot see the devices of the workers, so the requested resources decide.
     if settings.name == "slurm":
-        accelerator = "gpu" in (settings.gres or "")
-    elif settings.name == "ray":
-        accelerator = settings.gpus > 0 or "TPU" in settings.resources
-    else:
-        accelerator = platform_here() != "cpu"
-    one_accelerator = accelerator and mesh.n_devices == 1
+        return "gpu" if "gpu" in (settings.gres or "") else "cpu"
+    if settings.name == "ray":
+        return "tpu" if "TPU" in settings.resources else "gpu" if settings.gpus > 0 else "cpu"
+    return platform_here()
+
+
+def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
+    """Return the function from a model to the largest number of its runs in one pack."""
+    one_accelerator = launcher_platform(settings) != "cpu" and mesh.n_devices == 1
     return partial(lanes_of, requested=settings.pack, accelerator=one_accelerator)
 
 
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
-    """Raise InputError if the launcher is unavailable, or does not fit the mesh or the cluster."""
+    """Raise InputError if the launcher is unavailable, or does not fit the mesh, machine or cluster."""
     if mesh.n_devices % settings.nodes:
         raise InputError(
             f"launcher.nodes={settings.nodes} cannot share the {mesh.n_devices} devices of the mesh evenly; "
             f"use mesh sizes whose product is a multiple of {settings.nodes}, such as "
             f"mesh.data={settings.nodes}"
         )
+    if settings.name == "local":
+        check_environment()
     if settings.name == "slurm":
         check_slurm(settings)
     if settings.name == "ray":

@@ -11,6 +11,7 @@ from harness.plan.plan import Plan
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import InputError
 from harness.records.provenance import provenance
+from harness.records.secret_text import redacted_values
 from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord, find_sweep
 from harness.sweep.folder_recipe import recipe_of
 
@@ -20,7 +21,7 @@ MACHINE_KEYS = ("cache_dir", "dry_run", "launcher")
 
 def sweep_record(
     settings: SweepSettings,
-    arguments: list[str],
+    command: str,
     plan: Plan,
     corpus: Corpus,
     data: DataSpec,
@@ -30,7 +31,7 @@ def sweep_record(
 
     Args:
         settings: resolved settings.
-        arguments: command line of this invocation.
+        command: command line of this invocation, as it is recorded.
         plan: cells to train.
         corpus: the prepared corpus.
         data: the data part of every run's recipe.
@@ -39,9 +40,9 @@ def sweep_record(
     return SweepRecord(
         grid=settings.grid.name,
         budget=settings.budget,
-        command="python -m harness.sweep " + " ".join(arguments),
+        command=command,
         recipe=recipe_of(settings, data),
-        config=plain(settings),
+        config=redacted_values(plain(settings)),
         cells=tuple(
             SweepCell(
                 run_id=c.spec.run_id,
@@ -85,7 +86,10 @@ def read_record(path: str) -> SweepRecord:
     Raises:
         InputError: the file is no record of a sweep, or this code trains another version of the recipe.
     """
-    record = find_sweep(Path(path))
+    try:
+        record = find_sweep(Path(path).expanduser())
+    except RuntimeError:  # There is no such home folder.
+        record = None
     if record is None:
         raise InputError(
             f"--from {path or 'nothing'} is no record of a sweep; type --from results/NAME/sweep.json"

@@ -118,7 +118,8 @@ class LocalLauncher:
             self._workers.remove(worker)
             if worker.handle is not None:
                 self._worker_time.lost(worker.in_hand())
-                why, retry = worker.ending(), not worker.is_wrong_input()
+                why = worker.ending(SweepFolder(Path(self._config.sweep)).log)
+                retry = not worker.is_hopeless()
                 lost = (Outcome(job, RunStatus.FAILED, why, retry) for job in worker.handle.pack)
                 self._ended.append(worker.handle.end(tuple(lost)))
 

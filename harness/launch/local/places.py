@@ -14,6 +14,9 @@ from harness.records.provenance import usable_cores
 # jaxlib that were tried get it.
 VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 VECTOR_WIDTH = 512
+COUNT_FLAG, THREAD_FLAG = "--xla_force_host_platform_device_count", "--xla_cpu_multi_thread_eigen"
+# Flags that this module sets, which XLA is known to know.
+OWN_FLAGS = (COUNT_FLAG, THREAD_FLAG)
 VECTOR_JAXLIB = ("0.10.", "0.12.")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # Environment variable that limits a process to some devices, by the prefix of their files under /dev.
@@ -58,7 +61,7 @@ def core_seat(core: int | None) -> Seat:
     Runs of small models gain nothing from more threads, and threads of several workers would get in each
     other's way.
     """
-    flags = " ".join(["--xla_cpu_multi_thread_eigen=false", _vector_flag()]).strip()
+    flags = " ".join([f"{THREAD_FLAG}=false", _vector_flag()]).strip()
     pinned = {} if core is None else {"HARNESS_CORE": str(core)}
     return Seat(ONE_THREAD | pinned | {"XLA_FLAGS": flags})
 
@@ -70,7 +73,7 @@ def n_workers_here(requested: int | None, n_devices: int) -> int:
 
 def worker_environment(seat: Seat, n_devices: int) -> dict[str, str]:
     """Return the environment of a worker at a seat, with `n_devices` virtual devices on CPU."""
-    asked = os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={n_devices}"
+    asked = os.environ.get("XLA_FLAGS", ""), f"{COUNT_FLAG}={n_devices}"
     flags = " ".join([*asked, seat.environment.get("XLA_FLAGS", "")]).strip()
     own = {"HARNESS_PARENT": str(os.getpid()), "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "2"}
     return dict(os.environ) | seat.environment | own

@@ -6,20 +6,24 @@ import contextlib
 import json
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.launch.interface import Handle
 from harness.launch.local.places import Seat, worker_environment
-from harness.launch.worker import WorkerConfig
+from harness.launch.worker import CANNOT_START_EXIT_CODE, WorkerConfig
 from harness.recipe.spec import Pack
 from harness.records.errors import WRONG_INPUT_EXIT_CODE
+from harness.records.files import write_atomic
 
-ERROR_LINES = 20
+ERROR_LINES = 1000
 WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")
 
 
@@ -43,13 +47,15 @@ class WorkerProcess:
         command: Sequence[str],
     ):
         self.seat = seat
-        self.errors: list[str] = []
+        self.errors: deque[str] = deque(maxlen=ERROR_LINES)
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Its libraries may write anything, and an unreadable byte must not end the thread that reads.
+            errors="replace",
             env=worker_environment(seat, n_devices),
             # A process group of its own: a Ctrl-C in the terminal then reaches the driver alone, which asks
             # the workers to save.
@@ -94,19 +100,32 @@ class WorkerProcess:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
-    def is_wrong_input(self) -> bool:
-        """Return whether the ended process refused its settings, as every other worker would."""
-        return self.process.returncode == WRONG_INPUT_EXIT_CODE
+    def is_hopeless(self) -> bool:
+        """Return whether the ended process could not work with its settings, as no other worker could."""
+        return self.process.returncode in (WRONG_INPUT_EXIT_CODE, CANNOT_START_EXIT_CODE)
 
-    def ending(self) -> str:
-        """Return why the worker ended, in one line."""
+    def ending(self, log: Path) -> str:
+        """Return why the worker ended, in one line; what it wrote on standard error goes into `log`."""
         code = self.process.poll()
         if code == -signal.SIGKILL:
             # The kernel sends it when memory runs out. Earlier lines of standard error are unrelated.
             return "worker ended with signal 9 (out of memory?)"
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         last = next((line for line in reversed(self.errors) if line.strip()), "")
-        return last if self.is_wrong_input() else f"worker ended with {how}{': ' + last if last else ''}"
+        if code == WRONG_INPUT_EXIT_CODE:
+            return last
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return f"worker ended with {how}{': ' + last if last else ''}{self._kept(log)}"
+
+    def _kept(self, log: Path) -> str:
+        """Write the worker's last lines into a file of the folder `log`; return a clause that names it."""
+        path = log / f"worker-{socket.gethostname()}-{self.process.pid}.txt"
+        if not self.errors:
+            return ""
+        try:
+            write_atomic(path, "\n".join(self.errors) + "\n")
+        except OSError:  # The disk may be the reason why it ended.
+            return ""
+        return f"; its output is in {log.name}/{path.name} of the results folder"
 
     def _send(self, line: str) -> None:
         """Write one line to the worker."""
@@ -131,4 +150,4 @@ class WorkerProcess:
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
-                self.errors = [*self.errors[1 - ERROR_LINES :], line.rstrip()]
+                self.errors.append(line.rstrip())

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 # By itself Ray tries for more than a minute if some other program listens at the address.
 ANSWER_SECONDS = 12.0
+# With 0 a new cluster listens on loopback alone, as Ray does by itself on macOS and Windows.
+REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 OBJECT_STORE_BYTES = 100 << 20
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUIET})"
@@ -64,6 +66,10 @@ def connect(address: str | None) -> None:
     # Under `uv run` Ray would copy the folder with all results and install it anew for every worker.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     probe = None if address is None else _probe(address)
+    if address is None:
+        # A cluster of this machine needs no other, and its ports would be open to the whole network. Ray
+        # reads the variable when it is imported.
+        os.environ.setdefault(REACHABLE, "0")
     import ray
 
     if probe is not None:

@@ -146,12 +146,12 @@ def test_a_mistyped_name_suggests_the_near_one(
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("optim.hidden_lr=abc", "Float"),
-        ("model.n_layers=1.5", "Integer"),
-        ("launcher.n_workers=two", "Integer"),
-        ("model.qk_norm=perhaps", "bool"),
-        ("grid.rungs=16", "list"),
-        ("grid.seeds=[a]", "Integer"),
+        ("optim.hidden_lr=abc", "a number"),
+        ("model.n_layers=1.5", "a whole number"),
+        ("launcher.n_workers=two", "a whole number"),
+        ("model.qk_norm=perhaps", "true or false"),
+        ("grid.rungs=16", "type grid.rungs=[16]"),
+        ("grid.seeds=[a]", "a list of whole numbers"),
         ("model.n_layers=null", "null"),
         ("grid.extra=[{d_model: 16}]", "n_tokens"),
         ("grid.rungs=[16,32", "[16,32"),

@@ -1,0 +1,130 @@
+"""Trained cells that a plan drops or trains anew: how many they are, why, and what keeps them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from harness.config.settings import SweepSettings, plain
+from harness.grid.cells import Cell, chosen_cells, expand
+from harness.recipe.spec import DataSpec
+from harness.records.errors import InputError
+from harness.records.paths import SweepFolder
+from harness.records.sweep_file import SweepCell, SweepRecord, find_sweep
+
+# Lists of a grid that name its cells one by one.
+LISTS = ("rungs", "n_tokens", "flops", "seeds")
+# Other keys that decide which cells it has.
+OTHERS = ("extra", "references", "lr_scale", "max_flops")
+
+
+def notes_on_trained(
+    folder: SweepFolder, settings: SweepSettings, data: DataSpec, vocab_size: int, cells: list[Cell]
+) -> list[str]:
+    """Return a sentence on trained cells that leave the tables, and one on cells that are trained again.
+
+    Args:
+        folder: folder of the sweep.
+        settings: resolved settings.
+        data: the data part of every run's recipe.
+        vocab_size: number of token ids.
+        cells: cells of the plan.
+    """
+    record = find_sweep(folder.sweep) if folder.runs.exists() else None
+    if record is None:
+        return []
+    planned = {cell.spec.point_id(cell.n_tokens) for cell in cells}
+    gone = [
+        cell
+        for cell in record.cells
+        if cell.point_id not in planned and folder.run(cell.run_id).point(cell.point_id).exists()
+    ]
+    places = {(cell.spec.rung, cell.spec.seed, cell.n_tokens): cell for cell in reversed(cells)}
+    again = [cell for cell in gone if (cell.rung, cell.seed, cell.n_tokens) in places]
+    left = [cell for cell in gone if cell not in again]
+    notes = []
+    if again:
+        twin = places[again[0].rung, again[0].seed, again[0].n_tokens]
+        notes.append(
+            f"{len(again)} trained cells are trained again: {_reason(folder, record, again[0], twin)}"
+        )
+    if left:
+        notes.append(
+            f"{len(left)} trained cells of {folder.root} are not in this plan and leave its tables "
+            f"({_described(left)}); {_way_to_keep(record, settings, data, vocab_size, left)}"
+        )
+    return notes
+
+
+def _described(cells: list[SweepCell]) -> str:
+    """Return the rungs and seeds of cells in a few words."""
+    rungs = ", ".join(dict.fromkeys(cell.rung for cell in cells))
+    seeds = ", ".join(map(str, sorted({cell.seed for cell in cells})))
+    return f"{rungs}; seed {seeds}"
+
+
+def _reason(folder: SweepFolder, record: SweepRecord, before: SweepCell, now: Cell) -> str:
+    """Return why a cell has another run than before, and what would keep the old one."""
+    elsewhere = "or give another results_dir"
+    try:
+        spec = json.loads(folder.run(before.run_id).spec.read_text())
+    except (OSError, ValueError):
+        return f"their recipe is another one; leave out what changes it, {elsewhere}"
+    old, new = _flat(spec), _flat(now.spec.to_dict())
+    if old.get("schedule.warmup_steps") != new.get("schedule.warmup_steps"):
+        smallest = min(cell.n_tokens for cell in record.cells)
+        return (
+            f"the warm-up, a share of the grid's smallest token count, is "
+            f"{new['schedule.warmup_steps']} steps and was {old['schedule.warmup_steps']}; keep {smallest:,} "
+            f"the smallest, {elsewhere}"
+        )
+    key = next((key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)), "recipe")
+    return f"{key} is {new.get(key)} and was {old.get(key)}; change it back, {elsewhere}"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dicts as one dict with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _way_to_keep(
+    record: SweepRecord, settings: SweepSettings, data: DataSpec, vocab_size: int, left: list[SweepCell]
+) -> str:
+    """Return the overrides under which a plan keeps these cells, if a plan with them does keep them."""
+    before, now = _chosen(record), plain(chosen_cells(settings.grid, settings.budget))
+    wanted: dict[str, Any] = {}
+    for key in LISTS:
+        old, new = before.get(key) or [], now[key] or []
+        if set(old) - set(new):
+            wanted[key] = sorted({*old, *new})
+    if before.get("seeds") is None and now["seeds"]:
+        wanted["seeds"] = sorted({0, *now["seeds"]})
+    wanted |= {key: before.get(key) for key in OTHERS if before.get(key) != now[key] and before.get(key)}
+    # Objects of the grid file are taken from it; a list of the record has plain numbers only.
+    kept = {key: value for key, value in wanted.items() if key in LISTS}
+    try:
+        cells = expand(replace(settings, grid=replace(settings.grid, **kept)), data, vocab_size)
+    except InputError:
+        cells = []
+    found = {cell.spec.point_id(cell.n_tokens) for cell in cells}
+    if kept and all(cell.point_id in found for cell in left):
+        return f"to keep them type {' '.join(f'grid.{key}={_list(value)}' for key, value in kept.items())}"
+    changed = " and ".join(f"grid.{key}" for key in wanted)
+    back = f"leave {changed} as before, or " if changed else ""
+    return f"to keep them {back}give another results_dir"
+
+
+def _chosen(record: SweepRecord) -> dict[str, Any]:
+    """Return what the grid of a record has for each of its keys, from its budget if it has none itself."""
+    grid = record.config.get("grid", {})
+    preset = (grid.get("budgets") or {}).get(record.budget) or {}
+    return {key: preset.get(key) if grid.get(key) is None else grid[key] for key in (*LISTS, *OTHERS)}
+
+
+def _list(values: list[Any]) -> str:
+    """Return a list as it is typed."""
+    return f"[{','.join(map(str, values))}]"
