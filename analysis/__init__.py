@@ -1,7 +1,7 @@
 """Scaling laws from tables of losses: fits, compute-optimal frontiers, forecasts and figures.
 
 `import analysis as sl` is the whole public API: the names of `__all__`, each loaded when it is first used. A
-table is a DataFrame, the path of a .csv or .parquet file, or what `load_table` returns. Options are keywords.
+table is a DataFrame, the path of a table file, or what `load_table` returns. Options are keywords.
 
 Examples:
     >>> import analysis as sl, numpy as np, pandas as pd

@@ -248,6 +248,7 @@ class Fit:
         caption = f"{self.approach} {self.law}, N = {self.count}, {self.nobs} rows"
         if self.samples is not None:
             caption += f", {100 * self.level:g} % intervals"
+        caption += f"; read as: {self.read_as}" if self.read_as else ""
         doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)
         return f"<p>{escape(caption)}</p>{table}" + (f"<ul>{doubts}</ul>" if doubts else "")
 

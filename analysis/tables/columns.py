@@ -148,15 +148,3 @@ def _status(frame: pd.DataFrame) -> str | None:
         if words & (statuses.DONE | statuses.NOT_DONE):
             return str(name)
     return None
-
-
-def read_as(columns: Columns, used: Mapping[str, str]) -> str:
-    """Return in words what was taken from a table of other people, and what was not.
-
-    Args:
-        columns: the columns by quantity.
-        used: further clauses by quantity, in the place of the name of a column.
-    """
-    shown = sorted(set(columns.names) - set(used), key=MAPPED.index)
-    clauses = [f"{key} = {columns.names[key]!r}" for key in shown]
-    return ", ".join([*clauses, *used.values()])

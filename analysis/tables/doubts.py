@@ -82,16 +82,17 @@ def reading_doubts(frame: pd.DataFrame, columns: Columns, n: Array, d: Array, c:
         vocab: size of the vocabulary [rows]; None if the table does not have it.
     """
     if columns.own:
-        return ()
+        return tuple(_bits(columns))
     cell = np.unique(np.column_stack([n, d]), axis=0, return_inverse=True)[1].astype(np.int64)
     return (
-        *_scale(columns, c, loss, vocab),
+        *_bits(columns),
+        *_scale(c, loss, vocab),
         *_training_log(frame, columns, n, d),
         *_untuned(frame, columns, cell, loss),
     )
 
 
-def _scale(columns: Columns, c: Array, loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
+def _bits(columns: Columns) -> Iterator[FitWarning]:
     name = columns.names.get("loss", "")
     if words_of(name) & BITS:
         text = (
@@ -99,6 +100,9 @@ def _scale(columns: Columns, c: Array, loss: Array, vocab: Array | None) -> Iter
             "E, A, B and predictions are in its unit"
         )
         yield FitWarning(WarningCode.LOSS_SCALE, text)
+
+
+def _scale(c: Array, loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
     size = 0.0 if vocab is None or not np.all(np.isfinite(vocab)) else float(vocab.max())
     limit = float(np.log(size)) * (1 + LIMIT_SLACK) if size > 1 else MAX_LOSS
     above = int((loss > limit).sum())
@@ -120,7 +124,7 @@ def _scale(columns: Columns, c: Array, loss: Array, vocab: Array | None) -> Iter
 def _training_log(frame: pd.DataFrame, columns: Columns, n: Array, d: Array) -> Iterator[FitWarning]:
     """Warn if rows seem to be steps of a few runs: they share noise, and most are no end points."""
     run = _run_column(frame, n, d)
-    groups = np.unique(n, return_inverse=True)[1] if run is None else pd.factorize(frame[run])[0]
+    groups = np.unique(n, return_inverse=True)[1] if run is None else pd.factorize(frame[run].map(repr))[0]
     on_raster = sum(
         int((groups == group).sum()) for group in np.unique(groups) if _raster(d[groups == group])
     )

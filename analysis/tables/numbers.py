@@ -155,6 +155,7 @@ def with_point(text: str) -> str:
 
 def refuse_unread(name: str, row: int, text: str, others: int) -> InputError:
     """Return the error for a cell that is meant as a number and cannot be read as one for certain."""
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     more = f" ({others} more rows are alike)" if others else ""
     found = NUMBER.fullmatch(text.strip().translate(SPACES))
     digits = found["digits"].strip() if found else ""

@@ -13,25 +13,15 @@ import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
 from analysis.records.fits import Excluded, FitWarning
-from analysis.tables.checks import FAR, check_overflow, check_units, row_reasons, unwanted
-from analysis.tables.columns import (
-    COUNTS,
-    MEASURED,
-    OWN_QUANTITIES,
-    Columns,
-    find_columns,
-    read_as,
-)
+from analysis.tables.checks import check_units, row_reasons
+from analysis.tables.columns import COUNTS, OWN_QUANTITIES, Columns, find_columns
 from analysis.tables.doubts import check_scale_by_name, reading_doubts
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
-from analysis.tables.numbers import Column, Mark, mark_of, read_numbers, refuse_unread
+from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
 
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
-AGREEING = 0.9  # share of rows with C near 6·N·D, or near a power of a thousand times it
-NOT_FLOPS = "C = 6·N·D ({name!r} is far from it: map it to C if it holds training FLOPs)"
-ALONE = "every row is a cluster of its own"
 
 
 @dataclass(frozen=True)
@@ -168,15 +158,9 @@ def load_table(
     scale, where = scale or {}, where or {}
     columns = find_columns(frame, mapping or {}, count, loss)
     check_scale_by_name(columns)
-    read = _read(frame, columns)
-    _refuse_unread(read, columns, frame, where)
-    numbers, used = _quantities(read, columns, scale)
-    names = dict(columns.names)
-    if "perplexity" in names:
-        names["loss"] = f"log of {names['perplexity']}"
-    words = {key: column.words for key, column in read.items()}
-    words["loss"] = {**words.get("perplexity", {}), **words.get("loss", {})}
-    reasons = row_reasons(frame, numbers, columns, where, names, words)
+    found = read_quantities(frame, columns, scale, where)
+    numbers, names = found.numbers, found.names
+    reasons = row_reasons(frame, numbers, columns, where, names, found.words)
     excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
     kept = np.array([reason is None for reason in reasons], bool)
     if not kept.any():
@@ -184,7 +168,7 @@ def load_table(
             f"none of the {len(frame)} rows can be used; the first is left out because: {reasons[0]}"
         )
     n, d, c, losses = (numbers[key][kept] for key in ("N", "D", "C", "loss"))
-    check_units(n, d, c, set(columns.names) - set(used), set(scale) | _own_units(columns))
+    check_units(n, d, c, set(names), set(scale) | _own_units(columns))
 
     def texts(key: str) -> list[str] | None:
         return frame.loc[kept, names[key]].astype(str).tolist() if key in names else None
@@ -209,7 +193,7 @@ def load_table(
         rung=texts("rung"),
         limits=_limits(optional("unigram"), optional("vocab")),
         warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab")),
-        read_as=None if columns.own else _read_as(columns, read, used),
+        read_as=None if columns.own else found.read_as,
     )
 
 
@@ -233,82 +217,6 @@ def as_table(
             "a LossTable has its columns already: give the mapping to load_table, or leave it out"
         )
     return source
-
-
-def _read(frame: pd.DataFrame, columns: Columns) -> dict[str, Column]:
-    """Return {quantity: column} of all numbers."""
-    measured = {key: name for key, name in columns.names.items() if key in MEASURED}
-    plain = all(pd.api.types.is_numeric_dtype(frame[name]) for name in measured.values())
-    mark = Mark.UNKNOWN if plain else mark_of(frame)
-    return {key: read_numbers(frame[name], MEASURED[key], mark) for key, name in measured.items()}
-
-
-def _refuse_unread(
-    read: Mapping[str, Column], columns: Columns, frame: pd.DataFrame, where: Mapping[str, str]
-) -> None:
-    """Raise InputError for the first text that cannot be read as a number in a row that is wanted."""
-    if not any(column.unread for column in read.values()):
-        return
-    left_out = unwanted(frame, columns, where)
-    for key, column in read.items():
-        rows = [row for row in sorted(column.unread) if not left_out[row]]
-        if rows:
-            raise refuse_unread(columns.names[key], rows[0], column.unread[rows[0]], len(rows) - 1)
-
-
-def _quantities(
-    read: Mapping[str, Column], columns: Columns, scale: Mapping[str, float]
-) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return {quantity: column} in parameters, tokens, FLOPs and nats, and what else is used, in words.
-
-    D and C are filled in if there is no column for them.
-    """
-    unknown = sorted(set(scale) - {"N", "D", "C"})
-    if unknown:
-        raise InputError(f"no key of the scale is called {', '.join(unknown)}: use N, D or C", "scale")
-    numbers, used = {key: column.values for key, column in read.items()}, {}
-    if {"N", "D", "C"} <= set(numbers) and not scale:
-        check_overflow(numbers, columns.names["C"])
-    # What overflows, or is no number, is refused row by row afterwards.
-    with np.errstate(all="ignore"):
-        for key, unit in scale.items():
-            if key in numbers:
-                numbers[key] = unit * numbers[key]
-        if "unique" in numbers:
-            numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
-        if "perplexity" in numbers:
-            numbers["loss"] = np.log(numbers["perplexity"])
-            used["perplexity"] = f"loss = log of {columns.names['perplexity']!r}"
-        if "C" in columns.guessed and not columns.own and "D" in numbers and not _are_flops(numbers):
-            del numbers["C"]
-            used["C"] = NOT_FLOPS.format(name=columns.names["C"])
-        if "D" not in numbers:
-            numbers["D"] = numbers["C"] / (6 * numbers["N"])
-            used["D"] = "D = C/(6·N)"
-        if "C" not in numbers:
-            numbers["C"] = 6 * numbers["N"] * numbers["D"]
-            used.setdefault("C", "C = 6·N·D")
-    return numbers, used
-
-
-def _are_flops(numbers: Mapping[str, Array]) -> bool:
-    """Return whether C, found by its name alone, is 6·N·D but for its unit; else it means something else."""
-    ratio = np.log10(numbers["C"] / (6 * numbers["N"] * numbers["D"]))
-    ratio = ratio[np.isfinite(ratio)]
-    power = 3 * np.round(np.median(ratio) / 3) if len(ratio) else 0.0
-    return bool(np.mean(np.abs(ratio - power) < np.log10(FAR)) >= AGREEING) if len(ratio) else True
-
-
-def _read_as(columns: Columns, read: Mapping[str, Column], used: Mapping[str, str]) -> str:
-    """Return in words what was taken from a table of other people."""
-    clauses = [read_as(columns, used)]
-    written = [(key, column.written) for key, column in read.items() if column.written]
-    clauses += [f"{key} has numbers such as {text!r}" for key, text in written[:3]]
-    if columns.status is not None:
-        clauses.append(f"{columns.status!r} tells which runs are finished")
-    if "cluster" not in columns.names:
-        clauses.append(ALONE)
-    return "; ".join(clauses)
 
 
 def _seeds(seeds: Array | None) -> Codes | None:
@@ -340,7 +248,8 @@ def _codes(frame: pd.DataFrame, column: str | None) -> Codes:
     """Return cluster codes [rows]; a row without a cluster is its own."""
     if column is None:
         return np.arange(len(frame), dtype=np.int64)
-    codes = pd.factorize(frame[column])[0].astype(np.int64)
+    names = frame[column].map(lambda cell: repr(cell) if isinstance(cell, list | dict) else cell)
+    codes = pd.factorize(names)[0].astype(np.int64)
     alone = codes < 0
     codes[alone] = codes.max() + 1 + np.arange(alone.sum())
     return codes

@@ -172,4 +172,4 @@ def test_every_fit_carries_the_doubts_of_its_table() -> None:
     ]
     for fit in fits:
         assert WarningCode.LOSS_SCALE in {warning.code for warning in fit.warnings}
-        assert str(fit.read_as).startswith("N = 'N', D = 'D', loss = 'bits'")
+        assert str(fit.read_as).startswith("N = 'N', D = 'D', C = 6·N·D, loss = 'bits'")
