@@ -10,7 +10,7 @@ from pathlib import Path
 from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
-from analysis.table_options import parse_pairs, save
+from analysis.table_options import parse_pairs, parse_scale, save
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
@@ -42,13 +42,6 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _scale(text: str | None) -> dict[str, float]:
-    try:
-        return {key: float(value) for key, value in parse_pairs(text, "--scale", "score=0.01").items()}
-    except ValueError as error:
-        raise InputError(f"--scale {text} has no number: type it as score=0.01,C=1e21") from error
-
-
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.chance is not None and not 0 <= arguments.chance < 1:
         raise InputError(f"--chance is {arguments.chance:g}: expected a share from 0 to below 1 such as 0.1")
@@ -60,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
         parse_pairs(arguments.where, "--where", "COLUMN=VALUE"),
         arguments.count,
         arguments.chance,
-        _scale(arguments.scale),
+        parse_scale(arguments.scale),
     )
     result = judge_jumps(found, axis=arguments.axis, seed=arguments.seed)
     print(text_of(result))

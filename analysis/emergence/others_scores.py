@@ -7,6 +7,9 @@ References: Srivastava et al. 2022, arXiv:2206.04615, section 3.4 (linearity and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from analysis.arrays import Array
@@ -23,7 +26,7 @@ def improvement(y: Array) -> float:
 
 def linearity(y: Array) -> float | None:
     """Return I(y) over the root mean square of the steps between sizes; None if all scores are equal."""
-    return _over(y, float(np.mean(np.diff(y) ** 2)))
+    return _over(y, np.mean)
 
 
 def breakthroughness(y: Array) -> float | None:
@@ -35,8 +38,9 @@ def breakthroughness(y: Array) -> float | None:
     >>> print(f"{breakthroughness(steady):.1f} {breakthroughness(leap):.1f}")
     3.0 30.0
     """
-    return _over(y, float(np.median(np.diff(y) ** 2)))
+    return _over(y, np.median)
 
 
-def _over(y: Array, square: float) -> float | None:
+def _over(y: Array, middle: Callable[[Array], np.floating[Any]]) -> float | None:
+    square = float(middle(np.diff(y) ** 2)) if len(y) > 1 else 0.0
     return improvement(y) / float(np.sqrt(square)) if square > 0 else None

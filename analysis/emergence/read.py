@@ -32,6 +32,7 @@ WIDE: tuple[str, ...] = (
     "n_items", "chance",
 )  # fmt: skip
 LONG = ("metric", "value")
+USABLE = (1e-300, 1e100)  # positive and finite, with room for squares
 KINDS = {
     **dict.fromkeys(("N", "C", "D", "n_items", "length"), Kind.COUNT),
     **dict.fromkeys(("exact", "score", "chance"), Kind.SHARE),
@@ -223,6 +224,11 @@ def read_foreign(
     mapping = {key: name.strip() for key, name in mapping.items()}
     for key, name in mapping.items():
         column_of(frame, name, f"the mapping for {key}", "mapping")
+    unknown = sorted(set(scale) - set(WIDE))
+    if unknown:
+        raise InputError(
+            f"no key of the scale is called {', '.join(unknown)}: use {', '.join(WIDE)}", "scale"
+        )
     if not set(AXES) & set(mapping):
         raise InputError(
             "the mapping names no axis: add at least one of N=COLUMN, C=COLUMN, D=COLUMN, loss=COLUMN",
@@ -251,9 +257,17 @@ def _foreign_metrics(
 ) -> Evaluations:
     """Bring the metrics and chance levels of a wide foreign table to our names and units."""
     warnings = []
+    for axis in AXES:
+        outside = table[axis].notna() & ~table[axis].between(*USABLE)
+        if outside.any():
+            table = table[~outside].reset_index(drop=True)
+            count = int(outside.sum())
+            warnings.append(f"{count} rows have no positive and finite {mapping[axis]} and are left out")
+    if table.empty:
+        raise InputError("no row is left: expected positive and finite values along the axes", "mapping")
     table[SMOOTH] = np.nan
     if named:
-        given = table[named[0]].where(table[named[0]] > 0)
+        given = table[named[0]].where(table[named[0]].between(*USABLE))
         table[SMOOTH] = {"smooth": given, "perplexity": np.log(given), "score": -np.log(given)}[named[0]]
         unusable = int((~(table[SMOOTH] > 0)).sum())
         if unusable:

@@ -27,6 +27,7 @@ REQUIRED = ("N", "D", "C", "loss")  # a row without one of them is excluded
 SENSIBLE = {  # no unit explains numbers outside, and powers of them overflow
     "N": (1e-15, 1e20), "D": (1e-30, 1e22), "C": (1e-30, 1e42), "loss": (1e-12, 1e12),
 }  # fmt: skip
+LARGEST = 1e12  # weight or standard error, whose squares are summed
 FAR = 3.0  # factor between C and 6·N·D that no way of counting FLOPs explains in every row
 PLAUSIBLE = {"N": (1e4, 1e13), "D": (1e6, 1e15)}  # parameters and tokens of the largest run of a table
 RATIOS = (1e-3, 1e5)  # tokens per parameter of the middle run
@@ -132,6 +133,7 @@ def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator
         known = np.isfinite(values) if key == "weight" else ~np.isinf(values)
         yield ~known, partial(_always, f"{name} is not a finite number")
         yield values < 0, partial(_outside, name, "0 or more", values)
+        yield values > LARGEST, partial(_outside, name, f"at most {LARGEST:g}", values)
         if key == "weight" and not np.any(values):
             raise InputError(f"{name} is 0 in every row: expected a positive weight for the rows to fit")
 

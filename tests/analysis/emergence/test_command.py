@@ -238,7 +238,14 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
         (["--map", "N=params_m,right=score_pct"], "no key of the mapping is called right"),
         (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "keep one smooth metric (--map)"),
         (["--map", "N=params_m,exact"], "without '='"),
-        (["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=percent"], "has no number"),
+        (
+            ["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=percent"],
+            "exact=percent: expected a positive",
+        ),
+        (
+            ["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "right=2"],
+            "no key of the scale is called right",
+        ),
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "the column holds copying"),
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "names the column 'color'"),
         (["--chance", "2"], "--chance is 2"),
@@ -272,3 +279,30 @@ def test_published_tables_by_mapping(tmp_path: Path) -> None:
     where = "step=143000,deduped=0"
     assert run(table, "--map", columns, "--where", where, "--chance", "0", "--json", out) == 0
     assert [task.verdict for task in read_emergence(out).tasks] == [Verdict.SMOOTH, Verdict.SMOOTH]
+
+
+def test_rows_without_a_usable_axis_are_left_out_and_said(
+    wide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(wide)
+    frame.loc[[1, 3], "params_m"] = [-1.0, np.inf]
+    frame.to_csv(wide, index=False)
+    options = ["--map", "N=params_m,exact=score_pct,smooth=nll", "--scale", "exact=.01,N=1e6"]
+    assert run(wide, *options) == 0
+    out = capsys.readouterr().out
+    assert "2 rows have no positive and finite params_m and are left out" in out
+    assert "inf" not in out
+
+
+def test_words_for_sizes_and_percent_are_numbers(wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.read_csv(wide)
+    printed = []
+    for written in (False, True):
+        if written:
+            frame["params_m"] = [f"{size!r}M" for size in frame["params_m"]]
+            frame["score_pct"] = [f"{share!r} %" for share in frame["score_pct"]]
+        frame.to_csv(wide, index=False)
+        scale = [] if written else ["--scale", "exact=.01,N=1e6"]
+        assert run(wide, "--map", "N=params_m,exact=score_pct,smooth=nll", *scale) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]

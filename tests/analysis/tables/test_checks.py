@@ -45,6 +45,7 @@ def test_rows_that_differ_in_any_column_are_no_repetition() -> None:
         ("weight", np.nan, "w is not a finite number"),
         ("weight", np.inf, "w is not a finite number"),
         ("sem", -0.1, "w is -0.1, expected 0 or more"),
+        ("weight", 1e300, "w is 1e+300, expected at most 1e+12"),
         ("sem", np.inf, "w is not a finite number"),
     ],
 )
