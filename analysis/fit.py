@@ -13,6 +13,7 @@ from analysis.approaches.everything import APPROACHES, Progress, fit_approach, u
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
+from analysis.laws import axes_of
 from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
 from analysis.tables.columns import columns_of_n
@@ -98,8 +99,15 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     frame = read_frame(arguments.table)
     if len(columns_of_n(frame, mapping)) > 1:
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
+    axes = {"parametric": axes_of(arguments.law), "kaplan": ""}.get(arguments.approach, "nd")
     table = load_table(
-        frame, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
+        frame,
+        mapping=mapping,
+        count=arguments.count,
+        loss=arguments.loss,
+        scale=scale,
+        where=where,
+        axes=axes,
     )
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.kind
@@ -115,7 +123,13 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
     mapping, scale, where = reading(arguments)
     frame = read_frame(arguments.table)
     tables = counted_tables(
-        frame, mapping=mapping, count=arguments.count, loss=arguments.loss, scale=scale, where=where
+        frame,
+        mapping=mapping,
+        count=arguments.count,
+        loss=arguments.loss,
+        scale=scale,
+        where=where,
+        axes="",
     )
     found = compare_approaches(
         tables,

@@ -66,6 +66,12 @@ def fit_envelope(
     """
     start = time.perf_counter()
     table = as_table(table, mapping)
+    table.require("the envelope", "ndc")
+    if np.ptp(table.d) == 0:
+        raise InputError(
+            f"all rows have {table.d[0]:.3g} tokens, so C follows N and no size is best: add token counts",
+            "approach",
+        )
     x, y = np.log(table.c), np.log(table.loss)
     fits = [
         _fit(table, edge, method, source, level)

@@ -103,6 +103,7 @@ def fit_isoflop(
     """
     start = time.perf_counter()
     table = as_table(table, mapping)
+    table.require("IsoFLOP", "ndc")
     fewest = AKIMA_SIZES if method == "akima" else FEWEST_SIZES
     pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
     spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)

@@ -72,10 +72,12 @@ def fit_kaplan(
         >>> print(f"L(N) falls as N^-{sl.fit_kaplan(runs, axes='n')[0].params['alpha']:.3f}")
         L(N) falls as N^-0.076
     """
-    table = as_table(table, mapping)
+    table = as_table(table, mapping, axes="")
     fits = []
     for line in lines(table):
-        if line.law[-1] not in axes:
+        if line.law[-1] not in axes or line.law[-1] in table.absent:
+            continue
+        if line.law == "kaplan_c" and not _has_edge(table):
             continue
         for law in (line.law, f"{line.law}_offset"):
             if _distinct(table, line) <= len(find_law(law).params):
@@ -96,16 +98,27 @@ def fit_kaplan(
 
 def lines(table: LossTable) -> list[Line]:
     """Return the three lines of a table: largest D, largest N, lower edge."""
-    groups = np.round(np.log(table.d) / SAME)
-    tokens = _line_with_most(groups, table.n)
-    largest = _line_with_most(table.n, groups)
+    alike = np.round(np.log(table.d) / SAME)
+    tokens = _line_with_most(alike, table.n)
+    largest = _line_with_most(table.n, alike)
     edge = np.zeros(len(table), bool)
     edge[lower_hull(np.log(table.c), np.log(table.loss))] = True
     return [
-        Line("kaplan_n", "tokens", float(np.median(table.d[tokens])), tokens),
-        Line("kaplan_d", "parameters", float(np.median(table.n[largest])), largest),
+        Line("kaplan_n", "tokens", _constant(table, "d", table.d[tokens]), tokens),
+        Line("kaplan_d", "parameters", _constant(table, "n", table.n[largest]), largest),
         Line("kaplan_c", "lower edge of the losses against compute", None, edge),
     ]
+
+
+def _constant(table: LossTable, axis: str, values: Array) -> float | None:
+    return None if axis in table.absent else float(np.median(values))
+
+
+def _has_edge(table: LossTable) -> bool:
+    """Return whether runs compete at one compute; with one size, or one token count, C follows the other."""
+    if "c" in table.absent:
+        return False
+    return bool(table.absent) or bool(np.ptp(table.n) > 0 and np.ptp(np.log(table.d)) >= SAME)
 
 
 def _line_with_most(constant: Array, free: Array) -> Mask:

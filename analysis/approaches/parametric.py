@@ -20,7 +20,7 @@ import numpy as np
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
 from analysis.intervals import LEVEL, percentile_interval
-from analysis.laws import find_law, with_limits
+from analysis.laws import axes_of, find_law, with_limits
 from analysis.records.fits import (
     EstimationRecord,
     FitStatus,
@@ -83,7 +83,7 @@ def fit_law(
         {'E': 1.7, 'A': 400.0, 'B': 410.0, 'alpha': 0.34, 'beta': 0.28}
     """
     began = time.perf_counter()
-    table = as_table(table, mapping)
+    table = as_table(table, mapping, axes=axes_of(law))
     law = with_limits(law, table.limits)
     problem = checked_problem(table, law, estimator, delta)
     if kind not in KINDS:
@@ -112,7 +112,7 @@ def fit_law(
         samples=samples,
         stretch=stretch,
         resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
-        largest_c=float(table.c.max()),
+        largest_c=None if "c" in table.absent else float(table.c.max()),
         warnings=(*identifiability_warnings(problem, starts, projection), *table.warnings),
         excluded=table.excluded,
         read_as=table.read_as,

@@ -6,7 +6,7 @@ the rows that are not held out. `python -m analysis.fit TABLE --approach all` pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -23,15 +23,19 @@ from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fits import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
 from analysis.result import Fit
-from analysis.solve.problem import checked_problem
+from analysis.solve.problem import ESTIMATORS, checked_problem
 from analysis.tables.columns import COUNTS, columns_of_n
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
 from analysis.tables.table import LossTable, TableLike, as_table, load_table
+from analysis.uncertainty.fit_warnings import MIN_SIZE_RANGE, MIN_SIZES, MIN_TOKEN_RANGE, MIN_TOKENS
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
 
 MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned evenly by rank
+MIN_PREDICTED = 3  # cells that a contest must predict for its winner to be recommended
+CELLS_A_PARAMETER = 2  # up to so many cells a parameter are few: a dozen for the joint law
+DISQUALIFYING = {WarningCode.ACTIVE_BOUND, WarningCode.ILL_CONDITIONED}
 NOT_TOLD_APART = (
     "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
     "describes them"
@@ -40,16 +44,20 @@ NOT_TOLD_APART = (
 
 @dataclass(frozen=True)
 class Contest:
-    """Rollout error (RMS of log loss) by law, the chosen law, and the reason in words."""
+    """Rollout error (RMS of log loss) by law, the chosen law, the reason in words, and the predicted cells.
+
+    `chosen` is None if no law can be fitted.
+    """
 
     errors: Mapping[str, float]
-    chosen: str
+    chosen: str | None
     reason: str
+    n_predicted: int = 0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Fits of all approaches; `recommended` is the position of the one to quote, None if D follows N."""
+    """Fits of all approaches; `recommended` is the position of the one to quote, None without one."""
 
     fits: tuple[Fit, ...]
     recommended: int | None
@@ -93,6 +101,7 @@ def counted_tables(
     loss: str = "loss",
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
+    axes: Collection[str] = "nd",
 ) -> dict[str, LossTable]:
     """Return the table under each way of counting N, the primary one first.
 
@@ -105,22 +114,18 @@ def counted_tables(
     frame = with_plain_names(source) if isinstance(source, pd.DataFrame) else read_frame(Path(source))
     mapping = mapping or {}
     columns = columns_of_n(frame, mapping)
+
+    def read(count: str, mapping: Mapping[str, str]) -> LossTable:
+        return load_table(frame, mapping=mapping, count=count, loss=loss, scale=scale, where=where, axes=axes)
+
     if len(columns) > 1:
-        several = {
-            name: load_table(
-                frame, mapping={**mapping, "N": name}, count=count, loss=loss, scale=scale, where=where
-            )
-            for name in columns
-        }
+        several = {name: read(count, {**mapping, "N": name}) for name in columns}
         return {name: replace(table, count=name) for name, table in several.items()}
     own = [] if columns else [name for name in dict.fromkeys((count, *COUNTS)) if name in frame]
     if count not in own:
-        table = load_table(frame, mapping=mapping, count=count, loss=loss, scale=scale, where=where)
+        table = read(count, mapping)
         return {table.count: table}
-    return {
-        name: load_table(frame, mapping=mapping, count=name, loss=loss, scale=scale, where=where)
-        for name in own
-    }
+    return {name: read(name, mapping) for name in own}
 
 
 def compare_approaches(
@@ -151,11 +156,14 @@ def compare_approaches(
         progress: called with what is done next, in words.
 
     Returns:
-        The fits of all approaches. The recommended one carries the disagreements of approaches and of counts;
+        The fits of all approaches; what the table does not allow is named in `not_possible`. No fit is
+        recommended if the one of the chosen law has a parameter at its bound or is ill-conditioned, has the
+        largest error, or rests on few cells: `reason` says which runs would change that. The recommended one
+        carries the disagreements of approaches and of counts;
         a parametric one under the primary count carries its error in the contest.
 
     Raises:
-        InputError: a law or an estimator that does not exist, or a table that no law can be fitted to.
+        InputError: a law or an estimator that does not exist, or a table to which nothing can be fitted.
 
     Examples:
         >>> import analysis as sl, numpy as np, pandas as pd
@@ -171,19 +179,66 @@ def compare_approaches(
     laws = tuple(dict.fromkeys((*candidates(first), wanted)))
     progress(f"the contest of {len(laws)} laws")
     found = contest_of(first, laws, wanted, estimator, seed)
-    others = [each for each in laws if each != found.chosen]
+    main = found.chosen or wanted
+    others = [each for each in laws if each != main]
     attempts = fit_everything(
-        dict(tables), None, None, found.chosen, others, resamples, level, seed, estimator, progress
+        dict(tables), None, None, main, others, resamples, level, seed, estimator, progress
     )
+    not_possible = tuple(warning.message for warning in attempts.warnings)
+    if not attempts.fits:
+        raise InputError(f"no approach can be fitted to this table: {not_possible[0]}")
     fits = [_with_error(fit, found.errors.get(fit.law), primary) for fit in attempts.fits]
     fits.sort(key=lambda fit: (list(tables).index(fit.count), APPROACHES.index(fit.approach)))
-    at = [(fit.law, fit.count) for fit in fits].index((found.chosen, primary))
+    places = [(fit.approach, fit.law, fit.count) for fit in fits]
+    chosen = ("parametric", main, primary)
+    if chosen not in places:
+        return Comparison(tuple(fits), None, f"no row is recommended: {found.reason}", not_possible)
+    at = places.index(chosen)
     fits[at] = fits[at].with_warnings(*disagreements(fits, at))
-    not_possible = tuple(warning.message for warning in attempts.warnings)
     if WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}:
         return Comparison(tuple(fits), None, NOT_TOLD_APART, not_possible)
+    doubts = objections(fits[at], first, found)
+    if doubts:
+        return Comparison(tuple(fits), None, _none_recommended(fits[at], first, doubts), not_possible)
     counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
     return Comparison(tuple(fits), at, found.reason + counted, not_possible)
+
+
+def objections(fit: Fit, table: LossTable, found: Contest) -> list[str]:
+    """Return why the fit of the chosen law is not to be quoted; empty if nothing speaks against it."""
+    law = find_law(fit.law)
+    if law.axes != "nd":
+        return ["it is no law in N and D, so it does not say how compute is best divided"]
+    doubts = [warning.message for warning in fit.warnings if warning.code in DISQUALIFYING]
+    cells, error = int(table.cell.max()) + 1, found.errors.get(fit.law)
+    if cells <= CELLS_A_PARAMETER * law.n_free:
+        doubts.append(f"{cells} cells are few for {law.n_free} parameters")
+    if found.n_predicted < MIN_PREDICTED:
+        cells_said = f"{found.n_predicted or 'no'} cell{'' if found.n_predicted == 1 else 's'}"
+        doubts.append(f"the contest could predict {cells_said} from cells of less compute")
+    elif error is not None and min(found.errors.values()) < error == max(found.errors.values()):
+        doubts.append(f"its error, {percent(error)} RMS, is the largest of the laws")
+    return doubts
+
+
+def _none_recommended(fit: Fit, table: LossTable, doubts: Sequence[str]) -> str:
+    """Return that no row is recommended, why, and which runs would change that."""
+    text = f"no row is recommended: the rule chooses {family(fit.law)}, but {'; '.join(doubts)}"
+    law = find_law(fit.law)
+    if law.axes != "nd":
+        return text
+    wanted = [
+        f"{least} {name} over {span:.0f} times (now {len(values)} over {values[-1] / values[0]:.3g})"
+        for name, values, least, span in (
+            ("sizes N", np.unique(table.n), MIN_SIZES, MIN_SIZE_RANGE),
+            ("token counts D", np.unique(table.d), MIN_TOKENS, MIN_TOKEN_RANGE),
+        )
+        if len(values) < least or values[-1] < span * values[0]
+    ]
+    cells, least = int(table.cell.max()) + 1, CELLS_A_PARAMETER * law.n_free + 1
+    if cells < least:
+        wanted.append(f"{least} cells of N and D (now {cells})")
+    return f"{text}; what would change that: {', '.join(wanted) or 'runs of larger compute'}"
 
 
 def _by_count(
@@ -192,22 +247,26 @@ def _by_count(
     """Return {count: table} of whatever `compare_approaches` was given."""
     if isinstance(table, LossTable):
         return {table.count: as_table(table, mapping)}
-    return dict(table) if isinstance(table, Mapping) else counted_tables(table, mapping=mapping)
+    return dict(table) if isinstance(table, Mapping) else counted_tables(table, mapping=mapping, axes="")
 
 
 def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: str, seed: int) -> Contest:
     """Let the rule choose one of `laws` on the rows that are not held out.
 
-    Laws that the table cannot determine do not compete.
+    Laws that the table cannot determine do not compete. If none can, `reason` says why for `wanted`.
 
     Raises:
-        InputError: no law can be fitted; the text says why for `wanted`.
+        InputError: there is no such estimator.
     """
+    if estimator not in ESTIMATORS:
+        checked_problem(table, wanted, estimator)  # raises the reason
     holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
     rows = table.select(~holdout)
     able = [law for law in laws if _problem_with(rows, law, estimator) is None]
     if not able:
-        checked_problem(rows, wanted, estimator)  # raises the reason for the wanted law
+        return Contest(
+            {}, None, f"no law in N and D can be fitted ({_problem_with(rows, wanted, estimator)})"
+        )
     usable = cuts(rows, able)
     taken = min(len(usable), MAX_CUTS)
     at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
@@ -216,7 +275,8 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
     if not measured:
         return Contest({}, chosen, f"too few cells to roll out, so the lowest BIC decides: {family(chosen)}")
-    return Contest(measured, chosen, _why(chosen, measured, len(at), len(usable)))
+    predicted = {entry.row for entrant in entrants for entry in entrant.rolled}
+    return Contest(measured, chosen, _why(chosen, measured, len(at), len(usable)), len(predicted))
 
 
 def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:

@@ -29,7 +29,9 @@ def comparison_text(found: Comparison) -> str:
 
 
 def _key(found: Comparison) -> str:
-    text = "a: N* grows as C^a under the FLOPs of the table; rows without interval have none that was checked"
+    text = "rows without interval have none that was checked"
+    if any(fit.exponents.a is not None for fit in found.fits):
+        text = f"a: N* grows as C^a under the FLOPs of the table; {text}"
     if any(fit.contested and fit.contested.rollout_rms is not None for fit in found.fits):
         text += "; rollout: RMS error beyond the fitted computes"
     return text

@@ -23,7 +23,7 @@ from analysis.laws.law import Law
 from analysis.laws.limited import limited, split_limits
 from harness.records.errors import InputError
 
-__all__ = ["LAWS", "Law", "family", "find_law", "law_names", "with_limits"]
+__all__ = ["LAWS", "Law", "axes_of", "family", "find_law", "law_names", "with_limits"]
 
 
 LAWS: dict[str, Law] = {
@@ -77,6 +77,12 @@ def with_limits(name: str, limits: tuple[float, float] | None) -> str:
             "law",
         )
     return saturating.name_of(*limits) + limited_to
+
+
+def axes_of(name: str) -> str:
+    """Return the columns out of n, d and c that a law depends on; raises InputError for an unknown law."""
+    base = split_limits(name)[0]
+    return "nd" if base == saturating.FAMILY else find_law(base).axes
 
 
 def find_law(name: str) -> Law:

@@ -111,6 +111,12 @@ class Law:
         return self.jacobian_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
     @property
+    def axes(self) -> str:
+        """The columns out of n, d and c that its terms depend on."""
+        used = {term.column for term in self.terms}
+        return "".join(column for column in "ndc" if column in used)
+
+    @property
     def searched(self) -> tuple[str, ...]:
         """The parameters of the outer search of variable projection: exponents and gamma."""
         inner = {term.coefficient for term in self.terms} | {"E"} | set(self.scales)

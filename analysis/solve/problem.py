@@ -20,7 +20,7 @@ from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
 from analysis.solve.levenberg_marquardt import WIDE_TOLERANCE, huber, minimise, narrowing
 from analysis.tables.noise import TrunkNoise, trunk_share
-from analysis.tables.table import LossTable
+from analysis.tables.table import AXIS_NAMES, LossTable
 from harness.records.errors import InputError
 
 ESTIMATORS = ("huber", "lad", "lsq", "lsq_loss", "gls")
@@ -223,6 +223,7 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
         )
     if delta <= 0:
         raise InputError(f"delta is {delta:g}: expected a positive number such as {DELTA:g}")
+    table.require(law, found.axes)
     need = found.n_free
     if len(table) < need:
         raise InputError(f"{len(table)} rows for the {need} parameters of {law}: give at least {need} rows")
@@ -230,7 +231,7 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
         at, lowest = found.bounds["E"][0], table.loss.min()
         raise InputError(f"E is fixed at {at:g}, the lowest loss is {lowest:g}: fix it below that")
     for term in found.terms:
-        name = {"n": "sizes N", "d": "token counts D", "c": "computes C"}[term.column]
+        name = AXIS_NAMES[term.column]
         distinct = len(np.unique(getattr(table, term.column)))
         if distinct < 2:
             raise InputError(f"{law} needs at least two {name}, the table has {distinct}: add runs")

@@ -205,7 +205,8 @@ def check_units(n: Array, d: Array, c: Array, given: set[str], scaled: set[str])
         if key in given - scaled and values.min() < 1:
             _refuse(n, d, c, given, f"the smallest {key} is {values.min():.3g}, less than one {what[:-1]}")
     per_parameter = float(np.median(d / n))
-    if not (scaled or vouched or RATIOS[0] <= per_parameter <= RATIOS[1]):
+    related = "N" in given and len({"D", "C"} & given) > 0
+    if related and not (scaled or vouched or RATIOS[0] <= per_parameter <= RATIOS[1]):
         _refuse(n, d, c, given, f"D/N is about {per_parameter:.1g} tokens per parameter")
 
 
@@ -235,7 +236,7 @@ def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:
 
     def rank(powers: tuple[int, ...]) -> tuple[float, ...]:
         unit = dict(zip(keys, powers, strict=True))
-        size = log_n + unit["N"]
+        size = log_n + unit.get("N", 0)
         flops = log_c + unit.get("C", 0)
         tokens = log_d + unit["D"] if "D" in unit else flops - size - np.log10(6)
         off = abs(flops - size - tokens - np.log10(6)) if {"C", "D"} <= given else 0.0

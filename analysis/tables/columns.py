@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -63,7 +63,16 @@ class Columns:
     status: str | None = None
 
 
-def find_columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str) -> Columns:
+def absent_axes(quantities: Collection[str]) -> str:
+    """Return the axes out of n, d and c that the quantities of a table neither hold nor imply."""
+    if len({"N", "D", "C"} & set(quantities)) > 1:
+        return "n" if "N" not in quantities else ""
+    return "".join(axis for axis in "ndc" if axis.upper() not in quantities)
+
+
+def find_columns(
+    frame: pd.DataFrame, mapping: Mapping[str, str], count: str, loss: str, axes: Collection[str] = "nd"
+) -> Columns:
     """Return the columns of a table by quantity.
 
     Args:
@@ -71,12 +80,13 @@ def find_columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, lo
         mapping: {quantity: column}; "" leaves a quantity out.
         count: column of N in our own tables.
         loss: column of the loss.
+        axes: axes out of n, d and c that the table must have.
 
     Raises:
-        InputError: an unknown quantity, one left out that every fit needs, or a column that is not there.
+        InputError: an unknown quantity, one left out that is needed, or a column that is not there.
     """
     mapping = {key: name.strip() for key, name in mapping.items()}
-    _check(mapping, count.strip(), loss.strip())
+    _check(mapping, loss.strip())
     own = set(OWN_KEYS) <= set(frame.columns)
     wanted = {} if "perplexity" in mapping else {"loss": loss.strip()}
     wanted |= {key: name for key, name in mapping.items() if key != "status"}
@@ -85,10 +95,16 @@ def find_columns(frame: pd.DataFrame, mapping: Mapping[str, str], count: str, lo
         for candidate in (name, key) if own or key in AXES else (name,):
             if key not in wanted and candidate in frame.columns:
                 wanted[key] = candidate
-    wanted.setdefault("N", count.strip())
     wanted = {key: name for key, name in wanted.items() if name}
-    if "D" not in wanted and "C" not in wanted:
-        wanted["D"] = OWN_COLUMNS["D"]
+    if not {"N", "D", "C"} & set(wanted):
+        axes = set(axes) or {"n", "d"}
+    lacking = absent_axes(wanted)
+    for key, name in (("N", count.strip()), ("D", OWN_COLUMNS["D"]), ("C", OWN_COLUMNS["C"])):
+        if key.lower() not in axes or key.lower() not in lacking:
+            continue
+        if mapping.get(key, name) == "":
+            raise InputError(f"the mapping leaves out {key}, which is needed: map {key}=COLUMN", "mapping")
+        wanted[key] = name
     _check_there(frame, wanted)
     status = mapping.get("status", ("status" if "status" in frame else None) if own else _status(frame))
     if status:
@@ -107,18 +123,14 @@ def columns_of_n(frame: pd.DataFrame, mapping: Mapping[str, str]) -> list[str]:
     return [part.strip() for part in name.split(SEPARATOR) if part.strip()]
 
 
-def _check(mapping: Mapping[str, str], count: str, loss: str) -> None:
+def _check(mapping: Mapping[str, str], loss: str) -> None:
     unknown = sorted(set(mapping) - set(MAPPED))
     if unknown:
         raise InputError(
             f"no key of the mapping is called {', '.join(unknown)}: use {', '.join(MAPPED)}", "mapping"
         )
-    if mapping.get("N", count) == "":
-        raise InputError("the mapping leaves N out: every fit needs sizes, map N to a column", "mapping")
     if "" in (mapping.get("loss", loss), mapping.get("perplexity")):
         raise InputError("the mapping leaves the loss out: map loss or perplexity to a column", "mapping")
-    if mapping.get("D") == "" == mapping.get("C"):
-        raise InputError("the mapping leaves out D and C: map at least one of them to a column", "mapping")
     if {"loss", "perplexity"} <= set(mapping):
         raise InputError("the mapping has loss and perplexity: keep the one to fit", "mapping")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.arrays import Array
 from analysis.tables.checks import FAR, REQUIRED, check_overflow, unwanted
-from analysis.tables.columns import MAPPED, MEASURED, Columns
+from analysis.tables.columns import MAPPED, MEASURED, Columns, absent_axes
 from analysis.tables.numbers import Column, Mark, mark_of, read_numbers, refuse_unread
 from harness.records.errors import InputError
 
@@ -61,9 +61,10 @@ def read_quantities(
         columns = replace(columns, names={key: name for key, name in columns.names.items() if key != "C"})
         del read["C"]
     _refuse_unread(read, columns, frame, where)
-    numbers = _in_units(read, scale)
-    derived = {"C": f"C = 6·N·D{other or ''}"} if "C" not in read else {}
-    derived |= {"D": "D = C/(6·N)"} if "D" not in read else {}
+    absent = absent_axes(read)
+    numbers = _in_units(read, scale, absent)
+    derived = {"C": f"C = 6·N·D{other or ''}"} if "C" not in read and "c" not in absent else {}
+    derived |= {"D": "D = C/(6·N)"} if "D" not in read and "d" not in absent else {}
     names = dict(columns.names)
     words = {key: column.words for key, column in read.items() if key in REQUIRED}
     if "perplexity" in read:
@@ -107,8 +108,11 @@ def _refuse_unread(
             raise refuse_unread(columns.names[key], rows[0], column.unread[rows[0]], len(rows) - 1)
 
 
-def _in_units(read: Mapping[str, Column], scale: Mapping[str, float]) -> dict[str, Array]:
-    """Return the numbers in parameters, tokens, FLOPs and nats; D and C follow from others if need be."""
+def _in_units(read: Mapping[str, Column], scale: Mapping[str, float], absent: str) -> dict[str, Array]:
+    """Return the numbers in parameters, tokens, FLOPs and nats; D and C follow from others if need be.
+
+    The columns of absent axes hold 1.
+    """
     numbers = {key: column.values for key, column in read.items()}
     # What overflows, or is no number, is left out row by row afterwards.
     with np.errstate(all="ignore"):
@@ -119,6 +123,8 @@ def _in_units(read: Mapping[str, Column], scale: Mapping[str, float]) -> dict[st
             numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
         if "perplexity" in numbers:
             numbers["loss"] = np.log(numbers["perplexity"])
+        for key in absent.upper():
+            numbers[key] = np.ones(len(numbers["loss"]))
         if "D" not in numbers:
             numbers["D"] = numbers["C"] / (6 * numbers["N"])
         if "C" not in numbers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,14 @@ import pandas as pd
 from analysis.arrays import Array, Codes, Mask
 from analysis.records.fits import Excluded, FitWarning
 from analysis.tables.checks import check_units, row_reasons
-from analysis.tables.columns import COUNTS, OWN_QUANTITIES, Columns, find_columns
+from analysis.tables.columns import COUNTS, OWN_QUANTITIES, Columns, absent_axes, find_columns
 from analysis.tables.doubts import check_scale_by_name, reading_doubts
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
 from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
 
+AXIS_NAMES = {"n": "sizes N", "d": "token counts D", "c": "computes C"}
 LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
 
 
@@ -38,6 +39,7 @@ class LossTable:
             size and without data. None if the table does not have them or they differ between rows.
         warnings: doubts that the columns of the table raise, such as a training log.
         read_as: what was taken from a table of other people, in words; None for a table of a sweep.
+        absent: axes out of n, d and c that the source neither has nor implies; their columns hold 1.
     """
 
     n: Array
@@ -57,6 +59,7 @@ class LossTable:
     limits: tuple[float, float] | None = None
     warnings: tuple[FitWarning, ...] = ()
     read_as: str | None = None
+    absent: str = ""
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -67,8 +70,22 @@ class LossTable:
 
     @cached_property
     def cell(self) -> Codes:
-        """Code of the (n, d) cell of every row: rows of one cell differ by noise only."""
-        return np.unique(np.column_stack([self.n, self.d]), axis=0, return_inverse=True)[1].astype(np.int64)
+        """Code of the (n, d) cell of every row: rows of one cell differ by noise only.
+
+        Without n or d, c tells cells apart.
+        """
+        axes = [self.n, self.d] if not set("nd") & set(self.absent) else [self.n, self.d, self.c]
+        return np.unique(np.column_stack(axes), axis=0, return_inverse=True)[1].astype(np.int64)
+
+    def require(self, what: str, axes: Collection[str]) -> None:
+        """Raise InputError if `what`, in words, needs an axis out of n, d and c that the source lacks."""
+        lacking = [axis for axis in "ndc" if axis in axes and axis in self.absent]
+        if lacking[1:]:
+            lacking = [axis for axis in lacking if axis != "c"]  # follows from the others
+        if lacking:
+            names = " and ".join(AXIS_NAMES[axis] for axis in lacking)
+            example = ",".join(f"{axis.upper()}=COLUMN" for axis in lacking)
+            raise InputError(f"{what} needs {names}, which the table does not have: map {example}", "mapping")
 
     def select(self, mask: Mask, reason: str | None = None) -> LossTable:
         """Return the rows of `mask`; with a reason the other rows are recorded as excluded."""
@@ -118,6 +135,7 @@ def load_table(
     loss: str = "loss",
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
+    axes: Collection[str] = "nd",
 ) -> LossTable:
     """Read a table of losses and check it.
 
@@ -131,6 +149,7 @@ def load_table(
         loss: column of the loss, nats per token.
         scale: {quantity: unit} of N, D or C; {"N": 1e9} if N counts billions.
         where: {column: value} of the rows to keep; numbers are compared as numbers.
+        axes: axes out of n, d and c that the table must have; a law in N alone needs only n.
 
     Returns:
         The usable rows, with the others under `excluded`. C is 6·N·D if the table has no FLOPs, D is C/(6·N)
@@ -156,7 +175,7 @@ def load_table(
     if frame.empty:
         raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
     scale, where = scale or {}, where or {}
-    columns = find_columns(frame, mapping or {}, count, loss)
+    columns = find_columns(frame, mapping or {}, count, loss, axes)
     check_scale_by_name(columns)
     found = read_quantities(frame, columns, scale, where)
     numbers, names = found.numbers, found.names
@@ -185,7 +204,7 @@ def load_table(
         weights=optional("weight"),
         cluster=_codes(frame, names.get("cluster"))[kept],
         seed=_seeds(optional("seed")),
-        count="N" if "N" in (mapping or {}) else names["N"],
+        count="N" if "N" in (mapping or {}) else names.get("N", "N"),
         role=texts("role"),
         unique_d=optional("unique"),
         row=np.flatnonzero(kept),
@@ -194,11 +213,15 @@ def load_table(
         limits=_limits(optional("unigram"), optional("vocab")),
         warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab")),
         read_as=None if columns.own else found.read_as,
+        absent=absent_axes(names),
     )
 
 
 def as_table(
-    source: TableLike, mapping: Mapping[str, str] | None = None, count: str = COUNTS[0]
+    source: TableLike,
+    mapping: Mapping[str, str] | None = None,
+    count: str = COUNTS[0],
+    axes: Collection[str] = "nd",
 ) -> LossTable:
     """Return `source` as a checked table: what every public function does with its table.
 
@@ -206,12 +229,13 @@ def as_table(
         source: a LossTable, which stays as it is; else what `load_table` reads.
         mapping: columns of a foreign table, as for `load_table`.
         count: column of N in our own tables.
+        axes: axes that the table must have, as for `load_table`.
 
     Raises:
         InputError: a mapping for a LossTable, whose columns are read already; else as `load_table`.
     """
     if not isinstance(source, LossTable):
-        return load_table(source, mapping=mapping, count=count)
+        return load_table(source, mapping=mapping, count=count, axes=axes)
     if mapping:
         raise InputError(
             "a LossTable has its columns already: give the mapping to load_table, or leave it out"

@@ -31,7 +31,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array
-from analysis.laws import find_law
+from analysis.laws import axes_of, find_law
 from analysis.records.fits import OpenEnds, ProfileRecord
 from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
@@ -128,7 +128,7 @@ def profile(
         >>> low < 1.7 < high
         True
     """
-    table = as_table(table, mapping, fit.count)
+    table = as_table(table, mapping, fit.count, axes_of(fit.law))
     share = fit.level if level is None else level
     _check(fit, table, parameter, share)
     delta = fit.estimation.delta if fit.estimation else None

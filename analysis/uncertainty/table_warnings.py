@@ -29,6 +29,8 @@ def with_doubts(fit: Fit, table: LossTable) -> Fit:
 
 
 def _flops_apart(table: LossTable) -> Iterator[FitWarning]:
+    if table.absent:
+        return
     ratio = table.c / (6 * table.n * table.d)
     low, high = float(ratio.min()), float(ratio.max())
     if low <= FAR and high >= 1 / FAR:

@@ -135,10 +135,9 @@ def test_reasons_of_rows_that_are_left_out_are_printed(
         (PLAIN.replace("\n20000000,", "\n20M?,"), [], r"N is '20M\?' in row 0 \(3 more rows are"),
         ("Step,a,a__MIN,a__MAX\n1,2,2,2\n", [], "export of a chart.*one row a finished run: melt it"),
         ("width,1e+18,3e+18\nw64,1.07,—\n", ["--map", "N=params"], "numbers as names.*melt it"),
-        (PLAIN, ["--map", "N="], r"leaves N out.*\(--map\)$"),
+        (PLAIN, ["--map", "N="], r"leaves out N, which is needed.*\(--map\)$"),
         (PLAIN, ["--map", "N=a, b"], "--map has ' b' without '='.*quotes around a name"),
         (PLAIN, ["--seed", "-1"], "--seed is -1: expected 0 or a positive whole number"),
-        (PLAIN, ["--count", ""], "leaves N out"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(

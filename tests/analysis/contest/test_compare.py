@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.approaches.parametric import fit_law
 from analysis.contest.compare import (
     MAX_CUTS,
     Comparison,
+    Contest,
     compare_approaches,
     contest_of,
     counted_tables,
     disagreements,
+    objections,
 )
 from analysis.contest.rollout import cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.fits import WarningCode
+from analysis.records.fits import FitWarning, WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.columns import COUNTS
 from analysis.tables.table import LossTable, load_table
@@ -207,6 +211,7 @@ def test_the_command_prints_one_table_and_writes_a_list(
     seen: list[Any] = []
 
     def fake(tables: Any, law: str, progress: Any, **options: Any) -> Comparison:
+        assert callable(progress)
         seen.extend([tables, law, options])
         return own
 
@@ -243,3 +248,60 @@ def test_published_tables_are_compared_and_written(name: str, tmp_path: Path) ->
     assert {entry["approach"] for entry in written} >= {"parametric", "envelope", "kaplan"}
     collinear = name.startswith("cerebras_gpt")
     assert sum(entry["recommended"] for entry in written) == (0 if collinear else 1)
+
+
+NINE = pd.DataFrame(
+    {
+        "N": np.repeat([450_000, 3_200_000, 11_000_000], 3),
+        "D": np.tile([250_000, 500_000, 1_000_000], 3),
+        "loss": [2.41, 2.335, 2.3, 2.14, 2.05, 1.955, 2.18, 2.06, 1.985],
+    }
+)
+
+
+def test_no_row_is_recommended_against_its_own_warnings() -> None:
+    found = compare_approaches(NINE, resamples=0)
+    assert found.recommended is None
+    assert found.fits[0].law == "chinchilla"
+    for words in (
+        "no row is recommended: the rule chooses chinchilla, but alpha is at the end of its range",
+        "condition number 7e+03",
+        "9 cells are few for 5 parameters",
+        "the contest could predict 1 cell from cells of less compute",
+        "what would change that: 5 sizes N over 30 times (now 3 over 24.4), 4 token counts D over 8 times "
+        "(now 3 over 4), 11 cells of N and D (now 9)",
+    ):
+        assert words in found.reason
+    assert "1*" not in comparison_text(found)
+
+
+def objection(law: str, errors: Mapping[str, float], n_predicted: int = 9, cells: int = 30) -> list[str]:
+    table = ladder(joint, np.random.default_rng(0))
+    table = table.select(table.cell < cells)
+    fit = replace(fit_law(table, law, resamples=0), warnings=())
+    return objections(fit, table, Contest(errors, law, "", n_predicted))
+
+
+def test_each_objection_to_a_row() -> None:
+    near = {"joint": 0.02, "chinchilla": 0.01, "quadrature": 0.03}
+    assert objection("joint", near) == []
+    assert objection("joint", {"joint": 0.02}) == [], "the only error is no worst one"
+    assert objection("joint", {**near, "joint": 0.04}) == [
+        "its error, 4.00 % RMS, is the largest of the laws"
+    ]
+    assert objection("joint", near, cells=12) == ["12 cells are few for 6 parameters"]
+    assert objection("chinchilla", near, cells=12) == []
+    assert objection("joint", near, n_predicted=1) == [
+        "the contest could predict 1 cell from cells of less compute"
+    ]
+    assert objection("joint", {}, n_predicted=0) == [
+        "the contest could predict no cells from cells of less compute"
+    ]
+    assert objection("kaplan_d", {})[0].startswith("it is no law in N and D")
+
+
+@pytest.mark.parametrize("code", ["active_bound", "ill_conditioned"])
+def test_a_warning_of_the_row_speaks_against_it(code: str) -> None:
+    table = ladder(joint, np.random.default_rng(0))
+    warned = replace(fit_law(table, "joint", resamples=0), warnings=(FitWarning(WarningCode(code), "so"),))
+    assert objections(warned, table, Contest({}, "joint", "", 9)) == ["so"]

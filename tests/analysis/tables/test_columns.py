@@ -151,10 +151,10 @@ def test_two_columns_of_one_name() -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"N": ""}, "leaves N out"),
+        ({"N": ""}, "leaves out N, which is needed"),
         ({"loss": ""}, "leaves the loss out"),
         ({"perplexity": ""}, "leaves the loss out"),
-        ({"D": "", "C": ""}, "leaves out D and C"),
+        ({"D": "", "C": ""}, "leaves out D, which is needed"),
         ({"loss": "loss", "perplexity": "loss"}, "has loss and perplexity: keep the one"),
         ({"colour": "loss"}, "no key of the mapping is called colour"),
         ({"D": "tokens"}, "no column 'tokens' for D: map D=COLUMN with columns out of: 'N', 'D', 'loss'"),
