@@ -39,6 +39,7 @@ Source = Literal["auto", "measured", "interpolated"]
 MIN_SIZES = 5
 FEWEST_SIZES = 3  # a parabola needs as many
 MIN_BUDGETS = 3
+SHOWN = 5  # budgets that a text lists
 DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima if no interval is wanted
 
 
@@ -167,11 +168,20 @@ def _choose_slices(
         pieces = interpolated_slices(table.n, table.d, table.c, sizes)
         if len(pieces) >= MIN_BUDGETS:
             return pieces, "interpolated", sizes
-    raise InputError(
-        f"expected at least {MIN_BUDGETS} budgets at which {fewest} sizes or more can be compared, "
-        f"got {len(np.unique(table.n))} sizes and {len(np.unique(table.d))} token counts that do not overlap "
-        "in C: add sizes or token counts, or use the parametric approach",
-        "approach",
+    why = _too_few(table, fewest)
+    raise InputError(f"expected at least {MIN_BUDGETS} budgets with several sizes; {why}", "approach")
+
+
+def _too_few(table: LossTable, fewest: int) -> str:
+    """Return what a table lacks for slices of `fewest` sizes, and what to add."""
+    sizes, tokens = len(np.unique(table.n)), len(np.unique(table.d))
+    if sizes < fewest:
+        return f"the table has {sizes} size{'s'[: sizes - 1]}, {fewest} are needed at a budget: add sizes"
+    if tokens == 1:
+        return "every run has the same tokens, so each size has its own compute: add token counts"
+    return (
+        f"at fewer budgets {fewest} of its {sizes} sizes meet within ±{100 * TOLERANCE:g} % in C, or between "
+        f"{tokens} token counts: add sizes or token counts that overlap in C, or use the parametric approach"
     )
 
 
@@ -197,10 +207,9 @@ def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
     """
     used = np.array([optimum.reason is None for optimum in found])
     if used.sum() < MIN_BUDGETS:
-        first = next(optimum.reason for optimum in found if optimum.reason)
         raise InputError(
             f"expected at least {MIN_BUDGETS} budgets with an interior minimum, got {used.sum()} of "
-            f"{len(found)} (the first without: {first}): add sizes on both sides of the optimum"
+            f"{len(found)} ({_reasons(found)}): {_remedy(found)}"
         )
     kept = [optimum for optimum, keep in zip(found, used, strict=True) if keep]
     x = np.array([optimum.log_c for optimum in kept]) - np.log(6)
@@ -221,6 +230,24 @@ def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
     samples = np.column_stack([columns[0], columns[2], np.exp(columns[1])])
     samples = samples[np.isfinite(samples).all(axis=1)]
     return Lines(estimates[0], estimates[2], float(np.exp(estimates[1])), samples)
+
+
+def _reasons(found: list[Optimum]) -> str:
+    """Return why optima do not count, the first ones, each with its budget."""
+    left_out = [optimum for optimum in found if optimum.reason]
+    said = [f"at C = {np.exp(optimum.log_c):.3g} {optimum.reason}" for optimum in left_out[:SHOWN]]
+    return "; ".join(said) + (f"; and {len(left_out) - SHOWN} more" if left_out[SHOWN:] else "")
+
+
+def _remedy(found: list[Optimum]) -> str:
+    """Return what to do about optima that do not count."""
+    left_out = [optimum for optimum in found if optimum.reason]
+    remedies = []
+    if any(optimum.at_edge for optimum in left_out):
+        remedies.append("add sizes on both sides of the optimum")
+    if not all(optimum.at_edge for optimum in left_out):
+        remedies.append("leave out the runs that are off, or train them again")
+    return ", and ".join(remedies)
 
 
 def _scatter(resid: Array, draws: Array) -> float:
@@ -262,14 +289,16 @@ def _warnings(
     warnings = []
     edge = [optimum for optimum in found if optimum.reason]
     if edge:
-        budgets = ", ".join(f"{np.exp(optimum.log_c):.3g}" for optimum in edge)
-        warnings.append(
-            FitWarning(
-                WarningCode.EDGE_OPTIMUM,
-                f"{len(edge)} of {len(found)} budgets have no interior minimum and are left out "
-                f"(C = {budgets} FLOPs)",
-            )
+        budgets = ", ".join(f"{np.exp(optimum.log_c):.3g}" for optimum in edge[:SHOWN])
+        more = ", …" if edge[SHOWN:] else ""
+        text = (
+            f"{len(edge)} of {len(found)} budgets have no interior minimum and are left out "
+            f"(C = {budgets}{more} FLOPs)"
         )
+        odd = [optimum for optimum in edge if not optimum.at_edge]
+        if odd:
+            text += f"; {_reasons(odd)}"
+        warnings.append(FitWarning(WarningCode.EDGE_OPTIMUM, text))
     if source == "interpolated":
         warnings.append(FitWarning(WarningCode.INTERPOLATED, _interpolated_text(sizes, bias)))
     if len(found) - len(edge) < 5:

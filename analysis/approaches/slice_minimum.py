@@ -15,6 +15,7 @@ from scipy.interpolate import Akima1DInterpolator
 
 from analysis.approaches.slices import Slice
 from analysis.arrays import Array, Index
+from harness.records.number_text import si
 
 Method = Literal["quadratic", "akima"]
 Minimum = Callable[[Array, Array], Array]
@@ -28,7 +29,10 @@ MIN_INTERIOR = 0.5  # share of noise draws that must have an interior minimum
 
 @dataclass(frozen=True)
 class Optimum:
-    """The minimum of one slice; `reason` says why it does not count, None if it does."""
+    """The minimum of one slice; `reason` says why it does not count, None if it does.
+
+    `at_edge`: the loss is lowest at the smallest or largest size, so sizes beyond it are missing.
+    """
 
     log_c: float
     log_n: float
@@ -37,6 +41,7 @@ class Optimum:
     se: float
     n_sizes: int
     reason: str | None
+    at_edge: bool = False
 
 
 def parabola_window(x: Array, y: Array) -> Index | None:
@@ -84,7 +89,7 @@ def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tu
     draws = minimum(piece.log_n, y[:, None] + piece.noise(shocks))
     best = float(minimum(piece.log_n, y[:, None])[0])
     share = float(np.isfinite(draws).mean())
-    reason = _reason(best, share)
+    reason = _reason(best, share, method, piece.log_n, y)
     if reason is None and method == "akima":
         best = float(np.nanmedian(draws))
     # Noise alone makes the optimum look too certain between widely spaced sizes; a share below 1 widens it
@@ -93,7 +98,7 @@ def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tu
     se = max(float(np.nanstd(draws)), floor) / share if share else np.nan
     log_d = float(np.interp(best, piece.log_n, piece.log_d))
     low = _value_at(method, piece.log_n, y, best)
-    return Optimum(piece.log_c, best, log_d, low, se, len(y), reason), draws
+    return Optimum(piece.log_c, best, log_d, low, se, len(y), reason, _at_edge(y)), draws
 
 
 def _minimum_of(method: Method, x: Array, y: Array) -> Minimum:
@@ -117,12 +122,42 @@ def _value_at(method: Method, x: Array, y: Array, best: float) -> float:
     return float(np.polyval(np.polyfit(x[window] - centre, y[window], 2), best - centre))
 
 
-def _reason(best: float, share: float) -> str | None:
-    if np.isnan(best):
-        return "no interior minimum: the loss is lowest at the smallest or largest size"
-    if share < MIN_INTERIOR:
-        return f"the minimum is interior in only {100 * share:.0f} % of noise draws"
-    return None
+def _at_edge(y: Array) -> bool:
+    return int(np.argmin(y)) in (0, len(y) - 1)
+
+
+def _reason(best: float, share: float, method: Method, x: Array, y: Array) -> str | None:
+    """Return why the minimum of log losses y [sizes] over log sizes x does not count, None if it does."""
+    if np.isfinite(best):
+        if share < MIN_INTERIOR:
+            return f"the minimum is interior in only {100 * share:.0f} % of noise draws"
+        return None
+    if _at_edge(y):
+        lowest = int(np.argmin(y))
+        which = "smallest" if lowest == 0 else "largest"
+        return f"no interior minimum: the loss is lowest at the {which} size, N = {si(np.exp(x[lowest]))}"
+    if method == "akima":
+        return "no interior minimum: the Akima interpolant is lowest at an end of the sizes"
+    window = parabola_window(x, y)
+    assert window is not None  # the lowest size is inside
+    return f"the parabola through the {len(window)} sizes around the lowest {_fault(x[window], y[window])}"
+
+
+def _fault(x: Array, y: Array) -> str:
+    """Return what is wrong with the parabola through y over x, and the run that is farthest off.
+
+    That run is farthest from the chord between its neighbours. How far it is off is measured from the
+    parabola through the others.
+    """
+    curved = np.polyfit(x - x.mean(), y, 2)[0] > 0
+    chord = [np.interp(x[i], x[[i - 1, i + 1]], y[[i - 1, i + 1]]) for i in range(1, len(x) - 1)]
+    off = 1 + int(np.argmax(np.abs(y[1:-1] - chord)))
+    others = np.arange(len(x)) != off
+    expected = np.polyval(np.polyfit(x[others] - x[off], y[others], 2), 0.0)
+    beyond = float(np.expm1(y[off] - expected))
+    what = "has its minimum beyond them" if curved else "has no minimum"
+    side = "above" if beyond > 0 else "below"
+    return f"{what}: the run at N = {si(np.exp(x[off]))} lies {100 * abs(beyond):.2g} % {side} its neighbours"
 
 
 def parabola_residuals(slices: list[Slice], log_loss: Array) -> tuple[float, int]:

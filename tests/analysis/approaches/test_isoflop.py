@@ -9,12 +9,14 @@ from scipy.sparse import csr_array
 from scipy.stats import binom
 
 from analysis.approaches.isoflop import fit_isoflop
-from analysis.approaches.slice_minimum import optima
+from analysis.approaches.slice_minimum import Method, optima
 from analysis.approaches.slices import Slice, interpolated_slices, measured_slices, rows_by_flops
+from analysis.arrays import Array
 from analysis.frontier import Surface, table_cost
 from analysis.records.fits import WarningCode
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
+from harness.records.number_text import si
 from tests.fakes.surfaces import (
     CHINCHILLA,
     F64,
@@ -64,9 +66,99 @@ def test_an_edge_optimum_is_left_out_with_a_reason() -> None:
     fit = fit_isoflop(foreign_table(frame), noise=1e-5, resamples=50)
     reasons = [row.reason for row in fit.isoflop.optima]
     assert [reason is None for reason in reasons] == [True] * 5 + [False]
-    assert "no interior minimum" in reasons[-1]
+    smallest = si(frame.n[last].min())
+    assert reasons[-1] == f"no interior minimum: the loss is lowest at the smallest size, N = {smallest}"
     assert WarningCode.EDGE_OPTIMUM in {warning.code for warning in fit.warnings}
     assert fit.frontier.a == pytest.approx(CHINCHILLA.a, abs=0.003)
+
+
+def bent_slice(off: dict[int, float]) -> pd.DataFrame:
+    """Four budgets of seven sizes; at the first, runs are off by factors {position: factor}."""
+    frame = isoflop_frame(CHINCHILLA, BUDGETS[:4]).sort_values(["c", "n"], ignore_index=True)
+    for position, factor in off.items():
+        frame.loc[position, "loss"] *= factor
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("off", "wanted"),
+    [
+        (
+            {3: 1.09},
+            "has its minimum beyond them: the run at N = {n} lies 9 % above its neighbours",
+        ),
+        ({4: 0.98, 5: 0.99}, None),
+    ],
+)
+def test_a_run_that_is_off_is_named(off: dict[int, float], wanted: str | None) -> None:
+    frame = bent_slice(off)
+    found = fit_isoflop(foreign_table(frame), noise=1e-5, resamples=50)
+    reason = found.isoflop.optima[0].reason
+    if wanted is None:
+        assert reason is None
+        return
+    named = wanted.format(n=si(frame.n[next(iter(off))]))
+    assert reason.endswith(named)
+    (edge,) = [warning for warning in found.warnings if warning.code is WarningCode.EDGE_OPTIMUM]
+    assert edge.message.startswith("1 of 4 budgets have no interior minimum and are left out (C = 1")
+    assert edge.message.endswith(named)
+
+
+def test_every_reason_for_a_missing_minimum_is_its_own() -> None:
+    x = np.log([1e6, 2e6, 4e6, 8e6, 16e6])
+    falling, rising = np.array([4.0, 3, 2, 1.5, 1]), np.array([1, 1.5, 2, 3, 4.0])
+    assert "lowest at the largest size, N = 16M" in reason_of("quadratic", x, falling)
+    assert "lowest at the smallest size, N = 1M" in reason_of("akima", x, rising)
+    high = np.array([1.05, 1.0, 1.3, 0.99, 1.0])
+    assert "has no minimum: the run at N = 4M lies 3" in reason_of("quadratic", x, high)
+    assert "above its neighbours" in reason_of("quadratic", x, high)
+    # A published grid, its losses made a little different; the fourth size is the lowest.
+    sizes = np.log([4.6e6, 12e6, 28e6, 50e6, 100e6])
+    bad = np.log([1.76768, 1.6877, 1.80563, 1.65912, 1.68578])
+    assert reason_of("quadratic", sizes, bad) == (
+        "the parabola through the 5 sizes around the lowest has no minimum: "
+        "the run at N = 28M lies 8.9 % above its neighbours"
+    )
+    assert reason_of("akima", sizes, bad) is None
+    low = np.array([1.2, 1.19, 1.17, 0.5, 1.12])
+    assert reason_of("akima", x, low) is None
+    steep = np.array([5.0, 4.0, 3.1, 1.0, 1.01])
+    assert reason_of("quadratic", x, steep) == (
+        "the parabola through the 5 sizes around the lowest has its minimum beyond them: the run at N = 8M "
+        "lies 65 % below its neighbours"
+    )
+
+
+def reason_of(method: Method, x: Array, y: Array) -> str | None:
+    piece = Slice(0.0, x, -x, csr_array(np.eye(len(x))), np.arange(len(x)), np.zeros(len(x)))
+    (optimum,), _, _ = optima([piece], y, np.zeros((len(x), 1)), method)
+    return optimum.reason
+
+
+def test_an_error_gives_the_reason_of_each_budget() -> None:
+    frame = bent_slice({3: 1.09})
+    rising = frame.c > frame.c.min()
+    frame.loc[rising, "loss"] = 3 + 0.1 * np.log(frame.n[rising])
+    with pytest.raises(InputError, match="interior minimum, got 0 of 4") as raised:
+        fit_isoflop(foreign_table(frame), slices="measured")
+    text = str(raised.value)
+    assert f"beyond them: the run at N = {si(frame.n[3])} lies 9 % above its neighbours" in text
+    assert text.count("the loss is lowest at the smallest size") == 3
+    assert "add sizes on both sides of the optimum, and leave out the runs that are off" in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tokens", "wanted"),
+    [
+        (2, 5, "the table has 2 sizes, 3 are needed at a budget: add sizes"),
+        (5, 1, "every run has the same tokens, so each size has its own compute: add token counts"),
+    ],
+)
+def test_too_few_sizes_or_token_counts_are_told_apart(sizes: int, tokens: int, wanted: str) -> None:
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, sizes), np.geomspace(1e9, 1e10, tokens)))
+    frame = pd.DataFrame({"N": n, "D": d, "loss": CHINCHILLA.loss(n, d)})
+    with pytest.raises(InputError, match=wanted):
+        fit_isoflop(frame)
 
 
 def test_too_few_budgets_is_an_input_error() -> None:
@@ -83,7 +175,7 @@ def test_no_interior_minimum_anywhere_is_an_input_error() -> None:
 
 def test_two_sizes_cannot_be_sliced() -> None:
     frame = isoflop_frame(CHINCHILLA, BUDGETS, sizes=2)
-    with pytest.raises(InputError, match="use the parametric approach"):
+    with pytest.raises(InputError, match="add sizes or token counts that overlap in C"):
         fit_isoflop(foreign_table(frame))
 
 

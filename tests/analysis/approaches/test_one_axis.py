@@ -87,7 +87,7 @@ def test_compute_alone_is_compared_too() -> None:
 
 
 def test_nothing_to_fit_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="^no approach can be fitted to this table: the chinchilla law"):
+    with pytest.raises(InputError, match=r"^no approach can be fitted to this table: the chinchilla law"):
         sl.compare_approaches(runs("N").iloc[:2], resamples=0)
 
 
