@@ -31,6 +31,14 @@ ADVICE: dict[WarningCode, Advice] = {
         "These runs cannot say how to divide compute between size and data",
         "train several sizes and several token counts, as +grid=chinchilla does",
     ),
+    WarningCode.LOSS_SCALE: Advice(
+        "The loss does not look like nats per token",
+        "check its unit and scale before anything else",
+    ),
+    WarningCode.TRAINING_LOG: Advice(
+        "The rows look like steps of a few runs, not like their ends",
+        "keep the last row of each run, or name the column of the run as the cluster",
+    ),
     WarningCode.LACK_OF_FIT: Advice(
         "The law misses these runs by more than seeds differ",
         "use it as a summary of these runs, and do not extrapolate with it",
@@ -90,6 +98,10 @@ ADVICE: dict[WarningCode, Advice] = {
     WarningCode.MIXED_CELLS: Advice(
         "Runs of the same size and data differ by more than seeds do",
         "look for a setting that differs between them, and fit one setting at a time",
+    ),
+    WarningCode.UNTUNED_CELLS: Advice(
+        "Runs of the same size and data differ in a setting such as the learning rate",
+        "keep the best run of each cell, or fit one setting at a time",
     ),
     WarningCode.FLOPS_APART: Advice(
         "The FLOPs of the table are far from 6·N·D",
