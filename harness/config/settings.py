@@ -31,7 +31,7 @@ from harness.config.overrides import (
     split,
     without_control,
 )
-from harness.config.values import check_value, kind_of, shown
+from harness.config.values import check_value, converted, kind_of, shown
 from harness.recipe.run_id import added
 from harness.records.errors import InputError
 
@@ -261,18 +261,18 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(SWEEPS), version_base="1.3"):
         composed = compose("config", choices)
-    # Allows keys that the user chooses, such as options of sbatch.
-    OmegaConf.set_struct(composed, False)
+    values: Any = OmegaConf.to_container(composed)
     # Paths are set behind OmegaConf's back, which would take `${` in them for something to resolve.
     paths: dict[str, Any] = {}
     if stored is not None:
-        composed.merge_with(_kept(stored, choices, paths))
+        values = _merged(values, _kept(stored, choices, paths))
     for override in overrides:
         if override.key in PATH_KEYS:
             paths[override.key] = override.value
         else:
-            _apply(composed, override)
-    settings = OmegaConf.to_object(composed)
+            _apply(values, override)
+    values = converted(SweepSettings, values)
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SweepSettings), values))
     assert isinstance(settings, SweepSettings)
     for key, value in paths.items():
         section, _, name = key.rpartition(".")
@@ -284,23 +284,27 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     return settings
 
 
-def _apply(composed: DictConfig, override: Override) -> None:
-    """Set or remove the key of an override."""
-    key, value = override.key, override.value
-    mapping, _, name = key.rpartition(".")
-    if override.removes:
-        node = OmegaConf.select(composed, mapping)
-        if node is None or name not in node:
-            there = ", ".join(map(str, node or ())) or "nothing"
-            raise InputError(f"~{key} removes an entry that {mapping} lacks; it has {there}")
-        del node[name]
-        return
-    # A mapping that is null or missing is set as a whole, because OmegaConf cannot step into it.
-    while mapping and OmegaConf.select(composed, mapping) is None:
-        key, value = mapping, {name: value}
-        mapping, _, name = key.rpartition(".")
-    # Merged, so that a mapping keeps its other keys.
-    OmegaConf.update(composed, key, value, merge=True, force_add=True)
+def _apply(values: dict[str, Any], override: Override) -> None:
+    """Set the key of an override in nested dicts, or remove it."""
+    *above, name = override.key.split(".")
+    for part in above:
+        # A mapping that is null or missing begins empty.
+        values[part] = values.get(part) or {}
+        values = values[part]
+    if not override.removes:
+        values[name] = _merged(values.get(name), override.value)
+    elif name in values:
+        del values[name]
+    else:
+        mapping, there = ".".join(above), ", ".join(values) or "nothing"
+        raise InputError(f"~{override.key} removes an entry that {mapping} lacks; it has {there}")
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Return a new value, in which a mapping keeps the keys of the old one that it does not set."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}
 
 
 def check_stored(stored: dict[str, Any]) -> None:

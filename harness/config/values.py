@@ -12,8 +12,7 @@ from typing import Any, Union
 
 from harness.records.errors import InputError
 
-# OmegaConf takes these words for true and false.
-BOOLEANS = {"true", "false", "yes", "no", "on", "off", "y", "n", "1", "0"}
+TRUE, FALSE = {"true", "yes", "on", "y", "1"}, {"false", "no", "off", "n", "0"}
 # No count or seed needs more digits, and larger integers overflow a float.
 MAX_INTEGER = 2**63
 # Products of a few settings stay far below the largest float.
@@ -110,6 +109,25 @@ def misfit(key: str, kind: Any, typed: str, hint: str) -> InputError:
     return InputError(f"{key}={shown(typed)} does not fit: {_expected(kind)}{example} was expected{end}")
 
 
+def converted(kind: Any, value: Any) -> Any:
+    """Return a value that fits its type as just that type, such as the float of a whole number."""
+    plain = _given(kind)
+    if value is None or plain is Any:
+        return value
+    origin = typing.get_origin(plain)
+    if origin is list:
+        (each,) = typing.get_args(plain)
+        return [converted(each, entry) for entry in value]
+    if origin is dict:
+        return {name: converted(typing.get_args(plain)[1], entry) for name, entry in value.items()}
+    if is_dataclass(plain):
+        known = kinds(typing.cast(type, plain))
+        return {name: converted(known[name], entry) for name, entry in value.items()}
+    if plain is bool:
+        return value if isinstance(value, bool) else str(value).lower() in TRUE
+    return plain(value)
+
+
 def _given(kind: Any) -> Any:
     """Return a type without None."""
     if typing.get_origin(kind) in (Union, types.UnionType):
@@ -142,7 +160,7 @@ def _misfit_of_list(kind: Any, value: Any, depth: int) -> str | None:
     for entry in value:
         why = _misfit(each, entry, depth + 1)
         if why:
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and is_dataclass(_given(each)):
                 return f"in its entry {shown(entry)} {why}"
             return (
                 f"{_expected(kind)} was expected, and {shown(entry)} is none of them{_because(each, entry)}"
@@ -197,7 +215,7 @@ def _is_scalar(kind: Any, value: Any) -> bool:
     if isinstance(value, str) and "${" in value:
         return False
     if kind is bool:
-        return isinstance(value, bool) or str(value).lower() in BOOLEANS
+        return isinstance(value, bool) or str(value).lower() in TRUE | FALSE
     if kind is str:
         return True
     if isinstance(value, bool):
