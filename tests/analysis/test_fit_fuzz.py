@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from analysis.fit import main
 
-EXAMPLES = 150
+EXAMPLES = 80
 KINDS = ("csv", "CSV", "tsv", "txt", "json")
 NAMES = (
     "C", "status", "role", "cluster", "seed", "lr", "step", "run", "run_id", "point_id", "vocab_size",
@@ -41,6 +41,11 @@ LAWS = (
     "saturating(5,6)", "chinchilla[E=1]", "chinchilla[E=nan]", "chinchilla[alpha=1e400]",
     "joint[gamma=0.2:0.5]", "joint[", "x", "",
 )  # fmt: skip
+
+COLUMNS = ["N", "D", "loss"]
+GRID = [
+    [n, d, 2 + (3e7 / n) ** 0.3 + (1e9 / d) ** 0.3] for n in (1e7, 4e7, 2e8) for d in (1e9, 3e9, 1e10, 4e10)
+]
 
 sizes = st.floats(6, 10).map(lambda power: 10**power)
 losses = st.floats(1, 6)
@@ -126,10 +131,12 @@ def no_such_number(name: str) -> None:
 @given(
     tables(), options(), st.sampled_from(["csv", "CSV", "tsv", "txt", "json"]), st.sampled_from([0, 0, 0, 3])
 )
-@example((["N", "D", "loss"], [[1e8, 2e9, 3.0]] * 8), ["--map", "N="], "csv", 0)
-@example((["N", "D", "loss"], [[10**400, 2e9, 3.0], [1e8, 10**30, 3.1]] * 4), [], "json", 0)
-@example((["N", "D", "loss"], [[1e8, 2e9, 3.0]] * 8), ["--scale", "N=1e300"], "csv", 0)
-@example((["N", "D", "loss"], [[1e8, 2e9, 3.0]] * 8), ["--seed", "-1"], "csv", 0)
+@example((COLUMNS, GRID), ["--map", "N="], "csv", 0)
+@example((COLUMNS, [[10**400, 10**30, 3.0], *GRID]), [], "json", 0)
+@example((COLUMNS, GRID), ["--scale", "N=1e300"], "csv", 0)
+@example((COLUMNS, GRID), ["--seed", "-1"], "csv", 0)
+@example((COLUMNS, GRID), ["--law", "data_constrained"], "csv", 0)
+@example((["N", "D", "loss", "N"], [[*row, 1] for row in GRID]), [], "txt", 0)
 def test_any_table_and_any_arguments(table: Table, words: list[str], kind: str, resamples: int) -> None:
     out, error = io.StringIO(), io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
