@@ -308,7 +308,10 @@ def find_frontier(
         >>> print(f"N* grows as C^{found.a:.3f}")
         N* grows as C^0.452
     """
-    asked = np.atleast_1d(np.asarray(flops, float))
+    try:
+        asked = np.atleast_1d(np.asarray(flops, float))
+    except (TypeError, ValueError):
+        asked = np.empty(0)
     if asked.ndim != 1 or len(asked) == 0 or not np.all((asked > 0) & np.isfinite(asked)):
         raise InputError(f"flops is {flops!r}: expected one or more positive numbers such as 1e20")
     law = _law_in_both(fit)
@@ -418,5 +421,6 @@ def _exponents(
 
 
 def _band(draws: Array, level: float, stretch: float) -> Array:
-    """Return percentile intervals [flops, 2] of draws [draws, flops]."""
-    return np.array([percentile_interval(column, level, stretch) for column in draws.T])
+    """Return percentile intervals [flops, 2] of draws [draws, flops]; NaN where they have no spread."""
+    none = (np.nan, np.nan)
+    return np.array([percentile_interval(column, level, stretch) or none for column in draws.T])

@@ -32,6 +32,7 @@ from analysis.records.fits import (
     WarningCode,
 )
 from harness.records.errors import InputError
+from harness.records.number_text import significant, together
 
 KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line about a fit shows
 BY_DESIGN = ("reference run", "learning-rate run")  # rows of a sweep that no fit is meant to see
@@ -149,31 +150,38 @@ class Fit:
             level: share of the interval, between 0 and 1; that of the fit by default.
 
         Returns:
-            A frame with the columns low and high, one row a parameter, natural units.
+            A frame with the columns low and high, one row a parameter, natural units; NaN for a parameter
+            that is fixed or that every draw leaves at its bound.
 
         Raises:
             InputError: the fit has no bootstrap, or `level` lies outside 0 to 1.
         """
         if level is not None and not 0 < level < 1:
             raise InputError(f"level is {level:g}: expected a share between 0 and 1 such as {LEVEL:g}")
-        if self.samples is None:
+        found = self.intervals(level)
+        if not found:
             raise InputError(f"this fit has no intervals: {_remedy(self)}")
-        return pd.DataFrame.from_dict(self.intervals(level), orient="index", columns=["low", "high"])
+        ends = pd.DataFrame.from_dict(found, orient="index", columns=["low", "high"])
+        return ends.reindex(list(self.estimates))
 
     def errors(self) -> dict[str, float]:
-        """Return {parameter: standard error}; empty without bootstrap."""
+        """Return {parameter: standard error}, without parameters of no spread; empty without bootstrap."""
         cov = self.cov
-        return {} if cov is None else dict(zip(self.estimates, np.sqrt(np.diag(cov)).tolist(), strict=True))
+        if cov is None:
+            return {}
+        found = dict(zip(self.estimates, np.sqrt(np.diag(cov)).tolist(), strict=True))
+        return {name: error for name, error in found.items() if error > 0}
 
     def intervals(self, level: float | None = None) -> dict[str, tuple[float, float]]:
-        """Return {parameter: (low, high)}; empty without bootstrap."""
+        """Return {parameter: (low, high)}, without parameters of no spread; empty without bootstrap."""
         if self.samples is None:
             return {}
         level = self.level if level is None else level
-        return {
+        found = {
             name: percentile_interval(self.samples[:, index], level, self.stretch)
             for index, name in enumerate(self.estimates)
         }
+        return {name: ends for name, ends in found.items() if ends}
 
     def predict(
         self, n: ArrayLike, d: ArrayLike, c: ArrayLike | None = None, u: ArrayLike | None = None
@@ -220,7 +228,7 @@ class Fit:
             ("a", self.frontier.a, self.frontier.a_interval),
             ("b", self.frontier.b, self.frontier.b_interval),
         ):
-            if value is not None:
+            if value is not None and name not in self.estimates:
                 lines.append(_line(name, value, interval, None))
         if intervals:
             drawn = self.estimation.bootstrap if self.estimation else "cluster"
@@ -241,14 +249,13 @@ class Fit:
     def _repr_html_(self) -> str:
         """Return what a notebook shows: a caption, the table of estimates, and the warnings."""
         columns: dict[str, Any] = {"estimate": self.params}
-        if self.samples is not None:
+        caption = f"{self.approach} {self.law}, N = {self.count}, {self.nobs} rows"
+        if self.intervals():
             ends = self.conf_int()
             columns |= {"se": self.bse, "low": ends["low"], "high": ends["high"]}
-        table = pd.DataFrame(columns).to_html(float_format=lambda value: f"{value:.4g}", border=0)
-        caption = f"{self.approach} {self.law}, N = {self.count}, {self.nobs} rows"
-        if self.samples is not None:
             caption += f", {100 * self.level:g} % intervals"
         caption += f"; read as: {self.read_as}" if self.read_as else ""
+        table = pd.DataFrame(columns).to_html(float_format=lambda value: f"{value:.4g}", border=0)
         doubts = "".join(f"<li>{escape(w.code.value)}: {escape(w.message)}</li>" for w in self.warnings)
         return f"<p>{escape(caption)}</p>{table}" + (f"<ul>{doubts}</ul>" if doubts else "")
 
@@ -312,9 +319,8 @@ def _remedy(fit: Fit) -> str:
 
 
 def _line(name: str, value: float, interval: tuple[float, float] | None, error: float | None) -> str:
-    text = f"  {name:<6} {value:12.6g}"
+    shown, between = together(value, interval, 6, significant)
+    text = f"  {name:<6} {shown:>12}"
     if error is not None:
         text += f"  se {error:10.4g}"
-    if interval is not None:
-        text += f"  [{interval[0]:.5g}, {interval[1]:.5g}]"
-    return text
+    return text if interval is None else f"{text}  {between}"

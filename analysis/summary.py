@@ -26,9 +26,9 @@ from harness.records.files import read_table
 from harness.records.number_text import (
     DASH,
     duration,
+    estimate,
     given,
     in_percent,
-    interval,
     number,
     percent,
     si,
@@ -83,11 +83,11 @@ def _runs(points: pd.DataFrame) -> str:
 
 
 def _param(fit: FitRecord, name: str) -> str:
-    return f"{number(fit.params[name])} {interval(fit.interval.get(name))}"
+    return estimate(fit.params[name], fit.interval.get(name))
 
 
 def _exponent(found: ExponentsRecord | None) -> str:
-    return f"{number(found.a)} {interval(found.a_interval)}" if found else DASH
+    return estimate(found.a, found.a_interval) if found else DASH
 
 
 def _references(cells: Sequence[ReferenceRow]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from analysis.emergence.study import NO_TEST
 from analysis.emergence.verdict import EXTRAPOLATES
 from analysis.records.emergence import EmergenceRecord, SizeRow, TaskRecord
+from harness.records.number_text import estimate, significant
 
 
 def text_of(result: EmergenceRecord) -> str:
@@ -25,8 +26,8 @@ def _task(task: TaskRecord) -> str:
     lines = [f"  {task.name}: {task.label}", f"    {task.words}"]
     law = task.law
     if law and task.verdict in EXTRAPOLATES:
-        low, high = law.alpha_interval
-        lines.append(f"    law: alpha {law.alpha:.3g} [{low:.3g}, {high:.3g}] per decade, E {law.E:.3g}")
+        alpha = estimate(law.alpha, law.alpha_interval, spell=significant)
+        lines.append(f"    law: alpha {alpha} per decade, E {law.E:.3g}")
     lines += [f"    {line}" for line in (_ends(task), _dependence(task), _forecast(task)) if line]
     lines += [f"    seeds at {group.at:.4g}: {group.words}" for group in task.seed_groups]
     scores = ", ".join(
@@ -54,13 +55,13 @@ def _dependence(task: TaskRecord) -> str:
     found = task.dependence
     if found is None or found.interval is None or task.n_positions is None or task.n_positions <= 1:
         return ""
-    low, high = found.interval
-    return (
-        f"{task.n_positions:.3g} positions behave like {found.effective_positions:.2g} "
-        f"[{low:.2g}, {high:.2g}] independent ones"
-    )
+    like = estimate(found.effective_positions, found.interval, 2, significant)
+    return f"{task.n_positions:.3g} positions behave like {like} independent ones"
 
 
 def _forecast(task: TaskRecord) -> str:
-    shown = [f"{row.exact:.2g} [{row.low:.2g}, {row.high:.2g}] at {row.factor:g}×" for row in task.forecast]
+    shown = [
+        f"{estimate(row.exact, (row.low, row.high), 2, significant)} at {row.factor:g}×"
+        for row in task.forecast
+    ]
     return f"forecast of exact match if both curves go on: {', '.join(shown)}" if shown else ""

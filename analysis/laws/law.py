@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
 
@@ -99,13 +100,26 @@ class Law:
         return f"Law({self.name}: {self.formula})"
 
     def value(
-        self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
+        self,
+        theta: ArrayLike,
+        n: ArrayLike,
+        d: ArrayLike,
+        c: ArrayLike | None = None,
+        u: ArrayLike | None = None,
     ) -> Array:
-        """Return the loss [..., rows]; without `c` the compute is 6·n·d, without `u` no token is repeated."""
+        """Return the loss [..., rows]; without `c` the compute is 6·n·d, without `u` no token is repeated.
+
+        Each argument is a number, a list, an array or a Series.
+        """
         return self.value_of(np.asarray(theta, float), *_columns(n, d, c, u))
 
     def jacobian(
-        self, theta: Array, n: Array, d: Array, c: Array | None = None, u: Array | None = None
+        self,
+        theta: ArrayLike,
+        n: ArrayLike,
+        d: ArrayLike,
+        c: ArrayLike | None = None,
+        u: ArrayLike | None = None,
     ) -> Array:
         """Return the derivative of `value` by every parameter, [..., rows, params]."""
         return self.jacobian_of(np.asarray(theta, float), *_columns(n, d, c, u))
@@ -177,7 +191,7 @@ class Law:
         stacked = np.stack([theta[name] for name in self.params], axis=-1)
         return self.rescale(stacked, centre_of(table))
 
-    def frontier(self, theta: Array) -> ClosedFrontier | None:
+    def frontier(self, theta: ArrayLike) -> ClosedFrontier | None:
         """Return the compute-optimal sizes under C = 6·N·D, or None if they are not in closed form.
 
         E + (A·N^-α + B·D^-β)^γ is smallest at the minimum of the inner sum, because x ↦ x^γ rises for γ > 0.
@@ -218,9 +232,11 @@ def stacked(columns: Sequence[Array]) -> Array:
     return np.stack(np.broadcast_arrays(*columns), axis=-2).swapaxes(-1, -2)
 
 
-def _columns(n: Array, d: Array, c: Array | None, u: Array | None) -> tuple[Array, Array, Array, Array]:
+def _columns(
+    n: ArrayLike, d: ArrayLike, c: ArrayLike | None, u: ArrayLike | None
+) -> tuple[Array, Array, Array, Array]:
     n, d = np.asarray(n, float), np.asarray(d, float)
-    return n, d, 6 * n * d if c is None else c, d if u is None else u
+    return n, d, 6 * n * d if c is None else np.asarray(c, float), d if u is None else np.asarray(u, float)
 
 
 def _under_six_nd(term: Term, named: Mapping[str, float]) -> tuple[str, tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.records.fits import RateGroup, RateOptimum, RunNoiseRecord, WidthRule
+from harness.records.number_text import decimals, estimate, significant
 
 WORTH_MOVING = 0.1  # per cent of the loss
 SMALLEST = 0.01  # per cent; smaller costs are written as this
@@ -97,10 +98,9 @@ def _rule(rule: WidthRule, several: bool) -> str:
     at = f" at {rule.n_tokens:.3g} tokens" if several else ""
     if rule.reason or rule.exponent_interval is None or rule.rate_64_interval is None:
         return f"There is{at} {rule.reason}."
-    low, high = rule.exponent_interval
-    rate_low, rate_high = rule.rate_64_interval
+    rate = estimate(rule.rate_64, rule.rate_64_interval, 2, significant)
+    exponent = estimate(rule.exponent, rule.exponent_interval, 2, decimals)
     return (
-        f"Best{at}: {rule.rate_64:.2g} [{rate_low:.2g}, {rate_high:.2g}] at d_model 64, "
-        f"varying as d_model^{rule.exponent:.2f} [{low:.2f}, {high:.2f}]; the recipe has "
+        f"Best{at}: {rate} at d_model 64, varying as d_model^{exponent}; the recipe has "
         f"{rule.recipe_rate_64:.2g} and {rule.recipe_exponent:.2f}."
     )

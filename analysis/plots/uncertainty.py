@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.arrays import Interval
 from analysis.plots.style import (
     BLACK,
     BLUE,
@@ -61,10 +60,11 @@ def cloud(fit: FitRecord) -> Figure:
     alpha, beta = np.array(fit.cloud).T
     here = fit.params["alpha"], fit.params["beta"]
     axes.plot(alpha, beta, "o", color=SKY, alpha=0.55, markersize=4, markeredgewidth=0, label="one resample")
-    spread = [[[here[i] - ends[0]], [ends[1] - here[i]]] for i, ends in enumerate(_intervals(fit))]
+    spread = [_bar(fit, name) for name in ("alpha", "beta")]
+    shown = f"estimate, {100 * fit.level:g} % intervals" if any(spread) else "estimate"
     axes.errorbar(
         *here, yerr=spread[1], xerr=spread[0], fmt="o", color=BLUE, markersize=7, capsize=4, elinewidth=1.8,
-        label=f"estimate, {100 * fit.level:g} % intervals", zorder=4,
+        label=shown, zorder=4,
     )  # fmt: skip
     axes.margins(0.08)
     x, y = np.array(axes.get_xlim()), np.array(axes.get_ylim())
@@ -82,8 +82,10 @@ def cloud(fit: FitRecord) -> Figure:
     return figure
 
 
-def _intervals(fit: FitRecord) -> list[Interval]:
-    return [fit.interval[name] for name in ("alpha", "beta")]
+def _bar(fit: FitRecord, name: str) -> list[list[float]] | None:
+    """Return the lengths of the error bar of a parameter below and above its estimate, None without one."""
+    ends = fit.interval.get(name)
+    return ends and [[fit.params[name] - ends[0]], [ends[1] - fit.params[name]]]
 
 
 def _share_label(alpha: float, beta: float) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from analysis.records.fits import TrendRecord
 from harness.records.number_text import (
     DASH,
     duration,
+    estimate,
     in_percent,
-    interval,
     number,
     p_value,
     percent,
     power_of_ten,
     si,
     signed,
+    together,
 )
 
 NOTABLE = 0.05  # p-values from here on are not listed as trends
@@ -44,7 +46,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed": signed,
     "percent": percent,
     "in_percent": in_percent,
-    "interval": interval,
+    "together": together,
+    "estimate": estimate,
+    "counted": partial(together, spell=si),
     "count": si,
     "flops": power_of_ten,
     "duration": duration,

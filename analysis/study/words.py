@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
 from analysis.records.fits import FitRecord, ScoreRecord, StudyRecord, WarningCode
-from harness.records.number_text import DASH
+from harness.records.number_text import DASH, decimals, estimate, significant
 
 UNQUOTABLE = {WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND}
 PLAIN = {
@@ -98,7 +98,7 @@ def _offset(fit: FitRecord) -> str:
             "is none."
         )
     value, bounds = fit.params["E"], fit.interval.get("E")
-    shown = f"E = {value:.3g}" + (f" [{bounds[0]:.3g}, {bounds[1]:.3g}]" if bounds else "")
+    shown = f"E = {estimate(value, bounds, spell=significant)}"
     if codes & UNQUOTABLE:
         return f"Do not quote E ({shown}): the measured losses end too far above it to fix it."
     return f"The irreducible loss is {shown} nats per token, as far as the form of the law holds."
@@ -108,8 +108,10 @@ def _exponent(study: StudyRecord, fit: FitRecord) -> str:
     a, bounds = fit.exponents.a, fit.exponents.a_interval
     if a is None:
         return ""
-    band = f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else ""
-    text = f"Counting FLOPs exactly, the best size grows as C^{a:.2f}{band} over the measured range"
+    text = (
+        f"Counting FLOPs exactly, the best size grows as C^{estimate(a, bounds, 2, spell=decimals)} over the "
+        "measured range"
+    )
     error = study.jackknife.a_se
     if error is None:
         return f"{text}; no size could be left out to check it."

@@ -5,12 +5,12 @@ A missing number is a dash, never 0.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 DASH = "–"
 MINUS = "−"
+MORE_DIGITS = 6  # that an interval takes at most, so that its ends are seen to differ
 LARGE = 1e5  # from here on as a power of ten
 SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -35,17 +35,17 @@ def si(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def power_of_ten(value: float | None) -> str:
-    """Return a positive number, such as FLOPs, as a power of ten.
+def power_of_ten(value: float | None, digits: int = 2) -> str:
+    """Return a positive number, such as FLOPs, as a power of ten, to `digits` significant digits.
 
     >>> power_of_ten(3e12), power_of_ten(1e-3)
     ('3×10¹²', '10⁻³')
     """
     if not given(value):
         return DASH
-    exponent = math.floor(math.log10(value) + 1e-9)
-    lead = f"{value / 10.0**exponent:.2g}"
-    raised = "10" + str(exponent).translate(SUPERSCRIPTS)
+    shown, exponent = f"{value:.{max(digits - 1, 0)}e}".split("e")
+    lead = f"{float(shown):.{digits}g}"
+    raised = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
     return raised if lead == "1" else f"{lead}×{raised}"
 
 
@@ -60,9 +60,20 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if abs(value) >= LARGE or abs(value) < 0.5 * 10**-digits:
-        return power_of_ten(value) if value > 0 else MINUS + power_of_ten(-value)
+        kept = max(digits - 1, 2)  # two at the three decimals that most numbers have
+        return power_of_ten(value, kept) if value > 0 else MINUS + power_of_ten(-value, kept)
     shown = max(digits - max(len(str(int(abs(value)))) - 1, 0), 0)
     return f"{value:,.{shown}f}".replace("-", MINUS)
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Return a number to `digits` significant digits."""
+    return DASH if not given(value) else f"{value:.{digits}g}"
+
+
+def decimals(value: float | None, digits: int = 2) -> str:
+    """Return a number with `digits` decimals."""
+    return DASH if not given(value) else f"{value:.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -85,27 +96,50 @@ def in_percent(value: float | None, digits: int = 2) -> str:
     return percent(value / 100 if given(value) else None, digits)
 
 
-def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
-    """Return the two ends of an interval, or `no interval`.
+def together(
+    value: float | None,
+    ends: Sequence[float | None] | None,
+    digits: int = 3,
+    spell: Callable[[float | None, int], str] = number,
+) -> tuple[str, str]:
+    """Return an estimate and its interval as two texts of equal precision.
 
-    >>> interval((0.5, 0.75)), interval(None)
-    ('[0.500, 0.750]', 'no interval')
+    So the estimate is seen inside its interval. Ends that differ are seen to differ: both texts take more
+    digits until they do.
+
+    >>> together(0.00623, (0.0061, 0.0065)), together(0.5, None)
+    (('0.0062', '[0.0061, 0.0065]'), ('0.500', 'no interval'))
     """
     if ends is None or not all(given(end) for end in ends):
-        return "no interval"
-    return f"[{', '.join(number(end, digits) for end in ends)}]"
+        return spell(value, digits), "no interval"
+    for more in range(digits, digits + MORE_DIGITS):
+        low, high = (spell(end, more) for end in ends)
+        if low != high or ends[0] == ends[1]:
+            break
+    return spell(value, more), f"[{low}, {high}]"
 
 
-def estimate(value: float | None, ends: Sequence[float | None] | None, digits: int = 3) -> str:
-    """Return an estimate with its interval, or alone if it has none.
+def estimate(
+    value: float | None,
+    ends: Sequence[float | None] | None,
+    digits: int = 3,
+    spell: Callable[[float | None, int], str] = number,
+) -> str:
+    """Return an estimate with its interval, both rounded alike, or alone if it has none.
+
+    Args:
+        value: the estimate.
+        ends: of its interval.
+        digits: as `spell` takes them.
+        spell: how a number is spelled; `number` by default, `si` for counts.
 
     >>> estimate(0.536, (0.502, 0.565)), estimate(0.536, None)
     ('0.536 [0.502, 0.565]', '0.536')
+    >>> estimate(20_310, (19_800, 21_000), spell=si)
+    '20.3k [19.8k, 21k]'
     """
-    shown = number(value, digits)
-    return (
-        shown if ends is None or not all(given(end) for end in ends) else f"{shown} {interval(ends, digits)}"
-    )
+    shown, between = together(value, ends, digits, spell)
+    return f"{shown} {between}" if between.startswith("[") else shown
 
 
 def duration(seconds: float | None) -> str:

@@ -20,7 +20,7 @@ from harness.grid.cells import Cell
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.json_files import write_record
-from harness.records.number_text import DASH, estimate, given, interval, number
+from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
@@ -172,41 +172,48 @@ def _exponents(result: StudyRecord) -> Table:
     """Return a row per fit that gives a frontier; Kaplan's one-axis laws give none and are in the report."""
     from analysis.laws import family
 
-    table = _table(
-        "N* ∝ C^a, with intervals (→ recommended)", ["", "approach", "law", "N", "a", "alpha", "beta", "E"]
-    )
+    shown = []
     for index, fit in enumerate(result.fits):
         if fit.frontier.a is not None:
             bounds = [fit.interval.get(name) for name in ("alpha", "beta", "E")]
             values = [fit.params.get(name) for name in ("alpha", "beta", "E")]
-            table.add_row(
-                "→" if index == result.recommended else "",
-                fit.approach,
-                family(fit.law),
-                fit.count.removeprefix("n_params_").replace("n_params", "all"),
-                estimate(fit.frontier.a, fit.frontier.a_interval),
-                *map(estimate, values, bounds),
+            shown.append(
+                (
+                    "→" if index == result.recommended else "",
+                    fit.approach,
+                    family(fit.law),
+                    fit.count.removeprefix("n_params_").replace("n_params", "all"),
+                    estimate(fit.frontier.a, fit.frontier.a_interval),
+                    *map(estimate, values, bounds),
+                )
             )
+    title = f"{_title('N* ∝ C^a', shown)} (→ recommended)"
+    table = _table(title, ["", "approach", "law", "N", "a", "alpha", "beta", "E"])
+    for texts in shown:
+        table.add_row(*texts)
     return table
 
 
 def _frontier(rows: Sequence[FrontierRow]) -> Table:
     """Return a row per compute budget: optimal N and D, and the loss, with intervals."""
-    table = _table("compute-optimal frontier, with intervals", ["FLOPs", "N*", "D*", "loss"])
-    for row in rows:
-        table.add_row(
+    shown = [
+        (
             f"{row.flops:.1e}",
-            _with_interval(row.n_opt, row.n_low, row.n_high, ".3g"),
-            _with_interval(row.d_opt, row.d_low, row.d_high, ".3g"),
-            _with_interval(row.loss, row.loss_low, row.loss_high, ".3f"),
+            estimate(row.n_opt, (row.n_low, row.n_high), spell=si),
+            estimate(row.d_opt, (row.d_low, row.d_high), spell=si),
+            estimate(row.loss, (row.loss_low, row.loss_high)),
         )
+        for row in rows
+    ]
+    table = _table(_title("compute-optimal frontier", shown), ["FLOPs", "N*", "D*", "loss"])
+    for texts in shown:
+        table.add_row(*texts)
     return table
 
 
-def _with_interval(value: float, low: float, high: float, form: str) -> str:
-    """Return a number with its interval; an end is a dash if too few resamples gave it."""
-    shown, below, above = (format(each, form) if given(each) else DASH for each in (value, low, high))
-    return f"{shown} [{below}, {above}]"
+def _title(what: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return the title of a table, which promises intervals only if there are some."""
+    return f"{what}, with intervals" if any("[" in text for row in rows for text in row) else what
 
 
 def _learning_rates(group: RateGroup) -> Table:
@@ -217,12 +224,13 @@ def _learning_rates(group: RateGroup) -> Table:
     )
     for row in group.optima:
         cost, width = row.recipe_cost_percent, row.half_width
+        best, between = together(row.rate_opt, row.rate_interval)
         table.add_row(
             row.rung,
             f"{row.n_tokens:.3g}",
             number(row.recipe_rate),
-            number(row.rate_opt),
-            interval(row.rate_interval),
+            best,
+            between,
             "–" if cost is None else f"{'' if row.interior else '≥ '}{cost:.2f} %",
             "–" if width is None else f"×{width:.2f}",
             row.reason or "",

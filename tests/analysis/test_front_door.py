@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,60 @@ def test_importing_is_cheap() -> None:
     began = time.process_time()
     exec(code, {"__name__": "again"})
     assert time.process_time() - began < 0.05
+
+
+NUMBERS: dict[str, Callable[[float], Any]] = {
+    "a number": lambda x: x,
+    "an integer": int,
+    "a list": lambda x: [x, 2 * x],
+    "a list of integers": lambda x: [int(x), int(2 * x)],
+    "a tuple": lambda x: (x, 2 * x),
+    "an array": lambda x: np.array([x, 2 * x]),
+    "a Series": lambda x: pd.Series([x, 2 * x], index=[7, 3]),
+    "a column of a frame": lambda x: pd.DataFrame({"x": [x, 2 * x]})["x"],
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_every_function_takes_numbers_lists_arrays_and_series(kind: str) -> None:
+    fit, made = sl.fit_law(RUNS, resamples=0), NUMBERS[kind]
+    theta, law = fit.params, sl.LAWS["chinchilla"]
+    n, d, c = made(1e8), made(2e9), made(1e18)
+    allocate = partial(sl.optimal_allocation, fit)
+    plain = [np.atleast_1d(np.asarray(values, float)) for values in (n, d, c)]
+    for found, wanted in (
+        (sl.find_frontier(fit, RUNS, c).n_opt, sl.find_frontier(fit, RUNS, plain[2]).n_opt),
+        (sl.find_frontier(fit, None, c).d_opt, sl.find_frontier(fit, None, plain[2]).d_opt),
+        (sl.optimal_allocation(fit, c).loss, sl.optimal_allocation(fit, plain[2]).loss),
+        (
+            sl.optimal_allocation(fit, c, table=RUNS).loss,
+            sl.optimal_allocation(fit, plain[2], table=RUNS).loss,
+        ),
+        (fit.predict(n, d), fit.predict(*plain[:2])),
+        (fit.predict(n, d, c, d), fit.predict(*plain[:2])),
+        (law.value(theta, n, d), law.value(theta.to_numpy(), *plain[:2])),
+        (law.value(list(theta), n, d, c, d), law.value(theta.to_numpy(), *plain[:2])),
+        (sl.LAWS["kaplan_c"].value([3.0, 0.05], n, d, c), 3.0 * plain[2] ** -0.05),
+        (law.jacobian(theta, n, d, c, d), law.jacobian(theta.to_numpy(), *plain[:2])),
+    ):
+        assert np.ravel(found) == pytest.approx(np.ravel(wanted))
+    assert law.frontier(theta) == law.frontier(theta.to_numpy())
+
+
+@pytest.mark.parametrize("flops", ["much", [], [1e20, -1.0], None, [[1e20]], {"C": 1}, float("nan")])
+def test_what_is_no_compute_is_one_sentence(flops: Any) -> None:
+    with pytest.raises(sl.InputError, match="expected one or more positive numbers such as 1e20"):
+        sl.optimal_allocation(sl.fit_law(RUNS, resamples=0), flops)
+
+
+def test_a_summary_says_each_exponent_once() -> None:
+    c, ratio = (x.ravel() for x in np.meshgrid([1e18, 1e19, 1e20, 1e21], np.geomspace(0.25, 4, 7)))
+    n = ratio * 1.3 * (c / 6) ** 0.45
+    frame = pd.DataFrame({"N": n, "D": c / (6 * n), "C": c})
+    frame["loss"] = 1.7 + 400 * frame.N**-0.34 + 410 * frame.D**-0.28
+    for fit in (sl.fit_isoflop(frame, resamples=50), sl.fit_law(RUNS, resamples=0)):
+        names = [line.split()[0] for line in fit.summary().splitlines() if line.startswith("  ")]
+        assert len(names) == len(set(names))
+        assert {"a", "b"} <= set(names)
+        assert "\n" not in repr(fit)
+        assert len(repr(fit)) < 150

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.intervals import LEVEL
+from analysis.intervals import LEVEL, percentile_interval
 
 RESAMPLES = 400
 MIN_HITS = 20  # right answers of a size over all seeds, below which its ratio has no interval
@@ -112,7 +112,7 @@ def dependence(
         hits = size.right.all(axis=2).sum()
         rho.append(float(exact[0] / product[0]) if product[0] > 0 and hits else None)
         enough = hits >= MIN_HITS and exact.min() > 0
-        interval.append(_percentiles(exact[1:] / product[1:], level) if enough else None)
+        interval.append(percentile_interval(exact[1:] / product[1:], level) if enough else None)
         if enough and product[0] < TOO_GOOD:
             logs += np.log([exact, product])
     length = float(sizes[0].n_positions.mean())
@@ -120,10 +120,5 @@ def dependence(
         return Dependence(rho, interval, None, None, length)
     kappa = logs[0] / logs[1]
     return Dependence(
-        rho, interval, length * float(kappa[0]), _percentiles(length * kappa[1:], level), length
+        rho, interval, length * float(kappa[0]), percentile_interval(length * kappa[1:], level), length
     )
-
-
-def _percentiles(values: Array, level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -63,4 +63,4 @@ def seed_noise_interval(table: LossTable, seed: int) -> tuple[float, float]:
     used = np.array([optimum.reason is None for optimum in found])
     kept = [optimum for optimum in found if optimum.reason is None]
     log_c, weights = np.array([(optimum.log_c, optimum.se**-2) for optimum in kept]).T
-    return percentile_interval(weighted_line(log_c, log_n[used], weights)[0], LEVEL)
+    return percentile_interval(weighted_line(log_c, log_n[used], weights)[0], LEVEL) or (np.nan, np.nan)

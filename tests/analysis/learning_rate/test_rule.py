@@ -91,7 +91,7 @@ def test_intervals_stand_in_the_comments(folder: SweepFolder) -> None:
     text = folder.optim.read_text()
     comments = {line[2:].split(":")[0]: line for line in text.splitlines() if line.startswith("# ")}
     assert set(RECIPE) <= comments.keys()
-    assert "(D/1048576)^−0.300 [−0.300" in comments["hidden"]
+    assert "(D/1048576)^−0.3000 [−0.3002, −0.2998]" in comments["hidden"]
     assert "as in the recipe, no rule" in comments["gain"]
     assert "90%" in text
 

@@ -32,8 +32,6 @@ def test_other_number_formats() -> None:
     assert report_numbers.signed(-0.25, 2) == "−0.25"
     assert report_numbers.percent(0.0123) == "1.23 %"
     assert report_numbers.in_percent(None) == "–"
-    assert report_numbers.interval([0.1, None]) == "no interval"
-    assert report_numbers.interval([0.1, 0.25], 2) == "[0.10, 0.25]"
     assert [report_numbers.duration(s) for s in (45, 512, 9000)] == ["45 s", "8 min 32 s", "2 h 30 min"]
     assert [report_numbers.p_value(p) for p in (1e-5, 0.04, None)] == ["< .001", "0.040", "–"]
     assert report_numbers.trends([TrendRecord("N", 1e-4, 0.5), TrendRecord("D/N", 0.5, 0.1)]) == "N (< .001)"
