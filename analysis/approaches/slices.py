@@ -140,7 +140,7 @@ def interpolated_slices(n: Array, d: Array, c: Array, min_sizes: int, per_doubli
     Sizes enter and leave as C changes, so the exponent of the optima is biased: see `isoflop`.
     """
     sizes = [_size(n, d, c, rows) for rows in groups(n)]
-    sizes = [size for size in sizes if len(size.log_c) >= 2]
+    sizes = [size for size in sizes if len(size.log_c) >= 2 and np.all(np.diff(size.log_c) > 0)]
     step = np.log(2) / per_doubling
     first, last = np.ceil(np.log(c.min()) / step), np.floor(np.log(c.max()) / step)
     pieces: dict[float, list[tuple[_Size, Array]]] = {

@@ -48,7 +48,7 @@ def gauss_newton_cov(problem: Problem, theta: Array) -> Array | None:
     hessian = mean_slope * (scaled.T * problem.weights) @ scaled
     scores = np.zeros((g, p))
     np.add.at(scores, member, scaled * (problem.weights * psi)[:, None])
-    if np.linalg.cond(hessian) > 1 / np.finfo(float).eps:
+    if not np.all(np.isfinite(hessian)) or np.linalg.cond(hessian) > 1 / np.finfo(float).eps:
         return None
     half = np.linalg.solve(hessian, scores.T)
     cov = np.full((len(theta), len(theta)), np.nan)

@@ -248,11 +248,8 @@ def test_every_function_takes_numbers_lists_arrays_and_series(kind: str) -> None
     for found, wanted in (
         (sl.find_frontier(fit, RUNS, c).n_opt, sl.find_frontier(fit, RUNS, plain[2]).n_opt),
         (sl.find_frontier(fit, None, c).d_opt, sl.find_frontier(fit, None, plain[2]).d_opt),
-        (sl.optimal_allocation(fit, c).loss, sl.optimal_allocation(fit, plain[2]).loss),
-        (
-            sl.optimal_allocation(fit, c, table=RUNS).loss,
-            sl.optimal_allocation(fit, plain[2], table=RUNS).loss,
-        ),
+        (allocate(c).loss, allocate(plain[2]).loss),
+        (allocate(c, table=RUNS).loss, allocate(plain[2], table=RUNS).loss),
         (fit.predict(n, d), fit.predict(*plain[:2])),
         (fit.predict(n, d, c, d), fit.predict(*plain[:2])),
         (law.value(theta, n, d), law.value(theta.to_numpy(), *plain[:2])),
