@@ -163,8 +163,10 @@ def _value(key: str, kind: Any, typed: str, rest: list[str]) -> Any:
         typed: the text.
         rest: arguments behind it, which may be the end of a list with blanks.
     """
+    # An option of another program, such as `export=ALL,X=1`, is text unless it begins like a list.
+    literal = is_text(kind) or (kind is Any and not typed.startswith(("[", "{", "'", '"')))
     depth = _depth(typed)
-    if is_text(kind) and not 0 <= depth <= MAX_DEPTH:
+    if literal and not 0 <= depth <= MAX_DEPTH:
         return typed
     if depth < 0:
         raise misfit(key, kind, typed, _cut_off(key, typed, rest) or "brackets and quotes come in pairs")
@@ -173,12 +175,12 @@ def _value(key: str, kind: Any, typed: str, rest: list[str]) -> Any:
     try:
         read = OverridesParser.create().parse_override(f"{key}={typed}")
     except (HydraException, RecursionError, ValueError, OverflowError):
-        if is_text(kind):
+        if literal:
             return typed
         raise misfit(key, kind, typed, "text with signs in it is quoted") from None
     if not read.is_sweep_override():
         return read.value()
-    if is_text(kind):
+    if literal:
         return typed
     several = f"{key}=[{_items(typed)}]" if is_list(kind) else "one sweep for each of several values"
     raise misfit(key, kind, typed, f"type {several}")

@@ -89,6 +89,11 @@ def test_text_that_is_no_value_stands_for_itself(text: str) -> None:
     assert load([*SMALL, f"launcher.partition={text}"]).launcher.partition == text
 
 
+def test_options_of_another_program_are_text_unless_they_begin_like_a_list() -> None:
+    given = ["+launcher.sbatch.export=ALL,X=1", "+launcher.sbatch.nice=3", "+launcher.sbatch.list=[a,b]"]
+    assert load([*SMALL, *given]).launcher.sbatch == {"export": "ALL,X=1", "nice": 3, "list": ["a", "b"]}
+
+
 def test_quotes_around_text_are_taken_off_and_null_is_none() -> None:
     assert load([*SMALL, "launcher.partition='a,b'"]).launcher.partition == "a,b"
     assert load([*SMALL, "launcher.partition=null"]).launcher.partition is None

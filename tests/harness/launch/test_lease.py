@@ -200,3 +200,40 @@ def test_a_damaged_lease_is_nobodys(run: RunFolder) -> None:
     assert holder(run) is None
     with held(run):
         assert holder(run)
+
+
+def test_a_lease_from_the_future_is_held_no_longer_than_its_owner_is_heard_of(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose clock is a day ahead died; our own clock counts how long it has been silent."""
+    path = foreign(run, age=-86_400)
+    silence, now = lease.Silence(), [1000.0]
+    monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
+    silence.end(run)
+    now[0] += lease.STALE_SECONDS - 1
+    silence.end(run)
+    assert holder(run)
+    # A sign of life begins the count anew.
+    os.utime(path, (time.time() + 86_500,) * 2)
+    silence.end(run)
+    now[0] += lease.STALE_SECONDS - 1
+    silence.end(run)
+    assert holder(run)
+    now[0] += 2
+    silence.end(run)
+    assert holder(run) is None
+    with held(run):
+        assert numbers(run) == ["2.json"]
+
+
+def test_a_file_system_without_hard_links(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with held(run):
+        assert holder(run)
+        with pytest.raises(Held), held(run):
+            pass
+    with held(run):
+        assert numbers(run) == ["2.json"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,6 +151,36 @@ def test_runs_of_another_driver_are_waited_for_and_read(folder: SweepFolder) -> 
         finish(folder, FIRST, RunStatus.DIVERGED)
     assert [(outcome.job, outcome.status) for outcome in found] == [(FIRST, "diverged")]
     assert launcher.given == [(SECOND,)]
+
+
+def test_it_says_once_for_whom_it_waits_and_how_long(folder: SweepFolder) -> None:
+    told: list[str] = []
+    launcher = Pretender(lambda job: Outcome(job, RunStatus.DONE))
+    supervisor = Supervisor(launcher, folder, 1, told.append)
+    with lease.held(folder.run(FIRST.spec.run_id)):
+        supervisor.add([(job,) for job in JOBS])
+        found = supervisor.outcomes(lambda _: None)
+        next(found)
+        for _ in range(3):
+            supervisor._submit_due()
+        finish(folder, FIRST)
+    assert len(list(found)) == 1
+    (text,) = told
+    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in text
+    assert FIRST.spec.run_id in text
+    assert "silent for 60 s" in text
+
+
+def test_a_lease_from_the_future_is_not_waited_for(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host's clock was a day ahead; two runs end although nobody touches the lease."""
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.05)
+    path = folder.run(FIRST.spec.run_id).lease / "1.json"
+    write_json(path, vars(lease.Lease("they", "elsewhere", "another system", 1, "0")))
+    os.utime(path, (time.time() + 86_400,) * 2)
+    outcomes, _ = supervised(folder, lambda job: Outcome(job, RunStatus.DONE))
+    assert [outcome.status for outcome in outcomes] == ["done"] * 2
 
 
 def test_a_run_that_a_worker_found_held_is_looked_at_again(folder: SweepFolder) -> None:

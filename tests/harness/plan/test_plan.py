@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.execution.execution import Execution
 from harness.grid.cells import Cell, job_flops, job_tokens, jobs
-from harness.plan import plan
+from harness.plan import plan, speed
 from harness.plan import table as plan_table
 from harness.plan.speed import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
 from harness.recipe import counting
@@ -110,7 +111,42 @@ def test_step_rate_grows_with_width_and_stays_below_the_peak() -> None:
 
 
 def test_calibration_measures_this_machine() -> None:
-    assert 1e7 < matmul_rate(0.05) < 1e13
+    rate = matmul_rate(0.05)
+    assert rate is not None
+    assert 1e7 < rate < 1e13
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "print('no number')",
+        "import time; time.sleep(60)",
+    ],
+)
+def test_a_calibration_that_is_killed_measures_nothing(child: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_PROBE", child)
+    monkeypatch.setattr(speed, "PATIENCE_SECONDS", 1.0)
+    assert matmul_rate() is None
+
+
+def test_a_plan_without_a_measurement_says_so(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    made = plan.make_plan(SweepFolder(tmp_path), small_cells(), N_EVAL)
+    plan_table.print_plan(Console(file=stream, width=120), made, lambda: None, 1, notes=["one more thing"])
+    assert "for a time unknown, as this machine was not measured, on 1 worker(s)" in stream.getvalue()
+    assert "note: one more thing" in stream.getvalue()
+
+
+def test_a_plan_of_many_layers_says_how_long_they_compile(tmp_path: Path) -> None:
+    deep = plan.make_plan(SweepFolder(tmp_path), small_cells("model.n_layers=1000"), N_EVAL)
+    (note,) = plan_table.compile_notes(deep, Execution(), "cpu")
+    assert "compiling 1,000 layers takes about 20 min" in note
+    assert "execution.scan_layers=true" in note
+    assert plan_table.compile_notes(deep, Execution(scan_layers=True), "cpu") == []
+    assert plan_table.compile_notes(deep, Execution(), "gpu") == []
+    flat = plan.make_plan(SweepFolder(tmp_path), small_cells(), N_EVAL)
+    assert plan_table.compile_notes(flat, Execution(), "cpu") == []
 
 
 def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

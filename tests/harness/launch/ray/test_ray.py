@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -225,6 +226,30 @@ def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     return error
+
+
+# A private cluster with one task; prints the addresses on which its processes listen.
+LISTENING = """
+import json, psutil
+from harness.launch.ray.cluster import connect
+connect(None)
+import ray
+ray.get(ray.remote(lambda: 0).remote())
+found = [psutil.Process(), *psutil.Process().children(recursive=True)]
+heard = [c.laddr.ip for p in found for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+ray.shutdown()
+print(json.dumps(heard))
+"""
+
+
+@pytest.mark.ray
+@needs_ray
+def test_a_cluster_of_this_machine_alone_is_open_to_this_machine_alone(data_cache: Path) -> None:
+    done = small_sweeps.finish([sys.executable, "-c", LISTENING], data_cache)
+    assert done.returncode == 0, done.stderr
+    heard = json.loads(done.stdout.splitlines()[-1])
+    assert len(heard) > 3
+    assert {address.removeprefix("::ffff:") for address in heard} == {"127.0.0.1"}
 
 
 @pytest.mark.ray

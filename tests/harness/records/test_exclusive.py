@@ -1,0 +1,40 @@
+"""One of several processes creates a file, on file systems with and without hard links."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from harness.records.exclusive import write_new
+
+
+@pytest.fixture(params=["links", "no links"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on a file system with or without hard links."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", refuse)
+    return tmp_path
+
+
+def test_the_first_one_counts(folder: Path) -> None:
+    path = folder / "claim"
+    assert write_new(path, "mine")
+    assert not write_new(path, "theirs")
+    assert path.read_text() == "mine"
+    assert os.listdir(folder) == ["claim"]
+
+
+def test_one_of_many_wins(folder: Path) -> None:
+    path = folder / "claim"
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: write_new(path, str(i)), range(40)))
+    assert sum(won) == 1
+    assert path.read_text() == str(won.index(True))
