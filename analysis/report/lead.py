@@ -13,7 +13,7 @@ from analysis.laws import find_law
 from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fits import FitRecord, LearningRateRecord, ScoreRecord, StudyRecord
 from analysis.study.words import plain_name
-from harness.records.number_text import estimate, in_percent, interval, number, percent, power_of_ten, si
+from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
 
 # How the loss is said to follow a law, by the exponent that Kaplan et al. gave the law of one variable.
 AXIS_NAMES = {"alpha": "size N", "beta": "training tokens D", "kappa": "compute C"}
@@ -156,15 +156,17 @@ def rate_table(rates: LearningRateRecord) -> list[dict[str, str]]:
         known = [row for row in group.optima if row.recipe_cost_percent is not None]
         worst = max(known, key=lambda row: row.recipe_cost_percent or 0.0, default=None)
         recipe = group.rules[0] if group.rules else None
+        best, best_interval = together(rule.rate_64, rule.rate_64_interval, 4)
+        exponent, exponent_interval = together(rule.exponent, rule.exponent_interval, 2)
         cost = f"{in_percent(worst.recipe_cost_percent)} at {worst.rung}" if worst else in_percent(None)
         rows.append(
             {
                 "group": group.group,
-                "best": number(rule.rate_64, 4),
-                "best_interval": interval(rule.rate_64_interval, 4),
+                "best": best,
+                "best_interval": best_interval,
                 "recipe": number(recipe.recipe_rate_64 if recipe else None, 4),
-                "exponent": number(rule.exponent, 2),
-                "exponent_interval": interval(rule.exponent_interval, 2),
+                "exponent": exponent,
+                "exponent_interval": exponent_interval,
                 "recipe_exponent": number(recipe.recipe_exponent if recipe else None, 2),
                 "cost": cost,
                 "note": rule.reason or "",
