@@ -67,7 +67,7 @@ def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
         return f"{text}, but not fully: it leaves {rest} unexplained, and seeds differ by {seeds} only."
     if any(trend.p < SIGNIFICANCE for trend in test.structure):
         return f"{text}, but not fully: it leaves {rest} unexplained, with a trend in it (seeds: {seeds})."
-    return f"{text} and leaves {rest} unexplained, no more than the noise between seeds ({seeds})."
+    return f"{text} and leaves {rest} unexplained, which the noise between seeds ({seeds}) can account for."
 
 
 def _best_use(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
