@@ -86,9 +86,9 @@ def _other_than_flops(read: Mapping[str, Column], columns: Columns) -> str | Non
         return None
     with np.errstate(all="ignore"):
         ratio = np.log10(read["C"].values / (6 * read["N"].values * read["D"].values))
+        usable = np.isfinite(read["N"].values * read["D"].values)
     known = ratio[np.isfinite(ratio)]
     power = 3 * np.round(np.median(known) / 3) if len(known) else 0.0
-    usable = np.isfinite(read["N"].values * read["D"].values)
     near = np.abs(ratio - power) < np.log10(FAR)  # False for NaN
     if near.sum() >= AGREEING * usable.sum():
         return None

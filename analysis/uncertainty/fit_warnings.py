@@ -58,10 +58,11 @@ def tied_ratio(problem: Problem, theta: Array) -> float | None:
     exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
     if len(exponents) < 2 or set(exponents) & set(problem.law.fixed):
         return None
-    tied = best_at(problem, dict.fromkeys(exponents, TIED_GRID))
+    coarse = problem.pilot[0] if problem.pilot else problem
+    tied = best_at(coarse, dict.fromkeys(exponents, TIED_GRID))
     middle = TIED_GRID[tied.best]
     near = best_at(problem, dict.fromkeys(exponents, middle * np.geomspace(0.93, 1.08, 40)))
-    lowest = min(near.objective.min(), tied.objective.min())
+    lowest = near.objective.min() if problem.pilot else min(near.objective.min(), tied.objective.min())
     return float(lowest / max(float(problem.objective(theta)), 1e-300))  # 0 for losses without noise
 
 

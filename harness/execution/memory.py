@@ -1,6 +1,7 @@
 """Estimate of a training step's memory on each device of a mesh, from shapes alone.
 
 The plan prints it before anything is compiled, and `harness.aot` compares it with the compiler's own figure.
+From width 512 and 500 MiB a device on they agree within 15 %; for narrower rungs the estimate can be half.
 """
 
 from __future__ import annotations
