@@ -79,7 +79,7 @@ RANGES = {
         "grid.lr_scale grid.references.lr_scale"
     ),
     Range(0, 2**10, above=True): "model.mlp_ratio model.capacity_factor",
-    Range(-16, 16): (
+    Range(-32, 32): (
         "optim.hidden_lr_exponent optim.embed_lr_exponent optim.head_lr_exponent optim.gain_lr_exponent"
     ),
     SHARE: (

@@ -69,7 +69,10 @@ def test_what_has_ended_is_left_alone(folder: SweepFolder, capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["ab"], ["ab is no run", "harness.status", "did you mean"]), (["--now"], ["unknown option --now"])],
+    [
+        (["aab"], ["aab is no run", "harness.status", "did you mean aa"]),
+        (["--now"], ["unknown option --now"]),
+    ],
 )
 def test_wrong_input(
     folder: SweepFolder, more: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
