@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,14 @@ def test_of_two_drivers_with_one_table_the_first_seals_it(
     assert seal_forecast(folder, points.iloc[1:], holdout[:1], 20), "another table is fitted"
 
 
-def test_a_frontier_without_intervals_is_printed_with_dashes() -> None:
-    """Few cells give a frontier and too few resamples for its interval."""
+def test_a_frontier_promises_only_the_intervals_it_has() -> None:
+    """Few cells give a frontier and too few resamples for its interval; half an interval is none."""
     no = float("nan")
     row = FrontierRow(1e15, 25_700.0, 1e6, 3.5, no, no, 9e5, no, 3.4, 3.625, no, no)
-    (n, d, loss) = (list(column.cells) for column in _frontier([row]).columns[1:])
-    assert (n, d, loss) == (["2.57e+04 [–, –]"], ["1e+06 [9e+05, –]"], ["3.500 [3.400, 3.625]"])
+    table = _frontier([row, replace(row, n_low=24_900.0, n_high=26_100.0)])
+    (n, d, loss) = (list(column.cells) for column in table.columns[1:])
+    assert n == ["25.7k", "25.7k [24.9k, 26.1k]"]
+    assert d == ["1M", "1M"]
+    assert loss == ["3.500 [3.400, 3.625]"] * 2
+    assert table.title == "compute-optimal frontier, with intervals"
+    assert _frontier([replace(row, loss_low=no)]).title == "compute-optimal frontier"
