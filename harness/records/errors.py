@@ -45,7 +45,7 @@ def near(word: str, names: Sequence[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as one line, with `?` for what a terminal would obey or could not print.
+    r"""Return a text as one line, with `?` for what a terminal would obey or could not print.
 
     >>> printable("d16\x1b[2J"), printable("size\nµ")
     ('d16?[2J', 'size µ')
