@@ -5,15 +5,12 @@ Schema 2 is written. Schema 1 differs in the names of two keys of Kaplan fits, w
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.records.fits import ContestRow, FitRecord, ForecastCell, with_constant
-from harness.records.json_files import NOT_STORED, current, from_json, read_json, to_json
+from harness.records.json_files import NOT_STORED, content_sha256, current, from_json, read_json, to_json
 
 SCHEMA = 2
 
@@ -71,12 +68,6 @@ class ForecastRecord:
 def sealed(forecast: ForecastRecord) -> ForecastRecord:
     """Return the forecast with the hash of its content."""
     return replace(forecast, sha256=content_sha256(to_json(forecast)))
-
-
-def content_sha256(content: Mapping[str, Any]) -> str:
-    """Return the hash of the content of forecast.json without its own "sha256", as canonical JSON."""
-    rest = {key: value for key, value in content.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def forecast_from(content: Any, source: str) -> ForecastRecord:

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from harness.config.settings import load
 from harness.data.build import DataConfig
 from harness.launch.interface import Launcher
@@ -27,14 +29,16 @@ from harness.launch.local.places import seats
 from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan
 from harness.records.command_line import CommandParser
+from harness.records.derived import Stage, record_made
+from harness.records.errors import Damaged
 from harness.records.files import write_json
 from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT, provenance
 from harness.records.run_files import RunStatus
-from harness.runs.collect import write_tables
 from harness.runs.state import set_state
 from harness.sweep.__main__ import Sweep
+from harness.sweep.finish import made_from
 from harness.track.console import plain_console
 
 DESCRIPTION = """\
@@ -53,17 +57,20 @@ class TrivialSweep(Sweep):
     def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
         return LocalLauncher(config, seats(self.settings.launcher.n_workers, 1), plan.job_flops, 1, WORKER)
 
-    def _train(self, plan: Plan, config: DataConfig) -> None:
+    def _train(self, plan: Plan, config: DataConfig) -> list[Damaged]:
         began = time.monotonic()
-        super()._train(plan, config)
+        damaged = super()._train(plan, config)
         self.train_seconds = time.monotonic() - began
+        return damaged
 
-    def _conclude(self, plan: Plan) -> None:
-        """Write the tables; copy fits and report of the committed example: fitting is not measured."""
-        write_tables(self.folder, plan.cells, self.settings.grid.name)
+    def _conclude(self, plan: Plan, points: pd.DataFrame) -> None:  # noqa: ARG002
+        """Copy fits and report of the committed example: fitting is not measured."""
         example = SweepFolder(ROOT / "results" / "chinchilla")
         shutil.copy(example.fits, self.folder.fits)
         shutil.copy(example.report, self.folder.report)
+        files = {Stage.FITS: [self.folder.fits], Stage.TASKS: [], Stage.REPORT: [self.folder.report]}
+        for stage, made in files.items():
+            record_made(self.folder, stage, made_from(self.folder, stage, self.settings.grid.resamples), made)
 
 
 def overrides(results: Path, cache: Path, n_runs: int) -> list[str]:
@@ -116,17 +123,23 @@ def large(root: Path, n_runs: int) -> dict[str, Any]:
 class HalfDone(Sweep):
     """A sweep in which every second run is finished and every tenth waits; it fits nothing."""
 
-    def _train(self, plan: Plan, config: DataConfig) -> None:  # noqa: ARG002
+    def _train(self, plan: Plan, config: DataConfig) -> list[Damaged]:  # noqa: ARG002
         for index, (job,) in enumerate((job,) for phase in plan.phases for job in plan.phase_jobs(phase)):
             run = self.folder.run(job.spec.run_id)
             for n_tokens in job.n_tokens if index % 2 else ():
                 path = run.point(job.spec.point_id(n_tokens))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("{}")
+                path.write_text(json.dumps({"run_id": run.run_id, "point_id": path.stem}))
             if index % 2 or index % 10 == 0:
                 set_state(run, RunStatus.DONE if index % 2 else RunStatus.WAITING)
+        return []
 
-    def _conclude(self, plan: Plan) -> None:
+    def _tables(self, plan: Plan, config: DataConfig) -> pd.DataFrame:
+        """Train and write no tables: there is nothing to fit."""
+        self._train(plan, config)
+        return pd.DataFrame()
+
+    def _conclude(self, plan: Plan, points: pd.DataFrame) -> None:
         """Do nothing: there is nothing to fit."""
 
 

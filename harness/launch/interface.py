@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
+from harness.runs.finished import unfinished
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Outcome:
         run = folder.run(job.spec.run_id)
         state = run.read_state()
         # End points count before the state: an earlier sweep may have reached them, and a state can be stale.
-        if all(run.point(job.spec.point_id(n)).exists() for n in job.n_tokens):
+        if not unfinished(run, job.spec, job.n_tokens):
             return cls(job, RunStatus.DIVERGED if state.status == RunStatus.DIVERGED else RunStatus.DONE)
         if state.status in (RunStatus.FAILED, RunStatus.INTERRUPTED):
             return cls(job, state.status, state.error, state.retry)

@@ -150,7 +150,7 @@ def _take(leases: Path) -> Path:
     for older in range(number, 0, -1):
         try:
             _path(leases, older).unlink()
-        except FileNotFoundError:
+        except OSError:  # It is gone already. Or it is a folder, and no lease that counts.
             break
     return path
 

@@ -40,9 +40,10 @@ from harness.launch.stop import StopFlag, StopOrCancel, is_cancelled
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import WRONG_INPUT_EXIT_CODE, InputError
 from harness.records.json_files import from_json
-from harness.records.paths import RunFolder, SweepFolder
+from harness.records.paths import RunFolder, SweepFolder, programs_folder
 from harness.records.provenance import provenance
 from harness.records.run_files import Attempt, Origin, RunStatus, read_attempts, write_attempts
+from harness.runs.finished import unfinished
 from harness.runs.state import record_failure
 
 if TYPE_CHECKING:
@@ -123,20 +124,16 @@ def record_attempt(folder: RunFolder, attempt: Attempt) -> None:
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     """Load the prepared corpus and build the evaluation sets, which all runs share."""
-    import jax
-
     from harness.data.prepare import DataConfig, prepare_corpus
     from harness.data.windows import eval_windows
+    from harness.engine.compiled import use_cache
     from harness.engine.mesh import make_mesh
     from harness.evaluate.loss import EvalSet
     from harness.evaluate.tasks import TaskEvaluation
     from harness.train.loop import TrainInputs
 
     cache = Path(config.cache_dir)
-    # Every program is cached, however small and quick to compile: the next worker of a shape starts at once.
-    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    use_cache(programs_folder(cache))
     data = DataConfig.from_dict(config.data)
     corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
 
@@ -275,9 +272,9 @@ def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
     """
     from harness.engine.distributed import told_by_first
 
-    points = [folder.point(job.spec.point_id(n)) for n in job.n_tokens]
-    diverged = all(path.exists() for path in points) and folder.read_state().status == RunStatus.DIVERGED
-    return RunStatus.DIVERGED if told_by_first(diverged) else None
+    diverged = folder.read_state().status == RunStatus.DIVERGED
+    ended = diverged and not unfinished(folder, job.spec, job.n_tokens)
+    return RunStatus.DIVERGED if told_by_first(ended) else None
 
 
 def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from harness.recipe import counting
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
-from harness.runs.collect import finished
+from harness.runs.collect import all_standings
 
 # Memory of a worker besides its arrays: Python, JAX, compiled programs.
 PROCESS_BYTES = 700e6
@@ -31,11 +31,14 @@ class Plan:
         cells: every cell of the grid.
         open_cells: cells without an end point.
         eval_tokens: tokens scored at every end point.
+        lost: files of runs that were written once and cannot be used any more, a clause each; what they held
+            is trained again.
     """
 
     cells: list[Cell]
     open_cells: list[Cell]
     eval_tokens: int
+    lost: tuple[str, ...] = ()
     # Cache of `job_flops`, by run and token counts: counting expands all segments of a trajectory.
     _flops: dict[tuple[str, tuple[int, ...]], float] = field(default_factory=dict, init=False, repr=False)
 
@@ -96,8 +99,11 @@ class Plan:
 
 
 def make_plan(folder: SweepFolder, cells: list[Cell], eval_tokens: int) -> Plan:
-    """Return the plan: a cell is open if the results folder has no end point for it."""
-    return Plan(cells, [cell for cell in cells if not finished(folder, cell)], eval_tokens)
+    """Return the plan: a cell is open if the results folder lacks its end point, or what that rests on."""
+    found = list(zip(cells, all_standings(folder, cells), strict=True))
+    lost = dict.fromkeys(standing.lost for _, standing in found if standing.lost is not None)
+    open_cells = [cell for cell, standing in found if not standing.is_finished]
+    return Plan(cells, open_cells, eval_tokens, tuple(lost))
 
 
 def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> float:

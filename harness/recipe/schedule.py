@@ -144,6 +144,19 @@ def segments(spec: RunSpec, n_tokens: list[int]) -> list[Segment]:
     return plan
 
 
+def is_task_step(step: int, interval: int) -> bool:
+    """Return whether the trunk is evaluated on tasks after this step: at 1, 2, 4, 8, … logging intervals."""
+    n_intervals = step // interval
+    # A power of two has one bit, so it shares none with the number below it.
+    return n_intervals & (n_intervals - 1) == 0
+
+
+def task_steps(spec: RunSpec, last: int) -> list[int]:
+    """Return the steps up to `last` after which a trunk is evaluated on tasks."""
+    every = spec.log_interval
+    return [step for step in range(every, last + 1, every) if is_task_step(step, every)]
+
+
 def check_reachable(spec: RunSpec, n_tokens: int) -> None:
     """Raise InputError unless `n_tokens` is a whole number of logging intervals, at least four."""
     raster = spec.batch_tokens * spec.log_interval

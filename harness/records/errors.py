@@ -10,6 +10,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 WRONG_INPUT_EXIT_CODE = 2
 CLOSED_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, as a shell reports programs in C
@@ -30,6 +31,21 @@ class InputError(ValueError):
     def __init__(self, text: str, *arguments: str):
         super().__init__(text)
         self.arguments = arguments
+
+
+class Damaged(InputError):
+    """A file that cannot be read, or that has other content than was written.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it, in words.
+        way_out: what to type or do instead.
+    """
+
+    def __init__(self, path: Path, reason: str, way_out: str = "put it back from a copy or make it anew"):
+        super().__init__(f"{path} cannot be read ({reason}); {way_out}")
+        self.path = path
+        self.reason = reason
 
 
 def nearest(word: str, names: Sequence[str]) -> str | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import uuid
 from pathlib import Path
 
+# Age at which a claim to a name belongs to a dead process, seconds.
+CLAIM_SECONDS = 60.0
+
 
 def write_new(path: Path, text: str) -> bool:
     """Create a file with this content; return False if there is one already.
 
-    Of several processes, on any hosts, one alone creates it. Others see the whole content or no file, except
-    on a file system without hard links, where they may see it empty for a moment.
+    Of several processes, on any hosts, one alone creates it. Others see the whole content or no file.
     """
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex}.tmp")
     try:
@@ -23,7 +26,10 @@ def write_new(path: Path, text: str) -> bool:
 
 
 def link_new(draft: Path, path: Path) -> bool:
-    """Give a whole file a second name, which no file has; return False if one has it already."""
+    """Give a whole file a name that no file has; return False if one has it already.
+
+    Of several processes, on any hosts, one alone succeeds. The draft may have lost its own name afterwards.
+    """
     try:
         # A hard link, because `link` fails if the name exists, on network file systems too.
         os.link(draft, path)
@@ -31,14 +37,26 @@ def link_new(draft: Path, path: Path) -> bool:
         return False
     except OSError:
         # Some file systems have no hard links.
-        try:
-            file = open(path, "x")  # noqa: SIM115
-        except FileExistsError:
+        return _claimed_and_renamed(draft, path)
+    return True
+
+
+def _claimed_and_renamed(draft: Path, path: Path) -> bool:
+    """Do as `link_new` without hard links: only one process can make a folder, and only then it looks."""
+    claim = path.with_name(f"{path.name}.taken")
+    try:
+        claim.mkdir()
+    except FileExistsError:
+        with contextlib.suppress(OSError):
+            # Whoever made it died before it renamed its file. The next attempt gets further.
+            if draft.stat().st_mtime - claim.stat().st_mtime > CLAIM_SECONDS:
+                claim.rmdir()
+        return False
+    try:
+        if os.path.lexists(path):
             return False
-        try:
-            with file:
-                file.write(draft.read_text())
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
+        os.rename(draft, path)
+    finally:
+        with contextlib.suppress(OSError):
+            claim.rmdir()
     return True

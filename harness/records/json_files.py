@@ -3,11 +3,15 @@
 Every file has a `schema` number. A reader refuses a file of a newer schema and renames the keys of an older
 one, so no record of another version is half understood.
 
+Every file also has a `sha256` of its other keys. A reader refuses a file whose hash differs; files of earlier
+versions have none.
+
 A field is one key of the same name, unless its metadata say otherwise: PART, ABSENT_IF_NONE, NOT_STORED.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -21,11 +25,13 @@ from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 
-from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.errors import Damaged, InputError
+from harness.records.files import read_bytes, write_json
 
 Record = TypeVar("Record")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+CHECK = "sha256"
 
 CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 # How deep below its record a wrong key is named in an error; further causes add nothing.
@@ -136,9 +142,26 @@ def to_json(record: Any) -> Any:
     return plain(CONVERTER.unstructure(record))
 
 
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Return the hash of a JSON object without its own `sha256`, as canonical JSON."""
+    rest = {key: value for key, value in content.items() if key != CHECK}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def with_check(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with its hash; a hash that it has already is kept, as a seal."""
+    found = plain(content)
+    return found if CHECK in found else found | {CHECK: content_sha256(found)}
+
+
+def write_checked(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with its hash."""
+    write_json(path, with_check(content))
+
+
 def write_record(path: Path, record: Any) -> None:
-    """Write a record atomically as indented JSON."""
-    write_json(path, to_json(record))
+    """Write a record atomically as indented JSON, with its hash."""
+    write_checked(path, to_json(record))
 
 
 def from_json(value: Any, kind: type[Record], source: str) -> Record:
@@ -166,20 +189,41 @@ def read_record(
         migrations: by older number, a function from a file's content to its content under the next number.
 
     Raises:
-        InputError: there is no such file, it is no JSON or of a newer schema, or its content does not fit
-            `kind`.
+        Damaged: there is no such file, it is no JSON, or it has other content than was written.
+        InputError: it is of a newer schema, or its content does not fit `kind`.
     """
-    return from_json(current(read_json(path), str(path), schema, migrations or {}), kind, str(path))
+    return from_json(current(read_checked(path), str(path), schema, migrations or {}), kind, str(path))
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; raise InputError if it cannot be read or is no JSON."""
+    """Return the content of a JSON file, whatever its hash says; raise Damaged if it is no JSON."""
+    data = read_bytes(path)
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}; write it anew by the command that made it") from error
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(path, f"it is no JSON: {error}" if data else "it is empty") from error
+
+
+def read_checked(path: Path) -> Any:
+    """Return the content of a JSON file without its hash.
+
+    Raises:
+        Damaged: there is no such file, it is no JSON, or it has other content than was written.
+    """
+    return checked(read_json(path), path)
+
+
+def checked(content: Any, path: Path) -> Any:
+    """Return the content of a file without its hash; raise Damaged if the hash is of another content."""
+    if not isinstance(content, dict) or CHECK not in content:
+        return content
+    try:
+        is_as_written = content[CHECK] == content_sha256(content)
+    except (ValueError, TypeError, RecursionError):  # NaN, which we never write.
+        is_as_written = False
+    if not is_as_written:
+        raise Damaged(path, "its checksum differs")
+    return {key: value for key, value in content.items() if key != CHECK}
 
 
 def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migration]) -> Any:

@@ -26,6 +26,11 @@ def cache_root() -> Path:
     return earlier if earlier.is_dir() else platformdirs.user_cache_path("scaling-harness", appauthor=False)
 
 
+def programs_folder(cache: Path) -> Path:
+    """Return the folder of a cache that keeps compiled programs."""
+    return cache / "compiled"
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """Folder results/<sweep>/ with the names of its files."""
@@ -86,6 +91,11 @@ class SweepFolder:
     def figures(self) -> Path:
         """Folder with the figures of the report."""
         return self.root / "figures"
+
+    @property
+    def derived(self) -> Path:
+        """What tables, fits and report were made from."""
+        return self.root / "derived.json"
 
     @property
     def log(self) -> Path:

@@ -7,16 +7,15 @@ else only reads.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
 from harness.records.files import write_json
-from harness.records.json_files import current, from_json, read_record, to_json
+from harness.records.json_files import current, from_json, read_checked, read_record, to_json
 from harness.records.provenance import Provenance
 from harness.records.sweep_file import CorpusRecord
 
@@ -160,15 +159,15 @@ class Attempt(Provenance):
 
 
 def read_state(path: Path) -> RunState:
-    """Return the state in a state.json; a run that has not begun if the file is missing or half written.
+    """Return the state in a state.json; a run that has not begun if the file is missing or damaged.
 
     Raises:
         InputError: the file is of a newer schema, or its keys do not fit.
     """
     try:
-        value = json.loads(path.read_text())
+        value = read_checked(path)
     # Missing before the run begins, and for a moment while a network file system replaces the file.
-    except (OSError, ValueError):
+    except (OSError, Damaged):
         return RunState()
     return from_json(current(value, str(path), STATE_SCHEMA, {}), RunState, str(path))
 
@@ -183,8 +182,8 @@ def read_submission(path: Path) -> Submission | None:
 
 def read_attempts(path: Path) -> list[Attempt]:
     """Return the attempts in a provenance.json; none if it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        return from_json(json.loads(path.read_text()), list[Attempt], str(path))
+    with contextlib.suppress(OSError, InputError):
+        return from_json(read_checked(path), list[Attempt], str(path))
     return []
 
 

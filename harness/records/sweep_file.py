@@ -6,18 +6,18 @@ of earlier versions.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.records.errors import InputError
-from harness.records.json_files import current, from_json
+from harness.records.errors import Damaged, InputError
+from harness.records.json_files import checked, current, from_json, read_json
 from harness.records.provenance import Provenance
 
 SWEEP_SCHEMA = 1
 # A JSON file without these keys was never a sweep's record.
 MARKS = {"config", "recipe", "cells"}
+LOST = "put it back from a copy, or delete it: the sweep's command writes it again and keeps the runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,7 @@ class SweepRecord:
         seconds: wall-clock seconds up to the end of training, summed over invocations.
         seconds_total: wall-clock seconds with fits and report, summed over invocations.
         worker_seconds: seconds of the workers by kind, summed over invocations.
+        forecast_sha256: seal of the sweep's forecast.json; None if none was sealed, or by an earlier version.
     """
 
     schema: int = SWEEP_SCHEMA
@@ -116,20 +117,26 @@ class SweepRecord:
     seconds: float = 0.0
     seconds_total: float = 0.0
     worker_seconds: dict[str, float] = field(default_factory=dict)
+    forecast_sha256: str | None = None
 
 
 def find_sweep(path: Path) -> SweepRecord | None:
     """Return the record in a sweep.json; None if the file is missing or something else.
 
     Raises:
+        Damaged: the record has other content than was written.
         InputError: the record is of a newer schema, or its keys do not fit.
     """
     try:
-        value: Any = json.loads(path.read_text())
-    except (OSError, ValueError):
+        value = read_json(path)
+    except Damaged:
         return None
     if not isinstance(value, dict) or not value.keys() >= MARKS:
         return None
+    try:
+        value = checked(value, path)
+    except Damaged as error:
+        raise Damaged(path, error.reason, LOST) from error
     return from_json(current(value, str(path), SWEEP_SCHEMA, {}), SweepRecord, str(path))
 
 
@@ -137,7 +144,7 @@ def read_sweep(path: Path) -> SweepRecord:
     """Return the record in a sweep.json.
 
     Raises:
-        InputError: there is no record of a sweep, it is of a newer schema, or its keys do not fit.
+        InputError: there is no record of a sweep, it is damaged or of a newer schema, or its keys do not fit.
     """
     found = find_sweep(path)
     if found is None:

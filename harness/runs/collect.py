@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,67 @@ import pandas as pd
 from harness.grid.cells import Cell
 from harness.recipe import counting
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
-from harness.records.files import write_table
-from harness.records.paths import SweepFolder
+from harness.records.derived import Stage, hash_of, is_current, record_made, was_made
+from harness.records.errors import Damaged
+from harness.records.files import read_table, remove, set_aside, table_bytes, write_atomic
+from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus
+from harness.runs.finished import Standing, read_point_file, standings
 from harness.runs.rows import unmeasured
 
 
 def finished(folder: SweepFolder, cell: Cell) -> bool:
-    """Return whether a cell has its end point, done or diverged."""
-    return folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)).exists()
+    """Return whether a cell has its end point, done or diverged, with all that it rests on."""
+    found = standings(folder.run(cell.spec.run_id), cell.spec, [cell.n_tokens])
+    return found[cell.n_tokens].is_finished
+
+
+def has_point(folder: SweepFolder, cell: Cell) -> bool:
+    """Return whether a cell was trained to its end point once, even if that point was damaged since."""
+    return os.path.lexists(folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)))
+
+
+def all_standings(folder: SweepFolder, cells: Sequence[Cell]) -> list[Standing]:
+    """Return for each cell whether its end point is finished."""
+    runs: dict[str, list[Cell]] = {}
+    for cell in cells:
+        runs.setdefault(cell.spec.run_id, []).append(cell)
+    found = {
+        run_id: standings(folder.run(run_id), own[0].spec, [cell.n_tokens for cell in own])
+        for run_id, own in runs.items()
+    }
+    result = [found[cell.spec.run_id][cell.n_tokens] for cell in cells]
+    if Standing() not in result:
+        return result
+    before = _recorded_before(folder)
+    for index, cell in enumerate(cells):
+        point_id = cell.spec.point_id(cell.n_tokens)
+        if result[index] == Standing() and point_id in before:
+            result[index] = Standing(lost=f"{cell.spec.run_id}/points/{point_id}.json is missing")
+    return result
+
+
+def _recorded_before(folder: SweepFolder) -> set[str]:
+    """Return the end points that points.parquet has as reached, if it was made from this folder's runs."""
+    if not folder.runs.exists():
+        return set()
+    try:
+        points = read_table(folder.points, ["point_id", "status"])
+    except Damaged:
+        return set()
+    return set(points.point_id[points.status != RunStatus.FAILED])
 
 
 def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
     """Return the row of a cell: its recorded end point, or a row with the reason why its run failed.
 
-    The result is None if the run has neither reached the point nor failed.
+    The result is None if the run has neither reached the point nor failed, or the point cannot be read.
     """
-    run = folder.run(cell.spec.run_id)
-    path = run.point(cell.spec.point_id(cell.n_tokens))
-    if path.exists():
-        values: dict[str, Any] = json.loads(path.read_text())
-        return values or None
-    state = run.read_state()
+    run, point_id = folder.run(cell.spec.run_id), cell.spec.point_id(cell.n_tokens)
+    try:
+        return read_point_file(run.point(point_id), run.run_id, point_id)
+    except Damaged:
+        state = run.read_state()
     if state.status != RunStatus.FAILED:
         return None
     reason = state.error or "see its log.txt"
@@ -54,18 +94,27 @@ def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.Data
     return as_table(rows, POINT_COLUMNS)
 
 
-def collect_curves(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame:
-    """Return curves.parquet: the curves of all runs, trunk first, then each branch, each step once."""
+def collect_curves(
+    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged] | None = None
+) -> pd.DataFrame:
+    """Return curves.parquet: the curves of all runs, trunk first, then each branch, each step once.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+        damaged: receives parts that cannot be read, which are left out; without it they raise Damaged.
+    """
     run_ids = list(dict.fromkeys(cell.spec.run_id for cell in cells))
     wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
-    frames = [_run_curves(folder, run_id, wanted) for run_id in run_ids]
+    frames = [_run_curves(folder.run(run_id), wanted, damaged) for run_id in run_ids]
     frames = [frame for frame in frames if len(frame)]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], CURVE_COLUMNS)
 
 
-def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFrame:
+def _run_curves(run: RunFolder, wanted: set[str], damaged: list[Damaged] | None) -> pd.DataFrame:
     """Return the curves of one run: its trunk, and the branches to the points `wanted`."""
-    parts = [pd.read_parquet(path) for path in sorted(folder.run(run_id).curves.glob("*.parquet"))]
+    paths = sorted(run.curves.glob("*.parquet"))
+    parts = [part for path in paths if (part := _part(path, run.run_id, CURVE_COLUMNS, damaged)) is not None]
     if not parts:
         return as_table([], CURVE_COLUMNS)
     frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
@@ -76,61 +125,140 @@ def _run_curves(folder: SweepFolder, run_id: str, wanted: set[str]) -> pd.DataFr
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
-def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
-    """Return points.parquet if it is up to date, else None.
+def _part(
+    path: Path, run_id: str, columns: dict[str, str], damaged: list[Damaged] | None
+) -> pd.DataFrame | None:
+    """Return a file of a run's rows; None if it cannot be read or holds rows of another run."""
+    try:
+        frame = read_table(path)
+        missing = [name for name in columns if name not in frame]
+        if missing or not (frame.run_id == run_id).all():
+            raise Damaged(path, f"it lacks {', '.join(missing)}" if missing else "it is of another run")
+        if columns is CURVE_COLUMNS and len(frame):
+            _, first, last = path.stem.rsplit("-", 2)
+            if (int(first), int(last)) != (frame.step.iloc[0], frame.step.iloc[-1]):
+                raise Damaged(path, "it holds other steps than its name says")
+    except Damaged as error:
+        if damaged is None:
+            raise
+        damaged.append(error)
+        return None
+    return frame
 
-    It is up to date if it holds exactly these cells, all of them are finished, and no point is newer.
+
+def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
+    """Return points.parquet if all cells are finished and the tables are up to date, else None.
+
+    They are up to date if no file of a run has changed since they were made, and none of them has.
     """
-    if not folder.points.exists() or not folder.curves.exists():
+    # Times and sizes of the files of runs instead of their content, so that a finished sweep is recognised at
+    # once.
+    if not was_made(folder, Stage.TABLES) or not is_current(folder, Stage.TABLES, _made_from(folder, cells)):
         return None
-    # A killed command may have written the points and not yet the task evaluations.
-    if not folder.evals.exists() and any(
-        folder.run(c.spec.run_id).point_evals(c.spec.point_id(c.n_tokens)).exists() for c in cells
-    ):
-        return None
-    # Times of files instead of their content, so that a finished sweep is recognised at once.
-    written = min(folder.points.stat().st_mtime_ns, folder.curves.stat().st_mtime_ns)
-    points = as_table(pd.read_parquet(folder.points), POINT_COLUMNS)
+    points = as_table(read_table(folder.points), POINT_COLUMNS)
     expected = [(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells]
     if list(zip(points.point_id, points.role, strict=True)) != expected:
         return None
-    paths = (folder.run(c.spec.run_id).point(p) for c, (p, _) in zip(cells, expected, strict=True))
-    return points if all(path.exists() and path.stat().st_mtime_ns <= written for path in paths) else None
+    return None if (points.status == RunStatus.FAILED).any() else points
 
 
-def collect_evals(folder: SweepFolder, cells: list[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks."""
+def _made_from(folder: SweepFolder, cells: list[Cell]) -> str:
+    """Return a hash of the cells, and of the names, sizes and times of all files that tables come from."""
+    files = [
+        (run_id, [_listing(part) for part in _sources(folder.run(run_id))])
+        for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)
+    ]
+    return hash_of([(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells], files)
+
+
+def _sources(run: RunFolder) -> tuple[Path, ...]:
+    """Return the folders of a run that tables are collected from."""
+    return run.points, run.curves, run.evals, run.items
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of every file of a folder; nothing if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def collect_evals(
+    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+        damaged: receives files that cannot be read, which are left out; without it they raise Damaged.
+    """
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
-    points = [(folder.run(c.spec.run_id), c.spec.point_id(c.n_tokens)) for c in cells if finished(folder, c)]
-    evals = [path for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
-    evals += [run.point_evals(point_id) for run, point_id in points]
-    items = [run.point_items(point_id) for run, point_id in points]
-    return _read_parts(evals, EVAL_COLUMNS), _read_parts(items, ITEM_COLUMNS)
+    # A file that is damaged counts as there; whether it must be is for `standings` to say.
+    points = [(folder.run(c.spec.run_id), c.spec.point_id(c.n_tokens)) for c in cells]
+    points = [(run, point_id) for run, point_id in points if run.point(point_id).exists()]
+    evals = [(run, path) for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
+    evals += [(run, run.point_evals(point_id)) for run, point_id in points]
+    items = [(run, run.point_items(point_id)) for run, point_id in points]
+    return _read_parts(evals, EVAL_COLUMNS, damaged), _read_parts(items, ITEM_COLUMNS, damaged)
 
 
-def _read_parts(paths: list[Path], columns: dict[str, str]) -> pd.DataFrame:
+def _read_parts(
+    paths: list[tuple[RunFolder, Path]], columns: dict[str, str], damaged: list[Damaged] | None
+) -> pd.DataFrame:
     """Return the existing files of `paths` as one table."""
-    frames = [pd.read_parquet(path) for path in paths if path.exists()]
+    read = (_part(path, run.run_id, columns, damaged) for run, path in paths if path.exists())
+    frames = [frame for frame in read if frame is not None]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], columns)
 
 
-def write_tables(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
+def write_tables(
+    folder: SweepFolder, cells: list[Cell], grid: str, damaged: list[Damaged] | None = None
+) -> pd.DataFrame:
     """Write all tables of a sweep and return its points.
 
     Tables of task evaluations are written if the sweep has any. Fits are removed if they were made from other
     points.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+        grid: name of the grid.
+        damaged: receives files of runs that cannot be read. They are set aside, so that the next plan trains
+            again what they held. Without it they raise Damaged.
     """
+    lost: list[Damaged] | None = None if damaged is None else []
+    made_from = _made_from(folder, cells)
     points = collect_points(folder, cells, grid)
-    # First of all, so that no moment shows new points beside fits of old ones.
-    if not folder.points.exists() or folder.points.read_bytes() != points.to_parquet(index=False):
-        folder.fits.unlink(missing_ok=True)
-    write_table(folder.points, points)
-    write_table(folder.curves, collect_curves(folder, cells))
-    evals, items = collect_evals(folder, cells)
+    tables = {folder.points: points, folder.curves: collect_curves(folder, cells, lost)}
+    evals, items = collect_evals(folder, cells, lost)
     if len(evals):
-        write_table(folder.evals, evals)
-        write_table(folder.items, items)
+        tables |= {folder.evals: evals, folder.items: items}
+    # First of all, so that no moment shows new points beside fits of old ones.
+    if not _holds(folder.points, table_bytes(points)):
+        remove(folder.fits)
+    for path in (folder.evals, folder.items):
+        if path not in tables:
+            remove(path)
+    for path, frame in tables.items():
+        data = table_bytes(frame)
+        if not _holds(path, data):
+            write_atomic(path, data)
+    if damaged is not None and lost:
+        for error in lost:
+            set_aside(error.path)
+        damaged += lost
+    else:
+        record_made(folder, Stage.TABLES, made_from, tables)
     return points
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Return whether a file holds just these bytes."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def cell_table(cells: list[Cell]) -> pd.DataFrame:

@@ -15,10 +15,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
-from analysis.records.fits import read_study
 from harness.cancel import clear_requests
 from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
@@ -36,14 +37,27 @@ from harness.plan.speed import matmul_rate
 from harness.plan.table import compile_notes, print_plan
 from harness.recipe.spec import DataSpec
 from harness.records.command_line import CommandParser, recorded
-from harness.records.errors import WRONG_INPUT_EXIT_CODE
+from harness.records.errors import WRONG_INPUT_EXIT_CODE, Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
-from harness.records.sweep_file import read_sweep
 from harness.runs.collect import read_current, write_tables
-from harness.sweep.finish import check_forecast, conclude, enough_to_fit, print_conclusion
-from harness.sweep.folder_recipe import check_before_corpus, check_recipe, claim_recipe, recipe_of
+from harness.sweep.finish import (
+    check_forecast,
+    check_sealed,
+    conclude,
+    concluded,
+    enough_to_fit,
+    print_conclusion,
+    seal_of,
+)
+from harness.sweep.folder_recipe import (
+    check_before_corpus,
+    check_recipe,
+    claim_recipe,
+    recipe_of,
+    record_before,
+)
 from harness.sweep.folders import cache_folder, check_source, sweep_folder
 from harness.sweep.launchers import (
     check_here,
@@ -63,12 +77,17 @@ from harness.track.worker_time import added, shares
 
 # Of a process that Ctrl-C ended, as shells say it.
 INTERRUPTED_EXIT_CODE = 130
+# Rounds of training after files of runs were found damaged.
+MAX_ROUNDS = 3
 DISK_TROUBLE = {
     errno.ENOSPC: ("the disk is full", "free space"),
     errno.EDQUOT: ("the quota of the disk is used up", "free space"),
     errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
-    errno.EACCES: ("the folder may not be written", "give another results_dir or cache_dir, or its rights"),
+    errno.EIO: ("the disk fails", "look at the system's log"),
+    errno.ENOTDIR: ("a file stands where a folder was expected", "move it away"),
+    errno.EISDIR: ("a folder stands where a file was expected", "move it away"),
 }
+FORBIDDEN = (errno.EACCES, errno.EPERM)
 KEYS = """\
   +grid=NAME       one of: {grids}
   budget=NAME      quick (default), standard or full, where the grid has them
@@ -143,9 +162,17 @@ class Sweep:
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
         check_recipe(self.folder, recipe_of(settings, data))
+        self._before = record_before(self.folder)
         check_mesh((cell.spec for cell in cells), mesh, execution)
         check_here(settings.launcher, cells, mesh, execution)
-        plan = make_plan(self.folder, cells, settings.data.eval_tokens)
+        self._current = read_current(self.folder, cells)
+        if self._current is None:
+            plan = make_plan(self.folder, cells, settings.data.eval_tokens)
+        else:
+            plan = Plan(cells, [], settings.data.eval_tokens)
+        check_sealed(self.folder, cells, self._before)
+        for lost in plan.lost:
+            self.console.print(f"warning: {lost}; what it held is trained again")
         if plan.open_cells:
             check_forecast(cells)
         self._lanes = lanes(settings.launcher, mesh)
@@ -157,11 +184,11 @@ class Sweep:
         claim_recipe(self.folder, recipe_of(settings, data))
         self._write_sweep(plan, corpus, data)
         try:
-            self._train(plan, config)
+            points = self._tables(plan, config)
         except Detached as left:
             self.console.print(str(left))
             return 0
-        self._conclude(plan)
+        self._conclude(plan, points)
         return 1 if self.left_out else 0
 
     def _notes_on_environment(self) -> list[str]:
@@ -193,28 +220,57 @@ class Sweep:
 
     def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
-        before = read_sweep(self.folder.sweep) if self.folder.sweep.exists() else None
-        # Without its runs a folder starts anew, and so do the seconds.
-        resumed = self.folder.runs.exists()
-        self.folder.runs.mkdir(parents=True, exist_ok=True)
-        self.record = sweep_record(
-            self.settings, self.command, plan, corpus, data, before if resumed else None
-        )
+        before = self._before
+        self.record = sweep_record(self.settings, self.command, plan, corpus, data, before)
         self._seconds_before = self.record.seconds
         self._total_before = self.record.seconds_total
-        if plan.open_cells or not resumed or before is None or before.cells != self.record.cells:
+        if plan.open_cells or before is None or before.cells != self.record.cells:
             write_record(self.folder.sweep, self.record)
 
-    def _train(self, plan: Plan, config: DataConfig) -> None:
-        """Train the open cells; write the seconds that it takes even after an interrupt."""
+    def _tables(self, plan: Plan, config: DataConfig) -> pd.DataFrame:
+        """Train the open cells and write the tables, unless they are up to date; return points.parquet.
+
+        Files of runs that turn out to be damaged only now are set aside, and what they held is trained again.
+
+        Raises:
+            InputError: files that were just written are damaged again and again.
+        """
+        if self._current is not None:
+            return self._current
+        for _ in range(MAX_ROUNDS):
+            damaged = self._train(plan, config)
+            points = write_tables(self.folder, plan.cells, self.settings.grid.name, damaged)
+            if not damaged:
+                return points
+            for error in damaged:
+                where = error.path.relative_to(self.folder.runs)
+                self.console.print(
+                    f"warning: {where} cannot be read ({error.reason}); what it held is trained again"
+                )
+            again = make_plan(self.folder, plan.cells, plan.eval_tokens)
+            given_up = {outcome.job.spec.run_id for outcome in self.left_out}
+            plan = replace(
+                again, open_cells=[cell for cell in again.open_cells if cell.spec.run_id not in given_up]
+            )
+        raise InputError(
+            f"{self.folder.runs} does not keep what is written ({damaged[0].path} was damaged again); choose "
+            "another disk with results_dir=DIR"
+        )
+
+    def _train(self, plan: Plan, config: DataConfig) -> list[Damaged]:
+        """Train the open cells; write the seconds that it takes even after an interrupt.
+
+        Returns:
+            Files of runs that could not be read when the forecast was sealed.
+        """
         if not plan.open_cells:
-            return
+            return []
         clear_requests(self.folder, {cell.spec.run_id for cell in plan.open_cells})
         launcher = self._launcher(self._worker(config), plan)
         supervisor = Supervisor(
             launcher, self.folder, self.settings.launcher.max_attempts, self.console.print
         )
-        phases = Phases(plan, self.folder, self.settings.grid, self.console, self._lanes)
+        phases = Phases(plan, self.folder, self.settings.grid, self.console, self._lanes, self._write_total)
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
         try:
@@ -235,6 +291,7 @@ class Sweep:
             self._write_total()
         if spent:
             self.console.print(f"workers' time: {shares(spent)}")
+        return phases.damaged
 
     def _launcher(self, config: WorkerConfig, plan: Plan) -> Launcher:
         """Return the chosen launcher."""
@@ -243,7 +300,9 @@ class Sweep:
     def _write_total(self) -> None:
         """Write sweep.json with the total seconds up to now."""
         total = self._total_before + time.monotonic() - self.began
-        self.record = replace(self.record, seconds_total=total)
+        # Another driver may have sealed the forecast in the meantime.
+        seal = seal_of(self.folder) or self.record.forecast_sha256
+        self.record = replace(self.record, seconds_total=total, forecast_sha256=seal)
         write_record(self.folder.sweep, self.record)
 
     def _worker(self, config: DataConfig) -> WorkerConfig:
@@ -283,20 +342,16 @@ class Sweep:
             self.left_out.append(outcome)
             self.console.print(f"cancelled: {label}; the same command later goes on with it")
 
-    def _conclude(self, plan: Plan) -> None:
-        """Write tables, fits and report if they are not up to date, and print the conclusion."""
-        points = None if plan.open_cells else read_current(self.folder, plan.cells)
-        if points is None:
-            points = write_tables(self.folder, plan.cells, self.settings.grid.name)
+    def _conclude(self, plan: Plan, points: pd.DataFrame) -> None:
+        """Write fits and report if they are not up to date, and print the conclusion."""
         enough_to_fit(points)
-        if plan.open_cells or not self.folder.fits.exists() or not self.folder.report.exists():
+        result = None if plan.open_cells else concluded(self.folder, self.settings.grid.resamples)
+        if result is None:
             devices = tuple(sorted(set(points.device.dropna())))
             made = replace(self.record.provenance, devices=devices)
             self.record = replace(self.record, provenance=made)
             result = conclude(self.folder, self.settings.grid.resamples)
             self._write_total()
-        else:
-            result = read_study(self.folder.fits)
         print_conclusion(self.console, self.folder, result)
         self.console.print(f"finished in {duration(time.monotonic() - self.began)}")
 
@@ -337,9 +392,10 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
                 return 0
             return Sweep(settings, arguments, plain_console()).run()
     except OSError as error:
-        if error.errno not in DISK_TROUBLE:
+        trouble = disk_trouble(error)
+        if trouble is None:
             raise
-        print(f"error: {_trouble(error)}, then the same command goes on", file=sys.stderr)
+        print(f"error: {trouble}, then the same command goes on", file=sys.stderr)
         return WRONG_INPUT_EXIT_CODE
     except KeyboardInterrupt:
         # After a SIGHUP there is no terminal to print on.
@@ -348,13 +404,19 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
         return INTERRUPTED_EXIT_CODE
 
 
-def _trouble(error: OSError) -> str:
-    """Return what is wrong with the disk, where, and what repairs it."""
-    what, repair = DISK_TROUBLE[error.errno or 0]
-    path = error.filename
-    if error.errno == errno.EACCES and path and os.path.exists(path) and not os.access(path, os.R_OK):
-        what, repair = "a file may not be read", "change its rights"
-    return f"{what}{f' ({path})' if path else ''}; {repair}"
+def disk_trouble(error: OSError) -> str | None:
+    """Return what the disk refuses and what to do about it; None if the error is of another kind."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in FORBIDDEN:
+        path = Path(error.filename or ".").absolute()
+        nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        if not os.access(nearest, os.R_OK | (os.X_OK if nearest.is_dir() else 0)):
+            return f"{nearest} may not be read; change its rights"
+        return f"the folder may not be written{where}; give another results_dir or cache_dir, or its rights"
+    if error.errno not in DISK_TROUBLE:
+        return None
+    what, repair = DISK_TROUBLE[error.errno]
+    return f"{what}{where}; {repair}"
 
 
 def main(arguments: list[str] | None = None) -> int:

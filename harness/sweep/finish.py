@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -14,19 +15,23 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.records.emergence import read_emergence
-from analysis.records.fits import FrontierRow, RateGroup, ScoreRecord, StudyRecord
+from analysis.records.fits import FrontierRow, RateGroup, ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
 from harness.grid.cells import Cell
-from harness.records.errors import InputError
-from harness.records.files import read_table
+from harness.records.derived import Stage, hash_of_files, is_current, record_made
+from harness.records.errors import Damaged, InputError
+from harness.records.files import read_table, remove
 from harness.records.json_files import write_record
 from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
-from harness.runs.collect import cell_table
+from harness.records.sweep_file import SweepRecord
+from harness.runs.collect import cell_table, has_point
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
+
+WAY_OUT = "put it back from a copy, or delete it and go on without a forecast with grid.holdout_factor=1"
 
 
 def seal_forecast(
@@ -64,9 +69,10 @@ def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -
     from analysis.forecast.seal import table_sha256
     from analysis.tables.table import load_table
 
-    if not folder.forecast.exists():
+    try:
+        sealed = read_forecast(folder.forecast)
+    except InputError:  # Missing or damaged: no held-out cell is trained yet, so it can be made anew.
         return False
-    sealed = read_forecast(folder.forecast)
     cells = {(cell.rung, cell.n_tokens) for cell in sealed.cells}
     same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
     return same_cells and sealed.table_sha256 == table_sha256(load_table(fitted))
@@ -89,8 +95,56 @@ def check_forecast(cells: list[Cell]) -> None:
         )
 
 
+def check_sealed(folder: SweepFolder, cells: list[Cell], before: SweepRecord | None) -> None:
+    """Check that forecast.json is the sweep's own if it can no longer be sealed anew.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+        before: record of earlier invocations, which has the seal; None if there was none.
+
+    Raises:
+        InputError: held-out cells are trained, and their forecast is gone, damaged or another sweep's.
+    """
+    holdout = [cell for cell in cells if cell.role == "holdout"]
+    if not any(has_point(folder, cell) for cell in holdout):
+        return
+    path, sealed_before = folder.forecast, before.forecast_sha256 if before else None
+    if not path.exists():
+        if sealed_before is None and not _was_scored(folder):
+            return
+        raise InputError(f"{path} is gone, and held-out cells are trained, so none can be sealed; {WAY_OUT}")
+    try:
+        found = read_forecast(path)
+    except Damaged as error:
+        raise Damaged(path, error.reason, WAY_OUT) from error
+    if not found.seal_intact:
+        raise Damaged(path, "its seal is broken", WAY_OUT)
+    own = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells}
+    its = {(cell.rung, cell.n_tokens, cell.flops) for cell in found.cells}
+    if found.sha256 != sealed_before if sealed_before else not own & its:
+        raise InputError(f"{path} is not the forecast that this sweep sealed; {WAY_OUT}")
+
+
+def _was_scored(folder: SweepFolder) -> bool:
+    """Return whether the fits of earlier hold the score of a forecast."""
+    try:
+        return read_study(folder.fits).forecast is not None
+    except InputError:
+        return False
+
+
+def seal_of(folder: SweepFolder) -> str | None:
+    """Return the seal of forecast.json; None if there is none, or a broken one."""
+    try:
+        found = read_forecast(folder.forecast)
+    except InputError:
+        return None
+    return found.sha256 if found.seal_intact else None
+
+
 def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
-    """Fit the tables; write fits.json, figures and report.html.
+    """Fit the tables; write fits.json, figures and report.html, as far as they are not up to date.
 
     A sweep with tasks also gets emergence.json, and a learning-rate sweep the recipe optim.yaml.
 
@@ -98,29 +152,81 @@ def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
         Content of fits.json.
     """
     from analysis.report.build import write_report
+
+    result = _fitted(folder, resamples)
+    if result is None:
+        result = _fit(folder, resamples)
+    inputs = made_from(folder, Stage.TASKS, resamples)
+    if not is_current(folder, Stage.TASKS, inputs):
+        _study_tasks(folder)
+        record_made(folder, Stage.TASKS, inputs, [folder.emergence])
+    inputs = made_from(folder, Stage.REPORT, resamples)
+    if not is_current(folder, Stage.REPORT, inputs):
+        before = _figures(folder)
+        write_report(folder.root)
+        drawn = (path for path, version in _figures(folder).items() if version != before.get(path))
+        record_made(folder, Stage.REPORT, inputs, [folder.report, *drawn])
+    return result
+
+
+def _figures(folder: SweepFolder) -> dict[Path, tuple[int, int]]:
+    """Return inode and time of every figure: a figure that is drawn again is a new file."""
+    found = {path: path.stat() for path in folder.figures.glob("*")}
+    return {path: (status.st_ino, status.st_mtime_ns) for path, status in found.items()}
+
+
+def concluded(folder: SweepFolder, resamples: int) -> StudyRecord | None:
+    """Return the content of fits.json if fits, verdicts and report are up to date, else None."""
+    later = (Stage.TASKS, Stage.REPORT)
+    done = all(is_current(folder, stage, made_from(folder, stage, resamples)) for stage in later)
+    return _fitted(folder, resamples) if done else None
+
+
+def _fitted(folder: SweepFolder, resamples: int) -> StudyRecord | None:
+    """Return the content of fits.json if it was made from these tables and this forecast, else None."""
+    inputs = made_from(folder, Stage.FITS, resamples)
+    return read_study(folder.fits) if is_current(folder, Stage.FITS, inputs) else None
+
+
+def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
+    """Fit the tables, and write fits.json and optim.yaml."""
     from analysis.study.study import study_sweep
 
+    inputs = made_from(folder, Stage.FITS, resamples)
     points = read_table(folder.points)
     curves = read_table(folder.curves)
     forecast = read_forecast(folder.forecast) if folder.forecast.exists() else None
     result = study_sweep(points, curves, forecast, resamples=resamples)
+    made = [folder.fits]
     if result.learning_rate:
         write_rate_recipe(folder, result.learning_rate)
+        made.append(folder.optim)
     write_record(folder.fits, result)
-    if folder.evals.exists():
-        _study_tasks(folder)
-    write_report(folder.root)
+    record_made(folder, Stage.FITS, inputs, made)
     return result
+
+
+def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:
+    """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
+    inputs = {
+        Stage.FITS: (folder.points, folder.curves, folder.forecast),
+        Stage.TASKS: (folder.points, folder.evals, folder.items),
+        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence),
+    }
+    return hash_of_files(inputs[stage], *([resamples] if stage == Stage.FITS else []))
 
 
 def _study_tasks(folder: SweepFolder) -> None:
     """Write emergence.json; if the tasks cannot be analysed, print the reason and go on without it."""
     from analysis.emergence.study import conclude as study_tasks
 
+    if not folder.evals.exists():
+        remove(folder.emergence)
+        return
     try:
         study_tasks(folder.root)
     except InputError as error:
-        folder.emergence.unlink(missing_ok=True)
+        remove(folder.emergence)
         print(f"warning: the tasks are not analysed: {error}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from harness.config.settings import SweepSettings, plain
 from harness.data.prepare import FIELDS
 from harness.recipe.run_id import recipe_dict
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
 from harness.records.exclusive import write_new
 from harness.records.files import write_json
-from harness.records.json_files import plain as json_types
+from harness.records.json_files import read_checked, with_check
 from harness.records.paths import SweepFolder
-from harness.records.sweep_file import find_sweep, read_sweep
+from harness.records.sweep_file import LOST, SweepRecord, find_sweep
 
 # Parts of the recipe that are known only once the corpus is prepared.
 OF_CORPUS = ("data.corpus_id", "data.tokenizer_id", "data.unigram_nats")
@@ -89,6 +90,23 @@ def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items
     )
 
 
+def record_before(folder: SweepFolder) -> SweepRecord | None:
+    """Return the record of earlier invocations; None without one, because then a folder starts anew.
+
+    Raises:
+        Damaged: the folder has runs, and a sweep.json that cannot be read, or that belongs to another sweep.
+    """
+    # Without its runs a folder starts anew as well, whatever its sweep.json says.
+    if not folder.runs.exists() or not os.path.lexists(folder.sweep):
+        return None
+    found, claimed = find_sweep(folder.sweep), _claimed(folder)
+    if found is None:
+        raise Damaged(folder.sweep, "it holds no record of a sweep", LOST)
+    if claimed is not None and found.recipe != claimed:
+        raise Damaged(folder.sweep, "it is the record of another sweep", LOST)
+    return found
+
+
 def claim_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
     """Write the recipe of the folder's runs, which exactly one of several drivers can do first.
 
@@ -96,7 +114,7 @@ def claim_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
         InputError: another driver has begun runs of another recipe in this folder.
     """
     folder.runs.mkdir(parents=True, exist_ok=True)
-    values = json_types(recipe)
+    values = with_check(recipe)
     if not write_new(_claim(folder), json.dumps(values, indent=1) + "\n"):
         if _claimed(folder) is None:
             write_json(_claim(folder), values)
@@ -111,8 +129,8 @@ def _claim(folder: SweepFolder) -> Path:
 def _claimed(folder: SweepFolder) -> dict[str, Any] | None:
     """Return the recipe of the folder's runs; None if none is written, or it cannot be read."""
     try:
-        found = json.loads(_claim(folder).read_text())
-    except (OSError, ValueError, RecursionError):
+        found = read_checked(_claim(folder))
+    except Damaged:
         return None
     return found if isinstance(found, dict) else None
 
@@ -122,9 +140,10 @@ def _recorded(folder: SweepFolder) -> dict[str, Any] | None:
     if not folder.runs.exists():
         return None
     claimed = _claimed(folder)
-    if claimed is not None or not folder.sweep.exists():
+    if claimed is not None:
         return claimed
-    return read_sweep(folder.sweep).recipe
+    record = record_before(folder)
+    return None if record is None else record.recipe
 
 
 def _mixed(folder: SweepFolder, key: str, before: Any, now: Any) -> InputError:

@@ -17,8 +17,9 @@ from harness.launch.interface import Outcome
 from harness.launch.supervise import Supervisor
 from harness.plan.plan import Plan
 from harness.recipe.spec import Job, Pack
+from harness.records.errors import Damaged
 from harness.records.paths import SweepFolder
-from harness.runs.collect import finished, write_tables
+from harness.runs.collect import has_point, write_tables
 from harness.sweep.finish import enough_to_fit, seal_forecast
 
 
@@ -31,6 +32,10 @@ class Phases:
         grid: settings of the grid.
         console: where to print.
         lanes: largest number of runs in one pack, by model.
+        when_sealed: called as soon as a forecast is sealed.
+
+    Attributes:
+        damaged: files of runs that could not be read when the forecast was sealed.
     """
 
     def __init__(
@@ -40,12 +45,15 @@ class Phases:
         grid: GridSettings,
         console: Console,
         lanes: Lanes = one_lane,
+        when_sealed: Callable[[], None] = lambda: None,
     ):
+        self.damaged: list[Damaged] = []
         self._plan = plan
         self._folder = folder
         self._grid = grid
         self._console = console
         self._lanes = lanes
+        self._when_sealed = when_sealed
 
     def train(
         self, supervisor: Supervisor, watchers: Sequence[Callable[[list[Job]], None]]
@@ -81,13 +89,14 @@ class Phases:
         """Seal the forecast if held-out cells are next and none of them has been trained by any driver."""
         holdout = [cell for cell in self._plan.cells if cell.role == "holdout"]
         if any(cell.role == "holdout" for cell in phase) and not self._begun(holdout):
-            points = write_tables(self._folder, self._plan.cells, self._grid.name)
+            points = write_tables(self._folder, self._plan.cells, self._grid.name, self.damaged)
             enough_to_fit(points)
             if seal_forecast(self._folder, points, holdout, self._grid.resamples):
+                self._when_sealed()
                 self._console.print(
                     f"forecast of {len(holdout)} held-out cells sealed in {self._folder.forecast}"
                 )
 
     def _begun(self, holdout: list[Cell]) -> bool:
         """Return whether a held-out cell has its end point: a forecast would come too late."""
-        return any(finished(self._folder, cell) for cell in holdout)
+        return any(has_point(self._folder, cell) for cell in holdout)

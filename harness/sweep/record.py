@@ -60,6 +60,7 @@ def sweep_record(
         seconds=before.seconds if before else 0.0,
         seconds_total=before.seconds_total if before else 0.0,
         worker_seconds=before.worker_seconds if before else {},
+        forecast_sha256=before.forecast_sha256 if before else None,
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from harness.config.settings import SweepSettings, plain
 from harness.grid.cells import Cell, chosen_cells, expand
 from harness.recipe.spec import DataSpec
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
+from harness.records.json_files import read_checked
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepCell, SweepRecord, find_sweep
 
@@ -68,8 +68,8 @@ def _reason(folder: SweepFolder, record: SweepRecord, before: SweepCell, now: Ce
     """Return why a cell has another run than before, and what would keep the old one."""
     elsewhere = "or give another results_dir"
     try:
-        spec = json.loads(folder.run(before.run_id).spec.read_text())
-    except (OSError, ValueError):
+        spec = read_checked(folder.run(before.run_id).spec)
+    except Damaged:
         return f"their recipe is another one; leave out what changes it, {elsewhere}"
     old, new = _flat(spec), _flat(now.spec.to_dict())
     if old.get("schedule.warmup_steps") != new.get("schedule.warmup_steps"):

@@ -11,7 +11,6 @@ reported once and left out: it never stops a sweep. Names of metrics, all logged
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +20,9 @@ from typing import Any, Protocol
 import pandas as pd
 
 from harness.recipe.spec import Job
-from harness.records.errors import InputError, near
-from harness.records.files import read_table, write_json
+from harness.records.errors import Damaged, InputError, near
+from harness.records.files import read_table
+from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
@@ -103,7 +103,10 @@ class Sinks:
     def _copy(self, name: str, job: Job) -> None:
         """Copy to one sink the rows that neither this driver nor an earlier one has given it."""
         path = self._folder.run(job.spec.run_id).sinks
-        given = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            given = read_checked(path)
+        except Damaged:  # Missing or damaged: rows are given twice rather than never.
+            given = {}
         rows = new_rows(self._folder, job, given.setdefault(name, {}))
         if not rows:
             return
@@ -113,7 +116,7 @@ class Sinks:
         # Recorded after logging: a driver that is killed in between logs some rows twice and loses none.
         for step, values in rows:
             self._writers[key].log(step, values)
-        write_json(path, given)
+        write_checked(path, given)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
         """Run an action of a sink; drop the sink if it raises."""
@@ -144,7 +147,11 @@ def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
         prefix, _, last = path.stem.rsplit("-", 2)
         if int(last) <= given.get(prefix, -1):
             continue
-        for row in read_table(path).to_dict("records"):
+        try:
+            part = read_table(path)
+        except Damaged:  # The end of the sweep has what it held trained again.
+            continue
+        for row in part.to_dict("records"):
             if row["step"] > given.get(prefix, -1):
                 name = "" if prefix == "trunk" else f"{prefix}/"
                 rows.append((int(row["step"]), _named(row, METRICS, name)))
@@ -158,9 +165,12 @@ def new_rows(folder: SweepFolder, job: Job, given: dict[str, int]) -> list[Row]:
 
 
 def _point(folder: SweepFolder, run_id: str, point_id: str) -> dict[str, Any]:
-    """Return a recorded end point; empty if there is none."""
+    """Return a recorded end point; empty if there is none, or one that cannot be read."""
     path = folder.run(run_id).point(point_id)
-    values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        values: dict[str, Any] = read_checked(path)
+    except Damaged:
+        return {}
     return values
 
 

@@ -204,6 +204,8 @@ def damage(path: Path) -> str | None:
         return f"{Path(error.filename).relative_to(path)} is missing"
     except NotADirectoryError:
         return "it is no folder"
+    except IsADirectoryError as error:
+        return f"{Path(error.filename).relative_to(path)} is a folder"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is not readable"
     return None

@@ -1,14 +1,17 @@
 """The journal of a run: writes its curve, finished points, task results and status files.
 
 Curve rows stay in memory between checkpoints. Just before a checkpoint they are written as one immutable part
-file. A restart removes the parts after its checkpoint and trains the same rows again.
+file. A restart removes the parts after its checkpoint and trains the same rows again. Rows of the trunk on
+which a finished end point rests stay, whatever is trained again.
 If several processes train one run, only the first one writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,14 @@ import jax
 from harness.engine import distributed
 from harness.evaluate.loss import EvalResult
 from harness.recipe import counting
-from harness.recipe.schedule import Segment
+from harness.recipe.schedule import TRUNK, Segment
 from harness.recipe.spec import Job
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, as_table
-from harness.records.files import write_json, write_table
+from harness.records.files import remove, write_table
+from harness.records.json_files import write_checked
 from harness.records.paths import RunFolder
 from harness.records.run_files import RunStatus
+from harness.runs.finished import RESTS_ON, Parts, RestsOn, kept_steps, rests_on_files, rests_on_recipe
 from harness.runs.rows import point_row, unmeasured
 from harness.runs.state import begun, write_state
 from harness.train.stopwatch import Stopwatch
@@ -56,15 +61,29 @@ class Journal:
         job: Recipe and token counts.
         stopwatch: Seconds of the run by kind.
         n_lanes: Lanes of the program that trains the run; 1 if it trains alone.
+        task_steps: Steps after which the trunk is evaluated on tasks; None without tasks.
     """
 
-    def __init__(self, folder: RunFolder, job: Job, stopwatch: Stopwatch, n_lanes: int = 1):
+    def __init__(
+        self,
+        folder: RunFolder,
+        job: Job,
+        stopwatch: Stopwatch,
+        n_lanes: int = 1,
+        task_steps: Sequence[int] | None = None,
+    ):
         self._folder = folder
         self._job = job
         self._stopwatch = stopwatch
         self._writes = distributed.is_first()
         self._rows: list[dict[str, Any]] = []
-        self._segment = "trunk"
+        self._segment = TRUNK
+        self._task_steps = task_steps
+        # Last step of the trunk that other end points rest on, and the parts that are there.
+        self._kept = 0
+        self._kept_spans: list[tuple[int, int]] = []
+        # Token counts whose points this attempt has written.
+        self._finished: set[int] = set()
         self._state = begun(folder, n_lanes)
         self._written_at = 0.0
         self._began = time.monotonic()
@@ -74,14 +93,15 @@ class Journal:
     def _put(self, path: Path, value: Any) -> None:
         """Write a JSON file, if this is the first process."""
         if self._writes:
-            write_json(path, value)
+            write_checked(path, value)
 
     def warn(self, text: str) -> None:
         """Record a warning in the run's log file and in its status file."""
         self._state = replace(self._state, warnings=(*self._state.warnings, text))
         log.warning("%s", text)
         if self._writes:
-            with open(self._folder.log, "a") as file:
+            # A run goes on without its log.
+            with contextlib.suppress(OSError), open(self._folder.log, "a") as file:
                 file.write(f"warning: {text}\n")
 
     def start(self, tokens_ahead: int) -> None:
@@ -114,9 +134,9 @@ class Journal:
             self.flush()
             self._segment = segment.name
         spec = self._job.spec
-        n_tokens = step * spec.batch_tokens
-        self._rows.append(
-            {
+        if not self._is_kept(segment, step):
+            n_tokens = step * spec.batch_tokens
+            row = {
                 "run_id": spec.run_id,
                 "point_id": None if segment.n_tokens is None else spec.point_id(segment.n_tokens),
                 "step": step,
@@ -128,7 +148,7 @@ class Journal:
                 "grad_norm": grad_norm,
                 "tokens_per_second": tokens_per_second,
             }
-        )
+            self._rows.append(row)
         self._state = replace(
             self._state,
             tokens_trained=(self._state.tokens_trained or 0) + spec.log_interval * spec.batch_tokens,
@@ -139,20 +159,65 @@ class Journal:
             self._write_state()
 
     def flush(self) -> None:
-        """Write the rows in memory as one part file."""
-        if self._rows and self._writes:
-            first, last = self._rows[0]["step"], self._rows[-1]["step"]
-            # Parts, because one growing parquet file would be rewritten whole at every checkpoint.
-            path = self._folder.curve_part(self._segment, first, last)
-            write_table(path, as_table(self._rows, CURVE_COLUMNS))
+        """Write the rows in memory as part files, one for each stretch of consecutive rows."""
+        stretch: list[dict[str, Any]] = []
+        for row in self._rows:
+            if stretch and row["step"] != stretch[-1]["step"] + self._job.spec.log_interval:
+                self._write_part(stretch)
+                stretch = []
+            stretch.append(row)
+        if stretch:
+            self._write_part(stretch)
         self._rows = []
 
+    def _write_part(self, rows: list[dict[str, Any]]) -> None:
+        if self._writes:
+            # Parts, because one growing parquet file would be rewritten whole at every checkpoint.
+            path = self._folder.curve_part(self._segment, rows[0]["step"], rows[-1]["step"])
+            write_table(path, as_table(rows, CURVE_COLUMNS))
+
+    def keep_finished(self, retrained: Sequence[int]) -> None:
+        """Keep the rows of the trunk on which end points rest that are not trained again.
+
+        Args:
+            retrained: Token counts that are trained now.
+        """
+        self._kept = kept_steps(self._folder, self._job.spec, retrained)
+
+    def whole_until(self, segment: Segment) -> int:
+        """Return the last step from which a segment can go on without a gap in what was written.
+
+        Args:
+            segment: The trunk from step 0, or a branch; its `last` is the largest step to return.
+        """
+        interval, files = self._job.spec.log_interval, Parts(self._folder)
+        reached = files.reached(segment.name, segment.first, interval)
+        for step in (self._task_steps or ()) if segment.n_tokens is None else ():
+            if step <= reached and not files.has(self._step_evals(step)):
+                reached = step - interval
+        return min(reached, segment.last)
+
+    def _step_evals(self, step: int) -> Path:
+        return self._folder.step_evals(step * self._job.spec.batch_tokens)
+
     def rewind(self, segment: str, step: int) -> None:
-        """Delete the curve parts of a segment after `step`; their rows will be trained again."""
+        """Delete the curve parts of a segment after `step`; their rows will be trained again.
+
+        Rows that are kept stay (see `keep_finished`), and are not written twice.
+        """
         self.flush()
+        after = max(step, self._kept) if segment == TRUNK else step
         for path in self._folder.curves.glob(f"{segment}-*.parquet"):
-            if self._writes and int(path.stem.rsplit("-", 2)[1]) > step:
-                path.unlink()
+            if self._writes and int(path.stem.rsplit("-", 2)[1]) > after:
+                remove(path)
+        if segment == TRUNK:
+            self._kept_spans = Parts(self._folder).spans(TRUNK)
+
+    def _is_kept(self, segment: Segment, step: int) -> bool:
+        """Return whether a row is on disk already and stays there."""
+        if segment.n_tokens is not None or step > self._kept:
+            return False
+        return any(first <= step <= last for first, last in self._kept_spans)
 
     def write_point(self, point: PointResult) -> None:
         """Write a finished end point."""
@@ -165,12 +230,20 @@ class Journal:
             "status": RunStatus.DONE,
             "excluded_reason": None,
         }
-        self._put(self._folder.point(row["point_id"]), row)
+        spec, steps = self._job.spec, self._task_steps
+        step_evals = None if steps is None else [step * spec.batch_tokens for step in steps]
+        self._put_point(row, rests_on_recipe(spec, point.n_tokens, step_evals))
+        self._finished.add(point.n_tokens)
         self._point_began = time.monotonic()
+
+    def _put_point(self, row: dict[str, Any], rests_on: RestsOn) -> None:
+        self._put(self._folder.point(row["point_id"]), row | {RESTS_ON: rests_on.to_dict()})
 
     def write_step_evals(self, n_tokens: int, rows: list[dict[str, Any]]) -> None:
         """Write a task evaluation of the trunk; after a restart the same step writes the same file."""
-        self._put_evals(self._folder.step_evals(n_tokens), rows, EVAL_COLUMNS, n_tokens, None)
+        path, kept = self._folder.step_evals(n_tokens), self._kept * self._job.spec.batch_tokens
+        if n_tokens > kept or not Parts(self._folder).has(path):
+            self._put_evals(path, rows, EVAL_COLUMNS, n_tokens, None)
 
     def write_point_evals(
         self, n_tokens: int, rows: list[dict[str, Any]], items: list[dict[str, Any]]
@@ -196,11 +269,11 @@ class Journal:
         """Write the points that a diverged run did not reach, with the reason, and the run's status."""
         self.flush()
         for tokens in n_tokens:
-            path = self._folder.point(self._job.spec.point_id(tokens))
             # Branches that ended before the divergence keep their points.
-            if not path.exists():
+            if tokens not in self._finished:
                 row = unmeasured(self._job.spec, tokens, RunStatus.DIVERGED, reason)
-                self._put(path, row | self._where_and_how_long())
+                rests_on = rests_on_files(self._folder, self._job.spec, tokens)
+                self._put_point(row | self._where_and_how_long(), rests_on)
         self.set_status(RunStatus.DIVERGED, reason)
 
     def set_status(self, status: RunStatus, error: str | None = None) -> None:

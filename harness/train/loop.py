@@ -24,10 +24,11 @@ from harness.engine.step import Engine, Metrics, State, advance, engine_for
 from harness.evaluate.loss import EvalSet, evaluate
 from harness.evaluate.tasks import TaskEvaluation
 from harness.execution.execution import Execution
-from harness.recipe.schedule import Segment, lr_factors, segments
+from harness.recipe.schedule import TRUNK, Segment, is_task_step, lr_factors, segments, task_steps
 from harness.recipe.spec import Job, OptimSpec, RunSpec
 from harness.records.paths import RunFolder
 from harness.records.run_files import RunStatus
+from harness.runs.finished import unfinished
 from harness.train.checkpoint import CheckpointStore
 from harness.train.journal import Journal, PointResult
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
@@ -69,13 +70,6 @@ class TrainInputs:
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
     tasks: TaskEvaluation | None = None
-
-
-def is_task_step(step: int, interval: int) -> bool:
-    """Return whether the trunk is evaluated on tasks after this step: at 1, 2, 4, 8, … logging intervals."""
-    n_intervals = step // interval
-    # A power of two has one bit, so it shares none with the number below it.
-    return n_intervals & (n_intervals - 1) == 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,9 @@ class Trajectory:
         self.inputs = inputs
         self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
         self.order = data_order(job.spec, len(inputs.tokens))
-        self.journal = Journal(folder, job, stopwatch, n_lanes)
+        last = max(map(job.spec.n_steps, job.n_tokens))
+        steps = None if inputs.tasks is None else task_steps(job.spec, last)
+        self.journal = Journal(folder, job, stopwatch, n_lanes, steps)
         self.store = CheckpointStore(folder.checkpoints, job.spec.run_id, self.journal.warn)
         self._saved_at = time.monotonic()
         # Loss of the last trained step, for the message of a divergence.
@@ -143,6 +139,7 @@ class Trajectory:
             Interrupted: If the run was asked to stop, after it has saved a checkpoint.
         """
         with contextlib.closing(self.store):
+            self.journal.keep_finished(unfinished)
             yield from self._train(unfinished)
             # Checkpoints are written in the background: an error of the last one must surface before `done`.
             with self.stopwatch.time(CHECKPOINTS):
@@ -173,13 +170,14 @@ class Trajectory:
     def _restore_trunk(self, plan: list[Segment]) -> tuple[int, Any]:
         """Return step and state from which the trunk continues.
 
-        They come from the latest checkpoint that lies before the start of every unfinished branch, or from a
-        new initialisation at step 0.
+        They come from the latest checkpoint before the start of every unfinished branch and before every gap
+        of the curve. Without such a checkpoint the trunk is initialised at step 0.
         """
         starts = [segment.first for segment in plan if segment.n_tokens is not None]
-        found = self._restore("trunk", min(starts, default=plan[-1].last))
+        trunk = Segment(0, min(starts, default=plan[-1].last))
+        found = self._restore(TRUNK, self.journal.whole_until(trunk))
         position, state = found if found else (0, initial_state(self.engine, self.spec.seed))
-        self.journal.rewind("trunk", position)
+        self.journal.rewind(TRUNK, position)
         return position, state
 
     def _restore(self, name: str, at_most: int) -> tuple[int, Any] | None:
@@ -191,7 +189,7 @@ class Trajectory:
     def _branch(self, segment: Segment, trunk_state: Any) -> Generator[Interval, Trained, None]:
         """Train a branch from the trunk's state to its end, and evaluate it."""
         self._trunk = (segment.first, trunk_state)
-        found = self._restore(segment.name, segment.last)
+        found = self._restore(segment.name, self.journal.whole_until(segment))
         # A copy, because the step donates its input and the trunk continues from this very state.
         position, state = found if found else (segment.first, jax.tree.map(jax.numpy.copy, trunk_state))
         self.journal.rewind(segment.name, position)
@@ -335,11 +333,10 @@ def training(
 
 
 def unfinished_of(job: Job, folder: RunFolder) -> list[int]:
-    """Return the token counts of a job that have no point yet."""
+    """Return the token counts of a job whose end points are not finished."""
     # The first process looks: on a shared file system another one might not see a new file yet.
-    return [
-        n for n in job.n_tokens if not distributed.told_by_first(folder.point(job.spec.point_id(n)).exists())
-    ]
+    here = unfinished(folder, job.spec, job.n_tokens) if distributed.is_first() else []
+    return [n for n in job.n_tokens if distributed.told_by_first(n in here)]
 
 
 def train_job(job: Job, folder: RunFolder, inputs: TrainInputs) -> RunStatus:

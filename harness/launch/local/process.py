@@ -22,6 +22,7 @@ from harness.launch.worker import CANNOT_START_EXIT_CODE, WorkerConfig
 from harness.recipe.spec import Pack
 from harness.records.errors import WRONG_INPUT_EXIT_CODE
 from harness.records.files import write_atomic
+from harness.records.paths import programs_folder
 
 ERROR_LINES = 1000
 WORKER_COMMAND = (sys.executable, "-m", "harness.launch.worker")
@@ -62,6 +63,7 @@ class WorkerProcess:
             start_new_session=True,
         )
         self._changed = changed
+        self._programs = programs_folder(Path(config.cache_dir))
         self._replies: queue.Queue[list[dict[str, Any]]] = queue.Queue()
         # Threads, because a worker that nobody reads blocks as soon as a pipe is full.
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._answers, self._errors)]
@@ -114,7 +116,10 @@ class WorkerProcess:
         if code == WRONG_INPUT_EXIT_CODE:
             return last
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return f"worker ended with {how}{': ' + last if last else ''}{self._kept(log)}"
+        said = f"worker ended with {how}{': ' + last if last else ''}{self._kept(log)}"
+        # A compiled program of another processor or driver ends a worker as soon as it runs.
+        early = how.startswith("signal") and self.n_packs <= 1
+        return f"{said}; if that happens again, delete {self._programs}" if early else said
 
     def _kept(self, log: Path) -> str:
         """Write the worker's last lines into a file of the folder `log`; return a clause that names it."""

@@ -16,7 +16,7 @@ from analysis.contest.rollout import FORECAST_ESTIMATOR, Rolled, cuts, rollout, 
 from analysis.forecast.prediction import Spread, calibrate, predict_interval, rollout_rows, spread_of
 from analysis.forecast.seal import score_forecast, seal_forecast, table_sha256
 from analysis.laws import find_law
-from analysis.records.forecast import ForecastRecord, content_sha256, forecast_from, read_forecast
+from analysis.records.forecast import ForecastRecord, forecast_from, read_forecast
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import trunk_share

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.records.fits import FitRecord, StudyRecord, read_study
-from analysis.records.forecast import content_sha256, forecast_from, read_forecast
+from analysis.records.forecast import forecast_from, read_forecast
 from harness.records.errors import InputError
 from harness.records.json_files import from_json, to_json
 from tests import ROOT

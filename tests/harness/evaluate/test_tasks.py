@@ -24,10 +24,11 @@ from harness.evaluate.tasks import TaskEvaluation
 from harness.evaluate.token_scores import distributions, score
 from harness.execution.execution import MeshConfig
 from harness.model import kernels
+from harness.recipe.schedule import is_task_step
 from harness.recipe.spec import Job, RunSpec
 from harness.records.columns import EVAL_COLUMNS, ITEM_COLUMNS
 from harness.records.paths import RunFolder
-from harness.train.loop import Interrupted, TrainInputs, is_task_step, train_job
+from harness.train.loop import Interrupted, TrainInputs, train_job
 from tests import recipes
 from tests.task_corpus import TASK_CONFIGS, mixed_corpus
 

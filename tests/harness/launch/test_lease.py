@@ -195,6 +195,12 @@ def test_of_many_that_want_a_stale_lease_one_gets_it(run: RunFolder) -> None:
             path.unlink()
 
 
+def test_a_folder_in_a_leases_place_is_nobodys(run: RunFolder) -> None:
+    (run.lease / "1.json").mkdir(parents=True)
+    with held(run):
+        assert holder(run)
+
+
 def test_a_damaged_lease_is_nobodys(run: RunFolder) -> None:
     foreign(run, age=0).write_text("{")
     assert holder(run) is None

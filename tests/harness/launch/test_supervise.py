@@ -15,10 +15,10 @@ from harness.launch import lease, supervise
 from harness.launch.interface import Handle, Outcome
 from harness.launch.supervise import Detached, Supervisor
 from harness.recipe.spec import Job, Pack
-from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure, set_state
+from tests.fakes.points import write_point
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
 
 def finish(folder: SweepFolder, job: Job, status: RunStatus = RunStatus.DONE) -> None:
     for n in job.n_tokens:
-        write_json(folder.run(job.spec.run_id).point(job.spec.point_id(n)), {})
+        write_point(folder, job.spec, n)
     set_state(folder.run(job.spec.run_id), status)
 
 

@@ -86,7 +86,7 @@ def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: 
 
     folder = SweepFolder(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.train.journal.write_json", full)
+        patch.setattr("harness.train.journal.write_checked", full)
         reply = run_job(JOB, folder, inputs())
         assert reply["status"] == "failed"
         assert "No space left on device" in reply["error"]

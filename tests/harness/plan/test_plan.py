@@ -16,8 +16,8 @@ from harness.plan import table as plan_table
 from harness.plan.speed import WORKER_START_SECONDS, makespan, matmul_rate, step_rate
 from harness.recipe import counting
 from harness.records.errors import InputError
-from harness.records.files import write_json
 from harness.records.paths import SweepFolder
+from tests.fakes.points import write_point
 from tests.small_sweeps import grid_cells, small_cells
 
 TOKENS = "grid.n_tokens=[4096,8192,16384]"
@@ -26,7 +26,7 @@ N_EVAL = 8192
 
 def finish(folder: SweepFolder, cells: list[Cell]) -> None:
     for cell in cells:
-        write_json(folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)), {})
+        write_point(folder, cell.spec, cell.n_tokens)
 
 
 def cells_of_two_sizes() -> list[Cell]:

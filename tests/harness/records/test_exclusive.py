@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.records import exclusive
 from harness.records.exclusive import write_new
 
 
@@ -38,3 +39,22 @@ def test_one_of_many_wins(folder: Path) -> None:
         won = list(pool.map(lambda i: write_new(path, str(i)), range(40)))
     assert sum(won) == 1
     assert path.read_text() == str(won.index(True))
+
+
+def test_a_claim_of_a_dead_process_is_given_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path, claim = tmp_path / "1.json", tmp_path / "1.json.taken"
+    claim.mkdir()
+    assert not write_new(path, "x")
+    assert claim.exists()
+    long_ago = claim.stat().st_mtime - exclusive.CLAIM_SECONDS - 1
+    os.utime(claim, (long_ago, long_ago))
+    assert not write_new(path, "x")
+    assert write_new(path, "x")
+    assert path.read_text() == "x"
+    assert os.listdir(tmp_path) == ["1.json"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness.records.errors import InputError
+from harness.records.files import write_json
 from harness.records.json_files import (
     ABSENT_IF_NONE,
     NOT_STORED,
@@ -20,7 +21,6 @@ from harness.records.json_files import (
     from_json,
     read_record,
     to_json,
-    write_record,
 )
 
 
@@ -90,7 +90,7 @@ def test_a_wrong_key_or_type_is_named(change: dict[str, Any], words: str) -> Non
 
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
-    write_record(path, Bicycle("b", Colour.RED, ()))
+    write_json(path, to_json(Bicycle("b", Colour.RED, ())))
     old = {"title" if key == "name" else key: value for key, value in json.loads(path.read_text()).items()}
     path.write_text(json.dumps(old))
 
@@ -103,7 +103,9 @@ def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> 
         read_record(path, Bicycle, 2, {1: renamed})
 
 
-@pytest.mark.parametrize(("text", "words"), [(None, "cannot read"), ("{", "is no JSON"), ("[]", "no record")])
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "cannot be read"), ("{", "is no JSON"), ("[]", "no record")]
+)
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
     path = tmp_path / "b.json"
     if text is not None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
-from harness.records.files import read_table, write_json, write_table
+from harness.records.files import read_table, write_table
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.collect import (
+    all_standings,
     cell_table,
     collect_curves,
     collect_evals,
@@ -28,20 +27,12 @@ from harness.runs.collect import (
     write_tables,
 )
 from harness.runs.state import set_state
+from tests.fakes.points import write_point
 from tests.small_sweeps import small_cells
 
 
-def point_row(cell: Cell, **changes: object) -> dict[str, object]:
-    """What a run writes about an end point, filled from the schema."""
-    empty = {"string": "x", "int64": 1, "float64": 1.5, "bool": True}
-    row = {name: empty[kind] for name, kind in POINT_COLUMNS.items() if name not in ("grid", "role")}
-    row |= {"run_id": cell.spec.run_id, "n_tokens": cell.n_tokens, "status": "done", "excluded_reason": None}
-    return row | changes
-
-
 def record(folder: SweepFolder, cell: Cell, **changes: object) -> None:
-    path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
-    write_json(path, point_row(cell, **changes))
+    write_point(folder, cell.spec, cell.n_tokens, **changes)
 
 
 def record_curve(folder: SweepFolder, cell: Cell, segment: str, steps: range, loss: float) -> None:
@@ -117,13 +108,17 @@ def test_curves_hold_each_step_once_trunk_first(tmp_path: Path) -> None:
     assert narrowed.eval_loss.isna().all()
 
 
-def test_a_damaged_point_file_is_no_silent_gap(tmp_path: Path) -> None:
-    folder, (cell, _) = SweepFolder(tmp_path), small_cells()
+def test_a_damaged_point_file_is_not_finished_and_its_plan_names_it(tmp_path: Path) -> None:
+    folder, (cell, other) = SweepFolder(tmp_path), small_cells()
     record(folder, cell)
+    record(folder, other)
     path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
     path.write_text(path.read_text()[:30])
-    with pytest.raises(json.JSONDecodeError):
-        collect_points(folder, [cell], "g")
+    assert list(collect_points(folder, [cell, other], "g").point_id) == [other.spec.point_id(other.n_tokens)]
+    (lost, whole) = all_standings(folder, [cell, other])
+    assert (lost.is_finished, whole.is_finished) == (False, True)
+    assert lost.lost is not None
+    assert path.name in lost.lost
 
 
 def test_cells_to_forecast_carry_their_exact_sizes() -> None:
@@ -141,7 +136,7 @@ def test_a_table_is_taken_as_it_is_while_nothing_is_newer(tmp_path: Path) -> Non
     folder, cells = SweepFolder(tmp_path), small_cells()
     assert read_current(folder, cells) is None
     for cell in cells:
-        record(folder, cell, point_id=cell.spec.point_id(cell.n_tokens))
+        record(folder, cell)
     written = write_tables(folder, cells, "smoke")
     current = read_current(folder, cells)
     assert current is not None

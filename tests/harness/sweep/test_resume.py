@@ -15,6 +15,7 @@ import pytest
 from harness.grid.cells import expand
 from harness.recipe.spec import RunSpec
 from harness.records.files import write_json
+from harness.records.json_files import read_checked
 from harness.records.paths import SweepFolder
 from harness.runs.collect import write_tables
 from harness.sweep import __main__ as sweep
@@ -115,7 +116,7 @@ def test_fits_of_other_points_are_removed(long_sweep: Path, tmp_path: Path) -> N
     shutil.copytree(long_sweep, tmp_path / "copy")
     folder = SweepFolder(tmp_path / "copy")
     path = next(folder.runs.glob("*/spec.json"))
-    data = RunSpec.from_dict(json.loads(path.read_text())).data
+    data = RunSpec.from_dict(read_checked(path)).data
     cells = expand(small_sweeps.settings(LONG, SIX_SEEDS), data, small_sweeps.VOCAB)
     write_json(folder.fits, {})
     assert len(write_tables(folder, cells, "smoke")) == 12
