@@ -23,12 +23,12 @@ FOREIGN = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": "--xla_cpu_enable_fast_math=true --xla_force_host_platform_device_count=2",
 }
-# Set up as a worker does it, then what JAX computes and what it believes.
+# JAX has read its variables before the worker's set-up; then what it computes and what it believes.
 PROBE = """
-import json
+import jax, json
 from harness.execution.numerics import FIXED, settle
 settle()
-import jax, jax.numpy as jnp
+import jax.numpy as jnp
 x = jnp.arange(3) + 0.5
 print(json.dumps({
     "options": {name: str(getattr(jax.config, name, FIXED[name])) for name in FIXED},

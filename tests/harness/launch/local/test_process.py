@@ -49,10 +49,11 @@ def test_the_output_is_in_a_file_that_the_message_names(
 
 
 def test_a_worker_without_its_platform_could_not_start_anywhere(tmp_path: Path, data_cache: Path) -> None:
+    """JAX would end at the import for a truth value that is none, if the worker had not dropped it."""
     done = subprocess.run(
         WORKER_COMMAND,
         input=config(tmp_path, data_cache).to_line() + "\n",
-        env=os.environ | {"JAX_PLATFORMS": "nonsense"},
+        env=os.environ | {"JAX_PLATFORMS": "nonsense", "JAX_ENABLE_X64": "perhaps"},
         capture_output=True,
         text=True,
         check=False,
