@@ -103,6 +103,8 @@ def list_text(path: str | None) -> list[SourceFile]:
     try:
         found = _found(root, path)
         return [_stat(name.as_posix(), place) for name, place in found]
+    except InputError:  # A ValueError too, whose sentence is whole.
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             f"data.path={path} cannot be listed ({error}): expected files and folders that this user may "

@@ -74,6 +74,15 @@ def test_a_source_that_no_file_system_knows(path: str, words: str, places: Path)
         check_source(str(places / path))
 
 
+def test_a_source_that_is_not_there_is_said_once(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = ["data=text", "data.vocab_size=300", f"data.path={places}/my texts, v1 (second)"]
+    assert sweep.main([*SMALL, *text, "dry_run=true"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"error: data.path={places}/my texts, v1 (second) does not exist: give an existing file or folder\n"
+    )
+
+
 def test_a_source_that_may_not_be_read(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_source(str(places / "there"))
     monkeypatch.setattr(os, "access", lambda *_: False)
