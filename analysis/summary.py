@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from analysis.laws import family
 from analysis.records.fits import (
     ExponentsRecord,
@@ -20,6 +18,7 @@ from analysis.records.fits import (
     ScoreRecord,
     read_study,
 )
+from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -55,7 +54,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     return {
         "machine": f"{sweep.provenance.cores} cores, {sweep.provenance.machine}",
         "wall-clock": _wall_clock(sweep),
-        "runs": _runs(read_table(folder.points)),
+        "runs": _runs(folder.points),
         "law, N": f"{family(fit.law)}, `{fit.count}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
         "a under 6ND": _exponent(fit.frontier),
@@ -72,8 +71,12 @@ def _wall_clock(sweep: SweepRecord) -> str:
     return duration(total) if total else f"{duration(sweep.seconds)} of training"
 
 
-def _runs(points: pd.DataFrame) -> str:
+def _runs(path: Path) -> str:
+    points = checked_columns(read_table(path), POINT_COLUMNS, path)
+    check_done(points, path)
     done = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
+    if done.empty:
+        raise InputError(f"{path} has no finished point: run the sweep to its end first")
     best = done.sort_values("loss").iloc[0]
     holdout = int((done.role == "holdout").sum())
     return (

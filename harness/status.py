@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -21,8 +22,10 @@ from rich.text import Text
 
 from harness.launch import lease
 from harness.records import sweep_file
+from harness.records.columns import checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.records.files import read_table
 from harness.records.number_text import duration
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunState, RunStatus
@@ -106,9 +109,15 @@ def _recorded_points(folder: SweepFolder) -> dict[str, RunStatus]:
     """Return the status of every row of points.parquet if the run folders are gone, else nothing."""
     if folder.runs.exists() or not folder.points.exists():
         return {}
-    import pandas as pd
-
-    points = pd.read_parquet(folder.points, columns=["point_id", "status"])
+    points = checked_columns(
+        read_table(folder.points), {"point_id": "string", "status": "string"}, folder.points
+    )
+    unknown = sorted(set(points.status) - set(RunStatus))
+    if unknown:
+        raise InputError(
+            f"{folder.points} has the status {unknown[0]}, expected one of {', '.join(RunStatus)}: type the "
+            "sweep's command again, which writes the table anew"
+        )
     return dict(zip(points.point_id, map(RunStatus, points.status), strict=True))
 
 
@@ -215,6 +224,14 @@ def overall(rows: list[RunRow], cooldown_frac: float) -> str:
     return f"{tokens_per_second:,.0f} tokens/s in all, about {duration(left / rate)} left"
 
 
+def cooldown_share(optim: Any) -> float:
+    """Return the share of an end point's tokens that its cooldown trains, by stored settings."""
+    if not isinstance(optim, dict) or optim.get("schedule") != "wsd":
+        return 0.0
+    share = optim.get("cooldown_frac")
+    return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else 0.0
+
+
 def logs(folder: SweepFolder, rows: list[RunRow]) -> list[str]:
     """Return a line with the path of each log of the runs that have begun and not finished."""
     found = []
@@ -239,8 +256,7 @@ class View:
     def __init__(self, folder: SweepFolder, n_rows: int):
         self._folder = folder
         self._n_rows = n_rows
-        optim = read_sweep(folder).config.get("optim", {})
-        self._cooldown_frac = optim.get("cooldown_frac", 0.0) if optim.get("schedule") == "wsd" else 0.0
+        self._cooldown_frac = cooldown_share(read_sweep(folder).config.get("optim"))
         self.refresh()
 
     def refresh(self) -> None:

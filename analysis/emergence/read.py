@@ -14,7 +14,13 @@ from analysis.tables.conditions import rows_with
 from analysis.tables.frames import read_frame
 from analysis.tables.names import column_of
 from analysis.tables.numbers import Kind, mark_of, read_numbers, refuse_unread
-from harness.records.columns import EVAL_COLUMNS
+from harness.records.columns import (
+    EVAL_COLUMNS,
+    ITEM_COLUMNS,
+    POINT_COLUMNS,
+    check_done,
+    checked_columns,
+)
 from harness.records.errors import InputError
 from harness.records.files import read_table
 
@@ -89,15 +95,20 @@ def read_evaluations(
     missing = [name for name in EVAL_COLUMNS if name not in evals]
     if missing:
         raise InputError(f"{path} lacks the columns {', '.join(missing)}: {HOW}", "mapping")
+    evals = checked_columns(evals, EVAL_COLUMNS, path)
     beside = path.parent / "points.parquet"
     if not beside.exists():
         raise InputError(f"expected points.parquet beside {path}, which holds N, D and C: {HOW}", "mapping")
-    items = path.parent / "items.parquet"
-    return from_tables(evals, read_table(beside), _read_items(items), count, chance)
+    points = checked_columns(read_table(beside), POINT_COLUMNS, beside)
+    check_done(points, beside)
+    return from_tables(evals, points, _read_items(path.parent / "items.parquet"), count, chance)
 
 
 def _read_items(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path, columns=[*ITEM_KEYS, "hits", "n_positions"]) if path.exists() else None
+    if not path.exists():
+        return None
+    columns = {name: ITEM_COLUMNS[name] for name in (*ITEM_KEYS, "hits", "n_positions")}
+    return checked_columns(read_table(path), columns, path)[list(columns)]
 
 
 def by_task(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
@@ -140,7 +151,9 @@ def from_tables(
     final = evals[evals["point_id"].notna()].drop(columns=["run_id", "n_tokens"])
     final = final.merge(sizes, on="point_id")
     if final.empty:
-        raise InputError("no evaluation belongs to a finished point: let the sweep finish first")
+        raise InputError(
+            "no evaluation belongs to a finished point of points.parquet: let the sweep finish first"
+        )
     own = _one_setting(final[final["metric"].isin(METRICS)])
     frame = _with_text(_wide(own, chance), sizes[sizes["point_id"].isin(own["point_id"])])
     hits = {} if items is None else hits_by_task(items.merge(own[list(ITEM_KEYS[:-1])].drop_duplicates()))

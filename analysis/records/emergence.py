@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.arrays import Interval
+from harness.records.errors import InputError
 from harness.records.json_files import read_record
 
 SCHEMA = 2
@@ -406,7 +407,13 @@ def read_emergence(path: Path) -> EmergenceRecord:
     Raises:
         InputError: no such file, a newer schema, or a key that is missing, unknown or of the wrong type.
     """
-    return read_record(path, EmergenceRecord, SCHEMA, {1: _from_schema_1})
+    found = read_record(path, EmergenceRecord, SCHEMA, {1: _from_schema_1})
+    if not found.axes or not all(task.sizes for task in found.tasks):
+        raise InputError(
+            f"{path} has no axis, or a task without sizes: expected the file as the sweep's command wrote "
+            "it, type that command again"
+        )
+    return found
 
 
 def _from_schema_1(value: dict[str, Any]) -> dict[str, Any]:

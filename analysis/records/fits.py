@@ -9,16 +9,19 @@ Symbols: N parameters, D training tokens, C training FLOPs, L loss in nats per t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from analysis.arrays import Interval
+from harness.records.errors import InputError
 from harness.records.json_files import ABSENT_IF_NONE, PART, read_record
 
 SCHEMA = 2
+# Columns of points.parquet that count N.
+SWEEP_COUNTS = ("n_params_matmul", "n_params_body", "n_params")
 
 OpenEnds = tuple[float | None, float | None]
 
@@ -971,4 +974,26 @@ def _from_schema_1(study: dict[str, Any]) -> dict[str, Any]:
 
 def read_study(path: Path) -> StudyRecord:
     """Read fits.json of a sweep, of this or an older schema; raise InputError if that is not possible."""
-    return read_record(path, StudyRecord, SCHEMA, {1: _from_schema_1})
+    study = read_record(path, StudyRecord, SCHEMA, {1: _from_schema_1})
+    for wrong, what in _contradictions(study):
+        if wrong:
+            raise InputError(
+                f"{path} {what}: expected the file as the sweep's command wrote it, type that command again"
+            )
+    return study
+
+
+def _contradictions(study: StudyRecord) -> Iterator[tuple[bool, str]]:
+    """Yield for each rule that the types cannot say whether a study breaks it, and the fault in words."""
+    counts = {fit.count for fit in study.fits} | {row.count for row in study.contest}
+    counts |= {row.count for row in study.frontier_by_count} | (
+        {study.primary.count} if study.primary else set()
+    )
+    yield not counts <= set(SWEEP_COUNTS), "counts N in an unknown way"
+    place = study.recommended
+    yield place is not None and not 0 <= place < len(study.fits), "recommends a fit that it does not hold"
+    best = [value for row in study.frontier for value in (row.flops, row.n_opt, row.d_opt, row.loss)]
+    yield not all(0 < value < math.inf for value in best), "has a frontier of numbers that are not above 0"
+    losses = [loss for row in study.reference for loss in (row.wsd_loss, row.cosine_loss)]
+    yield not all(0 < loss < math.inf for loss in losses), "has reference losses that are not above 0"
+    yield study.forecast is not None and not study.forecast.cells, "scores a forecast of no cell"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doub
 from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
-from harness.records.columns import POINT_COLUMNS
+from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, check_done, checked_columns
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_atomic
 from harness.records.json_files import to_json
@@ -86,7 +86,8 @@ def read_sweep(root: Path) -> Sweep:
     """Read the files of results/<sweep>/.
 
     Raises:
-        InputError: no such folder, a file is missing or unreadable, or there is no finished point.
+        InputError: no such folder, a file is missing, damaged or of another sweep, or there is no finished
+            point.
     """
     folder = SweepFolder(root)
     if not root.is_dir():
@@ -100,11 +101,17 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.sweep, sweep_file.read_sweep),
         _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
-    missing = [column for column in POINT_COLUMNS if column not in sweep.points]
-    if missing:
-        raise InputError(f"{folder.points} lacks the columns {', '.join(missing)}; {HOW_MADE}")
+    points = checked_columns(sweep.points, POINT_COLUMNS, folder.points)
+    check_done(points, folder.points)
+    sweep = replace(sweep, points=points, curves=checked_columns(sweep.curves, CURVE_COLUMNS, folder.curves))
     if sweep.finished.empty:
         raise InputError(f"{folder.points} has no finished point to report on; {HOW_MADE}")
+    beyond = [entry.row for entry in sweep.fits.excluded if not 0 <= entry.row < len(points)]
+    if beyond:
+        raise InputError(
+            f"{folder.fits} excludes row {beyond[0]} and {folder.points} has {len(points)} rows: they do not "
+            f"belong together; {HOW_MADE}"
+        )
     return sweep
 
 
@@ -240,7 +247,13 @@ def write_report(root: Path) -> Path:
     sweep = read_sweep(root)
     figures = draw_figures(sweep)
     svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
-    for name, figure in figures.items():
-        plots.write_images(figure, svg[name], folder.figures, name)
-    write_atomic(folder.report, render(sweep, svg))
+    try:
+        for name, figure in figures.items():
+            plots.write_images(figure, svg[name], folder.figures, name)
+        write_atomic(folder.report, render(sweep, svg))
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"cannot write {error.filename} ({error.strerror}): expected a folder that may be written, move "
+            "what stands in the way"
+        ) from error
     return folder.report

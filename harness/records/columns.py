@@ -7,9 +7,13 @@ point. results/README.md lists unit and meaning of every column.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from harness.records.errors import InputError, printable
 
 POINT_COLUMNS: dict[str, str] = {
     "run_id": "string",
@@ -98,6 +102,13 @@ ITEM_COLUMNS: dict[str, str] = {
 }
 
 
+# Quantities of a finished point that are above 0, whatever was trained.
+POSITIVE = (
+    "n_params", "n_params_matmul", "n_params_body", "n_tokens", "flops", "flops_6nd", "loss", "bits_per_byte",
+)  # fmt: skip
+DONE = "done"
+LONGEST_VALUE = 60  # characters of a value in an error
+
 # Names of columns in tables of schema version 1, and their names of today.
 FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
 
@@ -117,3 +128,60 @@ def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str])
     """Return rows as a frame with exactly `columns`, in order and with their types."""
     # A table without rows has its types too, so that it can be joined with others.
     return with_current_names(pd.DataFrame(rows)).reindex(columns=list(columns)).astype(columns)
+
+
+def checked_columns(frame: pd.DataFrame, columns: dict[str, str], source: object) -> pd.DataFrame:
+    """Return a table with values of the wanted types in its columns; a column of nulls alone gets its type.
+
+    Args:
+        frame: a table that may come from anywhere.
+        columns: columns that it needs, with their types; others stay as they are.
+        source: path of the table, for the error.
+
+    Raises:
+        InputError: a column is missing or holds something else.
+    """
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise InputError(
+            f"{source} lacks the columns {', '.join(missing)}: expected a table that python -m harness.sweep "
+            "wrote, type its command again to write it anew"
+        )
+    empty = {name: kind for name, kind in columns.items() if frame[name].isna().all()}
+    for name, kind in columns.items():
+        if name not in empty and not _holds(frame[name], kind):
+            shown = printable(str(frame[name].dropna().iloc[0]))[:LONGEST_VALUE]
+            raise InputError(
+                f"{source} holds {shown} in column {name}, expected {kind}: type the sweep's command again, "
+                "which writes the table anew"
+            )
+    loose = {"int64": "float64", "bool": "object"}  # types that cannot hold a null
+    return frame.astype({name: loose.get(kind, kind) for name, kind in empty.items()})
+
+
+def _holds(values: pd.Series[Any], kind: str) -> bool:
+    """Return whether a column that is not all null holds values of a type."""
+    if kind == "string":
+        return pd.api.types.infer_dtype(values, skipna=True) == "string"
+    if kind == "bool":
+        return pd.api.types.is_bool_dtype(values)
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = POSITIVE) -> None:
+    """Raise InputError unless every finished point has positive finite sizes, tokens, FLOPs and losses.
+
+    Args:
+        points: a table of points with checked columns.
+        source: path of the table, for the error.
+        columns: columns to look at.
+    """
+    done = points[points["status"] == DONE]
+    for name in columns:
+        values = done[name].to_numpy(float)
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(wrong):
+            raise InputError(
+                f"{source} has {values[wrong[0]]:g} in column {name} of a finished point, expected a number "
+                "above 0: type the sweep's command again, which writes the table anew"
+            )

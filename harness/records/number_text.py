@@ -29,6 +29,8 @@ def si(value: float | None, digits: int = 3) -> str:
     """
     if not given(value):
         return DASH
+    if math.isinf(value):
+        return power_of_ten(value)
     for size, suffix in SUFFIXES:
         if abs(value) >= size * (1 - 1e-9):
             return f"{value / size:.{digits}g}{suffix}"
@@ -43,6 +45,8 @@ def power_of_ten(value: float | None, digits: int = 2) -> str:
     """
     if not given(value):
         return DASH
+    if math.isinf(value) or value <= 0:  # No power of ten; such numbers come from foreign files alone.
+        return f"{value:g}".replace("inf", "∞").replace("-", MINUS)
     shown, exponent = f"{value:.{max(digits - 1, 0)}e}".split("e")
     lead = f"{float(shown):.{digits}g}"
     raised = "10" + str(int(exponent)).translate(SUPERSCRIPTS)

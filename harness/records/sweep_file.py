@@ -6,6 +6,8 @@ of earlier versions.
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from harness.records.json_files import checked, current, from_json, read_json
 from harness.records.provenance import Provenance
 
 SWEEP_SCHEMA = 1
+# Ids of runs and points.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 # A JSON file without these keys was never a sweep's record.
 MARKS = {"config", "recipe", "cells"}
 LOST = "put it back from a copy, or delete it: the sweep's command writes it again and keeps the runs"
@@ -120,6 +124,23 @@ class SweepRecord:
     forecast_sha256: str | None = None
 
 
+def _check_cells(record: SweepRecord, path: Path) -> None:
+    """Raise InputError for ids that are no names of files and for cells without tokens or FLOPs."""
+    for cell in record.cells:
+        for name in (cell.run_id, cell.point_id):
+            # They become names of folders, and cancelling a run writes there.
+            if not NAME.fullmatch(name):
+                raise InputError(
+                    f"{path} has a cell called {name[:80]!r}, expected an id of letters, digits, dots and "
+                    "dashes: give the folder of a sweep that this program planned"
+                )
+        if cell.n_tokens <= 0 or not 0 < cell.flops < math.inf:
+            raise InputError(
+                f"{path} has a cell of {cell.n_tokens} tokens and {cell.flops:g} FLOPs, expected numbers "
+                "above 0: give the folder of a sweep that this program planned"
+            )
+
+
 def find_sweep(path: Path) -> SweepRecord | None:
     """Return the record in a sweep.json; None if the file is missing or something else.
 
@@ -137,7 +158,9 @@ def find_sweep(path: Path) -> SweepRecord | None:
         value = checked(value, path)
     except Damaged as error:
         raise Damaged(path, error.reason, LOST) from error
-    return from_json(current(value, str(path), SWEEP_SCHEMA, {}), SweepRecord, str(path))
+    record = from_json(current(value, str(path), SWEEP_SCHEMA, {}), SweepRecord, str(path))
+    _check_cells(record, path)
+    return record
 
 
 def read_sweep(path: Path) -> SweepRecord:
