@@ -5,6 +5,7 @@ A missing number is a dash, never 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
