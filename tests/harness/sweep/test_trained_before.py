@@ -6,12 +6,13 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.config.settings import load
 from harness.data.prepare import DataConfig
 from harness.plan.plan import Plan
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
 from harness.records.files import write_json
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
@@ -19,19 +20,20 @@ from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as sweep
 from harness.sweep import folder_recipe
 from harness.track.console import plain_console
+from tests.fakes.points import write_point
 from tests.small_sweeps import SMALL
 
 
 class Finished(sweep.Sweep):
     """A sweep whose runs are finished at once; it fits nothing."""
 
-    def _train(self, plan: Plan, config: DataConfig) -> None:  # noqa: ARG002
+    def _train(self, plan: Plan, config: DataConfig) -> list[Damaged]:  # noqa: ARG002
         for cell in plan.open_cells:
-            run = self.folder.run(cell.spec.run_id)
-            write_json(run.spec, cell.spec.to_dict())
-            write_json(run.point(cell.spec.point_id(cell.n_tokens)), {})
+            write_json(self.folder.run(cell.spec.run_id).spec, cell.spec.to_dict())
+            write_point(self.folder, cell.spec, cell.n_tokens)
+        return []
 
-    def _conclude(self, plan: Plan) -> None:
+    def _conclude(self, plan: Plan, points: pd.DataFrame) -> None:
         """Do nothing: there is nothing to fit."""
 
 
