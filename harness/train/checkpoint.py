@@ -84,11 +84,12 @@ class CheckpointStore:
         # Closed first, because Orbax remembers the checkpoints of a folder, and some are deleted below.
         self.close()
         folder = self._folder / name
+        self._check_recipe(folder)
         # Only the first process checks and deletes: several would delete the same files.
         step = distributed.told_by_first(self._latest_sound(folder, at_most) if distributed.is_first() else 0)
         if step < 0:
             return None
-        self._check_origin(folder / str(step), abstract_state)
+        self._check_shapes(folder / str(step), abstract_state)
         return step, self._checkpointer(name).load(step, abstract_state)
 
     def drop(self, name: str) -> None:
@@ -144,19 +145,30 @@ class CheckpointStore:
             remove(path)
         return -1
 
-    def _check_origin(self, path: Path, abstract_state: Any) -> None:
-        """Raise InputError if the checkpoint belongs to another recipe or has other shapes."""
+    def _check_recipe(self, folder: Path) -> None:
+        """Raise InputError if a checkpoint belongs to another recipe: none of somebody else's is deleted."""
+        for path in sorted(folder.glob(f"*/{MANIFEST}")):
+            try:
+                run_id = json.loads(path.read_text())["run_id"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # Damaged, or deleted by the first process just now.
+            if run_id != self._run_id and damage(path.parent) is None:
+                raise InputError(
+                    f"{path.parent} is a checkpoint of recipe {run_id}, expected {self._run_id}; "
+                    f"{self._repair()}"
+                )
+
+    def _repair(self) -> str:
+        return f"delete {self._folder} to train this run from its beginning"
+
+    def _check_shapes(self, path: Path, abstract_state: Any) -> None:
+        """Raise InputError if the checkpoint has other shapes."""
         manifest = json.loads((path / MANIFEST).read_text())
-        repair = f"delete {path.parent.parent} to train this run from its beginning"
-        if manifest["run_id"] != self._run_id:
-            raise InputError(
-                f"{path} is a checkpoint of recipe {manifest['run_id']}, expected {self._run_id}; {repair}"
-            )
         expected, found = layout(abstract_state), manifest["layout"]
         for leaf in sorted(expected.keys() | found.keys()):
             ours, theirs = expected.get(leaf, "nothing"), found.get(leaf, "nothing")
             if ours != theirs:
-                raise InputError(f"{path} holds {theirs} for {leaf}, expected {ours}; {repair}")
+                raise InputError(f"{path} holds {theirs} for {leaf}, expected {ours}; {self._repair()}")
 
 
 def layout(state: Any) -> dict[str, str]:

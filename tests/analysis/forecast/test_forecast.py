@@ -22,7 +22,7 @@ from analysis.solve.search import multi_start
 from analysis.tables.noise import trunk_share
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-from harness.records.json_files import to_json, write_record
+from harness.records.json_files import content_sha256, to_json, write_record
 from tests.fakes.tables import SURFACES, joint, ladder, split
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ import pytest
 from analysis.records.fits import FitRecord, StudyRecord, read_study
 from analysis.records.forecast import forecast_from, read_forecast
 from harness.records.errors import InputError
-from harness.records.json_files import from_json, to_json
+from harness.records.json_files import content_sha256, from_json, to_json
 from tests import ROOT
 from tests.fakes.fits import BARE, COUNTS, envelope_fit, isoflop_fit, kaplan_fit
 
