@@ -83,7 +83,6 @@ DISK_TROUBLE = {
     errno.ENOSPC: ("the disk is full", "free space"),
     errno.EDQUOT: ("the quota of the disk is used up", "free space"),
     errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
-    errno.EIO: ("the disk fails", "look at the system's log"),
     errno.ENOTDIR: ("a file stands where a folder was expected", "move it away"),
     errno.EISDIR: ("a folder stands where a file was expected", "move it away"),
 }

@@ -15,6 +15,7 @@ from harness.launch import lease, supervise
 from harness.launch.interface import Handle, Outcome
 from harness.launch.supervise import Detached, Supervisor
 from harness.recipe.spec import Job, Pack
+from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.state import record_failure, set_state
