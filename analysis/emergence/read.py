@@ -108,7 +108,13 @@ def _read_items(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     columns = {name: ITEM_COLUMNS[name] for name in (*ITEM_KEYS, "hits", "n_positions")}
-    return checked_columns(read_table(path), columns, path)[list(columns)]
+    items = checked_columns(read_table(path), columns, path)[list(columns)]
+    if items.duplicated(list(ITEM_KEYS)).any():
+        raise InputError(
+            f"{path} has an item of a point twice, expected each once: type the sweep's command again, which "
+            "writes the table anew"
+        )
+    return items
 
 
 def by_task(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:

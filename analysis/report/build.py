@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -200,8 +201,9 @@ def svg_width(svg: str) -> float:
     return float(found.group(1)) if found else 0.0
 
 
-def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
-    """Return the report as HTML text, with the figures inside."""
+@cache
+def _template() -> Template:
+    """Return the page's template; compiling it takes longer than a small page does."""
     environment = Environment(
         loader=FileSystemLoader([HERE / "templates", HERE]),
         autoescape=True,
@@ -210,9 +212,14 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS, family=family, task_figure=task_figure, rate_figure=rate_figure)
+    return environment.get_template(TEMPLATE)
+
+
+def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
+    """Return the report as HTML text, with the figures inside."""
     done, record = sweep.finished, to_json(sweep.about)
     fits = sweep.fits
-    return environment.get_template(TEMPLATE).render(
+    return _template().render(
         sweep=sweep,
         fits=fits,
         lead=lead(fits, done, sweep.emergence),
@@ -250,10 +257,11 @@ def write_report(root: Path) -> Path:
     try:
         for name, figure in figures.items():
             plots.write_images(figure, svg[name], folder.figures, name)
-        write_atomic(folder.report, render(sweep, svg))
+        # A name may hold half a character, which has no UTF-8.
+        write_atomic(folder.report, render(sweep, svg).encode("utf-8", "replace"))
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
-            f"cannot write {error.filename} ({error.strerror}): expected a folder that may be written, move "
-            "what stands in the way"
+            f"cannot write {error.filename2 or error.filename} ({error.strerror}): expected a folder that "
+            "may be written, move what stands in the way"
         ) from error
     return folder.report

@@ -155,7 +155,8 @@ def checked_columns(frame: pd.DataFrame, columns: dict[str, str], source: object
                 f"{source} holds {shown} in column {name}, expected {kind}: type the sweep's command again, "
                 "which writes the table anew"
             )
-    loose = {"int64": "float64", "bool": "object"}  # types that cannot hold a null
+    # Types that cannot hold a null, or hold one that is neither true nor false.
+    loose = {"int64": "float64", "bool": "object", "string": "object"}
     return frame.astype({name: loose.get(kind, kind) for name, kind in empty.items()})
 
 

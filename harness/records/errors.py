@@ -6,6 +6,7 @@ And the end of a command whose output nobody reads any more.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import select
 import sys
@@ -14,6 +15,11 @@ from pathlib import Path
 
 WRONG_INPUT_EXIT_CODE = 2
 CLOSED_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, as a shell reports programs in C
+# What the file system can refuse through no fault of ours.
+FILE_TROUBLE = (
+    errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.EROFS, errno.ENOSPC,
+    errno.EDQUOT, errno.ESTALE, errno.EISDIR, errno.ENOTDIR,
+)  # fmt: skip
 # Share of equal letters from which on a name is near: a slip of the finger leaves 0.75 of `gelu` in `gleu`.
 NEAR = 0.7
 
@@ -74,14 +80,22 @@ def printable(text: str) -> str:
 def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError], str] = lambda _: "") -> int:
     """Act, and return the exit code: that of `act`, 2 after an InputError, 141 if the reader has left.
 
-    The sentence of an InputError goes to standard error; `options_for` adds the options that repair it. Any
-    other exception is a bug and keeps its traceback. `command | head -1` ends quietly.
+    The sentence of an InputError goes to standard error; `options_for` adds the options that repair it. A
+    file that the system refuses is named likewise. Any other exception is a bug and keeps its traceback.
+    `command | head -1` ends quietly.
     """
     try:
         try:
             code = act() or 0
         except InputError as error:
             print(printable(f"error: {error}{options_for(error)}"), file=sys.stderr)
+            code = WRONG_INPUT_EXIT_CODE
+        except OSError as error:
+            if error.errno not in FILE_TROUBLE or error.filename is None:
+                raise
+            reason = (error.strerror or "refused").lower()
+            way_out = "expected a file that may be used, mend or move it and try again"
+            print(printable(f"error: {error.filename} cannot be used ({reason}); {way_out}"), file=sys.stderr)
             code = WRONG_INPUT_EXIT_CODE
         except SystemExit as left:
             if isinstance(left.__context__, BrokenPipeError):  # Rich leaves in this way, with exit code 1.

@@ -231,11 +231,17 @@ def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migra
     if not isinstance(value, dict):
         raise InputError(f"{source} holds no record: expected a JSON object, got {type(value).__name__}")
     written = value.get("schema", 1)
-    if not isinstance(written, int) or written > schema:
+    if not isinstance(written, int) or not 0 < written <= schema:
         raise InputError(
             f"{source} was written under schema {written} and this version reads up to {schema}; "
             "update the harness"
         )
     for number in range(written, schema):
-        value = {**migrations[number](value), "schema": number + 1} if number in migrations else value
+        try:
+            value = {**migrations[number](value), "schema": number + 1} if number in migrations else value
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{source} says that it is of schema {number} and lacks what such a file has; write it anew "
+                "by the command that made it"
+            ) from error
     return {**value, "schema": schema}

@@ -155,6 +155,8 @@ def duration(seconds: float | None) -> str:
     """
     if not given(seconds):
         return DASH
+    if math.isinf(seconds):
+        return power_of_ten(seconds)
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
