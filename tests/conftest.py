@@ -46,6 +46,7 @@ LONG_MODULES = [
     "tests/harness/launch/local/test_local.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/sweep/test_survival.py",
+    "tests/harness/sweep/test_damage.py",
     "tests/harness/sweep/test_resume.py",
     "tests/harness/sweep/test_stored_smoke.py",
     "tests/analysis/study/test_study.py",
@@ -73,6 +74,7 @@ LONG_MODULES = [
     "tests/harness/train/test_pack.py",
     "tests/harness/train/test_checkpoint.py",
     "tests/harness/train/test_loop.py",
+    "tests/harness/runs/test_finished.py",
     "tests/harness/engine/test_mesh.py",
     "tests/harness/engine/test_expert_parallel.py",
     "tests/harness/test_coordinate_check.py",
@@ -105,6 +107,7 @@ TOGETHER = {
     "tests/harness/launch/local/test_local.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/sweep/test_damage.py",
     "tests/harness/sweep/test_sweep.py",
 }
 
