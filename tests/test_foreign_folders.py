@@ -199,6 +199,29 @@ def test_a_damaged_file_is_named_with_a_way_out(
     run_all(root, capsys, name)
 
 
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("primary", "law"), "zzz"),
+        (("fits", "law"), "zzz"),
+        (("fits", "params"), {}),
+        (("fits", "params", "alpha"), 0.0),
+    ],
+)
+def test_numbers_that_cannot_be_drawn_together_are_one_sentence(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: tuple[str, ...], value: Any
+) -> None:
+    root = restored(base, tmp_path / "copy")
+    record = json.loads((root / "fits.json").read_text())
+    record.pop("sha256")
+    path: tuple[Any, ...] = keys if keys[0] == "primary" else ("fits", record["recommended"], *keys[1:])
+    (root / "fits.json").write_text(json.dumps(changed(record, path, value)))
+    assert report.main([str(root)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {root / 'fits.json'} ")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["sweep.json", "fits.json", "points.parquet", "state.json"])
 def test_a_file_that_may_not_be_read_is_named(
     root: Path, capsys: pytest.CaptureFixture[str], name: str, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, UndefinedError
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -33,6 +33,8 @@ from harness.records.sweep_file import SweepRecord
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
+# What numbers of a stranger that no study gives can raise while they are drawn.
+CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration, UndefinedError)
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
 
@@ -249,16 +251,30 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
 
 
 def write_report(root: Path) -> Path:
-    """Write report.html and figures/ into the sweep's folder and return the path of the report."""
+    """Write report.html and figures/ into the sweep's folder and return the path of the report.
+
+    Raises:
+        InputError: files are missing or damaged, contradict each other, or cannot be written.
+    """
     folder = SweepFolder(root)
     sweep = read_sweep(root)
-    figures = draw_figures(sweep)
-    svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
+    try:
+        figures = draw_figures(sweep)
+        svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
+        page = render(sweep, svg)
+    except InputError as error:
+        raise InputError(f"{folder.fits} cannot be shown: {error}") from error
+    except CONTRADICTIONS as error:
+        # The types are right, so each number is possible, and only together they are not.
+        raise InputError(
+            f"{folder.fits} and the tables beside it contradict each other "
+            f"({type(error).__name__}: {error}): type the sweep's command again, which writes them anew"
+        ) from error
     try:
         for name, figure in figures.items():
             plots.write_images(figure, svg[name], folder.figures, name)
         # A name may hold half a character, which has no UTF-8.
-        write_atomic(folder.report, render(sweep, svg).encode("utf-8", "replace"))
+        write_atomic(folder.report, page.encode("utf-8", "replace"))
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"cannot write {error.filename2 or error.filename} ({error.strerror}): expected a folder that "
