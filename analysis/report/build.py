@@ -24,7 +24,7 @@ from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, check_done, checked_columns
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
 from harness.records.files import read_table, write_atomic
 from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
@@ -123,6 +123,8 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
         raise InputError(f"expected {path.name} in {path.parent}, found none; {HOW_MADE}")
     try:
         return reader(path)
+    except Damaged as error:
+        raise Damaged(path, error.reason, HOW_MADE) from error
     except InputError:
         raise
     except (OSError, ValueError) as error:
