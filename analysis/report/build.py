@@ -31,6 +31,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
+KEPT = ("sweep.json", "forecast.json")  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 # What numbers of a stranger that no study gives can raise while they are drawn.
@@ -124,6 +125,8 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except Damaged as error:
+        if path.name in KEPT:
+            raise
         raise Damaged(path, error.reason, HOW_MADE) from error
     except InputError:
         raise

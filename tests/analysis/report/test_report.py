@@ -388,7 +388,10 @@ def test_bad_input_is_one_sentence_and_exit_2(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
-    assert re.search(r"python -m harness\.sweep \+grid=|write it anew|update the harness", error)
+    assert re.search(
+        r"python -m harness\.sweep \+grid=|type its command again|put it back from a copy|update the harness",
+        error,
+    )
     assert error.count("\n") == 1
 
 
