@@ -20,7 +20,7 @@ from analysis.tables.columns import columns_of_n
 from analysis.tables.frames import read_frame
 from analysis.tables.table import load_table
 from analysis.uncertainty.bootstrap import KINDS
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
@@ -62,7 +62,7 @@ def _parser() -> CommandParser:
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
     command.add_argument("--seed", type=int, default=0, help="of random starts and of the bootstrap")
-    command.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+    command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from analysis.published.refits import Outcome, refit_set
 from analysis.published.registry import SETS, find_set
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
@@ -26,7 +25,7 @@ def _parser() -> CommandParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets, all of them when none is named")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap refits of Chinchilla")
     parser.add_argument("--seed", type=int, default=0, help="of starts and resamples")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the comparisons here")
+    parser.add_argument("--json", type=output_file, metavar="OUT", help="write the comparisons here")
     return parser
 
 

@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
@@ -23,7 +22,7 @@ from harness.execution.hardware import platform_here
 from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.recipe.spec import DataSpec, RunSpec, ScheduleSpec
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.json_files import to_json
@@ -63,7 +62,7 @@ def parser() -> CommandParser:
         metavar="PATH",
         help="Python that has PyTorch (default: this)",
     )
-    command.add_argument("--json", type=Path, metavar="OUT", help="write all figures to a file")
+    command.add_argument("--json", type=output_file, metavar="OUT", help="write all figures to a file")
     return command
 
 

@@ -28,7 +28,7 @@ from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import seats
 from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, output_file
 from harness.records.derived import Stage, record_made
 from harness.records.errors import Damaged
 from harness.records.files import write_json
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser("harness.bench.scheduling", DESCRIPTION, example)
     parser.add_argument("--runs", type=int, default=1000, help="trivial runs on local (default 1000)")
     parser.add_argument("--large", type=int, default=10_000, help="runs of the large sweep (default 10000)")
-    parser.add_argument("--json", type=Path, help="where the figures go beside the screen")
+    parser.add_argument("--json", type=output_file, help="where the figures go beside the screen")
     return parser.answer(arguments, measure)
 
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from harness.records.errors import InputError, exit_code, nearest
@@ -78,6 +79,14 @@ class CommandParser(argparse.ArgumentParser):
             hint = f"did you mean {names[found]}?" if found else "--help lists the options"
             what = "option" if word.startswith("-") else "argument"
             raise InputError(f"unknown {what} {word}; {hint}")
+
+
+def output_file(text: str) -> Path:
+    """Return the path of a file to write; refuse the path of a folder, which a write would move away."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; give the name of a file")
+    return path
 
 
 def recorded(module: str, arguments: Sequence[str], hide: bool = True) -> str:

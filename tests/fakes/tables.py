@@ -89,9 +89,11 @@ def ladder(
                 for d, loss in zip(tokens, losses, strict=True)
             ]
     frame = pd.DataFrame(rows)
+    mapping = {name: name for name in ("cluster", "C", "seed", "rung")}
     if limits:
         frame = frame.assign(unigram_nats=LIMITS[0], vocab_size=512)
-    return load_table(frame, mapping={"cluster": "cluster", "C": "C", "seed": "seed", "rung": "rung"})
+        mapping |= {"unigram": "unigram_nats", "vocab": "vocab_size"}
+    return load_table(frame, mapping=mapping)
 
 
 def split(table: LossTable, factor: float = 10.0) -> tuple[LossTable, LossTable]:

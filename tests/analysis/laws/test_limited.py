@@ -18,7 +18,8 @@ def test_a_held_parameter_stays_and_the_others_are_refitted() -> None:
     held = fit_law(TABLE, "chinchilla[E=1.7]", resamples=100)
     free = fit_law(TABLE, "chinchilla", resamples=0)
     assert held.params["E"] == 1.7
-    assert tuple(held.conf_int().loc["E"]) == pytest.approx((1.7, 1.7))
+    assert held.conf_int().loc["E"].isna().all(), "what is fixed has no interval"
+    assert held.conf_int().drop(index="E").notna().all(axis=None)
     assert held.objective is not None
     assert free.objective is not None
     assert held.objective > free.objective

@@ -37,7 +37,10 @@ TRUTH = {
 
 def table_of(law: str) -> LossTable:
     loss = find_law(law).value(np.array(TRUTH[law]), N, D, 6 * N * D, UNIQUE)
-    return load_table(pd.DataFrame({"N": N, "D": D, "loss": loss, "n_unique_tokens": UNIQUE}))
+    return load_table(
+        pd.DataFrame({"N": N, "D": D, "loss": loss, "n_unique_tokens": UNIQUE}),
+        mapping={"unique": "n_unique_tokens"},
+    )
 
 
 def test_every_law_has_a_truth() -> None:

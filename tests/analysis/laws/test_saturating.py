@@ -89,6 +89,9 @@ def test_the_name_carries_the_limits() -> None:
         with_limits("saturating", None)
 
 
+NAMED = {"unigram": "unigram", "vocab": "vocab"}
+
+
 @pytest.mark.parametrize(
     ("columns", "limits"),
     [
@@ -103,17 +106,19 @@ def test_the_name_carries_the_limits() -> None:
 )
 def test_limits_of_a_table(columns: dict[str, object], limits: tuple[float, float] | None) -> None:
     frame = pd.DataFrame({"N": [1e4, 2e4, 4e4], "D": 1e6, "loss": [3.0, 2.9, 2.8]}).assign(**columns)
-    assert load_table(frame).limits == (None if limits is None else pytest.approx(limits))
+    mapped = {"unigram": "unigram_nats", "vocab": "vocab_size"}
+    mapping = {name: column for name, column in mapped.items() if column in columns}
+    assert load_table(frame, mapping=mapping).limits == (None if limits is None else pytest.approx(limits))
 
 
 def test_rows_left_out_do_not_count_for_the_limits() -> None:
     frame = pd.DataFrame(
         {"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, -1.0], "vocab": 512, "unigram": [5.3, 5.1]}
     )
-    assert load_table(frame).limits == pytest.approx(LIMITS)
+    assert load_table(frame, mapping=NAMED).limits == pytest.approx(LIMITS)
 
 
 def test_a_unigram_loss_above_the_uniform_guess_is_refused() -> None:
     frame = pd.DataFrame({"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, 2.9], "vocab": 512, "unigram": 7.65})
     with pytest.raises(InputError, match=r"a unigram model is 7\.65, above .* 6\.238 nats"):
-        load_table(frame)
+        load_table(frame, mapping=NAMED)

@@ -1,4 +1,4 @@
-"""A terminal that lacks the letters of a path ends no command."""
+"""Terminals that lack the letters of a path, and paths of output files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.records.command_line import CommandParser, output_file
+from harness.records.errors import InputError
 from harness.sweep import __main__ as sweep
 from tests.small_sweeps import SMALL
 
@@ -28,3 +30,13 @@ def test_letters_that_a_terminal_lacks_are_replaced(
     said = err.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
     assert said.startswith("error: unknown key 'optim.gr")
     assert said.count("\n") == 1
+
+
+def test_a_folder_is_no_output_file(tmp_path: Path) -> None:
+    """A write sets aside a folder in a file's place, which may be done to our own files alone."""
+    parser = CommandParser("harness.bench", "Measure.", "python -m harness.bench")
+    parser.add_argument("--json", type=output_file)
+    assert parser.read(["--json", str(tmp_path / "out.json")]).json == tmp_path / "out.json"
+    with pytest.raises(InputError, match=r"--json: .* is a folder; give the name of a file"):
+        parser.read(["--json", str(tmp_path)])
+    assert tmp_path.is_dir()
