@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
     from analysis.laws import LAWS, Law
-    from analysis.records.fits import FitWarning
+    from analysis.records.fit import FitWarning
     from analysis.result import Fit
     from analysis.study.study import study_sweep
     from analysis.tables.sweep import read_sweep
@@ -88,9 +88,9 @@ def _load(name: str) -> Any:
 
             return getattr(result, name)
         case "FitWarning":
-            from analysis.records import fits
+            from analysis.records import fit
 
-            return getattr(fits, name)
+            return getattr(fit, name)
         case "InputError":
             from harness.records import errors
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from analysis.arrays import Array
 from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import Law, find_law
-from analysis.records.fits import (
+from analysis.records.fit import (
     ComparedRecord,
     ContestedRecord,
     EnvelopeRecord,
@@ -69,7 +69,7 @@ class Fit:
         frontier: exponents and coefficient under C = 6·N·D.
         frontier_exact: exponents under the FLOPs of the table; None if they were not searched.
         estimation: how the parameters were estimated (parametric, kaplan).
-        kaplan, isoflop, envelope: details of that approach (analysis/records/fits.py).
+        kaplan, isoflop, envelope: details of that approach (analysis/records/fit.py).
         cloud: some of the bootstrap estimates (alpha, beta).
         profile: profiles of the parameters.
         contested: error in the contest of laws.

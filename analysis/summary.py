@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.laws import family
-from analysis.records.fits import (
-    ExponentsRecord,
-    FitRecord,
-    LoserScore,
-    ReferenceRow,
-    ScoreRecord,
-    read_study,
-)
+from analysis.records.fit import ExponentsRecord, FitRecord
+from analysis.records.fits import LoserScore, ReferenceRow, ScoreRecord, read_study
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError

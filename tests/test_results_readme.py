@@ -11,7 +11,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from analysis.records.emergence import EmergenceRecord, Verdict
-from analysis.records.fits import StudyRecord, WarningCode
+from analysis.records.fit import WarningCode
+from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ForecastRecord
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
 from harness.records.json_files import NOT_STORED, PART

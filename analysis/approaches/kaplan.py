@@ -17,7 +17,7 @@ from analysis.approaches.parametric import fit_law
 from analysis.arrays import Array, Mask, groups
 from analysis.intervals import LEVEL
 from analysis.laws import find_law
-from analysis.records.fits import KaplanRecord
+from analysis.records.fit import KaplanRecord
 from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

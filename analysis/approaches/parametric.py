@@ -21,14 +21,8 @@ from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
 from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import axes_of, find_law, with_limits
-from analysis.records.fits import (
-    EstimationRecord,
-    FitStatus,
-    JackknifeRecord,
-    JackknifeRow,
-    RoutesRecord,
-    finite,
-)
+from analysis.records.fit import EstimationRecord, FitStatus, RoutesRecord, finite
+from analysis.records.fits import JackknifeRecord, JackknifeRow
 from analysis.result import Fit, Frontier
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection

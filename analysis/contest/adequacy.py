@@ -13,7 +13,8 @@ from analysis.arrays import Array
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
-from analysis.records.fits import AdequacyRecord, ContestRow, FitWarning, TrendRecord, WarningCode
+from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.fits import AdequacyRecord, ContestRow, TrendRecord
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise

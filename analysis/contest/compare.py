@@ -21,7 +21,7 @@ from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contes
 from analysis.contest.rollout import cuts
 from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
-from analysis.records.fits import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
+from analysis.records.fit import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS, checked_problem
 from analysis.tables.columns import COUNTS, columns_of_n

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array
-from analysis.records.fits import RateOptimum, RateRule
+from analysis.records.learning_rate import RateOptimum, RateRule
 from analysis.tables.noise import Noise
 
 REFERENCE_WIDTH = 64  # d_model at which recipes state their rates

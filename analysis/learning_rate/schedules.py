@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.records.fits import FitWarning, ReferenceRow, WarningCode
+from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.fits import ReferenceRow
 
 
 def compare_schedules(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.records.fits import RateGroup, RateOptimum, RunNoiseRecord, WidthRule
+from analysis.records.fit import RunNoiseRecord
+from analysis.records.learning_rate import RateGroup, RateOptimum, WidthRule
 from harness.records.number_text import decimals, estimate, significant
 
 WORTH_MOVING = 0.1  # per cent of the loss

@@ -22,7 +22,7 @@ from analysis.plots.style import (
     loss_axis,
     styled,
 )
-from analysis.records.fits import FitRecord
+from analysis.records.fit import FitRecord
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 

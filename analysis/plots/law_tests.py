@@ -28,7 +28,8 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
-from analysis.records.fits import FitRecord, ForecastCell, RolloutRow, ScoreRecord
+from analysis.records.fit import FitRecord
+from analysis.records.fits import ForecastCell, RolloutRow, ScoreRecord
 from analysis.records.forecast import ForecastRecord
 from harness.records.number_text import power_of_ten, si
 

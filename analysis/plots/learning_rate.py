@@ -21,7 +21,7 @@ from analysis.plots.style import (
     short_name,
     styled,
 )
-from analysis.records.fits import RateGroup, RateOptimum
+from analysis.records.learning_rate import RateGroup, RateOptimum
 from harness.records.number_text import si
 
 

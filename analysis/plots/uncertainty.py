@@ -25,7 +25,8 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
-from analysis.records.fits import CountedOptimum, FitRecord, ProfileRecord
+from analysis.records.fit import FitRecord, ProfileRecord
+from analysis.records.fits import CountedOptimum
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, power_of_ten, si
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.records.fits import ContestRow, FitRecord, ForecastCell, with_constant
+from analysis.records.fit import FitRecord, with_constant
+from analysis.records.fits import ContestRow, ForecastCell
 from harness.records.json_files import NOT_STORED, content_sha256, current, from_json, read_json, to_json
 
 SCHEMA = 2

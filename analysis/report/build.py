@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.laws import family
 from analysis.records.emergence import EmergenceRecord, read_emergence
-from analysis.records.fits import FitRecord, LearningRateRecord, StudyRecord, read_study
+from analysis.records.fit import FitRecord
+from analysis.records.fits import StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doubts
 from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS

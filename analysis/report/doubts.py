@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.laws import family
-from analysis.records.fits import FitRecord, FitWarning, WarningCode
+from analysis.records.fit import FitRecord, FitWarning, WarningCode
 
 COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
 UNFOLDED = 3  # warnings that a reader sees without a click

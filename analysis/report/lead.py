@@ -11,7 +11,9 @@ import pandas as pd
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import find_law
 from analysis.records.emergence import EmergenceRecord, Verdict
-from analysis.records.fits import FitRecord, LearningRateRecord, ScoreRecord, StudyRecord
+from analysis.records.fit import FitRecord
+from analysis.records.fits import ScoreRecord, StudyRecord
+from analysis.records.learning_rate import LearningRateRecord
 from analysis.study.words import plain_name
 from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
 

@@ -27,18 +27,16 @@ from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
+from analysis.records.fit import Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
     CountedOptimum,
-    Excluded,
-    FitWarning,
     FrontierRow,
     JackknifeRecord,
     NoiseRecord,
     PrimaryRecord,
     ScoreRecord,
     StudyRecord,
-    WarningCode,
 )
 from analysis.records.forecast import ForecastRecord
 from analysis.result import Fit

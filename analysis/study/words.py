@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
-from analysis.records.fits import FitRecord, ScoreRecord, StudyRecord, WarningCode
+from analysis.records.fit import FitRecord, WarningCode
+from analysis.records.fits import ScoreRecord, StudyRecord
 from harness.records.number_text import DASH, decimals, estimate, significant
 
 UNQUOTABLE = {WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND}

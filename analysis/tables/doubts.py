@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes
-from analysis.records.fits import FitWarning, WarningCode
+from analysis.records.fit import FitWarning, WarningCode
 from analysis.tables.columns import Columns
 from harness.records.errors import InputError
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, Index, groups
-from analysis.records.fits import NoiseCell, NoiseRecord, RunNoiseRecord
+from analysis.records.fit import RunNoiseRecord
+from analysis.records.fits import NoiseCell, NoiseRecord
 from analysis.tables.table import LossTable
 
 # Misfit of a law varies along a trunk, unlike shared noise; so a part of the noise always counts as separate.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.records.fits import Excluded, FitWarning
+from analysis.records.fit import Excluded, FitWarning
 from analysis.tables.checks import check_units, row_reasons
 from analysis.tables.columns import COUNTS, OWN_QUANTITIES, Columns, absent_axes, find_columns
 from analysis.tables.doubts import check_scale_by_name, reading_doubts

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.arrays import Array
 from analysis.laws.law import Law, centre_of
-from analysis.records.fits import FitWarning, WarningCode
+from analysis.records.fit import FitWarning, WarningCode
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem
 from analysis.solve.search import Route, best_at

@@ -32,7 +32,7 @@ from scipy import stats
 
 from analysis.arrays import Array
 from analysis.laws import axes_of, find_law
-from analysis.records.fits import OpenEnds, ProfileRecord
+from analysis.records.fit import OpenEnds, ProfileRecord
 from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import DELTA, Problem, checked_problem

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.records.fits import FitWarning, WarningCode
+from analysis.records.fit import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.checks import FAR
 from analysis.tables.noise import seed_noise

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.records.emergence import read_emergence
-from analysis.records.fits import FrontierRow, RateGroup, ScoreRecord, StudyRecord, read_study
+from analysis.records.fits import FrontierRow, ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
+from analysis.records.learning_rate import RateGroup
 from harness.grid.cells import Cell
 from harness.records.derived import Stage, hash_of_files, is_current, record_made
 from harness.records.errors import Damaged, InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from analysis.records.fits import LearningRateRecord, RateGroup
+from analysis.records.learning_rate import LearningRateRecord, RateGroup
 from harness.records.files import write_atomic
 from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder

@@ -15,7 +15,7 @@ from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
 from analysis.intervals import percentile_interval
-from analysis.records.fits import WarningCode
+from analysis.records.fit import WarningCode
 from harness.records.errors import InputError
 from harness.records.json_files import plain, to_json
 from tests.fakes.surfaces import CHINCHILLA, foreign_table, isoflop_frame

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from analysis.records.fits import (
+from analysis.records.fit import (
     EdgeRow,
     EnvelopeRecord,
     EstimationRecord,
@@ -17,13 +17,13 @@ from analysis.records.fits import (
     FitRecord,
     FitStatus,
     FrontierRecord,
-    FrontierRow,
     IsoflopRecord,
     KaplanRecord,
     OptimumRow,
     RoutesRecord,
     RunNoiseRecord,
 )
+from analysis.records.fits import FrontierRow
 from tests.fakes.law import SEED_SD, TRUTH, joint_loss
 
 COUNTS = ("n_params_matmul", "n_params_body", "n_params")

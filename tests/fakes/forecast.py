@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.fits import (
-    FitRecord,
-    ForecastCell,
-    RolloutRow,
-)
+from analysis.records.fit import FitRecord
+from analysis.records.fits import ForecastCell, RolloutRow
 from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
 from tests.fakes.fits import law_fit
 

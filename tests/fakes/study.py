@@ -8,17 +8,15 @@ import pandas as pd
 
 from analysis.forecast.seal import score_forecast
 from analysis.learning_rate.schedules import compare_schedules
+from analysis.records.fit import Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
     ContestRow,
-    Excluded,
-    FitWarning,
     JackknifeRecord,
     JackknifeRow,
     PrimaryRecord,
     StudyRecord,
     TrendRecord,
-    WarningCode,
 )
 from analysis.records.forecast import ForecastRecord
 from analysis.tables.noise import noise_report

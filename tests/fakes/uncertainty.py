@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.arrays import Interval
-from analysis.records.fits import CountedOptimum, FitRecord, FrontierRow, ProfileRecord
+from analysis.records.fit import FitRecord, ProfileRecord
+from analysis.records.fits import CountedOptimum, FrontierRow
 
 
 def fake_cloud(fit: FitRecord, points: int = 120) -> tuple[Interval, ...]:

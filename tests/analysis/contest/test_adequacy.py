@@ -23,7 +23,7 @@ from analysis.contest.adequacy import (
     winner,
 )
 from analysis.laws.saturating import name_of
-from analysis.records.fits import WarningCode
+from analysis.records.fit import WarningCode
 from harness.records.json_files import to_json
 from tests.fakes.tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.learning_rate.study import learning_rate_study
-from analysis.records.fits import RateRule
+from analysis.records.learning_rate import RateRule
 from harness.config.settings import load
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder

@@ -15,7 +15,8 @@ from rich.console import Console
 from analysis import plots
 from analysis.learning_rate.curve import RateCurve, fit_parabola
 from analysis.learning_rate.study import learning_rate_study, recipe_runs
-from analysis.records.fits import LearningRateRecord, RateGroup, read_study
+from analysis.records.fits import read_study
+from analysis.records.learning_rate import LearningRateRecord, RateGroup
 from analysis.report.__main__ import main
 from analysis.study.study import study_sweep
 from analysis.tables.noise import Noise

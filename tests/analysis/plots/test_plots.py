@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.style import rung_styles
-from analysis.records.fits import ExponentsRecord, RolloutRow
+from analysis.records.fit import ExponentsRecord
+from analysis.records.fits import RolloutRow
 from analysis.report.build import Sweep, draw_figures, read_sweep
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis.records.fits import FitRecord, StudyRecord, read_study
+from analysis.records.fit import FitRecord
+from analysis.records.fits import StudyRecord, read_study
 from analysis.records.forecast import forecast_from, read_forecast
 from harness.records.errors import InputError
 from harness.records.json_files import content_sha256, from_json, to_json

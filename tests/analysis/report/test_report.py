@@ -17,14 +17,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.records.fits import (
-    FitWarning,
-    JackknifeRecord,
-    NoiseRecord,
-    TrendRecord,
-    WarningCode,
-    read_study,
-)
+from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.fits import JackknifeRecord, NoiseRecord, TrendRecord, read_study
 from analysis.report import build as report
 from analysis.report.__main__ import main
 from analysis.report.doubts import ADVICE
