@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
@@ -17,7 +19,7 @@ from analysis.laws import axes_of
 from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
 from analysis.tables.columns import columns_of_n
-from analysis.tables.frames import read_frame
+from analysis.tables.frames import FORMATS, read_frame
 from analysis.tables.table import load_table
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser, output_file
@@ -33,7 +35,7 @@ def _parser() -> CommandParser:
     command = CommandParser(
         "analysis.fit", "Fit scaling laws to a table of losses and print the result.", EXAMPLE
     )
-    command.add_argument("table", type=Path, help=".csv, .json, .jsonl or .parquet, one row a finished run")
+    command.add_argument("table", type=Path, help=f"{FORMATS}, one row a finished run")
     command.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
     command.add_argument(
         "--approach",
@@ -93,22 +95,21 @@ def _progress() -> Progress:
     return lambda text: print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
-def one(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Text and JSON of one approach."""
+def _table(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table as it is in the file, and how `load_table` is to read it."""
     mapping, scale, where = reading(arguments)
-    frame = read_frame(arguments.table)
+    options = {"mapping": mapping, "scale": scale, "where": where}
+    return read_frame(arguments.table), options | {"count": arguments.count, "loss": arguments.loss}
+
+
+def one(arguments: argparse.Namespace) -> tuple[str, Any]:
+    """Return text and JSON of one approach."""
+    frame, options_of_table = _table(arguments)
+    mapping = options_of_table["mapping"]
     if len(columns_of_n(frame, mapping)) > 1:
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
     axes = {"parametric": axes_of(arguments.law), "kaplan": ""}.get(arguments.approach, "nd")
-    table = load_table(
-        frame,
-        mapping=mapping,
-        count=arguments.count,
-        loss=arguments.loss,
-        scale=scale,
-        where=where,
-        axes=axes,
-    )
+    table = load_table(frame, axes=axes, **options_of_table)
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.kind
     what = arguments.law if arguments.approach == "parametric" else arguments.approach
@@ -119,18 +120,9 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
 
 
 def every(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Text and JSON of all approaches."""
-    mapping, scale, where = reading(arguments)
-    frame = read_frame(arguments.table)
-    tables = counted_tables(
-        frame,
-        mapping=mapping,
-        count=arguments.count,
-        loss=arguments.loss,
-        scale=scale,
-        where=where,
-        axes="",
-    )
+    """Return text and JSON of all approaches."""
+    frame, options_of_table = _table(arguments)
+    tables = counted_tables(frame, axes="", **options_of_table)
     found = compare_approaches(
         tables,
         arguments.law,

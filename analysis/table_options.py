@@ -60,7 +60,7 @@ def _bare(text: str) -> str:
 
 
 def parse_scale(text: str | None) -> dict[str, float]:
-    """`N=1e9,D=1e6` as positive factors."""
+    """Return `N=1e9,D=1e6` as {quantity: positive factor}; raise InputError for any other text."""
     scale: dict[str, float] = {}
     for key, value in parse_pairs(text, "--scale", "N=1e9,D=1e6").items():
         try:

@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 
 
 def unheard(_: str) -> None:
-    """Take a word of progress that nobody wants to read."""
+    """Ignore progress: the default of `progress`."""
 
 
 class Attempts:

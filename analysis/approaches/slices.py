@@ -48,14 +48,14 @@ def rows_by_flops(c: Array, tolerance: float = TOLERANCE) -> list[Index]:
     """Group rows into budgets: windows of ± `tolerance` in log C, opened from the smallest C upwards."""
     order = np.argsort(c, kind="stable")
     log_c = np.log(c[order])
-    groups: list[list[int]] = []
+    budgets: list[list[int]] = []
     start = -np.inf
     for row, value in zip(order, log_c, strict=True):
         if value - start > 2 * tolerance + SHIFT_FLOOR:
-            groups.append([])
+            budgets.append([])
             start = value
-        groups[-1].append(int(row))
-    return [np.array(group) for group in groups]
+        budgets[-1].append(int(row))
+    return [np.array(rows) for rows in budgets]
 
 
 def measured_slices(n: Array, d: Array, c: Array, loss: Array, tolerance: float = TOLERANCE) -> list[Slice]:
@@ -65,15 +65,15 @@ def measured_slices(n: Array, d: Array, c: Array, loss: Array, tolerance: float 
     By the envelope theorem that is also the slope at fixed N, exactly so at the optimum. Rows of one size at
     one budget (seeds) are averaged.
     """
-    groups = rows_by_flops(c, tolerance)
-    slope = _frontier_slope(c, loss, groups)
-    return [_measured(n, d, c, rows, slope) for rows in groups]
+    budgets = rows_by_flops(c, tolerance)
+    slope = _frontier_slope(c, loss, budgets)
+    return [_measured(n, d, c, rows, slope) for rows in budgets]
 
 
-def _frontier_slope(c: Array, loss: Array, groups: list[Index]) -> float:
-    centres = np.array([np.log(c[rows]).mean() for rows in groups])
-    lowest = np.array([np.log(loss[rows]).min() for rows in groups])
-    if len(groups) < 2:
+def _frontier_slope(c: Array, loss: Array, budgets: list[Index]) -> float:
+    centres = np.array([np.log(c[rows]).mean() for rows in budgets])
+    lowest = np.array([np.log(loss[rows]).min() for rows in budgets])
+    if len(budgets) < 2:
         return 0.0
     return float(np.polyfit(centres, lowest, 1)[0])
 

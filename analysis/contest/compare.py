@@ -20,11 +20,11 @@ from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
 from analysis.contest.rollout import cuts
 from analysis.intervals import LEVEL
-from analysis.laws import family, find_law, with_limits
-from analysis.records.fit import ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
+from analysis.laws import Law, family, find_law, with_limits
+from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS, checked_problem
-from analysis.tables.columns import COUNTS, columns_of_n
+from analysis.tables.columns import columns_of_n
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
 from analysis.tables.table import LossTable, TableLike, as_table, load_table
@@ -157,10 +157,10 @@ def compare_approaches(
 
     Returns:
         The fits of all approaches; what the table does not allow is named in `not_possible`. No fit is
-        recommended if the one of the chosen law has a parameter at its bound or is ill-conditioned, has the
-        largest error, or rests on few cells: `reason` says which runs would change that. The recommended one
-        carries the disagreements of approaches and of counts;
-        a parametric one under the primary count carries its error in the contest.
+        recommended if that of the chosen law has a parameter at its bound or is ill-conditioned. The same
+        holds if its error is the largest or its cells are few. `reason` then says which runs would help.
+        The recommended fit carries the disagreements of approaches and of counts. A parametric one under the
+        primary count carries its error in the contest.
 
     Raises:
         InputError: a law or an estimator that does not exist, or a table to which nothing can be fitted.
@@ -210,15 +210,19 @@ def objections(fit: Fit, table: LossTable, found: Contest) -> list[str]:
     if law.axes != "nd":
         return ["it is no law in N and D, so it does not say how compute is best divided"]
     doubts = [warning.message for warning in fit.warnings if warning.code in DISQUALIFYING]
-    cells, error = int(table.cell.max()) + 1, found.errors.get(fit.law)
-    if cells <= CELLS_A_PARAMETER * law.n_free:
-        doubts.append(f"{cells} cells are few for {law.n_free} parameters")
+    error = found.errors.get(fit.law)
+    if table.n_cells < _least_cells(law):
+        doubts.append(f"{table.n_cells} cells are few for {law.n_free} parameters")
     if found.n_predicted < MIN_PREDICTED:
         cells_said = f"{found.n_predicted or 'no'} cell{'' if found.n_predicted == 1 else 's'}"
         doubts.append(f"the contest could predict {cells_said} from cells of less compute")
     elif error is not None and min(found.errors.values()) < error == max(found.errors.values()):
         doubts.append(f"its error, {percent(error)} RMS, is the largest of the laws")
     return doubts
+
+
+def _least_cells(law: Law) -> int:
+    return CELLS_A_PARAMETER * law.n_free + 1
 
 
 def _none_recommended(fit: Fit, table: LossTable, doubts: Sequence[str]) -> str:
@@ -235,9 +239,8 @@ def _none_recommended(fit: Fit, table: LossTable, doubts: Sequence[str]) -> str:
         )
         if len(values) < least or values[-1] < span * values[0]
     ]
-    cells, least = int(table.cell.max()) + 1, CELLS_A_PARAMETER * law.n_free + 1
-    if cells < least:
-        wanted.append(f"{least} cells of N and D (now {cells})")
+    if table.n_cells < _least_cells(law):
+        wanted.append(f"{_least_cells(law)} cells of N and D (now {table.n_cells})")
     return f"{text}; what would change that: {', '.join(wanted) or 'runs of larger compute'}"
 
 

@@ -110,7 +110,7 @@ def residual_sd(residuals: Array, n_params: int) -> float:
 
 def _cells_above(table: LossTable, used: Mask) -> list[Index]:
     """Return the row numbers of every cell without a fitted row; of many cells, some spread evenly."""
-    fitted = np.bincount(table.cell[used], minlength=int(table.cell.max()) + 1) > 0
+    fitted = np.bincount(table.cell[used], minlength=table.n_cells) > 0
     above = np.flatnonzero(~fitted[table.cell])
     cells = [above[rows] for rows in groups(table.cell[above])]
     if len(cells) <= MAX_PREDICTED:

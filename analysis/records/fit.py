@@ -14,6 +14,8 @@ from typing import Any
 from analysis.arrays import Interval
 from harness.records.json_files import ABSENT_IF_NONE, PART
 
+# Columns of points.parquet that count N, the default first.
+COUNTS = ("n_params_matmul", "n_params", "n_params_body")
 OpenEnds = tuple[float | None, float | None]
 
 

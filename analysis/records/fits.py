@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.records.fit import Excluded, FitRecord, FitWarning, with_constant
+from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
 from analysis.records.learning_rate import LearningRateRecord
 from harness.records.errors import InputError
 from harness.records.json_files import read_record
 
 SCHEMA = 2
-# Columns of points.parquet that count N.
-SWEEP_COUNTS = ("n_params_matmul", "n_params_body", "n_params")
 
 
 @dataclass(frozen=True)
@@ -428,7 +426,7 @@ def _contradictions(study: StudyRecord) -> Iterator[tuple[bool, str]]:
     counts |= {row.count for row in study.frontier_by_count} | (
         {study.primary.count} if study.primary else set()
     )
-    yield not counts <= set(SWEEP_COUNTS), "counts N in an unknown way"
+    yield not counts <= set(COUNTS), "counts N in an unknown way"
     place = study.recommended
     yield place is not None and not 0 <= place < len(study.fits), "recommends a fit that it does not hold"
     best = [value for row in study.frontier for value in (row.flops, row.n_opt, row.d_opt, row.loss)]

@@ -17,8 +17,8 @@ from analysis.records.learning_rate import LearningRateRecord
 from analysis.study.words import plain_name
 from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
 
-# How the loss is said to follow a law, by the exponent that Kaplan et al. gave the law of one variable.
-AXIS_NAMES = {"alpha": "size N", "beta": "training tokens D", "kappa": "compute C"}
+# Words for the axes of a law.
+AXIS_WORDS = {"n": "size N", "d": "training tokens D", "c": "compute C"}
 
 
 def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | None) -> list[str]:
@@ -108,14 +108,15 @@ def _forecast(score: ScoreRecord) -> str:
 
 
 def _one_axis(fits: Sequence[FitRecord]) -> list[str]:
-    """Return the sentence on the law in one variable: with an offset if that could be fitted."""
-    found = [fit for fit in fits if "E" in fit.params] or list(fits)
-    if not found:
+    """Return the sentence on the first law that could be fitted, one with an offset E if there is one."""
+    laws = [fit for fit in fits if fit.approach in ("parametric", "kaplan")]
+    laws = [fit for fit in laws if "E" in fit.params] or laws
+    if not laws:
         return ["No loss law could be fitted to them."]
-    fit = found[0]
-    axis = next((name for key, name in AXIS_NAMES.items() if key in fit.params), "one variable")
+    fit, law = laws[0], find_law(laws[0].law)
+    axes = " and ".join(AXIS_WORDS[axis] for axis in law.axes)
     values = ", ".join(f"{name} = {number(value)}" for name, value in fit.params.items())
-    return [f"The loss falls with {axis} as L = {find_law(fit.law).formula}, with {values}."]
+    return [f"The loss falls with {axes} as L = {law.formula}, with {values}."]
 
 
 def _tasks(emergence: EmergenceRecord | None) -> list[str]:

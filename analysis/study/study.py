@@ -27,7 +27,7 @@ from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
-from analysis.records.fit import Excluded, FitWarning, WarningCode
+from analysis.records.fit import COUNTS, Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
     CountedOptimum,
@@ -41,7 +41,6 @@ from analysis.records.fits import (
 from analysis.records.forecast import ForecastRecord
 from analysis.result import Fit
 from analysis.study.words import verdict
-from analysis.tables.columns import COUNTS
 from analysis.tables.noise import noise_report
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.profile import RESAMPLES, profile

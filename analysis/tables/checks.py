@@ -14,7 +14,6 @@ from analysis.arrays import Array, Index, Mask
 from analysis.tables import statuses
 from analysis.tables.columns import Columns
 from analysis.tables.conditions import rows_with
-from analysis.tables.names import column_of
 from harness.records.errors import InputError
 
 Found = tuple[Mask | Index, Callable[[int], str]]
@@ -95,7 +94,7 @@ def _own(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
         stated = frame["excluded_reason"].fillna("").astype(str).tolist()
         yield np.array([text != "" for text in stated], bool), stated.__getitem__
     if columns.status is not None:
-        status = [f"run {text}" for text in column_of(frame, columns.status, "the mapping for status")]
+        status = [f"run {text}" for text in frame[columns.status].tolist()]
         yield np.array([text != "run done" for text in status], bool), status.__getitem__
 
 
@@ -103,7 +102,7 @@ def _tracked(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
     """Yield rows whose status says that the run did not finish; words that are not known exclude nothing."""
     if columns.status is not None:
         name = columns.status
-        status = [str(cell).strip() for cell in column_of(frame, name, "the mapping for status", "mapping")]
+        status = [str(cell).strip() for cell in frame[name].tolist()]
         unfinished = [text.casefold() in statuses.NOT_DONE for text in status]
         yield np.array(unfinished, bool), lambda row: f"{name} is {status[row]}"
 
@@ -111,8 +110,6 @@ def _tracked(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
 def _said(words: Mapping[str, Mapping[int, str]], names: Mapping[str, str]) -> Iterator[Found]:
     """Yield rows with a word in the place of a number, such as `diverged` or a dash."""
     for key, said in words.items():
-        if key not in REQUIRED:
-            continue
         for row, text in said.items():
             yield np.array([row], np.intp), partial(_always, f"{names.get(key, key)} is {text!r}")
 

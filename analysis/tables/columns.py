@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from analysis.arrays import Array, Codes
 from analysis.tables import statuses
 from analysis.tables.names import MELT, column_of, listed, wide_reason
 from analysis.tables.numbers import Kind
 from harness.records.errors import InputError
 
-COUNTS = ("n_params_matmul", "n_params", "n_params_body")
 OWN_COLUMNS = {
     "D": "n_tokens",
     "C": "flops",
@@ -29,7 +30,7 @@ OWN_COLUMNS = {
 OWN_KEYS = ("run_id", "point_id")
 OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
 SEPARATOR = "|"  # between columns that count N in different ways
-AXES = ("N", "D", "C")  # the only quantities that are found by name in other people's tables, and the loss
+AXES = ("N", "D", "C")  # in other people's tables these and the loss are found by name, nothing else
 MEASURED = {
     "N": Kind.COUNT,
     "D": Kind.COUNT,
@@ -68,6 +69,12 @@ def absent_axes(quantities: Collection[str]) -> str:
     if len({"N", "D", "C"} & set(quantities)) > 1:
         return "n" if "N" not in quantities else ""
     return "".join(axis for axis in "ndc" if axis.upper() not in quantities)
+
+
+def cells_of(n: Array, d: Array, c: Array, absent: str) -> Codes:
+    """Return the code of the (n, d) cell of every row; without n or d, c tells cells apart."""
+    axes = [n, d, c] if set("nd") & set(absent) else [n, d]
+    return np.unique(np.column_stack(axes), axis=0, return_inverse=True)[1].astype(np.int64)
 
 
 def find_columns(

@@ -17,7 +17,7 @@ SHOWN = 10  # values of a column that an error lists
 def rows_with(frame: pd.DataFrame, column: str, value: str) -> Mask:
     """Return the rows in which a column has a value [rows].
 
-    They are compared as numbers if both are numbers, so 1e-3 finds 0.001, and else as text.
+    A cell and `value` are compared as numbers if both are numbers, so 1e-3 finds 0.001, and else as text.
 
     Args:
         frame: the table.

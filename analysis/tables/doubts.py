@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Array, Codes
+from analysis.arrays import Array, Codes, groups
 from analysis.records.fit import FitWarning, WarningCode
-from analysis.tables.columns import Columns
+from analysis.tables.columns import Columns, cells_of
 from harness.records.errors import InputError
 
 PERPLEXITY = {"ppl", "perplexity", "perplexities", "valppl", "testppl"}
@@ -71,7 +71,7 @@ def check_scale_by_name(columns: Columns) -> None:
 
 
 def reading_doubts(frame: pd.DataFrame, columns: Columns, n: Array, d: Array, c: Array, loss: Array,
-                   vocab: Array | None) -> tuple[FitWarning, ...]:  # fmt: skip
+                   vocab: Array | None, absent: str) -> tuple[FitWarning, ...]:  # fmt: skip
     """Return the doubts about the rows to fit.
 
     Args:
@@ -80,10 +80,11 @@ def reading_doubts(frame: pd.DataFrame, columns: Columns, n: Array, d: Array, c:
         n, d, c: parameters, tokens and FLOPs [rows].
         loss: losses [rows].
         vocab: size of the vocabulary [rows]; None if the table does not have it.
+        absent: axes out of n, d and c that the table does not have.
     """
     if columns.own:
         return tuple(_bits(columns))
-    cell = np.unique(np.column_stack([n, d]), axis=0, return_inverse=True)[1].astype(np.int64)
+    cell = cells_of(n, d, c, absent)
     return (
         *_bits(columns),
         *_scale(c, loss, vocab),
@@ -124,10 +125,8 @@ def _scale(c: Array, loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
 def _training_log(frame: pd.DataFrame, columns: Columns, n: Array, d: Array) -> Iterator[FitWarning]:
     """Warn if rows seem to be steps of a few runs: they share noise, and most are no end points."""
     run = _run_column(frame, n, d)
-    groups = np.unique(n, return_inverse=True)[1] if run is None else pd.factorize(frame[run].map(repr))[0]
-    on_raster = sum(
-        int((groups == group).sum()) for group in np.unique(groups) if _raster(d[groups == group])
-    )
+    codes = n if run is None else pd.factorize(frame[run].map(repr))[0]
+    on_raster = sum(len(rows) for rows in groups(codes) if _raster(d[rows]))
     if on_raster <= MOST * len(frame) and run is None:
         return
     if on_raster > MOST * len(frame):

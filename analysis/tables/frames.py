@@ -126,13 +126,11 @@ def _from_json(text: str) -> pd.DataFrame:
     """Return the records of JSON or of JSON lines; keys of nested objects are joined by points."""
     try:
         found = json.loads(text)
-    except json.JSONDecodeError as error:
+    except json.JSONDecodeError:
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         if len(lines) < 2 or not lines[0][1].strip().endswith("}"):
             raise
         found = [_line(number, line) for number, line in lines]
-        if not found:
-            raise InputError("it is empty") from error
     records = _records(found)
     flat = [all(not isinstance(value, Mapping) for value in record.values()) for record in records]
     return pd.DataFrame(records) if all(flat) else pd.json_normalize(records)

@@ -117,6 +117,11 @@ def read_number(text: str, mark: Mark = Mark.UNKNOWN) -> float | None:
     return None if np.isnan(value) or found is _Reading.UNREAD else value
 
 
+def _bare(text: str) -> str:
+    """Return a text without blanks around it, and with plain blanks within."""
+    return text.strip().translate(SPACES)
+
+
 def mark_of(frame: pd.DataFrame, default: Mark = Mark.UNKNOWN) -> Mark:
     """Return what a comma means in the numbers of a table, from those that leave no doubt.
 
@@ -131,7 +136,7 @@ def mark_of(frame: pd.DataFrame, default: Mark = Mark.UNKNOWN) -> Mark:
             point = point or bool((whole != whole.round()).any())
         elif column.dtype == object or pd.api.types.is_string_dtype(column):
             for text in {cell for cell in column.tolist() if isinstance(cell, str)}:
-                found = _evidence(text.strip().translate(SPACES))
+                found = _evidence(_bare(text))
                 point, comma = point or found is Mark.GROUP, comma or found is Mark.DECIMAL
     if point == comma:
         return Mark.UNKNOWN if point else default
@@ -144,7 +149,7 @@ def with_point(text: str) -> str:
     >>> with_point("1.234,5"), with_point("1,3B"), with_point("20.000"), with_point("run 1,5")
     ('1234.5', '1.3B', '20000', 'run 1,5')
     """
-    bare = text.strip().translate(SPACES).strip()
+    bare = _bare(text)
     found = NUMBER.fullmatch(bare) if len(bare) <= LONGEST else None
     number = None if found is None else _mantissa(found["digits"], Mark.DECIMAL)
     if found is None or number is None:
@@ -157,7 +162,7 @@ def refuse_unread(name: str, row: int, text: str, others: int) -> InputError:
     """Return the error for a cell that is meant as a number and cannot be read as one for certain."""
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     more = f" ({others} more rows are alike)" if others else ""
-    found = NUMBER.fullmatch(text.strip().translate(SPACES))
+    found = NUMBER.fullmatch(_bare(text))
     digits = found["digits"].strip() if found else ""
     if GROUPED[","].fullmatch(digits) and digits.count(",") == 1:
         both = f"{digits.replace(',', '')} or {digits.replace(',', '.')}"
@@ -180,7 +185,7 @@ class _Reading(Enum):
 @lru_cache(maxsize=100_000)
 def _cell(text: str, kind: Kind, mark: Mark) -> tuple[float, _Reading]:
     """Return the number in a text, NaN if there is none, and how it was read."""
-    bare = text.strip().translate(SPACES).strip()
+    bare = _bare(text)
     folded = bare.casefold()
     if folded in MISSING:
         return np.nan, _Reading.WORD if bare else _Reading.PLAIN

@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.records.fit import Excluded, FitWarning
+from analysis.records.fit import COUNTS, Excluded, FitWarning
 from analysis.tables.checks import check_units, row_reasons
-from analysis.tables.columns import COUNTS, OWN_QUANTITIES, Columns, absent_axes, find_columns
-from analysis.tables.doubts import check_scale_by_name, reading_doubts
+from analysis.tables.columns import OWN_QUANTITIES, Columns, absent_axes, cells_of, find_columns
+from analysis.tables.doubts import LIMIT_SLACK, check_scale_by_name, reading_doubts
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
 from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
 
 AXIS_NAMES = {"n": "sizes N", "d": "token counts D", "c": "computes C"}
-LIMIT_SLACK = 0.01  # a unigram model may score so much above the uniform guess by chance
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,12 @@ class LossTable:
 
         Without n or d, c tells cells apart.
         """
-        axes = [self.n, self.d] if not set("nd") & set(self.absent) else [self.n, self.d, self.c]
-        return np.unique(np.column_stack(axes), axis=0, return_inverse=True)[1].astype(np.int64)
+        return cells_of(self.n, self.d, self.c, self.absent)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of (n, d) cells."""
+        return int(self.cell.max()) + 1
 
     def require(self, what: str, axes: Collection[str]) -> None:
         """Raise InputError if `what`, in words, needs an axis out of n, d and c that the source lacks."""
@@ -211,7 +214,7 @@ def load_table(
         excluded=excluded,
         rung=texts("rung"),
         limits=_limits(optional("unigram"), optional("vocab")),
-        warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab")),
+        warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab"), absent_axes(names)),
         read_as=None if columns.own else found.read_as,
         absent=absent_axes(names),
     )

@@ -128,9 +128,7 @@ def no_such_number(name: str) -> None:
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-@given(
-    tables(), options(), st.sampled_from(["csv", "CSV", "tsv", "txt", "json"]), st.sampled_from([0, 0, 0, 3])
-)
+@given(tables(), options(), st.sampled_from(KINDS), st.sampled_from([0, 0, 0, 3]))
 @example((COLUMNS, GRID), ["--map", "N="], "csv", 0)
 @example((COLUMNS, [[10**400, 10**30, 3.0], *GRID]), [], "json", 0)
 @example((COLUMNS, GRID), ["--scale", "N=1e300"], "csv", 0)

@@ -41,6 +41,7 @@ def large(rows: int) -> LossTable:
 
 
 PARTS: dict[str, Callable[[LossTable], object]] = {
+    "reading": lambda t: load_table(pd.DataFrame({"N": t.n, "D": t.d, "loss": t.loss})),
     "seed noise": seed_noise,
     "share of a trunk": trunk_share,
     "noise without that of a trunk": lambda t: TrunkNoise.of(t.cluster, 0.5).remove(

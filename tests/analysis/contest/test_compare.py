@@ -27,9 +27,8 @@ from analysis.contest.rollout import cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.fit import COUNTS, FitWarning, WarningCode
 from analysis.result import Fit, Frontier
-from analysis.tables.columns import COUNTS
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError

@@ -95,7 +95,7 @@ def test_the_lead_counts_the_verdicts(folder: SweepFolder) -> None:
     jumps = sum(task.verdict == Verdict.TRANSITION for task in found.first)
     assert len(sentences) == 3
     assert sentences[-1].startswith(f"{jumps} of {len(found.first)} tasks along N jumps in the smooth metric")
-    assert sentences[1].startswith("The loss falls with size N as L = ")
+    assert sentences[1].startswith("The loss falls with size N and training tokens D as L = ")
 
 
 def test_a_panel_without_data_is_left_out(folder: SweepFolder) -> None:

@@ -16,11 +16,10 @@ from analysis.contest.adequacy import CANDIDATES
 from analysis.forecast.seal import seal_forecast
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
-from analysis.records.fit import FitRecord, FitWarning, WarningCode
+from analysis.records.fit import COUNTS, FitRecord, FitWarning, WarningCode
 from analysis.records.fits import NoiseRecord, PrimaryRecord, StudyRecord, TrendRecord, read_study
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
-from analysis.tables.columns import COUNTS
 from analysis.tables.noise import noise_report
 from analysis.tables.table import load_table
 from harness.records.errors import InputError

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.records.fit import COUNTS
 from analysis.tables.checks import PLAUSIBLE
-from analysis.tables.columns import COUNTS
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points

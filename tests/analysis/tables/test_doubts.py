@@ -145,9 +145,7 @@ def test_replicates_are_no_settings(name: str) -> None:
 
 def test_seeds_beside_a_setting_that_stays_are_no_untuned_cells() -> None:
     rng = np.random.default_rng(0)
-    noisy = pd.concat(
-        [CLEAN.assign(loss=CLEAN["loss"] * np.exp(0.003 * rng.standard_normal(20)))] * 1 + [CLEAN]
-    )
+    noisy = pd.concat([CLEAN.assign(loss=CLEAN["loss"] * np.exp(0.003 * rng.standard_normal(20))), CLEAN])
     assert doubts(noisy.assign(lr=1e-3, seed=np.arange(40) // 20, seconds=rng.uniform(size=40))) == []
 
 
@@ -173,3 +171,11 @@ def test_every_fit_carries_the_doubts_of_its_table() -> None:
     for fit in fits:
         assert WarningCode.LOSS_SCALE in {warning.code for warning in fit.warnings}
         assert str(fit.read_as).startswith("N = 'N', D = 'D', C = 6·N·D, loss = 'bits'")
+
+
+def test_sizes_that_only_compute_tells_apart_are_no_cell() -> None:
+    """A law of one axis reads a table without N, in which runs of equal D differ in C."""
+    frame = SWEEP[SWEEP["lr"] == 1e-3].assign(C=6 * SWEEP["N"] * SWEEP["D"]).drop(columns="N")
+    table = load_table(frame.assign(lr=np.arange(len(frame)) % 3), mapping={"C": "C"}, axes="dc")
+    assert table.n_cells == len(table)
+    assert "untuned_cells" not in [warning.code.value for warning in table.warnings]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.everything import fit_everything
-from analysis.tables.columns import COUNTS
+from analysis.records.fit import COUNTS
 from analysis.tables.table import load_table
 from harness.config.settings import load
 from harness.grid.cells import Cell, expand
