@@ -289,7 +289,7 @@ def watch(view: View, console: Console) -> None:
         while True:
             if counts(view.rows) != said:
                 said = counts(view.rows)
-                console.print(view.headline(), markup=False)
+                console.print(view.headline())
             if view.has_ended:
                 return
             time.sleep(WATCH_SECONDS)

@@ -155,16 +155,16 @@ def start_until_it_runs(parent: Path) -> Path:
     A port may be taken by another process between its choice and the daemon's start, so a start is repeated
     with other ports. The last failure shows what the daemons wrote.
     """
-    for attempt in range(1, N_STARTS + 1):
+    said = ""
+    for attempt in range(N_STARTS):
         folder = parent / str(attempt)
         try:
             start(folder)
             return folder
         except (AssertionError, subprocess.CalledProcessError):
+            said = logs(folder)
             stop(folder)
-            if attempt == N_STARTS:
-                raise AssertionError(f"the nodes did not come up\n{logs(folder)}") from None
-    raise AssertionError("unreachable")
+    raise AssertionError(f"the nodes did not come up\n{said}")
 
 
 def start(folder: Path) -> None:

@@ -234,7 +234,7 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         for variant, reason in (row["torch"] or {"failed": {}})["failed"].items():
-            console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}", markup=False)
+            console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}")
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -48,11 +48,6 @@ TOKENS, SIZE, WORKERS = Range(1, 2**53), Range(1, 2**24), Range(1, 2**16)
 NOT_NEGATIVE, POSITIVE, SHARE = Range(0, LARGE), Range(0, LARGE, above=True), Range(0, 1)
 SEED = Range(0, 2**63)  # tables store seeds in 64 bits
 
-# Keys of the grid that its budgets have as well.
-OF_BUDGETS = (
-    "rungs", "n_tokens", "flops", "max_flops", "seeds", "extra", "references", "holdout_factor", "lr_scale",
-    "task_items",
-)  # fmt: skip
 RANGES = {
     TOKENS: (
         "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens"
@@ -133,8 +128,8 @@ def _values(settings: SweepSettings, key: str) -> Iterator[tuple[str, Any]]:
     """Yield what a key holds, with its name; a key of the grid also in every budget."""
     section, *names = key.split(".")
     yield key, _inside(getattr(settings, section), names)
-    if section == "grid" and names[0] in OF_BUDGETS:
-        for budget, cells in settings.grid.budgets.items():
+    for budget, cells in settings.grid.budgets.items() if section == "grid" else ():
+        if hasattr(cells, names[0]):
             yield f"grid.budgets.{budget}.{'.'.join(names)}", _inside(cells, names)
 
 

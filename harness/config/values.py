@@ -36,16 +36,16 @@ EXAMPLES = {
 
 def shown(value: Any) -> str:
     """Return a value as typed or as Python shows it, cut if it is long."""
-    text = value if isinstance(value, str) else _compact(value)
+    text = value if isinstance(value, str) else typed(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _compact(value: Any) -> str:
+def typed(value: Any) -> str:
     """Return a value in the notation of the command line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_compact(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {typed(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_compact, value)) + "]"
+        return "[" + ",".join(map(typed, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:

@@ -194,9 +194,11 @@ def _curate(
     # that memory holds no copies. Near duplicates go before the split, or copies would land on both sides.
     exact = drop_exact(cleaned.watch(usable))
     if dropped.counts:
-        progress(f"{cleaned.documents:,} of {read.documents:,} documents are usable; dropped: {dropped}")
+        # Nobody mends the files of a package, so their places are left to the report.
+        said = dropped.in_words(with_places=not is_python)
+        progress(f"{cleaned.documents:,} of {read.documents:,} documents are usable; dropped: {said}")
     if not exact:
-        why = f" (dropped: {dropped})" if dropped.counts else ""
+        why = f" (dropped: {dropped.in_words(with_places=True)})" if dropped.counts else ""
         raise InputError(
             f"no usable text in {read.documents:,} documents{why}: give UTF-8 text, or name the field "
             "that holds it by data.text_field=FIELD"
@@ -224,9 +226,9 @@ def _curate(
     return split, report
 
 
-def _counts(documents: int, n_bytes: int) -> dict[str, int]:
+def _counts(documents: int, size: int) -> dict[str, int]:
     """Return the counts of one step for the report."""
-    return {"documents": documents, "bytes": n_bytes}
+    return {"documents": documents, "bytes": size}
 
 
 def _sizes(documents: list[Document]) -> dict[str, int]:

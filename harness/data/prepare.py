@@ -220,27 +220,27 @@ def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
     meta = {
         "corpus_id": prepared.corpus_id,
         "tokenizer_id": tokenizer_id,
+        "vocab_size": vocab_size,
         "n_train_bytes": prepared.n_train_bytes,
         "n_documents": prepared.n_documents,
         "entropy_rate": prepared.entropy_rate,
         "unigram_nats": unigram_loss(prepared.train, prepared.eval, vocab_size),
         "report": prepared.report,
     }
-    if vocab_size != asked:
-        meta["vocab_size"] = vocab_size
     store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)
 
 
 def _load(asked: int, folder: Path, meta: dict[str, Any]) -> Corpus:
     """Map a cached corpus from disk; `asked` is the vocabulary that was asked for."""
-    # Smaller if the text held fewer tokens, except in corpora of earlier versions: their runs keep their ids.
-    vocab_size = meta.get("vocab_size", asked)
+    # Smaller if the text held fewer tokens. Corpora of earlier versions lack the key; their runs keep ids.
+    meta = {"vocab_size": asked} | meta
+    vocab_size = meta["vocab_size"]
     # Mapped, so that all workers of a machine share one copy in memory.
     train, held_out = (np.memmap(folder / name, token_dtype(vocab_size), "r") for name in (TRAIN, EVAL))
     definition = folder / TOKENIZER
     tokenizer = Tokenizer(vocab_size, definition.read_text()) if definition.exists() else None
     return Corpus(
-        **(meta | {"vocab_size": vocab_size}),
+        **meta,
         train=train,
         eval=held_out,
         token_bytes=tokenizer.token_bytes if tokenizer else np.ones(vocab_size, np.int64),

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from harness.records.errors import InputError
-from harness.records.files import write_json
+from harness.records.files import sync, write_json
 
 PARTIAL = ".partial-"
 # A build takes minutes at most; an older temporary folder belongs to a killed process.
@@ -129,7 +129,7 @@ def _write(path: Path, content: bytes | np.ndarray) -> None:
         file.write(content.data if isinstance(content, np.ndarray) else content)
         file.flush()
         # The rename could reach the disk before the content does.
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def _checks(folder: Path) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-ASKED = "JAX_PLATFORMS"
+JAX_PLATFORMS = "JAX_PLATFORMS"
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "gpu": "gpu", "rocm": "gpu", "tpu": "tpu"}
 CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
@@ -20,7 +20,7 @@ def platform_here(devices: Path = Path("/dev")) -> str:
     The first entry of JAX_PLATFORMS decides. Without it, an accelerator counts if its device files exist
     under `devices` and JAX's plugin for it is installed.
     """
-    asked = os.environ.get(ASKED, "").split(",")[0]
+    asked = os.environ.get(JAX_PLATFORMS, "").split(",")[0]
     if asked:
         return PLATFORMS.get(asked, "cpu")
     return platform_found(devices)

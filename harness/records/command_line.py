@@ -89,12 +89,11 @@ def output_file(text: str) -> Path:
     return path
 
 
-def recorded(module: str, arguments: Sequence[str], hide: bool = True) -> str:
-    """Return a command as one line to paste into a shell.
+def recorded(module: str, arguments: Sequence[str]) -> str:
+    """Return a command as one line to paste into a shell, with *** for what looks like a secret.
 
     Args:
         module: the module behind `python -m`.
         arguments: arguments of the command.
-        hide: whether *** stands in place of what looks like a secret.
     """
-    return shlex.join(["python", "-m", module, *(map(redacted, arguments) if hide else arguments)])
+    return shlex.join(["python", "-m", module, *map(redacted, arguments)])

@@ -92,7 +92,7 @@ def hash_of(*inputs: Any) -> str:
 def hash_of_files(paths: Iterable[Path], *more: Any) -> str:
     """Return a hash of the content of files, of which some may be missing, and of JSON values."""
     found = [(path.name, content_of(path)) for path in paths]
-    return hash_of([(name, held and (held.n_bytes, held.crc32)) for name, held in found], *more)
+    return hash_of([(name, content and (content.n_bytes, content.crc32)) for name, content in found], *more)
 
 
 def was_made(folder: SweepFolder, stage: Stage) -> bool:
@@ -109,10 +109,10 @@ def is_current(folder: SweepFolder, stage: Stage, made_from: str) -> bool:
 
 
 def record_made(folder: SweepFolder, stage: Stage, made_from: str, files: Iterable[Path]) -> None:
-    """Record that a stage was made; its files of before that were not made again are deleted."""
+    """Record that a stage was made, and delete its earlier files that were not made again."""
     before = _read(folder)
-    held = {path.relative_to(folder.root).as_posix(): content_of(path) for path in files}
-    known = {name: content for name, content in held.items() if content is not None}
+    contents = {path.relative_to(folder.root).as_posix(): content_of(path) for path in files}
+    known = {name: content for name, content in contents.items() if content is not None}
     for name in before.stages[stage].files if stage in before.stages else ():
         # Names come from a file, and none outside the folder is ours.
         if name not in known and (folder.root / name).resolve().is_relative_to(folder.root.resolve()):

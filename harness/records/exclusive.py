@@ -42,7 +42,7 @@ def link_new(draft: Path, path: Path) -> bool:
 
 
 def _claimed_and_renamed(draft: Path, path: Path) -> bool:
-    """Do as `link_new` without hard links: only one process can make a folder, and only then it looks."""
+    """Do as `link_new` without hard links: the one process that makes a folder looks and renames."""
     claim = path.with_name(f"{path.name}.taken")
     try:
         claim.mkdir()

@@ -90,7 +90,12 @@ def remove(path: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically as indented JSON with a final newline; NaN and infinities are refused."""
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON with a final newline; NaN and infinities are refused."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_bytes(path: Path) -> bytes:

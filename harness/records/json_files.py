@@ -1,9 +1,9 @@
 """JSON files as typed records: a dataclass is written, a checked dataclass is read.
 
-Every file has a `schema` number. A reader refuses a file of a newer schema and renames the keys of an older
+A record has a `schema` number. A reader refuses a file of a newer schema and renames the keys of an older
 one, so no record of another version is half understood.
 
-Every file also has a `sha256` of its other keys. A reader refuses a file whose hash differs; files of earlier
+A file also has a `sha256` of its other keys. A reader refuses a file whose hash differs; files of earlier
 versions have none.
 
 A field is one key of the same name, unless its metadata say otherwise: PART, ABSENT_IF_NONE, NOT_STORED.

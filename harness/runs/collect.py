@@ -22,12 +22,6 @@ from harness.runs.finished import Standing, read_point_file, standings
 from harness.runs.rows import unmeasured
 
 
-def finished(folder: SweepFolder, cell: Cell) -> bool:
-    """Return whether a cell has its end point, done or diverged, with all that it rests on."""
-    found = standings(folder.run(cell.spec.run_id), cell.spec, [cell.n_tokens])
-    return found[cell.n_tokens].is_finished
-
-
 def has_point(folder: SweepFolder, cell: Cell) -> bool:
     """Return whether a cell was trained to its end point once, even if that point was damaged since."""
     return os.path.lexists(folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens)))
@@ -149,7 +143,7 @@ def _part(
 def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
     """Return points.parquet if all cells are finished and the tables are up to date, else None.
 
-    They are up to date if no file of a run has changed since they were made, and none of them has.
+    The tables are up to date if neither they nor a file of a run has changed since they were made.
     """
     # Times and sizes of the files of runs instead of their content, so that a finished sweep is recognised at
     # once.

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -35,12 +36,12 @@ from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan, estimate_seconds, make_plan
 from harness.plan.speed import matmul_rate
 from harness.plan.table import compile_notes, print_plan
-from harness.recipe.spec import DataSpec
 from harness.records.command_line import CommandParser, recorded
-from harness.records.errors import WRONG_INPUT_EXIT_CODE, Damaged, InputError
+from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
+from harness.records.secret_text import redacted
 from harness.runs.collect import read_current, write_tables
 from harness.sweep.finish import (
     check_forecast,
@@ -160,7 +161,8 @@ class Sweep:
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
-        check_recipe(self.folder, recipe_of(settings, data))
+        recipe = recipe_of(settings, data)
+        check_recipe(self.folder, recipe)
         self._before = record_before(self.folder)
         check_mesh((cell.spec for cell in cells), mesh, execution)
         check_here(settings.launcher, cells, mesh, execution)
@@ -175,13 +177,13 @@ class Sweep:
         if plan.open_cells:
             check_forecast(cells)
         self._lanes = lanes(settings.launcher, mesh)
-        notes = notes_on_trained(self.folder, settings, data, corpus.vocab_size, cells)
+        notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
         notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
         self._print_plan(plan, n_workers(settings.launcher, mesh), notes)
         if settings.dry_run:
             return 0
-        claim_recipe(self.folder, recipe_of(settings, data))
-        self._write_sweep(plan, corpus, data)
+        claim_recipe(self.folder, recipe)
+        self._write_sweep(plan, corpus, recipe)
         try:
             points = self._tables(plan, config)
         except Detached as left:
@@ -196,7 +198,7 @@ class Sweep:
             f"{variable} is set here and would change losses; runs are trained without it"
             for variable in foreign(os.environ)
         ]
-        if self.command != recorded("harness.sweep", self.arguments, hide=False):
+        if any(redacted(each) != each for each in self.arguments):
             found.append(
                 "what looks like a secret on the command line is recorded as ***; give it in the environment "
                 "of the process that needs it"
@@ -217,10 +219,10 @@ class Sweep:
 
             print_plan(self.console, plan, seconds, at_once, self._lanes, notes)
 
-    def _write_sweep(self, plan: Plan, corpus: Corpus, data: DataSpec) -> None:
+    def _write_sweep(self, plan: Plan, corpus: Corpus, recipe: dict[str, Any]) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
         before = self._before
-        self.record = sweep_record(self.settings, self.command, plan, corpus, data, before)
+        self.record = sweep_record(self.settings, self.command, plan, corpus, recipe, before)
         self._seconds_before = self.record.seconds
         self._total_before = self.record.seconds_total
         if plan.open_cells or before is None or before.cells != self.record.cells:
@@ -394,8 +396,7 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
         trouble = disk_trouble(error)
         if trouble is None:
             raise
-        print(f"error: {trouble}, then the same command goes on", file=sys.stderr)
-        return WRONG_INPUT_EXIT_CODE
+        raise InputError(f"{trouble}, then the same command goes on") from error
     except KeyboardInterrupt:
         # After a SIGHUP there is no terminal to print on.
         with contextlib.suppress(OSError):

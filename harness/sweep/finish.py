@@ -128,7 +128,7 @@ def check_sealed(folder: SweepFolder, cells: list[Cell], before: SweepRecord | N
 
 
 def _was_scored(folder: SweepFolder) -> bool:
-    """Return whether the fits of earlier hold the score of a forecast."""
+    """Return whether fits.json has the score of a forecast."""
     try:
         return read_study(folder.fits).forecast is not None
     except InputError:
@@ -246,14 +246,14 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
-        console.print(read_emergence(folder.emergence).verdict, markup=False)
+        console.print(read_emergence(folder.emergence).verdict)
     for warning in result.warnings:
-        console.print(f"warning [{warning.code}]: {warning.message}", markup=False)
-    console.print(result.verdict, markup=False)
+        console.print(f"warning [{warning.code}]: {warning.message}")
+    console.print(result.verdict)
     if rates and folder.optim.exists():
         for group in rates.groups:
-            console.print(f"best rate of {rule_line(group)}", markup=False)
-        console.print(f"to train with these rates: optim={folder.optim}", markup=False)
+            console.print(f"best rate of {rule_line(group)}")
+        console.print(f"to train with these rates: optim={folder.optim}")
     console.print(f"report: {folder.report}")
 
 
@@ -271,7 +271,8 @@ def _table(title: str, columns: list[str]) -> Table:
     """Return an empty table."""
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, no_wrap=True)
+        # A narrow terminal breaks a cell at its blank; it never cuts a number.
+        table.add_column(name, overflow="fold")
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +13,7 @@ from harness.recipe.run_id import recipe_dict
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import Damaged, InputError
 from harness.records.exclusive import write_new
-from harness.records.files import write_json
+from harness.records.files import json_text, write_json
 from harness.records.json_files import read_checked, with_check
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import LOST, SweepRecord, find_sweep
@@ -66,12 +65,13 @@ def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items
         A sentence on settings that may give another text, or None.
 
     Raises:
-        InputError: the folder holds runs of another recipe, or of a corpus that cannot be the same.
+        InputError: the folder holds runs of another recipe, or of a corpus that cannot be the same, or its
+            sweep.json cannot be read.
     """
     data = settings.data
     nothing = DataSpec("", "", 0.0, data.eval_tokens, data.curve_eval_tokens, task_items)
     check_recipe(folder, recipe_of(settings, nothing), OF_CORPUS)
-    record = find_sweep(folder.sweep) if folder.runs.exists() else None
+    record = record_before(folder)
     if record is None or not isinstance(record.config.get("data"), dict):
         return None
     before, now = record.config["data"], plain(data)
@@ -115,7 +115,7 @@ def claim_recipe(folder: SweepFolder, recipe: dict[str, Any]) -> None:
     """
     folder.runs.mkdir(parents=True, exist_ok=True)
     values = with_check(recipe)
-    if not write_new(_claim(folder), json.dumps(values, indent=1) + "\n"):
+    if not write_new(_claim(folder), json_text(values)):
         if _claimed(folder) is None:
             write_json(_claim(folder), values)
         check_recipe(folder, recipe)

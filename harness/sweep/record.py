@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.config.settings import SweepSettings, plain
 from harness.data.prepare import Corpus
 from harness.plan.plan import Plan
-from harness.recipe.spec import RECIPE_VERSION, DataSpec
+from harness.recipe.spec import RECIPE_VERSION
 from harness.records.errors import InputError
 from harness.records.provenance import provenance
 from harness.records.secret_text import redacted_values
 from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord, find_sweep
-from harness.sweep.folder_recipe import recipe_of
 
 # Settings that belong to a machine or an invocation, so `--from` does not take them over.
 MACHINE_KEYS = ("cache_dir", "dry_run", "launcher")
@@ -24,7 +24,7 @@ def sweep_record(
     command: str,
     plan: Plan,
     corpus: Corpus,
-    data: DataSpec,
+    recipe: dict[str, Any],
     before: SweepRecord | None,
 ) -> SweepRecord:
     """Return the record of a sweep that is about to train.
@@ -34,14 +34,14 @@ def sweep_record(
         command: command line of this invocation, as it is recorded.
         plan: cells to train.
         corpus: the prepared corpus.
-        data: the data part of every run's recipe.
+        recipe: what `recipe_of` returns, which all runs of the folder share.
         before: record of earlier invocations, whose seconds count on; None if there was none.
     """
     return SweepRecord(
         grid=settings.grid.name,
         budget=settings.budget,
         command=command,
-        recipe=recipe_of(settings, data),
+        recipe=recipe,
         config=redacted_values(plain(settings)),
         cells=tuple(
             SweepCell(

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from harness.config.settings import SweepSettings, plain
+from harness.config.values import typed
 from harness.grid.cells import Cell, chosen_cells, expand
 from harness.recipe.spec import DataSpec
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import read_checked
 from harness.records.paths import SweepFolder
-from harness.records.sweep_file import SweepCell, SweepRecord, find_sweep
+from harness.records.sweep_file import SweepCell, SweepRecord
 
 # Lists of a grid that name its cells one by one.
 LISTS = ("rungs", "n_tokens", "flops", "seeds")
@@ -20,18 +21,23 @@ OTHERS = ("extra", "references", "lr_scale", "max_flops")
 
 
 def notes_on_trained(
-    folder: SweepFolder, settings: SweepSettings, data: DataSpec, vocab_size: int, cells: list[Cell]
+    folder: SweepFolder,
+    record: SweepRecord | None,
+    settings: SweepSettings,
+    data: DataSpec,
+    vocab_size: int,
+    cells: list[Cell],
 ) -> list[str]:
     """Return a sentence on trained cells that leave the tables, and one on cells that are trained again.
 
     Args:
         folder: folder of the sweep.
+        record: record of earlier invocations; None if there was none.
         settings: resolved settings.
         data: the data part of every run's recipe.
         vocab_size: number of token ids.
         cells: cells of the plan.
     """
-    record = find_sweep(folder.sweep) if folder.runs.exists() else None
     if record is None:
         return []
     planned = {cell.spec.point_id(cell.n_tokens) for cell in cells}
@@ -112,7 +118,7 @@ def _way_to_keep(
         cells = []
     found = {cell.spec.point_id(cell.n_tokens) for cell in cells}
     if kept and all(cell.point_id in found for cell in left):
-        return f"to keep them type {' '.join(f'grid.{key}={_list(value)}' for key, value in kept.items())}"
+        return f"to keep them type {' '.join(f'grid.{key}={typed(value)}' for key, value in kept.items())}"
     changed = " and ".join(f"grid.{key}" for key in wanted)
     back = f"leave {changed} as before, or " if changed else ""
     return f"to keep them {back}give another results_dir"
@@ -123,8 +129,3 @@ def _chosen(record: SweepRecord) -> dict[str, Any]:
     grid = record.config.get("grid", {})
     preset = (grid.get("budgets") or {}).get(record.budget) or {}
     return {key: preset.get(key) if grid.get(key) is None else grid[key] for key in (*LISTS, *OTHERS)}
-
-
-def _list(values: list[Any]) -> str:
-    """Return a list as it is typed."""
-    return f"[{','.join(map(str, values))}]"

@@ -84,7 +84,7 @@ def test_a_study_without_bootstrap_has_only_intervals_of_new_runs(study: StudyRe
 
 
 def test_the_terminal_promises_no_intervals(study: StudyRecord, tmp_path: Path) -> None:
-    console = Console(width=250, record=True, file=io.StringIO())
+    console = Console(width=250, record=True, markup=False, file=io.StringIO())
     print_conclusion(console, SweepFolder(tmp_path), study)
     text = console.export_text()
     check_words(text)

@@ -58,10 +58,11 @@ class Dropped:
         # Names of files and fields come from outside, and a terminal obeys some characters.
         self.first.setdefault(reason, printable(place))
 
-    def __str__(self) -> str:
-        """Return counts and first places in words, the most frequent reason first."""
+    def in_words(self, with_places: bool) -> str:
+        """Return the counts in words, the most frequent reason first, and on demand the first places."""
         return ", ".join(
-            f"{reason} {count:,} (first: {self.first[reason]})" for reason, count in self.counts.most_common()
+            f"{reason} {count:,}" + (f" (first: {self.first[reason]})" if with_places else "")
+            for reason, count in self.counts.most_common()
         )
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from harness.execution.hardware import ASKED, PLATFORMS, platform_found
+from harness.execution.hardware import JAX_PLATFORMS, PLATFORMS, platform_found
 from harness.execution.numerics import XLA_FLAGS
 from harness.launch.local.places import OWN_FLAGS, Seat, worker_environment
 from harness.records.errors import InputError
@@ -25,7 +25,7 @@ def check_environment() -> None:
     Otherwise every worker would end before its first run. JAX is started in a process of its own, and only if
     a variable asks for something that may be missing.
     """
-    asked = os.environ.get(ASKED, "")
+    asked = os.environ.get(JAX_PLATFORMS, "")
     flags = [f for f in os.environ.get(XLA_FLAGS, "").split() if not f.startswith(OWN_FLAGS)]
     if asked in ("", "cpu") and not flags:
         return
@@ -59,6 +59,6 @@ def _why(asked: str, flags: list[str], said: str) -> str:
         wanted = [PLATFORMS.get(name, name) for name in asked.split(",")]
         extra = next((EXTRAS[name] for name in wanted if name in EXTRAS), None)
         or_add = f", or install JAX for it (uv run {extra})" if extra else ""
-        return f"{ASKED}={asked}: no such device here, {platform_found()} is; unset it{or_add}"
+        return f"{JAX_PLATFORMS}={asked}: no such device here, {platform_found()} is; unset it{or_add}"
     last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "no word")
     return f"JAX does not start under {XLA_FLAGS}={' '.join(flags)} ({last}); unset {XLA_FLAGS}"

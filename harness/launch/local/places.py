@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.execution.hardware import platform_here
+from harness.execution.numerics import XLA_FLAGS
 from harness.records.provenance import usable_cores
 
 # Makes a step up to 8 % faster. XLA ends the process at a flag that it does not know, so only versions of
@@ -63,7 +64,7 @@ def core_seat(core: int | None) -> Seat:
     """
     flags = " ".join([f"{THREAD_FLAG}=false", _vector_flag()]).strip()
     pinned = {} if core is None else {"HARNESS_CORE": str(core)}
-    return Seat(ONE_THREAD | pinned | {"XLA_FLAGS": flags})
+    return Seat(ONE_THREAD | pinned | {XLA_FLAGS: flags})
 
 
 def n_workers_here(requested: int | None, n_devices: int) -> int:
@@ -73,16 +74,16 @@ def n_workers_here(requested: int | None, n_devices: int) -> int:
 
 def worker_environment(seat: Seat, n_devices: int) -> dict[str, str]:
     """Return the environment of a worker at a seat, with `n_devices` virtual devices on CPU."""
-    asked = os.environ.get("XLA_FLAGS", ""), f"{COUNT_FLAG}={n_devices}"
-    flags = " ".join([*asked, seat.environment.get("XLA_FLAGS", "")]).strip()
-    own = {"HARNESS_PARENT": str(os.getpid()), "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    asked = os.environ.get(XLA_FLAGS, ""), f"{COUNT_FLAG}={n_devices}"
+    flags = " ".join([*asked, seat.environment.get(XLA_FLAGS, "")]).strip()
+    own = {"HARNESS_PARENT": str(os.getpid()), XLA_FLAGS: flags, "TF_CPP_MIN_LOG_LEVEL": "2"}
     return dict(os.environ) | seat.environment | own
 
 
 def _vector_flag() -> str:
     """Return the XLA flag for the widest vectors; empty if the user sets it or XLA may not know it."""
     known = importlib.metadata.version("jaxlib").startswith(VECTOR_JAXLIB)
-    chosen = VECTOR_FLAG in os.environ.get("XLA_FLAGS", "")
+    chosen = VECTOR_FLAG in os.environ.get(XLA_FLAGS, "")
     return f"{VECTOR_FLAG}={VECTOR_WIDTH}" if known and not chosen else ""
 
 

@@ -21,7 +21,6 @@ from harness.runs.collect import (
     collect_curves,
     collect_evals,
     collect_points,
-    finished,
     read_current,
     read_point,
     write_tables,
@@ -50,9 +49,9 @@ def test_points_come_in_the_order_of_the_plan_with_its_roles(tmp_path: Path) -> 
     folder = SweepFolder(tmp_path)
     cells = small_cells("grid.rungs=[16,32]", "grid.holdout_factor=2")
     for cell in reversed(cells[1:]):
-        assert not finished(folder, cell)
+        assert not all_standings(folder, [cell])[0].is_finished
         record(folder, cell)
-        assert finished(folder, cell)
+        assert all_standings(folder, [cell])[0].is_finished
     frame = collect_points(folder, cells, "smoke")
     assert list(zip(frame.run_id, frame.n_tokens, strict=True)) == [cell.key for cell in cells[1:]]
     assert list(frame.role) == [cell.role for cell in cells[1:]]
@@ -81,7 +80,7 @@ def test_a_failed_run_has_rows_that_say_why_and_stays_open(tmp_path: Path) -> No
     assert frame.excluded_reason[0] == "failed: OSError: no"
     assert frame[["loss", "seconds"]].isna().all(axis=1).tolist() == [True, False]
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == POINT_COLUMNS
-    assert not finished(folder, cell)
+    assert not all_standings(folder, [cell])[0].is_finished
 
 
 def test_nothing_recorded_gives_empty_tables(tmp_path: Path) -> None:

@@ -105,10 +105,11 @@ def test_what_is_left_out_is_counted_and_its_first_place_named() -> None:
     kept, dropped = cleaned(documents, TEXT_LIMITS)
     assert names(kept) == ["a.jsonl:1"]
     assert dropped.counts == {"not Unicode": 2, "not JSON": 2, "no text in 'text'": 1}
-    assert str(dropped) == (
+    assert dropped.in_words(with_places=True) == (
         "not Unicode 2 (first: a.jsonl:2), not JSON 2 (first: a.jsonl:3 Expecting value), "
         "no text in 'text' 1 (first: d?[2J.jsonl:1 holds null)"
     )
+    assert dropped.in_words(with_places=False) == "not Unicode 2, not JSON 2, no text in 'text' 1"
 
 
 def test_the_first_of_equal_documents_stays() -> None:
