@@ -72,6 +72,8 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 def _from_bytes(data: bytes, suffix: str) -> pd.DataFrame:
     data = _unpacked(data)
+    if not data.strip():
+        raise InputError("it is empty")
     for start, reason in OTHERS.items():
         if data.startswith(start):
             raise InputError(reason)

@@ -1,7 +1,7 @@
 """Settings of the process that decide numbers: a worker sets them itself, whatever its environment says.
 
-A run is named by the hash of its recipe, and the recipe says nothing of them. So one shell with
-JAX_ENABLE_X64=1 would mix two trainings in one table.
+A run is named by the hash of its recipe, which has no such setting. Without this module one shell with
+JAX_ENABLE_X64=1 would mix two kinds of training in one table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Record of what the derived files of a sweep were made from: derived.json.
 
-Tables, fits and report are made in stages. A stage is up to date while its inputs have the hash that is
-recorded, and its files the content. A kill between a file and this record only has the stage made again.
+Tables, fits and report are made in stages. A stage is up to date while its inputs have the recorded
+hash and its files the recorded content. After a kill between a file and this record, the stage is made again.
 """
 
 from __future__ import annotations

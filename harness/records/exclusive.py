@@ -48,7 +48,7 @@ def _claimed_and_renamed(draft: Path, path: Path) -> bool:
         claim.mkdir()
     except FileExistsError:
         with contextlib.suppress(OSError):
-            # Whoever made it died before it renamed its file. The next attempt gets further.
+            # The process that made the folder died before it renamed its file. The next attempt gets further.
             if draft.stat().st_mtime - claim.stat().st_mtime > CLAIM_SECONDS:
                 claim.rmdir()
         return False

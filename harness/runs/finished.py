@@ -1,8 +1,8 @@
 """Which end points of a run are finished: their files are there, readable, and of this run.
 
 A point's file names the rest of what the point left behind (`rests_on`): how far its curve was logged, and
-which task evaluations were written. An end point that lost one of them counts as not finished, so that just
-that much is trained again. Points of earlier versions name nothing; their own file is enough.
+which task evaluations were written. If one of these files is lost, the end point counts as not
+finished, and only what the file held is trained again. Points of earlier versions name no other file.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def test_parquet_under_another_name_and_with_an_index(tmp_path: Path) -> None:
         ("x.xls", b"\xd0\xcf\x11\xe0\xa1", "old Excel workbook: save the sheet as .csv"),
         ("x.db", b"SQLite format 3\0", "it is a database"),
         ("x.npy", b"\x93NUMPY\x01", "array of NumPy"),
+        ("x.parquet", b"", "it is empty"),
         ("x.csv", b"N,D\0\0", "zero bytes"),
         ("x.csv.gz", gzip.compress(b"N,D,loss\n1,2,3", mtime=0)[:-9], "cannot read"),
     ],
