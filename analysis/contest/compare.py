@@ -18,9 +18,10 @@ from analysis.approaches.envelope import APART
 from analysis.approaches.everything import APPROACHES, Progress, fit_everything, unheard
 from analysis.arrays import Interval
 from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
+from analysis.contest.objections import objection
 from analysis.contest.rollout import cuts
 from analysis.intervals import LEVEL
-from analysis.laws import Law, family, find_law, with_limits
+from analysis.laws import family, find_law, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS, checked_problem
@@ -28,18 +29,10 @@ from analysis.tables.columns import columns_of_n
 from analysis.tables.frames import read_frame
 from analysis.tables.names import with_plain_names
 from analysis.tables.table import LossTable, TableLike, as_table, load_table
-from analysis.uncertainty.fit_warnings import MIN_SIZE_RANGE, MIN_SIZES, MIN_TOKEN_RANGE, MIN_TOKENS
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
 
 MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned evenly by rank
-MIN_PREDICTED = 3  # cells that a contest must predict for its winner to be recommended
-CELLS_A_PARAMETER = 2  # up to so many cells a parameter are few: a dozen for the joint law
-DISQUALIFYING = {WarningCode.ACTIVE_BOUND, WarningCode.ILL_CONDITIONED}
-NOT_TOLD_APART = (
-    "no row is recommended: D follows N in these rows, so they cannot say how N* grows; a law of C alone "
-    "describes them"
-)
 
 
 @dataclass(frozen=True)
@@ -195,53 +188,11 @@ def compare_approaches(
         return Comparison(tuple(fits), None, f"no row is recommended: {found.reason}", not_possible)
     at = places.index(chosen)
     fits[at] = fits[at].with_warnings(*disagreements(fits, at))
-    if WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}:
-        return Comparison(tuple(fits), None, NOT_TOLD_APART, not_possible)
-    doubts = objections(fits[at], first, found)
-    if doubts:
-        return Comparison(tuple(fits), None, _none_recommended(fits[at], first, doubts), not_possible)
+    against = objection(fits[at], first, found.errors, found.n_predicted)
+    if against:
+        return Comparison(tuple(fits), None, f"no row is recommended: {against}", not_possible)
     counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
     return Comparison(tuple(fits), at, found.reason + counted, not_possible)
-
-
-def objections(fit: Fit, table: LossTable, found: Contest) -> list[str]:
-    """Return why the fit of the chosen law is not to be quoted; empty if nothing speaks against it."""
-    law = find_law(fit.law)
-    if law.axes != "nd":
-        return ["it is no law in N and D, so it does not say how compute is best divided"]
-    doubts = [warning.message for warning in fit.warnings if warning.code in DISQUALIFYING]
-    error = found.errors.get(fit.law)
-    if table.n_cells < _least_cells(law):
-        doubts.append(f"{table.n_cells} cells are few for {law.n_free} parameters")
-    if found.n_predicted < MIN_PREDICTED:
-        cells_said = f"{found.n_predicted or 'no'} cell{'' if found.n_predicted == 1 else 's'}"
-        doubts.append(f"the contest could predict {cells_said} from cells of less compute")
-    elif error is not None and min(found.errors.values()) < error == max(found.errors.values()):
-        doubts.append(f"its error, {percent(error)} RMS, is the largest of the laws")
-    return doubts
-
-
-def _least_cells(law: Law) -> int:
-    return CELLS_A_PARAMETER * law.n_free + 1
-
-
-def _none_recommended(fit: Fit, table: LossTable, doubts: Sequence[str]) -> str:
-    """Return that no row is recommended, why, and which runs would change that."""
-    text = f"no row is recommended: the rule chooses {family(fit.law)}, but {'; '.join(doubts)}"
-    law = find_law(fit.law)
-    if law.axes != "nd":
-        return text
-    wanted = [
-        f"{least} {name} over {span:.0f} times (now {len(values)} over {values[-1] / values[0]:.3g})"
-        for name, values, least, span in (
-            ("sizes N", np.unique(table.n), MIN_SIZES, MIN_SIZE_RANGE),
-            ("token counts D", np.unique(table.d), MIN_TOKENS, MIN_TOKEN_RANGE),
-        )
-        if len(values) < least or values[-1] < span * values[0]
-    ]
-    if table.n_cells < _least_cells(law):
-        wanted.append(f"{_least_cells(law)} cells of N and D (now {table.n_cells})")
-    return f"{text}; what would change that: {', '.join(wanted) or 'runs of larger compute'}"
 
 
 def _by_count(

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
 from analysis.records.learning_rate import LearningRateRecord
 from harness.records.errors import InputError
-from harness.records.json_files import read_record
+from harness.records.json_files import ABSENT_IF_NONE, read_record
 
 SCHEMA = 2
 
@@ -365,6 +365,7 @@ class StudyRecord:
         fits: every approach under every way to count N.
         recommended: position in `fits` of the one to quote; None without one.
         reason: why that one, or why none, in words.
+        objection: why that one is not to be quoted, in words; None if nothing speaks against it.
         contest: the laws that competed.
         adequacy: tests by law.
         jackknife: the exponent a with one size left out at a time.
@@ -385,6 +386,7 @@ class StudyRecord:
     fits: tuple[FitRecord, ...] = ()
     recommended: int | None = None
     reason: str
+    objection: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     contest: tuple[ContestRow, ...] = ()
     adequacy: Mapping[str, AdequacyRecord]
     jackknife: JackknifeRecord = JackknifeRecord()

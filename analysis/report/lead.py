@@ -73,6 +73,8 @@ def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
 
 
 def _best_use(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
+    if study.objection:
+        return f"How compute is best divided cannot be said yet: {study.objection}."
     found = fit.exponents
     if found.a is None or not study.frontier:
         return "The fit gives no best use of a compute budget."

@@ -20,6 +20,7 @@ from analysis.contest.adequacy import (
     lack_of_fit_warning,
 )
 from analysis.contest.compare import disagreements
+from analysis.contest.objections import objection
 from analysis.forecast.prediction import calibrate, predict_interval, rollout_rows
 from analysis.forecast.seal import score_forecast
 from analysis.frontier import find_frontier
@@ -116,6 +117,7 @@ def study_sweep(
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
         reason=REASON,
+        objection=None if recommended is None else _objection(fits[recommended], table, entrants),
         contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
         adequacy=tests,
         jackknife=JackknifeRecord() if recommended is None else jackknife(table, law, seed),
@@ -187,6 +189,13 @@ def _position(fits: Sequence[Fit], law: str) -> int | None:
     wanted = ("parametric", law, PRIMARY_COUNT)
     found = [i for i, fit in enumerate(fits) if (fit.approach, fit.law, fit.count) == wanted]
     return found[0] if found else None
+
+
+def _objection(fit: Fit, table: LossTable, entrants: Sequence[Entrant]) -> str | None:
+    """Return why the primary fit is not to be quoted, or None."""
+    errors = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
+    predicted = {cell.row for entrant in entrants for cell in entrant.rolled}
+    return objection(fit, table, errors, len(predicted))
 
 
 def _adequacy(

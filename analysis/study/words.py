@@ -30,6 +30,8 @@ def verdict(study: StudyRecord) -> str:
             "what is missing; nothing here should be used to plan a larger run."
         )
     parts = [_law(study, fit), _comparison(study), _offset(fit), _exponent(study, fit)]
+    if study.objection:
+        parts.append(f"None of these numbers is to be quoted: {study.objection}.")
     return " ".join(part for part in parts if part)
 
 

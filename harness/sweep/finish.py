@@ -295,7 +295,8 @@ def _exponents(result: StudyRecord) -> Table:
                     *map(estimate, values, bounds),
                 )
             )
-    title = f"{_title('N* ∝ C^a', shown)} (→ recommended)"
+    mark = "chosen by the rule, not to be quoted" if result.objection else "recommended"
+    title = f"{_title('N* ∝ C^a', shown)} (→ {mark})"
     table = _table(title, ["", "approach", "law", "N", "a", "alpha", "beta", "E"])
     for texts in shown:
         table.add_row(*texts)

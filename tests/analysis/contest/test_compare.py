@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.approaches.parametric import fit_law
 from analysis.contest.compare import (
     MAX_CUTS,
     Comparison,
-    Contest,
     compare_approaches,
     contest_of,
     counted_tables,
     disagreements,
-    objections,
 )
 from analysis.contest.rollout import cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.fit import COUNTS, FitWarning, WarningCode
+from analysis.records.fit import COUNTS, WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
@@ -272,35 +268,3 @@ def test_no_row_is_recommended_against_its_own_warnings() -> None:
     ):
         assert words in found.reason
     assert "1*" not in comparison_text(found)
-
-
-def objection(law: str, errors: Mapping[str, float], n_predicted: int = 9, cells: int = 30) -> list[str]:
-    table = ladder(joint, np.random.default_rng(0))
-    table = table.select(table.cell < cells)
-    fit = replace(fit_law(table, law, resamples=0), warnings=())
-    return objections(fit, table, Contest(errors, law, "", n_predicted))
-
-
-def test_each_objection_to_a_row() -> None:
-    near = {"joint": 0.02, "chinchilla": 0.01, "quadrature": 0.03}
-    assert objection("joint", near) == []
-    assert objection("joint", {"joint": 0.02}) == [], "the only error is no worst one"
-    assert objection("joint", {**near, "joint": 0.04}) == [
-        "its error, 4.00 % RMS, is the largest of the laws"
-    ]
-    assert objection("joint", near, cells=12) == ["12 cells are few for 6 parameters"]
-    assert objection("chinchilla", near, cells=12) == []
-    assert objection("joint", near, n_predicted=1) == [
-        "the contest could predict 1 cell from cells of less compute"
-    ]
-    assert objection("joint", {}, n_predicted=0) == [
-        "the contest could predict no cells from cells of less compute"
-    ]
-    assert objection("kaplan_d", {})[0].startswith("it is no law in N and D")
-
-
-@pytest.mark.parametrize("code", ["active_bound", "ill_conditioned"])
-def test_a_warning_of_the_row_speaks_against_it(code: str) -> None:
-    table = ladder(joint, np.random.default_rng(0))
-    warned = replace(fit_law(table, "joint", resamples=0), warnings=(FitWarning(WarningCode(code), "so"),))
-    assert objections(warned, table, Contest({}, "joint", "", 9)) == ["so"]

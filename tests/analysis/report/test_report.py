@@ -169,6 +169,9 @@ def test_the_lead_follows_what_was_found(written: SweepFolder) -> None:
     assert "proves nothing" in said(forecast=replace(score, seal_intact=False))
     assert "it missed the dearer ones by" in said(forecast=None)
     assert "No run was held out" in said(forecast=None, contest=())
+    against = said(objection="9 cells are few")
+    assert "How compute is best divided cannot be said yet: 9 cells are few." in against
+    assert "The best size grows" not in against
 
 
 def test_three_warnings_are_unfolded_and_none_stands_twice(folder: SweepFolder) -> None:
@@ -252,6 +255,15 @@ def test_recommended_row_is_marked_once(html: str) -> None:
     table = html[html.index('id="exponents"') : html.index('id="forecast"')]
     assert len(re.findall(r'<tr class="chosen">', table)) == 1
     assert table.count("★</td>") == 1
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_no_row_is_recommended_against_an_objection(folder: SweepFolder, html: str) -> None:
+    assert "<b>Recommended</b>" in html
+    change_fits(folder, objection="9 cells are few")
+    changed = report.write_report(folder.root).read_text()
+    assert "<b>No row is recommended</b>: 9 cells are few." in changed
+    assert "<b>Recommended</b>" not in changed
 
 
 def test_every_point_and_every_excluded_row_is_listed(written: SweepFolder, html: str) -> None:

@@ -215,6 +215,19 @@ def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> Non
     assert len(messages) == len(set(messages))
 
 
+def test_no_row_is_recommended_on_few_cells(points: pd.DataFrame, result: StudyRecord) -> None:
+    """A sweep of few cells has a law that the rule chose, and says why it is not to be quoted."""
+    assert result.objection is None
+    few = points[points.d_model.isin([16, 32, 48]) & (points.role == "fit") & (points.seed == 0)]
+    few = few[few.n_tokens.isin(sorted(few.n_tokens.unique())[:3])].reset_index(drop=True)
+    found = study_sweep(few, resamples=20)
+    assert found.recommended is not None
+    assert found.objection is not None
+    assert f"{len(few)} cells are few for" in found.objection
+    assert "what would change that: " in found.objection
+    assert found.verdict.endswith(f"None of these numbers is to be quoted: {found.objection}.")
+
+
 def test_no_finished_run_is_an_input_error(points: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="run failed"):
         study_sweep(points.assign(status="failed"))
