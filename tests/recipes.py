@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from harness.engine.mesh import make_mesh
 from harness.engine.step import DEFAULTS
 from harness.evaluate.loss import EvalSet
 from harness.execution.execution import Execution, MeshConfig
+from harness.grid.cells import Cell
 from harness.recipe.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
-from harness.records.paths import RunFolder
+from harness.records.errors import Damaged
+from harness.records.paths import RunFolder, SweepFolder
+from harness.runs.collect import collect_curves, collect_points
 from harness.train.loop import TrainInputs, train_job
+from tests.small_sweeps import without_times
 
 VOCAB = 32
 SEQ_LEN = 16
@@ -79,3 +84,12 @@ def inputs(  # type: ignore[no-untyped-def]
 def train(folder: Path, spec: RunSpec, n_tokens: tuple[int, ...], **options: object) -> str:
     """Train a job into `folder` and return its status."""
     return train_job(Job(spec, n_tokens), RunFolder(folder), inputs(**options))  # type: ignore[arg-type]
+
+
+def collected(root: Path, specs: list[RunSpec], ends: tuple[int, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Points and curves of runs under `root`, whose files are all sound, without times."""
+    cells, folder = [Cell(spec, n, "fit") for spec in specs for n in ends], SweepFolder(root)
+    damaged: list[Damaged] = []
+    points, curves = collect_points(folder, cells, "test"), collect_curves(folder, cells, damaged)
+    assert damaged == []
+    return without_times(points), without_times(curves)

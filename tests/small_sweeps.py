@@ -75,12 +75,16 @@ def finish(command: list[str], cache: Path, **extra: str) -> subprocess.Complete
     )
 
 
+def without_times(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table without the columns that tell of speed and machine."""
+    return frame.drop(columns=[name for name in TIMING_COLUMNS if name in frame])
+
+
 def tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables without the columns that tell of speed."""
     folder = SweepFolder(results)
-    frames = pd.read_parquet(folder.points), pd.read_parquet(folder.curves)
-    points, curves = (f.drop(columns=[c for c in TIMING_COLUMNS if c in f]) for f in frames)
-    return points, curves
+    points, curves = pd.read_parquet(folder.points), pd.read_parquet(folder.curves)
+    return without_times(points), without_times(curves)
 
 
 def assert_same_tables(left: Path, right: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import summary
@@ -27,8 +27,10 @@ from harness.records.run_files import Failure, RunState, RunStatus
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as sweep
 from tests import ROOT
+from tests.damages import DAMAGES
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
+from tests.fuzzing import fuzzed
 
 RECORDS = ("sweep.json", "fits.json", "forecast.json", "emergence.json", "state.json")
 COMMANDS: dict[str, Callable[[Path], int]] = {
@@ -133,12 +135,7 @@ def changed(record: Any, path: tuple[Any, ...], value: Any) -> Any:
     return found
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@fuzzed(150)
 @given(data=st.data(), name=st.sampled_from(RECORDS))
 def test_any_value_of_a_record_may_be_any_other(
     base: Path, root: Path, capsys: pytest.CaptureFixture[str], data: st.DataObject, name: str
@@ -165,38 +162,29 @@ def deep(path: Path) -> None:
     path.write_bytes(b"[" * 100_000)
 
 
-def folder_in_its_place(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def loop(path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
 
 
-DAMAGES: dict[str, Callable[[Path], Any]] = {
-    "deleted": Path.unlink,
-    "empty": lambda path: path.write_bytes(b""),
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "zeroes": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+FOREIGN_DAMAGES: dict[str, Callable[[Path], object]] = {
+    **DAMAGES,
     "mark": lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()),
     "utf-16": lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()),
     "null": lambda path: path.write_bytes(b"null"),
     "a list": lambda path: path.write_bytes(b"[1, 2]"),
     "integer of 5,000 digits": lambda path: path.write_bytes(b'{"schema": 1' + b"0" * 5_000 + b"}"),
     "brackets": deep,
-    "folder": folder_in_its_place,
     "loop": loop,
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", FOREIGN_DAMAGES)
 @pytest.mark.parametrize("name", [*RECORDS, "points.parquet", "curves.parquet"])
 def test_a_damaged_file_is_named_with_a_way_out(
     root: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
 ) -> None:
-    DAMAGES[damage](place(root, name))
+    FOREIGN_DAMAGES[damage](place(root, name))
     run_all(root, capsys, name)
 
 

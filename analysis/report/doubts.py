@@ -132,15 +132,16 @@ class Doubt:
 
     Attributes:
         code: its stable name.
-        words: what is in doubt.
-        remedy: what to do.
         messages: messages with their numbers, each with the other fits that carry it.
     """
 
     code: WarningCode
-    words: str
-    remedy: str
     messages: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def advice(self) -> Advice:
+        """What is in doubt, and what to do."""
+        return ADVICE[self.code]
 
 
 def own_doubts(warnings: Sequence[FitWarning], quoted: FitRecord | None) -> list[Doubt]:
@@ -172,8 +173,6 @@ def _by_kind(carriers: Mapping[FitWarning, Sequence[str]]) -> list[Doubt]:
     return [
         Doubt(
             code,
-            ADVICE[code].words,
-            ADVICE[code].remedy,
             tuple(
                 (w.message, tuple(dict.fromkeys(names))) for w, names in carriers.items() if w.code == code
             ),

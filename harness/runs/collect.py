@@ -88,15 +88,13 @@ def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.Data
     return as_table(rows, POINT_COLUMNS)
 
 
-def collect_curves(
-    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged] | None = None
-) -> pd.DataFrame:
+def collect_curves(folder: SweepFolder, cells: list[Cell], damaged: list[Damaged]) -> pd.DataFrame:
     """Return curves.parquet: the curves of all runs, trunk first, then each branch, each step once.
 
     Args:
         folder: folder of the sweep.
         cells: cells of the plan.
-        damaged: receives parts that cannot be read, which are left out; without it they raise Damaged.
+        damaged: receives parts that cannot be read, which are left out.
     """
     run_ids = list(dict.fromkeys(cell.spec.run_id for cell in cells))
     wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
@@ -105,7 +103,7 @@ def collect_curves(
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], CURVE_COLUMNS)
 
 
-def _run_curves(run: RunFolder, wanted: set[str], damaged: list[Damaged] | None) -> pd.DataFrame:
+def _run_curves(run: RunFolder, wanted: set[str], damaged: list[Damaged]) -> pd.DataFrame:
     """Return the curves of one run: its trunk, and the branches to the points `wanted`."""
     paths = sorted(run.curves.glob("*.parquet"))
     parts = [part for path in paths if (part := _part(path, run.run_id, CURVE_COLUMNS, damaged)) is not None]
@@ -119,9 +117,7 @@ def _run_curves(run: RunFolder, wanted: set[str], damaged: list[Damaged] | None)
     return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
 
 
-def _part(
-    path: Path, run_id: str, columns: dict[str, str], damaged: list[Damaged] | None
-) -> pd.DataFrame | None:
+def _part(path: Path, run_id: str, columns: dict[str, str], damaged: list[Damaged]) -> pd.DataFrame | None:
     """Return a file of a run's rows; None if it cannot be read or holds rows of another run."""
     try:
         frame = read_table(path)
@@ -133,8 +129,6 @@ def _part(
             if (int(first), int(last)) != (frame.step.iloc[0], frame.step.iloc[-1]):
                 raise Damaged(path, "it holds other steps than its name says")
     except Damaged as error:
-        if damaged is None:
-            raise
         damaged.append(error)
         return None
     return frame
@@ -181,14 +175,14 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def collect_evals(
-    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged] | None = None
+    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks.
 
     Args:
         folder: folder of the sweep.
         cells: cells of the plan.
-        damaged: receives files that cannot be read, which are left out; without it they raise Damaged.
+        damaged: receives files that cannot be read, which are left out.
     """
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
     # A file that is damaged counts as there; whether it must be is for `standings` to say.
@@ -201,7 +195,7 @@ def collect_evals(
 
 
 def _read_parts(
-    paths: list[tuple[RunFolder, Path]], columns: dict[str, str], damaged: list[Damaged] | None
+    paths: list[tuple[RunFolder, Path]], columns: dict[str, str], damaged: list[Damaged]
 ) -> pd.DataFrame:
     """Return the existing files of `paths` as one table."""
     read = (_part(path, run.run_id, columns, damaged) for run, path in paths if path.exists())
@@ -209,9 +203,7 @@ def _read_parts(
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], columns)
 
 
-def write_tables(
-    folder: SweepFolder, cells: list[Cell], grid: str, damaged: list[Damaged] | None = None
-) -> pd.DataFrame:
+def write_tables(folder: SweepFolder, cells: list[Cell], grid: str, damaged: list[Damaged]) -> pd.DataFrame:
     """Write all tables of a sweep and return its points.
 
     Tables of task evaluations are written if the sweep has any. Fits are removed if they were made from other
@@ -222,9 +214,9 @@ def write_tables(
         cells: cells of the plan.
         grid: name of the grid.
         damaged: receives files of runs that cannot be read. They are set aside, so that the next plan trains
-            again what they held. Without it they raise Damaged.
+            again what they held.
     """
-    lost: list[Damaged] | None = None if damaged is None else []
+    lost: list[Damaged] = []
     made_from = _made_from(folder, cells)
     points = collect_points(folder, cells, grid)
     tables = {folder.points: points, folder.curves: collect_curves(folder, cells, lost)}
@@ -241,7 +233,7 @@ def write_tables(
         data = table_bytes(frame)
         if not _holds(path, data):
             write_atomic(path, data)
-    if damaged is not None and lost:
+    if lost:
         for error in lost:
             set_aside(error.path)
         damaged += lost

@@ -19,6 +19,7 @@ from harness.recipe.spec import RunSpec
 from harness.records.errors import Damaged
 from harness.records.json_files import read_checked
 from harness.records.paths import RunFolder
+from harness.records.run_files import RunStatus
 
 RESTS_ON = "rests_on"
 
@@ -146,7 +147,7 @@ def kept_steps(run: RunFolder, spec: RunSpec, retrained: Iterable[int]) -> int:
         rests_on = rests_on_of(content)
         if rests_on is not None:
             kept = max(kept, rests_on.trunk_end)
-        elif spec.schedule.has_trunk and content.get("status") == "done":
+        elif spec.schedule.has_trunk and content.get("status") == RunStatus.DONE:
             kept = max(kept, branch_start(spec, content["n_tokens"]))
     return kept
 

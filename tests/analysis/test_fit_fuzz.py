@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.fit import main
+from tests.fuzzing import fuzzed
 
 EXAMPLES = 80
 KINDS = ("csv", "CSV", "tsv", "txt", "json")
@@ -121,13 +122,7 @@ def no_such_number(name: str) -> None:
     raise AssertionError(f"{name} in the JSON")
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@fuzzed(EXAMPLES)
 @given(tables(), options(), st.sampled_from(KINDS), st.sampled_from([0, 0, 0, 3]))
 @example((COLUMNS, GRID), ["--map", "N="], "csv", 0)
 @example((COLUMNS, [[10**400, 10**30, 3.0], *GRID]), [], "json", 0)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.emergence.__main__ import main
+from tests.fuzzing import fuzzed
 
 NAMES = (
     "task",
@@ -60,13 +61,7 @@ options = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@fuzzed(60)
 @given(evaluations(), mappings, options)
 def test_any_evaluations(rows: list[dict[str, Any]], more: list[str], words: list[str]) -> None:
     mapping = ",".join(name if "=" in name else f"{name}={name}" for name in ["N", "exact", "smooth", *more])

@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.fit import COUNTS, FitWarning, WarningCode
 from analysis.records.fits import JackknifeRecord, NoiseRecord, TrendRecord, read_study
 from analysis.report import build as report
 from analysis.report.__main__ import main
-from analysis.report.doubts import ADVICE
+from analysis.report.doubts import ADVICE, COUNT_WORDS
 from analysis.report.lead import lead
 from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
@@ -197,6 +197,10 @@ def test_three_warnings_are_unfolded_and_none_stands_twice(folder: SweepFolder) 
 
 def test_every_kind_of_warning_has_words_and_a_remedy() -> None:
     assert set(ADVICE) == set(WarningCode)
+
+
+def test_every_way_to_count_n_has_words() -> None:
+    assert set(COUNT_WORDS) == set(COUNTS)
 
 
 def test_the_page_follows_dark_settings_and_prints_whole_tables(html: str) -> None:

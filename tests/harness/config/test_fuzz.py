@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.config.settings import known_keys
 from harness.data.prepare import Corpus, DataConfig, prepare_corpus
 from harness.records.errors import InputError
 from harness.sweep import __main__ as sweep
+from tests.fuzzing import fuzzed
 from tests.small_sweeps import SMALL
 
 # Other keys start clusters.
@@ -83,13 +84,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_cache: Path) -> 
     return tmp_path
 
 
-@settings(
-    max_examples=120,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@fuzzed(120)
 @given(overrides=st.lists(OVERRIDE | LOOSE, min_size=1, max_size=2))
 @example(overrides=["grid.lr_scale={a:1}"])
 @example(overrides=["optim.hidden_lr_exponent=-1e308"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,33 +11,13 @@ import pytest
 from jax._src import compilation_cache
 
 from harness.engine.compiled import CheckedCache, use_cache
+from tests.damages import DAMAGES, flip
 
 SETTINGS = (
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
     "jax_persistent_cache_min_entry_size_bytes",
 )
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-
-
-def folder_in_place(path: Path) -> None:
-    path.unlink()
-    (path / "inside").mkdir(parents=True)
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "flipped": flip,
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "empty": lambda path: path.write_bytes(b""),
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "folder": folder_in_place,
-    "deleted": Path.unlink,
-}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -86,7 +86,7 @@ def test_a_failed_run_has_rows_that_say_why_and_stays_open(tmp_path: Path) -> No
 def test_nothing_recorded_gives_empty_tables(tmp_path: Path) -> None:
     folder, cells = SweepFolder(tmp_path), small_cells()
     assert read_point(folder, cells[0]) is None
-    assert len(write_tables(folder, cells, "g")) == 0
+    assert len(write_tables(folder, cells, "g", [])) == 0
     assert list(pd.read_parquet(folder.points)) == list(POINT_COLUMNS)
     assert list(pd.read_parquet(folder.curves)) == list(CURVE_COLUMNS)
 
@@ -97,12 +97,12 @@ def test_curves_hold_each_step_once_trunk_first(tmp_path: Path) -> None:
     record_curve(folder, cell, "trunk", range(8, 33, 8), 2.0)
     record_curve(folder, cell, "trunk", range(32, 49, 8), 3.0)
     record_curve(folder, other, f"branch-{other.n_tokens}", range(48, 65, 8), 4.0)
-    frame = collect_curves(folder, [cell, other])
+    frame = collect_curves(folder, [cell, other], [])
     trunk = frame[frame.point_id.isna()]
     assert list(trunk.step) == [8, 16, 24, 32, 40, 48]
     assert list(frame.index[frame.point_id.isna()]) == list(range(6))
     assert not frame.duplicated(["run_id", "point_id", "step"]).any()
-    narrowed = collect_curves(folder, [cell])
+    narrowed = collect_curves(folder, [cell], [])
     assert set(narrowed.point_id.dropna()) == {cell.spec.point_id(cell.n_tokens)}
     assert narrowed.eval_loss.isna().all()
 
@@ -136,7 +136,7 @@ def test_a_table_is_taken_as_it_is_while_nothing_is_newer(tmp_path: Path) -> Non
     assert read_current(folder, cells) is None
     for cell in cells:
         record(folder, cell)
-    written = write_tables(folder, cells, "smoke")
+    written = write_tables(folder, cells, "smoke", [])
     current = read_current(folder, cells)
     assert current is not None
     pd.testing.assert_frame_equal(current, written)
@@ -168,7 +168,7 @@ def test_task_tables_hold_finished_points_and_trunks_of_the_plan(tmp_path: Path)
         record_evals(folder, each, point=True)
     record_evals(folder, cell, point=False)
     record(folder, cell)
-    evals, items = collect_evals(folder, [cell, other])
+    evals, items = collect_evals(folder, [cell, other], [])
     assert evals.point_id.isna().tolist() == [True, False]
     assert list(items.point_id) == [cell.spec.point_id(cell.n_tokens)]
     assert evals[["sem", "chance"]].isna().all(axis=None)
@@ -179,7 +179,7 @@ def test_task_tables_hold_finished_points_and_trunks_of_the_plan(tmp_path: Path)
 def test_a_sweep_without_tasks_has_no_task_tables(tmp_path: Path) -> None:
     folder, (cell, *_) = SweepFolder(tmp_path), small_cells()
     record(folder, cell)
-    write_tables(folder, [cell], "smoke")
+    write_tables(folder, [cell], "smoke", [])
     assert not folder.evals.exists()
     assert not folder.items.exists()
 

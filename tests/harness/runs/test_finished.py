@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.grid.cells import Cell
 from harness.recipe.spec import RunSpec
-from harness.records.columns import TIMING_COLUMNS
 from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import RunFolder, SweepFolder
-from harness.runs.collect import collect_curves, collect_points
 from harness.runs.finished import RESTS_ON, standings, unfinished
 from harness.train.loop import Diverged, Trajectory
-from tests.recipes import RASTER, run_spec, train
+from tests.recipes import RASTER, collected, run_spec, train
 
 SPEC = run_spec()
 ENDS = (4 * RASTER, 8 * RASTER, 16 * RASTER)
@@ -31,11 +28,9 @@ def train_in(root: Path, spec: RunSpec = SPEC, ends: tuple[int, ...] = ENDS) -> 
     return train(folder(root, spec).root, spec, ends)
 
 
-def tables(root: Path, spec: RunSpec = SPEC) -> list[pd.DataFrame]:
+def tables(root: Path, spec: RunSpec = SPEC) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables without the columns that tell of speed."""
-    cells = [Cell(spec, n, "fit") for n in ENDS]
-    frames = collect_points(SweepFolder(root), cells, "test"), collect_curves(SweepFolder(root), cells)
-    return [frame.drop(columns=[c for c in TIMING_COLUMNS if c in frame]) for frame in frames]
+    return collected(root, [spec], ENDS)
 
 
 def assert_same(root: Path, other: Path, spec: RunSpec = SPEC) -> None:
@@ -61,7 +56,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def test_a_token_count_added_between_trained_ones_keeps_every_row(whole: Path, tmp_path: Path) -> None:
     assert train_in(tmp_path, ends=(ENDS[0], ENDS[2])) == "done"
-    rows = len(collect_curves(SweepFolder(tmp_path), [Cell(SPEC, n, "fit") for n in (ENDS[0], ENDS[2])]))
+    rows = len(collected(tmp_path, [SPEC], (ENDS[0], ENDS[2]))[1])
     before = [folder(tmp_path).point(SPEC.point_id(n)).stat().st_mtime_ns for n in (ENDS[0], ENDS[2])]
     assert train_in(tmp_path) == "done"
     assert_same(tmp_path, whole)

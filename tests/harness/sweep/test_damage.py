@@ -26,14 +26,14 @@ from analysis.records.forecast import ForecastRecord, sealed
 from analysis.tables.table import load_table
 from harness.config.settings import SweepSettings
 from harness.records import files
-from harness.records.columns import TIMING_COLUMNS
 from harness.records.files import read_table, write_atomic, write_json
 from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import RunFolder, SweepFolder
 from harness.sweep import __main__ as command
+from tests.damages import DAMAGES
 from tests.fakes import launcher
 from tests.fakes.fits import kaplan_fit
-from tests.small_sweeps import SMALL
+from tests.small_sweeps import SMALL, without_times
 
 GRID = ("grid.rungs=[16,32]", "grid.n_tokens=[4096,8192,16384]", "grid.holdout_factor=2")
 
@@ -62,8 +62,8 @@ class Tasks:
 
 def digest(*frames: pd.DataFrame) -> str:
     """What tables say, without times."""
-    kept = (frame.drop(columns=[c for c in TIMING_COLUMNS if c in frame]) for frame in frames)
-    return hashlib.sha256("".join(frame.to_csv() for frame in kept).encode()).hexdigest()
+    text = "".join(without_times(frame).to_csv() for frame in frames)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def study(points: pd.DataFrame, curves: pd.DataFrame, forecast: Any, **_: object) -> StudyRecord:
@@ -178,28 +178,10 @@ FILES: dict[str, Callable[[Path], Path]] = {
 }  # fmt: skip
 
 
-def flip(path: Path, _: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def folder_in_place(path: Path, _: Path) -> None:
-    path.unlink()
-    (path / "inside").mkdir(parents=True)
-
-
-DAMAGES: dict[str, Callable[[Path, Path], object]] = {
-    "deleted": lambda path, _: path.unlink(),
-    "empty": lambda path, _: path.write_bytes(b""),
-    "half": lambda path, _: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "zeros": lambda path, _: path.write_bytes(bytes(path.stat().st_size)),
-    "flipped": flip,
-    "foreign": lambda path, other: path.write_bytes(other.read_bytes()),
-    "folder": folder_in_place,
-}
+FOREIGN = "foreign"  # the same file of another sweep
+ALL = (*DAMAGES, FOREIGN)
 # What only the user can bring back, and the damages of it that stop the command.
-FINAL = {"sweep.json": DAMAGES.keys() - {"deleted"}, "forecast.json": DAMAGES.keys()}
+FINAL = {"sweep.json": {*ALL} - {"deleted"}, "forecast.json": {*ALL}}
 # Files of runs that tables are made from.
 TRAINED = ("point", "trunk of the curve", "branch of the curve", "evaluation on the way",
            "evaluation at the end", "items")  # fmt: skip
@@ -208,8 +190,7 @@ READ_IN_TRAINING = ("state", "recipe", "lease", "manifest", "checkpoint")
 
 
 def timeless(path: Path) -> pd.DataFrame:
-    frame = read_table(path)
-    return frame.drop(columns=[column for column in TIMING_COLUMNS if column in frame])
+    return without_times(read_table(path))
 
 
 def assert_same(root: Path, whole: Path) -> None:
@@ -220,7 +201,7 @@ def assert_same(root: Path, whole: Path) -> None:
         assert (root / path.relative_to(whole)).read_bytes() == path.read_bytes(), path.name
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", ALL)
 @pytest.mark.parametrize("kind", FILES)
 def test_the_same_command_repairs_it_or_says_why(
     kind: str, damage: str, sweeps: Sweeps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -228,7 +209,10 @@ def test_the_same_command_repairs_it_or_says_why(
     root = tmp_path / "sweep"
     shutil.copytree(sweeps.whole, root)
     path = FILES[kind](root)
-    DAMAGES[damage](path, FILES[kind](sweeps.other))
+    if damage == FOREIGN:
+        shutil.copy(FILES[kind](sweeps.other), path)
+    else:
+        DAMAGES[damage](path)
     if kind in READ_IN_TRAINING:
         one("points/*.json")(root).unlink()
     code = sweeps.run(root)

@@ -119,7 +119,7 @@ def test_fits_of_other_points_are_removed(long_sweep: Path, tmp_path: Path) -> N
     data = RunSpec.from_dict(read_checked(path)).data
     cells = expand(small_sweeps.settings(LONG, SIX_SEEDS), data, small_sweeps.VOCAB)
     write_json(folder.fits, {})
-    assert len(write_tables(folder, cells, "smoke")) == 12
+    assert len(write_tables(folder, cells, "smoke", [])) == 12
     assert folder.fits.exists()
-    assert len(write_tables(folder, cells[:3], "smoke")) == 3
+    assert len(write_tables(folder, cells[:3], "smoke", [])) == 3
     assert not folder.fits.exists()

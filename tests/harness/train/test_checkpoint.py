@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import threading
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from harness.records.paths import SweepFolder
 from harness.train import checkpoint
 from harness.train.checkpoint import CheckpointStore, layout
 from harness.train.loop import initial_state
+from tests.damages import DAMAGES, flip
 from tests.recipes import BATCH, INTERVAL, RASTER, inputs, run_spec, windows
 
 STEPS = (4, 8)
@@ -88,12 +88,6 @@ def largest(folder: Path) -> Path:
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[random.Random(1).randrange(len(data))] ^= 4
-    path.write_bytes(data)
-
-
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
@@ -113,13 +107,13 @@ def say_another_recipe(path: Path) -> None:
 
 
 # What is done to which file ("*" is the largest, with the array data), and the words of the warning.
-DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+KINDS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "one bit of data": ("*", flip, "other content than was written"),
-    "data of zeros": ("*", lambda p: p.write_bytes(bytes(p.stat().st_size)), "other content than was"),
+    "data of zeros": ("*", DAMAGES["zeros"], "other content than was"),
     "data cut off": ("*", cut, "was cut off"),
     "data missing": ("*", Path.unlink, "is missing"),
     "index of garbage": ("state/manifest.ocdbt", lambda p: p.write_bytes(os.urandom(90)), "manifest.ocdbt"),
-    "index empty": ("state/manifest.ocdbt", lambda p: p.write_bytes(b""), "manifest.ocdbt was cut off"),
+    "index empty": ("state/manifest.ocdbt", DAMAGES["empty"], "manifest.ocdbt was cut off"),
     "tree missing": ("state/_METADATA", Path.unlink, "state/_METADATA is missing"),
     "arrays missing": ("state", shutil.rmtree, "is missing"),
     "manifest missing": ("manifest.json", Path.unlink, "manifest.json is missing"),
@@ -132,9 +126,9 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(copy: Path, kind: str) -> None:
-    name, damage, reason = DAMAGES[kind]
+    name, damage, reason = KINDS[kind]
     latest = copy / "trunk" / "8"
     damage(largest(latest) if name == "*" else latest / name)
     step, (warning,) = restored(copy)

@@ -17,14 +17,11 @@ import pytest
 
 from harness.data.build import DataConfig
 from harness.engine.mesh import MeshConfig
-from harness.grid.cells import Cell
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
-from harness.records.columns import TIMING_COLUMNS
-from harness.records.paths import RunFolder, SweepFolder
-from harness.runs.collect import collect_curves, collect_points
+from harness.records.paths import RunFolder
 from tests import ROOT
-from tests.recipes import train
+from tests.recipes import collected, train
 from tests.run_process import ENDS, SPEC, start, start_two, two_processes
 from tests.small_sweeps import environment
 
@@ -35,12 +32,9 @@ def run_folder(root: Path) -> Path:
     return root / "runs" / SPEC.run_id
 
 
-def tables(root: Path) -> list[pd.DataFrame]:
+def tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Points and curve without what tells of speed."""
-    cells = [Cell(SPEC, n, "fit") for n in ENDS]
-    folder = SweepFolder(root)
-    frames = collect_points(folder, cells, "test"), collect_curves(folder, cells)
-    return [frame.drop(columns=[c for c in TIMING_COLUMNS if c in frame]) for frame in frames]
+    return collected(root, [SPEC], ENDS)
 
 
 def file_bytes(frame: pd.DataFrame) -> bytes:

@@ -11,13 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.grid.cells import Cell
 from harness.recipe.spec import RunSpec
-from harness.records.columns import TIMING_COLUMNS
-from harness.records.paths import RunFolder, SweepFolder
-from harness.runs.collect import collect_curves, collect_points
+from harness.records.paths import RunFolder
 from harness.train.loop import EXPLODED_NATS, Interrupted
-from tests.recipes import RASTER, VOCAB, optim, run_spec, train
+from tests.recipes import RASTER, VOCAB, collected, optim, run_spec, train
 
 SPEC = run_spec()
 ENDS = (4 * RASTER, 8 * RASTER)
@@ -25,10 +22,7 @@ ENDS = (4 * RASTER, 8 * RASTER)
 
 def tables(root: Path, spec: RunSpec, ends: tuple[int, ...] = ENDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables of a one-run sweep without the columns that tell of speed."""
-    cells = [Cell(spec, n, "fit") for n in ends]
-    folder = SweepFolder(root)
-    frames = collect_points(folder, cells, "test"), collect_curves(folder, cells)
-    return tuple(frame.drop(columns=[c for c in TIMING_COLUMNS if c in frame]) for frame in frames)
+    return collected(root, [spec], ends)
 
 
 def run_in(root: Path, spec: RunSpec, ends: tuple[int, ...] = ENDS, **options: object) -> str:

@@ -20,17 +20,14 @@ import pytest
 
 from harness.engine.mesh import MeshConfig, make_mesh
 from harness.engine.step import engine_for, micro_batches
-from harness.grid.cells import Cell
 from harness.recipe.spec import Job, RunSpec
-from harness.records.columns import TIMING_COLUMNS
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
-from harness.runs.collect import collect_curves, collect_points
 from harness.train.loop import Interrupted, initial_state
 from harness.train.pack import train_pack
 from harness.train.stopwatch import compile_seconds
 from tests import ROOT
-from tests.recipes import INTERVAL, RASTER, inputs, model, optim, run_spec, train, windows
+from tests.recipes import INTERVAL, RASTER, collected, inputs, model, optim, run_spec, train, windows
 from tests.small_sweeps import assert_same_tables, environment, train_command
 from tests.small_sweeps import train as sweep_of
 
@@ -62,11 +59,7 @@ def alone(root: Path, specs: list[RunSpec], ends: tuple[int, ...] = ENDS) -> lis
 
 def tables(root: Path, specs: list[RunSpec], ends: tuple[int, ...] = ENDS) -> Tables:
     """Points and curves without what tells of speed."""
-    cells = [Cell(spec, n, "fit") for spec in specs for n in ends]
-    folder = SweepFolder(root)
-    points, curves = collect_points(folder, cells, "test"), collect_curves(folder, cells)
-    points, curves = (f.drop(columns=[c for c in TIMING_COLUMNS if c in f]) for f in (points, curves))
-    return points, curves
+    return collected(root, specs, ends)
 
 
 def assert_same(left: Tables, right: Tables) -> None:

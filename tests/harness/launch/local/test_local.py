@@ -48,7 +48,7 @@ def train(
         outcomes = list(supervisor.outcomes(watch))
     finally:
         made.close()
-    write_tables(folder, cells(), "test")
+    write_tables(folder, cells(), "test", [])
     return outcomes
 
 
@@ -112,7 +112,7 @@ def test_an_idle_worker_takes_a_spare_job_and_it_is_yielded_once(
     assert sorted(job.spec.run_id for job in first + rest) == sorted(
         job.spec.run_id for job in [*jobs(uneven), extra, long]
     )
-    write_tables(folder, cells(), "test")
+    write_tables(folder, cells(), "test", [])
     assert_same_tables(folder.root, undisturbed)
 
 
