@@ -118,7 +118,8 @@ def _numbers(numbers: Mapping[str, Array], names: Mapping[str, str]) -> Iterator
     """Yield rows with a number missing, not finite or out of range; a standard error may be missing."""
     for key in REQUIRED:
         values, name = numbers[key], names.get(key, key)
-        yield ~np.isfinite(values), partial(_always, f"{name} is not a number")
+        yield np.isnan(values), partial(_always, f"{name} is not a number")
+        yield np.isinf(values), partial(_always, f"{name} is not finite")
         yield values <= 0, partial(_outside, name, "a positive number", values)
         low, high = SENSIBLE[key]
         yield values < low, partial(_outside, name, f"at least {low:g}", values)

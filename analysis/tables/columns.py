@@ -71,6 +71,16 @@ def absent_axes(quantities: Collection[str]) -> str:
     return "".join(axis for axis in "ndc" if axis.upper() not in quantities)
 
 
+def cell_axes(absent: str) -> str:
+    """Return what tells the cells of a table apart, in words.
+
+    >>> cell_axes(""), cell_axes("n"), cell_axes("dc")
+    ('N and D', 'D and C', 'N')
+    """
+    told_by = "nd" if not set("nd") & set(absent) else "ndc"
+    return " and ".join(axis.upper() for axis in told_by if axis not in absent)
+
+
 def cells_of(n: Array, d: Array, c: Array, absent: str) -> Codes:
     """Return the code of the (n, d) cell of every row; without n or d, c tells cells apart."""
     axes = [n, d, c] if set("nd") & set(absent) else [n, d]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.arrays import Array, Codes, groups
 from analysis.records.fit import FitWarning, WarningCode
-from analysis.tables.columns import Columns, cells_of
+from analysis.tables.columns import Columns, cell_axes, cells_of
 from harness.records.errors import InputError
 
 PERPLEXITY = {"ppl", "perplexity", "perplexities", "valppl", "testppl"}
@@ -89,7 +89,7 @@ def reading_doubts(frame: pd.DataFrame, columns: Columns, n: Array, d: Array, c:
         *_bits(columns),
         *_scale(c, loss, vocab),
         *_training_log(frame, columns, n, d),
-        *_untuned(frame, columns, cell, loss),
+        *_untuned(frame, columns, cell, loss, absent),
     )
 
 
@@ -166,8 +166,10 @@ def _raster(d: Array) -> bool:
     return float(np.mean(np.abs(steps - middle) <= SAME_STEP * middle + ROUNDING)) > MOST
 
 
-def _untuned(frame: pd.DataFrame, columns: Columns, cell: Codes, loss: Array) -> Iterator[FitWarning]:
-    """Warn if rows of equal N and D differ in a setting: the law is for the best run of a cell."""
+def _untuned(
+    frame: pd.DataFrame, columns: Columns, cell: Codes, loss: Array, absent: str
+) -> Iterator[FitWarning]:
+    """Warn if rows of a cell differ in a setting: the law is for the best run of a cell."""
     log_loss = np.log(loss)
     repeated = np.bincount(cell)[cell] > 1
     if not repeated.any():
@@ -197,8 +199,9 @@ def _untuned(frame: pd.DataFrame, columns: Columns, cell: Codes, loss: Array) ->
     between = low if low == high else f"{low} to {high}"
     varying = f"{', '.join(map(repr, named[:3]))} {'varies' if len(named) == 1 else 'vary'}"
     text = (
-        f"rows of equal N and D differ by {between} % in loss, and {varying} within them: a law describes "
-        "the best run of each cell, so keep that row alone, or one value by a condition on the column"
+        f"rows of equal {cell_axes(absent)} differ by {between} % in loss, and {varying} within them: a law "
+        "describes the best run of each cell, so keep that row alone, or one value by a condition on the "
+        "column"
     )
     if len(held):
         text += f"; {named[0]} = {held.index[0]} is the best in {held.iloc[0]} of {len(best)} cells"

@@ -9,6 +9,7 @@ import numpy as np
 from analysis.records.fit import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.checks import FAR
+from analysis.tables.columns import cell_axes
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 
@@ -49,7 +50,7 @@ def _mixed_cells(table: LossTable) -> Iterator[FitWarning]:
     if sd <= MIXED_SD or WarningCode.UNTUNED_CELLS in {warning.code for warning in table.warnings}:
         return
     text = (
-        f"rows of equal N and D differ by {100 * sd:.2g} % in loss, far more than seeds do: keep the rows of "
-        "one data set and recipe by a condition on a column"
+        f"rows of equal {cell_axes(table.absent)} differ by {100 * sd:.2g} % in loss, far more than seeds "
+        "do: keep the rows of one data set and recipe by a condition on a column"
     )
     yield FitWarning(WarningCode.MIXED_CELLS, text)

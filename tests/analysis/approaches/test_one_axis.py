@@ -11,6 +11,7 @@ import pytest
 import analysis as sl
 from analysis.fit import main
 from analysis.tables.table import load_table
+from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError
 
 SIZES = np.array([2e7, 6e7, 2e8, 6e8, 1.5e9])
@@ -31,6 +32,15 @@ def test_a_law_of_one_axis_needs_that_column_alone(axis: str) -> None:
     assert fit.predict(*[SIZES] * 3) == pytest.approx(LOSSES, rel=1e-3)
     assert fit.largest_c == (SIZES.max() if axis == "C" else None)
     assert not {"flops_apart", "mixed_cells"} & {warning.code.value for warning in fit.warnings}
+
+
+@pytest.mark.parametrize("axis", OF_AXIS)
+def test_a_warning_of_cells_names_the_axis_that_is_there(axis: str) -> None:
+    """Rows of one D alone may have any N, so nothing is said of an N that the table does not have."""
+    apart = pd.concat([runs("mine"), runs("mine").assign(loss=LOSSES * 1.2)], ignore_index=True)
+    (doubt,) = table_warnings(sl.load_table(apart, mapping={axis: "mine"}, axes=axis.lower()))
+    assert doubt.code.value == "mixed_cells"
+    assert doubt.message.startswith(f"rows of equal {axis} differ by ")
 
 
 @pytest.mark.parametrize("axis", OF_AXIS)

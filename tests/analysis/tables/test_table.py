@@ -66,7 +66,7 @@ def test_compute_defaults_to_six_n_d() -> None:
     [
         ("loss", -1.0, "loss is -1, expected a positive number"),
         ("loss", np.nan, "loss is not a number"),
-        ("loss", np.inf, "loss is not a number"),
+        ("loss", np.inf, "loss is not finite"),
         (
             "n_tokens",
             -1294967296,
