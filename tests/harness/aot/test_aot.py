@@ -95,7 +95,7 @@ LONG = model(d_model=512, n_layers=6, n_heads=8, d_ff=2048, vocab_size=8192, seq
 
 def test_how_much_less_is_counted_where_weights_of_attention_outweigh_the_rest() -> None:
     counted = device_memory(LONG, MeshConfig(fsdp=8), "full", 64, 1, "xla")
-    assert counted.total / 2**20 / 3554 == pytest.approx(0.79, abs=0.01)  # README, "Scale up"
+    assert counted.total / 2**20 / 3554 == pytest.approx(0.79, abs=0.01)  # harness/README.md, "Devices"
 
 
 @pytest.mark.parametrize(("recipe", "mesh", "remat", "attention", "mib"), COMPILED)
