@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, UndefinedError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -37,7 +37,7 @@ KEPT = ("sweep.json", "forecast.json")  # that no command makes anew from the ru
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 # What numbers of a stranger that no study gives can raise while they are drawn.
-CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration, UndefinedError)
+CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration)
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
 

@@ -39,7 +39,7 @@ class Range:
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
-        return low if self.high == math.inf else f"{low} and below {self.high:g}"
+        return low if self.high == math.inf else f"{low} and below {self.high:,.8g}"
 
 
 LAUNCHERS = ("local", "ray", "slurm")

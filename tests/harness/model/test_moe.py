@@ -271,7 +271,10 @@ def test_settings_of_experts_reach_the_recipe_of_a_mixture_alone() -> None:
     ("overrides", "message"),
     [
         (["model.n_active_experts=2"], "model.n_active_experts=2 of model.n_experts=1 .*model=moe"),
-        (["model=moe", "model.n_experts=0"], "model.n_experts=0 is out of range: at least 1"),
+        (
+            ["model=moe", "model.n_experts=0"],
+            "model.n_experts=0 is out of range: at least 1 and below 16,777,216 was",
+        ),
         (["model=moe", "model.capacity_factor=0"], "model.capacity_factor=0.* above 0"),
         (["model=moe", "model.balance_weight=-1"], "model.balance_weight=-1.* at least 0"),
         (["model=mo"], "model=mo is not there; model is one of decoder, moe"),
