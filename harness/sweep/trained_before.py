@@ -30,6 +30,8 @@ def notes_on_trained(
 ) -> list[str]:
     """Return a sentence on trained cells that leave the tables, and one on cells that are trained again.
 
+    Tables without the runs behind them, as a clone has them, are written over: then one sentence says so.
+
     Args:
         folder: folder of the sweep.
         record: record of earlier invocations; None if there was none.
@@ -38,6 +40,11 @@ def notes_on_trained(
         vocab_size: number of token ids.
         cells: cells of the plan.
     """
+    if folder.points.exists() and not folder.runs.exists():
+        return [
+            f"{folder.root} holds tables without their runs, and this sweep writes over them; to keep them "
+            "give another results_dir"
+        ]
     if record is None:
         return []
     planned = {cell.spec.point_id(cell.n_tokens) for cell in cells}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness.config.settings import load
 from harness.data.prepare import DataConfig
 from harness.plan.plan import Plan
 from harness.records.errors import Damaged, InputError
-from harness.records.files import write_json
+from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
@@ -60,6 +61,18 @@ def test_seeds_that_replace_others(tmp_path: Path, data_cache: Path) -> None:
     kept = run(tmp_path, data_cache, "grid.seeds=[0,1,25]", "dry_run=true")
     assert "6 cells, 4 to train" in kept
     assert "leave its tables" not in kept
+
+
+def test_tables_without_their_runs(tmp_path: Path, data_cache: Path) -> None:
+    """As in a clone of the repository, whose committed tables a sweep of that name replaces."""
+    run(tmp_path, data_cache)
+    write_table(SweepFolder(tmp_path).points, pd.DataFrame({"loss": [1.0]}))
+    warned = "holds tables without their runs, and this sweep writes over them"
+    assert warned not in run(tmp_path, data_cache, "dry_run=true")
+    shutil.rmtree(tmp_path / "runs")
+    assert warned in run(tmp_path, data_cache, "dry_run=true")
+    (tmp_path / "points.parquet").unlink()
+    assert warned not in run(tmp_path, data_cache, "dry_run=true")
 
 
 def test_sizes_and_token_counts_that_are_left_out(tmp_path: Path, data_cache: Path) -> None:
