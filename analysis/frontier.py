@@ -184,10 +184,12 @@ def _smooth(x: Array, y: Array) -> tuple[Callable[[Array], Array], Callable[[Arr
 def surface_of(fit: Fit, table: LossTable, cost: Cost | None = None) -> Surface:
     """Return the surface of a fitted law, with the table's cost per token unless another is given."""
     law, theta = fit.loss_law(), fit.theta
-    return Surface(fit.law, lambda n, d: law.value(theta, n, d), cost or table_cost(table), _reach(table))
+    return Surface(
+        fit.law, lambda n, d: law.value(theta, n, d), cost or table_cost(table), table_reach(table)
+    )
 
 
-def _reach(table: LossTable) -> tuple[float, float]:
+def table_reach(table: LossTable) -> tuple[float, float]:
     return float(table.n.min() / REACH), float(table.n.max() * REACH)
 
 
@@ -254,7 +256,7 @@ def six_nd_exponents(law: Law, theta: Array, table: LossTable) -> Array:
         return np.array([one.a for one in closed if one is not None])
     spent = 6 * table.n * table.d
     flops = np.geomspace(spent.min(), spent.max(), EXPONENT_BUDGETS)
-    surface = Surface(law.name, lambda n, d: law.value(theta, n, d), six_n, _reach(table))
+    surface = Surface(law.name, lambda n, d: law.value(theta, n, d), six_n, table_reach(table))
     return exponent(flops, optimum(surface, flops, len(theta))[0])
 
 

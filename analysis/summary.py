@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.averaging.average import EXCLUDED
 from analysis.laws import family
+from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import ExponentsRecord, FitRecord
-from analysis.records.fits import LoserScore, ReferenceRow, ScoreRecord, read_study
+from analysis.records.fits import ContestRow, LoserScore, ReferenceRow, ScoreRecord, read_study
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -26,11 +28,12 @@ from harness.records.number_text import (
     percent,
     si,
     signed,
+    together,
 )
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
-LAW_PARAMS = ("alpha", "beta", "gamma", "E")
+LAW_PARAMS = ("alpha", "beta", "gamma")
 
 
 def key_numbers(folder: SweepFolder) -> dict[str, str]:
@@ -51,8 +54,10 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "runs": _runs(folder.points),
         "law, N": f"{family(fit.law)}, `{fit.count}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
-        "a under 6ND": _exponent(fit.frontier),
-        "a under exact FLOPs": _exponent(fit.frontier_exact),
+        "laws by weight": _weights(study.contest),
+        "E over the laws": _over_laws(study.average(AveragedQuantity.E)),
+        "a under 6ND": _exponent(fit.frontier, study.average(AveragedQuantity.A_SIX_ND)),
+        "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
         "± of a under 6ND, leaving one size out at a time": number(study.jackknife.a_se),
         **_forecast(study.forecast, primary.law),
         "trunk + branch minus tuned cosine, nats": _references(study.reference),
@@ -83,8 +88,28 @@ def _param(fit: FitRecord, name: str) -> str:
     return estimate(fit.params[name], fit.interval.get(name))
 
 
-def _exponent(found: ExponentsRecord | None) -> str:
+def _exponent(found: ExponentsRecord | None, over_laws: AveragedRecord | None) -> str:
+    """Return the exponent over the laws; that of the chosen law if there is no average."""
+    if over_laws:
+        return _over_laws(over_laws)
     return estimate(found.a, found.a_interval) if found else DASH
+
+
+def _over_laws(found: AveragedRecord | None) -> str:
+    """Return a quantity over the laws, without a single value if they disagree."""
+    if found is None:
+        return DASH
+    ends = (found.low, found.high)
+    if found.agree:
+        return estimate(found.value, ends)
+    return f"not identified: {together(found.value, ends)[1]}"
+
+
+def _weights(contest: Sequence[ContestRow]) -> str:
+    """Return the laws that have a say, by falling weight."""
+    heard = [row for row in contest if row.weight is not None and row.weight >= EXCLUDED]
+    heard.sort(key=lambda row: -(row.weight or 0))
+    return ", ".join(f"{family(row.law)} {number(row.weight, 2)}" for row in heard) or DASH
 
 
 def _references(cells: Sequence[ReferenceRow]) -> str:
@@ -99,15 +124,19 @@ def _references(cells: Sequence[ReferenceRow]) -> str:
 def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:
     if not score:
         return {"sealed forecast": "none"}
-    rows = {f"forecast error, {family(law)} (chosen)": _errors(score)}
-    rows |= {f"forecast error, {family(loser.law)}": _errors(loser) for loser in score.losers}
-    return rows
+    if not score.averaged:
+        rows = {f"forecast error, {family(law)} (chosen)": _errors(score)}
+        return rows | {f"forecast error, {family(loser.law)}": _errors(loser) for loser in score.losers}
+    sharp = f"interval score {in_percent(score.interval_score)}"
+    rows = {"sealed forecast over the laws": f"{_errors(score)}; {sharp}"}
+    return rows | {f"forecast of {family(loser.law)} alone": _errors(loser) for loser in score.losers}
 
 
 def _errors(score: ScoreRecord | LoserScore) -> str:
-    far = score.rms_percent_10x
-    beyond = f"{in_percent(far)} at ≥ 10×, " if given(far) else ""
-    return f"{in_percent(score.rms_percent)} RMS, {beyond}{percent(score.inside_share, 0)} inside"
+    far = f"{in_percent(score.rms_percent_10x)} at ≥ 10×, " if given(score.rms_percent_10x) else ""
+    if isinstance(score, ScoreRecord) and given(score.rms_percent_20x):
+        far += f"{in_percent(score.rms_percent_20x)} at ≥ 20×, "
+    return f"{in_percent(score.rms_percent)} RMS, {far}{percent(score.inside_share, 0)} inside"
 
 
 def markdown(folders: Sequence[SweepFolder]) -> str:

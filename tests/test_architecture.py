@@ -58,6 +58,7 @@ FLOORS = {
     "analysis/solve": 3,
     "analysis/frontier.py": 3,
     "analysis/uncertainty": 4,
+    "analysis/averaging": 4,
     "analysis/emergence/statistics": 3,
     "analysis/emergence": 4,
     "analysis/approaches": 5,

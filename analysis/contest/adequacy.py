@@ -1,8 +1,8 @@
-"""Tests of a law (lack of fit, structure of the residuals, gamma = 1) and the contest that chooses one."""
+"""Tests of a law (lack of fit, structure of the residuals, gamma = 1) and the contest that weighs laws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy import stats
 
 from analysis.approaches.parametric import estimate
 from analysis.arrays import Array
+from analysis.averaging.average import EXCLUDED, average_laws
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
@@ -20,24 +21,15 @@ from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise
 from analysis.tables.table import LossTable
 
-CANDIDATES = ("chinchilla", "quadrature", "joint", "joint_e0", "saturating")
-# A wrong special case of the joint law still predicts near cells about as well, because it has a parameter
-# less. It fails far out, so it must do much better near by to be chosen.
-GENERAL, SPECIAL = "joint", ("chinchilla", "quadrature", "joint_e0")
-MARGIN = 2.0
-# Both ends of the saturating law are known beforehand. If it holds, the joint law predicts near cells equally
-# well, because it bends as the runs ask, but not far ones (tests/analysis/contest/test_adequacy.py).
-TRUSTED, TRUST = saturating.FAMILY, 1.5
+CANDIDATES = ("chinchilla", "quadrature", "joint", "saturating", "bounded")
+LARGEST = "joint"  # a candidate with the most parameters: a forecast needs so many cells
 CONTEST_RULE = (
-    f"Candidates: {', '.join(CANDIDATES)} (the last where the table has its two limits). For every compute "
-    "c that leaves each candidate at least two fit cells more than it has parameters, each law is fitted to "
-    "the fit cells with C <= c and predicts the others, by generalised least squares on log loss: points of "
-    "a trunk share noise, as much of it as the seeds of all fit cells show. The error of a law is its RMS of "
-    f"log-loss error, pooled over all c. The {TRUSTED} law, whose limits are known beforehand, is chosen "
-    f"where its error is at most {TRUST:g} times the lowest; otherwise the law with the lowest error. If "
-    f"that is {', '.join(SPECIAL[:-1])} or {SPECIAL[-1]}, the {GENERAL} law is chosen in its place unless "
-    f"its error is more than {MARGIN:g} times as large: these are special cases of it, and a wrong one shows "
-    "only far out. Without such a compute the lowest BIC of ordinary least squares decides."
+    f"Candidates: {', '.join(CANDIDATES)} ({saturating.FAMILY} where the table has its two limits). Each law "
+    "is fitted to the fit cells by generalised least squares on log loss: points of a trunk share noise. Its "
+    "weight is exp(-(χ² + p·ln K)/2), scaled to a sum of 1: χ² is the sum of squares around the law over the "
+    "variance between seeds, or over that around the best law if it is larger; p counts its parameters, K "
+    "the cells. The law of largest weight is chosen. E, the exponents, the frontier and the forecast are "
+    f"stated over all laws of weight {EXCLUDED:g} or more, each with its weight."
 )
 SIGNIFICANCE = 0.01
 
@@ -49,7 +41,8 @@ class Entrant:
     Attributes:
         law: its name.  count: column that holds N.
         rollout_rms: RMS error of log loss over all cuts; None if no cut was possible.
-        bic: Bayesian information criterion.  n_params: free parameters.
+        weight: its share of the average over laws, 0 … 1.  chi2: as in CONTEST_RULE.
+        n_params: free parameters.
         chosen: whether CONTEST_RULE chose it.
         rolled: its predictions, cut by cut.
     """
@@ -57,14 +50,17 @@ class Entrant:
     law: str
     count: str
     rollout_rms: float | None
-    bic: float
+    weight: float
+    chi2: float
     n_params: int
     chosen: bool
     rolled: tuple[Rolled, ...]
 
     def to_row(self, chosen: bool) -> ContestRow:
         """Return the law's row in fits.json and forecast.json; a study may rest on a law `chosen` earlier."""
-        return ContestRow(self.law, self.count, self.rollout_rms, self.bic, self.n_params, chosen)
+        return ContestRow(
+            self.law, self.count, self.rollout_rms, self.n_params, chosen, weight=self.weight, chi2=self.chi2
+        )
 
 
 def candidates(table: LossTable) -> tuple[str, ...]:
@@ -76,7 +72,7 @@ def candidates(table: LossTable) -> tuple[str, ...]:
 def contest(
     table: LossTable, laws: Sequence[str] | None = None, seed: int = 0, at: Array | None = None
 ) -> list[Entrant]:
-    """Compare laws by CONTEST_RULE on the same cuts; exactly one is chosen.
+    """Weigh laws by CONTEST_RULE; the one of largest weight is chosen. Rollouts stand beside the weights.
 
     Args:
         table: finished runs, held-out ones left out.
@@ -86,34 +82,24 @@ def contest(
     """
     laws = candidates(table) if laws is None else laws
     at = cuts(table, laws) if at is None else at
-    rolled = {law: tuple(rollout(table, law, at, seed)) for law in laws}
-    rms = {law: rollout_rms(rolled[law]) for law in laws}
-    bics = {law: bic(table, law, seed) for law in laws}
-    sizes = {law: find_law(law).n_free for law in laws}
-    measured = {law: value for law, value in rms.items() if value is not None}
-    chosen = winner(measured) if measured else min(laws, key=lambda law: bics[law])
-    return [
-        Entrant(law, table.count, rms[law], bics[law], sizes[law], law == chosen, rolled[law]) for law in laws
-    ]
-
-
-def winner(errors: Mapping[str, float]) -> str:
-    """Return the law that CONTEST_RULE chooses, given the rollout error of each."""
-    best = min(errors, key=lambda law: errors[law])
-    trusted = [law for law in errors if family(law) == TRUSTED and errors[law] <= TRUST * errors[best]]
-    if trusted:
-        return trusted[0]
-    if best in SPECIAL and errors.get(GENERAL, np.inf) <= MARGIN * errors[best]:
-        return GENERAL
-    return best
-
-
-def bic(table: LossTable, law: str, seed: int = 0) -> float:
-    """Return the Bayesian information criterion of least squares in log loss, R·ln(SSE/R) + p·ln R."""
-    rows = len(table)
-    return rows * float(np.log(max(_sse(table, law, seed), 1e-300) / rows)) + len(
-        find_law(law).params
-    ) * float(np.log(rows))
+    weighed = {entry.name: entry for entry in average_laws(table, laws, resamples=0, seed=seed).laws}
+    chosen = max(laws, key=lambda law: weighed[law].weight)
+    entrants = []
+    for law in laws:
+        rolled, found = tuple(rollout(table, law, at, seed)), weighed[law]
+        entrants.append(
+            Entrant(
+                law,
+                table.count,
+                rollout_rms(rolled),
+                found.weight,
+                found.chi2,
+                found.law.n_free,
+                law == chosen,
+                rolled,
+            )
+        )
+    return entrants
 
 
 def adequacy(table: LossTable, law: str, seed: int = 0) -> AdequacyRecord:

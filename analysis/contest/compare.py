@@ -1,7 +1,7 @@
 """Comparison of all approaches on one table, under each way of counting N.
 
-The law to quote is chosen as in a study: laws compete by rollout error under CONTEST_RULE (adequacy.py) on
-the rows that are not held out. `python -m analysis.fit TABLE --approach all` prints the comparison.
+The law to quote is chosen as in a study: laws are weighed by CONTEST_RULE (adequacy.py) on the rows that are
+not held out. `python -m analysis.fit TABLE --approach all` prints the comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.approaches.envelope import APART
 from analysis.approaches.everything import APPROACHES, Progress, fit_everything, unheard
 from analysis.arrays import Interval
-from analysis.contest.adequacy import MARGIN, SPECIAL, TRUST, candidates, contest
+from analysis.contest.adequacy import Entrant, candidates, contest
 from analysis.contest.objections import objection
 from analysis.contest.rollout import cuts
 from analysis.intervals import LEVEL
@@ -227,10 +227,8 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     entrants = contest(rows, able, seed, at)
     (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
     measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
-    if not measured:
-        return Contest({}, chosen, f"too few cells to roll out, so the lowest BIC decides: {family(chosen)}")
     predicted = {entry.row for entrant in entrants for entry in entrant.rolled}
-    return Contest(measured, chosen, _why(chosen, measured, len(at), len(usable)), len(predicted))
+    return Contest(measured, chosen, _why(entrants, len(at), len(usable)), len(predicted))
 
 
 def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
@@ -241,20 +239,16 @@ def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
     return None
 
 
-def _why(chosen: str, errors: Mapping[str, float], n_cuts: int, n_usable: int) -> str:
-    """Return the reason for the choice, with the errors that decided."""
-    best = min(errors, key=lambda law: errors[law])
-    name, of_all = family(chosen), f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
-    text = f"{name}, fitted below {of_all} computes, is off by {percent(errors[chosen])} RMS above them"
-    if chosen == best:
-        return f"{text}, the least of the laws"
-    text += f"; {family(best)} is off by {percent(errors[best])}, but "
-    if best in SPECIAL:
-        return text + (
-            "is a special case of it, and such a one is chosen only when the other's error is more than "
-            f"{MARGIN:g} times as large"
-        )
-    return f"{text}the limits of {name} are known beforehand, so {TRUST:g} times is allowed"
+def _why(entrants: Sequence[Entrant], n_cuts: int, n_usable: int) -> str:
+    """Return the reason for the choice: the weights of the laws, and the error beyond the fitted computes."""
+    first, *others = sorted(entrants, key=lambda entrant: -entrant.weight)
+    text = f"{family(first.law)} is the likeliest law of these rows, with a weight of {first.weight:.2f}"
+    if others:
+        text += f" (next: {family(others[0].law)}, {others[0].weight:.2f})"
+    if first.rollout_rms is None:
+        return f"{text}; too few cells to predict some from others"
+    of_all = f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
+    return f"{text}; fitted below {of_all} computes, it is off by {percent(first.rollout_rms)} RMS above them"
 
 
 def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:

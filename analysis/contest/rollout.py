@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.arrays import Array, Index, Mask, groups
 from analysis.laws import find_law
+from analysis.records.fits import RolloutRow
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable
 
@@ -96,6 +97,27 @@ def rollout(
         sd = residual_sd(problem.residual(theta)[used], found.n_free)
         rolled += _predicted(problem, theta, float(c_fit), n_fit, sd, _cells_above(table, used))
     return rolled
+
+
+def rollout_rows(table: LossTable, rolled: Sequence[Rolled]) -> list[RolloutRow]:
+    """Return the predictions of a rollout as rows of fits.json."""
+    return [
+        RolloutRow(
+            law=entry.law,
+            c_fit=entry.c_fit,
+            n_fit=entry.n_fit,
+            factor=entry.factor,
+            n_tokens=entry.d,
+            rung=table.rung[entry.row] if table.rung else None,
+            n_params=entry.n,
+            loss=entry.loss,
+            predicted=entry.predicted,
+            low=None,
+            high=None,
+            error=entry.error,
+        )
+        for entry in rolled
+    ]
 
 
 def rollout_rms(rolled: Sequence[Rolled]) -> float | None:

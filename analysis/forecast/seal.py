@@ -11,20 +11,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.parametric import fit_law
-from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
+from analysis.averaging.average import LawAverage, average_laws
+from analysis.contest.adequacy import CONTEST_RULE, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
-from analysis.forecast.prediction import calibrate, predict_interval
 from analysis.frontier import extrapolation_warning
 from analysis.intervals import LEVEL
 from analysis.records.fits import ForecastCell, LoserScore, ScoredCell, ScoreRecord
 from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
-from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 
 RESAMPLES = 500
-RIVAL = 0.5  # a law this close in rollout error might be the true one: its forecast widens the interval
-FAR = 10.0  # compute factor of the headline error
+UNCERTAIN = 100  # redrawn estimates behind the intervals if no resamples are asked for
+FAR, VERY_FAR = 10.0, 20.0  # compute factors from which errors are stated by themselves
 
 
 def seal_forecast(
@@ -39,29 +38,29 @@ def seal_forecast(
     seed: int = 0,
     created: str | None = None,
 ) -> ForecastRecord:
-    """Choose a law by CONTEST_RULE on the fit cells and forecast the held-out cells before they are trained.
+    """Weigh laws by CONTEST_RULE on the fit cells; forecast the held-out cells before they are trained.
 
     Args:
         points: the fit cells only: a LossTable, or a frame or path that `load_table` reads.
         cells: one row a held-out cell with rung, n_tokens, flops, and N as n_params or under the name of the
             table's count.
         mapping: columns of a foreign table, as for `load_table`.
-        laws: names of the competing laws; the candidates of the contest by default.
+        laws: names of the laws; the candidates of the contest by default.
         code_revision: written into the forecast.
         level: share of the intervals.
-        resamples: bootstrap refits of every law; 0 for none.
+        resamples: redrawn estimates of every law that is not excluded; 0 for as few as intervals need.
         seed: of everything random.
         created: time of the seal, ISO 8601; now by default.
 
     Returns:
-        The content of forecast.json: the chosen law, its fit, `cells` with `predicted`, `low` and `high` in
-        nats per token, and the same of the other laws.
+        The content of forecast.json. `cells` has `predicted`, `low` and `high` in nats per token, over all
+        laws that the runs cannot exclude; `losers` has the same of each law alone.
         `sha256` covers everything else in it.
 
     Raises:
         InputError: a column is missing, or a cell is both fitted and forecast.
 
-    References: head of analysis/forecast/prediction.py, for the intervals.
+    References: head of analysis/averaging/average.py, for the intervals.
 
     Examples:
         >>> import analysis as sl, numpy as np, pandas as pd
@@ -76,15 +75,9 @@ def seal_forecast(
     laws = candidates(table) if laws is None else laws
     wanted = _checked_cells(table, pd.DataFrame(cells))
     entrants = contest(table, laws, seed)
-    fits = {
-        law: fit_law(table, law, estimator=FORECAST_ESTIMATOR, resamples=resamples, level=level, seed=seed)
-        for law in laws
-    }
-    cells_of = {
-        entrant.law: _forecast_cells(table, entrant, fits, _rivals(entrants, entrant), wanted, level)
-        for entrant in entrants
-    }
-    chosen = next(entrant.law for entrant in entrants if entrant.chosen)
+    average = average_laws(table, laws, resamples=resamples or UNCERTAIN, seed=seed)
+    chosen = average.best.name
+    fit = fit_law(table, chosen, estimator=FORECAST_ESTIMATOR, resamples=resamples, level=level, seed=seed)
     far = extrapolation_warning(float(table.c.max()), float(wanted["flops"].max()))
     return sealed(
         ForecastRecord(
@@ -94,11 +87,15 @@ def seal_forecast(
             rule=CONTEST_RULE,
             law=chosen,
             count=table.count,
-            fit=fits[chosen].with_warnings(*([far] if far else [])).to_record(),
+            fit=fit.with_warnings(*([far] if far else [])).to_record(),
             level=level,
-            cells=cells_of[chosen],
-            losers=tuple(LoserForecast(law, rows) for law, rows in cells_of.items() if law != chosen),
-            contest=tuple(entrant.to_row(entrant.chosen) for entrant in entrants),
+            cells=_forecast_cells(table, average, wanted, level),
+            losers=tuple(
+                LoserForecast(entry.name, _forecast_cells(table, average.alone(entry.name), wanted, level))
+                for entry in average.laws
+            ),
+            contest=tuple(entrant.to_row(entrant.law == chosen) for entrant in entrants),
+            averaged=True,
         )
     )
 
@@ -146,7 +143,27 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
         law=forecast.law,
         level=forecast.level,
         missing=tuple(cell for cell in forecast.cells if cell.key not in measured),
+        averaged=forecast.averaged,
+        rms_percent_20x=_rms([cell for cell in cells if cell.factor >= VERY_FAR]),
+        interval_score=interval_score(cells, forecast.level),
     )
+
+
+def interval_score(cells: Sequence[ScoredCell], level: float) -> float | None:
+    """Return the mean interval score in per cent of the loss; None without a cell.
+
+    The score of one interval is its width, plus 2/(1 − level) times the distance of a loss outside it.
+
+    References: Gneiting & Raftery 2007, JASA 102, equation 43.
+    """
+    if not cells:
+        return None
+    scores = [
+        (cell.high - cell.low + 2 / (1 - level) * max(cell.low - cell.loss, cell.loss - cell.high, 0.0))
+        / cell.loss
+        for cell in cells
+    ]
+    return 100 * float(np.mean(scores))
 
 
 def table_sha256(table: LossTable) -> str:
@@ -177,30 +194,11 @@ def _checked_cells(table: LossTable, cells: pd.DataFrame) -> pd.DataFrame:
     return cells.drop_duplicates(["n_params", "n_tokens"])
 
 
-def _rivals(entrants: Sequence[Entrant], entrant: Entrant) -> list[str]:
-    """Return the laws whose rollout error is within RIVAL of the chosen law's; a loser has no rivals."""
-    if not entrant.chosen or entrant.rollout_rms is None:
-        return []
-    limit = (1 + RIVAL) * entrant.rollout_rms
-    return [
-        other.law
-        for other in entrants
-        if other is not entrant and other.rollout_rms is not None and other.rollout_rms <= limit
-    ]
-
-
 def _forecast_cells(
-    table: LossTable,
-    entrant: Entrant,
-    fits: Mapping[str, Fit],
-    rivals: Sequence[str],
-    cells: pd.DataFrame,
-    level: float,
+    table: LossTable, average: LawAverage, cells: pd.DataFrame, level: float
 ) -> tuple[ForecastCell, ...]:
-    fit = fits[entrant.law]
     n, d, c = (cells[name].to_numpy(dtype=float) for name in ("n_params", "n_tokens", "flops"))
-    spread = calibrate(table, fit, entrant.rolled)
-    found = predict_interval(fit, spread, n, d, c, level, [fits[law] for law in rivals])
+    predicted, low, high = average.new_runs(n, d, c, level)
     return tuple(
         ForecastCell(
             rung=str(cells["rung"].iloc[row]),
@@ -208,9 +206,9 @@ def _forecast_cells(
             n_tokens=int(d[row]),
             flops=float(c[row]),
             factor=float(c[row] / table.c.max()),
-            predicted=float(found.predicted[row]),
-            low=float(found.low[row]),
-            high=float(found.high[row]),
+            predicted=float(predicted[row]),
+            low=float(low[row]),
+            high=float(high[row]),
         )
         for row in range(len(cells))
     )

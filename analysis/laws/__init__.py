@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 
 from analysis.laws import (
+    bounded,
     broken,
     chinchilla,
     data_constrained,
@@ -29,6 +30,7 @@ __all__ = ["LAWS", "Law", "axes_of", "family", "find_law", "law_names", "with_li
 LAWS: dict[str, Law] = {
     law.name: law
     for module in (
+        bounded,
         broken,
         chinchilla,
         data_constrained,

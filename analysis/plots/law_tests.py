@@ -37,6 +37,9 @@ LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPL
 SMALLEST_ERROR = 0.05  # per cent; smaller errors are drawn at this height
 
 
+OVER_LAWS = "over the laws"  # label of a forecast that averages them
+
+
 def law_styles(chosen: str, others: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return {law: (colour, marker)}; the chosen law is always the blue circle."""
     laws = [chosen, *sorted(set(others) - {chosen})]
@@ -79,16 +82,17 @@ def residuals(points: pd.DataFrame, fits: Sequence[FitRecord], seed_sd: float | 
 def forecast_against_truth(forecast: ForecastRecord, score: ScoreRecord | None) -> Figure:
     """Draw the sealed forecast of the held-out cells, against their measured losses once these exist."""
     truth = {} if score is None else {cell.key: cell.loss for cell in score.cells}
-    laws = [(forecast.law, forecast.cells)]
+    sealed = OVER_LAWS if forecast.averaged else forecast.law
+    laws = [(sealed, forecast.cells)]
     laws += [(loser.law, loser.cells) for loser in forecast.losers]
-    styles = law_styles(forecast.law, [law for law, _ in laws])
+    styles = law_styles(sealed, [law for law, _ in laws])
     figure, axes = grid(1, 2 if truth else 1, (9.2 if truth else SINGLE, 3.8))
     for rank, (law, cells) in enumerate(laws):
         colour, marker = styles[law]
         look = {"fmt": marker, "color": colour, "label": family(law), "zorder": 4 - 0.1 * rank}
         _forecast_panel(axes[0], cells, truth, look)
         if truth:
-            _error_panel(axes[1], cells, truth, look, bars=law == forecast.law)
+            _error_panel(axes[1], cells, truth, look, bars=law == sealed)
     (legend_beside if truth else legend_below)(figure, axes[0])
     return figure
 

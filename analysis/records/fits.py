@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
 from analysis.records.learning_rate import LearningRateRecord
 from harness.records.errors import InputError
@@ -45,17 +46,21 @@ class ContestRow:
         law: its name.
         count: column that holds N.
         rollout_rms: RMS error of log loss beyond the fitted computes; None if no compute allows a rollout.
-        bic: Bayesian information criterion of the least-squares fit in log loss.
         n_params: free parameters.
         chosen: whether the rule chose it.
+        weight: share of the law in averages over laws, 0 … 1; None in files of the rule before.
+        chi2: squares around the law over the variance of the noise; None in such files.
+        bic: criterion of the rule before; None since.
     """
 
     law: str
     count: str
     rollout_rms: float | None
-    bic: float
     n_params: int
     chosen: bool
+    weight: float | None = None
+    chi2: float | None = None
+    bic: float | None = None
 
 
 @dataclass(frozen=True)
@@ -336,11 +341,14 @@ class ScoreRecord:
         rms_percent_10x: the same over cells at ≥ 10 times the largest fitted C; None if there is none.
         inside_share: share of the losses inside their intervals.
         largest_fitted_flops: largest C of the fit behind the forecast, FLOPs.
-        losers: errors of the laws that the rule did not choose.
+        losers: errors of single laws; of an average those of all its laws, else of those not chosen.
         seal_intact: whether the hash in forecast.json is that of its content.
-        law: the law that forecast.
+        law: the law that forecast; of an average the one of largest weight.
         level: nominal share of losses inside the intervals.
         missing: held-out cells that are not finished.
+        averaged: whether the forecast is one over laws.
+        rms_percent_20x: as rms_percent_10x, at ≥ 20 times.
+        interval_score: mean score of the intervals, % of the loss; the smaller, the sharper and the truer.
     """
 
     cells: tuple[ScoredCell, ...]
@@ -353,6 +361,9 @@ class ScoreRecord:
     law: str
     level: float
     missing: tuple[ForecastCell, ...]
+    averaged: bool = False
+    rms_percent_20x: float | None = None
+    interval_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,7 +381,9 @@ class StudyRecord:
         adequacy: tests by law.
         jackknife: the exponent a with one size left out at a time.
         rollout: predictions of dearer cells from cheaper ones.
-        frontier: the best use of round budgets, of the recommended fit.
+        averages: E and the exponents over all laws that the runs cannot exclude.
+        floor: true irreducible loss of a source that knows it, nats per token; None for text.
+        frontier: the best use of round budgets, over these laws.
         frontier_by_count: the best size under every way to count N, of the primary law.
         noise: spread between seeds.
         reference: trunk and branch against tuned cosine runs.
@@ -391,6 +404,8 @@ class StudyRecord:
     adequacy: Mapping[str, AdequacyRecord]
     jackknife: JackknifeRecord = JackknifeRecord()
     rollout: tuple[RolloutRow, ...] = ()
+    averages: tuple[AveragedRecord, ...] = ()
+    floor: float | None = None
     frontier: tuple[FrontierRow, ...] = ()
     frontier_by_count: tuple[CountedOptimum, ...] = ()
     noise: NoiseRecord
@@ -400,6 +415,10 @@ class StudyRecord:
     warnings: tuple[FitWarning, ...]
     excluded: tuple[Excluded, ...]
     verdict: str
+
+    def average(self, quantity: AveragedQuantity) -> AveragedRecord | None:
+        """Return a quantity over the laws, None without one."""
+        return next((found for found in self.averages if found.quantity == quantity), None)
 
     @property
     def quoted(self) -> FitRecord | None:

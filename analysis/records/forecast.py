@@ -18,7 +18,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class LoserForecast:
-    """The forecast of a law that the rule did not choose.
+    """The forecast of a single law, for comparison.
 
     Attributes:
         law: its name.
@@ -39,13 +39,14 @@ class ForecastRecord:
         code_revision: commit of the code.
         table_sha256: hash of the fitted rows.
         rule: the rule that chose the law.
-        law: the chosen law.
+        law: the chosen law; of an average the one of largest weight.
         count: column that holds N.
         fit: the fit behind the forecast.
         level: nominal share of losses inside the intervals.
         cells: the forecast, one row a held-out cell.
-        losers: forecasts of the laws that the rule did not choose.
+        losers: forecasts of single laws; of an average those of all its laws, else of those not chosen.
         contest: the laws that competed on the fitted cells.
+        averaged: whether `cells` are the forecast over all laws that the runs cannot exclude.
         sha256: the seal, a hash of everything else in the file.
         seal_intact: whether the file that was read has the content that `sha256` was taken of (no key).
     """
@@ -62,6 +63,7 @@ class ForecastRecord:
     cells: tuple[ForecastCell, ...]
     losers: tuple[LoserForecast, ...]
     contest: tuple[ContestRow, ...]
+    averaged: bool = False
     sha256: str = ""
     seal_intact: bool = field(default=True, metadata=NOT_STORED)
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.laws import family
+from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import FitRecord
 from analysis.records.fits import StudyRecord, read_study
@@ -33,6 +34,11 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
+AVERAGE_WORDS = {
+    AveragedQuantity.E: "E, loss that remains, nats",
+    AveragedQuantity.A_SIX_ND: "a, N* ∝ C^a, C = 6ND",
+    AveragedQuantity.A_EXACT: "a, N* ∝ C^a, exact FLOPs",
+}
 KEPT = ("sweep.json", "forecast.json")  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
@@ -245,6 +251,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
         record=record,
         count_names=COUNT_WORDS,
+        average_names=AVERAGE_WORDS,
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import find_law
+from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord
@@ -34,7 +35,7 @@ def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | No
     fit = study.quoted
     if fit is None:
         return [_runs(done), *_one_axis(study.fits), *_tasks(emergence)]
-    return [_law(study, fit, done), _best_use(study, fit, done), _test(study)]
+    return [_law(study, fit, done), _best_use(study, done), _test(study)]
 
 
 def _sizes(done: pd.DataFrame) -> str:
@@ -72,19 +73,23 @@ def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
     return f"{text} and leaves {rest} unexplained, which the noise between seeds ({seeds}) can account for."
 
 
-def _best_use(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
+def _best_use(study: StudyRecord, done: pd.DataFrame) -> str:
     if study.objection:
         return f"How compute is best divided cannot be said yet: {study.objection}."
-    found = fit.exponents
-    if found.a is None or not study.frontier:
+    found = study.average(AveragedQuantity.A_EXACT)
+    if found is None or not study.frontier:
         return "The fit gives no best use of a compute budget."
     largest = math.log(done["flops"].max())
     row = min(study.frontier, key=lambda row: abs(math.log(row.flops) - largest))
     return (
-        f"The best size grows as C^{estimate(found.a, found.a_interval)} and the best number of tokens as "
-        f"C^{estimate(found.b, found.b_interval)}; at {power_of_ten(row.flops)} FLOPs that is "
-        f"{si(row.n_opt)} parameters on {si(row.d_opt)} tokens."
+        f"The best size grows as C^{estimate(found.value, (found.low, found.high))}; at "
+        f"{power_of_ten(row.flops)} FLOPs it is {_range(row.n_opt, row.n_low, row.n_high)} parameters on "
+        f"{_range(row.d_opt, row.d_low, row.d_high)} tokens."
     )
+
+
+def _range(value: float, low: float, high: float) -> str:
+    return f"{si(value)} [{si(low)}, {si(high)}]"
 
 
 def _test(study: StudyRecord) -> str:

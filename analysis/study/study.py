@@ -11,6 +11,8 @@ import pandas as pd
 from analysis.approaches.everything import fit_everything, frontier_flops
 from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.approaches.parametric import jackknife
+from analysis.averaging.average import average_laws
+from analysis.averaging.quantities import averaged_frontier, averaged_quantities
 from analysis.contest.adequacy import (
     CONTEST_RULE,
     Entrant,
@@ -21,13 +23,14 @@ from analysis.contest.adequacy import (
 )
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
-from analysis.forecast.prediction import calibrate, predict_interval, rollout_rows
+from analysis.contest.rollout import rollout, rollout_rows
 from analysis.forecast.seal import score_forecast
 from analysis.frontier import find_frontier
 from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
+from analysis.records.averages import AveragedRecord
 from analysis.records.fit import COUNTS, Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
@@ -63,6 +66,7 @@ def study_sweep(
     curves: pd.DataFrame | None = None,
     forecast: ForecastRecord | None = None,
     *,
+    floor: float | None = None,
     seed: int = 0,
     resamples: int = 500,
     level: float = LEVEL,
@@ -76,8 +80,9 @@ def study_sweep(
         points: points.parquet of a sweep (`read_sweep(...).points`), columns in results/README.md.
         curves: its curves.parquet, for the envelope of the training curves.
         forecast: its forecast.json; the law that was sealed stays the primary one.
+        floor: true irreducible loss of the source, nats per token, if it is known.
         seed: of everything random.
-        resamples: bootstrap refits of the primary law.
+        resamples: bootstrap refits of the primary law; redrawn estimates of each law in averages over laws.
         level: share of all intervals.
 
     Returns:
@@ -112,6 +117,7 @@ def study_sweep(
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     chosen_warnings = () if recommended is None else fits[recommended].warnings
     reference, untuned = compare_schedules(points, noise.pooled_relative)
+    averages, frontier = _over_laws(table, entrants, resamples, level, seed)
     result = StudyRecord(
         primary=PrimaryRecord(law, PRIMARY_COUNT, forecast.rule if forecast else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
@@ -121,8 +127,12 @@ def study_sweep(
         contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
         adequacy=tests,
         jackknife=JackknifeRecord() if recommended is None else jackknife(table, law, seed),
-        rollout=tuple(row for entrant in entrants for row in rollout_rows(table, entrant.law, level)),
-        frontier=() if recommended is None else _frontier(fits[recommended], table, level),
+        rollout=tuple(
+            row for entrant in entrants for row in rollout_rows(table, rollout(table, entrant.law))
+        ),
+        averages=averages,
+        floor=floor,
+        frontier=frontier,
         frontier_by_count=_frontier_by_count(fits, tables, law),
         noise=noise,
         reference=tuple(reference),
@@ -208,14 +218,16 @@ def _adequacy(
     return tests, [doubt] if doubt else []
 
 
-def _frontier(fit: Fit, table: LossTable, level: float) -> tuple[FrontierRow, ...]:
-    """Return the frontier under exact FLOPs; its losses have the interval that one new run falls into."""
+def _over_laws(
+    table: LossTable, entrants: Sequence[Entrant], resamples: int, level: float, seed: int
+) -> tuple[tuple[AveragedRecord, ...], tuple[FrontierRow, ...]]:
+    """Return E, the exponents and the frontier under exact FLOPs over the laws; nothing without a contest."""
+    if not entrants or resamples == 0:
+        return (), ()
+    average = average_laws(table, [entrant.law for entrant in entrants], resamples=resamples, seed=seed)
     flops = frontier_flops(table, BEYOND)
-    curve = find_frontier(fit, table, flops, level=level)
-    run = predict_interval(fit, calibrate(table, fit), curve.n_opt, curve.d_opt, flops, level)
-    return tuple(
-        replace(row, loss_low=low, loss_high=high)
-        for row, low, high in zip(curve.rows(), run.low.tolist(), run.high.tolist(), strict=True)
+    return averaged_quantities(average, table, frontier_flops(table), level), averaged_frontier(
+        average, table, flops, level
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.averaging.quantities import SAID
 from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
+from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import FitRecord, WarningCode
 from analysis.records.fits import ScoreRecord, StudyRecord
 from harness.records.number_text import DASH, decimals, estimate, significant
@@ -17,6 +19,7 @@ PLAIN = {
     "joint": "joint law",
     "joint_e0": "joint law without irreducible loss",
     "saturating": "saturating law",
+    "bounded": "bounded law",
 }
 Z90 = 1.645
 
@@ -29,7 +32,7 @@ def verdict(study: StudyRecord) -> str:
             "No loss law could be fitted to these runs: they are too few or too much alike. The warnings say "
             "what is missing; nothing here should be used to plan a larger run."
         )
-    parts = [_law(study, fit), _comparison(study), _offset(fit), _exponent(study, fit)]
+    parts = [_law(study, fit), _comparison(study), irreducible_loss(study), _exponent(study, fit)]
     if study.objection:
         parts.append(f"None of these numbers is to be quoted: {study.objection}.")
     return " ".join(part for part in parts if part)
@@ -83,8 +86,9 @@ def _comparison(study: StudyRecord) -> str:
 def _forecast(score: ScoreRecord) -> str:
     cells = score.cells
     inside = sum(cell.inside for cell in cells)
+    whose = "The forecast, over all laws that the fitted runs allow," if score.averaged else "Its forecast"
     text = (
-        f"Its forecast of {len(cells)} held-out cells, at up to {max(cell.factor for cell in cells):.2g} "
+        f"{whose} of {len(cells)} held-out cells, at up to {max(cell.factor for cell in cells):.2g} "
         f"times the largest fitted compute and sealed before they were trained, was off by "
         f"{_percent(score.rms_percent)} RMS, {inside} of {len(cells)} inside their intervals"
     )
@@ -93,18 +97,46 @@ def _forecast(score: ScoreRecord) -> str:
     return text if score.seal_intact else f"{text} The seal is broken, so this proves nothing."
 
 
-def _offset(fit: FitRecord) -> str:
-    codes = {warning.code for warning in fit.warnings}
-    if "E" not in fit.params:
-        return (
-            "The law has no irreducible loss E: these runs do not show one, which does not mean that there "
-            "is none."
+def irreducible_loss(study: StudyRecord) -> str:
+    """Return what the runs say of E, over all laws that they cannot exclude; never a bare number."""
+    found = study.average(AveragedQuantity.E)
+    if found is None:
+        return ""
+    named = [f"{plain_name(law.law)} {_value(law)}" for law in found.laws if law.weight >= SAID]
+    over = f"over the laws that these runs cannot exclude ({_list(named)})"
+    ends = f"[{significant(found.low)}, {significant(found.high)}]"
+    codes = set() if study.quoted is None else {warning.code for warning in study.quoted.warnings}
+    if not found.agree:
+        text = (
+            f"The irreducible loss E is not identified: {over}, it may lie anywhere in {ends} nats per token."
         )
-    value, bounds = fit.params["E"], fit.interval.get("E")
-    shown = f"E = {estimate(value, bounds, spell=significant)}"
-    if codes & UNQUOTABLE:
-        return f"Do not quote E ({shown}): the measured losses end too far above it to fix it."
-    return f"The irreducible loss is {shown} nats per token, as far as the form of the law holds."
+    elif codes & UNQUOTABLE:
+        text = (
+            f"Do not quote the irreducible loss E: the measured losses end too far above it to fix it ({ends}"
+            f" nats {over})."
+        )
+    else:
+        value = estimate(found.value, (found.low, found.high), spell=significant)
+        text = f"The irreducible loss E is {value} nats per token {over}."
+    return f"{text} {_floor(study, found)}".rstrip()
+
+
+def _value(law: LawShare) -> str:
+    return estimate(law.value, (law.low, law.high), spell=significant)
+
+
+def _floor(study: StudyRecord, found: AveragedRecord) -> str:
+    """Return whether the interval of E holds the floor of a source that knows it."""
+    floor = study.floor
+    if floor is None:
+        return ""
+    if found.low <= floor <= found.high:
+        return f"The source has a floor of {significant(floor, 4)}, which the interval holds."
+    side = "above" if found.low > floor else "below"
+    return (
+        f"The source has a floor of {significant(floor, 4)}: the interval lies {side} it, because no law "
+        "here is that of the source so far from it; runs that come closer to the floor would bring it in."
+    )
 
 
 def _exponent(study: StudyRecord, fit: FitRecord) -> str:

@@ -27,7 +27,7 @@ from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
-from harness.records.sweep_file import SweepRecord
+from harness.records.sweep_file import SweepRecord, read_sweep
 from harness.runs.collect import cell_table, has_point
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
@@ -81,12 +81,12 @@ def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -
 
 def check_forecast(cells: list[Cell]) -> None:
     """Raise InputError if the hold-out leaves too few cells to fit the competing laws."""
-    from analysis.contest.adequacy import GENERAL
+    from analysis.contest.adequacy import LARGEST
     from analysis.laws import find_law
 
     if not any(cell.role == "holdout" for cell in cells):
         return
-    need = len(find_law(GENERAL).params)
+    need = len(find_law(LARGEST).params)
     fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
     sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
     if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
@@ -197,7 +197,7 @@ def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
     points = read_table(folder.points)
     curves = read_table(folder.curves)
     forecast = read_forecast(folder.forecast) if folder.forecast.exists() else None
-    result = study_sweep(points, curves, forecast, resamples=resamples)
+    result = study_sweep(points, curves, forecast, floor=_floor(folder), resamples=resamples)
     made = [folder.fits]
     if result.learning_rate:
         write_rate_recipe(folder, result.learning_rate)
@@ -205,6 +205,12 @@ def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
     write_record(folder.fits, result)
     record_made(folder, Stage.FITS, inputs, made)
     return result
+
+
+def _floor(folder: SweepFolder) -> float | None:
+    """Return the entropy rate of the sweep's source, nats per token; None for text."""
+    corpus = read_sweep(folder.sweep).corpus
+    return corpus.entropy_rate if corpus else None
 
 
 def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:

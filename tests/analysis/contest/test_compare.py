@@ -47,7 +47,7 @@ def test_the_rule_s_law_under_the_first_count_is_recommended(own: Comparison) ->
     assert own.recommended == 0
     quoted = own.fits[0]
     assert (quoted.approach, family(quoted.law), quoted.count) == ("parametric", "joint", "n_params_matmul")
-    assert "joint, fitted below" in own.reason
+    assert "joint is the likeliest law of these rows" in own.reason
     assert "n_params_matmul is the first way of counting N" in own.reason
 
 
@@ -55,7 +55,7 @@ def test_every_approach_stands_under_every_count(own: Comparison) -> None:
     found = {(fit.approach, fit.count) for fit in own.fits}
     assert found >= {(a, count) for a in ("parametric", "isoflop", "envelope") for count in COUNTS}
     laws = {family(fit.law) for fit in own.fits if fit.approach == "parametric" and fit.count == COUNTS[0]}
-    assert laws >= {"chinchilla", "quadrature", "joint", "joint_e0"}
+    assert laws >= {"chinchilla", "quadrature", "joint", "bounded"}
 
 
 def test_entries_have_the_documented_keys(own: Comparison) -> None:
@@ -156,12 +156,12 @@ def test_held_out_rows_take_no_part_in_the_contest() -> None:
     assert contest_of(marked, laws, "chinchilla", "huber", 0) == kept
 
 
-def test_too_few_cells_leave_the_choice_to_bic() -> None:
+def test_too_few_cells_leave_the_choice_to_the_weights() -> None:
     table = ladder(additive, np.random.default_rng(0))
     few = table.select(np.isin(table.row, [0, 4, 9, 14, 20, 26]))
     found = contest_of(few, ("chinchilla",), "chinchilla", "huber", 0)
     assert (found.chosen, found.errors) == ("chinchilla", {})
-    assert "lowest BIC" in found.reason
+    assert "too few cells to predict some from others" in found.reason
 
 
 def test_counts_of_a_foreign_table_are_named_by_their_columns() -> None:
@@ -257,10 +257,9 @@ NINE = pd.DataFrame(
 def test_no_row_is_recommended_against_its_own_warnings() -> None:
     found = compare_approaches(NINE, resamples=0)
     assert found.recommended is None
-    assert found.fits[0].law == "chinchilla"
+    assert found.fits[0].law == "quadrature"
     for words in (
-        "no row is recommended: the rule chooses chinchilla, but alpha is at the end of its range",
-        "condition number 7e+03",
+        "no row is recommended: the rule chooses quadrature, but alpha is at the end of its range",
         "9 cells are few for 5 parameters",
         "the contest could predict 1 cell from cells of less compute",
         "what would change that: 5 sizes N over 30 times (now 3 over 24.4), 4 token counts D over 8 times "

@@ -1,0 +1,52 @@
+"""Coverage of what is stated over laws, on sweeps whose true law is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.analysis.averaging.designs import DESIGNS, TRUTHS, simulate
+
+CERTAIN = 1e-3  # a right interval fails one of these tests so seldom
+
+
+def least(sweeps: int, coverage: float = 0.86) -> int:
+    """Fewest intervals that hold the truth, if each does with the least probability that is claimed."""
+    return int(stats.binom.ppf(CERTAIN, sweeps, coverage))
+
+
+def test_intervals_over_the_laws_hold_the_truth() -> None:
+    """Small sweeps of two seeds: E, and the dearest cell ahead, under every truth."""
+    found = [
+        simulate(truth, DESIGNS["trunks of two seeds"], seed, resamples=60)
+        for truth in TRUTHS
+        for seed in range(4)
+    ]
+    assert sum(each.e_inside for each in found) >= least(len(found))
+    assert sum(each.inside[int(np.argmax(each.factor))] for each in found) >= least(len(found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entangled", [0.0, 0.002])
+@pytest.mark.parametrize("truth", TRUTHS)
+@pytest.mark.parametrize("design", DESIGNS)
+def test_coverage(design: str, truth: str, entangled: float) -> None:
+    """Of E, of all cells ahead, and of those at ten times the fitted compute or more; 100 sweeps each."""
+    sweeps = 100
+    found = [simulate(truth, DESIGNS[design], seed, 200, entangled) for seed in range(sweeps)]
+    inside = np.array([each.inside for each in found])
+    far = found[0].factor >= 10
+    e_share = np.mean([each.e_inside for each in found])
+    scores = np.array([each.score for each in found])
+    widest = np.array([each.widest for each in found])
+    print(
+        f"{design}, {truth}, entangled {entangled:g}: E {e_share:.2f}, ahead {inside.mean():.3f}, "
+        f"at 10 times {inside[:, far].mean():.3f}, score {scores.mean():.2f} %, "
+        f"widest over median {np.log(widest.max()) / np.log(np.median(widest)):.2f}"
+    )
+    # The cells of one sweep share the error of its laws, so a sweep counts as one draw.
+    if entangled == 0:
+        assert e_share >= least(sweeps) / sweeps
+    assert inside.mean() >= least(sweeps) / sweeps
+    assert not far.any() or inside[:, far].mean() >= least(sweeps) / sweeps
