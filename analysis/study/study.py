@@ -117,7 +117,8 @@ def study_sweep(
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     chosen_warnings = () if recommended is None else fits[recommended].warnings
     reference, untuned = compare_schedules(points, noise.pooled_relative)
-    averages, frontier = _over_laws(table, entrants, resamples, level, seed)
+    best = None if recommended is None else fits[recommended]
+    averages, frontier = _over_laws(table, entrants, best, resamples, level, seed)
     result = StudyRecord(
         primary=PrimaryRecord(law, PRIMARY_COUNT, forecast.rule if forecast else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
@@ -219,11 +220,16 @@ def _adequacy(
 
 
 def _over_laws(
-    table: LossTable, entrants: Sequence[Entrant], resamples: int, level: float, seed: int
+    table: LossTable, entrants: Sequence[Entrant], best: Fit | None, resamples: int, level: float, seed: int
 ) -> tuple[tuple[AveragedRecord, ...], tuple[FrontierRow, ...]]:
-    """Return E, the exponents and the frontier under exact FLOPs over the laws; nothing without a contest."""
-    if not entrants or resamples == 0:
+    """Return E, the exponents and the frontier under exact FLOPs over the laws.
+
+    Without resamples there is only the frontier of the best fit, without intervals.
+    """
+    if best is None or not entrants:
         return (), ()
+    if resamples == 0:
+        return (), tuple(find_frontier(best, table, frontier_flops(table, BEYOND)).rows())
     average = average_laws(table, [entrant.law for entrant in entrants], resamples=resamples, seed=seed)
     flops = frontier_flops(table, BEYOND)
     return averaged_quantities(average, table, frontier_flops(table), level), averaged_frontier(

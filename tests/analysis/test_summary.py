@@ -28,7 +28,7 @@ def test_every_number_of_the_summary_is_in_its_files(folder):
     assert rows["law, N"].startswith("joint")
     assert "[" in rows["alpha"]
     assert "held out" in rows["runs"]
-    assert "% RMS" in rows["forecast error, chinchilla"]
+    assert "% RMS" in rows["forecast of chinchilla alone"]
     references = json.loads(folder.fits.read_text())["reference"]
     assert rows["trunk + branch minus tuned cosine, nats"].count("±") == len(references) > 0
 

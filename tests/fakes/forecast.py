@@ -52,8 +52,9 @@ def make_forecast(fits: Mapping[str, FitRecord], points: pd.DataFrame) -> Foreca
             fit=fits["joint"],
             level=0.9,
             cells=cells["joint"],
-            losers=(LoserForecast("chinchilla", cells["chinchilla"]),),
+            losers=tuple(LoserForecast(law, rows) for law, rows in cells.items()),
             contest=(),
+            averaged=True,
         )
     )
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.forecast.seal import score_forecast
 from analysis.learning_rate.schedules import compare_schedules
+from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
@@ -38,6 +39,24 @@ def adequacy_of(rms: float, p: float, trend_p: float, gamma_p: float | None, wor
     return AdequacyRecord(rms, 2.4 * rms, SEED_SD, p, trends, gamma_p, words)
 
 
+def fake_averages() -> tuple[AveragedRecord, ...]:
+    """E of two laws that disagree, and exponents on which they agree."""
+    found = []
+    for quantity, values, agree in (
+        (AveragedQuantity.E, (0.6, 1.7), False),
+        (AveragedQuantity.A_SIX_ND, (0.5, 0.51), True),
+        (AveragedQuantity.A_EXACT, (0.52, 0.53), True),
+    ):
+        laws = tuple(
+            LawShare(law, weight, value, value - 0.05, value + 0.05)
+            for law, weight, value in zip(("joint", "chinchilla"), (0.9, 0.1), values, strict=True)
+        )
+        found.append(
+            AveragedRecord(quantity, values[0], values[0] - 0.05, values[1] + 0.05, 0.9, agree, laws)
+        )
+    return tuple(found)
+
+
 def make_fits(points: pd.DataFrame) -> tuple[StudyRecord, ForecastRecord]:
     """The contents of fits.json and forecast.json; joint wins the contest."""
     usable = points[(points.role == "fit") & (points.status == "done")]
@@ -63,8 +82,8 @@ def make_fits(points: pd.DataFrame) -> tuple[StudyRecord, ForecastRecord]:
         recommended=0,
         reason="smallest rollout error, and exact FLOPs are what a user pays",
         contest=(
-            ContestRow("joint", COUNTS[0], 0.006, -240.0, 6, chosen=True),
-            ContestRow("chinchilla", COUNTS[0], 0.031, -170.0, 5, chosen=False),
+            ContestRow("joint", COUNTS[0], 0.006, 6, chosen=True, weight=0.9, chi2=11.0),
+            ContestRow("chinchilla", COUNTS[0], 0.031, 5, chosen=False, weight=0.1, chi2=180.0),
         ),
         adequacy={
             "joint": adequacy_of(0.003, 0.41, 0.8, None, "residuals are no larger than seed noise"),
@@ -74,6 +93,7 @@ def make_fits(points: pd.DataFrame) -> tuple[StudyRecord, ForecastRecord]:
             tuple(JackknifeRow(f"d{w}", 0.5 + 0.01 * i) for i, w in enumerate(WIDTHS)), 0.03
         ),
         rollout=rollout_rows(usable),
+        averages=fake_averages(),
         frontier=tuple(frontier_rows()),
         frontier_by_count=fake_frontier_by_count(
             frontier_rows(), dict(zip(COUNTS, (0.0, 0.08, -0.06), strict=True))

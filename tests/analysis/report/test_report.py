@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.records.averages import AveragedQuantity
 from analysis.records.fit import COUNTS, FitWarning, WarningCode
 from analysis.records.fits import JackknifeRecord, NoiseRecord, TrendRecord, read_study
 from analysis.report import build as report
@@ -143,10 +144,11 @@ def test_the_lead_is_an_answer_in_three_sentences_with_a_figure_beside_it(
     assert score is not None
     part = html[html.index('class="answer"') : html.index('id="warnings"')]
     sentences = [text_of(text) for text in re.findall(r"<p>(.*?)</p>", part)[:3]]
-    a, (low, high) = best.exponents.a, best.exponents.a_interval or (0.0, 0.0)
+    found = fits.average(AveragedQuantity.A_EXACT)
+    assert found is not None
     assert sentences[0].startswith("Over 29 runs of 5 sizes (")
     assert "the loss follows the joint law and leaves" in sentences[0]
-    assert f"The best size grows as C^{a:.3f} [{low:.3f}, {high:.3f}]" in sentences[1]
+    assert f"The best size grows as C^{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in sentences[1]
     assert f"was off by {score.rms_percent:.2f} % RMS; 3 of 3 losses lie inside" in sentences[2]
     assert part.index("</p>") < part.index('<figure id="figure-overview"')
 
@@ -232,11 +234,12 @@ def test_every_warning_is_in_words_before_any_number(written: SweepFolder, html:
 
 def test_numbers_are_those_of_the_files(written: SweepFolder, html: str) -> None:
     fits = read_study(written.fits)
-    best, score = fits.quoted, fits.forecast
-    assert best is not None
+    found, score = fits.average(AveragedQuantity.A_EXACT), fits.forecast
+    assert found is not None
     assert score is not None
     text = text_of(html)
-    assert f"a, N* ∝ C^a, exact FLOPs {best.exponents.a:.3f}" in text
+    assert f"a, N* ∝ C^a, exact FLOPs {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in text
+    assert "E, loss that remains, nats not identified [0.550, 1.750]" in text
     assert f"Forecast error, RMS {score.rms_percent:.2f} %" in text
     assert f"Inside the interval {100 * (score.inside_share or 0):.0f} %" in text
     assert "8 min 32 s" in text
