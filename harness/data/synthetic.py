@@ -15,13 +15,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Float64, Int32, UInt
 
 from harness.data.text.tokenizer import token_dtype
 from harness.records.errors import InputError
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 MAX_CONTEXTS = 2**20
 # The exact entropy compares the successors of every context with each other.
@@ -146,6 +149,9 @@ class Source:
 
     def _successor_moves(self) -> sp.csr_array:
         """Return the transition matrix over contexts, without the draws from q_0."""
+        # Here, because a prepared corpus does without: every start of a sweep or worker is sooner.
+        import scipy.sparse as sp
+
         n_contexts, width = self.vocab_size**self.order, len(self.weights)
         contexts = np.arange(n_contexts)
         stem = contexts % (n_contexts // self.vocab_size) * self.vocab_size

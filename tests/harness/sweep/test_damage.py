@@ -35,7 +35,10 @@ from tests.fakes import launcher
 from tests.fakes.fits import kaplan_fit
 from tests.small_sweeps import SMALL, without_times
 
-GRID = ("grid.rungs=[16,32]", "grid.n_tokens=[4096,8192,16384]", "grid.holdout_factor=2")
+GRID = (
+    "grid.rungs=[16,32]", "grid.n_tokens=[4096,5120,6144]", "grid.holdout_factor=1.1", "data.eval_tokens=512",
+    "data.curve_eval_tokens=256",
+)  # fmt: skip
 
 
 class Tasks:
@@ -241,7 +244,7 @@ class Killed(BaseException):
 def narrowed(sweeps: Sweeps, root: Path) -> Path:
     """The folder of a sweep of fewer cells that was extended, up to the end of training."""
     shutil.copytree(sweeps.whole, root)
-    assert sweeps.run(root, "grid.n_tokens=[4096,8192]") == 0
+    assert sweeps.run(root, "grid.n_tokens=[4096,5120]") == 0
     assert len(read_table(root / "points.parquet")) == 4
     return root
 
