@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -18,7 +19,9 @@ from harness.recipe.spec import ModelSpec, RunSpec
 from tests import recipes
 
 N_POSITIONS = 5
-DENSE = recipes.model(n_layers=4, qk_norm=True, key_shift=True, mlp="swiglu")
+# The longest context a model takes, and a shorter one.
+WIDTHS = (recipes.SEQ_LEN, 9)
+DENSE = recipes.model(qk_norm=True, key_shift=True, mlp="swiglu")
 # Room for every token: what one yields depends on no width.
 EXPERTS = replace(DENSE, n_experts=4, n_active_experts=2, capacity_factor=4.0)
 
@@ -49,13 +52,18 @@ def free_running(made: Engine, params: Any, widths: tuple[int, ...]) -> list[np.
     return answers
 
 
+@cache
+def expected_of(model: ModelSpec) -> list[np.ndarray]:
+    return free_running(*engine(model, MeshConfig(), DEFAULTS), WIDTHS)
+
+
 @pytest.mark.parametrize(
     ("model", "mesh", "execution"),
     [
         (DENSE, MeshConfig(), DEFAULTS),
         (replace(DENSE, qk_norm=False, key_shift=False, mlp="gelu"), MeshConfig(), DEFAULTS),
         (DENSE, MeshConfig(data=2, fsdp=2, tensor=2), DEFAULTS),
-        (DENSE, MeshConfig(stage=2, tensor=2, data=2), Execution(scan_layers=True)),
+        (replace(DENSE, n_layers=4), MeshConfig(stage=2, tensor=2, data=2), Execution(scan_layers=True)),
         (EXPERTS, MeshConfig(), DEFAULTS),
         (EXPERTS, MeshConfig(expert=2, data=2), DEFAULTS),
     ],
@@ -64,10 +72,8 @@ def free_running(made: Engine, params: Any, widths: tuple[int, ...]) -> list[np.
 def test_what_is_written_is_what_whole_passes_write(
     model: ModelSpec, mesh: MeshConfig, execution: Execution
 ) -> None:
-    # The longest context a model takes, and a shorter one.
-    widths = (recipes.SEQ_LEN, 9)
-    expected = free_running(*engine(model, MeshConfig(), DEFAULTS), widths)
-    found = written(*engine(model, mesh, execution), widths)
+    expected = expected_of(model)
+    found = written(*engine(model, mesh, execution), WIDTHS)
     for own, right in zip(found, expected, strict=True):
         assert own.tolist() == right.tolist()
     assert len(np.unique(expected[0])) > 3
