@@ -180,10 +180,10 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 @pytest.fixture(scope="session")
 def long_sweep(made_once: Callable[[str, Callable[[Path], None]], Path], data_cache: Path) -> Path:
-    """Six seeds of LONG that one worker trained and nobody disturbed; copy it before you change it."""
+    """Three seeds of LONG that one worker trained and nobody disturbed; copy it before you change it."""
 
     def make(folder: Path) -> None:
-        arguments = (small_sweeps.LONG, small_sweeps.SIX_SEEDS, "launcher.n_workers=1")
+        arguments = (small_sweeps.LONG, small_sweeps.THREE_SEEDS, "launcher.n_workers=1")
         done = small_sweeps.train(folder, data_cache, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 WHY_NOT = why_not()
 SLURM = [
     LONG,
-    "launcher.checkpoint_seconds=0.1",
+    "launcher.checkpoint_seconds=0.25",
     "launcher=slurm",
     "launcher.minutes=60",
     "launcher.n_workers=2",
@@ -98,15 +98,15 @@ def saved(results: Path) -> list[RunState]:
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
-def test_six_runs_submitted_left_alone_killed_and_found_again(
+def test_three_runs_submitted_left_alone_killed_and_found_again(
     long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    command = [*SLURM, seeds(*range(6))]
+    command = [*SLURM, seeds(*range(3))]
     left = train(tmp_path, data_cache, *command, "launcher.detach=true")
     assert left.returncode == 0, left.stderr
-    assert "6 runs are queued or under way; the same command later goes on from here" in left.stdout
+    assert "3 runs are queued or under way; the same command later goes on from here" in left.stdout
     jobs = submissions(tmp_path)
-    assert len(set(jobs.values())) == 6
+    assert len(set(jobs.values())) == 3
     assert {row.status for row in rows(tmp_path)} <= {"waiting", "running"}
 
     driver = start(tmp_path, data_cache, *command)
@@ -119,8 +119,8 @@ def test_six_runs_submitted_left_alone_killed_and_found_again(
     assert done.returncode == 0, done.stdout + done.stderr
     assert submissions(tmp_path) == jobs, "nothing was submitted twice"
     assert all(row.state.retries == 0 for row in rows(tmp_path))
-    assert len(small_sweeps.tables(tmp_path)[0]) == 12
-    assert_same_runs(tmp_path, long_sweep, 6)
+    assert len(small_sweeps.tables(tmp_path)[0]) == 6
+    assert_same_runs(tmp_path, long_sweep, 3)
 
 
 @pytest.mark.slurm
@@ -149,7 +149,7 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
 @pytest.mark.slurm
 @pytest.mark.usefixtures("queue")
 def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
-    driver = start(tmp_path, data_cache, *SLURM, seeds(0))
+    driver = start(tmp_path, data_cache, *SLURM, "launcher.checkpoint_seconds=60", seeds(0))
     wait_for(lambda: submissions(tmp_path), driver)
     (first,) = submissions(tmp_path).values()
     subprocess.run(["scancel", "--signal=KILL", "--full", first], check=True)
@@ -167,18 +167,18 @@ def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path
 def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
     long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    command = [*SLURM, seeds(0, 1, 2), "launcher.n_workers=1"]
+    command = [*SLURM, seeds(0, 1), "launcher.n_workers=1"]
     assert train(tmp_path, data_cache, *command, "launcher.detach=true").returncode == 0
     wait_for(lambda: saved(tmp_path))
     assert cancel.main([str(tmp_path)]) == 0
     wait_for(lambda: not squeue())
     statuses = [row.status for row in rows(tmp_path)]
     assert set(statuses) <= {"finished", "interrupted"}
-    assert statuses.count("interrupted") >= 2
+    assert "interrupted" in statuses
     done = train(tmp_path, data_cache, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {row.status for row in rows(tmp_path)} == {"finished"}
-    assert_same_runs(tmp_path, long_sweep, 3)
+    assert_same_runs(tmp_path, long_sweep, 2)
 
 
 @pytest.mark.slurm
