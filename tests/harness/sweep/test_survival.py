@@ -20,7 +20,7 @@ from harness.status import run_rows
 from harness.sweep import __main__ as sweep
 from tests.small_sweeps import LONG, SMALL, assert_same_runs, point_times, start, train
 
-TWO = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.1"]
+TWO = [LONG, "grid.seeds=[0,1]", "launcher.checkpoint_seconds=0.25"]
 STUBBORN = [*TWO, "launcher.n_workers=2", "launcher.max_attempts=1000"]
 
 

@@ -39,15 +39,20 @@ def launcher(folder: SweepFolder, cache: Path, n_workers: int = 1) -> LocalLaunc
 
 
 def train(
-    made: LocalLauncher, folder: SweepFolder, watch: Callable[[list[Job]], None], max_attempts: int = 3
+    made: LocalLauncher,
+    folder: SweepFolder,
+    watch: Callable[[list[Job]], None],
+    max_attempts: int = 3,
+    close: bool = True,
 ) -> list[Outcome]:
-    """Train all cells and write their tables."""
+    """Train all cells and write their tables; `close` ends the workers."""
     supervisor = Supervisor(made, folder, max_attempts)
     supervisor.add(packs(jobs(cells()), one_lane))
     try:
         outcomes = list(supervisor.outcomes(watch))
     finally:
-        made.close()
+        if close:
+            made.close()
     write_tables(folder, cells(), "test", [])
     return outcomes
 
@@ -134,7 +139,7 @@ def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
     folder = SweepFolder(tmp_path)
     made = launcher(folder, data_cache)
     killer = Killer(made, folder)
-    outcomes = train(made, folder, killer, max_attempts=1)
+    outcomes = train(made, folder, killer, max_attempts=1, close=False)
     assert {o.job.spec.run_id: o.status for o in outcomes} == {
         job.spec.run_id: "failed" if job.spec.run_id == killer.run_id else "done" for job in jobs(cells())
     }
@@ -143,7 +148,7 @@ def test_a_run_that_keeps_losing_workers_fails_alone_and_can_be_finished(
     state = folder.run(failed.job.spec.run_id).read_state()
     assert (state.status, state.error) == ("failed", failed.error)
     before = point_times(folder.root)
-    assert {o.status for o in train(launcher(folder, data_cache), folder, lambda _: None)} == {"done"}
+    assert {o.status for o in train(made, folder, lambda _: None)} == {"done"}
     assert before.items() <= point_times(folder.root).items()
     assert_same_tables(folder.root, undisturbed)
 
