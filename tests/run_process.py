@@ -21,6 +21,7 @@ from harness.engine.distributed import initialize_from_environment
 from harness.engine.mesh import MeshConfig
 from harness.train import checkpoint
 from tests import ROOT
+from tests.quick_compilation import FLAGS
 from tests.recipes import RASTER, model, run_spec, train
 
 ENDS = (4 * RASTER, 8 * RASTER)
@@ -57,8 +58,9 @@ def two_processes() -> list[dict[str, str]]:
 
 
 def start_two(folder: Path, cache: Path, data: int, fsdp: int) -> list[subprocess.Popen[str]]:
-    """Start two processes with one device each that train the run together."""
-    one = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"}
+    """Start two processes with one device each that train the run together; they compile quickly."""
+    device = "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"
+    one = {"XLA_FLAGS": f"{device} {FLAGS}"}
     return [start(folder, cache, data, fsdp, [], **one, **surroundings) for surroundings in two_processes()]
 
 

@@ -21,6 +21,7 @@ from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
 from harness.records.paths import RunFolder
 from tests import ROOT
+from tests.quick_compilation import FLAGS
 from tests.recipes import collected, train
 from tests.run_process import ENDS, SPEC, start, start_two, two_processes
 from tests.small_sweeps import environment
@@ -105,8 +106,8 @@ def test_two_processes_train_as_one_and_go_on_after_both_were_killed(
         assert file_bytes(mine) == file_bytes(theirs)
 
 
-def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[str]:
-    """A worker of a sweep whose mesh splits the batch over two devices, with one job."""
+def start_worker(root: Path, cache: Path, n_devices: int, **changes: str) -> subprocess.Popen[str]:
+    """A worker of a sweep whose mesh splits the batch over two devices, with one job; it compiles quickly."""
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
     config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, {"data": 2}, {}, 60.0)
     root.mkdir(exist_ok=True)
@@ -116,7 +117,7 @@ def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[st
         return subprocess.Popen(
             [sys.executable, "-m", "harness.launch.worker"],
             cwd=ROOT,
-            env=environment(cache) | changes,
+            env=environment(cache, XLA_FLAGS=f"{DEVICES}={n_devices} {FLAGS}", **changes),
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -126,7 +127,7 @@ def start_worker(root: Path, cache: Path, **changes: str) -> subprocess.Popen[st
 
 def start_pair(root: Path, cache: Path) -> list[subprocess.Popen[str]]:
     """Two workers with a device each, as a launcher starts them."""
-    return [start_worker(root, cache, XLA_FLAGS=f"{DEVICES}=1", **said) for said in two_processes()]
+    return [start_worker(root, cache, 1, **said) for said in two_processes()]
 
 
 def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
@@ -137,7 +138,7 @@ def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
 
 
 def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path, data_cache: Path) -> None:
-    assert statuses([start_worker(tmp_path / "one", data_cache, XLA_FLAGS=f"{DEVICES}=2")]) == ["done"]
+    assert statuses([start_worker(tmp_path / "one", data_cache, 2)]) == ["done"]
     pair, run = start_pair(tmp_path, data_cache), RunFolder(run_folder(tmp_path))
     while not run.state.exists():
         assert all(worker.poll() is None for worker in pair), pair[0].communicate()
