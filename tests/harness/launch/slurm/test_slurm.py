@@ -143,7 +143,7 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
     assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
     log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.out"))
     assert "Requeued job" in log
-    assert_same_runs(tmp_path, long_sweep, 2)
+    assert_same_runs(tmp_path, long_sweep, 3)
 
 
 @pytest.mark.slurm
@@ -167,18 +167,18 @@ def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path
 def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
     long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    command = [*SLURM, seeds(0, 1), "launcher.n_workers=1"]
+    command = [*SLURM, seeds(0, 1, 2), "launcher.n_workers=1"]
     assert train(tmp_path, data_cache, *command, "launcher.detach=true").returncode == 0
     wait_for(lambda: saved(tmp_path))
     assert cancel.main([str(tmp_path)]) == 0
     wait_for(lambda: not squeue())
     statuses = [row.status for row in rows(tmp_path)]
     assert set(statuses) <= {"finished", "interrupted"}
-    assert "interrupted" in statuses
+    assert statuses.count("interrupted") >= 2
     done = train(tmp_path, data_cache, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {row.status for row in rows(tmp_path)} == {"finished"}
-    assert_same_runs(tmp_path, long_sweep, 2)
+    assert_same_runs(tmp_path, long_sweep, 3)
 
 
 @pytest.mark.slurm
