@@ -59,7 +59,7 @@ RANGES = {
         "grid.log_interval grid.resamples"
     ),
     WORKERS: "launcher.n_workers launcher.pack launcher.max_attempts launcher.nodes launcher.cpus",
-    SEED: "grid.seeds grid.extra.seeds grid.references.seeds data.source_seed",
+    SEED: "grid.seeds grid.fit_seeds grid.extra.seeds grid.references.seeds data.source_seed",
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
         "model.balance_weight model.router_z_weight "

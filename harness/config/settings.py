@@ -196,18 +196,35 @@ class Reference:
 
 @dataclass
 class GridCells:
-    """Cells of a grid; null takes the value from the budget."""
+    """Cells of a grid; null takes the value from the budget.
+
+    Attributes:
+        rungs: widths of the models.
+        n_tokens: training tokens of every rung.
+        flops: compute budgets, from which further token counts follow.
+        max_flops: largest compute of a cell of the rectangle.
+        seeds: seeds of the rectangle of rungs × token counts.
+        fit_seeds: further seeds of the cells that are fitted; held-out cells do without them.
+        extra: cells beside the rectangle.
+        references: cosine runs.
+        holdout_factor: cells above 1/factor of the largest compute are held out.
+        lr_scale: factors on the learning rate of each parameter group; such a grid is not fitted.
+        task_items: test items per task and length.
+        settings: values of other keys, by dotted name; what the user sets goes before.
+    """
 
     rungs: list[int] | None = None
     n_tokens: list[int] | None = None
     flops: list[float] | None = None
     max_flops: float | None = None
     seeds: list[int] | None = None
+    fit_seeds: list[int] | None = None
     extra: list[ExtraCells] | None = None
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
     task_items: int | None = None
+    settings: dict[str, Any] | None = None
 
 
 @dataclass
@@ -264,9 +281,17 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     values: Any = OmegaConf.to_container(composed)
     # Paths are set behind OmegaConf's back, which would take `${` in them for something to resolve.
     paths: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     if stored is not None:
-        values = _merged(values, _kept(stored, choices, paths))
-    for override in overrides:
+        kept = _kept(stored, choices, paths)
+        values = _merged(values, kept)
+        # A stored grid is whole: what today's file adds to it would give other cells.
+        values["grid"] = kept.get("grid", values["grid"])
+    # What the user sets goes before what the grid sets, and decides which grid and budget that is.
+    of_grid = [o for o in overrides if o.key == "budget" or o.key.startswith("grid.")]
+    for override in of_grid:
+        _apply(values, override)
+    for override in _of_grid(values, kept) + [o for o in overrides if o not in of_grid]:
         if override.key in PATH_KEYS:
             paths[override.key] = override.value
         else:
@@ -282,6 +307,31 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     check_ranges(settings)
     check_together(settings)
     return settings
+
+
+def _of_grid(values: dict[str, Any], kept: dict[str, Any]) -> list[Override]:
+    """Return the values that a grid, or its budget, gives to keys outside of it.
+
+    Args:
+        values: the composed configuration, with the grid and the budget that the user asks for.
+        kept: the part of a stored configuration that counts; its values are those of its budget already.
+    """
+    grid, budget = values["grid"], values["budget"]
+    preset = (grid.get("budgets") or {}).get(budget) or {}
+    given = preset.get("settings") if grid.get("settings") is None else grid["settings"]
+    same_budget = kept.get("budget") == budget
+    found = []
+    for key, value in (given or {}).items():
+        kind = kind_of(key, SweepSettings)
+        if kind is None or key.startswith("grid."):
+            raise InputError(
+                f"grid.settings has the key {shown(key)}, expected one of another section, such as "
+                "data.eval_tokens; correct it in the grid file"
+            )
+        check_value(key, kind, value)
+        if not (same_budget and key.split(".")[0] in kept):
+            found.append(Override(key, value))
+    return found
 
 
 def _apply(values: dict[str, Any], override: Override) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.config.settings import GridCells, GridSettings, SweepSettings
+from harness.config.values import typed
 from harness.grid import rules as recipe
 from harness.grid.holdout import hold_out
 from harness.grid.rules import Rung
@@ -16,6 +17,8 @@ from harness.records.errors import InputError
 
 # How a loss is used: fitted, forecast before training, compared (cosine runs), or in a learning-rate grid.
 ROLES = ("fit", "holdout", "reference", "lr")
+# Seed of a grid that names none.
+DEFAULT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,43 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
         vocab_size: number of token ids, the separator included.
 
     Raises:
-        InputError: the grid has no cells, a rung or token count is impossible, or the hold-out leaves nothing
-            to fit.
+        InputError: the grid has no cells, a rung or token count is impossible, the hold-out leaves nothing to
+            fit, or seeds are given that cannot be added.
     """
-    cells = chosen_cells(settings.grid, settings.budget)
-    builder = _Builder(settings, data, vocab_size, cells)
-    found = builder.cells()
-    if not found:
+    chosen = chosen_cells(settings.grid, settings.budget)
+    check_fit_seeds(chosen)
+    builder = _Builder(settings, data, vocab_size, chosen)
+    cells = _each_once(builder.cells())
+    if not cells:
         raise InputError(f"grid {settings.grid.name} has no cells: give grid.rungs=[…] and grid.n_tokens=[…]")
-    # Reversed, so that the first of equal cells stays: the rectangle goes before extras and references.
-    unique = {cell.key: cell for cell in reversed(found)}
-    for cell in unique.values():
+    for cell in cells:
         check_reachable(cell.spec, cell.n_tokens)
-    ordered = sorted(unique.values(), key=lambda c: (c.spec.model.d_model, c.spec.seed, c.n_tokens, c.key))
-    return hold_out(ordered, cells.holdout_factor)
+    marked = hold_out(cells, chosen.holdout_factor)
+    return _each_once([*marked, *builder.repeated(marked)])
+
+
+def check_fit_seeds(chosen: GridCells) -> None:
+    """Raise InputError if seeds of the fitted cells are seeds of all cells too, or no cell is fitted."""
+    further, seeds = chosen.fit_seeds or [], chosen.seeds or [DEFAULT_SEED]
+    twice = sorted(set(further) & set(seeds))
+    if twice:
+        rest = [seed for seed in further if seed not in twice]
+        raise InputError(
+            f"grid.fit_seeds are further seeds of the fitted cells and {typed(twice)} are among grid.seeds="
+            f"{typed(seeds)}, which all cells have; type grid.fit_seeds={typed(rest)}"
+        )
+    if further and chosen.lr_scale:
+        raise InputError(
+            f"grid.fit_seeds={typed(further)} repeat fitted cells and a grid of learning rates has none; "
+            "type grid.seeds instead, and grid.fit_seeds=[]"
+        )
+
+
+def _each_once(cells: list[Cell]) -> list[Cell]:
+    """Return cells by width, seed and token count; of equal cells the first."""
+    # Reversed, so that the first stays: the rectangle goes before extras and references.
+    unique = {cell.key: cell for cell in reversed(cells)}
+    return sorted(unique.values(), key=lambda c: (c.spec.model.d_model, c.spec.seed, c.n_tokens, c.key))
 
 
 class _Builder:
@@ -96,8 +122,8 @@ class _Builder:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of the rectangle; one seed, 0, if the grid names none."""
-        return self.chosen.seeds or [0]
+        """Seeds of the rectangle; DEFAULT_SEED if the grid names none."""
+        return self.chosen.seeds or [DEFAULT_SEED]
 
     @property
     def rungs(self) -> list[Rung]:
@@ -146,6 +172,19 @@ class _Builder:
             for extra in self.chosen.extra or []
             for n_tokens in extra.n_tokens
             for seed in extra.seeds
+        ]
+
+    def repeated(self, cells: list[Cell]) -> list[Cell]:
+        """Return the fitted ones among `cells` with each of the grid's `fit_seeds`.
+
+        Cheap cells measure noise and pin the law down; the dear ones that are held out need no repetition.
+        """
+        depth = self.settings.model.n_layers
+        fitted = dict.fromkeys((c.spec.model.d_model, c.n_tokens) for c in cells if c.role == "fit")
+        return [
+            self._cell(Rung(d_model, depth), n_tokens, seed, "fit")
+            for d_model, n_tokens in fitted
+            for seed in self.chosen.fit_seeds or []
         ]
 
     def _reference_cells(self) -> list[Cell]:

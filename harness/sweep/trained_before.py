@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.config.settings import SweepSettings, plain
 from harness.config.values import typed
-from harness.grid.cells import Cell, chosen_cells, expand
+from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells, expand
 from harness.recipe.spec import DataSpec
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import read_checked
@@ -15,7 +15,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepCell, SweepRecord
 
 # Lists of a grid that name its cells one by one.
-LISTS = ("rungs", "n_tokens", "flops", "seeds")
+LISTS = ("rungs", "n_tokens", "flops", "seeds", "fit_seeds")
 # Other keys that decide which cells it has.
 OTHERS = ("extra", "references", "lr_scale", "max_flops")
 
@@ -115,7 +115,11 @@ def _way_to_keep(
         if set(old) - set(new):
             wanted[key] = sorted({*old, *new})
     if before.get("seeds") is None and now["seeds"]:
-        wanted["seeds"] = sorted({0, *now["seeds"]})
+        wanted["seeds"] = sorted({DEFAULT_SEED, *now["seeds"]})
+    # A seed of all cells is a seed of the fitted ones already, and a plan refuses to name it twice.
+    seeds, further = (wanted.get(key) or now[key] or [] for key in ("seeds", "fit_seeds"))
+    if set(further) & set(seeds):
+        wanted["fit_seeds"] = [seed for seed in further if seed not in seeds]
     wanted |= {key: before.get(key) for key in OTHERS if before.get(key) != now[key] and before.get(key)}
     # Objects of the grid file are taken from it; a list of the record has plain numbers only.
     kept = {key: value for key, value in wanted.items() if key in LISTS}

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from harness.config import settings as config
 from harness.config.settings import SWEEPS, GridCells, SweepSettings, load, options, plain, resolved_yaml
+from harness.records.errors import InputError
 from harness.sweep.__main__ import main
 
 GROUPS = sorted(path.name for path in SWEEPS.iterdir() if path.is_dir() and options(path.name))
@@ -70,7 +71,7 @@ def stated_keys() -> set[str]:
         prefix = "" if group in ("", "grid") else group
         stated |= keys_of(content, prefix)
     cells = {field.name for field in dataclasses.fields(GridCells)}
-    of_grid = {key.split(".")[-1] for key in stated if key.startswith("grid.budgets.")} & cells
+    of_grid = {key.split(".")[3] for key in stated if key.startswith("grid.budgets.")} & cells
     return stated | {f"grid.{name}" for name in of_grid}
 
 
@@ -99,6 +100,39 @@ def test_overrides_and_null_reach_the_settings() -> None:
     assert (settings.grid.seeds, settings.grid.holdout_factor) == ([0, 1], None)
     assert settings.results_dir == "x"
     assert settings.grid.rungs == yaml.safe_load((SWEEPS / "grid/smoke.yaml").read_text())["grid"]["rungs"]
+
+
+def test_a_budget_sets_keys_outside_of_the_grid_and_the_user_sets_them_again() -> None:
+    def of(*overrides: str) -> int:
+        return load(["+grid=chinchilla", *overrides]).data.eval_tokens
+
+    quick, standard = of(), of("budget=standard")
+    given = load(["+grid=chinchilla"]).grid.budgets["quick"].settings
+    assert given == {"data.eval_tokens": quick}
+    assert quick < standard == 1048576
+    assert of("data=text", "data.path=x") == quick
+    assert of("data.eval_tokens=65536") == 65536
+    assert of("grid.settings={}") == standard
+    with pytest.raises(InputError, match=r"grid\.settings has the key modle, expected one of another"):
+        of("grid.settings={modle: 3}")
+    with pytest.raises(InputError, match="does not fit"):
+        of("grid.budgets.quick.settings={model: three}")
+
+
+def test_a_stored_grid_takes_nothing_from_the_file_of_today() -> None:
+    """A record of an earlier version lacks keys that its grid has got since."""
+    stored = plain(load(["+grid=chinchilla", "data.eval_tokens=1048576"]))
+    quick = stored["grid"]["budgets"]["quick"]
+    for key in ("fit_seeds", "settings"):
+        del stored["grid"][key], quick[key]
+    again = load([], stored)
+    assert again.data.eval_tokens == 1048576
+    assert again.grid.budgets["quick"].fit_seeds is None
+    # What was resolved once stays, and another budget brings its own.
+    stored = plain(load(["+grid=chinchilla", "data.eval_tokens=65536"]))
+    assert load([], stored).data.eval_tokens == 65536
+    stored = plain(load(["+grid=chinchilla", "budget=standard"]))
+    assert load(["budget=quick"], stored).data.eval_tokens == load(["+grid=chinchilla"]).data.eval_tokens
 
 
 def test_without_a_grid_those_there_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
