@@ -12,13 +12,14 @@ from rich.table import Table
 from harness.execution.execution import Execution
 from harness.grid import rules as recipe
 from harness.grid.cells import Cell, job_tokens, trajectories
+from harness.grid.holdout import FAR_FACTOR, extrapolating_factor, reach
 from harness.grid.packs import Lanes, one_lane
 from harness.plan.plan import Plan, workers_bytes
 from harness.recipe import counting
 from harness.records.number_text import duration, si
 
 # A plan with more cells is printed with one row for all seeds of a cell.
-MAX_ROWS = 300
+MAX_ROWS = 100
 # From so many layers on, the plan says how long they compile: 32 of d16 to d64 took 34 to 48 s on one core.
 MANY_LAYERS, SECONDS_A_LAYER = 32, 1.2
 
@@ -93,7 +94,8 @@ def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
     open_keys = {cell.key for cell in plan.open_cells}
     for group in groups.values():
         n_open = sum(cell.key in open_keys for cell in group)
-        yield _row(group[0], f"{len(group)} seeds", f"{n_open} open" if n_open else "done")
+        seeds = f"{len(group)} seeds" if len(group) > 1 else str(group[0].spec.seed)
+        yield _row(group[0], seeds, f"{n_open} open" if n_open else "done")
 
 
 def _row(cell: Cell, seed: str, state: str) -> list[str]:
@@ -133,6 +135,37 @@ def compile_notes(plan: Plan, execution: Execution, platform: str) -> list[str]:
         f"compiling {layers:,} layers takes about {duration(seconds)} for each rung before its first step; "
         "execution.scan_layers=true compiles one for all"
     ]
+
+
+def holdout_line(cells: list[Cell], enough: Callable[[list[Cell]], bool]) -> list[str]:
+    """Return a sentence on whether the hold-out extrapolates, and what to type if it does not.
+
+    Args:
+        cells: cells of the plan.
+        enough: whether the fitted cells of a plan suffice for a forecast.
+
+    Returns:
+        One sentence; none if nothing is held out.
+    """
+    found = reach(cells)
+    if found is None:
+        return []
+    axes = " and ".join(name for name, n in (("N", found.beyond_n), ("D", found.beyond_d)) if n)
+    counts = (
+        f"of {found.n_cells} cells {found.beyond_n} lie beyond the largest fitted N, {found.beyond_d} beyond "
+        f"the largest fitted D, {found.beyond_both} beyond both; they reach {found.factor:.3g} times the "
+        f"largest fitted compute, {found.far} of them {FAR_FACTOR:g} times or more"
+    )
+    if found.extrapolates:
+        return [f"the hold-out extrapolates in N and D: {counts}"]
+    factor = extrapolating_factor(cells, enough)
+    remedy = (
+        "add a larger size to grid.rungs and a larger count to grid.n_tokens"
+        if factor is None
+        else f"type grid.holdout_factor={factor:g}"
+    )
+    how = f"in {axes} alone" if axes else "neither in N nor in D"
+    return [f"the hold-out extrapolates {how}: {counts}; to go beyond both {remedy}"]
 
 
 def rule_lines(cells: list[Cell]) -> list[str]:

@@ -35,7 +35,7 @@ from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan.plan import Plan, estimate_seconds, make_plan
 from harness.plan.speed import matmul_rate
-from harness.plan.table import compile_notes, print_plan
+from harness.plan.table import compile_notes, holdout_line, print_plan
 from harness.records.command_line import CommandParser, recorded
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
@@ -49,6 +49,7 @@ from harness.sweep.finish import (
     conclude,
     concluded,
     enough_to_fit,
+    forecastable,
     print_conclusion,
     seal_of,
 )
@@ -178,6 +179,7 @@ class Sweep:
             check_forecast(cells)
         self._lanes = lanes(settings.launcher, mesh)
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
+        notes += holdout_line(cells, forecastable)
         notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
         self._print_plan(plan, n_workers(settings.launcher, mesh), notes)
         if settings.dry_run:

@@ -96,6 +96,15 @@ def check_forecast(cells: list[Cell]) -> None:
         )
 
 
+def forecastable(cells: list[Cell]) -> bool:
+    """Return whether the fitted cells of a plan suffice for a forecast of the others."""
+    try:
+        check_forecast(cells)
+    except InputError:
+        return False
+    return True
+
+
 def check_sealed(folder: SweepFolder, cells: list[Cell], before: SweepRecord | None) -> None:
     """Check that forecast.json is the sweep's own if it can no longer be sealed anew.
 

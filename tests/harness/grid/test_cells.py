@@ -9,6 +9,7 @@ import pytest
 
 from harness.config.settings import load, options
 from harness.grid.cells import ROLES, Cell, expand, job_flops, job_tokens, jobs
+from harness.grid.holdout import Reach, reach
 from harness.recipe import counting
 from harness.recipe.spec import GROUPS, Job, RunSpec
 from harness.records.errors import InputError
@@ -160,6 +161,55 @@ def test_extra_seeds_of_a_held_out_cell_are_held_out_and_references_are_not() ->
     assert roles == [(0, "cosine", "reference"), (0, "wsd", "holdout"), (1, "wsd", "holdout")]
 
 
+def test_seeds_of_fitted_cells_leave_the_held_out_ones_alone() -> None:
+    """Cells of both sizes and an extra one, by hand: the factor of 2 holds out the largest count of d32."""
+    grid = (
+        "grid.rungs=[16,32]", TOKENS, "grid.holdout_factor=2", "grid.seeds=[5]",
+        "grid.extra=[{d_model: 32, n_tokens: [6144], seeds: [5]}]",
+    )  # fmt: skip
+    before, after = small_cells(*grid), small_cells(*grid, "grid.fit_seeds=[7,6]")
+    fitted = {cell.key for cell in before if cell.role == "fit"}
+    assert ids(before) < ids(after)
+    assert {cell.key: cell.role for cell in before}.items() <= {c.key: c.role for c in after}.items()
+    places = [(cell.spec.rung, cell.n_tokens) for cell in before if cell.role == "fit"]
+    added = [cell for cell in after if cell.spec.seed != 5]
+    assert len(added) == 2 * len(fitted) == 2 * len(places)
+    assert sorted((c.spec.seed, c.spec.rung, c.n_tokens) for c in added) == sorted(
+        (seed, *place) for place in places for seed in (6, 7)
+    )
+    assert ("d32", 6144) in places
+    assert {cell.role for cell in added} == {"fit"}
+    assert [(c.spec.model.d_model, c.spec.seed, c.n_tokens) for c in after] == sorted(
+        (c.spec.model.d_model, c.spec.seed, c.n_tokens) for c in after
+    )
+    # A trunk goes as far as the largest fitted cell of its size, and is the run of its seed in other lists.
+    largest = {rung: max(n for name, n in places if name == rung) for rung in ("d16", "d32")}
+    for job in jobs(added):
+        assert job.n_tokens[-1] == largest[job.spec.rung]
+    named = small_cells(*grid[:3], "grid.seeds=[6]", grid[4])
+    assert {cell.spec.run_id for cell in added if cell.spec.seed == 6} == {
+        cell.spec.run_id for cell in named if cell.spec.seed == 6
+    }
+
+
+def test_without_a_hold_out_every_cell_is_repeated_and_a_named_one_only_once() -> None:
+    extra = "grid.extra=[{d_model: 16, n_tokens: [8192], seeds: [1]}]"
+    assert ids(small_cells(extra, "grid.fit_seeds=[1]")) == ids(small_cells("grid.seeds=[0,1]"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["grid.seeds=[3,4]", "grid.fit_seeds=[4,5]"], r"\[4\] are among .*type grid\.fit_seeds=\[5\]$"),
+        (["grid.seeds=null", "grid.fit_seeds=[0]"], r"\[0\] are among .*type grid\.fit_seeds=\[\]$"),
+        (["grid.fit_seeds=[4]", "grid.lr_scale={hidden: [1.0]}"], r"has none; type grid\.seeds instead"),
+    ],
+)
+def test_seeds_that_cannot_be_added_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        small_cells(*overrides)
+
+
 def test_a_hold_out_that_leaves_nothing() -> None:
     with pytest.raises(InputError, match=r"holdout_factor=100.*no cell to fit"):
         small_cells("grid.holdout_factor=100")
@@ -241,24 +291,52 @@ def test_every_grid_expands_at_every_budget(grid: str) -> None:
 
 
 def test_the_default_grid_is_what_it_promises() -> None:
-    """Sizes over 30×, tokens doubling over 8×, three seeds at two cells, ≥ 8× of compute held out."""
+    """Sizes over 30×, tokens doubling over 8×, eight seeds of what is fitted, three cosine comparisons."""
     made = grid_cells("chinchilla")
     body = {counting.n_params_body(cell.spec.model) for cell in made}
     assert max(body) / min(body) >= 30
-    fitted = [cell for cell in made if cell.role == "fit"]
-    holdout = [cell for cell in made if cell.role == "holdout"]
-    assert holdout
-    assert max(cell.flops for cell in holdout) >= 8 * max(cell.flops for cell in fitted)
     tokens = load(["+grid=chinchilla"]).grid.budgets["quick"].n_tokens
     assert tokens
     assert max(tokens) / min(tokens) >= 8
     assert all(b == 2 * a for a, b in pairwise(tokens))
-    seeds: dict[tuple[str, int], set[int]] = {}
-    for cell in fitted:
-        seeds.setdefault((cell.spec.rung, cell.n_tokens), set()).add(cell.spec.seed)
-    rungs = {rung for (rung, _), found in seeds.items() if len(found) >= 3}
-    assert len(rungs) >= 2
+    seeds: dict[tuple[int, int], set[int]] = {}
+    for cell in made:
+        if cell.role == "fit":
+            seeds.setdefault((cell.spec.model.d_model, cell.n_tokens), set()).add(cell.spec.seed)
+    assert {frozenset(found) for found in seeds.values()} == {frozenset(range(40, 48))}
+    assert sorted(seeds) == [
+        (16, 262144), (16, 524288), (16, 1048576), (16, 1572864), (16, 2097152), (32, 262144), (32, 393216),
+        (32, 524288), (32, 786432), (48, 262144), (48, 393216), (64, 262144),
+    ]  # fmt: skip
     assert len({(c.spec.rung, c.n_tokens) for c in made if c.role == "reference"}) >= 3
+
+
+def test_the_default_hold_out_extrapolates_in_size_and_in_tokens() -> None:
+    """By hand from the cells: beyond the fitted N and D, to 30 times the compute, far in five cells."""
+    made = grid_cells("chinchilla")
+    fitted = [cell for cell in made if cell.role == "fit"]
+    holdout = [cell for cell in made if cell.role == "holdout"]
+    assert {cell.spec.seed for cell in holdout} == {40}
+    assert max(cell.spec.model.d_model for cell in fitted) == 64
+    assert max(cell.n_tokens for cell in fitted) == 2097152
+    largest = max(cell.flops for cell in fitted)
+    factors = {(c.spec.model.d_model, c.n_tokens): c.flops / largest for c in holdout}
+    assert max(factors.values()) == factors[96, 4194304] >= 30
+    far = {place for place, factor in factors.items() if factor >= 10}
+    assert far == {(96, 1572864), (96, 2097152), (96, 3145728), (96, 4194304), (64, 4194304)}
+    beyond = [(d_model > 64, n_tokens > 2097152) for d_model, n_tokens in factors]
+    found = reach(made)
+    assert found is not None
+    assert found == Reach(
+        n_cells=len(holdout),
+        beyond_n=sum(n for n, _ in beyond),
+        beyond_d=sum(d for _, d in beyond),
+        beyond_both=beyond.count((True, True)),
+        factor=factors[96, 4194304],
+        far=5,
+    )
+    assert min(found.beyond_n, found.beyond_d) >= 5
+    assert found.beyond_both == 2
 
 
 def test_jobs_join_the_cells_of_a_trunk_longest_first() -> None:

@@ -149,6 +149,25 @@ def test_a_plan_of_many_layers_says_how_long_they_compile(tmp_path: Path) -> Non
     assert plan_table.compile_notes(flat, Execution(), "cpu") == []
 
 
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (5.0, "extrapolates in N and D: of 4 cells 3 lie beyond the largest fitted N, 2 beyond the largest"),
+        (5.0, "fitted D, 1 beyond both; they reach 6.67 times the largest fitted compute, 0 of them 10"),
+        (3.5, "extrapolates in D alone: of 3 cells 0 lie"),
+        (3.5, "; to go beyond both type grid.holdout_factor=5"),
+        (1.5, "extrapolates neither in N nor in D: of 1 cells"),
+    ],
+)
+def test_the_plan_says_whether_the_hold_out_extrapolates(factor: float, said: str) -> None:
+    cells = small_cells("grid.rungs=[16,32]", TOKENS, f"grid.holdout_factor={factor}")
+    (line,) = plan_table.holdout_line(cells, lambda _: True)
+    assert said in line
+    (line,) = plan_table.holdout_line(small_cells(TOKENS, "grid.holdout_factor=2"), lambda _: True)
+    assert line.endswith("add a larger size to grid.rungs and a larger count to grid.n_tokens")
+    assert plan_table.holdout_line(small_cells(TOKENS), lambda _: True) == []
+
+
 def test_a_rung_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = cells_of_two_sizes()
     largest = max(cells, key=lambda cell: counting.n_params(cell.spec.model)).spec
@@ -213,3 +232,9 @@ def test_a_large_plan_has_one_row_for_all_seeds(tmp_path: Path, monkeypatch: pyt
     assert all("3 seeds" in row for row in rows)
     assert "2 open" in rows[0]
     assert "3 open" in rows[1]
+    stream = io.StringIO()
+    console = Console(file=stream, width=120)
+    alone = small_cells("grid.seeds=[7]", TOKENS, "grid.rungs=[16,32]")
+    plan_table.print_plan(console, plan.make_plan(folder, alone, N_EVAL), lambda: 0.0, 1)
+    rows = [line.split() for line in stream.getvalue().splitlines() if " fit " in line]
+    assert [(row[-4], row[-3]) for row in rows] == [("7", "fit")] * 6
