@@ -232,16 +232,35 @@ class NoiseCell:
 
 
 @dataclass(frozen=True)
+class EvaluationRecord:
+    """Error of the evaluation set, as far as the end points do not share it.
+
+    Attributes:
+        n_points: end points with losses by block.
+        n_blocks: blocks of evaluation text.
+        se_relative: standard error of log loss that is not common to the end points.
+        share: its square over the variance of log loss between seeds; None if no cell has several seeds.
+    """
+
+    n_points: int
+    n_blocks: int
+    se_relative: float
+    share: float | None = None
+
+
+@dataclass(frozen=True)
 class NoiseRecord:
     """Spread between seeds.
 
     Attributes:
         cells: the cells that have several seeds.
         pooled_relative: pooled standard deviation of log loss; None without such cells.
+        evaluation: error of the evaluation set; None if losses by block were not stored.
     """
 
     cells: tuple[NoiseCell, ...] = ()
     pooled_relative: float | None = None
+    evaluation: EvaluationRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,13 @@ def excluded_rows(sweep: Sweep) -> list[dict[Hashable, Any]]:
     return [{"reason": entry.reason, **rows[entry.row]} for entry in sweep.fits.excluded]
 
 
+def scored_tokens(about: SweepRecord) -> int | None:
+    """Return the tokens scored at every end point; None if the record does not say."""
+    data = about.config.get("data")
+    found = data.get("eval_tokens") if isinstance(data, dict) else None
+    return found if isinstance(found, int) else None
+
+
 def svg_width(svg: str) -> float:
     """Return the width of a figure in points."""
     found = re.search(r'<svg[^>]*\bwidth="([0-9.]+)pt"', svg)
@@ -248,6 +255,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         emergence=sweep.emergence,
         tasks=task_names(sweep.emergence) if sweep.emergence else [],
         score=sweep.fits.forecast,
+        scored=scored_tokens(sweep.about),
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
         record=record,
         count_names=COUNT_WORDS,

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.arrays import Array, Codes, Index, groups
 from analysis.records.fit import RunNoiseRecord
 from analysis.records.fits import NoiseCell, NoiseRecord
+from analysis.tables.evaluation import evaluation_error
 from analysis.tables.table import LossTable
 
 # Misfit of a law varies along a trunk, unlike shared noise; so a part of the noise always counts as separate.
@@ -126,7 +127,7 @@ def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Ge
 
 
 def noise_report(points: pd.DataFrame) -> NoiseRecord:
-    """Return the spread between seeds of every cell of our own table, and the pooled relative spread.
+    """Return the spread between seeds of every cell of our own table, pooled too, and the evaluation error.
 
     `points` holds the rows that fits see; a cell is (rung, n_tokens), and cells with one seed are left out.
     """
@@ -147,4 +148,5 @@ def noise_report(points: pd.DataFrame) -> NoiseRecord:
         )
         total += (len(losses) - 1) * float(np.log(losses).var())
         dof += len(losses) - 1
-    return NoiseRecord(tuple(cells), float(np.sqrt(total / dof)) if dof else None)
+    pooled = float(np.sqrt(total / dof)) if dof else None
+    return NoiseRecord(tuple(cells), pooled, evaluation_error(points, pooled))

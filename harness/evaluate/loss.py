@@ -15,6 +15,8 @@ from harness.engine.step import Engine
 # Neighbouring windows share documents, so their losses are correlated: the standard error is taken over means
 # of blocks of this many windows.
 BLOCK_WINDOWS = 16
+# Parts of the evaluation set whose losses are stored, to tell what of its error all end points share.
+N_BLOCKS = 32
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class EvalResult:
         loss: mean over all targets, nats per token.
         loss_sem: its standard error over blocks of text; None with fewer than two blocks.
         bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers.
+        loss_blocks: mean loss of N_BLOCKS stretches of the set, see `block_losses`.
     """
 
     loss: float
     loss_sem: float | None
     bits_per_byte: float
+    loss_blocks: tuple[float, ...]
 
 
 def block_sem(window_losses: np.ndarray) -> float | None:
@@ -66,6 +70,15 @@ def block_sem(window_losses: np.ndarray) -> float | None:
         return None
     blocks = window_losses[: n_blocks * BLOCK_WINDOWS].reshape(n_blocks, BLOCK_WINDOWS).mean(axis=1)
     return float(blocks.std(ddof=1) / math.sqrt(n_blocks))
+
+
+def block_losses(window_losses: np.ndarray) -> tuple[float, ...]:
+    """Return the mean loss of N_BLOCKS stretches of neighbouring windows; a smaller set has one a window.
+
+    If the windows cannot be divided evenly, the first stretches have one more.
+    """
+    n_blocks = min(N_BLOCKS, len(window_losses))
+    return tuple(float(part.mean()) for part in np.array_split(window_losses, n_blocks))
 
 
 def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarray:
@@ -92,4 +105,4 @@ def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
     loss = float(losses.mean())
     # Separators have no bytes: a set of separators alone must not divide by zero.
     bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
-    return EvalResult(loss, block_sem(losses), bits)
+    return EvalResult(loss, block_sem(losses), bits, block_losses(losses))

@@ -33,6 +33,7 @@ POINT_COLUMNS: dict[str, str] = {
     "flops_6nd": "float64",
     "loss": "float64",
     "loss_sem": "float64",
+    "loss_blocks": "object",
     "bits_per_byte": "float64",
     "hidden_lr": "float64",
     "embed_lr": "float64",
@@ -109,6 +110,11 @@ POSITIVE = (
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
+# Columns that tables of earlier versions lack; there they count as null.
+ADDED = frozenset({"loss_blocks"})
+# Types in words, if their own name says too little.
+KINDS = {"object": "a list of numbers"}
+
 # Names of columns in tables of schema version 1, and their names of today.
 FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
 
@@ -141,19 +147,20 @@ def checked_columns(frame: pd.DataFrame, columns: dict[str, str], source: object
     Raises:
         InputError: a column is missing or holds something else.
     """
-    missing = [name for name in columns if name not in frame]
+    missing = [name for name in columns if name not in frame and name not in ADDED]
     if missing:
         raise InputError(
             f"{source} lacks the columns {', '.join(missing)}: expected a table that python -m harness.sweep "
             "wrote, type its command again to write it anew"
         )
+    frame = frame.assign(**{name: None for name in columns if name not in frame})
     empty = {name: kind for name, kind in columns.items() if frame[name].isna().all()}
     for name, kind in columns.items():
         if name not in empty and not _holds(frame[name], kind):
             shown = printable(str(frame[name].dropna().iloc[0]))[:LONGEST_VALUE]
             raise InputError(
-                f"{source} holds {shown} in column {name}, expected {kind}: type the sweep's command again, "
-                "which writes the table anew"
+                f"{source} holds {shown} in column {name}, expected {KINDS.get(kind, kind)}: type the "
+                "sweep's command again, which writes the table anew"
             )
     # Types that cannot hold a null, or hold one that is neither true nor false.
     loose = {"int64": "float64", "bool": "object", "string": "object"}
@@ -166,7 +173,17 @@ def _holds(values: pd.Series[Any], kind: str) -> bool:
         return pd.api.types.infer_dtype(values, skipna=True) == "string"
     if kind == "bool":
         return pd.api.types.is_bool_dtype(values)
+    if kind == "object":
+        return all(is_list(value) for value in values if value is not None)
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def is_list(value: Any) -> bool:
+    """Return whether a value is a list of finite numbers."""
+    try:
+        return np.ndim(value) == 1 and bool(np.isfinite(np.asarray(value, float)).all())
+    except (TypeError, ValueError):
+        return False
 
 
 def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = POSITIVE) -> None:

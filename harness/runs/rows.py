@@ -42,7 +42,7 @@ def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
 
 def unmeasured(spec: RunSpec, n_tokens: int, status: RunStatus, reason: str) -> dict[str, Any]:
     """Return the row of an end point that was not reached, with the reason why fits leave it out."""
-    measured = dict.fromkeys(("loss", "loss_sem", "bits_per_byte"))
+    measured = dict.fromkeys(("loss", "loss_sem", "loss_blocks", "bits_per_byte"))
     return (
         point_row(spec, n_tokens)
         | measured

@@ -226,6 +226,7 @@ class Journal:
             "n_unique_tokens": point.n_unique_tokens,
             "loss": point.result.loss,
             "loss_sem": point.result.loss_sem,
+            "loss_blocks": list(point.result.loss_blocks),
             "bits_per_byte": point.result.bits_per_byte,
             "status": RunStatus.DONE,
             "excluded_reason": None,

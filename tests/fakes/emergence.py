@@ -177,7 +177,8 @@ def context_rows(points: pd.DataFrame) -> pd.DataFrame:
 def point_rows(wide: pd.DataFrame) -> pd.DataFrame:
     """points.parquet of the simulated runs."""
     first = wide.groupby("point_id", sort=False).first().reset_index()
-    filled = {name: 0 if kind in ("int64", "float64") else "-" for name, kind in POINT_COLUMNS.items()}
+    other = {"int64": 0, "float64": 0, "object": None}
+    filled = {name: other.get(kind, "-") for name, kind in POINT_COLUMNS.items()}
     same = {"grid": "emergence", "bits_per_byte": 1.0, "cooled": True, "role": "fit", "status": "done",
             "excluded_reason": None, "unigram_nats": 5.3}  # fmt: skip
     rows = [

@@ -10,7 +10,7 @@ from harness.records.paths import SweepFolder
 
 def point_values(spec: RunSpec, n_tokens: int, **changes: object) -> dict[str, object]:
     """What a run writes about an end point, filled from the schema."""
-    empty = {"string": "x", "int64": 1, "float64": 1.5, "bool": True}
+    empty = {"string": "x", "int64": 1, "float64": 1.5, "bool": True, "object": [1.0, 2.0]}
     row = {name: empty[kind] for name, kind in POINT_COLUMNS.items() if name not in ("grid", "role")}
     row |= {"run_id": spec.run_id, "point_id": spec.point_id(n_tokens), "n_tokens": n_tokens}
     return row | {"status": "done", "excluded_reason": None} | changes

@@ -1,0 +1,49 @@
+"""Columns of tables: what older tables lack, and lists in a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.tables.table import load_table
+from harness.records.columns import POINT_COLUMNS, as_table, checked_columns, is_list
+from harness.records.errors import InputError
+from harness.records.files import read_table, write_table
+from tests.fakes.sweep import make_points
+
+BLOCKS = [2.0, 2.5, 3.0]
+
+
+@pytest.fixture(scope="module")
+def points() -> pd.DataFrame:
+    return make_points(np.random.default_rng(0))
+
+
+def test_lists_survive_the_file_and_rows_without_them_are_null(points: pd.DataFrame, tmp_path: Path) -> None:
+    rows = points.to_dict("records")
+    rows[0]["loss_blocks"] = BLOCKS
+    write_table(tmp_path / "points.parquet", as_table(rows, POINT_COLUMNS))
+    found = checked_columns(read_table(tmp_path / "points.parquet"), POINT_COLUMNS, "points.parquet")
+    assert list(found.loss_blocks[0]) == BLOCKS
+    assert found.loss_blocks[1:].isna().all()
+    # Fits do not mind.
+    assert len(load_table(found)) == len(load_table(points))
+
+
+def test_a_table_of_an_earlier_version_has_nulls(points: pd.DataFrame) -> None:
+    found = checked_columns(points.drop(columns="loss_blocks"), POINT_COLUMNS, "points.parquet")
+    assert found.loss_blocks.isna().all()
+    with pytest.raises(InputError, match="lacks the columns loss_sem"):
+        checked_columns(points.drop(columns="loss_sem"), POINT_COLUMNS, "points.parquet")
+
+
+@pytest.mark.parametrize("value", ["text", 1.0, ["a"], [[1.0]], [1.0, float("nan")]])
+def test_what_is_no_list_of_numbers_is_refused(points: pd.DataFrame, value: object) -> None:
+    assert not is_list(value)
+    rows = points.to_dict("records")
+    rows[0]["loss_blocks"] = value
+    with pytest.raises(InputError, match="in column loss_blocks, expected a list of numbers"):
+        checked_columns(pd.DataFrame(rows), POINT_COLUMNS, "points.parquet")
