@@ -20,7 +20,7 @@ def interaction_variance(log_losses: Array) -> float:
     """Return the variance of what neither a row nor a column of a table explains.
 
     Args:
-        log_losses: log loss [end points, blocks] of each stretch of the evaluation text.
+        log_losses: log loss [end points, blocks] of each part of the evaluation text.
 
     Returns:
         Σ (x − mean of its row − mean of its column + mean)² over (rows − 1)·(columns − 1).
@@ -37,7 +37,8 @@ def interaction_variance(log_losses: Array) -> float:
 def evaluation_error(points: pd.DataFrame, seed_sd: float | None) -> EvaluationRecord | None:
     """Return the standard error of a log loss that end points do not share, and its share of the seed noise.
 
-    Blocks count as independent draws of text, as they are if documents are short against a block.
+    The text of the evaluation split is taken as given; the error is that of scoring a part of it. Each block
+    holds windows from all over the split, so blocks differ as evaluation sets of their size would.
 
     Args:
         points: rows of points.parquet; those without losses by block are left out.

@@ -15,7 +15,7 @@ from harness.engine.step import Engine
 # Neighbouring windows share documents, so their losses are correlated: the standard error is taken over means
 # of blocks of this many windows.
 BLOCK_WINDOWS = 16
-# Parts of the evaluation set whose losses are stored, to tell what of its error all end points share.
+# Parts of the evaluation set whose losses are stored, to tell how much of its error end points do not share.
 N_BLOCKS = 32
 
 
@@ -51,7 +51,7 @@ class EvalResult:
         loss: mean over all targets, nats per token.
         loss_sem: its standard error over blocks of text; None with fewer than two blocks.
         bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers.
-        loss_blocks: mean loss of N_BLOCKS stretches of the set, see `block_losses`.
+        loss_blocks: mean loss of N_BLOCKS parts of the set, see `block_losses`.
     """
 
     loss: float
@@ -73,12 +73,16 @@ def block_sem(window_losses: np.ndarray) -> float | None:
 
 
 def block_losses(window_losses: np.ndarray) -> tuple[float, ...]:
-    """Return the mean loss of N_BLOCKS stretches of neighbouring windows; a smaller set has one a window.
+    """Return the mean loss of every N_BLOCKS-th window, from each of the first N_BLOCKS windows on.
 
-    If the windows cannot be divided evenly, the first stretches have one more.
+    Windows are spread evenly over the evaluation split, and so are those of each block: blocks differ as
+    evaluation sets of their size would. If the windows cannot be divided evenly, the first blocks have one
+    more. A set of fewer windows has one block a window.
+
+    References: Wolter 2007, Introduction to Variance Estimation, chapter 2, interpenetrating samples.
     """
     n_blocks = min(N_BLOCKS, len(window_losses))
-    return tuple(float(part.mean()) for part in np.array_split(window_losses, n_blocks))
+    return tuple(float(window_losses[first::n_blocks].mean()) for first in range(n_blocks))
 
 
 def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarray:

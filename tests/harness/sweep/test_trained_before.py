@@ -75,6 +75,17 @@ def test_tables_without_their_runs(tmp_path: Path, data_cache: Path) -> None:
     assert warned not in run(tmp_path, data_cache, "dry_run=true")
 
 
+def test_seeds_of_fitted_cells_that_become_seeds_of_all(tmp_path: Path, data_cache: Path) -> None:
+    """Seed 1 stays under its new name; the way to keep seed 2 does not name seed 1 twice, which is refused."""
+    run(tmp_path, data_cache, "grid.fit_seeds=[1,2]")
+    text = run(tmp_path, data_cache, "grid.seeds=[0,1]", "grid.fit_seeds=[]", "dry_run=true")
+    assert "2 trained cells" in text
+    assert "(d16; seed 2); to keep them type grid.fit_seeds=[2]" in text
+    kept = run(tmp_path, data_cache, "grid.seeds=[0,1]", "grid.fit_seeds=[2]", "dry_run=true")
+    assert "6 cells, 0 to train" in kept
+    assert "leave its tables" not in kept
+
+
 def test_sizes_and_token_counts_that_are_left_out(tmp_path: Path, data_cache: Path) -> None:
     run(tmp_path, data_cache, "grid.rungs=[16,32]", "grid.n_tokens=[4096,8192,16384]")
     text = run(tmp_path, data_cache, "grid.rungs=[16,48]", "grid.n_tokens=[4096,8192]", "dry_run=true")
