@@ -76,7 +76,7 @@ def test_tables_without_their_runs(tmp_path: Path, data_cache: Path) -> None:
 
 
 def test_seeds_of_fitted_cells_that_become_seeds_of_all(tmp_path: Path, data_cache: Path) -> None:
-    """Seed 1 stays under its new name; the way to keep seed 2 does not name seed 1 twice, which is refused."""
+    """Seed 1 stays; the way to keep seed 2 does not name seed 1 twice, which would be refused."""
     run(tmp_path, data_cache, "grid.fit_seeds=[1,2]")
     text = run(tmp_path, data_cache, "grid.seeds=[0,1]", "grid.fit_seeds=[]", "dry_run=true")
     assert "2 trained cells" in text
