@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables.evaluation import evaluation_error, interaction_variance
-from analysis.tables.noise import noise_report
+from analysis.tables.noise import evaluation_error, interaction_variance, noise_report
 
 ROWS, BLOCKS, SD = 60, 32, 0.01
 
