@@ -260,7 +260,7 @@ class NoiseRecord:
 
     cells: tuple[NoiseCell, ...] = ()
     pooled_relative: float | None = None
-    evaluation: EvaluationRecord | None = None
+    evaluation: EvaluationRecord | None = field(default=None, metadata=ABSENT_IF_NONE)
 
 
 @dataclass(frozen=True)
