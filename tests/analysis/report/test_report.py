@@ -19,7 +19,7 @@ import pytest
 
 from analysis.records.averages import AveragedQuantity
 from analysis.records.fit import COUNTS, FitWarning, WarningCode
-from analysis.records.fits import JackknifeRecord, NoiseRecord, TrendRecord, read_study
+from analysis.records.fits import EvaluationRecord, JackknifeRecord, NoiseRecord, TrendRecord, read_study
 from analysis.report import build as report
 from analysis.report.__main__ import main
 from analysis.report.doubts import ADVICE, COUNT_WORDS
@@ -27,6 +27,7 @@ from analysis.report.lead import lead
 from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 from tests import ROOT
 from tests.fakes.sweep import make_sweep
 
@@ -294,6 +295,20 @@ def test_text_from_files_is_escaped(folder: SweepFolder) -> None:
     html = report.write_report(folder.root).read_text()
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)" in html
+
+
+def test_the_evaluation_error_that_cells_do_not_share_is_stated(folder: SweepFolder) -> None:
+    noise, about = read_study(folder.fits).noise, read_sweep(folder.sweep)
+    assert "not common to the cells" not in render_without_figures(folder)
+    change_fits(folder, noise=replace(noise, evaluation=EvaluationRecord(40, 32, 9e-4, 0.065)))
+    text = text_of(render_without_figures(folder))
+    assert "Evaluation error not common to the cells: 0.09 % of the loss, 6.50 % of the seed variance" in text
+    assert "tokens scored" not in text
+    config = {**about.config, "data": {**about.config["data"], "eval_tokens": 196608}}
+    write_record(folder.sweep, replace(about, config=config))
+    change_fits(folder, noise=NoiseRecord(evaluation=EvaluationRecord(40, 32, 9e-4)))
+    text = text_of(render_without_figures(folder))
+    assert "0.09 % of the loss, 197k tokens scored, from 32 parts" in text
 
 
 @pytest.mark.usefixtures("without_figures")
