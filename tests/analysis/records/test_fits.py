@@ -38,6 +38,7 @@ def test_committed_studies_lose_nothing(path: Path) -> None:
     written, stored = to_json(study), content(path)
     if stored["schema"] == 1:
         written["fits"] = [with_old_names(fit) for fit in written["fits"]]
+    stored.pop("sha256", None)  # the checksum of the file, which the record does not hold
     assert written | {"schema": None} == stored | {"schema": None}
 
 
