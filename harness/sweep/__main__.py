@@ -43,15 +43,7 @@ from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
 from harness.records.secret_text import redacted
 from harness.runs.collect import read_current, write_tables
-from harness.sweep.finish import (
-    check_forecast,
-    check_sealed,
-    conclude,
-    concluded,
-    enough_to_fit,
-    print_conclusion,
-    seal_of,
-)
+from harness.sweep.finish import conclude, concluded, enough_to_fit, print_conclusion
 from harness.sweep.folder_recipe import (
     check_before_corpus,
     check_recipe,
@@ -60,6 +52,13 @@ from harness.sweep.folder_recipe import (
     record_before,
 )
 from harness.sweep.folders import cache_folder, check_source, sweep_folder
+from harness.sweep.forecast_notes import notes_on_forecasts
+from harness.sweep.forecasts import (
+    check_fit_cells,
+    check_forecasts,
+    discard_foreign,
+    seals_of,
+)
 from harness.sweep.launchers import (
     check_here,
     check_launcher,
@@ -171,17 +170,20 @@ class Sweep:
             plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         else:
             plan = Plan(cells, [], settings.data.eval_tokens)
-        check_sealed(self.folder, cells, self._before)
+        self._seals = check_forecasts(self.folder, cells, self._before)
         for lost in plan.lost:
             self.console.print(f"warning: {lost}; what it held is trained again")
         if plan.open_cells:
-            check_forecast(cells)
+            check_fit_cells(cells)
         self._lanes = lanes(settings.launcher, mesh)
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
+        notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
         self._print_plan(plan, n_workers(settings.launcher, mesh), notes)
         if settings.dry_run:
             return 0
+        if not self.folder.runs.exists():
+            discard_foreign(self.folder)
         claim_recipe(self.folder, recipe)
         self._write_sweep(plan, corpus, recipe)
         try:
@@ -222,7 +224,7 @@ class Sweep:
     def _write_sweep(self, plan: Plan, corpus: Corpus, recipe: dict[str, Any]) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
         before = self._before
-        self.record = sweep_record(self.settings, self.command, plan, corpus, recipe, before)
+        self.record = sweep_record(self.settings, self.command, plan, corpus, recipe, before, self._seals)
         self._seconds_before = self.record.seconds
         self._total_before = self.record.seconds_total
         if plan.open_cells or before is None or before.cells != self.record.cells:
@@ -302,8 +304,8 @@ class Sweep:
         """Write sweep.json with the total seconds up to now."""
         total = self._total_before + time.monotonic() - self.began
         # Another driver may have sealed the forecast in the meantime.
-        seal = seal_of(self.folder) or self.record.forecast_sha256
-        self.record = replace(self.record, seconds_total=total, forecast_sha256=seal)
+        seals = seals_of(self.folder, self.record.seals)
+        self.record = replace(self.record, seconds_total=total).with_seals(seals)
         write_record(self.folder.sweep, self.record)
 
     def _worker(self, config: DataConfig) -> WorkerConfig:

@@ -1,4 +1,4 @@
-"""End of a sweep: seal the forecast, fit, write the report. Only here does the harness call the analysis.
+"""End of a sweep: fit the tables and write the report.
 
 Functions import the analysis themselves, so that the command starts without matplotlib and SciPy.
 """
@@ -18,130 +18,16 @@ from analysis.records.emergence import read_emergence
 from analysis.records.fits import FrontierRow, ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
 from analysis.records.learning_rate import RateGroup
-from harness.grid.cells import Cell
 from harness.records.derived import Stage, hash_of_files, is_current, record_made
-from harness.records.errors import Damaged, InputError
+from harness.records.errors import InputError
 from harness.records.files import read_table, remove
 from harness.records.json_files import write_record
 from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
-from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
-from harness.records.sweep_file import SweepRecord, read_sweep
-from harness.runs.collect import cell_table, has_point
+from harness.records.sweep_file import read_sweep
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
-
-WAY_OUT = "put it back from a copy, or delete it and go on without a forecast with grid.holdout_factor=1"
-
-
-def seal_forecast(
-    folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], resamples: int, seed: int = 0
-) -> bool:
-    """Fit the cells trained so far, and write the sealed forecast of the held-out cells.
-
-    Args:
-        folder: folder of the sweep.
-        points: points.parquet so far.
-        holdout: held-out cells, of which none has been trained.
-        resamples: bootstrap resamples behind the intervals.
-        seed: seed of the bootstrap.
-
-    Returns:
-        False if the same table is sealed already, by an earlier invocation or another driver.
-    """
-    from analysis.forecast.seal import seal_forecast
-
-    fitted = points[points.role == "fit"]
-    if _is_sealed(folder, fitted, holdout):
-        return False
-    sealed = seal_forecast(
-        fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed
-    )
-    # Sealing takes a while, and another driver of the sweep may have been faster: the first seal counts.
-    if _is_sealed(folder, fitted, holdout):
-        return False
-    write_record(folder.forecast, sealed)
-    return True
-
-
-def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -> bool:
-    """Return whether forecast.json forecasts these cells from this table."""
-    from analysis.forecast.seal import table_sha256
-    from analysis.tables.table import load_table
-
-    try:
-        sealed = read_forecast(folder.forecast)
-    except InputError:  # Missing or damaged: no held-out cell is trained yet, so it can be made anew.
-        return False
-    cells = {(cell.rung, cell.n_tokens) for cell in sealed.cells}
-    same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
-    return same_cells and sealed.table_sha256 == table_sha256(load_table(fitted))
-
-
-def check_forecast(cells: list[Cell]) -> None:
-    """Raise InputError if the hold-out leaves too few cells to fit the competing laws."""
-    from analysis.contest.adequacy import LARGEST
-    from analysis.laws import find_law
-
-    if not any(cell.role == "holdout" for cell in cells):
-        return
-    need = len(find_law(LARGEST).params)
-    fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
-    sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
-    if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
-        raise InputError(
-            f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
-            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it (1 holds nothing out) or add cells"
-        )
-
-
-def check_sealed(folder: SweepFolder, cells: list[Cell], before: SweepRecord | None) -> None:
-    """Check that forecast.json is the sweep's own if it can no longer be sealed anew.
-
-    Args:
-        folder: folder of the sweep.
-        cells: cells of the plan.
-        before: record of earlier invocations, which has the seal; None if there was none.
-
-    Raises:
-        InputError: held-out cells are trained, and their forecast is gone, damaged or another sweep's.
-    """
-    holdout = [cell for cell in cells if cell.role == "holdout"]
-    if not any(has_point(folder, cell) for cell in holdout):
-        return
-    path, sealed_before = folder.forecast, before.forecast_sha256 if before else None
-    if not path.exists():
-        if sealed_before is None and not _was_scored(folder):
-            return
-        raise InputError(f"{path} is gone, and held-out cells are trained, so none can be sealed; {WAY_OUT}")
-    try:
-        found = read_forecast(path)
-    except Damaged as error:
-        raise Damaged(path, error.reason, WAY_OUT) from error
-    if not found.seal_intact:
-        raise Damaged(path, "its seal is broken", WAY_OUT)
-    own = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells}
-    its = {(cell.rung, cell.n_tokens, cell.flops) for cell in found.cells}
-    if found.sha256 != sealed_before if sealed_before else not own & its:
-        raise InputError(f"{path} is not the forecast that this sweep sealed; {WAY_OUT}")
-
-
-def _was_scored(folder: SweepFolder) -> bool:
-    """Return whether fits.json has the score of a forecast."""
-    try:
-        return read_study(folder.fits).forecast is not None
-    except InputError:
-        return False
-
-
-def seal_of(folder: SweepFolder) -> str | None:
-    """Return the seal of forecast.json; None if there is none, or a broken one."""
-    try:
-        found = read_forecast(folder.forecast)
-    except InputError:
-        return None
-    return found.sha256 if found.seal_intact else None
 
 
 def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
@@ -196,8 +82,8 @@ def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
     inputs = made_from(folder, Stage.FITS, resamples)
     points = read_table(folder.points)
     curves = read_table(folder.curves)
-    forecast = read_forecast(folder.forecast) if folder.forecast.exists() else None
-    result = study_sweep(points, curves, forecast, floor=_floor(folder), resamples=resamples)
+    forecasts = [read_forecast(path) for path in folder.forecasts]
+    result = study_sweep(points, curves, forecasts, floor=_floor(folder), resamples=resamples)
     made = [folder.fits]
     if result.learning_rate:
         write_rate_recipe(folder, result.learning_rate)
@@ -215,10 +101,11 @@ def _floor(folder: SweepFolder) -> float | None:
 
 def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:
     """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
+    later = [path for path in folder.forecasts if path != folder.forecast]
     inputs = {
-        Stage.FITS: (folder.points, folder.curves, folder.forecast),
+        Stage.FITS: (folder.points, folder.curves, folder.forecast, *later),
         Stage.TASKS: (folder.points, folder.evals, folder.items),
-        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence),
+        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence, *later),
     }
     return hash_of_files(inputs[stage], *([resamples] if stage == Stage.FITS else []))
 
@@ -247,8 +134,8 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
         console.print(_exponents(result))
     if result.frontier:
         console.print(_frontier(result.frontier))
-    if result.forecast:
-        console.print(_forecast_line(result.forecast))
+    for score in result.scores:
+        console.print(_forecast_line(score, len(result.scores) > 1))
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
@@ -263,13 +150,17 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
     console.print(f"report: {folder.report}")
 
 
-def _forecast_line(score: ScoreRecord) -> str:
-    """Return the score of the sealed forecast in one line."""
+def _forecast_line(score: ScoreRecord, dated: bool) -> str:
+    """Return the score of a sealed forecast in one line, `dated` if there are several."""
+    when = f" of {score.created}" if dated else ""
+    if not score.cells:
+        return f"sealed forecast{when}: none of its {len(score.missing)} cells is finished"
     far = score.rms_percent_10x
     beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
+    missing = f" ({len(score.missing)} more are not finished)" if score.missing else ""
     return (
-        f"sealed forecast of {len(score.cells)} held-out cells: RMS error {score.rms_percent:.2f} %"
-        f"{beyond}; {score.inside_share:.0%} inside their intervals"
+        f"sealed forecast{when}, {len(score.cells)} held-out cells{missing}: RMS error "
+        f"{score.rms_percent:.2f} %{beyond}; {score.inside_share:.0%} inside their intervals"
     )
 
 
