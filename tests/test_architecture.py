@@ -47,6 +47,7 @@ FLOORS = {
     "harness/coordinate_check.py": 11,
     "harness/sweep": 13,
     "harness/bench": 14,
+    "harness/replicate": 14,
     "analysis/arrays.py": 0,
     "analysis/intervals.py": 1,
     "analysis/table_options.py": 1,

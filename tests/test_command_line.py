@@ -23,11 +23,13 @@ from harness.bench import __main__ as bench
 from harness.bench import scheduling
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.replicate import __main__ as replicate
 from harness.sweep import __main__ as sweep
 
 Main = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.sweep": (sweep.main, "--from"),
+    "harness.replicate": (replicate.main, "n=NUMBER"),
     "harness.status": (status.main, "--watch"),
     "harness.cancel": (cancel.main, "RUN_ID"),
     "harness.aot": (aot.main, "topology=KIND:SHAPE"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,25 +31,30 @@ from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
 
 
-def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
+def conclude(folder: SweepFolder, resamples: int, *, brief: bool = False) -> StudyRecord:
     """Fit the tables; write fits.json, figures and report.html, as far as they are not up to date.
 
     A sweep with tasks also gets emergence.json, and a learning-rate sweep the recipe optim.yaml.
+
+    Args:
+        folder: folder of the sweep.
+        resamples: bootstrap resamples behind the intervals.
+        brief: write no report, and leave out of fits.json what only a report shows.
 
     Returns:
         Content of fits.json.
     """
     from analysis.report.build import write_report
 
-    result = _fitted(folder, resamples)
+    result = _fitted(folder, resamples, brief)
     if result is None:
-        result = _fit(folder, resamples)
+        result = _fit(folder, resamples, brief)
     inputs = made_from(folder, Stage.TASKS, resamples)
     if not is_current(folder, Stage.TASKS, inputs):
         _study_tasks(folder)
         record_made(folder, Stage.TASKS, inputs, [folder.emergence])
     inputs = made_from(folder, Stage.REPORT, resamples)
-    if not is_current(folder, Stage.REPORT, inputs):
+    if not brief and not is_current(folder, Stage.REPORT, inputs):
         before = _figures(folder)
         write_report(folder.root)
         drawn = (path for path, version in _figures(folder).items() if version != before.get(path))
@@ -62,28 +68,30 @@ def _figures(folder: SweepFolder) -> dict[Path, tuple[int, int]]:
     return {path: (status.st_ino, status.st_mtime_ns) for path, status in found.items()}
 
 
-def concluded(folder: SweepFolder, resamples: int) -> StudyRecord | None:
-    """Return the content of fits.json if fits, verdicts and report are up to date, else None."""
-    later = (Stage.TASKS, Stage.REPORT)
+def concluded(folder: SweepFolder, resamples: int, *, brief: bool = False) -> StudyRecord | None:
+    """Return the content of fits.json if fits, verdicts and, unless `brief`, the report are up to date."""
+    later = (Stage.TASKS,) if brief else (Stage.TASKS, Stage.REPORT)
     done = all(is_current(folder, stage, made_from(folder, stage, resamples)) for stage in later)
-    return _fitted(folder, resamples) if done else None
+    return _fitted(folder, resamples, brief) if done else None
 
 
-def _fitted(folder: SweepFolder, resamples: int) -> StudyRecord | None:
+def _fitted(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord | None:
     """Return the content of fits.json if it was made from these tables and this forecast, else None."""
-    inputs = made_from(folder, Stage.FITS, resamples)
+    inputs = made_from(folder, Stage.FITS, resamples, brief=brief)
     return read_study(folder.fits) if is_current(folder, Stage.FITS, inputs) else None
 
 
-def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
+def _fit(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord:
     """Fit the tables, and write fits.json and optim.yaml."""
     from analysis.study.study import study_sweep
 
-    inputs = made_from(folder, Stage.FITS, resamples)
+    inputs = made_from(folder, Stage.FITS, resamples, brief=brief)
     points = read_table(folder.points)
     curves = read_table(folder.curves)
     forecasts = [read_forecast(path) for path in folder.forecasts]
     result = study_sweep(points, curves, forecasts, floor=_floor(folder), resamples=resamples)
+    if brief:
+        result = shortened(result)
     made = [folder.fits]
     if result.learning_rate:
         write_rate_recipe(folder, result.learning_rate)
@@ -99,7 +107,25 @@ def _floor(folder: SweepFolder) -> float | None:
     return corpus.entropy_rate if corpus else None
 
 
-def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:
+def shortened(study: StudyRecord) -> StudyRecord:
+    """Return a study without what only a report shows: other approaches and counts, rollouts, profiles."""
+    quoted = study.quoted
+    rivals = [
+        fit
+        for fit in study.fits
+        if quoted and fit != quoted and (fit.approach, fit.count) == (quoted.approach, quoted.count)
+    ]
+    kept = [replace(fit, cloud=None, profile=None) for fit in ([quoted] if quoted else []) + rivals]
+    return replace(
+        study,
+        fits=tuple(kept),
+        recommended=0 if quoted else None,
+        rollout=(),
+        frontier_by_count=(),
+    )
+
+
+def made_from(folder: SweepFolder, stage: Stage, resamples: int, *, brief: bool = False) -> str:
     """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
     later = [path for path in folder.forecasts if path != folder.forecast]
     inputs = {
@@ -107,7 +133,9 @@ def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:
         Stage.TASKS: (folder.points, folder.evals, folder.items),
         Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence, *later),
     }
-    return hash_of_files(inputs[stage], *([resamples] if stage == Stage.FITS else []))
+    # A brief study is not taken for a whole one, which the sweep's own command makes.
+    how = [resamples, *(["brief"] if brief else [])] if stage == Stage.FITS else []
+    return hash_of_files(inputs[stage], *how)
 
 
 def _study_tasks(folder: SweepFolder) -> None:
@@ -134,8 +162,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
         console.print(_exponents(result))
     if result.frontier:
         console.print(_frontier(result.frontier))
-    for score in result.scores:
-        console.print(_forecast_line(score, len(result.scores) > 1))
+    print_scores(console, result)
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
@@ -150,7 +177,13 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
     console.print(f"report: {folder.report}")
 
 
-def _forecast_line(score: ScoreRecord, dated: bool) -> str:
+def print_scores(console: Console, result: StudyRecord) -> None:
+    """Print the score of each sealed forecast in a line."""
+    for score in result.scores:
+        console.print(forecast_line(score, dated=len(result.scores) > 1))
+
+
+def forecast_line(score: ScoreRecord, *, dated: bool = False) -> str:
     """Return the score of a sealed forecast in one line, `dated` if there are several."""
     when = f" of {score.created}" if dated else ""
     if not score.cells:

@@ -8,67 +8,32 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.forecast.seal import table_sha256
-from analysis.forecast.series import quoted, score_all
-from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, read_forecast, sealed
+from analysis.records.fits import read_study
+from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.tables.table import load_table
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
 from harness.sweep.forecasts import seal_forecast
-from tests.fakes import launcher
-from tests.fakes.fits import kaplan_fit
+from tests.fakes import sealing
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import SMALL, point_times, small_cells
 
 GRID = ("grid.n_tokens=[4096,8192,16384]", "grid.holdout_factor=2")
 OLD, NEW = "grid.rungs=[16,32]", "grid.rungs=[16,32,48]"
-NUMBERS = count(1)
-
-
-def seal(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> ForecastRecord:
-    """A forecast of 3 nats; each is written a second after the one before."""
-    rows = tuple(
-        ForecastCell(row.rung, int(row.n_params_matmul), int(row.n_tokens), row.flops, 2.0, 3.0, 2.9, 3.1)
-        for row in cells.drop_duplicates(["rung", "n_tokens"]).itertuples()
-    )
-    return sealed(
-        ForecastRecord(
-            created=f"2024-05-01T12:00:{next(NUMBERS):02d}+00:00", code_revision="0123abc",
-            table_sha256=table_sha256(load_table(fitted)), rule="", law="joint", count="n_params_matmul",
-            fit=kaplan_fit("n_params_matmul"), level=0.9, cells=rows, losers=(), contest=(),
-        )
-    )  # fmt: skip
-
-
-def study(
-    points: pd.DataFrame, _: pd.DataFrame, forecasts: list[ForecastRecord], **__: object
-) -> StudyRecord:
-    scored = score_all(forecasts, points)
-    own = quoted(scored)
-    return StudyRecord(
-        reason="", adequacy={}, noise=NoiseRecord(), warnings=(), excluded=(), verdict="",
-        forecast=own[1] if own else None, forecasts=tuple(score for _, score in scored),
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def patched() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        launcher.train_here(patch)
-        patch.setattr("analysis.study.study.study_sweep", study)
-        patch.setattr("analysis.report.build.write_report", lambda root: root)
-        patch.setattr("analysis.forecast.seal.seal_forecast", seal)
-        patch.setattr(command, "check_fit_cells", lambda cells: None)  # noqa: ARG005
+        sealing.without_fits(patch)
         yield
 
 

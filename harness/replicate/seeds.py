@@ -1,0 +1,52 @@
+"""Seeds of replications: every seed of a grid moves by the same amount, and no two replications share one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from harness.config.settings import GridCells, SweepSettings
+from harness.config.values import typed
+from harness.grid.cells import chosen_cells
+
+# Replications lie at least so far apart in their seeds; a grid of larger seeds takes the next power of ten.
+STRIDE = 1000
+
+
+def seed_stride(cells: GridCells) -> int:
+    """Return the distance between the seeds of two replications: a power of ten above every seed."""
+    stride = STRIDE
+    while stride <= max(_seeds(cells)):
+        stride *= 10
+    return stride
+
+
+def _seeds(cells: GridCells) -> list[int]:
+    """Return all seeds of a grid."""
+    listed = [cells.seeds or [0]]
+    listed += [each.seeds for each in cells.extra or []]
+    listed += [each.seeds for each in cells.references or []]
+    return [seed for seeds in listed for seed in seeds]
+
+
+def replication_overrides(settings: SweepSettings, number: int, references: bool) -> list[str]:
+    """Return the overrides that make a replication of a sweep.
+
+    Args:
+        settings: settings of the sweep.
+        number: which replication, from 1; its seeds are those of the sweep plus `number` times the stride.
+        references: whether to train the cosine references, too.
+    """
+    cells = chosen_cells(settings.grid, settings.budget)
+    if not references:
+        cells = replace(cells, references=[])
+    shift = number * seed_stride(cells)
+
+    def moved(seeds: list[int]) -> list[int]:
+        return [seed + shift for seed in seeds]
+
+    given = [f"grid.seeds={typed(moved(cells.seeds or [0]))}"]
+    for name, entries in (("extra", cells.extra), ("references", cells.references)):
+        if entries is not None:
+            rows = [asdict(entry) | {"seeds": moved(entry.seeds)} for entry in entries]
+            given.append(f"grid.{name}={typed(rows)}")
+    return given
