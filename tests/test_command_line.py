@@ -16,6 +16,7 @@ from analysis import fit, summary
 from analysis.bench import __main__ as analysis_bench
 from analysis.emergence import __main__ as emergence
 from analysis.published import __main__ as published
+from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
 from harness import cancel, coordinate_check, status
 from harness.aot import __main__ as aot
@@ -40,6 +41,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "analysis.summary": (summary.main, "folder"),
     "analysis.report": (report.main, "folder"),
     "analysis.emergence": (emergence.main, "--axis"),
+    "analysis.replications": (replications.main, "--fixed"),
     "analysis.published": (published.main, "--resamples"),
     "analysis.bench": (analysis_bench.main, "--curves"),
 }

@@ -21,7 +21,7 @@ from harness.plan.speed import matmul_rate
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import duration
-from harness.replicate.seeds import replication_overrides
+from harness.replicate.seeds import overrides_of, replicated
 from harness.sweep.__main__ import Prepared, Sweep, interruptible, load_settings
 from harness.sweep.finish import forecast_line
 from harness.sweep.folders import sweep_folder
@@ -129,9 +129,10 @@ class Replicate:
     def _replications(self) -> Iterator[Replication]:
         """Yield the replications, each with its own seeds and folder."""
         for number in range(1, self.n + 1):
-            own = replication_overrides(self.settings, number, self.has_references)
-            given = [*self.overrides, *own, f"results_dir={self.root}/{folder_name(number)}"]
-            settings = load_settings(given, self.record)
+            folder = f"{self.root}/{folder_name(number)}"
+            settings = replicated(self.settings, number, references=self.has_references)
+            settings = replace(settings, results_dir=folder)
+            given = [*self.overrides, *overrides_of(settings), f"results_dir={folder}"]
             arguments = given if self.record is None else [*given, "--from", self.record]
             yield Replication(number, Sweep(settings, arguments, self.console, brief=True))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from harness.config.settings import GridCells, SweepSettings
+from harness.config.settings import GridCells, SweepSettings, plain
 from harness.config.values import typed
 from harness.grid.cells import chosen_cells
 
@@ -28,8 +28,8 @@ def _seeds(cells: GridCells) -> list[int]:
     return [seed for seeds in listed for seed in seeds]
 
 
-def replication_overrides(settings: SweepSettings, number: int, references: bool) -> list[str]:
-    """Return the overrides that make a replication of a sweep.
+def replicated(settings: SweepSettings, number: int, *, references: bool) -> SweepSettings:
+    """Return the settings of a replication of a sweep.
 
     Args:
         settings: settings of the sweep.
@@ -44,9 +44,17 @@ def replication_overrides(settings: SweepSettings, number: int, references: bool
     def moved(seeds: list[int]) -> list[int]:
         return [seed + shift for seed in seeds]
 
-    given = [f"grid.seeds={typed(moved(cells.seeds or [0]))}"]
-    for name, entries in (("extra", cells.extra), ("references", cells.references)):
-        if entries is not None:
-            rows = [asdict(entry) | {"seeds": moved(entry.seeds)} for entry in entries]
-            given.append(f"grid.{name}={typed(rows)}")
-    return given
+    grid = replace(
+        settings.grid,
+        seeds=moved(cells.seeds or [0]),
+        extra=None if cells.extra is None else [replace(e, seeds=moved(e.seeds)) for e in cells.extra],
+        references=[replace(r, seeds=moved(r.seeds)) for r in cells.references or []],
+    )
+    return replace(settings, grid=grid)
+
+
+def overrides_of(settings: SweepSettings) -> list[str]:
+    """Return the overrides that give the cells of a replication, as typed on the command line."""
+    grid = plain(settings.grid)
+    named = [name for name in ("seeds", "extra", "references") if grid[name] is not None]
+    return [f"grid.{name}={typed(grid[name])}" for name in named]

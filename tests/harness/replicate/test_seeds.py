@@ -6,7 +6,7 @@ import pytest
 
 from harness.config.settings import load
 from harness.grid.cells import Cell
-from harness.replicate.seeds import STRIDE, replication_overrides, seed_stride
+from harness.replicate.seeds import STRIDE, overrides_of, replicated, seed_stride
 from tests.small_sweeps import grid_cells
 
 
@@ -17,7 +17,9 @@ def seeds(grid: str, *overrides: str) -> set[int]:
 @pytest.mark.parametrize("grid", ["chinchilla", "smoke", "isoflop", "emergence", "lr"])
 def test_every_seed_moves_and_none_is_shared(grid: str) -> None:
     settings = load([f"+grid={grid}"])
-    own = [seeds(grid, *replication_overrides(settings, number, references=False)) for number in (1, 2, 20)]
+    own = [
+        seeds(grid, *overrides_of(replicated(settings, number, references=False))) for number in (1, 2, 20)
+    ]
     default = seeds(grid, "grid.references=[]")
     for number, found in zip((1, 2, 20), own, strict=True):
         assert found == {seed + number * STRIDE for seed in default}
@@ -26,7 +28,7 @@ def test_every_seed_moves_and_none_is_shared(grid: str) -> None:
 
 def test_only_the_seeds_differ() -> None:
     settings = load(["+grid=chinchilla"])
-    twin = grid_cells("chinchilla", *replication_overrides(settings, 3, references=True))
+    twin = grid_cells("chinchilla", *overrides_of(replicated(settings, 3, references=True)))
     default = grid_cells("chinchilla")
 
     def without_seed(cells: list[Cell]) -> list[str]:
@@ -40,11 +42,17 @@ def test_only_the_seeds_differ() -> None:
 
 def test_references_are_left_out_unless_asked_for() -> None:
     settings = load(["+grid=chinchilla"])
-    cells = grid_cells("chinchilla", *replication_overrides(settings, 1, references=False))
+    cells = grid_cells("chinchilla", *overrides_of(replicated(settings, 1, references=False)))
     assert {cell.role for cell in cells} == {"fit", "holdout"}
 
 
 def test_large_seeds_take_a_larger_stride() -> None:
     settings = load(["+grid=smoke", "grid.seeds=[0,1000]"])
     assert seed_stride(settings.grid) == 10_000
-    assert seeds("smoke", *replication_overrides(settings, 2, references=False)) == {20_000, 21_000}
+    assert seeds("smoke", *overrides_of(replicated(settings, 2, references=False))) == {20_000, 21_000}
+
+
+@pytest.mark.parametrize("grid", ["chinchilla", "isoflop", "lr"])
+def test_the_recorded_command_gives_the_same_settings(grid: str) -> None:
+    own = replicated(load([f"+grid={grid}"]), 4, references=True)
+    assert load([f"+grid={grid}", *overrides_of(own)]) == own
