@@ -118,6 +118,22 @@ def test_parts_divide_the_replications_and_the_unseen_are_quoted(found: Replicat
     assert f"{N - 5} unseen replications" in lead(found)[0]
 
 
+def test_an_interval_is_held_against_the_same_cell_of_every_other_replication(
+    found: ReplicationsRecord,
+) -> None:
+    for part in found.parts:
+        own = [each for each in found.replications if each.name in part.replications]
+        pairs = [
+            cell.low <= theirs.loss <= cell.high
+            for each in own
+            for other in found.replications
+            if other is not each
+            for cell, theirs in zip(each.cells, other.cells, strict=True)
+        ]
+        counted = part.held_out[0].coverage_of_others
+        assert (counted.n, counted.inside) == (len(pairs), sum(pairs))
+
+
 def test_errors_are_shown_by_factor_of_compute(found: ReplicationsRecord) -> None:
     rows = found.parts[0].held_out
     assert [row.at_least for row in rows] == [1, 10, 20]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.records.forecast import read_forecast
+from analysis.replications.study import study_replications
 from harness.records.derived import Stage, was_made
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -108,6 +109,16 @@ def test_a_killed_replication_goes_on(made: list[str], tmp_path: Path) -> None:
     assert folder.forecast.read_bytes() == sealed
     assert folder.run(row.run_id).point(row.point_id).exists()
     assert folder.fits.exists()
+
+
+def test_the_analysis_reads_what_the_command_left(made: list[str]) -> None:
+    found = study_replications(folders(made)[0].root.parent)
+    assert [each.name for each in found.replications] == ["r01", "r02"]
+    assert [each.table_matches for each in found.replications] == [True, True]
+    held = [read_table(folder.points).query("role == 'holdout'") for folder in folders(made)]
+    assert found.parts[0].held_out[0].coverage.n == sum(map(len, held)) > 0
+    for each, rows in zip(found.replications, held, strict=True):
+        assert sorted(cell.loss for cell in each.cells) == pytest.approx(sorted(rows.loss))
 
 
 def test_a_dry_run_prints_one_plan_and_the_total(

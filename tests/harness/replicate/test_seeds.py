@@ -17,11 +17,10 @@ def seeds(grid: str, *overrides: str) -> set[int]:
 @pytest.mark.parametrize("grid", ["chinchilla", "smoke", "isoflop", "emergence", "lr"])
 def test_every_seed_moves_and_none_is_shared(grid: str) -> None:
     settings = load([f"+grid={grid}"])
-    own = [
-        seeds(grid, *overrides_of(replicated(settings, number, references=False))) for number in (1, 2, 20)
-    ]
+    numbers = (1, 2, 20)
+    own = [seeds(grid, *overrides_of(replicated(settings, n, references=False))) for n in numbers]
     default = seeds(grid, "grid.references=[]")
-    for number, found in zip((1, 2, 20), own, strict=True):
+    for number, found in zip(numbers, own, strict=True):
         assert found == {seed + number * STRIDE for seed in default}
     assert len(set.union(default, *own)) == 4 * len(default)
 

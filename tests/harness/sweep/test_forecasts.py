@@ -21,8 +21,9 @@ from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
-from harness.sweep.forecasts import seal_forecast
+from harness.sweep.forecasts import intact, place, seal_forecast
 from tests.fakes import sealing
+from tests.fakes.points import write_point
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import SMALL, point_times, small_cells
 
@@ -207,3 +208,18 @@ def test_of_two_drivers_the_first_seals_and_further_cells_get_a_further_forecast
     other = seal_forecast(folder, points.iloc[1:], cells[:1], 20)
     assert other is not None
     assert other.path == folder.forecast
+
+
+def test_a_cell_that_was_trained_with_any_seed_is_left_out_of_a_forecast(
+    tmp_path: Path,
+    patched: None,  # noqa: ARG001
+) -> None:
+    folder, points = SweepFolder(tmp_path), make_points(np.random.default_rng(0))
+    cells = [replace(cell, role="holdout") for cell in small_cells(OLD, "grid.seeds=[0,1]")]
+    trained = cells[0]
+    write_point(folder, trained.spec, trained.n_tokens)
+    made = seal_forecast(folder, points, cells, 20)
+    assert made is not None
+    (forecast,) = intact(folder)
+    assert places(forecast) == {place(cell) for cell in cells} - {place(trained)}
+    assert made.n_cells == len(forecast.cells) == len(cells) / 2 - 1
