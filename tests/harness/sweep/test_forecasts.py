@@ -178,6 +178,18 @@ def test_a_forecast_is_made_anew_until_its_cells_are_trained(grown: Grown, said:
     assert read_sweep(folder.sweep).seals == (first.sha256, again.sha256)
 
 
+def test_more_seeds_need_no_further_forecast(grown: Grown, tmp_path: Path) -> None:
+    """A forecast holds for every seed of its cells."""
+    root = tmp_path / "sweep"
+    shutil.copytree(grown.before.root, root)
+    assert grown.run(root, OLD, "grid.seeds=[0,1]", "grid.n_tokens=[4096,16384]") == 0
+    folder = SweepFolder(root)
+    assert [path.name for path in folder.forecasts] == ["forecast.json"]
+    assert folder.forecast.read_bytes() == grown.before.forecast.read_bytes()
+    points = read_table(folder.points)
+    assert set(points.seed[points.role == "holdout"]) == {0, 1}
+
+
 def test_a_folder_without_runs_takes_over_no_forecast(grown: Grown, tmp_path: Path) -> None:
     """As in a fresh clone: the committed forecast is of other runs."""
     root = tmp_path / "sweep"
