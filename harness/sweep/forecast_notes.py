@@ -36,7 +36,7 @@ def notes_on_forecasts(
 
 
 def _notes_on_roles(
-    before: SweepRecord, cells: Iterable[Cell], sealed: Collection[ForecastRecord]
+    before: SweepRecord, cells: Collection[Cell], sealed: Collection[ForecastRecord]
 ) -> list[str]:
     """Return a sentence on cells that were held out and are fitted now, and one on the contrary."""
     roles = {cell.point_id: cell.role for cell in before.cells}
@@ -48,7 +48,8 @@ def _notes_on_roles(
         if changed:
             kept = f"; {_which(sealed)} stays scored on its cells" if old == "holdout" and sealed else ""
             notes.append(
-                f"{len(changed)} cells change their role from {old} to {new}: {_named(changed)}{kept}"
+                f"the role of {len(changed)} of {len(cells)} cells changes from {old} to {new}: "
+                f"{_named(changed)}{kept}"
             )
     return notes
 
@@ -67,8 +68,7 @@ def _notes_on_new(
         return []
     path = folder.numbered_forecast(len(sealed) + 1)
     return [
-        f"{len(ahead)} held-out cells get a forecast of their own, {path.name}, sealed before they are "
-        f"trained: {_named(ahead)}"
+        f"{path.name}, a further forecast, is sealed before these held-out cells are trained: {_named(ahead)}"
     ]
 
 
@@ -81,10 +81,7 @@ def _notes_on_late(
     late = [cell for cell in unforecast(held, sealed) if place(cell) not in ahead]
     if not late:
         return []
-    return [
-        f"{len(late)} held-out cells were trained before a forecast of them was sealed, so none can be: "
-        f"{_named(late)}"
-    ]
+    return [f"no forecast can be sealed of held-out cells that are trained already: {_named(late)}"]
 
 
 def _named(cells: Iterable[Cell]) -> str:
