@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.arrays import Array, Interval
 from analysis.intervals import LEVEL
+from analysis.laws import family
 from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoredCell
 from analysis.records.replications import (
@@ -233,7 +234,7 @@ def _doubts(made: Sequence[ReplicationRecord]) -> list[str]:
             f"the forecast of {', '.join(other)} was not made from the fitted rows of points.parquet: runs "
             "were added or lost since"
         )
-    laws = sorted({each.law for each in made if each.law})
+    laws = sorted({family(each.law) for each in made if each.law})
     if len(laws) > 1:
         found.append(
             f"the rule chose {len(laws)} laws: {', '.join(laws)}; alpha and beta are compared within a law"

@@ -61,7 +61,8 @@ def part_title(part: PartRecord, found: ReplicationsRecord) -> str:
 def lead(found: ReplicationsRecord) -> list[str]:
     """Return the answer in up to three sentences, over the unseen replications if there are some."""
     part = found.judged
-    who = f"{len(part.replications)} {'unseen ' if part.name == 'unseen' else ''}replications"
+    n = len(part.replications)
+    who = f"{n} {'unseen ' if part.name == 'unseen' else ''}replication{'' if n == 1 else 's'}"
     return [*_losses(part, who, found.level), *_exponents(part, who)]
 
 
