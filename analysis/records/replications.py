@@ -125,7 +125,7 @@ class StatedParameter:
 
     Attributes:
         name: as in `ParameterRecord`.
-        law: the law whose parameter it is; exponents and E are compared across laws.
+        law: the law whose parameter it is, `over the laws` of an average; a and E are compared across laws.
         value: the estimate.
         interval: its interval; None if none is stated.
         others_mean: mean of the other replications; None with fewer than two.

@@ -11,8 +11,7 @@ import pandas as pd
 
 from analysis.forecast.seal import table_sha256
 from analysis.forecast.series import quoted, score_all
-from analysis.records.fit import FitRecord
-from analysis.records.fits import ScoredCell, ScoreRecord, read_study
+from analysis.records.fits import ScoredCell, ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.replications import LeftOutReplication
 from analysis.tables.table import load_table
@@ -37,7 +36,7 @@ class Replication:
         points: points.parquet.
         forecast: the quoted sealed forecast; None if it holds nothing out.
         score: the forecast on its own cells, computed here.
-        fit: the fit that its study quotes; None without one.
+        study: fits.json; None without it.
         sweep: sweep.json; None without it.
     """
 
@@ -45,7 +44,7 @@ class Replication:
     points: pd.DataFrame
     forecast: ForecastRecord | None
     score: ScoreRecord | None
-    fit: FitRecord | None
+    study: StudyRecord | None
     sweep: SweepRecord | None
 
     @property
@@ -126,8 +125,8 @@ def _read(folder: SweepFolder) -> Replication | str:
         return "the seal of its forecast is broken"
     if score and score.missing:
         return f"{len(score.missing)} of {len(forecast.cells) if forecast else 0} held-out cells are missing"
-    fit = read_study(folder.fits).quoted if folder.fits.exists() else None
-    return Replication(folder.root.name, points, forecast, score, fit, find_sweep(folder.sweep))
+    study = read_study(folder.fits) if folder.fits.exists() else None
+    return Replication(folder.root.name, points, forecast, score, study, find_sweep(folder.sweep))
 
 
 def _check_same(found: Sequence[Replication]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,7 @@ import numpy as np
 from analysis.arrays import Array, Interval
 from analysis.intervals import LEVEL
 from analysis.laws import family
-from analysis.records.fit import FitRecord
-from analysis.records.fits import ScoredCell
+from analysis.records.fits import ScoredCell, StudyRecord
 from analysis.records.replications import (
     HeldOutRecord,
     ParameterRecord,
@@ -28,6 +28,7 @@ FACTORS = (1.0, 10.0, 20.0)  # least compute of the cells behind an error, over 
 OF_A_LAW = ("alpha", "beta")  # parameters that mean another thing in another law
 MIN_OTHERS = 2  # other replications behind a mean
 NAMES = ("a", "a_6nd", "alpha", "beta", "E")
+OVER_LAWS = "over the laws"
 
 
 def study_replications(folder: str | Path, *, fixed: int = 0) -> ReplicationsRecord:
@@ -174,33 +175,42 @@ def _held_out(
 
 def _stated(read: Sequence[Replication]) -> dict[str, list[StatedParameter]]:
     """Return what each replication states on its parameters, with the mean of the others."""
-    raw = {each.name: _parameters_of(each.fit) if each.fit else {} for each in read}
-    laws = {each.name: each.fit.law for each in read if each.fit}
-    found: dict[str, list[StatedParameter]] = {}
-    for name, own in raw.items():
-        found[name] = []
-        for parameter, (value, interval) in own.items():
-            others = [
-                estimates[parameter][0]
-                for other, estimates in raw.items()
-                if other != name
-                and parameter in estimates
-                and (parameter not in OF_A_LAW or laws[other] == laws[name])
-            ]
-            mean = float(np.mean(others)) if len(others) >= MIN_OTHERS else None
-            found[name].append(StatedParameter(parameter, laws[name], value, interval, mean))
-    return found
+    raw = {each.name: _parameters_of(each.study) if each.study else {} for each in read}
+    return {
+        name: [
+            replace(parameter, others_mean=_mean_of_others(name, parameter, raw))
+            for parameter in own.values()
+        ]
+        for name, own in raw.items()
+    }
 
 
-def _parameters_of(fit: FitRecord) -> Mapping[str, tuple[float, Interval | None]]:
-    """Return {name: (estimate, interval)} of a quoted fit."""
-    found: dict[str, tuple[float, Interval | None]] = {}
-    for name, exponents in (("a", fit.frontier_exact), ("a_6nd", fit.frontier)):
-        if exponents and exponents.a is not None:
-            found[name] = exponents.a, exponents.a_interval
-    for name in ("alpha", "beta", "E"):
-        if name in fit.params:
-            found[name] = fit.params[name], fit.interval.get(name)
+def _mean_of_others(
+    name: str, parameter: StatedParameter, raw: Mapping[str, Mapping[str, StatedParameter]]
+) -> float | None:
+    """Return the mean of a parameter over the replications but one; None with fewer than MIN_OTHERS."""
+    found = [own[parameter.name] for other, own in raw.items() if other != name and parameter.name in own]
+    values = [each.value for each in found if parameter.name not in OF_A_LAW or each.law == parameter.law]
+    return float(np.mean(values)) if len(values) >= MIN_OTHERS else None
+
+
+def _parameters_of(study: StudyRecord) -> dict[str, StatedParameter]:
+    """Return what a study states: a and E over the laws if it weighs them, all else from its quoted fit."""
+    found: dict[str, StatedParameter] = {}
+
+    def state(name: str, law: str, value: float | None, interval: Interval | None) -> None:
+        if value is not None:
+            found[name] = StatedParameter(name, law, value, interval, None)
+
+    fit = study.quoted
+    if fit is not None:
+        for name, exponents in (("a", fit.frontier_exact), ("a_6nd", fit.frontier)):
+            if exponents:
+                state(name, fit.law, exponents.a, exponents.a_interval)
+        for name in ("alpha", "beta", "E"):
+            state(name, fit.law, fit.params.get(name), fit.interval.get(name))
+    for average in study.averages:
+        state(average.quantity.value, OVER_LAWS, average.value, (average.low, average.high))
     return found
 
 
@@ -234,10 +244,10 @@ def _doubts(made: Sequence[ReplicationRecord]) -> list[str]:
             f"the forecast of {', '.join(other)} was not made from the fitted rows of points.parquet: runs "
             "were added or lost since"
         )
-    laws = sorted({family(each.law) for each in made if each.law})
+    laws = sorted({family(entry.law) for each in made for entry in each.parameters if entry.name in OF_A_LAW})
     if len(laws) > 1:
         found.append(
-            f"the rule chose {len(laws)} laws: {', '.join(laws)}; alpha and beta are compared within a law"
+            f"alpha and beta are those of {len(laws)} laws ({', '.join(laws)}) and are compared within a law"
         )
     bare = [each.name for each in made if not each.parameters]
     if bare:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fits import read_study
 from analysis.records.forecast import read_forecast, sealed
 from analysis.records.replications import ReplicationsRecord, read_replications_record
@@ -148,7 +149,22 @@ def test_alpha_is_compared_within_a_law_and_e_across_laws(tmp_path: Path) -> Non
     same = [entry["alpha"].value for entry in own if entry["alpha"].law == own[0]["alpha"].law]
     assert own[0]["alpha"].others_mean == pytest.approx(np.mean(same[1:]))
     assert own[0]["E"].others_mean == pytest.approx(np.mean([entry["E"].value for entry in own[1:]]))
-    assert any("2 laws: chinchilla, joint" in doubt for doubt in found.doubts)
+    assert any("2 laws (chinchilla, joint)" in doubt for doubt in found.doubts)
+
+
+def test_what_a_study_states_over_laws_is_judged_in_place_of_one_law(copy: Path) -> None:
+    for number in range(1, N + 1):
+        path = SweepFolder(copy / f"r{number:02d}").fits
+        share = LawShare("joint", 1.0, 0.9, 0.5, 1.5)
+        over = AveragedRecord(AveragedQuantity.E, 0.9 + number / 100, 0.5, 1.5, 0.9, True, (share,))
+        write_record(path, replace(read_study(path), averages=(over,)))
+    found = study_replications(copy)
+    stated = {entry.name: entry for entry in found.replications[0].parameters}
+    assert (stated["E"].law, stated["E"].value, stated["E"].interval) == ("over the laws", 0.91, (0.5, 1.5))
+    assert stated["E"].others_mean == pytest.approx(np.mean([0.9 + k / 100 for k in range(2, N + 1)]))
+    assert stated["a"].law == "joint"
+    row = next(row for row in found.parts[0].parameters if row.name == "E")
+    assert (row.coverage.inside, row.coverage.n) == (N, N)
 
 
 def test_unfinished_and_broken_replications_are_left_out_with_the_reason(copy: Path) -> None:
