@@ -52,8 +52,8 @@ def part_title(part: PartRecord, found: ReplicationsRecord) -> str:
     """Return the title of a part."""
     titles = {
         "all": "all",
-        "fixed": f"the first {found.n_fixed}, on which the rule was fixed",
-        "unseen": "unseen when the rule was fixed",
+        "fixed": f"first {found.n_fixed}, rule fixed on them",
+        "unseen": "unseen",
     }
     return titles[part.name]
 

@@ -258,7 +258,7 @@ def test_the_command_prints_both_tables_and_writes_json_and_report(
     assert main([str(root), "--fixed", "5", "--json", str(out), "--report", str(page)]) == 0
     said = capsys.readouterr().out
     assert said.startswith(text_of(found))
-    for words in ("unseen when the rule was fixed: 7", "inside own", "≥ 20×", "a under 6ND"):
+    for words in ("unseen: 7 replications", "inside own", "≥ 20×", "a under 6ND"):
         assert words in said
     assert read_replications_record(out) == found
     html = page.read_text()
