@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.frontier import find_frontier, optimal_allocation
     from analysis.laws import LAWS, Law
     from analysis.records.fit import FitWarning
+    from analysis.replications.study import study_replications
     from analysis.result import Fit
     from analysis.study.study import study_sweep
     from analysis.tables.sweep import read_sweep
@@ -68,6 +69,7 @@ __all__ = [
     "read_sweep",
     "score_forecast",
     "seal_forecast",
+    "study_replications",
     "study_sweep",
 ]
 
@@ -139,6 +141,10 @@ def _load(name: str) -> Any:
             from analysis.study import study
 
             return getattr(study, name)
+        case "study_replications":
+            from analysis.replications import study as replications
+
+            return replications.study_replications
         case "judge_jumps":
             from analysis.emergence import study as emergence
 

@@ -13,7 +13,7 @@ from analysis.averaging.average import EXCLUDED
 from analysis.laws import family
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import ExponentsRecord, FitRecord
-from analysis.records.fits import ContestRow, LoserScore, ReferenceRow, ScoreRecord, read_study
+from analysis.records.fits import ContestRow, LoserScore, ReferenceRow, ScoreRecord, StudyRecord, read_study
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -60,6 +60,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
         "± of a under 6ND, leaving one size out at a time": number(study.jackknife.a_se),
         **_forecast(study.forecast, primary.law),
+        **_other_forecasts(study),
         "trunk + branch minus tuned cosine, nats": _references(study.reference),
         "seed noise": percent(study.noise.pooled_relative),
     }
@@ -130,6 +131,20 @@ def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:
     sharp = f"interval score {in_percent(score.interval_score)}"
     rows = {"sealed forecast over the laws": f"{_errors(score)}; {sharp}"}
     return rows | {f"forecast of {family(loser.law)} alone": _errors(loser) for loser in score.losers}
+
+
+def _other_forecasts(study: StudyRecord) -> dict[str, str]:
+    """Return a row for each sealed forecast that the study does not quote."""
+    return {
+        f"forecast sealed {score.created}, {family(score.law)}": f"{_errors(score)}, {_finished(score)}"
+        for score in study.scores
+        if score != study.forecast
+    }
+
+
+def _finished(score: ScoreRecord) -> str:
+    n = len(score.cells)
+    return f"{n} of {n + len(score.missing)} cells finished"
 
 
 def _errors(score: ScoreRecord | LoserScore) -> str:

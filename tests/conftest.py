@@ -48,6 +48,8 @@ LONG_MODULES = [
     "tests/harness/sweep/test_survival.py",
     "tests/harness/sweep/test_damage.py",
     "tests/harness/sweep/test_resume.py",
+    "tests/harness/sweep/test_forecasts.py",
+    "tests/harness/replicate/test_command.py",
     "tests/harness/sweep/test_stored_smoke.py",
     "tests/analysis/study/test_study.py",
     "tests/analysis/contest/test_adequacy.py",
@@ -107,7 +109,9 @@ TOGETHER = {
     "tests/harness/launch/local/test_local.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/replicate/test_command.py",
     "tests/harness/sweep/test_damage.py",
+    "tests/harness/sweep/test_forecasts.py",
     "tests/harness/sweep/test_sweep.py",
 }
 

@@ -16,6 +16,7 @@ from analysis import fit, summary
 from analysis.bench import __main__ as analysis_bench
 from analysis.emergence import __main__ as emergence
 from analysis.published import __main__ as published
+from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
 from harness import cancel, coordinate_check, status
 from harness.aot import __main__ as aot
@@ -23,11 +24,13 @@ from harness.bench import __main__ as bench
 from harness.bench import scheduling
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.replicate import __main__ as replicate
 from harness.sweep import __main__ as sweep
 
 Main = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.sweep": (sweep.main, "--from"),
+    "harness.replicate": (replicate.main, "n=NUMBER"),
     "harness.status": (status.main, "--watch"),
     "harness.cancel": (cancel.main, "RUN_ID"),
     "harness.aot": (aot.main, "topology=KIND:SHAPE"),
@@ -38,6 +41,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "analysis.summary": (summary.main, "folder"),
     "analysis.report": (report.main, "folder"),
     "analysis.emergence": (emergence.main, "--axis"),
+    "analysis.replications": (replications.main, "--fixed"),
     "analysis.published": (published.main, "--resamples"),
     "analysis.bench": (analysis_bench.main, "--curves"),
 }

@@ -14,6 +14,7 @@ from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fit import WarningCode
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ForecastRecord
+from analysis.records.replications import ReplicationsRecord
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
 from harness.records.json_files import NOT_STORED, PART
 from harness.records.paths import SweepFolder
@@ -71,6 +72,16 @@ def test_tables_list_the_keys_of_a_file_in_order(name: str, kind: type) -> None:
     table = section(name).split("| key | meaning |")[1].split("\n\n")[0]
     keys = [each.name for each in fields(kind) if each.metadata != NOT_STORED]
     assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == keys
+
+
+def test_every_key_on_replications_is_explained() -> None:
+    names = ("Replications", "forecast.json", "fits.json")
+    explained = set(re.findall(r"`(\w+)`", "".join(map(section, names))))
+    assert set(record_keys(ReplicationsRecord)) - explained == set()
+    table = section("Replications").split("| key | meaning |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == [
+        each.name for each in fields(ReplicationsRecord)
+    ]
 
 
 def test_every_key_on_emergence_is_explained() -> None:

@@ -146,6 +146,9 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
         averaged=forecast.averaged,
         rms_percent_20x=_rms([cell for cell in cells if cell.factor >= VERY_FAR]),
         interval_score=interval_score(cells, forecast.level),
+        created=forecast.created,
+        sha256=forecast.sha256,
+        table_sha256=forecast.table_sha256,
     )
 
 

@@ -10,6 +10,11 @@ from analysis.plots.in_context import in_context
 from analysis.plots.isoflop import isoflop
 from analysis.plots.law_tests import forecast_against_truth, residuals, rollout
 from analysis.plots.learning_rate import learning_rate
+from analysis.plots.replications import (
+    replication_errors,
+    replication_intervals,
+    replication_parameters,
+)
 from analysis.plots.runs import loss_against_compute, loss_curves
 from analysis.plots.style import SINGLE, slug, to_svg, write_images
 from analysis.plots.uncertainty import cloud, counting, profiles
@@ -29,6 +34,9 @@ __all__ = [
     "loss_curves",
     "overview",
     "profiles",
+    "replication_errors",
+    "replication_intervals",
+    "replication_parameters",
     "residuals",
     "rollout",
     "slug",

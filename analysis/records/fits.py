@@ -368,6 +368,9 @@ class ScoreRecord:
         averaged: whether the forecast is one over laws.
         rms_percent_20x: as rms_percent_10x, at ≥ 20 times.
         interval_score: mean score of the intervals, % of the loss; the smaller, the sharper and the truer.
+        created: time of the seal, UTC, ISO 8601; None in old files.
+        sha256: the seal of the forecast; None in old files.
+        table_sha256: hash of the fitted rows; None in old files.
     """
 
     cells: tuple[ScoredCell, ...]
@@ -383,6 +386,9 @@ class ScoreRecord:
     averaged: bool = False
     rms_percent_20x: float | None = None
     interval_score: float | None = None
+    created: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    table_sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,7 +413,8 @@ class StudyRecord:
         noise: spread between seeds.
         reference: trunk and branch against tuned cosine runs.
         learning_rate: result of a learning-rate sweep; None for other grids.
-        forecast: score of the sealed forecast; None before a held-out run is finished.
+        forecast: score of the sealed forecast that the study quotes; None before a held-out run is finished.
+        forecasts: scores of all sealed forecasts, in the order of sealing; None in old files.
         warnings: doubts about the whole.
         excluded: rows of points.parquet that no fit saw.
         verdict: what was found, in words.
@@ -431,6 +438,7 @@ class StudyRecord:
     reference: tuple[ReferenceRow, ...] = ()
     learning_rate: LearningRateRecord | None = None
     forecast: ScoreRecord | None = None
+    forecasts: tuple[ScoreRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     warnings: tuple[FitWarning, ...]
     excluded: tuple[Excluded, ...]
     verdict: str
@@ -443,6 +451,11 @@ class StudyRecord:
     def quoted(self) -> FitRecord | None:
         """The recommended fit."""
         return None if self.recommended is None else self.fits[self.recommended]
+
+    @property
+    def scores(self) -> tuple[ScoreRecord, ...]:
+        """Scores of all sealed forecasts, in the order of sealing."""
+        return self.forecasts or ((self.forecast,) if self.forecast else ())
 
 
 def _from_schema_1(study: dict[str, Any]) -> dict[str, Any]:

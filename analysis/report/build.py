@@ -19,7 +19,7 @@ from analysis.laws import family
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import FitRecord
-from analysis.records.fits import StudyRecord, read_study
+from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doubts
@@ -39,7 +39,7 @@ AVERAGE_WORDS = {
     AveragedQuantity.A_SIX_ND: "a, N* ∝ C^a, C = 6ND",
     AveragedQuantity.A_EXACT: "a, N* ∝ C^a, exact FLOPs",
 }
-KEPT = ("sweep.json", "forecast.json")  # that no command makes anew from the runs
+KEPT = re.compile(r"sweep\.json|forecast(-\d+)?\.json")  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 # What numbers of a stranger that no study gives can raise while they are drawn.
@@ -55,7 +55,7 @@ class Sweep:
     points: pd.DataFrame
     curves: pd.DataFrame
     fits: StudyRecord
-    forecast: ForecastRecord | None
+    forecasts: tuple[ForecastRecord, ...]
     about: SweepRecord
     emergence: EmergenceRecord | None = None
 
@@ -65,6 +65,24 @@ class Sweep:
         roles = ["lr"] if self.learning_rate else ["fit", "holdout"]
         rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(roles)]
         return rows[rows["excluded_reason"].isna()]
+
+    @property
+    def scored(self) -> list[tuple[ForecastRecord, ScoreRecord | None]]:
+        """Sealed forecasts, the quoted one first, else in the order of sealing, each with its score."""
+        scores = {score.sha256: score for score in self.fits.scores if score.cells}
+        # Files of earlier versions have one score and not the seal that it belongs to.
+        old = scores.get(None)
+        pairs = [
+            (forecast, scores.get(forecast.sha256) or (old if number == 0 else None))
+            for number, forecast in enumerate(self.forecasts)
+        ]
+        shown = self.fits.forecast
+        return sorted(pairs, key=lambda pair: shown is not None and pair[1] != shown)
+
+    @property
+    def forecast(self) -> ForecastRecord | None:
+        """The quoted forecast; None if none was sealed."""
+        return self.scored[0][0] if self.forecasts else None
 
     @property
     def learning_rate(self) -> LearningRateRecord | None:
@@ -109,7 +127,7 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.points, read_table),
         _read(folder.curves, read_table),
         _read(folder.fits, read_study),
-        _read(folder.forecast, read_forecast) if folder.forecast.exists() else None,
+        tuple(_read(path, read_forecast) for path in folder.forecasts),
         _read(folder.sweep, sweep_file.read_sweep),
         _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
@@ -133,7 +151,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except Damaged as error:
-        if path.name in KEPT:
+        if KEPT.fullmatch(path.name):
             raise
         raise Damaged(path, error.reason, HOW_MADE) from error
     except InputError:
@@ -168,6 +186,11 @@ def task_figure(task: str) -> str:
     return f"emergence_{plots.slug(task)}"
 
 
+def forecast_figure(number: int) -> str:
+    """Return the name of the figure of a forecast, by its place in the report from 1."""
+    return "forecast" if number == 1 else f"forecast_{number}"
+
+
 def rate_figure(group: str) -> str:
     """Return the name of the figure of a group of learning rates."""
     return f"learning_rate_{plots.slug(group)}"
@@ -197,8 +220,8 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
         figures["frontier"] = plots.frontier(done, fits.frontier, chosen.count)
     if fits.frontier_by_count:
         figures["counting"] = plots.counting(fits.frontier_by_count, sweep.chosen_under_each_count)
-    if sweep.forecast:
-        figures["forecast"] = plots.forecast_against_truth(sweep.forecast, fits.forecast)
+    for number, (forecast, score) in enumerate(sweep.scored, 1):
+        figures[forecast_figure(number)] = plots.forecast_against_truth(forecast, score)
     if fits.rollout and chosen:
         figures["rollout"] = plots.rollout(fits.rollout, chosen.law)
     return figures
@@ -233,7 +256,13 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS, family=family, task_figure=task_figure, rate_figure=rate_figure)
+    environment.filters.update(
+        FILTERS,
+        family=family,
+        task_figure=task_figure,
+        rate_figure=rate_figure,
+        forecast_figure=forecast_figure,
+    )
     return environment.get_template(TEMPLATE)
 
 
@@ -252,10 +281,11 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         primary=sweep.primary,
         rates=sweep.learning_rate,
         forecast=sweep.forecast,
+        scored=sweep.scored,
         emergence=sweep.emergence,
         tasks=task_names(sweep.emergence) if sweep.emergence else [],
         score=sweep.fits.forecast,
-        scored=scored_tokens(sweep.about),
+        tokens_scored=scored_tokens(sweep.about),
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
         record=record,
         count_names=COUNT_WORDS,

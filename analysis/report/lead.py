@@ -94,7 +94,9 @@ def _range(value: float, low: float, high: float) -> str:
 
 def _test(study: StudyRecord) -> str:
     if study.forecast:
-        return _forecast(study.forecast)
+        n = len(study.scores)
+        others = f" {n} forecasts were sealed; this is the first whose runs are finished." if n > 1 else ""
+        return _forecast(study.forecast) + others
     chosen = next((row for row in study.contest if row.chosen and row.rollout_rms is not None), None)
     if chosen is None:
         return "No run was held out, so no prediction of the law was put to the test."

@@ -24,7 +24,7 @@ from analysis.contest.adequacy import (
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
 from analysis.contest.rollout import rollout, rollout_rows
-from analysis.forecast.seal import score_forecast
+from analysis.forecast.series import Scored, quoted, score_all
 from analysis.frontier import find_frontier
 from analysis.intervals import LEVEL
 from analysis.laws import find_law
@@ -64,7 +64,7 @@ REASON = (
 def study_sweep(
     points: pd.DataFrame,
     curves: pd.DataFrame | None = None,
-    forecast: ForecastRecord | None = None,
+    forecast: ForecastRecord | Sequence[ForecastRecord] | None = None,
     *,
     floor: float | None = None,
     seed: int = 0,
@@ -79,7 +79,8 @@ def study_sweep(
     Args:
         points: points.parquet of a sweep (`read_sweep(...).points`), columns in results/README.md.
         curves: its curves.parquet, for the envelope of the training curves.
-        forecast: its forecast.json; the law that was sealed stays the primary one.
+        forecast: its forecast.json, or all its forecasts in the order of sealing; the law that the quoted one
+            sealed stays the primary one.
         floor: true irreducible loss of the source, nats per token, if it is known.
         seed: of everything random.
         resamples: bootstrap refits of the primary law; redrawn estimates of each law in averages over laws.
@@ -103,10 +104,12 @@ def study_sweep(
     table = tables[PRIMARY_COUNT]
     noise = noise_report(points.iloc[table.row])
     shared = shared_axis(table)
-    if shared and not forecast:
+    scored = score_all(forecast, points)
+    sealed, score = quoted(scored) or (None, None)
+    if shared and not sealed:
         return _one_axis(tables, shared, noise, level, seed)
     entrants, warnings = _contest(table, seed)
-    law = _primary_law(entrants, forecast)
+    law = _primary_law(entrants, sealed)
     others = [candidate for candidate in candidates(table) if candidate != law]
     attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
     fits = attempts.fits
@@ -120,7 +123,7 @@ def study_sweep(
     best = None if recommended is None else fits[recommended]
     averages, frontier = _over_laws(table, entrants, best, resamples, level, seed)
     result = StudyRecord(
-        primary=PrimaryRecord(law, PRIMARY_COUNT, forecast.rule if forecast else CONTEST_RULE),
+        primary=PrimaryRecord(law, PRIMARY_COUNT, sealed.rule if sealed else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
         reason=REASON,
@@ -137,7 +140,8 @@ def study_sweep(
         frontier_by_count=_frontier_by_count(fits, tables, law),
         noise=noise,
         reference=tuple(reference),
-        forecast=_score(forecast, points),
+        forecast=score if score and score.cells else None,
+        forecasts=_scores(scored),
         warnings=_merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
         excluded=table.excluded,
         verdict="",
@@ -268,12 +272,10 @@ def with_uncertainty(fit: Fit, table: LossTable, resamples: int, seed: int) -> F
     return fit
 
 
-def _score(forecast: ForecastRecord | None, points: pd.DataFrame) -> ScoreRecord | None:
-    """Return the score of a sealed forecast; None while no held-out cell is finished."""
-    if not forecast:
-        return None
-    found = score_forecast(forecast, points)
-    return found if found.cells else None
+def _scores(scored: Sequence[Scored]) -> tuple[ScoreRecord, ...] | None:
+    """Return the scores of all forecasts; None while no held-out cell is finished."""
+    scores = tuple(score for _, score in scored)
+    return scores if any(score.cells for score in scores) else None
 
 
 def _merged(warnings: Sequence[FitWarning]) -> tuple[FitWarning, ...]:

@@ -47,6 +47,11 @@ class Sweep:
         """Content of forecast.json, sealed before the hold-out was trained; None without it."""
         return read_forecast(self.folder.forecast) if self.folder.forecast.exists() else None
 
+    @cached_property
+    def forecasts(self) -> tuple[ForecastRecord, ...]:
+        """All sealed forecasts, in the order of sealing: a sweep that grew has several."""
+        return tuple(read_forecast(path) for path in self.folder.forecasts)
+
     def done(self) -> pd.DataFrame:
         """Return the end points that count: finished, and neither reference nor learning-rate runs."""
         counts = (self.points["status"] == "done") & self.points["role"].isin(["fit", "holdout"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import platformdirs
 from harness.records.run_files import RunState, read_state
 
 CACHE = "SCALING_CACHE"  # environment variable that chooses the cache folder
+LATER_FORECAST = re.compile(r"forecast-([1-9]\d{0,5})\.json")
 
 
 def cache_root() -> Path:
@@ -64,8 +66,23 @@ class SweepFolder:
 
     @property
     def forecast(self) -> Path:
-        """The sealed forecast of the held-out cells."""
-        return self.root / "forecast.json"
+        """The first sealed forecast of held-out cells."""
+        return self.numbered_forecast(1)
+
+    def numbered_forecast(self, number: int) -> Path:
+        """Return the file of a sealed forecast, in the order of sealing from 1."""
+        return self.root / ("forecast.json" if number == 1 else f"forecast-{number}.json")
+
+    @property
+    def forecasts(self) -> list[Path]:
+        """The sealed forecasts that are there, in the order of sealing."""
+        found = [self.forecast] if os.path.lexists(self.forecast) else []
+        named = {
+            int(m[1]): path
+            for path in self.root.glob("forecast-*.json")
+            if (m := LATER_FORECAST.fullmatch(path.name))
+        }
+        return found + [named[number] for number in sorted(named) if number > 1]
 
     @property
     def optim(self) -> Path:

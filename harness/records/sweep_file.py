@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ class SweepRecord:
         seconds_total: wall-clock seconds with fits and report, summed over invocations.
         worker_seconds: seconds of the workers by kind, summed over invocations.
         forecast_sha256: seal of the sweep's forecast.json; None if none was sealed, or by an earlier version.
+        later_forecast_sha256: seals of forecast-2.json, forecast-3.json and so on.
     """
 
     schema: int = SWEEP_SCHEMA
@@ -122,6 +124,18 @@ class SweepRecord:
     seconds_total: float = 0.0
     worker_seconds: dict[str, float] = field(default_factory=dict)
     forecast_sha256: str | None = None
+    later_forecast_sha256: tuple[str | None, ...] = ()
+
+    @property
+    def seals(self) -> tuple[str | None, ...]:
+        """Seals of all forecasts, in the order of sealing; empty if none was sealed."""
+        found = (self.forecast_sha256, *self.later_forecast_sha256)
+        return () if found == (None,) else found
+
+    def with_seals(self, seals: Sequence[str | None]) -> SweepRecord:
+        """Return the record with the seals of all forecasts."""
+        first, *later = seals or (None,)
+        return replace(self, forecast_sha256=first, later_forecast_sha256=tuple(later))
 
 
 def _check_cells(record: SweepRecord, path: Path) -> None:

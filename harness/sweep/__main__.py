@@ -13,14 +13,16 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
+from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
 from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
@@ -43,16 +45,7 @@ from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
 from harness.records.secret_text import redacted
 from harness.runs.collect import read_current, write_tables
-from harness.sweep.finish import (
-    check_forecast,
-    check_sealed,
-    conclude,
-    concluded,
-    enough_to_fit,
-    forecastable,
-    print_conclusion,
-    seal_of,
-)
+from harness.sweep.finish import conclude, concluded, enough_to_fit, print_conclusion, print_scores
 from harness.sweep.folder_recipe import (
     check_before_corpus,
     check_recipe,
@@ -61,6 +54,14 @@ from harness.sweep.folder_recipe import (
     record_before,
 )
 from harness.sweep.folders import cache_folder, check_source, sweep_folder
+from harness.sweep.forecast_notes import notes_on_forecasts
+from harness.sweep.forecasts import (
+    check_fit_cells,
+    check_forecasts,
+    discard_foreign,
+    forecastable,
+    seals_of,
+)
 from harness.sweep.launchers import (
     check_here,
     check_launcher,
@@ -127,6 +128,27 @@ def task_items(settings: SweepSettings) -> int:
     return settings.data.task_items if chosen is None else chosen
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep up to its plan, before anything is written into its folder.
+
+    Attributes:
+        plan: the plan.
+        corpus: the prepared corpus.
+        config: data settings of the corpus.
+        recipe: settings that all runs of the folder share.
+        at_once: runs that train at the same time.
+        notes: what to say about the plan, one sentence each.
+    """
+
+    plan: Plan
+    corpus: Corpus
+    config: DataConfig
+    recipe: dict[str, Any]
+    at_once: int
+    notes: list[str]
+
+
 class Sweep:
     """One invocation of the command.
 
@@ -134,19 +156,33 @@ class Sweep:
         settings: resolved settings.
         arguments: command line, for the record.
         console: where to print.
+        brief: write no report and a short fits.json, and print only the scores of the forecasts at the end.
     """
 
-    def __init__(self, settings: SweepSettings, arguments: list[str], console: Console):
+    def __init__(
+        self, settings: SweepSettings, arguments: list[str], console: Console, *, brief: bool = False
+    ):
         self.settings = settings
         self.arguments = arguments
         self.command = recorded("harness.sweep", arguments)
         self.console = console
         self.folder = sweep_folder(settings)
         self.began = time.monotonic()
+        self.brief = brief
         self.left_out: list[Outcome] = []
 
     def run(self) -> int:
         """Plan, train the open cells, fit and report; return the exit code."""
+        ready = self.prepare()
+        self.print_plan(ready)
+        return 0 if self.settings.dry_run else self.carry_out(ready)
+
+    def prepare(self) -> Prepared:
+        """Check everything, prepare the corpus, and return the plan.
+
+        Raises:
+            InputError: the settings, the machine or the folder do not allow this sweep.
+        """
         settings = self.settings
         # The quick checks come first: a missing cluster should not be found after an hour of tokenising.
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
@@ -172,27 +208,37 @@ class Sweep:
             plan = make_plan(self.folder, cells, settings.data.eval_tokens)
         else:
             plan = Plan(cells, [], settings.data.eval_tokens)
-        check_sealed(self.folder, cells, self._before)
+        self._seals = check_forecasts(self.folder, cells, self._before)
         for lost in plan.lost:
             self.console.print(f"warning: {lost}; what it held is trained again")
         if plan.open_cells:
-            check_forecast(cells)
+            check_fit_cells(cells)
         self._lanes = lanes(settings.launcher, mesh)
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
         notes += holdout_line(cells, forecastable)
+        notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
-        self._print_plan(plan, n_workers(settings.launcher, mesh), notes)
-        if settings.dry_run:
-            return 0
-        claim_recipe(self.folder, recipe)
-        self._write_sweep(plan, corpus, recipe)
+        return Prepared(plan, corpus, config, recipe, n_workers(settings.launcher, mesh), notes)
+
+    def carry_out(self, ready: Prepared) -> int:
+        """Train the open cells, fit and report; return the exit code."""
+        if not self.folder.runs.exists():
+            discard_foreign(self.folder)
+        claim_recipe(self.folder, ready.recipe)
+        self._write_sweep(ready)
         try:
-            points = self._tables(plan, config)
+            points = self._tables(ready.plan, ready.config)
         except Detached as left:
             self.console.print(str(left))
             return 0
-        self._conclude(plan, points)
+        self._conclude(ready.plan, points)
         return 1 if self.left_out else 0
+
+    def concluded(self, ready: Prepared) -> StudyRecord | None:
+        """Return the content of fits.json if nothing is left to train and to fit, else None."""
+        if ready.plan.open_cells or self._current is None:
+            return None
+        return concluded(self.folder, self.settings.grid.resamples, brief=self.brief)
 
     def _notes_on_environment(self) -> list[str]:
         """Return a sentence on variables that are overruled, and on secrets that are not recorded."""
@@ -207,8 +253,9 @@ class Sweep:
             )
         return found
 
-    def _print_plan(self, plan: Plan, at_once: int, notes: list[str]) -> None:
-        """Print the plan with notes; `at_once` runs train at the same time."""
+    def print_plan(self, ready: Prepared) -> None:
+        """Print the plan with notes."""
+        plan, at_once = ready.plan, ready.at_once
         # The speed of the machine is measured while the first lines are printed.
         with ThreadPoolExecutor(1) as beside:
             rate = beside.submit(matmul_rate) if plan.open_cells else None
@@ -219,15 +266,17 @@ class Sweep:
                 measured = rate.result()
                 return None if measured is None else estimate_seconds(plan, measured, at_once)
 
-            print_plan(self.console, plan, seconds, at_once, self._lanes, notes)
+            print_plan(self.console, plan, seconds, at_once, self._lanes, ready.notes)
 
-    def _write_sweep(self, plan: Plan, corpus: Corpus, recipe: dict[str, Any]) -> None:
+    def _write_sweep(self, ready: Prepared) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""
         before = self._before
-        self.record = sweep_record(self.settings, self.command, plan, corpus, recipe, before)
+        self.record = sweep_record(
+            self.settings, self.command, ready.plan, ready.corpus, ready.recipe, before, self._seals
+        )
         self._seconds_before = self.record.seconds
         self._total_before = self.record.seconds_total
-        if plan.open_cells or before is None or before.cells != self.record.cells:
+        if ready.plan.open_cells or before is None or before.cells != self.record.cells:
             write_record(self.folder.sweep, self.record)
 
     def _tables(self, plan: Plan, config: DataConfig) -> pd.DataFrame:
@@ -304,8 +353,8 @@ class Sweep:
         """Write sweep.json with the total seconds up to now."""
         total = self._total_before + time.monotonic() - self.began
         # Another driver may have sealed the forecast in the meantime.
-        seal = seal_of(self.folder) or self.record.forecast_sha256
-        self.record = replace(self.record, seconds_total=total, forecast_sha256=seal)
+        seals = seals_of(self.folder, self.record.seals)
+        self.record = replace(self.record, seconds_total=total).with_seals(seals)
         write_record(self.folder.sweep, self.record)
 
     def _worker(self, config: DataConfig) -> WorkerConfig:
@@ -348,14 +397,18 @@ class Sweep:
     def _conclude(self, plan: Plan, points: pd.DataFrame) -> None:
         """Write fits and report if they are not up to date, and print the conclusion."""
         enough_to_fit(points)
-        result = None if plan.open_cells else concluded(self.folder, self.settings.grid.resamples)
+        resamples = self.settings.grid.resamples
+        result = None if plan.open_cells else concluded(self.folder, resamples, brief=self.brief)
         if result is None:
             devices = tuple(sorted(set(points.device.dropna())))
             made = replace(self.record.provenance, devices=devices)
             self.record = replace(self.record, provenance=made)
-            result = conclude(self.folder, self.settings.grid.resamples)
+            result = conclude(self.folder, resamples, brief=self.brief)
             self._write_total()
-        print_conclusion(self.console, self.folder, result)
+        if self.brief:
+            print_scores(self.console, result)
+        else:
+            print_conclusion(self.console, self.folder, result)
         self.console.print(f"finished in {duration(time.monotonic() - self.began)}")
 
 
@@ -387,13 +440,22 @@ def load_settings(overrides: list[str], record: str | None = None) -> SweepSetti
 
 def run(given: argparse.Namespace, arguments: list[str]) -> int:
     """Run the command; return the exit code."""
+
+    def act() -> int:
+        settings = load_settings(given.overrides, given.record)
+        if given.cfg:
+            print(resolved_yaml(settings))
+            return 0
+        return Sweep(settings, arguments, plain_console()).run()
+
+    return interruptible(act)
+
+
+def interruptible(act: Callable[[], int]) -> int:
+    """Return the exit code of `act`, or that of an interrupt; raise InputError if the disk refuses."""
     try:
         with as_interrupt():
-            settings = load_settings(given.overrides, given.record)
-            if given.cfg:
-                print(resolved_yaml(settings))
-                return 0
-            return Sweep(settings, arguments, plain_console()).run()
+            return act()
     except OSError as error:
         trouble = disk_trouble(error)
         if trouble is None:

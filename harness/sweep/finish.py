@@ -1,4 +1,4 @@
-"""End of a sweep: seal the forecast, fit, write the report. Only here does the harness call the analysis.
+"""End of a sweep: fit the tables and write the report.
 
 Functions import the analysis themselves, so that the command starts without matplotlib and SciPy.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,160 +19,42 @@ from analysis.records.emergence import read_emergence
 from analysis.records.fits import FrontierRow, ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
 from analysis.records.learning_rate import RateGroup
-from harness.grid.cells import Cell
 from harness.records.derived import Stage, hash_of_files, is_current, record_made
-from harness.records.errors import Damaged, InputError
+from harness.records.errors import InputError
 from harness.records.files import read_table, remove
 from harness.records.json_files import write_record
 from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
-from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
-from harness.records.sweep_file import SweepRecord, read_sweep
-from harness.runs.collect import cell_table, has_point
+from harness.records.sweep_file import read_sweep
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 from harness.sweep.task_table import task_table
 
-WAY_OUT = "put it back from a copy, or delete it and go on without a forecast with grid.holdout_factor=1"
 
-
-def seal_forecast(
-    folder: SweepFolder, points: pd.DataFrame, holdout: list[Cell], resamples: int, seed: int = 0
-) -> bool:
-    """Fit the cells trained so far, and write the sealed forecast of the held-out cells.
-
-    Args:
-        folder: folder of the sweep.
-        points: points.parquet so far.
-        holdout: held-out cells, of which none has been trained.
-        resamples: bootstrap resamples behind the intervals.
-        seed: seed of the bootstrap.
-
-    Returns:
-        False if the same table is sealed already, by an earlier invocation or another driver.
-    """
-    from analysis.forecast.seal import seal_forecast
-
-    fitted = points[points.role == "fit"]
-    if _is_sealed(folder, fitted, holdout):
-        return False
-    sealed = seal_forecast(
-        fitted, cell_table(holdout), code_revision=code_revision(), resamples=resamples, seed=seed
-    )
-    # Sealing takes a while, and another driver of the sweep may have been faster: the first seal counts.
-    if _is_sealed(folder, fitted, holdout):
-        return False
-    write_record(folder.forecast, sealed)
-    return True
-
-
-def _is_sealed(folder: SweepFolder, fitted: pd.DataFrame, holdout: list[Cell]) -> bool:
-    """Return whether forecast.json forecasts these cells from this table."""
-    from analysis.forecast.seal import table_sha256
-    from analysis.tables.table import load_table
-
-    try:
-        sealed = read_forecast(folder.forecast)
-    except InputError:  # Missing or damaged: no held-out cell is trained yet, so it can be made anew.
-        return False
-    cells = {(cell.rung, cell.n_tokens) for cell in sealed.cells}
-    same_cells = cells == {(cell.spec.rung, cell.n_tokens) for cell in holdout}
-    return same_cells and sealed.table_sha256 == table_sha256(load_table(fitted))
-
-
-def check_forecast(cells: list[Cell]) -> None:
-    """Raise InputError if the hold-out leaves too few cells to fit the competing laws."""
-    from analysis.contest.adequacy import LARGEST
-    from analysis.laws import find_law
-
-    if not any(cell.role == "holdout" for cell in cells):
-        return
-    need = len(find_law(LARGEST).params)
-    fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
-    sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
-    if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
-        raise InputError(
-            f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
-            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it (1 holds nothing out) or add cells"
-        )
-
-
-def forecastable(cells: list[Cell]) -> bool:
-    """Return whether the fitted cells of a plan suffice for a forecast of the others."""
-    try:
-        check_forecast(cells)
-    except InputError:
-        return False
-    return True
-
-
-def check_sealed(folder: SweepFolder, cells: list[Cell], before: SweepRecord | None) -> None:
-    """Check that forecast.json is the sweep's own if it can no longer be sealed anew.
-
-    Args:
-        folder: folder of the sweep.
-        cells: cells of the plan.
-        before: record of earlier invocations, which has the seal; None if there was none.
-
-    Raises:
-        InputError: held-out cells are trained, and their forecast is gone, damaged or another sweep's.
-    """
-    holdout = [cell for cell in cells if cell.role == "holdout"]
-    if not any(has_point(folder, cell) for cell in holdout):
-        return
-    path, sealed_before = folder.forecast, before.forecast_sha256 if before else None
-    if not path.exists():
-        if sealed_before is None and not _was_scored(folder):
-            return
-        raise InputError(f"{path} is gone, and held-out cells are trained, so none can be sealed; {WAY_OUT}")
-    try:
-        found = read_forecast(path)
-    except Damaged as error:
-        raise Damaged(path, error.reason, WAY_OUT) from error
-    if not found.seal_intact:
-        raise Damaged(path, "its seal is broken", WAY_OUT)
-    own = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells}
-    its = {(cell.rung, cell.n_tokens, cell.flops) for cell in found.cells}
-    if found.sha256 != sealed_before if sealed_before else not own & its:
-        raise InputError(f"{path} is not the forecast that this sweep sealed; {WAY_OUT}")
-
-
-def _was_scored(folder: SweepFolder) -> bool:
-    """Return whether fits.json has the score of a forecast."""
-    try:
-        return read_study(folder.fits).forecast is not None
-    except InputError:
-        return False
-
-
-def seal_of(folder: SweepFolder) -> str | None:
-    """Return the seal of forecast.json; None if there is none, or a broken one."""
-    try:
-        found = read_forecast(folder.forecast)
-    except InputError:
-        return None
-    return found.sha256 if found.seal_intact else None
-
-
-def conclude(folder: SweepFolder, resamples: int) -> StudyRecord:
+def conclude(folder: SweepFolder, resamples: int, *, brief: bool = False) -> StudyRecord:
     """Fit the tables; write fits.json, figures and report.html, as far as they are not up to date.
 
     A sweep with tasks also gets emergence.json, and a learning-rate sweep the recipe optim.yaml.
+
+    Args:
+        folder: folder of the sweep.
+        resamples: bootstrap resamples behind the intervals.
+        brief: write no report, and leave out of fits.json what only a report shows.
 
     Returns:
         Content of fits.json.
     """
     from analysis.report.build import write_report
 
-    result = _fitted(folder, resamples)
+    result = _fitted(folder, resamples, brief)
     if result is None:
-        result = _fit(folder, resamples)
+        result = _fit(folder, resamples, brief)
     inputs = made_from(folder, Stage.TASKS, resamples)
     if not is_current(folder, Stage.TASKS, inputs):
         _study_tasks(folder)
         record_made(folder, Stage.TASKS, inputs, [folder.emergence])
     inputs = made_from(folder, Stage.REPORT, resamples)
-    if not is_current(folder, Stage.REPORT, inputs):
+    if not brief and not is_current(folder, Stage.REPORT, inputs):
         before = _figures(folder)
         write_report(folder.root)
         drawn = (path for path, version in _figures(folder).items() if version != before.get(path))
@@ -185,28 +68,30 @@ def _figures(folder: SweepFolder) -> dict[Path, tuple[int, int]]:
     return {path: (status.st_ino, status.st_mtime_ns) for path, status in found.items()}
 
 
-def concluded(folder: SweepFolder, resamples: int) -> StudyRecord | None:
-    """Return the content of fits.json if fits, verdicts and report are up to date, else None."""
-    later = (Stage.TASKS, Stage.REPORT)
+def concluded(folder: SweepFolder, resamples: int, *, brief: bool = False) -> StudyRecord | None:
+    """Return the content of fits.json if fits, verdicts and, unless `brief`, the report are up to date."""
+    later = (Stage.TASKS,) if brief else (Stage.TASKS, Stage.REPORT)
     done = all(is_current(folder, stage, made_from(folder, stage, resamples)) for stage in later)
-    return _fitted(folder, resamples) if done else None
+    return _fitted(folder, resamples, brief) if done else None
 
 
-def _fitted(folder: SweepFolder, resamples: int) -> StudyRecord | None:
+def _fitted(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord | None:
     """Return the content of fits.json if it was made from these tables and this forecast, else None."""
-    inputs = made_from(folder, Stage.FITS, resamples)
+    inputs = made_from(folder, Stage.FITS, resamples, brief=brief)
     return read_study(folder.fits) if is_current(folder, Stage.FITS, inputs) else None
 
 
-def _fit(folder: SweepFolder, resamples: int) -> StudyRecord:
+def _fit(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord:
     """Fit the tables, and write fits.json and optim.yaml."""
     from analysis.study.study import study_sweep
 
-    inputs = made_from(folder, Stage.FITS, resamples)
+    inputs = made_from(folder, Stage.FITS, resamples, brief=brief)
     points = read_table(folder.points)
     curves = read_table(folder.curves)
-    forecast = read_forecast(folder.forecast) if folder.forecast.exists() else None
-    result = study_sweep(points, curves, forecast, floor=_floor(folder), resamples=resamples)
+    forecasts = [read_forecast(path) for path in folder.forecasts]
+    result = study_sweep(points, curves, forecasts, floor=_floor(folder), resamples=resamples)
+    if brief:
+        result = shortened(result)
     made = [folder.fits]
     if result.learning_rate:
         write_rate_recipe(folder, result.learning_rate)
@@ -222,14 +107,35 @@ def _floor(folder: SweepFolder) -> float | None:
     return corpus.entropy_rate if corpus else None
 
 
-def made_from(folder: SweepFolder, stage: Stage, resamples: int) -> str:
+def shortened(study: StudyRecord) -> StudyRecord:
+    """Return a study without what only a report shows: other approaches and counts, rollouts, profiles."""
+    quoted = study.quoted
+    rivals = [
+        fit
+        for fit in study.fits
+        if quoted and fit != quoted and (fit.approach, fit.count) == (quoted.approach, quoted.count)
+    ]
+    kept = [replace(fit, cloud=None, profile=None) for fit in ([quoted] if quoted else []) + rivals]
+    return replace(
+        study,
+        fits=tuple(kept),
+        recommended=0 if quoted else None,
+        rollout=(),
+        frontier_by_count=(),
+    )
+
+
+def made_from(folder: SweepFolder, stage: Stage, resamples: int, *, brief: bool = False) -> str:
     """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
+    later = [path for path in folder.forecasts if path != folder.forecast]
     inputs = {
-        Stage.FITS: (folder.points, folder.curves, folder.forecast),
+        Stage.FITS: (folder.points, folder.curves, folder.forecast, *later),
         Stage.TASKS: (folder.points, folder.evals, folder.items),
-        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence),
+        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence, *later),
     }
-    return hash_of_files(inputs[stage], *([resamples] if stage == Stage.FITS else []))
+    # A brief study is not taken for a whole one, which the sweep's own command makes.
+    how = [resamples, *(["brief"] if brief else [])] if stage == Stage.FITS else []
+    return hash_of_files(inputs[stage], *how)
 
 
 def _study_tasks(folder: SweepFolder) -> None:
@@ -256,8 +162,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
         console.print(_exponents(result))
     if result.frontier:
         console.print(_frontier(result.frontier))
-    if result.forecast:
-        console.print(_forecast_line(result.forecast))
+    print_scores(console, result)
     if folder.evals.exists():
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
@@ -272,13 +177,23 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
     console.print(f"report: {folder.report}")
 
 
-def _forecast_line(score: ScoreRecord) -> str:
-    """Return the score of the sealed forecast in one line."""
+def print_scores(console: Console, result: StudyRecord) -> None:
+    """Print the score of each sealed forecast in a line."""
+    for score in result.scores:
+        console.print(forecast_line(score, dated=len(result.scores) > 1))
+
+
+def forecast_line(score: ScoreRecord, *, dated: bool = False) -> str:
+    """Return the score of a sealed forecast in one line, `dated` if there are several."""
+    when = f" of {score.created}" if dated else ""
+    if not score.cells:
+        return f"sealed forecast{when}: none of its {len(score.missing)} cells is finished"
     far = score.rms_percent_10x
     beyond = "" if far is None else f", {far:.2f} % at 10× the fitted compute and more"
+    missing = f" ({len(score.missing)} more are not finished)" if score.missing else ""
     return (
-        f"sealed forecast of {len(score.cells)} held-out cells: RMS error {score.rms_percent:.2f} %"
-        f"{beyond}; {score.inside_share:.0%} inside their intervals"
+        f"sealed forecast{when}, {len(score.cells)} held-out cells{missing}: RMS error "
+        f"{score.rms_percent:.2f} %{beyond}; {score.inside_share:.0%} inside their intervals"
     )
 
 

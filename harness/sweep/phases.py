@@ -19,8 +19,9 @@ from harness.plan.plan import Plan
 from harness.recipe.spec import Job, Pack
 from harness.records.errors import Damaged
 from harness.records.paths import SweepFolder
-from harness.runs.collect import has_point, write_tables
-from harness.sweep.finish import enough_to_fit, seal_forecast
+from harness.runs.collect import write_tables
+from harness.sweep.finish import enough_to_fit
+from harness.sweep.forecasts import seal_forecast, unseen
 
 
 class Phases:
@@ -86,17 +87,15 @@ class Phases:
         return open_packs(jobs(self._plan.cells), unfinished, self._lanes)
 
     def _before(self, phase: list[Cell]) -> None:
-        """Seal the forecast if held-out cells are next and none of them has been trained by any driver."""
-        holdout = [cell for cell in self._plan.cells if cell.role == "holdout"]
-        if any(cell.role == "holdout" for cell in phase) and not self._begun(holdout):
-            points = write_tables(self._folder, self._plan.cells, self._grid.name, self.damaged)
-            enough_to_fit(points)
-            if seal_forecast(self._folder, points, holdout, self._grid.resamples):
-                self._when_sealed()
-                self._console.print(
-                    f"forecast of {len(holdout)} held-out cells sealed in {self._folder.forecast}"
-                )
+        """Seal a forecast of the held-out cells that are next, unless all of them are forecast already.
 
-    def _begun(self, holdout: list[Cell]) -> bool:
-        """Return whether a held-out cell has its end point: a forecast would come too late."""
-        return any(has_point(self._folder, cell) for cell in holdout)
+        Cells that any driver has trained are left out: a forecast of them would come too late.
+        """
+        if not any(cell.role == "holdout" for cell in phase) or not unseen(self._folder, self._plan.cells):
+            return
+        points = write_tables(self._folder, self._plan.cells, self._grid.name, self.damaged)
+        enough_to_fit(points)
+        seal = seal_forecast(self._folder, points, self._plan.cells, self._grid.resamples)
+        if seal is not None:
+            self._when_sealed()
+            self._console.print(f"forecast of {seal.n_cells} held-out cells sealed in {seal.path}")

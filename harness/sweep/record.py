@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def sweep_record(
     corpus: Corpus,
     recipe: dict[str, Any],
     before: SweepRecord | None,
+    seals: Sequence[str | None] = (),
 ) -> SweepRecord:
     """Return the record of a sweep that is about to train.
 
@@ -36,6 +38,7 @@ def sweep_record(
         corpus: the prepared corpus.
         recipe: what `recipe_of` returns, which all runs of the folder share.
         before: record of earlier invocations, whose seconds count on; None if there was none.
+        seals: seals of the sweep's forecasts, in the order of sealing.
     """
     return SweepRecord(
         grid=settings.grid.name,
@@ -60,8 +63,7 @@ def sweep_record(
         seconds=before.seconds if before else 0.0,
         seconds_total=before.seconds_total if before else 0.0,
         worker_seconds=before.worker_seconds if before else {},
-        forecast_sha256=before.forecast_sha256 if before else None,
-    )
+    ).with_seals(seals)
 
 
 def corpus_record(name: str, corpus: Corpus) -> CorpusRecord:

@@ -42,6 +42,7 @@ NAMES = [
     "read_sweep",
     "score_forecast",
     "seal_forecast",
+    "study_replications",
     "study_sweep",
 ]
 FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(sl, name))]

@@ -18,6 +18,7 @@ from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.records.fit import COUNTS, FitRecord, FitWarning, WarningCode
 from analysis.records.fits import NoiseRecord, PrimaryRecord, StudyRecord, TrendRecord, read_study
+from analysis.records.forecast import sealed
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
@@ -223,6 +224,20 @@ def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     assert found.primary == PrimaryRecord("joint", "n_params_matmul", sealed.rule)
     assert found.forecast is None
     assert study_sweep(two_sizes(points), resamples=20).primary.law == "chinchilla"
+
+
+def test_of_several_forecasts_the_first_whose_cells_are_finished_gives_the_law(points: pd.DataFrame) -> None:
+    few, held = two_sizes(points), points.role == "holdout"
+    early = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
+    row = few.iloc[-1]
+    cell = replace(early.cells[0], n_params=int(row.n_params_matmul), n_tokens=int(row.n_tokens))
+    late = sealed(replace(early, law="chinchilla", cells=(cell,)))
+    found = study_sweep(few, None, [early, late], resamples=20)
+    assert found.primary is not None
+    assert found.primary.law == "chinchilla"
+    assert [score.sha256 for score in found.scores] == [early.sha256, late.sha256]
+    assert found.forecast == found.scores[1]
+    assert found.scores[0].cells == ()
 
 
 def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> None:

@@ -70,7 +70,7 @@ def digest(*frames: pd.DataFrame) -> str:
 
 
 def study(points: pd.DataFrame, curves: pd.DataFrame, forecast: Any, **_: object) -> StudyRecord:
-    says = f"{digest(points, curves)} {None if forecast is None else forecast.created}"
+    says = f"{digest(points, curves)} {[each.created for each in forecast]}"
     noise = NoiseRecord()
     return StudyRecord(reason="", adequacy={}, noise=noise, warnings=(), excluded=(), verdict=says)
 
@@ -113,7 +113,7 @@ def patched() -> Iterator[None]:
         patch.setattr("analysis.emergence.study.conclude", judge)
         patch.setattr("analysis.report.build.write_report", report)
         patch.setattr("analysis.forecast.seal.seal_forecast", seal)
-        patch.setattr(command, "check_forecast", lambda cells: None)  # noqa: ARG005
+        patch.setattr(command, "check_fit_cells", lambda cells: None)  # noqa: ARG005
         patch.setattr(command, "print_conclusion", lambda *_: None)
         # Composed once: that takes longer than everything else here.
         patch.setattr(command, "known_keys", cache(command.known_keys))

@@ -1,59 +1,14 @@
-"""The end of a sweep: what is sealed, and when."""
+"""The end of a sweep: what it prints."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
 from rich.console import Console
 
-from analysis.forecast.seal import table_sha256
-from analysis.records.fits import ForecastCell, FrontierRow
-from analysis.records.forecast import ForecastRecord
-from analysis.tables.table import load_table
-from harness.records.paths import SweepFolder
-from harness.sweep.finish import _frontier, seal_forecast
-from tests.fakes.fits import kaplan_fit
-from tests.fakes.sweep import make_points
-from tests.small_sweeps import small_cells
-
-
-def test_of_two_drivers_with_one_table_the_first_seals_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hold-out may be in training by then, so that a second seal would be none."""
-
-    def sealed(fitted: pd.DataFrame, cells: pd.DataFrame, **_: object) -> ForecastRecord:
-        rows = tuple(
-            ForecastCell(row.rung, int(row.n_params), int(row.n_tokens), row.flops, 1.0, 3.0, 2.9, 3.1)
-            for row in cells.itertuples()
-        )
-        return ForecastRecord(
-            created="2024-05-01T12:00:00Z",
-            code_revision="0123abc",
-            table_sha256=table_sha256(load_table(fitted)),
-            rule="",
-            law="joint",
-            count="n_params",
-            fit=kaplan_fit("n_params"),
-            level=0.9,
-            cells=rows,
-            losers=(),
-            contest=(),
-        )
-
-    monkeypatch.setattr("analysis.forecast.seal.seal_forecast", sealed)
-    folder, points, holdout = SweepFolder(tmp_path), make_points(np.random.default_rng(0)), small_cells()
-    assert seal_forecast(folder, points, holdout, 20)
-    before = folder.forecast.read_bytes()
-    assert not seal_forecast(folder, points, holdout, 20)
-    assert folder.forecast.read_bytes() == before
-    assert seal_forecast(folder, points, holdout[:1], 20), "other cells are held out"
-    assert seal_forecast(folder, points.iloc[1:], holdout[:1], 20), "another table is fitted"
+from analysis.records.fits import FrontierRow
+from harness.sweep.finish import _frontier
 
 
 def test_a_frontier_promises_only_the_intervals_it_has() -> None:

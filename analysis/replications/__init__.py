@@ -1,0 +1,1 @@
+"""Replications of one experiment: how true and how sharp the stated intervals are."""

@@ -1,0 +1,1 @@
+"""Replications of an experiment: the whole sweep again with new seeds."""

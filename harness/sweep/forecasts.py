@@ -1,0 +1,273 @@
+"""Sealed forecasts of a sweep: which cells need one, how it is sealed, and whether all are still there.
+
+A held-out cell is forecast before it is trained. A sweep that grows later gets another forecast of its new
+held-out cells, in a file of its own: forecast.json is the first, forecast-2.json the second. No forecast is
+overwritten, and each stays scored on its own cells, even if the grid of today fits them.
+
+Functions import the fits themselves, so that the command starts without SciPy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.records.fits import read_study
+from analysis.records.forecast import ForecastRecord, read_forecast
+from harness.grid.cells import Cell
+from harness.records.errors import Damaged, InputError
+from harness.records.exclusive import write_new
+from harness.records.files import json_text, remove, set_aside
+from harness.records.json_files import to_json, with_check
+from harness.records.paths import SweepFolder
+from harness.records.provenance import code_revision
+from harness.records.sweep_file import SweepRecord, find_sweep
+from harness.runs.collect import cell_table, has_point
+
+WAY_OUT = "put it back from a copy, or delete it and go on without a forecast with grid.holdout_factor=1"
+Place = tuple[str, int]  # rung and token count: a forecast holds for every seed of a cell
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A forecast that was just sealed.
+
+    Attributes:
+        path: its file.
+        n_cells: cells that it forecasts.
+    """
+
+    path: Path
+    n_cells: int
+
+
+def seal_forecast(
+    folder: SweepFolder, points: pd.DataFrame, cells: Sequence[Cell], resamples: int, seed: int = 0
+) -> Seal | None:
+    """Fit the cells trained so far, and seal a forecast of the held-out cells that are not trained.
+
+    Args:
+        folder: folder of the sweep.
+        points: points.parquet so far.
+        cells: cells of the plan.
+        resamples: bootstrap resamples behind the intervals.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The forecast, or None if every such cell is forecast already, by an earlier invocation or another
+        driver.
+    """
+    from analysis.forecast.seal import seal_forecast, table_sha256
+    from analysis.tables.table import load_table
+
+    fitted = points[points.role == "fit"]
+    table = table_sha256(load_table(fitted))
+    ahead = unseen(folder, cells)
+    if not unforecast(ahead, _own(folder, table)):
+        return None
+    sealed = seal_forecast(
+        fitted, cell_table(ahead), code_revision=code_revision(), resamples=resamples, seed=seed
+    )
+    text = json_text(with_check(to_json(sealed)))
+    # Sealing takes a while, and another driver of the sweep may have been faster: the first seal counts.
+    while unforecast(ahead, _own(folder, table)):
+        path = _next_file(folder, table)
+        if write_new(path, text):
+            return Seal(path, len(sealed.cells))
+    return None
+
+
+def _next_file(folder: SweepFolder, table: str) -> Path:
+    """Return the first file that holds no forecast of this sweep; what stands in its place is set aside."""
+    own = {forecast.sha256 for forecast in _own(folder, table)}
+    for number in count(1):
+        path = folder.numbered_forecast(number)
+        if path not in folder.forecasts:
+            return path
+        if _seal(path) not in own:
+            # `check_forecasts` has found that no trained cell rests on it.
+            set_aside(path)
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _own(folder: SweepFolder, table: str) -> list[ForecastRecord]:
+    """Return the intact forecasts of this sweep: sweep.json has their seals, or they fit this very table."""
+    record = find_sweep(folder.sweep)
+    known = set(record.seals) if record else set()
+    return [each for each in intact(folder) if each.sha256 in known or each.table_sha256 == table]
+
+
+def intact(folder: SweepFolder) -> list[ForecastRecord]:
+    """Return the forecasts of a folder that can be read and whose seal is intact, in the order of sealing."""
+    return [forecast for _, forecast in _readable(folder)]
+
+
+def _readable(folder: SweepFolder) -> Iterator[tuple[Path, ForecastRecord]]:
+    """Yield each forecast whose seal is intact, with its file, in the order of sealing."""
+    for path in folder.forecasts:
+        with contextlib.suppress(InputError):
+            forecast = read_forecast(path)
+            if forecast.seal_intact:
+                yield path, forecast
+
+
+def seals_of(folder: SweepFolder, before: Sequence[str | None] = ()) -> tuple[str | None, ...]:
+    """Return the seal of every forecast by its number; of one that cannot be read, the seal `before`."""
+    n = max([len(before), *(_number(folder, path) for path in folder.forecasts)], default=0)
+    found = [_seal(folder.numbered_forecast(number)) for number in range(1, n + 1)]
+    known = [*before, *[None] * (n - len(before))]
+    return tuple(seal or earlier for seal, earlier in zip(found, known, strict=True))
+
+
+def _number(folder: SweepFolder, path: Path) -> int:
+    """Return the number of a forecast's file."""
+    return 1 if path == folder.forecast else int(path.stem.rpartition("-")[2])
+
+
+def _seal(path: Path) -> str | None:
+    """Return the seal of a file; None if there is none, or a broken one."""
+    try:
+        found = read_forecast(path)
+    except InputError:
+        return None
+    return found.sha256 if found.seal_intact else None
+
+
+def unseen(folder: SweepFolder, cells: Iterable[Cell]) -> list[Cell]:
+    """Return the held-out cells of which no seed has its end point: a forecast of others comes too late."""
+    held = [cell for cell in cells if cell.role == "holdout"]
+    seen = {place(cell) for cell in held if has_point(folder, cell)}
+    return [cell for cell in held if place(cell) not in seen]
+
+
+def unforecast(cells: Iterable[Cell], forecasts: Iterable[ForecastRecord]) -> list[Cell]:
+    """Return the cells that no forecast holds."""
+    left = unforecast_places(map(place, cells := list(cells)), forecasts)
+    return [cell for cell in cells if place(cell) in left]
+
+
+def unforecast_places(places: Iterable[Place], forecasts: Iterable[ForecastRecord]) -> set[Place]:
+    """Return the places that no forecast holds."""
+    return set(places) - {(cell.rung, cell.n_tokens) for each in forecasts for cell in each.cells}
+
+
+def place(cell: Cell) -> Place:
+    """Return the rung and the token count of a cell."""
+    return cell.spec.rung, cell.n_tokens
+
+
+def discard_foreign(folder: SweepFolder) -> None:
+    """Remove forecasts from a folder whose runs begin anew: they are of other runs, as in a fresh clone."""
+    for path in folder.forecasts:
+        remove(path)
+
+
+def check_fit_cells(cells: list[Cell]) -> None:
+    """Raise InputError if the hold-out leaves too few cells to fit the competing laws."""
+    from analysis.contest.adequacy import LARGEST
+    from analysis.laws import find_law
+
+    if not any(cell.role == "holdout" for cell in cells):
+        return
+    need = len(find_law(LARGEST).params)
+    fitted = {(cell.spec.rung, cell.n_tokens, cell.spec.seed) for cell in cells if cell.role == "fit"}
+    sizes, tokens = ({key[index] for key in fitted} for index in (0, 1))
+    if len(fitted) < need or min(len(sizes), len(tokens)) < 2:
+        raise InputError(
+            f"grid.holdout_factor leaves {len(fitted)} cells to fit (sizes: {len(sizes)}, token counts: "
+            f"{len(tokens)}), the forecast needs {need} (2, 2); lower it (1 holds nothing out) or add cells"
+        )
+
+
+def forecastable(cells: list[Cell]) -> bool:
+    """Return whether the fitted cells of a plan suffice for a forecast of the others."""
+    try:
+        check_fit_cells(cells)
+    except InputError:
+        return False
+    return True
+
+
+def check_forecasts(
+    folder: SweepFolder, cells: list[Cell], before: SweepRecord | None
+) -> tuple[str | None, ...]:
+    """Check that the forecasts are the sweep's own if they can no longer be sealed anew.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+        before: record of earlier invocations, which has the seals; None if there was none.
+
+    Returns:
+        The seals of the sweep's forecasts, in the order of sealing.
+
+    Raises:
+        InputError: held-out cells are trained, and their forecast is gone, damaged or another sweep's.
+    """
+    seals = before.seals if before else ()
+    if not any(cell.role == "holdout" for cell in cells):
+        return seals
+    trained = _trained_places(folder, cells, before)
+    n = max([len(seals), *(_number(folder, path) for path in folder.forecasts)], default=0)
+    for number in range(1, max(n, 1) + 1):
+        # Each but the last was followed by another. The last can be sealed anew until its cells are trained.
+        if number < len(seals) or unforecast_places(trained, _others(folder, number)):
+            _check_one(folder, number, seals[number - 1] if number <= len(seals) else None, cells)
+    return seals_of(folder, seals) if trained else seals
+
+
+def _others(folder: SweepFolder, number: int) -> list[ForecastRecord]:
+    """Return the intact forecasts of a folder without the one of this number."""
+    path = folder.numbered_forecast(number)
+    return [forecast for each, forecast in _readable(folder) if each != path]
+
+
+def _trained_places(folder: SweepFolder, cells: Iterable[Cell], before: SweepRecord | None) -> set[Place]:
+    """Return the places of the trained cells that are held out, or were in the plan before."""
+    now = {place(cell) for cell in cells if cell.role == "holdout" and has_point(folder, cell)}
+    earlier = [cell for cell in before.cells if cell.role == "holdout"] if before else []
+    return now | {
+        (cell.rung, cell.n_tokens)
+        for cell in earlier
+        if folder.run(cell.run_id).point(cell.point_id).exists()
+    }
+
+
+def _check_one(folder: SweepFolder, number: int, seal: str | None, cells: Iterable[Cell]) -> None:
+    """Raise InputError if a forecast on which trained cells rest is gone, damaged or another sweep's.
+
+    Args:
+        folder: folder of the sweep.
+        number: place of the forecast in the order of sealing.
+        seal: its seal by sweep.json; None in records of earlier versions.
+        cells: cells of the plan.
+    """
+    path = folder.numbered_forecast(number)
+    if not path.exists():
+        if seal is None and not (number == 1 and _was_scored(folder)):
+            return
+        raise InputError(f"{path} is gone, and held-out cells are trained, so none can be sealed; {WAY_OUT}")
+    try:
+        found = read_forecast(path)
+    except Damaged as error:
+        raise Damaged(path, error.reason, WAY_OUT) from error
+    if not found.seal_intact:
+        raise Damaged(path, "its seal is broken", WAY_OUT)
+    own = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells}
+    its = {(cell.rung, cell.n_tokens, cell.flops) for cell in found.cells}
+    if found.sha256 != seal if seal else not own & its:
+        raise InputError(f"{path} is not the forecast that this sweep sealed; {WAY_OUT}")
+
+
+def _was_scored(folder: SweepFolder) -> bool:
+    """Return whether fits.json has the score of a forecast."""
+    try:
+        return read_study(folder.fits).forecast is not None
+    except InputError:
+        return False
