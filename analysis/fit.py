@@ -55,6 +55,12 @@ def _parser() -> CommandParser:
         "a name with a comma stands in quotes",
     )
     command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
+    command.add_argument(
+        "--loss-is",
+        metavar="SCALE",
+        help="scale of the loss column: nats (per token), perplexity, bits_per_token, or bits_per_byte=4.2 "
+        "if a token holds 4.2 bytes; it is converted to nats per token",
+    )
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
     command.add_argument(
@@ -98,8 +104,9 @@ def _progress() -> Progress:
 def _table(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table as it is in the file, and how `load_table` is to read it."""
     mapping, scale, where = reading(arguments)
-    options = {"mapping": mapping, "scale": scale, "where": where}
-    return read_frame(arguments.table), options | {"count": arguments.count, "loss": arguments.loss}
+    options: dict[str, Any] = {"mapping": mapping, "scale": scale, "where": where}
+    options |= {"count": arguments.count, "loss": arguments.loss, "loss_is": arguments.loss_is}
+    return read_frame(arguments.table), options
 
 
 def one(arguments: argparse.Namespace) -> tuple[str, Any]:

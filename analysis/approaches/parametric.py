@@ -107,7 +107,7 @@ def fit_law(
         stretch=stretch,
         resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
         largest_c=None if "c" in table.absent else float(table.c.max()),
-        warnings=(*identifiability_warnings(problem, starts, projection), *table.warnings),
+        warnings=(*identifiability_warnings(problem, starts, projection, samples, stretch), *table.warnings),
         excluded=table.excluded,
         read_as=table.read_as,
         seconds=time.perf_counter() - began,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,7 @@ def counted_tables(
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
     axes: Collection[str] = "nd",
+    loss_is: str | None = None,
 ) -> dict[str, LossTable]:
     """Return the table under each way of counting N, the primary one first.
 
@@ -109,7 +111,8 @@ def counted_tables(
     columns = columns_of_n(frame, mapping)
 
     def read(count: str, mapping: Mapping[str, str]) -> LossTable:
-        return load_table(frame, mapping=mapping, count=count, loss=loss, scale=scale, where=where, axes=axes)
+        options: dict[str, Any] = {"loss": loss, "scale": scale, "where": where, "axes": axes}
+        return load_table(frame, mapping=mapping, count=count, loss_is=loss_is, **options)
 
     if len(columns) > 1:
         several = {name: read(count, {**mapping, "N": name}) for name in columns}

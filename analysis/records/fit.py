@@ -29,7 +29,7 @@ class FitStatus(StrEnum):
 class WarningCode(StrEnum):
     """Stable codes of the warnings that a fit can carry; a report may not hide them."""
 
-    FLAT_VALLEY = "flat_valley"  # tied and untied exponents fit equally well
+    FLAT_VALLEY = "flat_valley"  # alpha cannot be told from beta given their intervals
     ILL_CONDITIONED = "ill_conditioned"  # some combination of parameters is hardly determined
     ACTIVE_BOUND = "active_bound"  # a parameter sits at the end of its range
     COLLINEAR = "collinear"  # N and D (almost) proportional

@@ -67,7 +67,7 @@ class Columns:
 def absent_axes(quantities: Collection[str]) -> str:
     """Return the axes out of n, d and c that the quantities of a table neither hold nor imply."""
     if len({"N", "D", "C"} & set(quantities)) > 1:
-        return "n" if "N" not in quantities else ""
+        return ""
     return "".join(axis for axis in "ndc" if axis.upper() not in quantities)
 
 

@@ -16,6 +16,7 @@ from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
 from analysis.intervals import percentile_interval
 from analysis.records.fit import WarningCode
+from analysis.result import Fit
 from harness.records.errors import InputError
 from harness.records.json_files import plain, to_json
 from tests.fakes.surfaces import CHINCHILLA, foreign_table, isoflop_frame
@@ -63,6 +64,20 @@ def test_without_bootstrap_there_are_no_intervals() -> None:
         fit.conf_int()
     assert "interval" not in fit.summary()
     assert "interval" not in fit._repr_html_()
+
+
+def test_texts_state_intervals_and_no_standard_errors() -> None:
+    """Three stray resamples of 400 make a standard deviation without meaning; the interval stays."""
+    draws = np.random.default_rng(0).normal([1.7, 2700.0], [0.1, 600.0], (400, 2))
+    draws[:3, 1] = 2e5
+    fit = Fit(
+        "kaplan_n_offset", "parametric", "huber", "N", 40, 40, {"E": 1.7, "A": 2700.0}, 0.9, samples=draws
+    )
+    assert set(fit.errors()) == set(to_json(fit.to_record())["se"]) == {"E"}
+    assert fit.bse.isna().tolist() == [False, True]
+    assert fit.conf_int().notna().all(axis=None)
+    for text in (fit.summary(), fit._repr_html_()):
+        assert not re.search(r"\bse\b", text)
 
 
 def test_plain_turns_numbers_that_do_not_exist_into_null() -> None:
