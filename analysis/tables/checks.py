@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Index, Mask
-from analysis.tables import statuses
 from analysis.tables.columns import Columns
 from analysis.tables.conditions import rows_with
+from analysis.tables.numbers import NOT_DONE
 from harness.records.errors import InputError
 
 Found = tuple[Mask | Index, Callable[[int], str]]
@@ -103,7 +103,7 @@ def _tracked(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
     if columns.status is not None:
         name = columns.status
         status = [str(cell).strip() for cell in frame[name].tolist()]
-        unfinished = [text.casefold() in statuses.NOT_DONE for text in status]
+        unfinished = [text.casefold() in NOT_DONE for text in status]
         yield np.array(unfinished, bool), lambda row: f"{name} is {status[row]}"
 
 
