@@ -18,6 +18,7 @@ from analysis.laws import Law, find_law
 from analysis.records.fit import (
     ComparedRecord,
     ContestedRecord,
+    DescriptionRecord,
     EnvelopeRecord,
     EstimationRecord,
     Excluded,
@@ -74,6 +75,7 @@ class Fit:
         cloud: some of the bootstrap estimates (alpha, beta).
         profile: profiles of the parameters.
         contested: error in the contest of laws.
+        description: whether the law describes the rows, and what a better law says; None without a law.
         read_as: what was taken from a table of other people, in words; None for a table of a sweep.
 
     Examples:
@@ -115,6 +117,7 @@ class Fit:
     cloud: tuple[tuple[float, float], ...] | None = None
     profile: tuple[ProfileRecord, ...] | None = None
     contested: ContestedRecord | None = None
+    description: DescriptionRecord | None = None
     read_as: str | None = None
 
     @property
@@ -242,6 +245,9 @@ class Fit:
         if intervals:
             drawn = self.estimation.bootstrap if self.estimation else "cluster"
             lines.append(f"intervals: {100 * self.level:g} % percentile bootstrap over {drawn}s")
+        # A law that does not hold is in the warnings.
+        holds = self.description is not None and self.description.holds is not False
+        lines += [f"description: {self.description.verdict}"] if self.description and holds else []
         lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
         if self.excluded:
             lines.append(f"{len(self.excluded)} rows excluded")
@@ -304,6 +310,7 @@ class Fit:
             profile=self.profile,
             read_as=self.read_as,
             contested=self.contested,
+            description=self.description,
             compared=compared,
         )
 

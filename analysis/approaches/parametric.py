@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from analysis.result import Fit, Frontier
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table
+from analysis.uncertainty.adequacy import with_description
 from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.fit_warnings import MIN_CLUSTERS, condition_number, identifiability_warnings
@@ -61,7 +63,8 @@ def fit_law(
 
     Returns:
         The fit. It has no intervals with fewer than MIN_CLUSTERS trunks. It carries a warning if the two
-        independent searches, multi-start and variable projection, end apart.
+        independent searches, multi-start and variable projection, end apart. `description` says whether the
+        law describes the rows. If not, it names a law that does better, with its figures.
 
     Raises:
         InputError: unknown law, estimator or kind, or a table that cannot hold the law at all.
@@ -91,7 +94,7 @@ def fit_law(
     intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
     samples = bootstrap(problem, starts.theta, resamples, seed, kind) if intervals else None
     stretch = stretch_of(problem, kind)
-    return Fit(
+    fit = Fit(
         law=law,
         approach="parametric",
         estimator=estimator,
@@ -110,9 +113,9 @@ def fit_law(
         warnings=(*identifiability_warnings(problem, starts, projection, samples, stretch), *table.warnings),
         excluded=table.excluded,
         read_as=table.read_as,
-        seconds=time.perf_counter() - began,
         estimation=_estimation(problem, starts, projection, resamples, kind),
     )
+    return replace(with_description(fit, table, seed), seconds=time.perf_counter() - began)
 
 
 def _estimation(
