@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
@@ -161,21 +162,32 @@ def log_likelihood(problem: Problem, theta: Array) -> float | None:
     return None
 
 
+STRAIGHT = 2  # parameters of a power law that is a straight line in logs
+
+
 def estimate(table: LossTable, law: str, seed: int = 0, delta: float = DELTA) -> Array:
     """Return the point estimate [params] alone, by multi-start: rollouts and contests refit it many times."""
     return multi_start(checked_problem(table, law, "huber", delta), np.random.default_rng(seed)).theta
 
 
 def stretch_of(problem: Problem, kind: str) -> float:
-    """Return sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
+    """Return the factor on the spread of bootstrap estimates, so that intervals keep their level.
 
-    Drawn rows carry residuals, which are smaller than the noise. Drawn residuals are widened already, and
-    narrow Huber losses do not need it (simulated, tests/analysis/uncertainty/test_coverage.py).
+    It is sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks: drawn rows carry residuals, which are
+    smaller than the noise. Drawn residuals are widened already, and narrow Huber losses do not need it. A
+    power law without E is linear in logs, so normal theory tells what few separate rows lack: the quantile of
+    Student's t with n − p degrees of freedom over the normal one (simulated,
+    tests/analysis/uncertainty/test_coverage.py).
     """
-    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
-    if kind == "residual" or not problem.least_squares or min(g - 1, n - p) < 1:
+    law = problem.law
+    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), law.n_free
+    if kind == "residual" or min(g - 1, n - p) < 1:
         return 1.0
-    return float(np.sqrt(g / (g - 1) * (n - 1) / (n - p)))
+    factor = np.sqrt(g / (g - 1) * (n - 1) / (n - p)) if problem.least_squares else 1.0
+    if g == n and len(law.terms) == 1 and len(law.params) == STRAIGHT:
+        end = (1 + LEVEL) / 2
+        factor *= stats.t.ppf(end, n - p) / stats.norm.ppf(end)
+    return float(factor)
 
 
 def exponents_of(

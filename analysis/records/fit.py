@@ -225,8 +225,8 @@ class IsoflopRecord:
 
     Attributes:
         slices: `measured` (rows trained at one budget) or `interpolated` (a rectangle of N × D).
-        method: how the minimum of a slice is found: `quadratic` or `akima`.
-        window: sizes that a parabola goes through.
+        method: how the minimum of a slice is found: `quadratic`, `cubic` or `akima`.
+        window: sizes that the curve of a slice goes through.
         min_sizes: fewest sizes in a slice.
         bias: of interpolated slices; None if it cannot be found.
         noise: of one run's loss, behind the standard errors of the minima.
