@@ -64,6 +64,15 @@ def adequacy(table: LossTable, law: str, seed: int = 0, theta: Array | None = No
         Residuals are of log loss around the Huber fit. The tests use least squares and take rows as
         independent. Noise that rows of a trunk share makes their p-values somewhat too small.
     """
+    result, nested = _tested(table, law, seed, theta)
+    gamma = nested if split_limits(law)[0] == ADDITIVE else gamma_test(table, law, seed)
+    return replace(result, gamma_test_p=gamma, verdict=verdict(law, result, nested))
+
+
+def _tested(
+    table: LossTable, law: str, seed: int, theta: Array | None = None
+) -> tuple[AdequacyRecord, float | None]:
+    """Return the tests of a law, without verdict and test of gamma, and the p-value of `nested_test`."""
     problem = checked_problem(table, law)
     if theta is None:
         theta = multi_start(problem, np.random.default_rng(seed)).theta
@@ -76,10 +85,10 @@ def adequacy(table: LossTable, law: str, seed: int = 0, theta: Array | None = No
         seed_sd=float(np.sqrt(pure / dof)) if dof else None,
         lack_of_fit_p=_lack_of_fit(table, law, _sum_of_squares(squares)),
         structure=_structure(table, squares),
-        gamma_test_p=gamma_test(table, law, seed),
+        gamma_test_p=None,
         verdict="",
     )
-    return replace(result, verdict=verdict(law, result, nested_test(table, law, seed)))
+    return result, nested_test(table, law, seed)
 
 
 def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
@@ -206,17 +215,14 @@ def with_description(fit: Fit, table: LossTable, seed: int = 0) -> Fit:
             else f"{family(fit.law)} describes these runs: it leaves nothing."
         )
         return replace(fit, description=DescriptionRecord(None if spare <= 0 else True, text))
-    result = adequacy(table, fit.law, seed, fit.theta)
-    if not _rejected(table, fit.law, result, seed):
-        return replace(fit, description=DescriptionRecord(True, result.verdict))
+    result, nested = _tested(table, fit.law, seed, fit.theta)
+    said = verdict(fit.law, result, nested)
+    if not any(failures(fit.law, result, nested)):
+        return replace(fit, description=DescriptionRecord(True, said))
     better = _better_law(table, fit.law, seed)
-    text = f"{result.verdict.rstrip('.')}; {_in_words(better, table)}."
+    text = f"{said.rstrip('.')}; {_in_words(better, table)}."
     doubt = FitWarning(WarningCode.LACK_OF_FIT, f"{text.rstrip('.')}; intervals leave this out")
     return replace(fit, description=DescriptionRecord(False, text, better)).with_warnings(doubt)
-
-
-def _rejected(table: LossTable, law: str, result: AdequacyRecord, seed: int) -> bool:
-    return any(failures(law, result, nested_test(table, law, seed)))
 
 
 def _better_law(table: LossTable, law: str, seed: int) -> BetterLawRecord | None:
@@ -249,14 +255,14 @@ def _better_law(table: LossTable, law: str, seed: int) -> BetterLawRecord | None
     if lowest > bic(law)[0] - BETTER:
         return None
     name = problem.law.name
-    result = adequacy(table, name, seed)
+    result, nested = _tested(table, name, seed)
     exponent = six_nd_exponents(problem.law, theta[None], table)
     return BetterLawRecord(
         law=name,
         residual_rms=result.residual_rms,
         params=dict(zip(problem.law.params, theta.tolist(), strict=True)),
         a=float(exponent[0]) if len(exponent) else None,
-        describes=not _rejected(table, name, result, seed),
+        describes=not any(failures(name, result, nested)),
     )
 
 
@@ -275,6 +281,8 @@ def _in_words(better: BetterLawRecord | None, table: LossTable) -> str:
 def _least_squares(table: LossTable, law: str, seed: int, near: Array | None = None) -> tuple[Problem, Array]:
     """Return the problem of least squares in log loss and its minimum [params], from `near` if any."""
     problem = checked_problem(table, law, "lsq")
+    if near is None and problem.pilot is not None:
+        near = multi_start(problem.pilot[0], np.random.default_rng(seed), STARTS).theta
     if near is not None:
         found = problem.solve(near, near=True)
         return problem, found.theta[0]
