@@ -39,7 +39,7 @@ NESTED = {
 }
 # Laws that may describe rows better, by the axes of the law that does not; simple ones first.
 RIVALS = {
-    "nd": (ADDITIVE, "quadrature", NESTING, saturating.FAMILY),
+    "nd": (ADDITIVE, "quadrature", NESTING, "bounded", saturating.FAMILY),
     "n": ("kaplan_n", "kaplan_n_offset", "broken_n"),
     "d": ("kaplan_d", "kaplan_d_offset", "broken_d"),
     "c": ("kaplan_c", "kaplan_c_offset", "broken_c"),
