@@ -97,7 +97,7 @@ def test_all_approaches_give_the_rows_that_can_be_had() -> None:
         "the envelope with N = N over end points",
         "the quadrature law",
         "the joint law",
-        "the joint_e0 law",
+        "the bounded law",
     ]
 
 
