@@ -12,20 +12,24 @@ from typing import Any
 import pandas as pd
 
 from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
+from analysis.approaches.one_axis import fit_other_axis, shared_axis
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
 from analysis.laws import axes_of
+from analysis.records.fits import read_study
 from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
-from analysis.tables.columns import columns_of_n
+from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
 from analysis.tables.table import load_table
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
+from harness.records.paths import SweepFolder
 
+DEFAULT_LAW = "chinchilla"
 EXAMPLE = """\
 python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
 python -m analysis.fit results/chinchilla/points.parquet --law joint --json fit.json"""
@@ -36,7 +40,11 @@ def _parser() -> CommandParser:
         "analysis.fit", "Fit scaling laws to a table of losses and print the result.", EXAMPLE
     )
     command.add_argument("table", type=Path, help=f"{FORMATS}, one row a finished run")
-    command.add_argument("--law", default="chinchilla", help="which law (a wrong name lists them)")
+    command.add_argument(
+        "--law",
+        help="which law (a wrong name lists them); by default that of the sweep beside its own table, else "
+        f"{DEFAULT_LAW}",
+    )
     command.add_argument(
         "--approach",
         default="parametric",
@@ -55,6 +63,12 @@ def _parser() -> CommandParser:
         "a name with a comma stands in quotes",
     )
     command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
+    command.add_argument(
+        "--loss-is",
+        metavar="SCALE",
+        help="scale of the loss column: nats (per token), perplexity, bits_per_token, or bits_per_byte=4.2 "
+        "if a token holds 4.2 bytes; it is converted to nats per token",
+    )
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
     command.add_argument(
@@ -98,41 +112,71 @@ def _progress() -> Progress:
 def _table(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table as it is in the file, and how `load_table` is to read it."""
     mapping, scale, where = reading(arguments)
-    options = {"mapping": mapping, "scale": scale, "where": where}
-    return read_frame(arguments.table), options | {"count": arguments.count, "loss": arguments.loss}
+    options: dict[str, Any] = {"mapping": mapping, "scale": scale, "where": where}
+    options |= {"count": arguments.count, "loss": arguments.loss, "loss_is": arguments.loss_is}
+    return read_frame(arguments.table), options
+
+
+def starting_law(arguments: argparse.Namespace, frame: pd.DataFrame) -> tuple[str, list[str]]:
+    """Return the law to fit, and for a sweep's own table a line that says where it comes from.
+
+    Without a named law it is the one that the sweep chose, with its limits; else DEFAULT_LAW.
+    """
+    if arguments.law is not None:
+        return arguments.law, []
+    if not set(OWN_KEYS) <= set(frame.columns):
+        return DEFAULT_LAW, []
+    path = SweepFolder(arguments.table.parent).fits
+    try:
+        primary = read_study(path).primary if path.exists() else None
+    except InputError as error:
+        return DEFAULT_LAW, [f"law: {DEFAULT_LAW}, because {error}"]
+    if primary is None:
+        why = "names no law" if path.exists() else "is not there"
+        return DEFAULT_LAW, [f"law: {DEFAULT_LAW}, because {path}, which holds the law of a sweep, {why}"]
+    return primary.law, [f"law: {primary.law}, which the sweep chose ({path}); --law names another"]
 
 
 def one(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Return text and JSON of one approach."""
     frame, options_of_table = _table(arguments)
+    law, said = starting_law(arguments, frame)
     mapping = options_of_table["mapping"]
     if len(columns_of_n(frame, mapping)) > 1:
         raise InputError(f"--map has several columns for N, {mapping['N']}: type one, or --approach all")
-    axes = {"parametric": axes_of(arguments.law), "kaplan": ""}.get(arguments.approach, "nd")
+    axes = {"parametric": axes_of(law), "kaplan": ""}.get(arguments.approach, "nd")
     table = load_table(frame, axes=axes, **options_of_table)
     options = {"level": arguments.level, "resamples": arguments.resamples, "seed": arguments.seed}
     kind = arguments.kind
-    what = arguments.law if arguments.approach == "parametric" else arguments.approach
+    parametric = arguments.approach == "parametric"
+    what = law if parametric else arguments.approach
     _progress()(f"{what} on {len(table)} rows, {arguments.resamples} resamples")
-    fits = fit_approach(table, arguments.approach, arguments.law, arguments.estimator, **options, kind=kind)
+    shared = shared_axis(table) if parametric and arguments.law is None else None
+    if shared:
+        fits, warning = fit_other_axis({table.count: table}, shared, arguments.level, arguments.seed)
+        said = [warning.message]
+    if not shared or not fits:
+        fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
-    return "\n\n".join(fit.summary() for fit in fits), entries if len(entries) > 1 else entries[0]
+    text = "\n\n".join(fit.summary() for fit in fits)
+    return "\n".join([*(said if parametric else ()), text]), entries if len(entries) > 1 else entries[0]
 
 
 def every(arguments: argparse.Namespace) -> tuple[str, Any]:
     """Return text and JSON of all approaches."""
     frame, options_of_table = _table(arguments)
+    law, said = starting_law(arguments, frame)
     tables = counted_tables(frame, axes="", **options_of_table)
     found = compare_approaches(
         tables,
-        arguments.law,
+        law,
         estimator=arguments.estimator,
         resamples=arguments.resamples,
         level=arguments.level,
         seed=arguments.seed,
         progress=_progress(),
     )
-    return comparison_text(found), to_json(found.to_records())
+    return "\n".join([*said, comparison_text(found)]), to_json(found.to_records())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -72,6 +72,7 @@ class FrontierCurve:
         a: exponent of n_opt ∝ C^a over these C; at a single C the local slope.
         b: exponent of d_opt ∝ C^b.  a_interval, b_interval: None without bootstrap.
         warnings: what speaks against using these numbers, such as a C far beyond the fitted runs.
+        largest_c: largest fitted compute, FLOPs; None if it is not known.
     """
 
     flops: Array
@@ -87,16 +88,20 @@ class FrontierCurve:
     b: float
     b_interval: tuple[float, float] | None
     warnings: tuple[FitWarning, ...] = ()
+    largest_c: float | None = None
 
     def __repr__(self) -> str:
+        far = max(self.flops) / self.largest_c if self.largest_c and self.warnings else None
+        codes = "" if far is None else f"; extrapolation to {far:,.0f} times the largest fitted C"
         if len(self.flops) == 1:
             best = f"N* = {si(self.n_opt[0])}, D* = {si(self.d_opt[0])}, loss = {self.loss[0]:.3f}"
-            return f"FrontierCurve(C = {power_of_ten(self.flops[0])}: {best})"
+            return f"FrontierCurve(C = {power_of_ten(self.flops[0])}: {best}{codes})"
         first, last = (power_of_ten(value) for value in (self.flops.min(), self.flops.max()))
-        return f"FrontierCurve(C = {first} to {last}: N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f})"
+        grows = f"N* grows as C^{self.a:.3f}, D* as C^{self.b:.3f}"
+        return f"FrontierCurve(C = {first} to {last}: {grows}{codes})"
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per value of C: flops, n_opt, d_opt, loss, and the ends of their intervals."""
+        """Return one row per value of C: the fields of `FrontierRow`, its place beyond the fit included."""
         return pd.DataFrame(self.rows())
 
     def rows(self) -> list[FrontierRow]:
@@ -115,6 +120,7 @@ class FrontierCurve:
                 loss_high=float(self.loss_interval[i, 1]),
                 flat_low=float(self.flat[i, 0]),
                 flat_high=float(self.flat[i, 1]),
+                factor=None if self.largest_c is None else float(self.flops[i] / self.largest_c),
             )
             for i in range(len(self.flops))
         ]
@@ -339,7 +345,8 @@ def find_frontier(
             percentile_interval(value, level, fit.stretch)
             for value in _exponents(drawn, asked, len(samples), draws)
         )
-    far = fit.largest_c and extrapolation_warning(fit.largest_c, float(asked.max()))
+    largest_c = _largest_c(fit, table, mapping)
+    far = largest_c and extrapolation_warning(largest_c, float(asked.max()))
     return FrontierCurve(
         flops=asked,
         n_opt=n,
@@ -354,7 +361,15 @@ def find_frontier(
         b=b,
         b_interval=b_interval,
         warnings=(far,) if far else (),
+        largest_c=largest_c,
     )
+
+
+def _largest_c(fit: Fit, table: TableLike | None, mapping: Mapping[str, str] | None) -> float | None:
+    """Return the largest fitted compute; of a fit that does not say it, that of its table."""
+    if fit.largest_c is not None or table is None:
+        return fit.largest_c
+    return float(as_table(table, mapping, fit.count).c.max())
 
 
 def optimal_allocation(

@@ -18,6 +18,7 @@ from analysis.laws import Law, find_law
 from analysis.records.fit import (
     ComparedRecord,
     ContestedRecord,
+    DescriptionRecord,
     EnvelopeRecord,
     EstimationRecord,
     Excluded,
@@ -36,6 +37,7 @@ from harness.records.number_text import significant, together
 
 KEY_PARAMS = ("E", "alpha", "beta", "gamma", "kappa", "a", "b")  # what one line about a fit shows
 BY_DESIGN = ("reference run", "learning-rate run")  # rows of a sweep that no fit is meant to see
+STRAY = 1.0  # times the 90 % interval: a larger standard error is that of stray draws; normal ones have .3
 WITHOUT_LAW = ("isoflop", "envelope")  # approaches that give exponents and no surface of losses
 
 
@@ -73,6 +75,7 @@ class Fit:
         cloud: some of the bootstrap estimates (alpha, beta).
         profile: profiles of the parameters.
         contested: error in the contest of laws.
+        description: whether the law describes the rows, and what a better law says; None without a law.
         read_as: what was taken from a table of other people, in words; None for a table of a sweep.
 
     Examples:
@@ -114,6 +117,7 @@ class Fit:
     cloud: tuple[tuple[float, float], ...] | None = None
     profile: tuple[ProfileRecord, ...] | None = None
     contested: ContestedRecord | None = None
+    description: DescriptionRecord | None = None
     read_as: str | None = None
 
     @property
@@ -140,7 +144,11 @@ class Fit:
 
     @property
     def bse(self) -> pd.Series[float]:
-        """Standard errors by parameter: the standard deviation of the bootstrap; NaN without bootstrap."""
+        """Standard errors by parameter: the standard deviation of the bootstrap.
+
+        NaN without bootstrap, and for a parameter whose estimates have tails so heavy that their standard
+        deviation says nothing. The interval, `conf_int`, holds there too.
+        """
         return pd.Series(self.errors(), index=list(self.estimates), dtype=float, name="se")
 
     def conf_int(self, level: float | None = None) -> pd.DataFrame:
@@ -165,12 +173,16 @@ class Fit:
         return ends.reindex(list(self.estimates))
 
     def errors(self) -> dict[str, float]:
-        """Return {parameter: standard error}, without parameters of no spread; empty without bootstrap."""
+        """Return {parameter: standard error}, empty without bootstrap.
+
+        Parameters of no spread are left out, and those whose spread is that of a few stray estimates.
+        """
         cov = self.cov
         if cov is None:
             return {}
         found = dict(zip(self.estimates, np.sqrt(np.diag(cov)).tolist(), strict=True))
-        return {name: error for name, error in found.items() if error > 0}
+        widths = {name: high - low for name, (low, high) in self.intervals(LEVEL).items()}
+        return {name: error for name, error in found.items() if 0 < error < STRAY * widths.get(name, 0.0)}
 
     def intervals(self, level: float | None = None) -> dict[str, tuple[float, float]]:
         """Return {parameter: (low, high)}, without parameters of no spread; empty without bootstrap."""
@@ -217,22 +229,25 @@ class Fit:
         return replace(self, warnings=self.warnings + warnings)
 
     def summary(self) -> str:
-        """Return a table in plain text: estimates, standard errors, intervals, frontier, warnings."""
+        """Return a table in plain text: estimates, intervals, frontier, warnings."""
         head = f"{self.approach} {self.law}  N = {self.count}  {self.estimator}"
         lines = [head, f"{self.nobs} rows, {self.n_clusters} clusters, {self.status}"]
         lines += [f"read as: {self.read_as}"] if self.read_as else []
-        errors, intervals = self.errors(), self.intervals()
+        intervals = self.intervals()
         for name, estimate in self.estimates.items():
-            lines.append(_line(name, estimate, intervals.get(name), errors.get(name)))
+            lines.append(_line(name, estimate, intervals.get(name)))
         for name, value, interval in (
             ("a", self.frontier.a, self.frontier.a_interval),
             ("b", self.frontier.b, self.frontier.b_interval),
         ):
             if value is not None and name not in self.estimates:
-                lines.append(_line(name, value, interval, None))
+                lines.append(_line(name, value, interval))
         if intervals:
             drawn = self.estimation.bootstrap if self.estimation else "cluster"
             lines.append(f"intervals: {100 * self.level:g} % percentile bootstrap over {drawn}s")
+        # A law that does not hold is in the warnings.
+        holds = self.description is not None and self.description.holds is not False
+        lines += [f"description: {self.description.verdict}"] if self.description and holds else []
         lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
         if self.excluded:
             lines.append(f"{len(self.excluded)} rows excluded")
@@ -252,7 +267,7 @@ class Fit:
         caption = f"{self.approach} {self.law}, N = {self.count}, {self.nobs} rows"
         if self.intervals():
             ends = self.conf_int()
-            columns |= {"se": self.bse, "low": ends["low"], "high": ends["high"]}
+            columns |= {"low": ends["low"], "high": ends["high"]}
             caption += f", {100 * self.level:g} % intervals"
         caption += f"; read as: {self.read_as}" if self.read_as else ""
         table = pd.DataFrame(columns).to_html(float_format=lambda value: f"{value:.4g}", border=0)
@@ -295,6 +310,7 @@ class Fit:
             profile=self.profile,
             read_as=self.read_as,
             contested=self.contested,
+            description=self.description,
             compared=compared,
         )
 
@@ -318,9 +334,7 @@ def _remedy(fit: Fit) -> str:
     return f"none is known to hold for a fit by {fit.approach}"
 
 
-def _line(name: str, value: float, interval: tuple[float, float] | None, error: float | None) -> str:
+def _line(name: str, value: float, interval: tuple[float, float] | None) -> str:
     shown, between = together(value, interval, 6, significant)
     text = f"  {name:<6} {shown:>12}"
-    if error is not None:
-        text += f"  se {error:10.4g}"
     return text if interval is None else f"{text}  {between}"

@@ -9,11 +9,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.arrays import Interval
 from analysis.averaging.average import EXCLUDED
+from analysis.intervals import LEVEL, NORMAL
 from analysis.laws import family
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import ExponentsRecord, FitRecord
-from analysis.records.fits import ContestRow, LoserScore, ReferenceRow, ScoreRecord, StudyRecord, read_study
+from analysis.records.fits import (
+    ContestRow,
+    JackknifeRow,
+    LoserScore,
+    ReferenceRow,
+    ScoreRecord,
+    StudyRecord,
+    read_study,
+)
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -27,7 +37,6 @@ from harness.records.number_text import (
     number,
     percent,
     si,
-    signed,
     together,
 )
 from harness.records.paths import SweepFolder
@@ -58,7 +67,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "E over the laws": _over_laws(study.average(AveragedQuantity.E)),
         "a under 6ND": _exponent(fit.frontier, study.average(AveragedQuantity.A_SIX_ND)),
         "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
-        "± of a under 6ND, leaving one size out at a time": number(study.jackknife.a_se),
+        "a under 6ND, leaving one size out at a time": _left_out(study.jackknife.a),
         **_forecast(study.forecast, primary.law),
         **_other_forecasts(study),
         "trunk + branch minus tuned cosine, nats": _references(study.reference),
@@ -113,13 +122,25 @@ def _weights(contest: Sequence[ContestRow]) -> str:
     return ", ".join(f"{family(row.law)} {number(row.weight, 2)}" for row in heard) or DASH
 
 
+def _left_out(rows: Sequence[JackknifeRow]) -> str:
+    """Return the least and the largest exponent without one size."""
+    values = [row.a for row in rows]
+    return f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else DASH
+
+
 def _references(cells: Sequence[ReferenceRow]) -> str:
-    """Return the difference ± standard error at every cell that has cosine runs."""
+    """Return the difference with its interval at every cell that has cosine runs."""
     shown = [
-        f"{signed(cell.difference)} ± {number(cell.se)} ({cell.rung}, D = {si(cell.n_tokens)})"
+        f"{estimate(cell.difference, _normal_interval(cell.difference, cell.se))} "
+        f"({cell.rung}, D = {si(cell.n_tokens)})"
         for cell in cells
     ]
     return "; ".join(shown) or DASH
+
+
+def _normal_interval(value: float, error: float | None) -> Interval | None:
+    half = NORMAL.inv_cdf((1 + LEVEL) / 2) * (error or 0.0)
+    return (value - half, value + half) if half else None
 
 
 def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:

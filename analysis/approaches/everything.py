@@ -142,20 +142,18 @@ def parametric(
 
 
 def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> None:
-    """Fit the parabola, and Akima as a second opinion if every budget has enough sizes for it.
+    """Fit parabolas or cubics, and Akima as a second opinion if every budget has enough sizes for it.
 
-    One run that is off can take the minimum from a parabola, but not from Akima's interpolant.
+    One run that is off can take the minimum from a curve, but not from Akima's interpolant.
     """
     few = WarningCode.FEW_BUDGETS
-    made = attempts.add(
-        f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, method="quadratic", **options
-    )
+    made = attempts.add(f"IsoFLOP with N = {table.count}", few, fit_isoflop, table, **options)
     slices = made[0].isoflop if made else None
     if slices and slices.min_sizes < AKIMA_SIZES:
         return
     what = f"IsoFLOP by Akima interpolation with N = {table.count}"
     if not attempts.add(what, few, fit_isoflop, table, method="akima", **options) and not made:
-        attempts.warnings.pop()  # what the parabola lacks stands for both
+        attempts.warnings.pop()  # what the curve lacks stands for both
 
 
 def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:

@@ -15,7 +15,16 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.approaches.slice_minimum import AKIMA_SIZES, WINDOW, Method, Optimum, optima, parabola_residuals
+from analysis.approaches.slice_minimum import (
+    AKIMA_SIZES,
+    CUBIC_WINDOW,
+    WINDOW,
+    Method,
+    Optimum,
+    common_shape,
+    optima,
+    parabola_residuals,
+)
 from analysis.approaches.slices import TOLERANCE, Slice, interpolated_slices, measured_slices
 from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
@@ -32,6 +41,7 @@ Source = Literal["auto", "measured", "interpolated"]
 MIN_SIZES = 5
 FEWEST_SIZES = 3  # a parabola needs as many
 MIN_BUDGETS = 3
+FEW_RESIDUALS = 4  # degrees of freedom of the slices, below which the noise is read off a smooth surface
 SHOWN = 5  # budgets that a text lists
 DRAWS_FOR_WEIGHTS = 200  # of noise, for the standard errors of the optima if no interval is wanted
 
@@ -50,7 +60,7 @@ def fit_isoflop(
     table: TableLike,
     *,
     mapping: Mapping[str, str] | None = None,
-    method: Method = "quadratic",
+    method: Method | None = None,
     slices: Source = "auto",
     tolerance: float = TOLERANCE,
     min_sizes: int = MIN_SIZES,
@@ -65,7 +75,9 @@ def fit_isoflop(
     Args:
         table: finished runs: a LossTable, or a frame or path that `load_table` reads.
         mapping: columns of a foreign table, as for `load_table`.
-        method: `quadratic` is a parabola in log N at each budget, `akima` an Akima interpolant.
+        method: `quadratic` is a parabola in log N at each budget, `akima` an Akima interpolant, `cubic` a
+            cubic whose shape is common to all budgets. By default parabolas for measured slices, and cubics
+            for interpolated ones, where parabolas are off by up to .1 in a.
         slices: `measured` groups rows within ± `tolerance` in log C; `interpolated` reads slices off a
             rectangle of N × D; `auto` takes the first if it gives three budgets.
         tolerance: half width of a budget in log C.
@@ -100,13 +112,14 @@ def fit_isoflop(
     table.require("IsoFLOP", "ndc")
     fewest = AKIMA_SIZES if method == "akima" else FEWEST_SIZES
     pieces, source, sizes = _choose_slices(table, slices, tolerance, max(min_sizes, fewest), fewest)
-    spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces)
+    method = _method(method, source, pieces, table)
+    spread = Noise(noise, KNOWN_DOF, "given") if noise is not None else measured_noise(table, pieces, method)
     rng = np.random.default_rng(seed)
     shocks = draw_noise(table, spread, resamples or DRAWS_FOR_WEIGHTS, rng)
     found, n_draws, d_draws = optima(pieces, np.log(table.loss), shocks, method)
     lines = regress(found, n_draws, d_draws)
     ends = [percentile_interval(lines.samples[:, k], level) if resamples else None for k in (0, 1)]
-    bias = slicing_bias(pieces, table, surface) if source == "interpolated" and surface else None
+    bias = slicing_bias(pieces, table, surface, method) if source == "interpolated" and surface else None
     return Fit(
         law="power_law",
         approach="isoflop",
@@ -126,7 +139,7 @@ def fit_isoflop(
         isoflop=IsoflopRecord(
             slices=source,
             method=method,
-            window=WINDOW,
+            window=CUBIC_WINDOW if method == "cubic" else WINDOW,
             min_sizes=sizes,
             bias=bias,
             noise=spread.to_record(),
@@ -138,7 +151,24 @@ def fit_isoflop(
 def _estimator(method: Method) -> str:
     if method == "akima":
         return "Akima interpolation, median over seed noise, weighted regression"
+    if method == "cubic":
+        return f"cubics of one shape through the {CUBIC_WINDOW} sizes around the lowest, weighted regression"
     return f"parabola through the {WINDOW} sizes around the lowest, weighted regression"
+
+
+def _method(asked: Method | None, source: str, pieces: list[Slice], table: LossTable) -> Method:
+    """Return the method that is asked for, or by default the one that suits the slices."""
+    if asked in ("quadratic", "akima") or (asked is None and source == "measured"):
+        return asked or "quadratic"
+    if common_shape(pieces, np.log(table.loss)) is not None:
+        return "cubic"
+    if asked == "cubic":
+        raise InputError(
+            "cubics of one shape need more sizes at the budgets than they have parameters: add sizes, or use "
+            "parabolas (quadratic)",
+            "approach",
+        )
+    return "quadratic"
 
 
 def _choose_slices(
@@ -178,16 +208,36 @@ def _too_few(table: LossTable, fewest: int) -> str:
     )
 
 
-def measured_noise(table: LossTable, pieces: list[Slice]) -> Noise:
-    """Return the larger of the spread between seeds and the spread about the parabolas."""
+def measured_noise(table: LossTable, pieces: list[Slice], method: Method) -> Noise:
+    """Return the larger of the spread between seeds and the spread about the curves of the slices."""
     found = []
-    for source, (total, dof) in (
-        ("seeds", seed_noise(table)),
-        ("residuals of the parabolas", parabola_residuals(pieces, np.log(table.loss))),
-    ):
-        if dof >= 2:
-            found.append(Noise(float(np.sqrt(total / dof)), dof, source))
+    total, dof = seed_noise(table)
+    if dof >= 2:
+        found.append(Noise(float(np.sqrt(total / dof)), dof, "seeds"))
+    shape = common_shape(pieces, np.log(table.loss)) if method == "cubic" else None
+    if shape is not None:
+        variance, dof = shape.variance(pieces, table.cluster)
+        source = "residuals of the cubics"
+        if dof < FEW_RESIDUALS:
+            variance, dof = _surface_residuals(table)
+            source = "residuals of a cubic surface"
+    else:
+        total, dof = parabola_residuals(pieces, np.log(table.loss))
+        variance, source = total / max(dof, 1), "residuals of the parabolas"
+    if dof >= 2:
+        found.append(Noise(float(np.sqrt(variance)), dof, source))
     return max(found, key=lambda noise: noise.sd, default=Noise(ASSUMED_SD, KNOWN_DOF, "assumed"))
+
+
+def _surface_residuals(table: LossTable) -> tuple[float, int]:
+    """Return the variance of log loss about a cubic polynomial in log N and log D, and its freedom."""
+    n, d = (np.log(axis) - np.log(axis).mean() for axis in (table.n, table.d))
+    terms = [n**i * d**j for i in range(4) for j in range(4 - i)]
+    design = np.column_stack(terms)
+    y = np.log(table.loss)
+    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    dof = len(y) - int(rank)
+    return float(np.sum((y - design @ coefficients) ** 2)) / max(dof, 1), dof
 
 
 def regress(found: list[Optimum], n_draws: Array, d_draws: Array) -> Lines:
@@ -262,10 +312,12 @@ def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     return slope, mean_y - slope * mean_x
 
 
-def slicing_bias(pieces: list[Slice], table: LossTable, surface: Surface) -> SlicingBiasRecord | None:
+def slicing_bias(
+    pieces: list[Slice], table: LossTable, surface: Surface, method: Method
+) -> SlicingBiasRecord | None:
     """Slice the fitted surface as the table was sliced and compare with the surface's own frontier."""
     log_loss = np.log(surface.loss(table.n, table.d))
-    found, _, _ = optima(pieces, log_loss, np.zeros((len(log_loss), 1)), "quadratic")
+    found, _, _ = optima(pieces, log_loss, np.zeros((len(log_loss), 1)), method)
     kept = [optimum for optimum in found if optimum.reason is None]
     if len(kept) < MIN_BUDGETS:
         return None

@@ -25,7 +25,12 @@ MISSING = (
 
 
 def shared_axis(table: LossTable) -> str | None:
-    """Return the axis, n or d, that has one value in all rows (token counts to SAME); None if both vary."""
+    """Return the axis, n or d, that has one value in all rows (token counts to SAME).
+
+    None if both vary, or if the table does not say sizes or token counts.
+    """
+    if set(table.absent) & set("nd"):
+        return None
     if np.ptp(np.log(table.d)) < SAME:
         return "d"
     return "n" if np.ptp(table.n) == 0 else None

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
@@ -27,6 +29,7 @@ from analysis.result import Fit, Frontier
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table
+from analysis.uncertainty.adequacy import with_description
 from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.fit_warnings import MIN_CLUSTERS, condition_number, identifiability_warnings
@@ -61,7 +64,8 @@ def fit_law(
 
     Returns:
         The fit. It has no intervals with fewer than MIN_CLUSTERS trunks. It carries a warning if the two
-        independent searches, multi-start and variable projection, end apart.
+        independent searches, multi-start and variable projection, end apart. `description` says whether the
+        law describes the rows. If not, it names a law that does better, with its figures.
 
     Raises:
         InputError: unknown law, estimator or kind, or a table that cannot hold the law at all.
@@ -91,7 +95,7 @@ def fit_law(
     intervals = resamples > 0 and n_clusters >= MIN_CLUSTERS
     samples = bootstrap(problem, starts.theta, resamples, seed, kind) if intervals else None
     stretch = stretch_of(problem, kind)
-    return Fit(
+    fit = Fit(
         law=law,
         approach="parametric",
         estimator=estimator,
@@ -107,12 +111,12 @@ def fit_law(
         stretch=stretch,
         resid=np.log(table.loss) - np.log(problem.predict(starts.theta)),
         largest_c=None if "c" in table.absent else float(table.c.max()),
-        warnings=(*identifiability_warnings(problem, starts, projection), *table.warnings),
+        warnings=(*identifiability_warnings(problem, starts, projection, samples, stretch), *table.warnings),
         excluded=table.excluded,
         read_as=table.read_as,
-        seconds=time.perf_counter() - began,
         estimation=_estimation(problem, starts, projection, resamples, kind),
     )
+    return replace(with_description(fit, table, seed), seconds=time.perf_counter() - began)
 
 
 def _estimation(
@@ -158,21 +162,32 @@ def log_likelihood(problem: Problem, theta: Array) -> float | None:
     return None
 
 
+STRAIGHT = 2  # parameters of a power law that is a straight line in logs
+
+
 def estimate(table: LossTable, law: str, seed: int = 0, delta: float = DELTA) -> Array:
     """Return the point estimate [params] alone, by multi-start: rollouts and contests refit it many times."""
     return multi_start(checked_problem(table, law, "huber", delta), np.random.default_rng(seed)).theta
 
 
 def stretch_of(problem: Problem, kind: str) -> float:
-    """Return sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks, else 1.
+    """Return the factor on the spread of bootstrap estimates, so that intervals keep their level.
 
-    Drawn rows carry residuals, which are smaller than the noise. Drawn residuals are widened already, and
-    narrow Huber losses do not need it (simulated, tests/analysis/uncertainty/test_coverage.py).
+    It is sqrt(g/(g−1)·(n−1)/(n−p)) for least squares on drawn trunks: drawn rows carry residuals, which are
+    smaller than the noise. Drawn residuals are widened already, and narrow Huber losses do not need it. A
+    power law without E is linear in logs, so normal theory tells what few separate rows lack: the quantile of
+    Student's t with n − p degrees of freedom over the normal one (simulated,
+    tests/analysis/uncertainty/test_coverage.py).
     """
-    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), problem.law.n_free
-    if kind == "residual" or not problem.least_squares or min(g - 1, n - p) < 1:
+    law = problem.law
+    n, g, p = len(problem.table), len(np.unique(problem.table.cluster)), law.n_free
+    if kind == "residual" or min(g - 1, n - p) < 1:
         return 1.0
-    return float(np.sqrt(g / (g - 1) * (n - 1) / (n - p)))
+    factor = np.sqrt(g / (g - 1) * (n - 1) / (n - p)) if problem.least_squares else 1.0
+    if g == n and len(law.terms) == 1 and len(law.params) == STRAIGHT:
+        end = (1 + LEVEL) / 2
+        factor *= stats.t.ppf(end, n - p) / stats.norm.ppf(end)
+    return float(factor)
 
 
 def exponents_of(

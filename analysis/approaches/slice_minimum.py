@@ -1,4 +1,4 @@
-"""The minimum of an IsoFLOP slice, by a parabola or by Akima interpolation, and its noise.
+"""The minimum of an IsoFLOP slice, by a parabola, a cubic or Akima interpolation, and its noise.
 
 References: Hoffmann et al. 2022, arXiv:2203.15556, section 3.2; Porian et al. 2024, arXiv:2406.19146,
 section 3 (Akima interpolation with seed-noise bootstrap, floor of the optimum's standard error).
@@ -13,14 +13,16 @@ from typing import Literal
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
+from analysis.approaches.common_shape import CommonShape, fit_common_shape
 from analysis.approaches.slices import Slice
 from analysis.arrays import Array, Index
 from harness.records.number_text import si
 
-Method = Literal["quadratic", "akima"]
+Method = Literal["quadratic", "cubic", "akima"]
 Minimum = Callable[[Array, Array], Array]
 
 WINDOW = 5  # sizes in the parabola: those nearest to the lowest
+CUBIC_WINDOW = 7  # sizes in the cubic, which follows the curve farther
 SPACING_FLOOR = 1 / 3  # of the spacing of sizes in log N, the least standard error of an optimum (Porian)
 AKIMA_SIZES = 5  # fewer sizes at a budget leave the interpolant to its boundary rule
 AKIMA_POINTS = 25  # evaluations between two sizes
@@ -44,12 +46,12 @@ class Optimum:
     at_edge: bool = False
 
 
-def parabola_window(x: Array, y: Array) -> Index | None:
-    """Return the WINDOW sizes nearest to the lowest one; None if the lowest is the first or last."""
+def parabola_window(x: Array, y: Array, size: int = WINDOW) -> Index | None:
+    """Return the `size` sizes nearest to the lowest one; None if the lowest is the first or last."""
     lowest = int(np.argmin(y))
     if lowest in (0, len(x) - 1):
         return None
-    return np.sort(np.argsort(np.abs(x - x[lowest]), kind="stable")[:WINDOW])
+    return np.sort(np.argsort(np.abs(x - x[lowest]), kind="stable")[:size])
 
 
 def quadratic_minimum(x: Array, y: Array, window: Index) -> Array:
@@ -75,12 +77,50 @@ def optima(
 ) -> tuple[list[Optimum], Array, Array]:
     """Return the optimum of each slice and its draws of log N* and log D* [slices, draws]."""
     found, n_draws, d_draws = [], [], []
-    for piece in slices:
-        optimum, log_n = _optimum(piece, log_loss, shocks, method)
+    if method == "cubic":
+        made = _common_optima(slices, log_loss, shocks)
+    else:
+        made = [_optimum(piece, log_loss, shocks, method) for piece in slices]
+    for piece, (optimum, log_n) in zip(slices, made, strict=True):
         found.append(optimum)
         n_draws.append(log_n)
         d_draws.append(np.interp(log_n, piece.log_n, piece.log_d))
     return found, np.array(n_draws), np.array(d_draws)
+
+
+def common_shape(slices: list[Slice], log_loss: Array) -> CommonShape | None:
+    """Return the cubics of all slices with an interior minimum; None if their sizes are too few."""
+    windows = [parabola_window(piece.log_n, piece.log_loss(log_loss), CUBIC_WINDOW) for piece in slices]
+    return fit_common_shape(slices, log_loss, windows)
+
+
+def _common_optima(slices: list[Slice], log_loss: Array, shocks: Array) -> list[tuple[Optimum, Array]]:
+    """Return the optimum of each slice by cubics of a common shape, and its draws of log N*."""
+    shape = common_shape(slices, log_loss)
+    found = []
+    for place, piece in enumerate(slices):
+        y = piece.log_loss(log_loss)
+        at = [] if shape is None else np.flatnonzero(shape.position == place).tolist()
+        if shape is None or not at:
+            none = Optimum(piece.log_c, np.nan, np.nan, np.nan, np.nan, len(y), _edge(piece.log_n, y), True)
+            found.append((none, np.full(shocks.shape[1], np.nan)))
+            continue
+        index, window = at[0], shape.windows[at[0]]
+        low, high = piece.log_n[window].min(), piece.log_n[window].max()
+        draws, best = shape.moved(slices, shocks)[index], float(shape.best[index])
+        share = float(np.mean((draws > low) & (draws < high)))
+        reason = None
+        if not (shape.curvature[index] > 0 and low < best < high):
+            fault = _fault(piece.log_n[window], y[window])
+            reason = f"the cubic through the {len(window)} sizes around the lowest {fault}"
+        elif share < MIN_INTERIOR:
+            reason = _rarely_interior(share)
+        floor = SPACING_FLOOR * float(np.mean(np.diff(piece.log_n)))
+        se = max(float(np.std(draws)), floor) / share if share else np.nan
+        log_d = float(np.interp(best, piece.log_n, piece.log_d))
+        lowest = float(shape.value(index, np.array(best)))
+        found.append((Optimum(piece.log_c, best, log_d, lowest, se, len(y), reason), draws))
+    return found
 
 
 def _optimum(piece: Slice, log_loss: Array, shocks: Array, method: Method) -> tuple[Optimum, Array]:
@@ -129,18 +169,24 @@ def _at_edge(y: Array) -> bool:
 def _reason(best: float, share: float, method: Method, x: Array, y: Array) -> str | None:
     """Return why the minimum of log losses y [sizes] over log sizes x does not count, None if it does."""
     if np.isfinite(best):
-        if share < MIN_INTERIOR:
-            return f"the minimum is interior in only {100 * share:.0f} % of noise draws"
-        return None
+        return _rarely_interior(share) if share < MIN_INTERIOR else None
     if _at_edge(y):
-        lowest = int(np.argmin(y))
-        which = "smallest" if lowest == 0 else "largest"
-        return f"no interior minimum: the loss is lowest at the {which} size, N = {si(np.exp(x[lowest]))}"
+        return _edge(x, y)
     if method == "akima":
         return "no interior minimum: the Akima interpolant is lowest at an end of the sizes"
     window = parabola_window(x, y)
     assert window is not None  # the lowest size is inside
     return f"the parabola through the {len(window)} sizes around the lowest {_fault(x[window], y[window])}"
+
+
+def _rarely_interior(share: float) -> str:
+    return f"the minimum is interior in only {100 * share:.0f} % of noise draws"
+
+
+def _edge(x: Array, y: Array) -> str:
+    lowest = int(np.argmin(y))
+    which = "smallest" if lowest == 0 else "largest"
+    return f"no interior minimum: the loss is lowest at the {which} size, N = {si(np.exp(x[lowest]))}"
 
 
 def _fault(x: Array, y: Array) -> str:

@@ -10,16 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.approaches.envelope import APART
 from analysis.approaches.everything import APPROACHES, Progress, fit_everything, unheard
+from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.arrays import Interval
 from analysis.contest.adequacy import Entrant, candidates, contest
 from analysis.contest.objections import objection
 from analysis.contest.rollout import cuts
+from analysis.contest.verdict import verdict_of
 from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
@@ -50,12 +53,21 @@ class Contest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Fits of all approaches; `recommended` is the position of the one to quote, None without one."""
+    """Fits of all approaches.
+
+    Attributes:
+        fits: one entry an approach, law and count.
+        recommended: position of the one to quote, None without one.
+        reason: why it is, or why none is.
+        not_possible: what the table does not allow, a sentence each.
+        together: what the laws that describe the rows say together; None without such a law.
+    """
 
     fits: tuple[Fit, ...]
     recommended: int | None
     reason: str
     not_possible: tuple[str, ...]
+    together: str | None = None
 
     def __repr__(self) -> str:
         quoted = "none" if self.recommended is None else label(self.fits[self.recommended])
@@ -82,7 +94,9 @@ class Comparison:
         """Return one entry a fit, for JSON; the recommended one, or else the first, explains the choice."""
         explained = self.recommended or 0
         places = [ComparedRecord(recommended=i == self.recommended) for i in range(len(self.fits))]
-        places[explained] = replace(places[explained], reason=self.reason, not_possible=self.not_possible)
+        places[explained] = replace(
+            places[explained], reason=self.reason, not_possible=self.not_possible, together=self.together
+        )
         return [fit.to_record(place) for fit, place in zip(self.fits, places, strict=True)]
 
 
@@ -95,6 +109,7 @@ def counted_tables(
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
     axes: Collection[str] = "nd",
+    loss_is: str | None = None,
 ) -> dict[str, LossTable]:
     """Return the table under each way of counting N, the primary one first.
 
@@ -109,7 +124,8 @@ def counted_tables(
     columns = columns_of_n(frame, mapping)
 
     def read(count: str, mapping: Mapping[str, str]) -> LossTable:
-        return load_table(frame, mapping=mapping, count=count, loss=loss, scale=scale, where=where, axes=axes)
+        options: dict[str, Any] = {"loss": loss, "scale": scale, "where": where, "axes": axes}
+        return load_table(frame, mapping=mapping, count=count, loss_is=loss_is, **options)
 
     if len(columns) > 1:
         several = {name: read(count, {**mapping, "N": name}) for name in columns}
@@ -149,7 +165,8 @@ def compare_approaches(
         progress: called with what is done next, in words.
 
     Returns:
-        The fits of all approaches; what the table does not allow is named in `not_possible`. No fit is
+        The fits of all approaches. `together` says what the laws that describe the rows give, whichever is
+        recommended. What the table does not allow is named in `not_possible`. No fit is
         recommended if that of the chosen law has a parameter at its bound or is ill-conditioned. The same
         holds if its error is the largest or its cells are few. `reason` then says which runs would help.
         The recommended fit carries the disagreements of approaches and of counts. A parametric one under the
@@ -169,6 +186,9 @@ def compare_approaches(
     tables = _by_count(table, mapping)
     primary, first = next(iter(tables.items()))
     wanted = find_law(with_limits(law, first.limits)).name
+    shared = shared_axis(first)
+    if shared and find_law(wanted).axes == "nd":
+        return _along_other_axis(tables, shared, level, seed)
     laws = tuple(dict.fromkeys((*candidates(first), wanted)))
     progress(f"the contest of {len(laws)} laws")
     found = contest_of(first, laws, wanted, estimator, seed)
@@ -184,15 +204,32 @@ def compare_approaches(
     fits.sort(key=lambda fit: (list(tables).index(fit.count), APPROACHES.index(fit.approach)))
     places = [(fit.approach, fit.law, fit.count) for fit in fits]
     chosen = ("parametric", main, primary)
+    result = Comparison(tuple(fits), None, f"no row is recommended: {found.reason}", not_possible)
     if chosen not in places:
-        return Comparison(tuple(fits), None, f"no row is recommended: {found.reason}", not_possible)
+        return result
     at = places.index(chosen)
     fits[at] = fits[at].with_warnings(*disagreements(fits, at))
+    collinear = WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}
+    result = replace(result, fits=tuple(fits), together=None if collinear else verdict_of(fits, first))
     against = objection(fits[at], first, found.errors, found.n_predicted)
     if against:
-        return Comparison(tuple(fits), None, f"no row is recommended: {against}", not_possible)
+        return replace(result, reason=f"no row is recommended: {against}")
     counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
-    return Comparison(tuple(fits), at, found.reason + counted, not_possible)
+    return replace(result, recommended=at, reason=found.reason + counted + _not_fully(fits[at]))
+
+
+def _along_other_axis(tables: Mapping[str, LossTable], shared: str, level: float, seed: int) -> Comparison:
+    """Return Kaplan's law along the axis that varies, and what such runs cannot say."""
+    fits, warning = fit_other_axis(tables, shared, level, seed)
+    if not fits:
+        raise InputError(f"no approach can be fitted to this table: {warning.message}")
+    return Comparison(tuple(fits), None, one_axis_verdict(fits, shared), (warning.message,))
+
+
+def _not_fully(fit: Fit) -> str:
+    """Return a clause if the law of the recommended row does not describe the rows."""
+    rejected = fit.description is not None and fit.description.holds is False
+    return "; it predicts best and still does not describe these rows, see lack_of_fit" if rejected else ""
 
 
 def _by_count(

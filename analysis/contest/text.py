@@ -23,6 +23,7 @@ def comparison_text(found: Comparison) -> str:
     level = f"a [{100 * first.level:g} %]"
     lines += [*_aligned([tuple(level if name == "a" else name for name in HEAD), *rows]), ""]
     lines += [f"* recommended: {found.reason}" if found.recommended is not None else found.reason]
+    lines += [f"together: {found.together}"] if found.together else []
     lines += [_key(found)]
     lines += [f"- {text}" for text in found.not_possible]
     return "\n".join([*lines, *_warnings(found.fits)])

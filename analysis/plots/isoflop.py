@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.approaches.slice_minimum import parabola_window
+from analysis.approaches.slice_minimum import common_shape, parabola_window
 from analysis.approaches.slices import Slice, interpolated_slices, measured_slices
-from analysis.arrays import Array
+from analysis.arrays import Array, Index
 from analysis.plots.style import (
     GREY,
     SINGLE,
@@ -29,7 +32,7 @@ from harness.records.number_text import power_of_ten, si
 
 @styled
 def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
-    """Draw loss against size at fixed compute: the sizes of each slice, its parabola and its optimum."""
+    """Draw loss against size at fixed compute: the sizes of each slice, its curve and its optimum."""
     found = fit.isoflop
     if found is None:
         raise InputError(
@@ -42,8 +45,15 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
         pieces = interpolated_slices(n, d, c, found.min_sizes)
     figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
     shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
-    for piece, colour in zip(pieces, shades, strict=False):
-        _slice(axes, piece, np.log(loss), tuple(colour))
+    shape = common_shape(pieces, np.log(loss)) if found.method == "cubic" else None
+    for place, (piece, colour) in enumerate(zip(pieces, shades, strict=False)):
+        curve: Curve | None = None
+        if shape is not None:
+            at = np.flatnonzero(shape.position == place)
+            curve = (shape.windows[at[0]], partial(shape.value, int(at[0]))) if len(at) else None
+        else:
+            curve = _parabola(piece, np.log(loss))
+        _slice(axes, piece, np.log(loss), tuple(colour), curve)
     used = [row for row in found.optima if row.reason is None]
     axes.plot(
         np.array([row.n_opt for row in used], float),
@@ -62,16 +72,28 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
     return figure
 
 
-def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...]) -> None:
-    """Draw one budget: its sizes, and the parabola around the lowest one, or a grey line without one."""
+Curve = tuple[Index, Callable[[Array], Array]]  # the sizes that a curve goes through, and its log loss
+
+
+def _parabola(piece: Slice, log_loss: Array) -> Curve | None:
+    """Return the parabola of a slice, None without an interior minimum."""
     y = piece.log_loss(log_loss)
     window = parabola_window(piece.log_n, y)
+    if window is None:
+        return None
+    centre = piece.log_n[window].mean()
+    curve = np.polyfit(piece.log_n[window] - centre, y[window], min(2, len(window) - 1))
+    return window, lambda x: np.polyval(curve, x - centre)
+
+
+def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...], curve: Curve | None) -> None:
+    """Draw one budget: its sizes, and the curve around the lowest one, or a grey line without one."""
+    y = piece.log_loss(log_loss)
     label = power_of_ten(float(np.exp(piece.log_c)))
     axes.plot(np.exp(piece.log_n), np.exp(y), "o", color=colour, label=label)
-    if window is None:
+    if curve is None:
         axes.plot(np.exp(piece.log_n), np.exp(y), ":", color=GREY, linewidth=1)
         return
-    centre = piece.log_n[window].mean()
+    window, value = curve
     x = np.linspace(piece.log_n[window].min(), piece.log_n[window].max(), 60)
-    curve = np.polyfit(piece.log_n[window] - centre, y[window], min(2, len(window) - 1))
-    axes.plot(np.exp(x), np.exp(np.polyval(curve, x - centre)), color=colour)
+    axes.plot(np.exp(x), np.exp(value(x)), color=colour)

@@ -29,7 +29,7 @@ class FitStatus(StrEnum):
 class WarningCode(StrEnum):
     """Stable codes of the warnings that a fit can carry; a report may not hide them."""
 
-    FLAT_VALLEY = "flat_valley"  # tied and untied exponents fit equally well
+    FLAT_VALLEY = "flat_valley"  # alpha cannot be told from beta given their intervals
     ILL_CONDITIONED = "ill_conditioned"  # some combination of parameters is hardly determined
     ACTIVE_BOUND = "active_bound"  # a parameter sits at the end of its range
     COLLINEAR = "collinear"  # N and D (almost) proportional
@@ -40,7 +40,7 @@ class WarningCode(StrEnum):
     FEW_CLUSTERS = "few_clusters"  # too few trunks to resample
     EXTRAPOLATION = "extrapolation"  # asked for more than 30 times the largest fitted compute
     ROUTES_DISAGREE = "routes_disagree"  # multi-start and variable projection end apart
-    LACK_OF_FIT = "lack_of_fit"  # residuals larger than the seed noise
+    LACK_OF_FIT = "lack_of_fit"  # residuals larger than seed noise or with structure, or gamma other than 1
     EDGE_OPTIMUM = "edge_optimum"  # an IsoFLOP slice without an interior minimum
     FEW_BUDGETS = "few_budgets"
     ONE_AXIS = "one_axis"  # all runs of one size, or of one token count: no law in N and D
@@ -225,8 +225,8 @@ class IsoflopRecord:
 
     Attributes:
         slices: `measured` (rows trained at one budget) or `interpolated` (a rectangle of N × D).
-        method: how the minimum of a slice is found: `quadratic` or `akima`.
-        window: sizes that a parabola goes through.
+        method: how the minimum of a slice is found: `quadratic`, `cubic` or `akima`.
+        window: sizes that the curve of a slice goes through.
         min_sizes: fewest sizes in a slice.
         bias: of interpolated slices; None if it cannot be found.
         noise: of one run's loss, behind the standard errors of the minima.
@@ -302,6 +302,40 @@ class ProfileRecord:
 
 
 @dataclass(frozen=True)
+class BetterLawRecord:
+    """What a law says that describes the rows better than the fitted one, by least squares in log loss.
+
+    Attributes:
+        law: its name.
+        residual_rms: RMS of its residuals, relative to the loss.
+        params: estimate by parameter, natural units.
+        a: exponent of N* under C = 6·N·D; None for laws of one axis.
+        describes: whether it passes the tests that the fitted law fails.
+    """
+
+    law: str
+    residual_rms: float
+    params: Mapping[str, float]
+    a: float | None
+    describes: bool
+
+
+@dataclass(frozen=True)
+class DescriptionRecord:
+    """Whether the fitted law describes the rows.
+
+    Attributes:
+        holds: whether it passes every test; None if the rows leave nothing to test.
+        verdict: the result in words.
+        better: a law that describes them better; None without one, and if the fitted law holds.
+    """
+
+    holds: bool | None
+    verdict: str
+    better: BetterLawRecord | None = None
+
+
+@dataclass(frozen=True)
 class ContestedRecord:
     """Result of a law in the contest, as `analysis.fit --approach all` writes it.
 
@@ -320,11 +354,13 @@ class ComparedRecord:
         recommended: whether this is the fit to quote.
         reason: why it is, or why none is; in one entry of the list.
         not_possible: approaches that the table does not allow, a sentence each; in the same entry.
+        together: what the laws that describe the rows say together, in words; in the same entry.
     """
 
     recommended: bool
     reason: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     not_possible: tuple[str, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
+    together: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
 
 @dataclass(frozen=True)
@@ -359,6 +395,7 @@ class FitRecord:
         cloud: up to 200 bootstrap estimates (alpha, beta) of the recommended fit.
         profile: profiles of the parameters of the recommended fit.
         read_as: what was taken from a table of other people, in words; None for a table of a sweep.
+        description: whether the law describes the rows; None for approaches without a law.
         contested: result in the contest (`--approach all`).
         compared: place in the comparison (`--approach all`).
     """
@@ -387,6 +424,7 @@ class FitRecord:
     cloud: tuple[Interval, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     profile: tuple[ProfileRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     read_as: str | None = field(default=None, metadata=ABSENT_IF_NONE)
+    description: DescriptionRecord | None = field(default=None, metadata=ABSENT_IF_NONE)
     contested: ContestedRecord | None = field(default=None, metadata=PART)
     compared: ComparedRecord | None = field(default=None, metadata=PART)
 

@@ -177,6 +177,7 @@ class FrontierRow:
         loss_high: upper end.
         flat_low: smallest size whose loss is within 0.1 % of the lowest, parameters.
         flat_high: largest such size.
+        factor: the budget over the largest fitted compute; None if that is not known.
     """
 
     flops: float
@@ -191,6 +192,7 @@ class FrontierRow:
     loss_high: float
     flat_low: float
     flat_high: float
+    factor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ ADVICE: dict[WarningCode, Advice] = {
         "keep the last row of each run, or name the column of the run as the cluster",
     ),
     WarningCode.LACK_OF_FIT: Advice(
-        "The law misses these runs by more than seeds differ",
+        "The law does not describe these runs",
         "use it as a summary of these runs, and do not extrapolate with it",
     ),
     WarningCode.E_NOT_BRACKETED: Advice(
@@ -76,8 +76,8 @@ ADVICE: dict[WarningCode, Advice] = {
         "add runs off that line: small models on many tokens, large ones on few",
     ),
     WarningCode.FLAT_VALLEY: Advice(
-        "The runs hardly tell the exponent of size from that of data",
-        "quote the exponent of the best size, which is better determined than α and β alone",
+        "The runs do not tell the exponent of size from that of data",
+        "do not carry the best size far: train cells with other tokens per parameter, or more seeds",
     ),
     WarningCode.ILL_CONDITIONED: Advice(
         "Some parameters can be traded for each other",

@@ -84,15 +84,6 @@ def variable_projection(problem: Problem, rng: np.random.Generator) -> Route:
     return Route(theta[0], float(value[0]), bool(np.isfinite(value[0])), 1.0)
 
 
-def best_at(problem: Problem, fixed: dict[str, Array]) -> Solution:
-    """Minimise over the other parameters with `fixed` ({name: values [batch]}) fixed."""
-    law = problem.law
-    batch = len(next(iter(fixed.values())))
-    values = np.column_stack([fixed.get(name, np.ones(batch)) for name in law.searched])
-    free = np.array([name not in fixed for name in law.params])
-    return problem.solve(_at(law, problem.table, values), free=free)
-
-
 def _lowest(solution: Solution) -> Route:
     value = float(solution.objective[solution.best])
     agreeing = float(np.mean(solution.objective <= value * (1 + SAME_OBJECTIVE) + 1e-300))

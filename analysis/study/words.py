@@ -21,7 +21,6 @@ PLAIN = {
     "saturating": "saturating law",
     "bounded": "bounded law",
 }
-Z90 = 1.645
 
 
 def verdict(study: StudyRecord) -> str:
@@ -140,6 +139,7 @@ def _floor(study: StudyRecord, found: AveragedRecord) -> str:
 
 
 def _exponent(study: StudyRecord, fit: FitRecord) -> str:
+    """Return the exponent a with its interval, and its range without one size, which is no interval."""
     a, bounds = fit.exponents.a, fit.exponents.a_interval
     if a is None:
         return ""
@@ -147,16 +147,14 @@ def _exponent(study: StudyRecord, fit: FitRecord) -> str:
         f"Counting FLOPs exactly, the best size grows as C^{estimate(a, bounds, 2, spell=decimals)} over the "
         "measured range"
     )
-    error = study.jackknife.a_se
-    if error is None:
+    rows = sorted(study.jackknife.a, key=lambda row: row.a)
+    if len(rows) < 2:
         return f"{text}; no size could be left out to check it."
-    half = (bounds[1] - bounds[0]) / 2 if bounds else 0.0
-    if Z90 * error > half:
-        return (
-            f"{text}; leaving out one size at a time says ±{Z90 * error:.2f}, which is wider and the figure "
-            "to believe."
-        )
-    return f"{text}; leaving out one size at a time agrees (±{Z90 * error:.2f})."
+    low, high = (f"{row.a:.2f} without {row.left_out}" for row in (rows[0], rows[-1]))
+    return (
+        f"{text}. Under C = 6·N·D the exponent is {decimals(fit.frontier.a)}, and it hangs on single sizes "
+        f"as far as from {low} to {high}."
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Index, Mask
-from analysis.tables import statuses
 from analysis.tables.columns import Columns
 from analysis.tables.conditions import rows_with
+from analysis.tables.numbers import NOT_DONE
 from harness.records.errors import InputError
 
 Found = tuple[Mask | Index, Callable[[int], str]]
@@ -103,7 +103,7 @@ def _tracked(frame: pd.DataFrame, columns: Columns) -> Iterator[Found]:
     if columns.status is not None:
         name = columns.status
         status = [str(cell).strip() for cell in frame[name].tolist()]
-        unfinished = [text.casefold() in statuses.NOT_DONE for text in status]
+        unfinished = [text.casefold() in NOT_DONE for text in status]
         yield np.array(unfinished, bool), lambda row: f"{name} is {status[row]}"
 
 
@@ -203,7 +203,7 @@ def check_units(n: Array, d: Array, c: Array, given: set[str], scaled: set[str])
         if key in given - scaled and values.min() < 1:
             _refuse(n, d, c, given, f"the smallest {key} is {values.min():.3g}, less than one {what[:-1]}")
     per_parameter = float(np.median(d / n))
-    related = "N" in given and len({"D", "C"} & given) > 0
+    related = len({"N", "D", "C"} & given) > 1
     if related and not (scaled or vouched or RATIOS[0] <= per_parameter <= RATIOS[1]):
         _refuse(n, d, c, given, f"D/N is about {per_parameter:.1g} tokens per parameter")
 
@@ -234,9 +234,10 @@ def _units(n: Array, d: Array, c: Array, given: set[str]) -> tuple[int, ...]:
 
     def rank(powers: tuple[int, ...]) -> tuple[float, ...]:
         unit = dict(zip(keys, powers, strict=True))
-        size = log_n + unit.get("N", 0)
         flops = log_c + unit.get("C", 0)
-        tokens = log_d + unit["D"] if "D" in unit else flops - size - np.log10(6)
+        tokens = log_d + unit.get("D", 0)
+        size = log_n + unit["N"] if "N" in unit else flops - tokens - np.log10(6)
+        tokens = tokens if "D" in unit else flops - size - np.log10(6)
         off = abs(flops - size - tokens - np.log10(6)) if {"C", "D"} <= given else 0.0
         outside = [
             not low <= 10**value <= high

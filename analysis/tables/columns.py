@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes
-from analysis.tables import statuses
 from analysis.tables.names import MELT, column_of, listed, wide_reason
-from analysis.tables.numbers import Kind
+from analysis.tables.numbers import DONE, NOT_DONE, Kind
 from harness.records.errors import InputError
 
 OWN_COLUMNS = {
@@ -29,6 +28,7 @@ OWN_COLUMNS = {
 # Other people's tables may have some of our names by chance, but not both of these.
 OWN_KEYS = ("run_id", "point_id")
 OWN_QUANTITIES = ("n_params", "n_tokens", "flops")
+STATUS_NAMES = ("status", "state")  # columns in which trackers write how a run ended
 SEPARATOR = "|"  # between columns that count N in different ways
 AXES = ("N", "D", "C")  # in other people's tables these and the loss are found by name, nothing else
 MEASURED = {
@@ -67,7 +67,7 @@ class Columns:
 def absent_axes(quantities: Collection[str]) -> str:
     """Return the axes out of n, d and c that the quantities of a table neither hold nor imply."""
     if len({"N", "D", "C"} & set(quantities)) > 1:
-        return "n" if "N" not in quantities else ""
+        return ""
     return "".join(axis for axis in "ndc" if axis.upper() not in quantities)
 
 
@@ -171,9 +171,9 @@ def _check_there(frame: pd.DataFrame, wanted: Mapping[str, str]) -> None:
 def _status(frame: pd.DataFrame) -> str | None:
     """Return the column in which a tracker wrote whether the runs are finished, None without one."""
     for name in frame.columns:
-        if name.casefold() not in statuses.NAMES or list(frame.columns).count(name) > 1:
+        if name.casefold() not in STATUS_NAMES or list(frame.columns).count(name) > 1:
             continue
         words = {str(cell).strip().casefold() for cell in frame[name].tolist()}
-        if words & (statuses.DONE | statuses.NOT_DONE):
+        if words & (DONE | NOT_DONE):
             return str(name)
     return None

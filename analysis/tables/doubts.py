@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.arrays import Array, Codes, groups
 from analysis.records.fit import FitWarning, WarningCode
 from analysis.tables.columns import Columns, cell_axes, cells_of
+from analysis.tables.loss_scale import NATS, SCALES, LossScale
 from harness.records.errors import InputError
 
 PERPLEXITY = {"ppl", "perplexity", "perplexities", "valppl", "testppl"}
@@ -18,6 +19,10 @@ SCORES = {"acc", "accuracy", "accuracies", "bleu", "rouge", "f1", "auc", "winrat
 BITS = {"bpb", "bpc", "bpt", "bits"}
 LOSSES = {"loss", "losses", "nll", "ce", "entropy", "xent", "nats", "log", "ln", "error", "err"}
 MAX_LOSS = 12.5  # nats per token: the uniform guess over 270,000 tokens, more than vocabularies have
+HIGH_LOSS = 6.5  # nats per token; models that were trained end below, small ones with large vocabularies too
+LOW_LOSS = 1.0  # nats per token; models of bytes end below it, others do not
+FEW_ROWS = 4  # fewer rise by chance
+STATE = f"state its scale if it has another, or to say that it is in nats (loss_is: {SCALES})"
 LIMIT_SLACK = 0.01  # above the uniform guess over the vocabulary, by chance
 RISING = 0.5  # rank correlation of loss and compute
 
@@ -60,34 +65,52 @@ def check_scale_by_name(columns: Columns) -> None:
     if words & PERPLEXITY:
         raise InputError(
             f"{name!r} holds perplexities by its name, and the loss is in nats per token: map {name!r} to "
-            "perplexity, whose logarithm is taken",
+            "perplexity, or state the scale of the loss as perplexity, and its logarithm is taken",
             "mapping",
+            "loss_is",
         )
     if words & SCORES or {"exact", "match"} <= words:
         raise InputError(
-            f"{name!r} holds a score by its name: expected a loss in nats per token, map another column",
+            f"{name!r} holds a score by its name: expected a loss in nats per token, map another column, or "
+            "state the scale of the loss as nats if it is one",
             "mapping",
+            "loss_is",
         )
 
 
-def reading_doubts(frame: pd.DataFrame, columns: Columns, n: Array, d: Array, c: Array, loss: Array,
-                   vocab: Array | None, absent: str) -> tuple[FitWarning, ...]:  # fmt: skip
+def reading_doubts(
+    frame: pd.DataFrame,
+    columns: Columns,
+    n: Array,
+    d: Array,
+    c: Array,
+    loss: Array,
+    vocab: Array | None,
+    absent: str,
+    stated: LossScale | None = None,
+) -> tuple[FitWarning, ...]:
     """Return the doubts about the rows to fit.
 
     Args:
         frame: these rows with all columns.
         columns: columns by quantity.
         n, d, c: parameters, tokens and FLOPs [rows].
-        loss: losses [rows].
+        loss: losses [rows], nats per token.
         vocab: size of the vocabulary [rows]; None if the table does not have it.
         absent: axes out of n, d and c that the table does not have.
+        stated: scale in which the column of the loss is, if somebody said so.
     """
+    axis = c if "c" not in absent else n if "n" not in absent else d
+    scale = (
+        *(_bits(columns) if stated is None else ()),
+        *(_levels(loss, vocab) if stated is None or stated.name != NATS else ()),
+        *_rising("compute" if "c" not in absent else "size" if "n" not in absent else "tokens", axis, loss),
+    )
     if columns.own:
-        return tuple(_bits(columns))
+        return scale if columns.names.get("loss") != "loss" else ()
     cell = cells_of(n, d, c, absent)
     return (
-        *_bits(columns),
-        *_scale(c, loss, vocab),
+        *scale,
         *_training_log(frame, columns, n, d),
         *_untuned(frame, columns, cell, loss, absent),
     )
@@ -98,28 +121,44 @@ def _bits(columns: Columns) -> Iterator[FitWarning]:
     if words_of(name) & BITS:
         text = (
             f"{name!r} is in bits by its name, not in nats per token: exponents stay the same, and "
-            "E, A, B and predictions are in its unit"
+            f"E, A, B and predictions are in its unit; {STATE}"
         )
         yield FitWarning(WarningCode.LOSS_SCALE, text)
 
 
-def _scale(c: Array, loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
+def _levels(loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
+    """Warn of losses that models of language do not have in nats per token."""
     size = 0.0 if vocab is None or not np.all(np.isfinite(vocab)) else float(vocab.max())
     limit = float(np.log(size)) * (1 + LIMIT_SLACK) if size > 1 else MAX_LOSS
     above = int((loss > limit).sum())
+    text = ""
     if above:
         guess = "the uniform guess over the vocabulary" if size > 1 else "what any vocabulary explains"
         text = (
             f"{above} of {len(loss)} losses lie above {limit:.3g} nats per token, {guess}; the largest is "
             f"{loss.max():.4g}: rows from the beginning of training, or another scale, such as a perplexity "
-            "(map it to perplexity) or a sum over tokens"
+            "or a sum over tokens"
         )
-        yield FitWarning(WarningCode.LOSS_SCALE, text)
-    if len(loss) > 4 and np.ptp(c) > 0 and np.ptp(loss) > 0:
-        rank = float(np.corrcoef(pd.Series(c).rank(), pd.Series(loss).rank())[0, 1])
-        if rank > RISING:
-            text = f"losses rise with compute (rank correlation {rank:.2f}): the column may hold a score"
-            yield FitWarning(WarningCode.LOSS_SCALE, text)
+    elif size <= 1 and np.median(loss) > HIGH_LOSS:
+        text = (
+            f"half of the losses lie above {np.median(loss):.3g} nats per token, where trained models "
+            "seldom end: they may be perplexities"
+        )
+    elif loss.max() < LOW_LOSS:
+        text = f"no loss lies above {loss.max():.3g} nats per token, as with error rates or bits per byte"
+    if text:
+        yield FitWarning(WarningCode.LOSS_SCALE, f"{text}; {STATE}")
+
+
+def _rising(axis: str, values: Array, loss: Array) -> Iterator[FitWarning]:
+    if len(loss) < FEW_ROWS or np.ptp(values) == 0 or np.ptp(loss) == 0:
+        return
+    rank = float(np.corrcoef(pd.Series(values).rank(), pd.Series(loss).rank())[0, 1])
+    if rank > RISING:
+        text = (
+            f"losses rise with {axis} (rank correlation {rank:.2f}): the column may hold a score, and no law"
+        )
+        yield FitWarning(WarningCode.LOSS_SCALE, f"{text} of losses describes scores")
 
 
 def _training_log(frame: pd.DataFrame, columns: Columns, n: Array, d: Array) -> Iterator[FitWarning]:

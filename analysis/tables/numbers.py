@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array
-from analysis.tables.statuses import NOT_DONE
 from harness.records.errors import InputError
 
 
@@ -38,6 +37,16 @@ class Kind(Enum):
 MISSING = {
     "", "#div/0!", "#n/a", "#value!", "-", "--", ".", "<na>", "?", "missing", "n/a", "na", "nan", "nil",
     "none", "null", "tbd", "unknown", "–", "—", "―",
+}  # fmt: skip
+# What trackers write about the state of a run, in a column of its own or in the place of a loss.
+DONE = {
+    "complete", "completed", "converged", "done", "finished", "ok", "succeeded", "success", "successful",
+}  # fmt: skip
+NOT_DONE = {
+    "aborted", "canceled", "cancelled", "crash", "crashed", "diverged", "diverging", "error", "errored",
+    "fail", "failed", "failure", "incomplete", "interrupted", "killed", "node_fail", "oom", "out of memory",
+    "out_of_memory", "pending", "preempted", "preempting", "queued", "running", "scheduled", "starting",
+    "submitted", "timed out", "timed_out", "timeout", "unfinished",
 }  # fmt: skip
 INFINITE = {"inf", "infinity", "∞"}
 POWERS = {

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.arrays import Array
 from analysis.tables.checks import FAR, REQUIRED, check_overflow, unwanted
 from analysis.tables.columns import MAPPED, MEASURED, Columns, absent_axes
+from analysis.tables.loss_scale import NATS, PERPLEXITY, LossScale
 from analysis.tables.numbers import Column, Mark, mark_of, read_numbers, refuse_unread
 from harness.records.errors import InputError
 
@@ -36,7 +37,11 @@ class Quantities:
 
 
 def read_quantities(
-    frame: pd.DataFrame, columns: Columns, scale: Mapping[str, float], where: Mapping[str, str]
+    frame: pd.DataFrame,
+    columns: Columns,
+    scale: Mapping[str, float],
+    where: Mapping[str, str],
+    loss_is: LossScale | None,
 ) -> Quantities:
     """Return the numbers of a table.
 
@@ -45,6 +50,7 @@ def read_quantities(
         columns: columns by quantity.
         scale: {quantity: unit} of N, D or C.
         where: {column: wanted value}; other rows may hold anything.
+        loss_is: stated scale of the loss; None for nats per token that nobody vouches for.
 
     Raises:
         InputError: a text in a wanted row that cannot be read as a number for certain, C that overflowed
@@ -62,14 +68,17 @@ def read_quantities(
         del read["C"]
     _refuse_unread(read, columns, frame, where)
     absent = absent_axes(read)
-    numbers = _in_units(read, scale, absent)
+    measured = "perplexity" if "perplexity" in read else "loss"
+    stated = LossScale(PERPLEXITY) if measured == "perplexity" else loss_is
+    numbers = _in_units(read, scale, absent, measured, stated or LossScale(NATS))
     derived = {"C": f"C = 6·N·D{other or ''}"} if "C" not in read and "c" not in absent else {}
     derived |= {"D": "D = C/(6·N)"} if "D" not in read and "d" not in absent else {}
+    derived |= {"N": "N = C/(6·D)"} if "N" not in read and "n" not in absent else {}
     names = dict(columns.names)
     words = {key: column.words for key, column in read.items() if key in REQUIRED}
-    if "perplexity" in read:
-        derived["perplexity"] = f"loss = log of {names['perplexity']!r}"
-        names["loss"], words["loss"] = f"log of {names['perplexity']}", read["perplexity"].words
+    if stated:
+        derived[measured] = stated.reading(names[measured])
+        names["loss"], words["loss"] = stated.label(names[measured]), read[measured].words
     return Quantities(numbers, names, words, _in_words(columns, read, derived))
 
 
@@ -108,10 +117,12 @@ def _refuse_unread(
             raise refuse_unread(columns.names[key], rows[0], column.unread[rows[0]], len(rows) - 1)
 
 
-def _in_units(read: Mapping[str, Column], scale: Mapping[str, float], absent: str) -> dict[str, Array]:
-    """Return the numbers in parameters, tokens, FLOPs and nats; D and C follow from others if need be.
+def _in_units(
+    read: Mapping[str, Column], scale: Mapping[str, float], absent: str, measured: str, stated: LossScale
+) -> dict[str, Array]:
+    """Return the numbers in parameters, tokens, FLOPs and nats; N, D and C follow from others if need be.
 
-    The columns of absent axes hold 1.
+    The column `measured` holds the loss in the scale `stated`. The columns of absent axes hold 1.
     """
     numbers = {key: column.values for key, column in read.items()}
     # What overflows, or is no number, is left out row by row afterwards.
@@ -121,10 +132,13 @@ def _in_units(read: Mapping[str, Column], scale: Mapping[str, float], absent: st
                 numbers[key] = unit * numbers[key]
         if "unique" in numbers:
             numbers["unique"] = scale.get("D", 1.0) * numbers["unique"]
-        if "perplexity" in numbers:
-            numbers["loss"] = np.log(numbers["perplexity"])
+        if "sem" in numbers:
+            numbers["sem"] = stated.error(numbers["sem"], numbers[measured])
+        numbers["loss"] = stated.nats(numbers[measured])
         for key in absent.upper():
             numbers[key] = np.ones(len(numbers["loss"]))
+        if "N" not in numbers:
+            numbers["N"] = numbers["C"] / (6 * numbers["D"])
         if "D" not in numbers:
             numbers["D"] = numbers["C"] / (6 * numbers["N"])
         if "C" not in numbers:

@@ -17,6 +17,7 @@ from analysis.tables.checks import check_units, row_reasons
 from analysis.tables.columns import OWN_QUANTITIES, Columns, absent_axes, cells_of, find_columns
 from analysis.tables.doubts import LIMIT_SLACK, check_scale_by_name, reading_doubts
 from analysis.tables.frames import read_frame
+from analysis.tables.loss_scale import read_loss_scale
 from analysis.tables.names import with_plain_names
 from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
@@ -139,6 +140,7 @@ def load_table(
     scale: Mapping[str, float] | None = None,
     where: Mapping[str, str] | None = None,
     axes: Collection[str] = "nd",
+    loss_is: str | None = None,
 ) -> LossTable:
     """Read a table of losses and check it.
 
@@ -153,10 +155,13 @@ def load_table(
         scale: {quantity: unit} of N, D or C; {"N": 1e9} if N counts billions.
         where: {column: value} of the rows to keep; numbers are compared as numbers.
         axes: axes out of n, d and c that the table must have; a law in N alone needs only n.
+        loss_is: scale of the loss column: `nats` (per token), `perplexity`, `bits_per_token`, or
+            `bits_per_byte=4.2` if a token holds 4.2 bytes of text. The loss and its standard error become
+            nats per token. A stated scale is not doubted for its name or its level.
 
     Returns:
-        The usable rows, with the others under `excluded`. C is 6·N·D if the table has no FLOPs, D is C/(6·N)
-        if it has no tokens. A row that repeats an earlier one in every column is excluded. In a table of
+        The usable rows, with the others under `excluded`. Two of N, D and C are enough, because C = 6·N·D
+        gives the third. A row that repeats an earlier one in every column is excluded. In a table of
         other people only N, D, C and the loss are found by name, and a status such as `crashed` excludes its
         row; `read_as` says what was used.
 
@@ -179,8 +184,16 @@ def load_table(
         raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
     scale, where = scale or {}, where or {}
     columns = find_columns(frame, mapping or {}, count, loss, axes)
-    check_scale_by_name(columns)
-    found = read_quantities(frame, columns, scale, where)
+    stated = read_loss_scale(loss_is)
+    if stated and "perplexity" in columns.names:
+        raise InputError(
+            "the mapping has perplexity, whose scale is known: give no scale, or map the column to loss",
+            "loss_is",
+            "mapping",
+        )
+    if stated is None:
+        check_scale_by_name(columns)
+    found = read_quantities(frame, columns, scale, where, stated)
     numbers, names = found.numbers, found.names
     reasons = row_reasons(frame, numbers, columns, where, names, found.words)
     excluded = tuple(Excluded(row, reason) for row, reason in enumerate(reasons) if reason)
@@ -214,7 +227,9 @@ def load_table(
         excluded=excluded,
         rung=texts("rung"),
         limits=_limits(optional("unigram"), optional("vocab")),
-        warnings=reading_doubts(frame[kept], columns, n, d, c, losses, optional("vocab"), absent_axes(names)),
+        warnings=reading_doubts(
+            frame[kept], columns, n, d, c, losses, optional("vocab"), absent_axes(names), stated
+        ),
         read_as=None if columns.own else found.read_as,
         absent=absent_axes(names),
     )

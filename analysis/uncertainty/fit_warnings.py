@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.arrays import Array
+from analysis.arrays import Array, Interval
+from analysis.intervals import LEVEL, NORMAL, percentile_interval
 from analysis.laws.law import Law, centre_of
 from analysis.records.fit import FitWarning, WarningCode
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem
-from analysis.solve.search import Route, best_at
+from analysis.solve.search import Route
 from analysis.tables.table import LossTable
+from analysis.uncertainty.covariance import gauss_newton_cov
 
-FLAT_SHARE = 0.05  # tied and untied exponents within 5 % of the objective
+FLAT_WIDTH = 0.15  # of beta/(alpha + beta): at 100 times the compute N* is uncertain by a factor of two
 MAX_CONDITION = 3e3  # of the column-scaled Jacobian of log loss; a full N × D grid has 50 to 500
 MIN_SIZES, MIN_SIZE_RANGE = 5, 30.0
 MIN_TOKENS, MIN_TOKEN_RANGE = 4, 8.0
@@ -23,18 +25,22 @@ MAX_E_GAP = 0.5  # of the loss range between the lowest loss and E
 MIN_CLUSTERS = 5
 MIN_AGREEING = 0.1
 MAX_ROUTE_GAP, MAX_EXPONENT_GAP = 1e-3, 0.02
-TIED_GRID = np.geomspace(0.02, 3.0, 60)
 
 
-def identifiability_warnings(problem: Problem, starts: Route, projection: Route) -> tuple[FitWarning, ...]:
-    """Return every doubt about a fit whose two searches ended at `starts` and at `projection`."""
+def identifiability_warnings(
+    problem: Problem, starts: Route, projection: Route, samples: Array | None = None, stretch: float = 1.0
+) -> tuple[FitWarning, ...]:
+    """Return every doubt about a fit whose two searches ended at `starts` and at `projection`.
+
+    `samples` [resamples, params] are its bootstrap estimates, with the factor `stretch` on their spread.
+    """
     return (
         *_routes(problem.law, starts, projection),
         *_bounds(problem, starts.theta),
         *_design(problem.law, problem.table),
         *_conditioning(problem, starts.theta),
         *_offset(problem, starts.theta),
-        *_tied(problem, starts),
+        *_valley(problem, starts.theta, samples, stretch),
     )
 
 
@@ -53,17 +59,36 @@ def condition_number(problem: Problem, theta: Array) -> float:
     return float(np.linalg.cond(slope / norm))
 
 
-def tied_ratio(problem: Problem, theta: Array) -> float | None:
-    """Return the objective with equal exponents over the objective at theta; None with one exponent."""
-    exponents = list(dict.fromkeys(term.exponent for term in problem.law.terms))
-    if len(exponents) < 2 or set(exponents) & set(problem.law.fixed):
+def exponents_apart(
+    problem: Problem, theta: Array, samples: Array | None, stretch: float = 1.0
+) -> tuple[Interval, Interval] | None:
+    """Return the intervals of alpha − beta and of beta/(alpha + beta) at LEVEL.
+
+    They are percentiles of the bootstrap estimates `samples` [resamples, params], or else normal ones from
+    the Gauss–Newton covariance. None if the law has no two free exponents of N and D, or if neither says how
+    far its exponents vary.
+    """
+    law = problem.law
+    by_column = {term.column: term.exponent for term in law.terms}
+    names = [by_column.get("n"), by_column.get("d")]
+    if len(law.terms) != 2 or None in names or len({*names} - {*law.fixed}) < 2:
         return None
-    coarse = problem.pilot[0] if problem.pilot else problem
-    tied = best_at(coarse, dict.fromkeys(exponents, TIED_GRID))
-    middle = TIED_GRID[tied.best]
-    near = best_at(problem, dict.fromkeys(exponents, middle * np.geomspace(0.93, 1.08, 40)))
-    lowest = near.objective.min() if problem.pilot else min(near.objective.min(), tied.objective.min())
-    return float(lowest / max(float(problem.objective(theta)), 1e-300))  # 0 for losses without noise
+    places = [law.params.index(name) for name in names if name]
+    if samples is not None:
+        alpha, beta = samples[:, places].T
+        ends = [percentile_interval(x, LEVEL, stretch) for x in (alpha - beta, beta / (alpha + beta))]
+        return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+    cov = gauss_newton_cov(problem, theta)
+    if cov is None or not np.all(np.isfinite(cov[np.ix_(places, places)])):
+        return None
+    alpha, beta = theta[places]
+    slopes = np.array([[1.0, -1.0], np.array([-beta, alpha]) / (alpha + beta) ** 2])
+    half = NORMAL.inv_cdf((1 + LEVEL) / 2) * np.sqrt(
+        np.einsum("ij,jk,ik->i", slopes, cov[np.ix_(places, places)], slopes)
+    )
+    centre = np.array([alpha - beta, beta / (alpha + beta)])
+    (low, low_a), (high, high_a) = (centre - half).tolist(), (centre + half).tolist()
+    return (low, high), (low_a, high_a)
 
 
 def _routes(law: Law, starts: Route, projection: Route) -> Iterator[FitWarning]:
@@ -160,11 +185,14 @@ def _offset(problem: Problem, theta: Array) -> Iterator[FitWarning]:
         )
 
 
-def _tied(problem: Problem, starts: Route) -> Iterator[FitWarning]:
-    ratio = tied_ratio(problem, starts.theta)
-    if ratio is not None and ratio < 1 + FLAT_SHARE:
+def _valley(problem: Problem, theta: Array, samples: Array | None, stretch: float) -> Iterator[FitWarning]:
+    found = exponents_apart(problem, theta, samples, stretch)
+    if found is None:
+        return
+    (low, high), (low_a, high_a) = found
+    if low <= 0 <= high and high_a - low_a > FLAT_WIDTH:
         yield FitWarning(
             WarningCode.FLAT_VALLEY,
-            f"equal exponents fit within {100 * max(ratio - 1, 0):.1f} % of the objective: "
-            "the data do not tell alpha from beta",
+            f"alpha − beta lies in [{low:.2g}, {high:.2g}] and beta/(alpha + beta) in [{low_a:.2f}, "
+            f"{high_a:.2f}] ({100 * LEVEL:g} %): the data do not tell alpha from beta",
         )

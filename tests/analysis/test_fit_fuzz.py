@@ -94,6 +94,7 @@ def options(draw: st.DrawFn) -> list[str]:
             lambda pair: f"{quoted(pair[0])}={quoted(pair[1])}"
         ),
         "--scale": st.sampled_from(["N=1e9", "D=1e-300", "N=1e300", "C=1e9,N=1", "x=1", "N=nan", "N"]),
+        "--loss-is": st.sampled_from(["nats", "perplexity", "bits_per_byte=4", "bits_per_byte=1e300", "x"]),
         "--seed": st.sampled_from(["-1", "5", "99999999999999999999", "1.5"]),
         "--estimator": st.sampled_from(["huber", "lad", "lsq", "lsq_loss", "gls", "x"]),
         "--approach": st.sampled_from(["isoflop", "kaplan", "envelope", "parametric"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,18 @@ from analysis.frontier import (
     find_frontier,
     flatness,
     local_exponent,
+    optimal_allocation,
     optimum,
     six_n,
     table_cost,
 )
 from analysis.laws import find_law
+from analysis.records.fit import WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap
+from harness.records.json_files import to_json
 from tests.analysis.approaches.test_isoflop import least_hits
 from tests.fakes.surfaces import (
     CHINCHILLA,
@@ -123,6 +127,27 @@ def test_rows_are_those_of_the_fits_file() -> None:
     assert [row.flops for row in rows] == BUDGETS.tolist()
     assert np.isnan([rows[0].n_low, rows[0].d_low, rows[0].loss_low]).all()
     assert all(row.flat_low < row.n_opt < row.flat_high for row in rows)
+
+
+def test_far_budgets_are_warned_of_wherever_they_are_asked_for() -> None:
+    """The curve, its text, its table and the record all say how far beyond the fit a budget lies."""
+    table = rectangle()
+    fit = fitted(CHINCHILLA, table)
+    largest = float(table.c.max())
+    far = 3000 * largest
+    for known in (replace(fit, largest_c=largest), replace(fit, largest_c=None)):
+        for found in (find_frontier(known, table, [largest, far]), find_frontier(known, table, far)):
+            assert [warning.code for warning in found.warnings] == [WarningCode.EXTRAPOLATION]
+            assert "3,000 times the largest fitted C" in repr(found)
+            assert found.frame().factor.max() == pytest.approx(3000)
+            assert to_json(found.rows())[-1]["factor"] == pytest.approx(3000)
+            assert "3000 times" in found._repr_html_()
+    near = find_frontier(fit, table, 29 * largest)
+    assert near.warnings == ()
+    assert "times" not in repr(near)
+    blind = optimal_allocation(replace(fit, largest_c=largest), far)
+    assert [warning.code for warning in blind.warnings] == [WarningCode.EXTRAPOLATION]
+    assert np.isnan(optimal_allocation(replace(fit, largest_c=None), far).frame().factor.astype(float)).all()
 
 
 def covered(truths: int, flops: F64, resamples: int = 100) -> dict[str, int]:

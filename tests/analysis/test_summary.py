@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 
 from analysis.summary import key_numbers, main, markdown
 from harness.records.errors import InputError
+from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder
 from tests import ROOT
 from tests.fakes.sweep import make_sweep
@@ -30,7 +32,18 @@ def test_every_number_of_the_summary_is_in_its_files(folder):
     assert "held out" in rows["runs"]
     assert "% RMS" in rows["forecast of chinchilla alone"]
     references = json.loads(folder.fits.read_text())["reference"]
-    assert rows["trunk + branch minus tuned cosine, nats"].count("±") == len(references) > 0
+    assert rows["trunk + branch minus tuned cosine, nats"].count("[") == len(references) > 0
+    assert rows["a under 6ND, leaving one size out at a time"] == "0.500 to 0.540"
+
+
+def test_one_convention_of_uncertainty(folder):
+    """Brackets are intervals of one level; nothing stands beside them as one standard error."""
+    text = markdown([folder])
+    assert "±" not in text
+    row = json.loads(folder.fits.read_text())["reference"][0]
+    z = NormalDist().inv_cdf(0.95)
+    low, high = (row["difference"] + sign * z * row["se"] for sign in (-1, 1))
+    assert estimate(row["difference"], (low, high)) in text
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):

@@ -14,7 +14,7 @@ from analysis.approaches.slices import Slice, interpolated_slices, measured_slic
 from analysis.arrays import Array
 from analysis.frontier import Surface, table_cost
 from analysis.records.fit import WarningCode
-from analysis.tables.table import load_table
+from analysis.tables.table import LossTable, load_table
 from harness.records.errors import InputError
 from harness.records.number_text import si
 from tests.fakes.surfaces import (
@@ -205,7 +205,7 @@ def test_interpolated_slices_state_their_bias() -> None:
         return SMALL_ADDITIVE.loss(np.exp(np.interp(np.log(n_body), x, y)), d)
 
     surface = Surface("truth", loss, table_cost(table), (float(table.n.min()), float(table.n.max())))
-    fit = fit_isoflop(table, noise=1e-5, surface=surface, resamples=50)
+    fit = fit_isoflop(table, method="quadratic", noise=1e-5, surface=surface, resamples=50)
     bias = fit.isoflop.bias
     assert fit.isoflop.slices == "interpolated"
     assert fit.frontier.a == pytest.approx(bias.a_slices, abs=0.01)
@@ -240,6 +240,78 @@ def covered(truths: int, method: str, noise: float) -> int:
 def least_hits(truths: int, share: float) -> int:
     """Fewer hits than this happen to a true coverage of `share` once in a thousand suites."""
     return int(binom.ppf(1e-3, truths, share))
+
+
+LOPSIDED = [(0.34, 0.34), (0.6, 0.3), (0.3, 0.6)]
+GRIDS = [(8, 6), (6, 5), (5, 5)]
+
+
+def rectangle(alpha: float, beta: float, sizes: int, tokens: int, noise: float, seed: int) -> LossTable:
+    """Sizes over 100 times and token counts over 100 times; both terms are equal at the centre."""
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(3e7, 3e9, sizes), np.geomspace(1e9, 1e11, tokens)))
+    loss = 1.7 + 0.35 * (n / 3e8) ** -alpha + 0.35 * (d / 1e10) ** -beta
+    shocks = noise * np.random.default_rng(seed).standard_normal(len(n))
+    return load_table(pd.DataFrame({"N": n, "D": d, "loss": loss * np.exp(shocks)}))
+
+
+@pytest.mark.parametrize(("alpha", "beta"), LOPSIDED)
+@pytest.mark.parametrize(("sizes", "tokens"), GRIDS)
+def test_interpolated_slices_are_not_biased(alpha: float, beta: float, sizes: int, tokens: int) -> None:
+    """Parabolas are, by up to .1, because sizes lie unevenly about a minimum that is steeper on one side."""
+    table = rectangle(alpha, beta, sizes, tokens, 0.0, 0)
+    fit = fit_isoflop(table, noise=1e-5, resamples=20)
+    assert fit.isoflop.method == "cubic"
+    assert fit.isoflop.slices == "interpolated"
+    assert fit.frontier.a == pytest.approx(beta / (alpha + beta), abs=0.006)
+
+
+def test_parabolas_of_interpolated_slices_are_biased_and_say_so() -> None:
+    table = rectangle(0.6, 0.3, 6, 5, 0.0, 0)
+    surface = Surface(
+        "truth",
+        lambda n, d: 1.7 + 0.35 * (n / 3e8) ** -0.6 + 0.35 * (d / 1e10) ** -0.3,
+        lambda n: 6 * n,
+        (1e6, 1e11),
+    )
+    biases = {}
+    for method in ("quadratic", "cubic"):
+        fit = fit_isoflop(table, method=method, noise=1e-5, resamples=20, surface=surface)  # type: ignore[arg-type]
+        biases[method] = fit.isoflop.bias.difference
+    assert biases["quadratic"] > 0.08
+    assert abs(biases["cubic"]) < 0.006
+
+
+def covered_between_cells(alpha: float, beta: float, grid: tuple[int, int], noise: float, count: int) -> int:
+    hits = 0
+    for seed in range(count):
+        fit = fit_isoflop(rectangle(alpha, beta, *grid, noise, seed), resamples=150)
+        assert fit.frontier.a_interval is not None
+        low, high = fit.frontier.a_interval
+        hits += low <= beta / (alpha + beta) <= high
+    return hits
+
+
+@pytest.mark.parametrize(("alpha", "beta"), LOPSIDED)
+def test_coverage_of_interpolated_slices(alpha: float, beta: float) -> None:
+    assert covered_between_cells(alpha, beta, (8, 6), 0.003, 20) >= least_hits(20, 0.88)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "beta"), LOPSIDED)
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("noise", [0.001, 0.003])
+def test_coverage_of_interpolated_slices_in_full(
+    alpha: float, beta: float, grid: tuple[int, int], noise: float
+) -> None:
+    assert covered_between_cells(alpha, beta, grid, noise, 200) >= 0.86 * 200 - 4
+
+
+def test_cubics_need_more_sizes_than_parameters() -> None:
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 9e8, 3), np.geomspace(1e9, 1e11, 8)))
+    table = load_table(pd.DataFrame({"N": n, "D": d, "loss": CHINCHILLA.loss(n, d)}))
+    assert fit_isoflop(table, resamples=0).isoflop.method == "quadratic"
+    with pytest.raises(InputError, match="cubics of one shape need more sizes"):
+        fit_isoflop(table, method="cubic")
 
 
 @pytest.mark.parametrize("method", ["quadratic", "akima"])

@@ -17,7 +17,15 @@ from analysis.forecast.seal import seal_forecast
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.records.fit import COUNTS, FitRecord, FitWarning, WarningCode
-from analysis.records.fits import NoiseRecord, PrimaryRecord, StudyRecord, TrendRecord, read_study
+from analysis.records.fits import (
+    JackknifeRecord,
+    JackknifeRow,
+    NoiseRecord,
+    PrimaryRecord,
+    StudyRecord,
+    TrendRecord,
+    read_study,
+)
 from analysis.records.forecast import sealed
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
@@ -174,9 +182,10 @@ CHANGES: dict[str, Callable[[StudyRecord], StudyRecord]] = {
     "seal is broken": lambda study: replace(
         study, forecast=study.forecast and replace(study.forecast, seal_intact=False)
     ),
-    "±0.82, which is wider and the figure to believe": lambda study: replace(
-        study, jackknife=replace(study.jackknife, a_se=0.5)
+    "as far as from 0.30 without d16 to 0.70 without d96": lambda study: replace(
+        study, jackknife=JackknifeRecord((JackknifeRow("d96", 0.7), JackknifeRow("d16", 0.3)), 0.5)
     ),
+    "no size could be left out to check it": lambda study: replace(study, jackknife=JackknifeRecord()),
 }
 
 

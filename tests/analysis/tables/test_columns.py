@@ -9,7 +9,7 @@ import pytest
 from analysis.approaches.parametric import fit_law
 from analysis.contest.compare import counted_tables
 from analysis.tables.columns import OWN_COLUMNS
-from analysis.tables.statuses import DONE, NOT_DONE
+from analysis.tables.numbers import DONE, NOT_DONE
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 

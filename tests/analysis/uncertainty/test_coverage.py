@@ -136,6 +136,45 @@ def tables_of(name: str, design: str, noise: float, count: int) -> list[LossTabl
     return [single_runs(truth, design, noise, np.random.default_rng(seed)) for seed in range(count)]
 
 
+POWERS = {  # of N, D or C alone, with the parameters of the truth
+    "kaplan_n": (100.0, 0.15),
+    "kaplan_d": (100.0, 0.15),
+    "kaplan_n_offset": (1.7, 400.0, 0.34),
+}
+
+
+def lines_covered(law: str, rows: int, estimator: str, count: int, resamples: int) -> int:
+    """How many intervals of the exponent hold the truth, on rows of one axis over 1,000 times."""
+    found = find_law(law)
+    theta, at = np.array(POWERS[law]), found.params.index(found.terms[0].exponent)
+    x, hits = np.geomspace(1e6, 1e9, rows), 0
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({law[7].upper(): x, "loss": found.value(theta, x, x)})
+        frame["loss"] *= np.exp(0.005 * rng.standard_normal(rows))
+        problem = Problem(found, load_table(frame, axes=law[7]), estimator)
+        samples = bootstrap(problem, multi_start(problem, rng, starts=8).theta, resamples, seed)
+        ends = percentile_interval(samples[:, at], LEVEL, stretch_of(problem, "cluster"))
+        hits += ends is not None and ends[0] <= theta[at] <= ends[1]
+    return hits
+
+
+@pytest.mark.parametrize(("law", "rows"), [("kaplan_n", 7), ("kaplan_d", 5)])
+def test_laws_of_one_axis_with_few_rows_are_not_ruled_out(law: str, rows: int) -> None:
+    assert lines_covered(law, rows, "huber", 40, 60) >= stats.binom.ppf(0.001, 40, LEAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", POWERS)
+@pytest.mark.parametrize("rows", [5, 7, 10, 20])
+@pytest.mark.parametrize("estimator", ["huber", "lsq"])
+def test_laws_of_one_axis_cover(law: str, rows: int, estimator: str) -> None:
+    """With an offset and few rows the intervals are wide and cover more."""
+    share = lines_covered(law, rows, estimator, TABLES, 300) / TABLES
+    assert share >= LEAST - 2 * STANDARD_ERROR
+    assert share <= MOST + STANDARD_ERROR or law.endswith("_offset")
+
+
 ALL_NAMES = dict.fromkeys(NAMES, True)
 CASES = [
     pytest.param("symmetric", "grid", 0.005, "huber", "cluster", id="symmetric"),

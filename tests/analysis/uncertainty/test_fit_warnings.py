@@ -17,6 +17,7 @@ from analysis.solve.search import multi_start, variable_projection
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.fit_warnings import (
     condition_number,
+    exponents_apart,
     identifiability_warnings,
 )
 
@@ -70,11 +71,50 @@ def test_few_sizes_and_tokens() -> None:
     assert {WarningCode.FEW_SIZES, WarningCode.FEW_TOKENS} <= found
 
 
-def test_equal_exponents_make_a_flat_valley() -> None:
-    tied = np.array([1.8, 480.0, 900.0, 0.37, 0.37])
-    table = grid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 5), truth=tied)
-    assert WarningCode.FLAT_VALLEY in codes(table)
-    assert WarningCode.FLAT_VALLEY in codes(table, "joint")
+TIED = np.array([1.7, 400.0, 400.0, 0.34, 0.34])
+
+
+def valleys(law: str, noise: float, tokens: tuple[float, float], resamples: int, count: int) -> int:
+    """In how many tables of a truth with alpha = beta the data do not tell the two apart."""
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(3e7, 3e9, 8), np.geomspace(*tokens, 6)))
+    found = 0
+    for seed in range(count):
+        shocks = noise * np.random.default_rng(seed).standard_normal(len(n))
+        loss = find_law("chinchilla").value(TIED, n, d) * np.exp(shocks)
+        fit = fit_law(load_table(pd.DataFrame({"N": n, "D": d, "loss": loss})), law, resamples=resamples)
+        found += WarningCode.FLAT_VALLEY in {warning.code for warning in fit.warnings}
+    return found
+
+
+@pytest.mark.parametrize("resamples", [0, 60])
+def test_equal_exponents_that_are_known_are_no_flat_valley(resamples: int) -> None:
+    """A grid that determines a to some hundredths; the objective hardly tells tied from untied exponents."""
+    assert valleys("chinchilla", 0.003, (1e9, 1e11), resamples, 12) == 0
+
+
+@pytest.mark.parametrize("resamples", [0, 60])
+def test_exponents_that_nobody_can_tell_apart_are_a_flat_valley(resamples: int) -> None:
+    assert valleys("chinchilla", 0.015, (1e10, 1e11), resamples, 6) >= 4
+
+
+def test_unequal_exponents_are_no_flat_valley_however_wide_their_intervals() -> None:
+    uneven = grid(
+        np.geomspace(1e6, 1e9, 8), np.geomspace(1e9, 1e11, 6), 0.01, np.array([1.7, 4e4, 40, 0.6, 0.2])
+    )
+    assert WarningCode.FLAT_VALLEY not in codes(uneven)
+
+
+def test_a_law_of_one_exponent_has_no_valley() -> None:
+    problem = Problem(find_law("tied"), GOOD)
+    assert exponents_apart(problem, np.array([1.8, 480.0, 900.0, 0.4]), None) is None
+
+
+@pytest.mark.slow
+def test_flat_valleys_in_full() -> None:
+    """At most 5 % of well-determined tables, at least 80 % of undetermined ones."""
+    assert valleys("chinchilla", 0.004, (1e9, 1e11), 200, 100) <= 5
+    assert valleys("joint[gamma=0.5:2]", 0.002, (1e9, 1e11), 200, 40) <= 4
+    assert valleys("chinchilla", 0.015, (1e10, 1e11), 200, 100) >= 80
 
 
 def test_irreducible_loss_far_below_the_data() -> None:
