@@ -21,8 +21,8 @@ from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, share
 from analysis.arrays import Interval
 from analysis.contest.adequacy import Entrant, candidates, contest
 from analysis.contest.objections import objection
+from analysis.contest.over_laws import over_laws
 from analysis.contest.rollout import cuts
-from analysis.contest.verdict import verdict_of
 from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
@@ -42,13 +42,14 @@ MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned eve
 class Contest:
     """Rollout error (RMS of log loss) by law, the chosen law, the reason in words, and the predicted cells.
 
-    `chosen` is None if no law can be fitted.
+    `chosen` is None if no law can be fitted; `laws` competed.
     """
 
     errors: Mapping[str, float]
     chosen: str | None
     reason: str
     n_predicted: int = 0
+    laws: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Comparison:
         recommended: position of the one to quote, None without one.
         reason: why it is, or why none is.
         not_possible: what the table does not allow, a sentence each.
-        together: what the laws that describe the rows say together; None without such a law.
+        together: what the laws say that the rows cannot exclude; None without one in N and D.
     """
 
     fits: tuple[Fit, ...]
@@ -165,8 +166,8 @@ def compare_approaches(
         progress: called with what is done next, in words.
 
     Returns:
-        The fits of all approaches. `together` says what the laws that describe the rows give, whichever is
-        recommended. What the table does not allow is named in `not_possible`. No fit is
+        The fits of all approaches. `together` says what the laws give that the rows cannot exclude, whichever
+        is recommended. What the table does not allow is named in `not_possible`. No fit is
         recommended if that of the chosen law has a parameter at its bound or is ill-conditioned. The same
         holds if its error is the largest or its cells are few. `reason` then says which runs would help.
         The recommended fit carries the disagreements of approaches and of counts. A parametric one under the
@@ -210,7 +211,8 @@ def compare_approaches(
     at = places.index(chosen)
     fits[at] = fits[at].with_warnings(*disagreements(fits, at))
     collinear = WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}
-    result = replace(result, fits=tuple(fits), together=None if collinear else verdict_of(fits, first))
+    said = None if collinear else over_laws(first, found.laws, resamples, level, seed)
+    result = replace(result, fits=tuple(fits), together=said)
     against = objection(fits[at], first, found.errors, found.n_predicted)
     if against:
         return replace(result, reason=f"no row is recommended: {against}")
@@ -265,7 +267,7 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
     measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
     predicted = {entry.row for entrant in entrants for entry in entrant.rolled}
-    return Contest(measured, chosen, _why(entrants, len(at), len(usable)), len(predicted))
+    return Contest(measured, chosen, _why(entrants, len(at), len(usable)), len(predicted), tuple(able))
 
 
 def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:

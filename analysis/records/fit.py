@@ -354,7 +354,7 @@ class ComparedRecord:
         recommended: whether this is the fit to quote.
         reason: why it is, or why none is; in one entry of the list.
         not_possible: approaches that the table does not allow, a sentence each; in the same entry.
-        together: what the laws that describe the rows say together, in words; in the same entry.
+        together: what the laws say that the rows cannot exclude, in words; in the same entry.
     """
 
     recommended: bool

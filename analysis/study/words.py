@@ -141,6 +141,9 @@ def _floor(study: StudyRecord, found: AveragedRecord) -> str:
 def _exponent(study: StudyRecord, fit: FitRecord) -> str:
     """Return the exponent a with its interval, and its range without one size, which is no interval."""
     a, bounds = fit.exponents.a, fit.exponents.a_interval
+    over_laws = study.average(AveragedQuantity.A_EXACT)
+    if over_laws:
+        a, bounds = over_laws.value, (over_laws.low, over_laws.high)
     if a is None:
         return ""
     text = (
