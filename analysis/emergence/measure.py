@@ -132,7 +132,7 @@ def _width(jump: Jumps) -> WidthRecord:
 
 
 def _power(curve: Curve, law: SmoothLaw, significance: float, seed: int, rng: np.random.Generator) -> float:
-    """Return the power of the sup-F test if half of the observed fall were one jump.
+    """Return the power of the sup-F test if two thirds of the observed fall were one jump.
 
     The noise is the larger of the noise between seeds and the scatter about the law. With few seeds the
     first is poorly known, and without repetitions it is unknown.

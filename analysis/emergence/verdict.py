@@ -35,7 +35,7 @@ class Evidence:
         upper: one-sided 95 % upper limit, decades; ∞ if it is unbounded.
         onset: whether the fall is slower at the smallest sizes than later.
         largest: share of the fall in the largest jump of JUMP decades that the sizes allow; None if unknown.
-        power: power of the sup-F test against a jump of JUMP decades that holds half of the fall.
+        power: power of the sup-F test against a jump of JUMP decades that holds two thirds of the fall.
         fall_p: one-sided p-value of the slope of ln NLL.
         gain: mean NLL of the largest third of the sizes over that of guessing; None if unknown.
         exact: exact match by size minus chance; None if the task has none.
@@ -71,6 +71,8 @@ def decide(found: Evidence) -> Verdict:
             return Verdict.DELAYED_ONSET if found.lower > NARROW else Verdict.WIDTH_UNRESOLVED
         seen = found.exact is not None and not at_floor(found.exact)
         return Verdict.TRANSITION if seen else Verdict.UNSEEN_TRANSITION
+    if doubtful(found):
+        return Verdict.INCONCLUSIVE
     if found.exact is not None and at_floor(found.exact) and found.fall_p < SIGNIFICANCE:
         return Verdict.BELOW_RESOLUTION
     if not shown_smooth(found):
@@ -113,18 +115,19 @@ def learned(found: Evidence) -> bool:
     return found.fall_p < SIGNIFICANCE
 
 
+def doubtful(found: Evidence) -> bool:
+    """Return whether the jump would be significant if this were the only task; no absence is shown then."""
+    return not significant(found) and found.p_alone is not None and found.p_alone < SIGNIFICANCE
+
+
 def shown_smooth(found: Evidence) -> bool:
     """Return whether the absence of a jump is a finding.
 
-    It is one if the test has the power to find a jump, or if a jump of half of the fall is excluded; then
-    the p-value must not be small before Holm's correction either. It is also one if the test found something
-    that is no jump.
+    It is one if the test has the power to find a jump, or if a jump of two thirds of the fall is excluded.
+    It is also one if the test found something that is no jump.
     """
-    if significant(found):
-        return True
     excluded = found.largest is not None and found.largest < HELD
-    doubtful = found.p_alone is not None and found.p_alone < SIGNIFICANCE
-    return (found.power >= ENOUGH or excluded) and not doubtful
+    return found.power >= ENOUGH or excluded or significant(found)
 
 
 def at_floor(exact: Array) -> bool:
@@ -191,9 +194,9 @@ def _test_words(found: Evidence) -> str:
         alone = f", {found.p_alone:.2g} before it"
     limit = ""
     if found.largest is not None and found.largest < 1:
-        limit = f", and one of more than {found.largest:.0%} is excluded"
+        limit = f", and one with more than {found.largest:.0%} is excluded"
     return (
-        f"p {found.p:.2g} after Holm's correction{alone}; a jump of {JUMP:g} decades that holds half of the "
+        f"p {found.p:.2g} after Holm's correction{alone}; a jump of {JUMP:g} decades with two thirds of the "
         f"fall would be seen in {found.power:.0%} of cases{limit}"
     )
 

@@ -300,7 +300,7 @@ class TaskRecord:
         fall_p: one-sided p-value of the slope of ln nll.
         sharpness: the sup-F test.
         width: width of the best jump; None if the sizes are too few.
-        power: power of the sup-F test against a jump of 0.3 decades that holds half of the fall; None if it
+        power: power of the sup-F test against a jump of 0.3 decades with two thirds of the fall; None if it
             found one.
         dependence: dependence of errors; None without item-level results.
         forecast: predictions for larger models; empty if the verdict allows no extrapolation.

@@ -7,7 +7,7 @@ import numpy as np
 from analysis.emergence.statistics.shapes import logistic
 from analysis.emergence.statistics.sharpness import JUMP, Design, critical_value
 
-HELD = 0.5  # share of the observed fall that the simulated jump holds; a slope holds the rest
+HELD = 2 / 3  # share of the observed fall that the simulated jump holds; a slope holds the rest
 CENTRES = (0.3, 0.7)  # the jump is centred between these shares of the range of sizes
 DRAWS = 400
 ENOUGH = 0.8  # power below which a test that finds nothing proves nothing
