@@ -107,7 +107,7 @@ def _with_jump(sharpness: SharpnessRecord, curve: Curve, jump: Jumps) -> Sharpne
     """Add the place and the share of the best jump, and the largest jump that the sizes allow."""
     start, end = (_number(jump.centre[0] + side * jump.width[0] / 2) for side in (-1, 1))
     largest = curve.design.largest(curve.ln_nll) / max(float(np.ptp(curve.ln_nll)), 1e-300)
-    return replace(sharpness, start=start, end=end, share=_number(jump.share[0]), largest=_number(largest))
+    return replace(sharpness, start=start, end=end, share=_number(jump.share[0]), largest=min(largest, 1.0))
 
 
 def seed_splits(curve: Curve) -> list[SeedSplit]:

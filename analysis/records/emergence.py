@@ -168,7 +168,7 @@ class SharpnessRecord:
         p: Monte-Carlo p-value for these sizes and seeds.
         p_holm: p after Holm's correction over the tasks of the axis.
         largest: height of the largest jump of 0.3 decades that the sizes allow at 95 %, over the range of
-            ln nll.
+            ln nll; at most 1.
     """
 
     start: float | None = None

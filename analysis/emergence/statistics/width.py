@@ -78,8 +78,8 @@ class JumpGrid:
     >>> x = np.linspace(0, 2, 11)
     >>> curve = -0.5 * x - logistic(x, 1.0, 0.4)
     >>> found = JumpGrid(Design(x, np.ones(11))).fit(curve[None])
-    >>> print(f"{found.width[0]:.1f} decades around {found.centre[0]:.1f}, {found.share[0]:.0%} of the fall")
-    0.4 decades around 1.0, 50% of the fall
+    >>> print(f"{found.width[0]:.1f} decades around {found.centre[0]:.1f}, {found.share[0]:.1f} of the fall")
+    0.4 decades around 1.0, 0.5 of the fall
     """
 
     def __init__(self, design: Design, slope: bool = True) -> None:
