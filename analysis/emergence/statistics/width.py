@@ -3,7 +3,8 @@
 y = level − fall·g(x) − height·logistic(x), with fall ≥ 0 and height ≥ 0. The logistic has a 10–90 % width in
 decades. The smooth part g is a falling line, a power law in the metric. It is an exponential in x instead if
 an F test rejects the line. Each width of a grid takes its best centre, level and coefficients. A width lies
-inside the limits if RSS ≤ RSS_min + t²·s², with the one-sided quantile t of Student's t.
+inside the limits if RSS ≤ RSS_min + t²·s², with the one-sided quantile t of Student's t. If an F test does
+not need the slope either, the limits are the union of those with and without it.
 
 The noise s² is the scatter about the best jump, pooled with the variance between seeds. It is the scatter
 alone if that is significantly larger, because sizes then differ by more than seeds do. The upper limit is ∞
@@ -17,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import stats
 
-from analysis.arrays import Array, Codes
+from analysis.arrays import Array, Codes, Mask
 from analysis.emergence.statistics.shapes import bend, centred, directions, logistic
 from analysis.emergence.statistics.sharpness import Design
 
@@ -27,7 +28,8 @@ WIDTHS = np.geomspace(0.02, 20, 90)  # decades
 CENTRES = 61
 BEYOND = 0.5  # ranges of the sizes by which centres may lie outside them
 RATES = (-5.0, -2.5, -1.0, 1.0)  # of a curved smooth part, over half the range
-NEEDED = 0.05  # p-value of the F test below which the smooth part is curved
+BENT = 0.05  # p-value of the F test below which the smooth part is curved
+SLOPED = 0.1  # p-value of the F test below which it has a slope at all
 SCATTER = 0.1  # p-value of the F test below which sizes scatter more than seeds
 SOFTNESS = (0.013, 0.067, 0.13, 0.27, 0.53)  # of bends, over the range of sizes
 BENDS = 25
@@ -131,20 +133,19 @@ class JumpGrid:
         scaled = (y - y.mean(axis=1, keepdims=True)) * self.root
         rest = scaled - scaled @ self.level @ self.level.T
         total = np.sum(rest**2, axis=1)
-        found = self._two_levels(rest)
-        if self.slope:
-            found = _better(found, self._on(rest, self.line))
+        flat = self._two_levels(rest)
+        found = _better(flat, self._on(rest, self.line)) if self.slope else flat
         lowest = total - found.explained.max(axis=1)
-        cut = _cut(lowest, k - FREE, seed_variance, freedom, level)
+        left = k - (FREE if self.slope else FREE - 1)
+        cut = _cut(lowest, left, seed_variance, freedom, level)
         profile = total[:, None] - self._by_width(found.explained)
         curve = np.zeros(len(y), int)  # which smooth part the best jump stands on: 0 is the line
-        if self.slope and k - FREE > 2:
-            bent = [_better(self._two_levels(rest), self._on(rest, shape)) for shape in self.curved]
+        if self.slope and left > 2:
+            bent = [_better(flat, self._on(rest, shape)) for shape in self.curved]
             each = np.stack([total - part.explained.max(axis=1) for part in bent])
             best, least = np.argmin(each, axis=0), each.min(axis=0)
-            bent_cut = _cut(least, k - FREE - 1, seed_variance, freedom, level)
-            noise, left = _noise(least, k - FREE - 1, seed_variance, freedom)
-            needed = lowest - least > noise * stats.f.ppf(1 - NEEDED, 1, left)
+            bent_cut = _cut(least, left - 1, seed_variance, freedom, level)
+            needed = _improves(lowest, least, left - 1, seed_variance, freedom, BENT)
             every = np.stack([total[:, None] - self._by_width(part.explained) for part in bent]).min(axis=0)
             profile = np.where(needed[:, None], np.minimum(profile, every), profile)
             cut = np.where(needed, bent_cut, cut)
@@ -155,6 +156,15 @@ class JumpGrid:
         lower, upper = _limits(profile, cut)
         if self.slope:
             upper = np.where(self._bend(scaled) <= cut, np.inf, upper)
+            # A slope that cannot rise is taken for one too often, at the cost of the width of the jump.
+            least = total - flat.explained.max(axis=1)
+            without = _limits(
+                total[:, None] - self._by_width(flat.explained),
+                _cut(least, left + 1, seed_variance, freedom, level),
+            )
+            needless = ~_improves(least, lowest, left, seed_variance, freedom, SLOPED)
+            lower = np.where(needless, np.minimum(lower, without[0]), lower)
+            upper = np.where(needless, np.maximum(upper, without[1]), upper)
         return self._read(parts, shapes, curve, lower, upper)
 
     def _two_levels(self, rest: Array) -> _Part:
@@ -228,6 +238,14 @@ def _noise(rss: Array, left: int, seed_variance: Array, freedom: int) -> tuple[A
     pooled = (rss + freedom * seed_variance) / (left + freedom)
     agree = scatter <= seed_variance * stats.f.ppf(1 - SCATTER, left, freedom)
     return np.where(agree, pooled, scatter), np.where(agree, float(left + freedom), float(left))
+
+
+def _improves(
+    rss: Array, better: Array, left: int, seed_variance: Array, freedom: int, significance: float
+) -> Mask:
+    """Return whether one more parameter, which leaves `left` degrees of freedom, is needed by an F test."""
+    noise, degrees = _noise(better, left, seed_variance, freedom)
+    return np.asarray(rss - better > noise * stats.f.ppf(1 - significance, 1, degrees))
 
 
 def _cut(rss: Array, left: int, seed_variance: Array, freedom: int, level: float) -> Array:

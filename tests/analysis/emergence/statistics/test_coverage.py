@@ -57,8 +57,8 @@ def test_limits_of_the_width_cover_at_95_percent(width: float, drop: float, alph
     y = jump(drop, 0.7, width, alpha=alpha)(X) + 0.1 / np.sqrt(5) * rng.standard_normal((400, len(X)))
     freedom = 4 * len(X)
     found = JumpGrid(Design(X, WEIGHT)).fit(y, 0.01 * rng.chisquare(freedom, 400) / freedom, freedom)
-    # A fall as wide as the ladder can be taken for a slope with a narrower jump.
-    assert np.mean(found.upper >= width) >= (0.915 if width < 1 else 0.84)
+    # Without a slope the slope that may not rise narrows the jump: then the upper limit covers 90 %.
+    assert np.mean(found.upper >= width) >= (0.85 if alpha == 0 else 0.915)
     assert np.mean(found.lower <= width) >= 0.915
 
 
