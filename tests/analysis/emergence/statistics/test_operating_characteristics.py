@@ -181,6 +181,11 @@ def test_a_late_gradual_fall_is_seen_and_a_width_near_the_limit_is_left_open() -
     assert share(near, Verdict.WIDTH_UNRESOLVED) >= least(0.9, 30)
 
 
+def test_a_corner_near_the_largest_sizes_has_no_end_and_so_no_width() -> None:
+    """Its fall over the last three sizes alone would pass for a narrow jump."""
+    assert share(verdicts(knee(1.1, 4, 0.01), draws=60), *TRANSITIONS) <= most(0.07, 60)
+
+
 def test_without_exact_match_there_is_no_artefact() -> None:
     found = verdicts(power_law(0.7, 1.2), draws=30, exact=False)
     assert set(found) <= {Verdict.SMOOTH, Verdict.INCONCLUSIVE, Verdict.WIDTH_UNRESOLVED}
