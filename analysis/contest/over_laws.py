@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.approaches.everything import frontier_flops
 from analysis.averaging.average import LawAverage, average_laws
 from analysis.averaging.quantities import SAID, averaged_frontier, averaged_quantities
-from analysis.frontier import budgets_over
 from analysis.laws import family, find_law, saturating
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.tables.table import LossTable
@@ -21,9 +21,7 @@ NO_LIMITS = (
 )
 
 
-def over_laws(
-    table: LossTable, laws: tuple[str, ...], resamples: int, level: float, seed: int
-) -> str | None:
+def over_laws(table: LossTable, laws: tuple[str, ...], resamples: int, level: float, seed: int) -> str | None:
     """Return in words what the laws say that the rows cannot exclude; None without a law in N and D.
 
     Args:
@@ -38,7 +36,9 @@ def over_laws(
         return None
     draws = min(resamples, max(DRAWN_ROWS // len(table), FEWEST))
     average = average_laws(table, both, resamples=draws, seed=seed)
-    named = ", ".join(f"{family(entry.name)} {entry.weight:.2f}" for entry in average.kept if entry.weight >= SAID)
+    named = ", ".join(
+        f"{family(entry.name)} {entry.weight:.2f}" for entry in average.kept if entry.weight >= SAID
+    )
     text = f"by weight, the laws that these rows cannot exclude are {named}"
     if draws:
         text += f"; over them {_quantities(average, table, level)}"
@@ -47,7 +47,7 @@ def over_laws(
 
 def _quantities(average: LawAverage, table: LossTable, level: float) -> str:
     """Return E, a, and the loss of a new run at BEYOND times the largest compute, with intervals."""
-    found = averaged_quantities(average, table, budgets_over(table), level)
+    found = averaged_quantities(average, table, frontier_flops(table), level)
     said = [f"{WORDS[each.quantity]} {_stated(each)}" for each in found if each.quantity in WORDS]
     (best,) = averaged_frontier(average, table, np.array([BEYOND * float(table.c.max())]), level)
     loss = estimate(best.loss, (best.loss_low, best.loss_high))

@@ -31,7 +31,8 @@ def _parser() -> CommandParser:
         dest="mapping",
         metavar="KEY=COLUMN,…",
         help=f"columns of a foreign table: {EXAMPLE}; the smooth metric is smooth (nats per token), "
-        "perplexity, or score (a share that rises to 1); metric=COLUMN,value=COLUMN for a long table",
+        "perplexity, or score (a share that rises to 1); exact may be left out; "
+        "metric=COLUMN,value=COLUMN for a long table",
     )
     parser.add_argument("--where", help="keep rows with these values: step=143000,shots=0")
     parser.add_argument("--scale", help="factors on columns: score=0.01 for percent, C=1e21")

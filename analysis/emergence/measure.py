@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -14,8 +16,8 @@ from analysis.emergence.statistics.seed_groups import MIN_SEEDS, SeedSplit, spli
 from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.smooth_law import MIN_VALUES, SmoothLaw, fit_smooth_law, improves
 from analysis.emergence.statistics.two_step import forecast
-from analysis.emergence.statistics.width import LogisticGrid
-from analysis.emergence.verdict import EXTRAPOLATES, Evidence, decide, sentence
+from analysis.emergence.statistics.width import JumpGrid, Jumps
+from analysis.emergence.verdict import EXTRAPOLATES, Evidence, decide, label_of, sentence
 from analysis.records.emergence import (
     Axis,
     DependenceRecord,
@@ -57,9 +59,10 @@ def examine(
     law = fit_smooth_law(curve.x, curve.ln_nll, curve.n_seeds, rng) if curve.n_sizes >= MIN_VALUES else None
     errors = _dependence(curve, items, rng)
     length = errors.n_positions if errors else curve.length if curve.rows["n_items"].isna().all() else 0.0
-    width = _width(curve) if enough else None
+    jump = best_jump(curve) if enough else None
+    sharpness = _with_jump(sharpness, curve, jump) if jump else sharpness
     test_power = _power(curve, law, significance, seed, rng) if enough and law else None
-    facts = _evidence(curve, sharpness, width, test_power, errors)
+    facts = _evidence(curve, sharpness, jump, test_power, errors)
     verdict = decide(facts)
     found_one = facts.p is not None and facts.p < SIGNIFICANCE
     return TaskRecord(
@@ -79,7 +82,7 @@ def examine(
         law=_law(law),
         fall_p=facts.fall_p,
         sharpness=sharpness,
-        width=width,
+        width=_width(jump) if jump else None,
         # The power of a test that rejects its null says nothing.
         power=None if found_one else test_power,
         dependence=None if errors is None else DependenceRecord(errors.effective, errors.effective_interval),
@@ -88,19 +91,23 @@ def examine(
         descriptive=_scores(curve),
         name=name_of(curve.task, curve.length),
         verdict=verdict,
-        label=verdict.label,
+        label=label_of(verdict, curve.has_exact),
         words=sentence(verdict, facts),
     )
 
 
-def sharpness_of(
-    curve: Curve, statistic: float | None, p: float | None, p_holm: float | None
-) -> SharpnessRecord:
-    """Return the sup-F test with its best ramp; without the ramp if the sizes are too few."""
-    if curve.n_sizes < MIN_SIZES:
-        return SharpnessRecord(statistic=statistic, p=p, p_holm=p_holm)
-    ramp = curve.design.best_ramp(curve.ln_nll)
-    return SharpnessRecord(ramp.start, ramp.end, ramp.share, statistic, p, p_holm)
+def best_jump(curve: Curve) -> Jumps:
+    """Return the best jump on a slope with the limits of its width."""
+    sd = curve.seed_sd()
+    freedom = 0 if sd is None else int(curve.n_seeds.sum()) - curve.n_sizes
+    return JumpGrid(curve.design).fit(curve.ln_nll[None], (sd or 0.0) ** 2, freedom)
+
+
+def _with_jump(sharpness: SharpnessRecord, curve: Curve, jump: Jumps) -> SharpnessRecord:
+    """Add the place and the share of the best jump, and the largest jump that the sizes allow."""
+    start, end = (_number(jump.centre[0] + side * jump.width[0] / 2) for side in (-1, 1))
+    largest = curve.design.largest(curve.ln_nll) / max(float(np.ptp(curve.ln_nll)), 1e-300)
+    return replace(sharpness, start=start, end=end, share=_number(jump.share[0]), largest=min(largest, 1.0))
 
 
 def seed_splits(curve: Curve) -> list[SeedSplit]:
@@ -113,23 +120,27 @@ def seed_splits(curve: Curve) -> list[SeedSplit]:
     ]
 
 
-def _width(curve: Curve) -> WidthRecord:
-    found = LogisticGrid(curve.design).fit(curve.ln_nll[None])
+def _width(jump: Jumps) -> WidthRecord:
     return WidthRecord(
-        *(_number(part[0]) for part in (found.width, found.lower, found.upper, found.centre, found.drop))
+        width=_number(jump.width[0]),
+        lower=_number(jump.lower[0]),
+        upper=_number(jump.upper[0]),
+        centre=_number(jump.centre[0]),
+        drop=float(jump.height[0]),
+        onset=bool(jump.onset[0]),
     )
 
 
 def _power(curve: Curve, law: SmoothLaw, significance: float, seed: int, rng: np.random.Generator) -> float:
-    """Return the power of the sup-F test if the whole observed fall were one jump.
+    """Return the power of the sup-F test if two thirds of the observed fall were one jump.
 
     The noise is the larger of the noise between seeds and the scatter about the law. With few seeds the
     first is poorly known, and without repetitions it is unknown.
     """
     y, between = curve.ln_nll, curve.seed_sd()
     sd = max(between or 0.0, law.residual_sd * float(np.sqrt(curve.n_seeds.mean())))
-    drop = max(float(y[:2].mean() - y[-2:].mean()), 0.0)
-    return power(curve.design, drop, sd, significance, seed, rng)
+    fall = max(float(y[:2].mean() - y[-2:].mean()), 0.0)
+    return power(curve.design, fall, sd, significance, seed, rng)
 
 
 def _law(law: SmoothLaw | None) -> LawRecord | None:
@@ -227,7 +238,7 @@ def _scores(curve: Curve) -> DescriptiveRecord:
 def _evidence(
     curve: Curve,
     sharpness: SharpnessRecord,
-    width: WidthRecord | None,
+    jump: Jumps | None,
     test_power: float | None,
     errors: Dependence | None,
 ) -> Evidence:
@@ -244,9 +255,13 @@ def _evidence(
     return Evidence(
         n_sizes=curve.n_sizes,
         p=sharpness.p_holm,
+        p_alone=sharpness.p,
+        height=float(jump.height[0]) if jump else 0.0,
         share=sharpness.share or 0.0,
-        lower=_or(width.lower if width else None, np.nan),
-        upper=_or(width.upper if width else None, np.inf),
+        lower=float(jump.lower[0]) if jump else np.nan,
+        upper=float(jump.upper[0]) if jump and np.isfinite(jump.width[0]) else np.inf,
+        onset=bool(jump and jump.onset[0]),
+        largest=sharpness.largest,
         power=test_power or 0.0,
         fall_p=improves(curve.x, curve.ln_nll, curve.n_seeds),
         gain=gain,
@@ -255,7 +270,3 @@ def _evidence(
         exact_limit=LUCK * float(np.sqrt(max(chance * (1 - chance), 1 / n) / n)),
         effective=effective,
     )
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value

@@ -43,7 +43,7 @@ KINDS = {
     **dict.fromkeys(("N", "C", "D", "n_items", "length"), Kind.COUNT),
     **dict.fromkeys(("exact", "score", "chance"), Kind.SHARE),
 }
-HOW = "give results/<sweep>, its evals.parquet, or a table whose columns are mapped to N, exact and smooth"
+HOW = "give results/<sweep>, its evals.parquet, or a table whose columns are mapped to N, smooth and exact"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.emergence.curve import Curve, curves, on_axis, varied_axes
 from analysis.emergence.in_context import in_context
-from analysis.emergence.measure import examine, seed_splits, sharpness_of
+from analysis.emergence.measure import examine, seed_splits
 from analysis.emergence.read import (
     AXES,
     EXACT,
@@ -25,7 +25,7 @@ from analysis.emergence.read import (
     read_foreign,
 )
 from analysis.emergence.statistics.seed_groups import judged
-from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE, p_value
+from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE, p_values
 from analysis.holm import holm
 from analysis.records.emergence import (
     SCHEMA,
@@ -33,6 +33,7 @@ from analysis.records.emergence import (
     AxisRecord,
     EmergenceRecord,
     LeftOutRecord,
+    SharpnessRecord,
     TaskRecord,
     Verdict,
 )
@@ -58,11 +59,13 @@ def judge_jumps(
 ) -> EmergenceRecord:
     """Judge every task × length: does the skill jump, or does only the metric?
 
+    Without exact match nothing is said about the metric: a task jumps, is smooth, or cannot be told.
+
     Args:
         table: task evaluations: the folder of a sweep, a frame or a file, or the result of
             `read_evaluations`.
         mapping: columns of a foreign table, such as {"N": "params", "smooth": "nll", "exact": "accuracy"};
-            smooth is nats per token, or use perplexity or score in its place.
+            smooth is nats per token, or use perplexity or score in its place; exact may be left out.
         axis: N, C, D or loss; each axis that the table varies by default.
         seed: seed of the simulated nulls and of the bootstraps.
 
@@ -71,7 +74,7 @@ def judge_jumps(
         as text.
 
     Raises:
-        InputError: unknown or constant axis, one metric only, no chance level anywhere.
+        InputError: unknown or constant axis, no smooth metric, no chance level anywhere.
 
     References: Schaeffer et al. 2023, arXiv:2304.15004, section 2.
 
@@ -95,7 +98,7 @@ def judge_jumps(
         axes=tuple(AxisRecord(name, constant) for name, constant in axes.items()),
         tasks=tuple(tasks),
         in_context=tuple(in_context(found.contexts)),
-        warnings=(*found.warnings, *_missing_sizes(usable, next(iter(axes)))),
+        warnings=(*found.warnings, *_smooth_only(usable), *_missing_sizes(usable, next(iter(axes)))),
         left_out=tuple(left_out),
         not_examined=NOT_EXAMINED,
         verdict=summary(tasks),
@@ -129,11 +132,11 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
     """Split off the tasks that cannot be examined, each with the reason."""
     frame = found.frame
     asked = frame[frame["task"] != TEXT]
-    there = [name for name in (SMOOTH, EXACT) if asked[name].notna().any()]
-    if len(there) < 2:
+    if not asked[SMOOTH].notna().any():
+        there = f"{EXACT} only" if asked[EXACT].notna().any() else "no metric"
         raise InputError(
-            f"the tasks have {there[0] if there else 'no metric'} only: expected an exact and a smooth "
-            f"metric of the same models, {EXACT} and {SMOOTH}, in columns mapped to exact and smooth",
+            f"the tasks have {there}: expected a smooth metric of the same models, {SMOOTH}, in a column "
+            "mapped to smooth, perplexity or score",
             "mapping",
         )
     left_out, kept = [], []
@@ -154,6 +157,17 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
             f"no task can be examined, {left_out[0].task} because: {left_out[0].reason}", "chance"
         )
     return frame.loc[np.concatenate(kept)].sort_index(), left_out
+
+
+def _smooth_only(frame: pd.DataFrame) -> list[str]:
+    """Return what cannot be said of a table without exact match."""
+    asked = frame[frame["task"] != TEXT]
+    if asked[EXACT].notna().any():
+        return []
+    return [
+        f"the table has no {EXACT}: tasks are judged by the smooth metric alone, and nothing is said about "
+        "artefacts of the metric, dependent errors or resolution"
+    ]
 
 
 def _missing_sizes(frame: pd.DataFrame, axis: Axis) -> list[str]:
@@ -196,7 +210,11 @@ def _along(frame: pd.DataFrame, axis: Axis, found: Evaluations, seed: int) -> li
             found.items.get((each.curve.task, each.curve.length)),
             each.rng,
             seed,
-            sharpness_of(each.curve, each.statistic, each.p, next(corrected) if each.p is not None else None),
+            SharpnessRecord(
+                statistic=each.statistic,
+                p=each.p,
+                p_holm=next(corrected) if each.p is not None else None,
+            ),
             tuple(next(groups) for _ in own),
             SIGNIFICANCE / max(len(several), 1),
         )
@@ -209,7 +227,7 @@ def _test(curve: Curve, seed: int) -> _Tested:
     rng = np.random.default_rng([seed, zlib.crc32(f"{curve.task} {curve.length} {curve.axis}".encode())])
     statistic, p = None, None
     if curve.n_sizes >= MIN_SIZES:
-        statistic, p = p_value(curve.design, curve.ln_nll, seed)
+        statistic, p = (float(part[0]) for part in p_values(curve.design, curve.ln_nll[None], seed))
     return _Tested(curve, rng, statistic, p)
 
 
@@ -218,9 +236,10 @@ def summary(tasks: list[TaskRecord]) -> str:
     first = [task for task in tasks if task.axis == tasks[0].axis]
     parts = []
     for verdict in Verdict:
-        names = [task.name for task in first if task.verdict == verdict]
-        if names:
-            parts.append(f"{verdict.label}: {', '.join(names)}")
+        labels = dict.fromkeys(task.label for task in first if task.verdict == verdict)
+        for label in labels:
+            names = [task.name for task in first if task.verdict == verdict and task.label == label]
+            parts.append(f"{label}: {', '.join(names)}")
     parts += _over_seeds(first)
     return f"Along {first[0].axis}: {'; '.join(parts)}."
 

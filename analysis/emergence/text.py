@@ -14,7 +14,7 @@ def text_of(result: EmergenceRecord) -> str:
     """Return the verdicts by axis, then warnings, tasks left out, and the limits of the study."""
     parts = [result.verdict]
     for axis in result.axes:
-        parts.append(f"\nAxis {axis.axis} (held: {axis.constant})")
+        parts.append(f"\nAxis {axis.axis} (constant: {axis.constant})")
         parts += [_task(task) for task in result.along(axis.axis)]
     parts += [f"warning: {text}" for text in result.warnings]
     parts += [f"left out: {entry.task} {entry.length:g}: {entry.reason}" for entry in result.left_out]

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.emergence.statistics.power import ENOUGH, JUMP
-from analysis.emergence.statistics.sharpness import MATERIAL, MIN_SIZES, SIGNIFICANCE
+from analysis.emergence.statistics.power import ENOUGH, HELD
+from analysis.emergence.statistics.sharpness import JUMP, MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.width import NARROW
-from analysis.records.emergence import Verdict
+from analysis.records.emergence import SMOOTH_ONLY, Verdict
 
 LEARNED = 0.98  # ratio to the NLL of guessing above which nothing is learned
 FLOOR = 0.05  # exact match above chance that counts as having left its floor
 EARLY = 0.1  # largest share of its rise that a sharp-looking curve makes in the first third of the sizes
+MATERIAL = 0.2  # share of the fall below which a jump is a wrinkle, however significant
 DEPENDENT = 0.5  # errors are dependent if L positions count as fewer than L/2 effective ones or more than 2·L
 # Verdicts under which the fitted curves may be extrapolated to larger models.
 EXTRAPOLATES = (Verdict.SMOOTH, Verdict.METRIC_ARTEFACT, Verdict.DEPENDENT_ERRORS)
@@ -27,10 +28,14 @@ class Evidence:
     Attributes:
         n_sizes: number of sizes.
         p: Holm-corrected p-value of the sup-F test; None if there was no test.
-        share: fall in the best ramp over the range of ln NLL.
+        p_alone: the p-value before the correction.
+        height: height of the best jump in ln NLL.
+        share: its share of the whole fall.
         lower: one-sided 95 % lower limit of the 10–90 % width, decades; NaN if nothing falls.
         upper: one-sided 95 % upper limit, decades; ∞ if it is unbounded.
-        power: power of the sup-F test against a jump of JUMP decades.
+        onset: whether the fall is slower at the smallest sizes than later.
+        largest: share of the fall in the largest jump of JUMP decades that the sizes allow; None if unknown.
+        power: power of the sup-F test against a jump of JUMP decades that holds two thirds of the fall.
         fall_p: one-sided p-value of the slope of ln NLL.
         gain: mean NLL of the largest third of the sizes over that of guessing; None if unknown.
         exact: exact match by size minus chance; None if the task has none.
@@ -40,9 +45,13 @@ class Evidence:
 
     n_sizes: int
     p: float | None
+    p_alone: float | None
+    height: float
     share: float
     lower: float
     upper: float
+    onset: bool
+    largest: float | None
     power: float
     fall_p: float
     gain: float | None
@@ -57,12 +66,13 @@ def decide(found: Evidence) -> Verdict:
         return Verdict.TOO_FEW_SIZES
     if not learned(found):
         return Verdict.NOT_LEARNED
-    # A significant ramp alone is no jump: the metric must fall as a whole, and mostly in the ramp.
-    if max(found.p, found.fall_p) < SIGNIFICANCE and found.share >= MATERIAL:
+    if jumps(found):
         if found.upper >= NARROW:
-            return Verdict.DELAYED_ONSET
+            return Verdict.DELAYED_ONSET if found.lower > NARROW else Verdict.WIDTH_UNRESOLVED
         seen = found.exact is not None and not at_floor(found.exact)
         return Verdict.TRANSITION if seen else Verdict.UNSEEN_TRANSITION
+    if doubtful(found):
+        return Verdict.INCONCLUSIVE
     if found.exact is not None and at_floor(found.exact) and found.fall_p < SIGNIFICANCE:
         return Verdict.BELOW_RESOLUTION
     if not shown_smooth(found):
@@ -71,7 +81,25 @@ def decide(found: Evidence) -> Verdict:
         return Verdict.SMOOTH
     if found.effective and (found.effective[1] < DEPENDENT or found.effective[0] > 1 / DEPENDENT):
         return Verdict.DEPENDENT_ERRORS
-    return Verdict.METRIC_ARTEFACT if looks_sharp(found.exact) else Verdict.SMOOTH
+    if not looks_sharp(found.exact):
+        return Verdict.SMOOTH
+    # A wrinkle is too small to be a jump, but "no jump in the smooth metric" would be wrong too.
+    return Verdict.INCONCLUSIVE if significant(found) else Verdict.METRIC_ARTEFACT
+
+
+def significant(found: Evidence) -> bool:
+    """Return whether the sup-F test rejects every smooth law for a metric that falls as a whole."""
+    return found.p is not None and max(found.p, found.fall_p) < SIGNIFICANCE
+
+
+def jumps(found: Evidence) -> bool:
+    """Return whether there is a jump, sharp or gradual: significant, large enough, and not from the start.
+
+    A jump that is surely gradual must set in late: else the curve is none of the smooth laws, no more.
+    """
+    if not significant(found) or found.share < MATERIAL:
+        return False
+    return found.onset or not found.lower > NARROW
 
 
 def learned(found: Evidence) -> bool:
@@ -87,14 +115,19 @@ def learned(found: Evidence) -> bool:
     return found.fall_p < SIGNIFICANCE
 
 
+def doubtful(found: Evidence) -> bool:
+    """Return whether the jump would be significant if this were the only task; no absence is shown then."""
+    return not significant(found) and found.p_alone is not None and found.p_alone < SIGNIFICANCE
+
+
 def shown_smooth(found: Evidence) -> bool:
     """Return whether the absence of a jump is a finding.
 
-    It is one if the test has the power to find a jump, or if the fall is surely wide. It is also one if the
-    test found a ramp too small to matter.
+    It is one if the test has the power to find a jump, or if a jump of two thirds of the fall is excluded.
+    It is also one if the test found something that is no jump.
     """
-    wrinkle = found.p is not None and found.p < SIGNIFICANCE and found.share < MATERIAL
-    return found.power >= ENOUGH or found.lower > NARROW or wrinkle
+    excluded = found.largest is not None and found.largest < HELD
+    return found.power >= ENOUGH or excluded or significant(found)
 
 
 def at_floor(exact: Array) -> bool:
@@ -108,6 +141,11 @@ def looks_sharp(exact: Array) -> bool:
     return top >= FLOOR and float(np.mean(exact[: _third(exact)])) < EARLY * top
 
 
+def label_of(verdict: Verdict, has_exact: bool) -> str:
+    """Return the verdict in words, without claims about exact match if it was not measured."""
+    return verdict.label if has_exact else SMOOTH_ONLY.get(verdict, verdict.label)
+
+
 def _third(values: Array) -> int:
     """Return a third of the number of sizes, but at least two: one size alone is too noisy a mean."""
     return max(len(values) // 3, 2)
@@ -117,41 +155,76 @@ def sentence(verdict: Verdict, found: Evidence) -> str:
     """Return the reason for a verdict, with the statistics."""
     if verdict is Verdict.TOO_FEW_SIZES:
         return f"{found.n_sizes} sizes; the test for a jump needs {MIN_SIZES}."
-    jump, wide = _test_words(found), f"95 % limits of the 10–90 % width {_width(found)}"
+    test, jump = _test_words(found), _jump_words(found)
+    unseen = "exact match was not measured" if found.exact is None else f"exact match stays below {FLOOR:g}"
     return {
         Verdict.NOT_LEARNED: "The largest models do no better than a guesser.",
-        Verdict.SMOOTH: f"No jump in the smooth metric ({jump}; {wide}).",
+        Verdict.SMOOTH: f"No jump in the smooth metric ({test}).",
         Verdict.METRIC_ARTEFACT: (
-            f"Exact match stays near its floor, then rises; the smooth metric has no jump ({jump}; {wide})."
+            f"Exact match stays near its floor, then rises; the smooth metric has no jump ({test})."
         ),
-        Verdict.DEPENDENT_ERRORS: f"No jump in the smooth metric ({jump}); {_effective(found)}.",
+        Verdict.DEPENDENT_ERRORS: f"No jump in the smooth metric ({test}); {_effective(found)}.",
         Verdict.BELOW_RESOLUTION: (
             f"The smooth metric improves (p {found.fall_p:.2g}) where exact match stays below "
-            f"{FLOOR:g}: too coarse to show it ({jump})."
+            f"{FLOOR:g}: too coarse to show it ({test})."
         ),
         Verdict.DELAYED_ONSET: (
-            f"The smooth metric first hardly moves and then falls faster ({jump}), but not in a "
-            f"narrow jump: {wide}."
+            f"The smooth metric first falls slowly and then faster ({test}), but over more than "
+            f"{NARROW:g} decades: {jump}."
         ),
-        Verdict.TRANSITION: f"The smooth metric itself falls in a narrow jump ({jump}; {wide}).",
-        Verdict.UNSEEN_TRANSITION: (
-            f"The smooth metric falls in a narrow jump ({jump}; {wide}); exact match "
-            + ("is not there." if found.exact is None else f"stays below {FLOOR:g}.")
+        Verdict.WIDTH_UNRESOLVED: (
+            f"No smooth law describes the smooth metric ({test}); whether its jump is narrower than "
+            f"{NARROW:g} decades these sizes do not tell: {jump}."
         ),
-        Verdict.INCONCLUSIVE: f"No jump was found, but one could have been missed ({jump}; {wide}).",
+        Verdict.TRANSITION: f"The smooth metric itself falls in a narrow jump ({test}): {jump}.",
+        Verdict.UNSEEN_TRANSITION: (f"The smooth metric falls in a narrow jump ({test}): {jump}; {unseen}."),
+        Verdict.INCONCLUSIVE: _open_words(found),
     }[verdict]
 
 
 def _test_words(found: Evidence) -> str:
-    ramp = f"p {found.p:.2g} after Holm's correction"
-    if found.p is not None and found.p < SIGNIFICANCE:
-        return f"{ramp}, {found.share:.0%} of the fall"
-    return f"{ramp}; a jump of {JUMP:g} decades would be seen in {found.power:.0%} of cases"
+    """Return the test in words, and if it found nothing what it could have found."""
+    if significant(found):
+        wrinkle = (
+            "" if jumps(found) else f", but in a step of {found.share:.0%} of the fall, which is no jump"
+        )
+        return f"p {found.p:.2g} after Holm's correction{wrinkle}"
+    alone = ""
+    if found.p_alone is not None and found.p_alone < SIGNIFICANCE:
+        alone = f", {found.p_alone:.2g} before it"
+    limit = ""
+    if found.largest is not None and found.largest < 1:
+        limit = f", and one with more than {found.largest:.0%} is excluded"
+    return (
+        f"p {found.p:.2g} after Holm's correction{alone}; a jump of {JUMP:g} decades with two thirds of the "
+        f"fall would be seen in {found.power:.0%} of cases{limit}"
+    )
 
 
-def _width(found: Evidence) -> str:
+def _jump_words(found: Evidence) -> str:
+    """Return height and width of the best jump."""
     high = f"{found.upper:.2g}" if np.isfinite(found.upper) else "∞"
-    return f"{found.lower:.2g} to {high} decades" if np.isfinite(found.lower) else "none, as nothing falls"
+    return (
+        f"{found.height:.2g} in ln NLL, {found.share:.0%} of the fall, with 95 % limits of the 10–90 % width "
+        f"of {found.lower:.2g} to {high} decades"
+    )
+
+
+def _wrinkle_words(found: Evidence) -> str:
+    """Return why a significant departure from the smooth laws is no jump."""
+    if found.share < MATERIAL:
+        return f", but in a step of {found.share:.0%} of the fall, too small for a jump"
+    return ", but falling gradually from the smallest sizes on"
+
+
+def _open_words(found: Evidence) -> str:
+    """Return the reason why there is no verdict."""
+    if significant(found):
+        return (
+            f"Exact match stays near its floor, then rises, and the smooth metric is not quite smooth "
+            f"({_test_words(found)})."
+        )
+    return f"No jump was found, but one could have been missed ({_test_words(found)})."
 
 
 def _effective(found: Evidence) -> str:

@@ -20,12 +20,12 @@ from analysis.plots.style import (
     SINGLE,
     SKY,
     VERMILION,
-    grid,
+    Drawing,
     log_axis,
     short_name,
     styled,
 )
-from analysis.records.emergence import Axis, SizeRow, TaskRecord, Verdict
+from analysis.records.emergence import Axis, SizeRow, TaskRecord
 from harness.records.number_text import power_of_ten, si
 
 AXIS_LABELS = {
@@ -39,7 +39,10 @@ PREDICTORS: tuple[tuple[Callable[[SizeRow], float | None], str, str, str], ...] 
     (lambda size: size.product, "(b) Π of accuracies", VERMILION, "--"),
     (lambda size: size.p_answer, "(c) mean P(answer)", GREEN, "-."),
 )
-RAMP_FOUND = (Verdict.TRANSITION, Verdict.UNSEEN_TRANSITION, Verdict.DELAYED_ONSET)
+CELLS = 6  # columns of the grid behind a row, which one, two or three panels divide
+FEWEST = 3  # points of ln(−ln exact match) that make a curve
+LOWEST_TOP = 0.05  # exact match at the top of a panel in which hardly an answer is right
+Panel = Callable[[Axes, TaskRecord, Array], None]
 
 
 @styled
@@ -47,23 +50,24 @@ def emergence(tasks: Sequence[TaskRecord]) -> Figure:
     """Draw one task on one axis, a row a length.
 
     The panels show the smooth metric, exact match with its predictors, and ln(−ln exact match). A panel
-    without data is left out.
+    without data is left out, and the others share its place.
     """
-    columns = 3 if any(map(_has_loglog, tasks)) else 2 if any(task.has_exact for task in tasks) else 1
-    widths = {1: SINGLE, 2: 7.6, 3: 11}
-    figure, panels = grid(len(tasks), columns, (widths[columns], 0.5 + 2.9 * len(tasks)))
+    rows = [_panels(task) for task in tasks]
+    columns = max(map(len, rows))
+    width = {1: SINGLE, 2: 7.6, 3: 11}[columns]
+    figure = Drawing(figsize=(width, 0.5 + 2.9 * len(tasks)), layout="constrained")
+    places = figure.add_gridspec(len(tasks), CELLS)
     axes = []
-    for row, task in enumerate(tasks):
+    for row, (task, panels) in enumerate(zip(tasks, rows, strict=True)):
         at = np.array([size.at for size in task.sizes])
-        drawings = [(_smooth, True), (_exact, task.has_exact), (_loglog, _has_loglog(task))]
-        for panel, (draw, has_data) in zip(panels[columns * row :], drawings[:columns], strict=False):
-            if not has_data:
-                panel.remove()
-                continue
+        each = CELLS // len(panels)
+        for column, draw in enumerate(panels):
+            panel = figure.add_subplot(places[row, each * column : each * (column + 1)])
             draw(panel, task, at)
             _size_axis(panel, task.axis)
             axes.append(panel)
-        panels[columns * row].set_title(f"{short_name(task.name)}: {task.verdict.replace('_', ' ')}")
+            if column == 0:
+                panel.set_title(f"{short_name(task.name)}: {task.verdict.replace('_', ' ')}")
     handles: dict[str, Any] = {}
     for panel in axes:
         drawn = panel.get_legend_handles_labels()
@@ -78,8 +82,11 @@ def _values(task: TaskRecord, value: Callable[[SizeRow], float | None]) -> Array
     return np.array([np.nan if each is None else each for each in found], float)
 
 
-def _has_loglog(task: TaskRecord) -> bool:
-    return any(size.loglog is not None for size in task.sizes)
+def _panels(task: TaskRecord) -> list[Panel]:
+    """Return the panels for which a task has data."""
+    points = sum(size.loglog is not None for size in task.sizes)
+    panels = [(_smooth, True), (_exact, task.has_exact), (_loglog, points >= FEWEST)]
+    return [draw for draw, has_data in panels if has_data]
 
 
 def _size_axis(axes: Axes, axis: Axis) -> None:
@@ -102,9 +109,10 @@ def _smooth(axes: Axes, task: TaskRecord, at: Array) -> None:
     if task.chance_nll:
         axes.axhline(task.chance_nll, color=GREY, linestyle="--", linewidth=0.9, label="guessing")
     start, end = task.sharpness.start, task.sharpness.end
-    # Along the loss the ramp is in decades of N, which are no values of this axis.
-    if task.verdict in RAMP_FOUND and task.axis != Axis.LOSS and start is not None and end is not None:
-        axes.axvspan(10**start, 10**end, color=VERMILION, alpha=0.12, lw=0, label="ramp found")
+    # Along the loss the jump is in decades of N, which are no values of this axis.
+    if task.verdict.is_jump and task.axis != Axis.LOSS and start is not None and end is not None:
+        inside = np.clip([10**start, 10**end], at.min(), at.max())
+        axes.axvspan(*inside, color=VERMILION, alpha=0.12, lw=0, label="10–90 % of the jump")
     log_axis(axes, "y", lambda value: f"{value:.3g}")
     axes.set_ylabel("NLL, nats per token")
 
@@ -130,7 +138,9 @@ def _exact(axes: Axes, task: TaskRecord, at: Array) -> None:
     for ahead in task.forecast:
         error = np.maximum([[ahead.exact - ahead.low], [ahead.high - ahead.exact]], 0)
         axes.errorbar(ahead.at, ahead.exact, error, fmt="*", color=PURPLE, label="forecast, 90 %")
-    axes.set_ylim(-0.03, 1.03)
+    highest = max([np.nanmax(line.get_ydata(), initial=0) for line in axes.get_lines()], default=0.0)
+    top = max(LOWEST_TOP, min(1.0, 1.2 * highest))
+    axes.set_ylim(-0.03 * top, 1.03 * top)
 
 
 def _loglog(axes: Axes, task: TaskRecord, at: Array) -> None:

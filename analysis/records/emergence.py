@@ -1,7 +1,8 @@
 """The record of emergence.json: a verdict on every task, with the statistics behind it.
 
-Schema 2 is written. Schema 1 said `level` for `significance` and `held` for `constant`, and it left keys
-without a value away.
+Schema 3 is written. Up to schema 2 the test did not allow for a jump on a slope. There `start`, `end` and
+`share` are of a ramp, and `width` is that of one logistic between two levels. Schema 1 said `level` for
+`significance` and `held` for `constant`, and it left keys without a value away.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from analysis.arrays import Interval
 from harness.records.errors import InputError
 from harness.records.json_files import read_record
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Axis(StrEnum):
@@ -37,7 +38,8 @@ class Verdict(StrEnum):
     METRIC_ARTEFACT = "metric_artefact"  # no jump in the smooth metric, but exact match looks sharp
     DEPENDENT_ERRORS = "dependent_errors"  # no jump, but errors within an answer are correlated
     BELOW_RESOLUTION = "below_resolution"  # the smooth metric improves while exact match stays near 0
-    DELAYED_ONSET = "delayed_onset"  # a plateau, then a faster fall that is not surely narrow
+    DELAYED_ONSET = "delayed_onset"  # a slow fall, then a faster one that is surely not narrow
+    WIDTH_UNRESOLVED = "width_unresolved"  # a faster fall that may be narrow or not
     TRANSITION = "transition"  # a narrow jump in the smooth metric and in exact match
     UNSEEN_TRANSITION = "unseen_transition"  # a narrow jump in the smooth metric only
     INCONCLUSIVE = "inconclusive"  # no jump found, but the test lacked the power to find one
@@ -45,6 +47,11 @@ class Verdict(StrEnum):
     @property
     def label(self) -> str:
         return LABELS[self]
+
+    @property
+    def is_jump(self) -> bool:
+        """Whether the smooth metric falls in a way that no smooth law describes, sharply or not."""
+        return self in JUMPS
 
 
 LABELS = {
@@ -55,9 +62,16 @@ LABELS = {
     Verdict.DEPENDENT_ERRORS: "smooth per token, but errors within an answer are dependent (resolution)",
     Verdict.BELOW_RESOLUTION: "improving smoothly below what exact match can resolve (resolution)",
     Verdict.DELAYED_ONSET: "delayed onset, gradual",
+    Verdict.WIDTH_UNRESOLVED: "sharp or gradual: width not resolved",
     Verdict.TRANSITION: "transition under both metrics",
     Verdict.UNSEEN_TRANSITION: "transition in the smooth metric alone, which exact match does not show",
     Verdict.INCONCLUSIVE: "inconclusive",
+}
+JUMPS = (Verdict.DELAYED_ONSET, Verdict.WIDTH_UNRESOLVED, Verdict.TRANSITION, Verdict.UNSEEN_TRANSITION)
+# Labels of a task without exact match, of which nothing can be said about the metric.
+SMOOTH_ONLY = {
+    Verdict.SMOOTH: "smooth in the one metric measured",
+    Verdict.UNSEEN_TRANSITION: "transition in the one metric measured",
 }
 
 
@@ -144,15 +158,17 @@ class LawRecord:
 
 @dataclass(frozen=True)
 class SharpnessRecord:
-    """Sup-F test for a downward ramp in ln nll; every field is None if the sizes are too few.
+    """Sup-F test for a jump on a slope in ln nll; every field is None if the sizes are too few.
 
     Attributes:
-        start: last size before the best ramp, decades.
-        end: first size after it, decades.
-        share: fall of the ramp beyond the smooth trend, over the range of ln nll.
-        statistic: largest F over all ramps.
+        start: begin of the best jump, where 10 % of it are done, decades.
+        end: its end, where 90 % of it are done, decades.
+        share: its share of the whole fall of ln nll, at most 1.
+        statistic: largest F over all jumps.
         p: Monte-Carlo p-value for these sizes and seeds.
         p_holm: p after Holm's correction over the tasks of the axis.
+        largest: height of the largest jump of 0.3 decades that the sizes allow at 95 %, over the range of
+            ln nll; at most 1.
     """
 
     start: float | None = None
@@ -161,18 +177,20 @@ class SharpnessRecord:
     statistic: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    largest: float | None = None
 
 
 @dataclass(frozen=True)
 class WidthRecord:
-    """Logistic fitted to ln nll; `width`, `lower`, `centre` are None if nothing falls.
+    """Logistic on a slope, fitted to ln nll; `width`, `lower`, `centre` are None if nothing falls.
 
     Attributes:
         width: 10–90 % width, decades.
         lower: one-sided 95 % lower limit of the width, decades.
         upper: one-sided 95 % upper limit, decades; None if it is unbounded.
-        centre: midpoint of the fall, decades.
-        drop: height of the fall in ln nll.
+        centre: midpoint of the jump, decades.
+        drop: height of the jump in ln nll, between the smallest and the largest size.
+        onset: whether the fitted curve falls slower at the smallest sizes than later.
     """
 
     width: float | None
@@ -180,6 +198,7 @@ class WidthRecord:
     upper: float | None
     centre: float | None
     drop: float | None
+    onset: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,8 +299,9 @@ class TaskRecord:
         law: the fitted law; None if the sizes are too few.
         fall_p: one-sided p-value of the slope of ln nll.
         sharpness: the sup-F test.
-        width: the logistic width; None if the sizes are too few.
-        power: power of the sup-F test against a jump of 0.3 decades; None if it found one.
+        width: width of the best jump; None if the sizes are too few.
+        power: power of the sup-F test against a jump of 0.3 decades with two thirds of the fall; None if it
+            found one.
         dependence: dependence of errors; None without item-level results.
         forecast: predictions for larger models; empty if the verdict allows no extrapolation.
         seed_groups: mixture tests of the sizes with 16 seeds or more.
@@ -407,7 +427,7 @@ def read_emergence(path: Path) -> EmergenceRecord:
     Raises:
         InputError: no such file, a newer schema, or a key that is missing, unknown or of the wrong type.
     """
-    found = read_record(path, EmergenceRecord, SCHEMA, {1: _from_schema_1})
+    found = read_record(path, EmergenceRecord, SCHEMA, {1: _from_schema_1, 2: _from_schema_2})
     if not found.axes or not all(task.sizes for task in found.tasks):
         raise InputError(
             f"{path} has no axis, or a task without sizes: expected the file as the sweep's command wrote "
@@ -419,6 +439,11 @@ def read_emergence(path: Path) -> EmergenceRecord:
 def _from_schema_1(value: dict[str, Any]) -> dict[str, Any]:
     axes = [_renamed(axis, "held", "constant") for axis in value.get("axes", [])]
     return {**_renamed(value, "level", "significance"), "axes": axes}
+
+
+def _from_schema_2(value: dict[str, Any]) -> dict[str, Any]:
+    """Keep every key: those that are new have defaults."""
+    return value
 
 
 def _renamed(value: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:

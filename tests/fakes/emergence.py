@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.emergence.read import AXES, EXACT, METRICS, SMOOTH, SPLIT, Evaluations, hits_by_task
+from analysis.emergence.statistics.shapes import bend, logistic
 from harness.records.columns import POINT_COLUMNS, as_table
 from harness.records.files import write_table
 from harness.records.paths import SweepFolder
@@ -33,9 +34,34 @@ def power_law(alpha: float, at_smallest: float, floor: float = 0.0) -> Truth:
     return lambda x: np.log(floor + at_smallest * 10 ** (-alpha * x))
 
 
-def jump(drop: float, centre: float, width: float = 0.3, top: float = 2.0) -> Truth:
-    """Flat, then a fall by `drop` in ln NLL over `width` decades (10–90 %), then flat."""
-    return lambda x: np.log(top) - drop / (1 + np.exp(-(x - centre) * 2 * np.log(9) / width))
+def jump(drop: float, centre: float, width: float = 0.3, top: float = 2.0, alpha: float = 0.0) -> Truth:
+    """A fall by `drop` in ln NLL over `width` decades (10–90 %), on a power law of exponent `alpha`."""
+    return lambda x: np.log(top) - drop * logistic(x, centre, width) - alpha * np.log(10) * x
+
+
+def quadratic(slope: float, curvature: float) -> Truth:
+    return lambda x: np.log(2) - slope * x - curvature * x**2
+
+
+def saturation(scale: float) -> Truth:
+    """Exponential saturation of ln NLL over `scale` decades."""
+    return lambda x: np.log(0.5) + 1.5 * np.exp(-x / scale)
+
+
+def exponential(at: float, floor: float) -> Truth:
+    """Exponential law in N with a floor: the NLL is down by 1/e at `at` decades."""
+    return lambda x: np.log(floor + 2 * np.exp(-(10 ** (x - at))))
+
+
+def knee(at: float, slope: float, softness: float) -> Truth:
+    """Flat, then a fall by `slope` in ln NLL per decade without an end."""
+    return lambda x: np.log(2) - slope * bend(x, at, softness)
+
+
+def mixed_items(spread: float) -> Truth:
+    """Items that are learned one by one at sizes of this spread in decades."""
+    at = 0.75 + spread * np.random.default_rng(5).standard_normal(2000)
+    return lambda x: np.log(0.1 + 2 * np.mean(logistic(-x[:, None], -at, 0.13), axis=1))
 
 
 def flat(level: float) -> Truth:

@@ -1,12 +1,16 @@
-"""Sup-F test for a downward ramp in ln NLL, with Monte-Carlo critical values.
+"""Sup-F test for a jump on a slope in ln NLL, with Monte-Carlo critical values.
 
 The unit of analysis is one value per model size: the mean of ln NLL over its seeds. Under the null, ln NLL is
-a quadratic in log size of non-negative curvature, that is a power law that may level off at a floor.
-The alternative adds a downward ramp, flat before `start` and after `end`, both unknown. A ramp that ends at
-the last size is a hinge. The statistic is the largest F over all ramps; a ramp upwards does not count.
+a smooth law. It is a quadratic in log size that does not rise at the smallest size, or a line that levels off
+in a bend or an exponential. These hold power laws with and without a floor, exponential saturation, and any
+acceleration without a corner. The alternative adds a downward jump to a quadratic. Jumps are ramps and
+logistics of unknown place and width; a ramp that ends at the last size is a hinge. The statistic is the
+largest F over all jumps; a jump upwards does not count.
 
-The supremum over ramps does not follow an F distribution. Its null is simulated for the sizes and seeds in
-use, once for a straight and once for a strongly curved truth. The larger of the two p-values counts.
+The supremum over jumps does not follow an F distribution. Its null is simulated for the sizes and seeds in
+use, for two truths that no other law of the null can fit. One is a strongly curved quadratic, one such a
+quadratic that is flat at the smallest size, where the bound is active. The larger of the two p-values counts.
+Every other smooth truth is rejected less often.
 
 References: Andrews 1993, Econometrica 61, 821 (tests with unknown change point); Schaeffer et al. 2023,
 arXiv:2304.15004 (why not exact match).
@@ -21,34 +25,30 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
-from analysis.arrays import Array, Codes
+from analysis.arrays import Array
+from analysis.emergence.statistics.shapes import bend, centred, directions, logistic, ramp
 from harness.records.paths import cache_root
 
 SIGNIFICANCE = 0.05  # family-wise level over the tasks and lengths of an axis, by Holm
 
 MIN_SIZES = 7  # with fewer, the four free parameters leave too few degrees of freedom
-BEFORE = 2  # sizes at or before the start of a ramp
+FREE = 4  # linear parameters of a jump on a quadratic
+BEFORE = 2  # sizes at or before the start of a jump
 AFTER = 2  # sizes beyond it
+# Shares of the range of sizes: the statistic does not depend on the unit of x.
+WIDTHS = (0.1, 0.2, 0.3, 0.4, 0.6)  # of logistic jumps
+CENTRES = 25
+SOFTNESS = (0.013, 0.033, 0.067, 0.13, 0.27, 0.53, 1.07)  # of bends that level off
+BENDS = 30
+RATES = (-6.0, -3.75, -2.25, -1.5, -0.75)  # of exponential saturation, over half the range
+JUMP = 0.3  # decades, 10–90 % width of the jump that power and the largest jump speak of
+LARGEST_LEVEL = 0.95  # one-sided confidence of the largest jump
 DRAWS = 10_000  # simulated nulls, so that the smallest p-value is 1e-4
 BLOCK = 2000  # draws at a time, to bound the memory
-MATERIAL = 1 / 3  # share of the range of ln NLL below which a ramp is a wrinkle, however significant
-LAYOUT = 1  # version of cached nulls; raise it when the statistic changes
-
-
-@dataclass(frozen=True)
-class Ramp:
-    """A ramp fitted to one curve.
-
-    Attributes:
-        start: last size before the fall, decades.
-        end: first size after it, decades.
-        share: fall beyond the smooth trend over the range of ln NLL.
-    """
-
-    start: float
-    end: float
-    share: float
+STRONG = 1e3  # curvature of the simulated nulls in standard deviations, far beyond any bound
+LAYOUT = 2  # version of cached nulls; raise it when the statistic changes
 
 
 @dataclass(frozen=True)
@@ -64,136 +64,120 @@ class Design:
     weight: Array
 
     @cached_property
-    def ramps(self) -> Array:
-        """Candidate ramps from 0 to 1, one a row [ramps, sizes]."""
-        k = len(self.x)
+    def root(self) -> Array:
+        """Square roots of the weights, which scale curves and shapes [sizes]."""
+        return np.sqrt(self.weight)
+
+    @property
+    def span(self) -> float:
+        """Decades from the smallest to the largest size."""
+        return float(self.x[-1] - self.x[0])
+
+    @cached_property
+    def jumps(self) -> Array:
+        """Candidate jumps from 0 to 1, one a row [jumps, sizes]."""
+        x, k = self.x, len(self.x)
         pairs = [(i, j) for i in range(BEFORE - 1, k - AFTER) for j in range(i + 1, k)]
-        starts, ends = (self.x[[pair[end] for pair in pairs]] for end in (0, 1))
-        return np.clip((self.x - starts[:, None]) / (ends - starts)[:, None], 0, 1)
+        ramps = [ramp(x, float(x[i]), float(x[j])) for i, j in pairs]
+        centres = np.linspace(x[BEFORE - 1], x[k - AFTER], CENTRES)
+        return np.array([*ramps, *(logistic(x, at, share * self.span) for share in WIDTHS for at in centres)])
 
     @cached_property
-    def _line(self) -> _Basis:
-        """Null at its bound: a straight line, which is a pure power law."""
-        return _Basis.make(np.vander(self.x - self.x.mean(), 2), self.weight, self.ramps)
+    def _line(self) -> Array:
+        return self._basis(centred(self.x))
 
     @cached_property
-    def _curve(self) -> _Basis:
-        """Null inside its bound: a quadratic."""
-        return _Basis.make(np.vander(self.x - self.x.mean(), 3), self.weight, self.ramps)
+    def _quadratic(self) -> Array:
+        return self._basis(centred(self.x), centred(self.x) ** 2)
+
+    @cached_property
+    def _flat_start(self) -> Array:
+        """Quadratic whose vertex is the smallest size."""
+        return self._basis((centred(self.x) + 1) ** 2)
+
+    def _basis(self, *columns: Array) -> Array:
+        """Return an orthonormal basis of a constant and the columns [sizes, columns]."""
+        found = np.column_stack([np.ones_like(self.x), *columns]) * self.root[:, None]
+        return np.asarray(np.linalg.qr(found)[0])
+
+    @cached_property
+    def _jump_directions(self) -> Array:
+        return directions(self.jumps * self.root, self._quadratic)[0]
+
+    @cached_property
+    def _levelling(self) -> Array:
+        """Directions of the shapes by which a falling line levels off [shapes, sizes]."""
+        x, u = self.x, centred(self.x)
+        ends = np.linspace(x[0] - self.span / 2, x[-1], BENDS)
+        bends = [bend(x, at, share * self.span) for share in SOFTNESS for at in ends]
+        found = np.array([*bends, *(np.exp(rate * u) for rate in RATES)])
+        return directions(found * self.root, self._line)[0]
+
+    @cached_property
+    def _shape_of_quadratic(self) -> Array:
+        """Curvature, and slope at the smallest size, as linear functions of a scaled curve [2, sizes]."""
+        u = centred(self.x)
+        columns = np.column_stack([np.ones_like(u), u, u**2]) * self.root[:, None]
+        inverse = np.linalg.pinv(columns)
+        return np.stack([inverse[2], inverse[1] + 2 * u[0] * inverse[2]])
 
     def statistic(self, y: Array) -> Array:
-        """Return the sup-F of each row of `y` [draws, sizes]; 0 if no ramp goes down."""
-        return self._largest(y, free=False)[0]
+        """Return the sup-F of each row of `y` [draws, sizes]; 0 if no jump goes down."""
+        scaled = (y - y.mean(axis=1, keepdims=True)) * self.root
+        rest = _off(scaled, self._quadratic)
+        quadratic = np.sum(rest**2, axis=1)
+        with_jump = quadratic - (np.minimum(rest @ self._jump_directions.T, 0) ** 2).max(axis=1)
+        curvature, slope = self._shape_of_quadratic @ scaled.T
+        # A quadratic that rises before it falls is no smooth law: its vertex is held at the smallest size.
+        bounded = np.sum(_off(scaled, self._flat_start) ** 2, axis=1)
+        quadratic = np.where((curvature < 0) & (slope > 0), bounded, quadratic)
+        line = _off(scaled, self._line)
+        levels = np.sum(line**2, axis=1) - (np.maximum(line @ self._levelling.T, 0) ** 2).max(axis=1)
+        gain = np.maximum(np.minimum(quadratic, levels) - with_jump, 0)
+        return np.asarray(gain / np.maximum(with_jump, 1e-300) * (len(self.x) - FREE))
 
-    def best_ramp(self, y: Array) -> Ramp:
-        """Return the ramp with the largest F in the curve `y` [sizes]."""
-        best = int(self._largest(y[None], free=False)[1][0])
-        ramp, root = self.ramps[best], np.sqrt(self.weight)
-        size = 0.0
-        for degree in (2, 1):  # a quadratic of negative curvature is not in the null: then a line
-            columns = np.column_stack([np.vander(self.x - self.x.mean(), degree + 1), ramp])
-            found = np.linalg.lstsq(columns * root[:, None], y * root, rcond=None)[0]
-            size = float(-found[-1])
-            if degree == 2 and found[0] > 0:
-                break
-        start, end = float(self.x[ramp <= 0][-1]), float(self.x[ramp >= 1][0])
-        return Ramp(start, end, max(size, 0.0) / max(float(np.ptp(y)), 1e-300))
+    def largest(self, y: Array) -> float:
+        """Return the height of the largest jump of JUMP decades that the curve `y` [sizes] allows, ln NLL.
 
-    def _largest(self, y: Array, free: bool) -> tuple[Array, Codes]:
-        """Return the largest F of each row of `y` [draws, sizes] and the index of its ramp.
-
-        Args:
-            free: whether the curvature may have either sign. Under a strongly curved truth the bound at zero
-                is never active, so that the null without the bound is its null.
+        Each place takes its one-sided upper limit on a quadratic; the largest over all places counts.
         """
-        root = np.sqrt(self.weight)
-        line, curve = self._line.fit(y * root), self._curve.fit(y * root)
-        null = np.where(free | (curve.bend > 0), curve.null_rss, line.null_rss)
-        with_ramp = np.where(free | (curve.ramp_bend > 0), curve.ramp_rss, line.ramp_rss)
-        slope = np.where(free | (curve.ramp_bend > 0), curve.ramp_slope, line.ramp_slope)
-        gain = np.where(slope < 0, null[:, None] - with_ramp, 0.0)
-        # Four free parameters: level, slope, curvature and the height of the ramp.
-        f = np.maximum(gain, 0) / np.maximum(with_ramp, 1e-300) * (len(self.x) - 4)
-        best = np.argmax(f, axis=1)
-        return f[np.arange(len(f)), best], best
+        x, k = self.x, len(self.x)
+        centres = np.linspace(x[BEFORE - 1], x[k - AFTER], CENTRES)
+        unit, length = directions(
+            np.array([logistic(x, at, JUMP) for at in centres]) * self.root, self._quadratic
+        )
+        rest = _off((y - y.mean())[None] * self.root, self._quadratic)[0]
+        size = -unit @ rest
+        sd = np.sqrt(np.maximum(rest @ rest - size**2, 0) / (k - FREE))
+        limits = (size + stats.t.ppf(LARGEST_LEVEL, k - FREE) * sd) / length
+        return float(max(limits.max(), 0.0))
 
     def null(self, seed: int, draws: int = DRAWS) -> Array:
-        """Simulate the null: sorted statistics [2, draws], for a straight and a strongly curved truth."""
+        """Simulate the null: sorted statistics [2, draws], for both of its truths."""
         rng = np.random.default_rng(seed)
+        start = centred(self.x) + 1
+        truths = (-STRONG * (start + 1) ** 2, -STRONG * start**2)
         parts = []
         for _ in range(-(-draws // BLOCK)):
-            noise = rng.standard_normal((BLOCK, len(self.x))) / np.sqrt(self.weight)
-            parts.append(np.stack([self._largest(noise, free)[0] for free in (False, True)]))
+            noise = rng.standard_normal((BLOCK, len(self.x))) / self.root
+            parts.append(np.stack([self.statistic(truth + noise) for truth in truths]))
         return np.sort(np.concatenate(parts, axis=1)[:, :draws], axis=1)
 
 
-@dataclass(frozen=True)
-class _Fits:
-    """Weighted least-squares fits of many curves, without a ramp and with each candidate.
-
-    Attributes:
-        null_rss: residual sums of squares without a ramp [draws].
-        bend: leading coefficient of the polynomial without a ramp [draws].
-        ramp_rss: residual sums of squares with a ramp [draws, ramps].
-        ramp_slope: coefficient of the orthonormalised ramp [draws, ramps]; negative if it goes down.
-        ramp_bend: leading coefficient of the polynomial with a ramp [draws, ramps].
-    """
-
-    null_rss: Array
-    bend: Array
-    ramp_rss: Array
-    ramp_slope: Array
-    ramp_bend: Array
+def _off(y: Array, q: Array) -> Array:
+    """Return what a basis leaves of scaled curves `y` [draws, sizes]."""
+    return np.asarray(y - y @ q @ q.T)
 
 
-@dataclass(frozen=True)
-class _Basis:
-    """Orthonormal basis of a polynomial, and the ramps projected off it.
-
-    All vectors are scaled by the square roots of the weights. By the theorem of Frisch, Waugh and Lovell one
-    projection then fits every ramp to every curve without a least-squares problem for each pair.
-    """
-
-    q: Array
-    ramps: Array  # unit vectors orthogonal to q [ramps, sizes]
-    bend: Array  # leading coefficient as a linear function of the curve [sizes]
-    ramp_bend: Array  # change of the leading coefficient for each unit ramp [ramps]
-
-    @staticmethod
-    def make(columns: Array, weight: Array, ramps: Array) -> _Basis:
-        """Build the basis from polynomial columns [sizes, degree + 1] and ramps [ramps, sizes]."""
-        root = np.sqrt(weight)
-        columns = columns * root[:, None]
-        q = np.linalg.qr(columns)[0]
-        scaled = ramps * root
-        free = scaled - scaled @ q @ q.T
-        length = np.linalg.norm(free, axis=1)
-        # A ramp that the polynomial already spans has no direction of its own.
-        usable = length > 1e-8
-        length = np.where(usable, length, 1.0)
-        pseudo = np.linalg.pinv(columns)[0]
-        bend = scaled @ pseudo / length
-        return _Basis(q, np.where(usable[:, None], free / length[:, None], 0.0), pseudo, bend)
-
-    def fit(self, y: Array) -> _Fits:
-        """Fit curves `y` [draws, sizes], scaled by the square roots of the weights."""
-        rest = y - y @ self.q @ self.q.T
-        null_rss = np.sum(rest**2, axis=1)
-        slope = rest @ self.ramps.T
-        bend = y @ self.bend
-        ramp_rss = null_rss[:, None] - slope**2
-        return _Fits(null_rss, bend, ramp_rss, slope, bend[:, None] - slope * self.ramp_bend)
-
-
-def p_value(design: Design, y: Array, seed: int, draws: int = DRAWS) -> tuple[float, float]:
-    """Return sup-F of one curve of size means `y` [sizes] and its Monte-Carlo p-value.
+def p_values(design: Design, y: Array, seed: int, draws: int = DRAWS) -> tuple[Array, Array]:
+    """Return sup-F of curves of size means `y` [curves, sizes] and their Monte-Carlo p-values [curves].
 
     The p-value is (1 + draws that are as large)/(1 + draws), which is never 0.
     """
-    found = float(design.statistic(y[None])[0])
+    found = design.statistic(y)
     null = null_of(design, seed, draws)
-    larger = null.shape[1] - np.array([np.searchsorted(row, found, side="left") for row in null])
-    return found, float((1 + larger.max()) / (1 + null.shape[1]))
+    larger = np.stack([null.shape[1] - np.searchsorted(row, found, side="left") for row in null])
+    return found, np.asarray((1 + larger.max(axis=0)) / (1 + null.shape[1]))
 
 
 def critical_value(design: Design, significance: float, seed: int, draws: int = DRAWS) -> float:

@@ -113,6 +113,27 @@ def test_a_wide_table(wide: Path, tmp_path: Path, smooth: str, capsys: pytest.Ca
     assert "the table names no chance level: it is taken as 0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("smooth", ["smooth=nll", "perplexity=ppl"])
+def test_a_smooth_metric_alone(
+    wide: Path, tmp_path: Path, smooth: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found.json"
+    assert run(wide, "--map", f"N=params_m,task=what,{smooth}", "--json", out) == 0
+    (task,) = read_emergence(out).tasks
+    assert task.verdict in (Verdict.SMOOTH, Verdict.INCONCLUSIVE)
+    assert not task.has_exact
+    printed = capsys.readouterr().out
+    assert "warning: the table has no exact_match: tasks are judged by the smooth metric alone" in printed
+    assert "chance level" not in printed
+    assert "exact match" not in printed.replace("exact_match", "")
+
+
+def test_a_sweep_without_exact_match(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = change(sweep, tmp_path / "copy", "evals", without("exact_match"))
+    assert run(root, "--axis", "N") == 0
+    assert "judged by the smooth metric alone" in capsys.readouterr().out
+
+
 def test_a_long_table(wide: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(wide).assign(exact_match=lambda rows: rows["score_pct"] / 100)
     rows = frame.rename(columns={"nll": "nll_per_token"}).melt(
@@ -202,8 +223,7 @@ def no_chance(rows: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("table", "edit", "words"),
     [
-        ("evals", without("nll_per_token"), "expected an exact and a smooth metric"),
-        ("evals", without("exact_match"), "expected an exact and a smooth metric"),
+        ("evals", without("nll_per_token"), "the tasks have exact_match only: expected a smooth metric"),
         ("evals", lambda rows: rows.drop(columns="chance"), "lacks the columns chance"),
         ("evals", lambda rows: rows.assign(point_id=None), "no evaluation belongs to a finished point"),
         ("points", lambda rows: rows.assign(status="failed"), "no evaluation belongs to a finished point"),
@@ -233,7 +253,7 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
         (["--map", "exact=score_pct,smooth=nll"], "names no axis"),
         (
             ["--map", "N=params_m,exact=score_pct", "--scale", "exact=0.01"],
-            "expected an exact and a smooth metric",
+            "expected a smooth metric of the same models",
         ),
         (["--map", "N=params_m,right=score_pct"], "no key of the mapping is called right"),
         (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "keep one smooth metric (--map)"),

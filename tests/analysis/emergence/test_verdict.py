@@ -6,12 +6,13 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.emergence.statistics.seed_groups import SeedSplit, judged, split_seeds
 from analysis.emergence.study import judge_jumps
 from analysis.records.emergence import Verdict
-from tests.fakes.emergence import Truth, evaluations, flat, jump, make_task, power_law
+from tests.fakes.emergence import Truth, evaluations, flat, jump, knee, make_task, power_law
 
 # Truths that are smooth per token: exponent in three steps, then one complication each.
 NULLS: dict[str, tuple[Truth, dict[str, Any]]] = {
@@ -107,11 +108,47 @@ def test_a_jump_that_exact_match_does_not_show_is_not_said_of_both_metrics() -> 
 
 def test_a_gradual_late_fall_is_no_transition() -> None:
     rng = np.random.default_rng(3)
-    found = Counter(
-        verdict_of(rng, lambda x: np.log(2.0) - 1.6 * np.maximum(x - 0.5, 0), length=4) for _ in range(3)
-    )
-    assert found["delayed_onset"] >= 1
+    found = Counter(verdict_of(rng, knee(0.3, 4, 0.01), length=4) for _ in range(3))
+    assert found["delayed_onset"] >= 2
     assert found["transition"] == 0
+
+
+def test_a_jump_on_a_slope_is_a_transition_and_its_share_is_said() -> None:
+    rng = np.random.default_rng(10)
+    task = make_task(rng, "task", jump(1.2, 0.75, 0.2, alpha=0.3), 4)
+    (found,) = judge_jumps(evaluations(task), axis="N").tasks
+    assert found.verdict == Verdict.TRANSITION
+    assert found.sharpness.share == pytest.approx(1.2 / (1.2 + 0.3 * np.log(10) * 1.5), abs=0.15)
+    assert f"{found.sharpness.share:.0%} of the fall" in found.words
+    assert found.power is None
+
+
+def test_a_width_about_the_limit_is_not_resolved() -> None:
+    rng = np.random.default_rng(11)
+    task = make_task(rng, "task", jump(1.5, 0.75, 0.6), 4)
+    (found,) = judge_jumps(evaluations(task), axis="N").tasks
+    assert found.verdict == Verdict.WIDTH_UNRESOLVED
+    assert found.label == "sharp or gradual: width not resolved"
+    assert found.width is not None
+    assert found.width.lower is not None
+    assert found.width.lower < 0.6
+    assert found.width.upper is None or found.width.upper > 0.6
+
+
+def test_smooth_metric_alone_is_judged_without_words_on_the_metric() -> None:
+    rng = np.random.default_rng(12)
+    runs = [make_task(rng, name, truth, 4)[0] for name, truth in
+            (("smooth", power_law(0.7, 1.2)), ("jump", jump(1.5, 0.75)))]  # fmt: skip
+    frame = pd.concat(runs)[["N", "seed", "task", "nll_per_token"]]
+    columns = {"N": "N", "seed": "seed", "task": "task", "smooth": "nll_per_token"}
+    found = judge_jumps(frame, mapping=columns, axis="N")
+    labels = {task.task: task.label for task in found.tasks}
+    assert labels == {
+        "smooth": "smooth in the one metric measured", "jump": "transition in the one metric measured"
+    }  # fmt: skip
+    assert ["nothing is said about artefacts of the metric" in text for text in found.warnings] == [True]
+    assert found.tasks[0].words.endswith("exact match was not measured.")
+    assert all(word not in found.verdict for word in ("artefact", "every metric", "both metrics"))
 
 
 def test_errors_that_come_together_are_told_from_independent_ones() -> None:

@@ -86,6 +86,21 @@ def test_chance_levels_stand_beside_the_scores(folder: SweepFolder) -> None:
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.DOTALL)
         assert cells[2] == number(task.chance_nll)
         assert cells[4] == (number(task.chance) if task.has_exact else "–")
+    section = html[html.index('<h2 id="emergence"') : html.index('<h2 id="points"')]
+    tables = re.findall(r"<table.*?</table>", section, flags=re.DOTALL)
+    assert any(task.forecast for task in found)
+    assert len(tables) == len(read_emergence(folder.emergence).axes) + 1
+    assert ["guessing" in table for table in tables] == [True] * len(tables)
+
+
+def test_widths_stand_only_beside_jumps(folder: SweepFolder) -> None:
+    html = folder.report.read_text()
+    table = html[html.index("Along model size N") : html.index("Along compute C")]
+    found = read_emergence(folder.emergence).first
+    for row, task in zip(table.split('<tbody class="pair">')[1:], found, strict=True):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.DOTALL)
+        assert (cells[7] != "–") == task.verdict.is_jump
+        assert (cells[6] != "–") == (task.power is not None)
 
 
 def test_the_lead_counts_the_verdicts(folder: SweepFolder) -> None:
@@ -104,7 +119,14 @@ def test_a_panel_without_data_is_left_out(folder: SweepFolder) -> None:
     no_hit = replace(task, sizes=tuple(replace(size, exact=0.0, loglog=None) for size in task.sizes))
     no_exact = replace(task, sizes=tuple(replace(size, exact=None, loglog=None) for size in task.sizes))
     assert [len(plots.emergence(drawn).axes) for drawn in ([task], [no_hit], [no_exact])] == [3, 2, 1]
-    assert len(plots.emergence([task, no_hit, no_exact]).axes) == 6
+    every = plots.emergence([task, no_hit, no_exact]).axes
+    assert len(every) == 6
+    last = {panel.get_subplotspec().rowspan.start: panel.get_subplotspec().colspan.stop for panel in every}
+    assert set(last.values()) == {6}, "the panels of a row share its whole width"
+    nothing = dict.fromkeys(("product", "p_answer", "accuracy_power", "from_law"), 0.0)
+    sizes = tuple(replace(size, exact_upper=0.02, **nothing) for size in no_hit.sizes)
+    _, exact = plots.emergence([replace(no_hit, sizes=sizes, forecast=())]).axes
+    assert exact.get_ylim()[1] < 0.1, "where no answer is right the axis shows the upper limits"
 
 
 NAMES = (
