@@ -10,7 +10,7 @@ from analysis.averaging.quantities import SAID, averaged_frontier, averaged_quan
 from analysis.laws import family, find_law, saturating
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.tables.table import LossTable
-from harness.records.number_text import estimate, number, power_of_ten, together
+from harness.records.number_text import estimate, power_of_ten, together
 
 BEYOND = 10.0  # times the largest compute: how far a table of runs is commonly used
 DRAWN_ROWS, FEWEST = 400_000, 40  # redrawn losses of a law at most, and the fewest draws
@@ -52,7 +52,7 @@ def _quantities(average: LawAverage, table: LossTable, level: float) -> str:
     (best,) = averaged_frontier(average, table, np.array([BEYOND * float(table.c.max())]), level)
     loss = estimate(best.loss, (best.loss_low, best.loss_high))
     return (
-        f"{', '.join(said)}; a new run at {power_of_ten(best.flops)} FLOPs, {number(BEYOND)} times the largest "
+        f"{', '.join(said)}; a new run at {power_of_ten(best.flops)} FLOPs, {BEYOND:g} times the largest "
         f"fitted compute and best divided, ends at {loss} nats per token"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -269,23 +270,23 @@ def test_no_row_is_recommended_against_its_own_warnings() -> None:
     assert "1*" not in comparison_text(found)
 
 
-def test_laws_that_describe_the_rows_speak_together() -> None:
-    """Nine cells tell no law from another: no row is recommended, and the range over laws is stated."""
+def test_laws_that_the_rows_allow_speak_together() -> None:
+    """Nine cells tell no law from another: no row is recommended, and E is said to be unknown."""
     n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 3), np.geomspace(1e9, 1e11, 3)))
     noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(9))
     frame = pd.DataFrame({"N": n, "D": d, "loss": (1.7 + 400 * n**-0.34 + 400 * d**-0.28) * noise})
     found = compare_approaches(frame, resamples=40)
     assert found.recommended is None
     assert "could predict 1 cell" in found.reason
-    standing = [fit for fit in found.fits if fit.approach == "parametric" and fit.description.holds]
-    ends = [end for fit in standing for end in fit.exponents.a_interval]
-    assert f"a between {min(ends):.3f} and {max(ends):.3f}" in str(found.together)
+    assert "the laws that these rows cannot exclude are " in str(found.together)
+    assert re.search(r"over them E [^;]*\[[^;]*a [^;]*\[", str(found.together))
+    assert "10 times the largest fitted compute" in str(found.together)
     assert "the saturating law did not compete" in str(found.together)
     assert f"together: {found.together}" in comparison_text(found)
     assert to_json(found.to_records())[0]["together"] == found.together
 
 
-def test_a_law_that_is_rejected_does_not_speak_and_limits_let_saturating_compete() -> None:
+def test_a_law_that_is_excluded_does_not_speak_and_limits_let_saturating_compete() -> None:
     found = compare_approaches(ladder(saturates, np.random.default_rng(0), limits=True), resamples=0)
     assert "chinchilla" not in str(found.together)
     assert "saturating" in str(found.together)
