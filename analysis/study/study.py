@@ -127,7 +127,7 @@ def study_sweep(
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
         reason=REASON,
-        objection=None if recommended is None else _objection(fits[recommended], table, entrants),
+        objection=None if recommended is None else _objection(fits[recommended], table, entrants, scored),
         contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
         adequacy=tests,
         jackknife=JackknifeRecord() if recommended is None else jackknife(table, law, seed),
@@ -206,10 +206,16 @@ def _position(fits: Sequence[Fit], law: str) -> int | None:
     return found[0] if found else None
 
 
-def _objection(fit: Fit, table: LossTable, entrants: Sequence[Entrant]) -> str | None:
-    """Return why the primary fit is not to be quoted, or None."""
+def _objection(
+    fit: Fit, table: LossTable, entrants: Sequence[Entrant], scored: Sequence[Scored]
+) -> str | None:
+    """Return why the primary fit is not to be quoted, or None.
+
+    Cells that a sealed forecast predicted count as much as those that a rollout did.
+    """
     errors = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
-    predicted = {cell.row for entrant in entrants for cell in entrant.rolled}
+    predicted = {(cell.n, cell.d) for entrant in entrants for cell in entrant.rolled}
+    predicted |= {cell.key for _, score in scored for cell in score.cells}
     return objection(fit, table, errors, len(predicted))
 
 

@@ -29,8 +29,9 @@ TRUTHS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 SEED_SD, TRUNK_SHARE = 0.0038, 0.8  # noise of log loss between seeds, and what a trunk shares, as measured
 THOUSAND = 1024
-GRID = {16: (256, 512, 1024, 2048), 24: (256, 512, 1024), 32: (256, 512, 768), 48: (256, 384), 64: (256,)}
-BEYOND = ((48, 1024), (48, 4096), (64, 2048), (64, 4096), (96, 512), (96, 1536), (96, 2048), (96, 4096))
+GRID = {16: (448, 896, 1792, 3584), 32: (448, 896, 1344), 48: (448, 672), 64: (448,)}
+BEYOND = ((48, 1792), (48, 3584), (64, 1792), (64, 7168), (96, 896), (96, 2688), (96, 3584), (96, 7168))
+SIZES = (16, 24, 32, 48, 64)
 FAR = ((96, 2048), (96, 4096), (64, 4096), (128, 4096), (128, 8192), (96, 8192))
 Cell = tuple[int, int, int]  # width, thousand tokens, trunk
 
@@ -43,7 +44,7 @@ def grid(seeds: int) -> list[Cell]:
 def trunks(seeds: int) -> list[Cell]:
     """A rectangle of five sizes and four token counts."""
     return [
-        (width, tokens, seed) for width in GRID for seed in range(seeds) for tokens in (256, 512, 1024, 2048)
+        (width, tokens, seed) for width in SIZES for seed in range(seeds) for tokens in (256, 512, 1024, 2048)
     ]
 
 
@@ -68,7 +69,7 @@ class Design:
 
 
 DESIGNS = {
-    "default grid": Design(grid, 8, BEYOND),
+    "default grid": Design(grid, 5, BEYOND),
     "grid of two seeds": Design(grid, 2, BEYOND),
     "trunks of one seed": Design(trunks, 1, FAR),
     "trunks of two seeds": Design(trunks, 2, FAR),
