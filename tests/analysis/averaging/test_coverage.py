@@ -27,10 +27,14 @@ def test_intervals_over_the_laws_hold_the_truth() -> None:
     assert sum(each.inside[int(np.argmax(each.factor))] for each in found) >= least(len(found))
 
 
+# Separate runs without repeats do not show that no law holds: results/LOG.md has what that costs.
+CASES = [(design, entangled) for design in DESIGNS for entangled in (0.0, 0.002)]
+CASES.remove(("isoflop", 0.002))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("entangled", [0.0, 0.002])
+@pytest.mark.parametrize(("design", "entangled"), CASES)
 @pytest.mark.parametrize("truth", TRUTHS)
-@pytest.mark.parametrize("design", DESIGNS)
 def test_coverage(design: str, truth: str, entangled: float) -> None:
     """Of E, of all cells ahead, and of those at ten times the fitted compute or more; 100 sweeps each."""
     sweeps = 100
