@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.arrays import Interval
 from analysis.averaging.average import EXCLUDED
-from analysis.intervals import LEVEL, NORMAL
+from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import ExponentsRecord, FitRecord
@@ -131,16 +130,11 @@ def _left_out(rows: Sequence[JackknifeRow]) -> str:
 def _references(cells: Sequence[ReferenceRow]) -> str:
     """Return the difference with its interval at every cell that has cosine runs."""
     shown = [
-        f"{estimate(cell.difference, _normal_interval(cell.difference, cell.se))} "
+        f"{estimate(cell.difference, normal_interval(cell.difference, cell.se))} "
         f"({cell.rung}, D = {si(cell.n_tokens)})"
         for cell in cells
     ]
     return "; ".join(shown) or DASH
-
-
-def _normal_interval(value: float, error: float | None) -> Interval | None:
-    half = NORMAL.inv_cdf((1 + LEVEL) / 2) * (error or 0.0)
-    return (value - half, value + half) if half else None
 
 
 def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:

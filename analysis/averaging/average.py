@@ -2,8 +2,8 @@
 
 Each law has a weight from the likelihood of the fitted runs. The estimates of a law are redrawn by adding
 noise to its fitted losses and fitting again. An interval holds the central share of the draws of all laws,
-each law with its weight. A law that the runs exclude has weight 0 and no say; laws that they cannot tell
-apart widen the interval by as far as they disagree.
+each law with its weight. The runs exclude a law of weight below EXCLUDED, and its draws are left out. If the
+runs cannot tell two laws apart, the interval widens by as much as the two laws disagree.
 
 Weights: ln w = −½·(χ² + p·ln K) + constant, with χ² the squares around the law over the variance of the noise
 (noise.py), p its free parameters and K the cells. The variance is inflated by what the best law leaves
@@ -26,10 +26,10 @@ from analysis.intervals import LEVEL
 from analysis.laws import Law, find_law
 from analysis.solve.problem import Problem, checked_problem
 from analysis.solve.search import multi_start
-from analysis.tables.noise import KNOWN_DOF
+from analysis.tables.noise import drawn_scale
 from analysis.tables.table import LossTable
 
-EXCLUDED = 0.005  # a law of less weight has no say
+EXCLUDED = 0.005  # a law of less weight is left out
 RESAMPLES = 400
 STARTS = 32
 TINY = 1e-300
@@ -138,7 +138,7 @@ def average_laws(
     chi2 = (sums - noise.pure) / max(noise.unit, TINY)
     weights = weigh(chi2, free, table.n_cells)
     rng = np.random.default_rng(seed)
-    scale = _drawn_scale(noise, resamples, rng)
+    scale = drawn_scale(noise.dof, resamples, rng)
     shocks = _drawn_noise(table, noise, scale, rng)
     found = [
         WeighedLaw(
@@ -176,7 +176,7 @@ def weighted_quantiles(values: Array, weights: Array, level: float) -> Array:
 
 def _cell_means(table: LossTable) -> LossTable:
     """Return one row a cell with the geometric mean of its losses, weighted by its rows."""
-    # The basin of a minimum is that of the means; so many starts need not go through every row.
+    # The means have the same basin as the rows, so the many starts need only the means.
     cells = groups(table.cell)
     first = np.zeros(len(table), bool)
     first[[rows[0] for rows in cells]] = True
@@ -189,13 +189,6 @@ def _cell_means(table: LossTable) -> LossTable:
         ),
         weights=np.array([weights[rows].sum() for rows in by_first]),
     )
-
-
-def _drawn_scale(noise: LawNoise, resamples: int, rng: np.random.Generator) -> Array:
-    """Return draws of sqrt(σ²/s²): a scaled inverse chi-square, as few degrees of freedom leave it."""
-    if noise.dof >= KNOWN_DOF:
-        return np.ones(resamples)
-    return np.sqrt(noise.dof / rng.chisquare(noise.dof, resamples))
 
 
 def _drawn_noise(table: LossTable, noise: LawNoise, scale: Array, rng: np.random.Generator) -> Array:

@@ -23,16 +23,13 @@ class LawNoise:
         sd: standard deviation of a row, with what no law explains.
         share: share of the variance common to the rows of a trunk.
         dof: degrees of freedom of `sd`.
-        pure: sum of squares within cells, freed of trunk noise.  pure_dof: its degrees of freedom.
-        inflation: variance around the best law over that between seeds, at least 1; None without repeats.
+        pure: sum of squares within cells, freed of trunk noise; 0 without repeats.
     """
 
     sd: float
     share: float
     dof: int
     pure: float
-    pure_dof: int
-    inflation: float | None
 
     @property
     def unit(self) -> float:
@@ -43,8 +40,8 @@ class LawNoise:
 def shared_noise(table: LossTable) -> tuple[float, int]:
     """Return the share of the noise that a trunk has in common, and its degrees of freedom.
 
-    Repeated cells measure it; few of them are averaged with USUAL_SHARE, which counts as USUAL_DOF degrees of
-    freedom. Of separate runs it is 0.
+    Repeated cells measure the share. If few cells are repeated, the measured share is averaged with
+    USUAL_SHARE, which counts as USUAL_DOF degrees of freedom. For separate runs the share is 0.
     """
     trunks = len(np.unique(table.cluster))
     if trunks == len(table):
@@ -66,10 +63,8 @@ def pure_error(table: LossTable, share: float) -> tuple[float, int]:
     codes = np.unique(table.cell, return_inverse=True)[1]
     cells = np.zeros((table.n_cells, len(table)))
     cells[codes, np.arange(len(table))] = 1.0
-    noise, ones = TrunkNoise.of(table.cluster, share), np.ones(len(table))
-    freed = noise.remove(
-        np.vstack([cells, np.log(table.loss)]), np.broadcast_to(ones, (len(cells) + 1, len(table)))
-    )
+    rows = np.vstack([cells, np.log(table.loss)])
+    freed = TrunkNoise.of(table.cluster, share).remove(rows, np.ones_like(rows))
     design, values = freed[:-1].T, freed[-1]
     rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     return float(rest @ rest), dof
@@ -80,8 +75,8 @@ def law_noise(
 ) -> LawNoise:
     """Return the noise around the best law.
 
-    The variance is the larger of that within cells and that of the cells around the best law: a law that
-    misses its own runs will miss new ones by as much.
+    The variance is the larger of two: that within cells, and that of the means of cells around the best law.
+    A law that misses its own runs will miss new runs by as much.
 
     Args:
         table: the fitted runs.
@@ -93,13 +88,7 @@ def law_noise(
     spare = [max(table.n_cells - free, 1) if pure_dof else max(len(table) - free, 1) for free in n_free]
     around = [max(total - pure, 0.0) / left for total, left in zip(sums, spare, strict=True)]
     best = int(np.argmin(around))
-    if not pure_dof:
-        return LawNoise(
-            float(np.sqrt(around[best] / (1 - share))), share, min(spare[best], share_dof), 0.0, 0, None
-        )
-    within = pure / pure_dof
-    variance, dof = max((within, pure_dof), (around[best], spare[best]))
-    inflation = variance / within if within > 0 else 1.0
-    return LawNoise(
-        float(np.sqrt(variance / (1 - share))), share, min(dof, share_dof), pure, pure_dof, float(inflation)
-    )
+    variance, dof = around[best], spare[best]
+    if pure_dof:
+        variance, dof = max((variance, dof), (pure / pure_dof, pure_dof))
+    return LawNoise(float(np.sqrt(variance / (1 - share))), share, min(dof, share_dof), pure)

@@ -71,7 +71,8 @@ def averaged_frontier(
         loss[1],
         loss[2],
     )
-    return tuple(FrontierRow(*map(float, row)) for row in zip(*columns, flat[:, 0], flat[:, 1], strict=True))
+    rows = zip(*columns, flat[:, 0], flat[:, 1], flops / table.c.max(), strict=True)
+    return tuple(FrontierRow(*map(float, row)) for row in rows)
 
 
 def _optima(law: Law, samples: Array, table: LossTable, flops: Array) -> tuple[Array, Array, Array]:

@@ -1,1 +1,1 @@
-"""Comparison of laws and approaches: contest by rollout, tests of adequacy, one table of all approaches."""
+"""Comparison of laws and approaches: weights, rollouts beside them, one table of all approaches."""

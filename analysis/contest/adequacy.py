@@ -1,4 +1,4 @@
-"""The contest that weighs laws, beside the tests of one law (analysis/uncertainty/adequacy.py)."""
+"""The contest: candidate laws, the rule that weighs them, and the rollouts beside their weights."""
 
 from __future__ import annotations
 
@@ -11,29 +11,6 @@ from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.laws import saturating, with_limits
 from analysis.records.fits import ContestRow
 from analysis.tables.table import LossTable
-from analysis.uncertainty.adequacy import (
-    SIGNIFICANCE,
-    adequacy,
-    gamma_test,
-    lack_of_fit,
-    lack_of_fit_warning,
-    structure,
-)
-
-__all__ = [
-    "CANDIDATES",
-    "CONTEST_RULE",
-    "LARGEST",
-    "SIGNIFICANCE",
-    "Entrant",
-    "adequacy",
-    "candidates",
-    "contest",
-    "gamma_test",
-    "lack_of_fit",
-    "lack_of_fit_warning",
-    "structure",
-]
 
 CANDIDATES = ("chinchilla", "quadrature", "joint", "saturating", "bounded")
 LARGEST = "joint"  # a candidate with the most parameters: a forecast needs so many cells

@@ -40,7 +40,7 @@ MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned eve
 
 @dataclass(frozen=True)
 class Contest:
-    """Rollout error (RMS of log loss) by law, the chosen law, the reason in words, and the predicted cells.
+    """The law that the rule chose, the reason in words, and beside it the rollout errors (RMS of log loss).
 
     `chosen` is None if no law can be fitted; `laws` competed.
     """
@@ -231,7 +231,7 @@ def _along_other_axis(tables: Mapping[str, LossTable], shared: str, level: float
 def _not_fully(fit: Fit) -> str:
     """Return a clause if the law of the recommended row does not describe the rows."""
     rejected = fit.description is not None and fit.description.holds is False
-    return "; it predicts best and still does not describe these rows, see lack_of_fit" if rejected else ""
+    return "; it is the likeliest and still does not describe these rows, see lack_of_fit" if rejected else ""
 
 
 def _by_count(
@@ -253,8 +253,7 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     """
     if estimator not in ESTIMATORS:
         checked_problem(table, wanted, estimator)  # raises the reason
-    holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
-    rows = table.select(~holdout)
+    rows = table.fitted()
     able = [law for law in laws if _problem_with(rows, law, estimator) is None]
     if not able:
         return Contest(

@@ -30,7 +30,6 @@ class Rolled:
         law: its name.  c_fit: largest fitted C, FLOPs.  n_fit: fitted cells.
         n, d, c: size (parameters), tokens and FLOPs of the predicted cell.
         loss: measured, geometric mean over seeds, nats per token.  predicted: nats per token.
-        residual_sd: standard deviation of log loss around the fit, corrected for its parameters.
         row: the first row of the cell in the table.
     """
 
@@ -42,7 +41,6 @@ class Rolled:
     c: float
     loss: float
     predicted: float
-    residual_sd: float
     row: int
 
     @property
@@ -94,8 +92,7 @@ def rollout(
     rolled: list[Rolled] = []
     for c_fit, used, theta in zip(chosen, below > 0, solved.theta[lowest], strict=True):
         n_fit = len(np.unique(table.cell[used]))
-        sd = residual_sd(problem.residual(theta)[used], found.n_free)
-        rolled += _predicted(problem, theta, float(c_fit), n_fit, sd, _cells_above(table, used))
+        rolled += _predicted(problem, theta, float(c_fit), n_fit, _cells_above(table, used))
     return rolled
 
 
@@ -125,11 +122,6 @@ def rollout_rms(rolled: Sequence[Rolled]) -> float | None:
     return float(np.sqrt(np.mean([entry.error**2 for entry in rolled]))) if rolled else None
 
 
-def residual_sd(residuals: Array, n_params: int) -> float:
-    """Return the standard deviation of residuals around a fit with `n_params` parameters."""
-    return float(np.sqrt(np.sum(residuals**2) / max(len(residuals) - n_params, 1)))
-
-
 def _cells_above(table: LossTable, used: Mask) -> list[Index]:
     """Return the row numbers of every cell without a fitted row; of many cells, some spread evenly."""
     fitted = np.bincount(table.cell[used], minlength=table.n_cells) > 0
@@ -141,7 +133,7 @@ def _cells_above(table: LossTable, used: Mask) -> list[Index]:
 
 
 def _predicted(
-    problem: Problem, theta: Array, c_fit: float, n_fit: int, sd: float, cells: Sequence[Index]
+    problem: Problem, theta: Array, c_fit: float, n_fit: int, cells: Sequence[Index]
 ) -> Iterator[Rolled]:
     """Yield the prediction of every cell, given by its rows."""
     table, law = problem.table, problem.law.name
@@ -152,4 +144,4 @@ def _predicted(
     for rows, row, expected in zip(cells, first.tolist(), predicted.tolist(), strict=True):
         loss = float(np.exp(np.mean(log_loss[rows])))
         n, d, c = float(table.n[row]), float(table.d[row]), float(table.c[row])
-        yield Rolled(law, c_fit, n_fit, n, d, c, loss, expected, sd, row)
+        yield Rolled(law, c_fit, n_fit, n, d, c, loss, expected, row)

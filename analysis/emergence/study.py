@@ -133,10 +133,10 @@ def _usable(found: Evaluations) -> tuple[pd.DataFrame, list[LeftOutRecord]]:
     frame = found.frame
     asked = frame[frame["task"] != TEXT]
     if not asked[SMOOTH].notna().any():
-        there = f"{EXACT} only" if asked[EXACT].notna().any() else "no metric"
+        there = "exact match but no smooth metric" if asked[EXACT].notna().any() else "no metric of a task"
         raise InputError(
-            f"the tasks have {there}: expected a smooth metric of the same models, {SMOOTH}, in a column "
-            "mapped to smooth, perplexity or score",
+            f"the table has {there}, expected the loss of the answers ({SMOOTH}): map its column to smooth, "
+            "perplexity or score",
             "mapping",
         )
     left_out, kept = [], []

@@ -210,13 +210,6 @@ def _jump_words(found: Evidence) -> str:
     )
 
 
-def _wrinkle_words(found: Evidence) -> str:
-    """Return why a significant departure from the smooth laws is no jump."""
-    if found.share < MATERIAL:
-        return f", but in a step of {found.share:.0%} of the fall, too small for a jump"
-    return ", but falling gradually from the smallest sizes on"
-
-
 def _open_words(found: Evidence) -> str:
     """Return the reason why there is no verdict."""
     if significant(found):

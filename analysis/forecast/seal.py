@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.parametric import fit_law
+from analysis.arrays import Array
 from analysis.averaging.average import LawAverage, average_laws
 from analysis.contest.adequacy import CONTEST_RULE, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.frontier import extrapolation_warning
-from analysis.intervals import LEVEL
+from analysis.intervals import LEVEL, interval_score
 from analysis.records.fits import ForecastCell, LoserScore, ScoredCell, ScoreRecord
 from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
 from analysis.tables.table import LossTable, TableLike, as_table
@@ -48,14 +49,14 @@ def seal_forecast(
         laws: names of the laws; the candidates of the contest by default.
         code_revision: written into the forecast.
         level: share of the intervals.
-        resamples: redrawn estimates of every law that is not excluded; 0 for as few as intervals need.
+        resamples: redrawn estimates of every law; 0 stands for UNCERTAIN, the fewest that intervals need.
         seed: of everything random.
         created: time of the seal, ISO 8601; now by default.
 
     Returns:
         The content of forecast.json. `cells` has `predicted`, `low` and `high` in nats per token, over all
-        laws that the runs cannot exclude; `losers` has the same of each law alone.
-        `sha256` covers everything else in it.
+        laws that the runs cannot exclude; `losers` has the same of each law alone, the chosen one too.
+        `sha256` covers everything else in the record.
 
     Raises:
         InputError: a column is missing, or a cell is both fitted and forecast.
@@ -145,28 +146,17 @@ def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecor
         missing=tuple(cell for cell in forecast.cells if cell.key not in measured),
         averaged=forecast.averaged,
         rms_percent_20x=_rms([cell for cell in cells if cell.factor >= VERY_FAR]),
-        interval_score=interval_score(cells, forecast.level),
+        interval_score=float(scores(cells, forecast.level).mean()) if cells else None,
         created=forecast.created,
         sha256=forecast.sha256,
         table_sha256=forecast.table_sha256,
     )
 
 
-def interval_score(cells: Sequence[ScoredCell], level: float) -> float | None:
-    """Return the mean interval score in per cent of the loss; None without a cell.
-
-    The score of one interval is its width, plus 2/(1 − level) times the distance of a loss outside it.
-
-    References: Gneiting & Raftery 2007, JASA 102, equation 43.
-    """
-    if not cells:
-        return None
-    scores = [
-        (cell.high - cell.low + 2 / (1 - level) * max(cell.low - cell.loss, cell.loss - cell.high, 0.0))
-        / cell.loss
-        for cell in cells
-    ]
-    return 100 * float(np.mean(scores))
+def scores(cells: Sequence[ScoredCell], level: float) -> Array:
+    """Return the interval score of each cell [cells], % of its loss."""
+    low, high, loss = np.array([(cell.low, cell.high, cell.loss) for cell in cells]).reshape(-1, 3).T
+    return 100 * interval_score(low, high, loss, level) / loss
 
 
 def table_sha256(table: LossTable) -> str:

@@ -7,7 +7,13 @@ from dataclasses import replace
 from analysis.laws.law import Law
 from harness.records.errors import InputError
 
-EXAMPLE = "type for example chinchilla[E=1.69] to fix E or chinchilla[alpha=0.3:0.4] to bound alpha"
+
+def example(law: Law) -> str:
+    """Return what to type, with a parameter of this law: one value fixes it, two bound it."""
+    name = next(key for key in law.params if not law.depends_on_units(key))
+    one, most = ("1.69", "1.8") if name == "E" else ("0.3", "0.4")
+    fixed, bounded = f"{law.name}[{name}={one}]", f"{law.name}[{name}={one}:{most}]"
+    return f"type for example {fixed} to fix {name} or {bounded} to bound it"
 
 
 def split_limits(name: str) -> tuple[str, str]:
@@ -24,7 +30,7 @@ def limited(law: Law, text: str) -> Law:
             D or C; low above high, or outside the range of the law.
     """
     if not text.endswith("]"):
-        raise InputError(f"the limits {text!r} lack their closing bracket: {EXAMPLE}")
+        raise InputError(f"the limits {text!r} lack their closing bracket; {example(law)}")
     limits = dict(_limit(law, entry.strip()) for entry in text[1:-1].split(","))
     return replace(law, name=law.name + text, bounds={**law.bounds, **limits})
 
@@ -35,8 +41,8 @@ def _limit(law: Law, entry: str) -> tuple[str, tuple[float, float]]:
     allowed = [key for key in law.params if not law.depends_on_units(key)]
     if name not in allowed:
         raise InputError(
-            f"{entry!r} limits no parameter of {law.name} that has a range of its own, which are "
-            f"{', '.join(allowed)}: {EXAMPLE}"
+            f"{name!r} is no parameter of {law.name} that can be limited, expected one of "
+            f"{', '.join(allowed)}; {example(law)}"
         )
     try:
         numbers = [float(part) for part in value.split(":")]
@@ -44,5 +50,5 @@ def _limit(law: Law, entry: str) -> tuple[str, tuple[float, float]]:
         numbers = []
     low, high = law.bounds[name]
     if len(numbers) not in (1, 2) or not low <= numbers[0] <= numbers[-1] <= high:
-        raise InputError(f"{entry!r} is no range of {name} between {low:g} and {high:g}: {EXAMPLE}")
+        raise InputError(f"{entry!r} is no range of {name} between {low:g} and {high:g}; {example(law)}")
     return name, (numbers[0], numbers[-1])

@@ -141,8 +141,8 @@ class RolloutRow:
         n_params: N of the cell, parameters.
         loss: measured loss, nats per token.
         predicted: predicted loss, nats per token.
-        low: lower end of its interval; None if the cells of the fit allow no rollout themselves.
-        high: upper end of its interval.
+        low: lower end of its interval; None since rollouts state none.
+        high: upper end; None likewise.
         error: ln(loss/predicted).
     """
 
@@ -337,7 +337,7 @@ class ScoredCell(ForecastCell):
 
 @dataclass(frozen=True)
 class LoserScore:
-    """Errors of a law that the rule did not choose.
+    """Errors of the forecast of a single law.
 
     Attributes:
         law: its name.

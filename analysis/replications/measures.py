@@ -12,24 +12,6 @@ from analysis.intervals import NORMAL
 from analysis.records.replications import CoverageRecord, SpreadRecord
 
 
-def interval_score(low: Array, high: Array, value: Array, level: float) -> Array:
-    """Return the interval score: the width, plus 2/α times the distance of a value outside; lower is better.
-
-    Args:
-        low: lower ends [n].
-        high: upper ends [n].
-        value: what came true [n].
-        level: share 1 − α of the intervals.
-
-    Returns:
-        The scores [n], in the units of the value.
-
-    References: Gneiting & Raftery, J. Am. Stat. Assoc. 102 (2007) 359, section 6.2.
-    """
-    outside = np.maximum(low - value, 0.0) + np.maximum(value - high, 0.0)
-    return np.asarray(high - low + 2 / (1 - level) * outside)
-
-
 def coverage(inside: Sequence[int], of: Sequence[int], level: float) -> CoverageRecord:
     """Return the share of intervals that hold the truth, with its interval.
 

@@ -88,8 +88,9 @@ def read_replications(folder: Path) -> tuple[list[Replication], list[LeftOutRepl
         found = [each for each in found if each.forecast]
     if len(found) < LEAST:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
+        several = "" if len(found) == 1 else "s"
         raise InputError(
-            f"{folder} holds {len(found)} finished replications, expected {LEAST} or more"
+            f"{folder} holds {len(found)} finished replication{several}, expected {LEAST} or more"
             f"{f' ({reasons})' if reasons else ''}; type python -m harness.replicate +grid=NAME n=20"
         )
     _check_same(found)
@@ -100,10 +101,19 @@ def replication_folders(folder: Path) -> list[Path]:
     """Return the folders r01, r02 … in order; without any, all folders that hold points.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or it is a sweep itself.
     """
     if not folder.is_dir():
-        raise InputError(f"expected a folder of replications, got {folder}, which does not exist")
+        there = "is a file" if folder.exists() else "does not exist"
+        raise InputError(
+            f"expected a folder of replications, got {folder}, which {there}; type for example "
+            "python -m analysis.replications results/replications/chinchilla"
+        )
+    if (folder / "points.parquet").exists():
+        raise InputError(
+            f"{folder} is one sweep, expected the folder that holds the replications r01, r02 …; type for "
+            "example python -m analysis.replications results/replications/chinchilla"
+        )
     inside = [path for path in folder.iterdir() if path.is_dir()]
     numbers = {path: match for path in inside if (match := NUMBERED.fullmatch(path.name))}
     if numbers:

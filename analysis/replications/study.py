@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.arrays import Array, Interval
-from analysis.intervals import LEVEL
+from analysis.arrays import Interval
+from analysis.forecast.seal import scores
+from analysis.intervals import LEVEL, interval_score
 from analysis.laws import family
 from analysis.records.fits import ScoredCell, StudyRecord
 from analysis.records.replications import (
@@ -20,7 +21,7 @@ from analysis.records.replications import (
     ReplicationsRecord,
     StatedParameter,
 )
-from analysis.replications.measures import coverage, interval_score, spread, widest_over_median
+from analysis.replications.measures import coverage, spread, widest_over_median
 from analysis.replications.read import Replication, read_replications, seeds_of
 from harness.records.errors import InputError
 
@@ -61,8 +62,8 @@ def study_replications(folder: str | Path, *, fixed: int = 0) -> ReplicationsRec
     read, left_out = read_replications(Path(folder))
     if fixed < 0 or fixed >= len(read):
         raise InputError(
-            f"{fixed} of {len(read)} replications were given as fixed: expected 0 or more, and at least one "
-            "left unseen",
+            f"fixed={fixed} was given, expected a number from 0 to {len(read) - 1}, as one of the "
+            f"{len(read)} replications must stay unseen; give {len(read) // 2}",
             "fixed",
         )
     level = next((each.forecast.level for each in read if each.forecast), LEVEL)
@@ -94,7 +95,7 @@ def _replication(each: Replication, stated: Sequence[StatedParameter], level: fl
         cells=cells,
         rms_percent={f"{factor:g}": _rms(_from(cells, factor)) for factor in FACTORS},
         inside=sum(cell.inside for cell in cells),
-        interval_score=float(_scores(cells, level).mean()) if cells else None,
+        interval_score=float(scores(cells, level).mean()) if cells else None,
         parameters=tuple(stated),
         seconds=each.sweep.seconds_total or each.sweep.seconds if each.sweep else None,
     )
@@ -107,12 +108,6 @@ def _from(cells: Sequence[ScoredCell], factor: float) -> list[ScoredCell]:
 
 def _rms(cells: Sequence[ScoredCell]) -> float | None:
     return float(np.sqrt(np.mean([cell.error_percent**2 for cell in cells]))) if cells else None
-
-
-def _scores(cells: Sequence[ScoredCell], level: float) -> Array:
-    """Return the interval score of each cell, % of its loss."""
-    low, high, loss = np.array([(cell.low, cell.high, cell.loss) for cell in cells]).T
-    return 100 * interval_score(low, high, loss, level) / loss
 
 
 def _part(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, read_emergence
@@ -259,6 +260,7 @@ def _template() -> Template:
     environment.filters.update(
         FILTERS,
         family=family,
+        normal_interval=normal_interval,
         task_figure=task_figure,
         rate_figure=rate_figure,
         forecast_figure=forecast_figure,

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import find_law
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord
 from analysis.records.learning_rate import LearningRateRecord
-from analysis.study.words import plain_name
+from analysis.study.words import plain_name, the_forecast
+from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
 
 # Words for the axes of a law.
@@ -110,7 +110,7 @@ def _forecast(score: ScoreRecord) -> str:
     if not score.seal_intact:
         return "The seal of its forecast is broken, so the score of the forecast proves nothing."
     return (
-        f"Its forecast of {len(cells)} larger runs, sealed before they were trained and reaching "
+        f"{the_forecast(score)} of {len(cells)} larger runs, sealed before they were trained and reaching "
         f"{max(cell.factor for cell in cells):.2g} times the largest fitted compute, was off by "
         f"{in_percent(score.rms_percent)} RMS; {inside} of {len(cells)} losses lie inside their intervals."
     )

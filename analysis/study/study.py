@@ -13,14 +13,7 @@ from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, share
 from analysis.approaches.parametric import jackknife
 from analysis.averaging.average import average_laws
 from analysis.averaging.quantities import averaged_frontier, averaged_quantities
-from analysis.contest.adequacy import (
-    CONTEST_RULE,
-    Entrant,
-    adequacy,
-    candidates,
-    contest,
-    lack_of_fit_warning,
-)
+from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
 from analysis.contest.rollout import rollout, rollout_rows
@@ -47,6 +40,7 @@ from analysis.result import Fit
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning
 from analysis.uncertainty.profile import RESAMPLES, profile
 from harness.records.errors import InputError
 
@@ -118,21 +112,21 @@ def study_sweep(
         doubted = fits[recommended].with_warnings(*disagreements(fits, recommended))
         fits[recommended] = with_uncertainty(doubted, table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
-    chosen_warnings = () if recommended is None else fits[recommended].warnings
-    reference, untuned = compare_schedules(points, noise.pooled_relative)
     best = None if recommended is None else fits[recommended]
+    own = best.warnings if best else ()
+    reference, untuned = compare_schedules(points, noise.pooled_relative)
     averages, frontier = _over_laws(table, entrants, best, resamples, level, seed)
     result = StudyRecord(
         primary=PrimaryRecord(law, PRIMARY_COUNT, sealed.rule if sealed else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
         reason=REASON,
-        objection=None if recommended is None else _objection(fits[recommended], table, entrants, scored),
+        objection=_objection(best, table, entrants, scored) if best else None,
         contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
         adequacy=tests,
-        jackknife=JackknifeRecord() if recommended is None else jackknife(table, law, seed),
+        jackknife=jackknife(table, law, seed) if best else JackknifeRecord(),
         rollout=tuple(
-            row for entrant in entrants for row in rollout_rows(table, rollout(table, entrant.law))
+            row for entrant in entrants for row in rollout_rows(table, rollout(table, entrant.law, seed=seed))
         ),
         averages=averages,
         floor=floor,
@@ -142,7 +136,7 @@ def study_sweep(
         reference=tuple(reference),
         forecast=score if score and score.cells else None,
         forecasts=_scores(scored),
-        warnings=_merged([*warnings, *doubts, *chosen_warnings, *attempts.warnings, *untuned]),
+        warnings=_merged([*warnings, *doubts, *own, *attempts.warnings, *untuned]),
         excluded=table.excluded,
         verdict="",
     )
@@ -186,9 +180,8 @@ def _one_axis(
 
 def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarning]]:
     """Compare the laws on the cells that are not held out; return the entrants and warnings."""
-    holdout = np.zeros(len(table), bool) if table.role is None else np.array(table.role) == "holdout"
     try:
-        return contest(table.select(~holdout), seed=seed), []
+        return contest(table.fitted(), seed=seed), []
     except InputError as error:
         return [], [FitWarning(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
 

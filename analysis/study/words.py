@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.averaging.quantities import SAID
-from analysis.contest.adequacy import SIGNIFICANCE
 from analysis.laws import family, find_law
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import FitRecord, WarningCode
 from analysis.records.fits import ScoreRecord, StudyRecord
+from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant
 
 UNQUOTABLE = {WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND}
@@ -85,15 +85,22 @@ def _comparison(study: StudyRecord) -> str:
 def _forecast(score: ScoreRecord) -> str:
     cells = score.cells
     inside = sum(cell.inside for cell in cells)
-    whose = "The forecast, over all laws that the fitted runs allow," if score.averaged else "Its forecast"
+    reach = max(cell.factor for cell in cells)
     text = (
-        f"{whose} of {len(cells)} held-out cells, at up to {max(cell.factor for cell in cells):.2g} "
-        f"times the largest fitted compute and sealed before they were trained, was off by "
+        f"{the_forecast(score)} of {len(cells)} held-out cells, at up to {reach:.2g} times the largest "
+        "fitted compute and sealed before they were trained, was off by "
         f"{_percent(score.rms_percent)} RMS, {inside} of {len(cells)} inside their intervals"
     )
     others = _list([f"the {plain_name(row.law)} {_percent(row.rms_percent)}" for row in score.losers])
     text += f"; for comparison: {others}." if others else "."
     return text if score.seal_intact else f"{text} The seal is broken, so this proves nothing."
+
+
+def the_forecast(score: ScoreRecord) -> str:
+    """Return the subject of a sentence on a forecast: whose it is."""
+    return (
+        "The forecast, over all laws that the fitted runs allow," if score.averaged else "The law's forecast"
+    )
 
 
 def irreducible_loss(study: StudyRecord) -> str:

@@ -64,7 +64,7 @@ def read_loss_scale(text: str | None) -> LossScale | None:
     if name == BITS_PER_BYTE:
         return LossScale(name, _bytes(given))
     if name not in (NATS, PERPLEXITY, BITS_PER_TOKEN) or given:
-        raise InputError(f"there is no scale {text!r} of the loss: expected {SCALES}", "loss_is")
+        raise InputError(f"there is no scale {text!r} of the loss: type one of {SCALES}", "loss_is")
     return LossScale(name)
 
 

@@ -127,8 +127,14 @@ def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Ge
     """
     clusters, codes = np.unique(table.cluster, return_inverse=True)
     shocks = rng.standard_normal((len(clusters), resamples))
-    scale = np.sqrt(noise.dof / rng.chisquare(noise.dof, resamples)) if noise.dof < KNOWN_DOF else 1.0
-    return np.asarray(noise.sd * scale * shocks[codes])
+    return np.asarray(noise.sd * drawn_scale(noise.dof, resamples, rng) * shocks[codes])
+
+
+def drawn_scale(dof: int, resamples: int, rng: np.random.Generator) -> Array:
+    """Draw σ/s [resamples] for a standard deviation s of `dof` degrees of freedom: inverse chi-square."""
+    if dof >= KNOWN_DOF:
+        return np.ones(resamples)
+    return np.sqrt(dof / rng.chisquare(dof, resamples))
 
 
 def interaction_variance(log_losses: Array) -> float:

@@ -91,6 +91,10 @@ class LossTable:
             example = ",".join(f"{axis.upper()}=COLUMN" for axis in lacking)
             raise InputError(f"{what} needs {names}, which the table does not have: map {example}", "mapping")
 
+    def fitted(self) -> LossTable:
+        """Return the rows that are not held out."""
+        return self if self.role is None else self.select(np.array(self.role) != "holdout")
+
     def select(self, mask: Mask, reason: str | None = None) -> LossTable:
         """Return the rows of `mask`; with a reason the other rows are recorded as excluded."""
         keep = np.asarray(mask, bool)

@@ -85,8 +85,8 @@ def check_fit_seeds(chosen: GridCells) -> None:
     if twice:
         rest = [seed for seed in further if seed not in twice]
         raise InputError(
-            f"grid.fit_seeds are further seeds of the fitted cells and {typed(twice)} are among grid.seeds="
-            f"{typed(seeds)}, which all cells have; type grid.fit_seeds={typed(rest)}"
+            f"seeds other than those of grid.seeds={typed(seeds)} were expected in grid.fit_seeds, and "
+            f"{typed(twice)} stand in both; type grid.fit_seeds={typed([*rest, max(seeds + further) + 1])}"
         )
     if further and chosen.lr_scale:
         raise InputError(

@@ -74,7 +74,7 @@ def taken_number(arguments: list[str]) -> tuple[int, list[str]]:
     """Return the number of replications and all other arguments.
 
     Raises:
-        InputError: it is missing, or no whole number above 0.
+        InputError: the number is missing, or is not a whole number from 1 to MOST.
     """
     given = [each for each in arguments if key_of(each) == COUNT and "=" in each]
     if not given:
@@ -119,7 +119,7 @@ class Replicate:
                 continue
             self.console.print(f"replication {each.number} of {self.n}, {self._seeds(each)}")
             if not planned:
-                # It stands for all: only the seeds differ.
+                # The first plan stands for all: replications differ only in their seeds.
                 each.sweep.print_plan(ready)
                 planned = True
             code = max(code, each.sweep.carry_out(ready))
@@ -158,7 +158,7 @@ class Replicate:
         return f"{flops:.2e} FLOPs, about {duration(seconds)}"
 
     def _seeds(self, each: Replication) -> str:
-        """Return the folder of a replication and the seeds of its rectangle."""
+        """Return the folder of a replication and its `grid.seeds`."""
         seeds = ", ".join(map(str, each.sweep.settings.grid.seeds or []))
         return f"{each.sweep.folder.root}: seed {seeds}"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.config.settings import GridCells, SweepSettings, plain
 from harness.config.values import typed
-from harness.grid.cells import chosen_cells
+from harness.grid.cells import DEFAULT_SEED, check_fit_seeds, chosen_cells
 
 # Replications lie at least so far apart in their seeds; a grid of larger seeds takes the next power of ten.
 STRIDE = 1000
@@ -22,7 +22,7 @@ def seed_stride(cells: GridCells) -> int:
 
 def _seeds(cells: GridCells) -> list[int]:
     """Return all seeds of a grid."""
-    listed = [cells.seeds or [0], cells.fit_seeds or []]
+    listed = [cells.seeds or [DEFAULT_SEED], cells.fit_seeds or []]
     listed += [each.seeds for each in cells.extra or []]
     listed += [each.seeds for each in cells.references or []]
     return [seed for seeds in listed for seed in seeds]
@@ -37,6 +37,7 @@ def replicated(settings: SweepSettings, number: int, *, references: bool) -> Swe
         references: whether to train the cosine references, too.
     """
     cells = chosen_cells(settings.grid, settings.budget)
+    check_fit_seeds(cells)  # as typed: an error must not name moved seeds
     if not references:
         cells = replace(cells, references=[])
     shift = number * seed_stride(cells)
@@ -46,7 +47,7 @@ def replicated(settings: SweepSettings, number: int, *, references: bool) -> Swe
 
     grid = replace(
         settings.grid,
-        seeds=moved(cells.seeds or [0]),
+        seeds=moved(cells.seeds or [DEFAULT_SEED]),
         fit_seeds=None if cells.fit_seeds is None else moved(cells.fit_seeds),
         extra=None if cells.extra is None else [replace(e, seeds=moved(e.seeds)) for e in cells.extra],
         references=[replace(r, seeds=moved(r.seeds)) for r in cells.references or []],

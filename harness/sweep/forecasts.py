@@ -55,8 +55,8 @@ def seal_forecast(
         folder: folder of the sweep.
         points: points.parquet so far.
         cells: cells of the plan.
-        resamples: bootstrap resamples behind the intervals.
-        seed: seed of the bootstrap.
+        resamples: redrawn estimates of each law behind the intervals.
+        seed: of the redrawn estimates.
 
     Returns:
         The forecast, or None if every such cell is forecast already, by an earlier invocation or another

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from analysis.approaches.everything import frontier_flops
 from analysis.arrays import Array, Codes
 from analysis.averaging.average import average_laws
-from analysis.averaging.quantities import averaged_quantities
-from analysis.forecast.seal import interval_score
+from analysis.averaging.quantities import averaged_frontier, averaged_quantities
+from analysis.frontier import Surface, exponent, optimum, table_cost, table_reach
+from analysis.intervals import LEVEL, interval_score
 from analysis.laws import find_law
-from analysis.records.fits import ScoredCell
+from analysis.records.averages import AveragedQuantity
 from analysis.tables.table import LossTable, load_table
 
 LIMITS = (5.3045, 6.2383)
@@ -79,9 +81,11 @@ DESIGNS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one simulated sweep went: whether E is inside, and forecasts of the cells ahead [cells]."""
+    """How one simulated sweep went: whether E, a and N* are inside, and the cells ahead [cells]."""
 
     e_inside: bool
+    a_inside: bool
+    n_inside: bool
     inside: Array
     factor: Array
     error: Array
@@ -131,19 +135,22 @@ def simulate(truth: str, design: Design, seed: int, resamples: int, entangled: f
     ahead = columns([(width, tokens, 0) for width, tokens in design.ahead])
     measured = np.exp(log_loss(*ahead[:3]) + noise(ahead[3], rng))
     predicted, low, high = average.new_runs(*ahead[:3])
-    irreducible = averaged_quantities(average, table, np.array([1e12, 1e13]))[0]
+    budgets, larger = frontier_flops(table), np.array([10 * c.max()])
+    found = {each.quantity: each for each in averaged_quantities(average, table, budgets)}
+    (best,) = averaged_frontier(average, table, larger)
+    surface = Surface(law, lambda n, d: np.exp(log_loss(n, d, n * d)), table_cost(table), table_reach(table))
+    true_a = float(exponent(budgets, optimum(surface, budgets)[0])[0])
+    true_n = float(optimum(surface, larger)[0][0, 0])
+    irreducible, a = found[AveragedQuantity.E], found[AveragedQuantity.A_EXACT]
     factor = ahead[2] / c.max()
-    scored = [
-        ScoredCell("", 0, 0, 0.0, *each[:4], each[4], 0.0, inside=True)
-        for each in zip(factor, predicted, low, high, measured, strict=True)
-    ]
-    score = interval_score(scored, 0.9)
-    assert score is not None
+    scores = 100 * interval_score(low, high, measured, LEVEL) / measured
     return Outcome(
         irreducible.low <= values[0] <= irreducible.high,
+        a.low <= true_a <= a.high,
+        best.n_low <= true_n <= best.n_high,
         (low <= measured) & (measured <= high),
         factor,
         np.log(predicted / measured),
-        score,
+        float(scores.mean()),
         float(np.max(high / low)),
     )

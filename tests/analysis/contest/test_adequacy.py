@@ -10,19 +10,16 @@ import pytest
 
 from analysis.approaches.parametric import fit_law
 from analysis.averaging.average import EXCLUDED
-from analysis.contest.adequacy import (
-    CANDIDATES,
-    CONTEST_RULE,
+from analysis.contest.adequacy import CANDIDATES, CONTEST_RULE, candidates, contest
+from analysis.laws.saturating import name_of
+from analysis.records.fit import WarningCode
+from analysis.uncertainty.adequacy import (
     adequacy,
-    candidates,
-    contest,
     gamma_test,
     lack_of_fit,
     lack_of_fit_warning,
     structure,
 )
-from analysis.laws.saturating import name_of
-from analysis.records.fit import WarningCode
 from harness.records.json_files import to_json
 from tests.fakes.tables import LIMITS, SURFACES, additive, joint, ladder, saturates, split
 

@@ -223,7 +223,7 @@ def no_chance(rows: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("table", "edit", "words"),
     [
-        ("evals", without("nll_per_token"), "the tasks have exact_match only: expected a smooth metric"),
+        ("evals", without("nll_per_token"), "the table has exact match but no smooth metric"),
         ("evals", lambda rows: rows.drop(columns="chance"), "lacks the columns chance"),
         ("evals", lambda rows: rows.assign(point_id=None), "no evaluation belongs to a finished point"),
         ("points", lambda rows: rows.assign(status="failed"), "no evaluation belongs to a finished point"),
@@ -253,7 +253,7 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
         (["--map", "exact=score_pct,smooth=nll"], "names no axis"),
         (
             ["--map", "N=params_m,exact=score_pct", "--scale", "exact=0.01"],
-            "expected a smooth metric of the same models",
+            "expected the loss of the answers",
         ),
         (["--map", "N=params_m,right=score_pct"], "no key of the mapping is called right"),
         (["--map", "N=params_m,smooth=nll,perplexity=ppl"], "keep one smooth metric (--map)"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.approaches.parametric import fit_law
-from analysis.contest.adequacy import adequacy
 from analysis.laws import family, find_law, with_limits
+from analysis.uncertainty.adequacy import adequacy
 from harness.records.errors import InputError
 from tests.fakes.tables import LIMITS, additive, ladder, saturates
 
@@ -53,12 +53,12 @@ def test_limits_travel_with_the_name() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("chinchilla[A=3]", "which are E, alpha, beta"),
+        ("chinchilla[A=3]", "expected one of E, alpha, beta;"),
         ("chinchilla[E=1.7", "lack their closing bracket"),
         ("chinchilla[E=low]", "no range of E between 0 and inf"),
         ("chinchilla[alpha=0.4:0.3]", "no range of alpha"),
         ("chinchilla[E=9]", "E is fixed at 9, the lowest loss is"),
-        ("broken_c[X=1]", "which are E, kappa, kappa_after, width"),
+        ("broken_c[X=1]", "expected one of E, kappa, kappa_after, width;"),
     ],
 )
 def test_wrong_limits_are_one_sentence(name: str, words: str) -> None:

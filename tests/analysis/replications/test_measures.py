@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from analysis.intervals import interval_score
 from analysis.replications.measures import (
     coverage,
-    interval_score,
     share_interval,
     spread,
     widest_over_median,

@@ -271,8 +271,8 @@ def test_the_command_prints_both_tables_and_writes_json_and_report(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["--fixed", "12"], "12 of 12 replications were given as fixed"),
-        (["--fixed", "-1"], "-1 of 12 replications"),
+        (["--fixed", "12"], "fixed=12 was given, expected a number from 0 to 11"),
+        (["--fixed", "-1"], "fixed=-1 was given"),
         (["--jsn", "x"], "did you mean --json?"),
     ],
 )
@@ -288,6 +288,8 @@ def test_a_mistake_is_one_sentence(
 def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none")]) == 2
     assert "expected a folder of replications" in capsys.readouterr().err
-    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "points.parquet")
     assert main([str(tmp_path)]) == 2
     assert "holds 0 finished replications" in capsys.readouterr().err
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "points.parquet")
+    assert main([str(tmp_path)]) == 2
+    assert "is one sweep, expected the folder that holds the replications" in capsys.readouterr().err

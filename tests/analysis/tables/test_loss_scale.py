@@ -74,7 +74,7 @@ def test_a_mapped_perplexity_takes_its_standard_error_along() -> None:
         ("bits_per_byte", "the mean bytes of a token, got none: type bits_per_byte=4.2"),
         ("bits_per_byte=four", "got 'four'"),
         ("bits_per_byte=-1", "got '-1'"),
-        ("ppl", "there is no scale 'ppl' of the loss: expected nats, perplexity, bits_per_byte=BYTES"),
+        ("ppl", "there is no scale 'ppl' of the loss: type one of nats, perplexity, bits_per_byte=BYTES"),
         ("nats=2", "there is no scale 'nats=2'"),
     ],
 )
