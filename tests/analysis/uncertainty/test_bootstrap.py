@@ -6,13 +6,17 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
+from analysis.tables.table import LossTable, load_table
+from analysis.uncertainty import bootstrap as module
 from analysis.uncertainty.bootstrap import (
+    CHECKED,
     KINDS,
     bootstrap,
     cluster_resamples,
@@ -20,6 +24,7 @@ from analysis.uncertainty.bootstrap import (
     residual_resamples,
     smooth_resamples,
 )
+from analysis.uncertainty.one_step import LEAST_ROWS, NEAR, one_step
 from harness.records.errors import InputError
 from tests.fakes.tables import additive, joint, ladder
 
@@ -158,3 +163,68 @@ def test_lower_minima_elsewhere_are_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert reached[10:].mean() > 0.8
     near = problem.solve(np.broadcast_to(bad, (40, 6)), weights, near=True).objective
     assert np.mean(near < 1.01 * lowest + 1e-9) < 0.5
+
+
+def long_table(seed: int, trunks: int = 0) -> LossTable:
+    """LEAST_ROWS runs spread over N and D, each alone or five to a trunk with noise in common."""
+    rng = np.random.default_rng(seed)
+    n, d = 10 ** rng.uniform(4, 6, LEAST_ROWS), 10 ** rng.uniform(5.5, 8, LEAST_ROWS)
+    noise = 0.004 * rng.standard_normal(LEAST_ROWS)
+    frame = pd.DataFrame({"N": n, "D": d, "loss": additive(n, d) * np.exp(noise)})
+    table = load_table(frame)
+    if not trunks:
+        return table
+    cluster = np.arange(LEAST_ROWS) % trunks
+    common = 0.004 * rng.standard_normal(trunks)[cluster]
+    return replace(table, cluster=cluster, loss=table.loss * np.exp(common))
+
+
+@pytest.mark.parametrize(("estimator", "trunks"), [("huber", 0), ("lsq_loss", 0), ("lsq", 400), ("gls", 400)])
+def test_a_long_table_takes_one_step_as_good_as_a_refit(
+    estimator: str, trunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(LAW, long_table(0, trunks), estimator)
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    stepped = bootstrap(problem, theta, 300, 0)
+    weights = resampled_weights(problem, 300, np.random.default_rng(0))
+    assert np.array_equal(stepped[CHECKED:], one_step(problem, theta, weights)[CHECKED:])
+    monkeypatch.setattr(module, "LEAST_ROWS", LEAST_ROWS + 1)
+    refits = bootstrap(problem, theta, 300, 0)
+    assert not np.array_equal(stepped, refits)
+    spread = refits.std(axis=0)
+    assert np.all(np.sqrt(np.mean((stepped - refits) ** 2, axis=0)) < 1.5 * NEAR * spread)
+    np.testing.assert_allclose(stepped.std(axis=0), spread, rtol=0.06)
+
+
+def test_a_usual_estimate_is_not_refitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(LAW, long_table(0))
+    assert not refitted(problem, multi_start(problem, np.random.default_rng(0)).theta, monkeypatch)
+
+
+def refitted(problem: Problem, theta: np.ndarray, monkeypatch: pytest.MonkeyPatch, checked: int = 25) -> bool:
+    """Whether `bootstrap` refits every resample of a long table."""
+    monkeypatch.setattr(module, "CHECKED", checked)
+    stepped = bootstrap(problem, theta, checked + 5, 0)
+    monkeypatch.setattr(module, "LEAST_ROWS", LEAST_ROWS + 1)
+    return np.array_equal(stepped, bootstrap(problem, theta, checked + 5, 0))
+
+
+def test_where_a_step_is_not_as_good_every_resample_is_refitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight trunks in two thousand rows: a resample leaves whole trunks out and lies far away."""
+    problem = Problem(LAW, long_table(0, trunks=8))
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    assert refitted(problem, theta, monkeypatch)
+
+
+def test_a_parameter_at_its_bound_takes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = long_table(0)
+    problem = Problem(LAW, replace(table, loss=table.loss - 1.95))
+    theta = multi_start(problem, np.random.default_rng(0)).theta
+    assert theta[0] == 0
+    assert one_step(problem, theta, np.ones((1, LEAST_ROWS))) is None
+    assert refitted(problem, theta, monkeypatch)
+
+
+def test_a_lower_minimum_elsewhere_forbids_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(find_law("joint"), long_table(0))
+    assert refitted(problem, np.array([2.0, 1e-3, 1e-3, 0.01, 0.01, 3.0]), monkeypatch, checked=5)
