@@ -21,7 +21,7 @@ def comparison_text(found: Comparison) -> str:
     lines += [*left_out(first.excluded), ""]
     rows = [_row(i, fit, i == found.recommended) for i, fit in enumerate(found.fits)]
     level = f"a [{100 * first.level:g} %]"
-    lines += [*_aligned([tuple(level if name == "a" else name for name in HEAD), *rows]), ""]
+    lines += [*aligned([tuple(level if name == "a" else name for name in HEAD), *rows]), ""]
     lines += [f"* recommended: {found.reason}" if found.recommended is not None else found.reason]
     lines += [f"together: {found.together}"] if found.together else []
     lines += [_key(found)]
@@ -52,7 +52,7 @@ def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield rows with aligned columns, without columns that are empty below their heads."""
     columns = [cells for cells in zip(*rows, strict=True) if any(cells[1:])]
     widths = [max(map(len, cells)) for cells in columns]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.arrays import Interval
-from analysis.forecast.seal import scores
+from analysis.forecast.seal import FAR, VERY_FAR, scores
 from analysis.intervals import LEVEL, interval_score
 from analysis.laws import family
 from analysis.records.fits import ScoredCell, StudyRecord
@@ -25,7 +25,7 @@ from analysis.replications.measures import coverage, spread, widest_over_median
 from analysis.replications.read import Replication, read_replications, seeds_of
 from harness.records.errors import InputError
 
-FACTORS = (1.0, 10.0, 20.0)  # least compute of the cells behind an error, over the largest fitted compute
+FACTORS = (1.0, FAR, VERY_FAR)  # least compute of the cells behind an error, over the largest fitted compute
 OF_A_LAW = ("alpha", "beta")  # parameters that mean another thing in another law
 MIN_OTHERS = 2  # other replications behind a mean
 NAMES = ("a", "a_6nd", "alpha", "beta", "E")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from analysis.contest.text import aligned
 from analysis.records.replications import (
     CoverageRecord,
     HeldOutRecord,
@@ -37,7 +38,7 @@ def text_of(found: ReplicationsRecord) -> str:
             (HELD_OUT, [held_out_row(row) for row in part.held_out]),
             (PARAMETERS, [parameter_row(row) for row in part.parameters]),
         ):
-            lines += table([head, *rows]) if rows else []
+            lines += [f"  {line}" for line in aligned([head, *rows])] if rows else []
         lines.append("")
     lines += [f"left out: {each.name}: {each.reason}" for each in found.left_out]
     lines += [f"warning: {doubt}" for doubt in found.doubts]
@@ -140,15 +141,6 @@ def middle(found: SpreadRecord | None, digits: int) -> str:
 def _ends(found: SpreadRecord, digits: int = 2) -> str:
     low, high = found.quartiles
     return f"{number(low, digits)}–{number(high, digits)}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of texts as lines of aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def seconds_of(found: ReplicationsRecord) -> float | None:

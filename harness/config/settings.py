@@ -423,7 +423,8 @@ def _unfold(argument: str) -> list[str]:
     if not isinstance(content, dict) or not content:
         names = ", optim=".join(options("optim"))
         raise InputError(
-            f"{argument}: no YAML file of optim settings is there; type its path or optim={names}"
+            f"{argument}: expected a YAML file of optim settings, without aliases and with at most "
+            f"{MAX_YAML:,} characters; type its path or optim={names}"
         )
     return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 

@@ -67,7 +67,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
             fit, or seeds are given that cannot be added.
     """
     chosen = chosen_cells(settings.grid, settings.budget)
-    check_fit_seeds(chosen)
+    check_seeds(chosen)
     builder = _Builder(settings, data, vocab_size, chosen)
     cells = _each_once(builder.cells())
     if not cells:
@@ -78,8 +78,10 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
     return _each_once([*marked, *builder.repeated(marked)])
 
 
-def check_fit_seeds(chosen: GridCells) -> None:
-    """Raise InputError if seeds of the fitted cells are seeds of all cells too, or no cell is fitted."""
+def check_seeds(chosen: GridCells) -> None:
+    """Raise InputError if there is no seed, or seeds of the fitted cells are of all cells or fit none."""
+    if chosen.seeds == []:
+        raise InputError(f"grid.seeds is [], expected one seed or more; type grid.seeds=[{DEFAULT_SEED}]")
     further, seeds = chosen.fit_seeds or [], chosen.seeds or [DEFAULT_SEED]
     twice = sorted(set(further) & set(seeds))
     if twice:

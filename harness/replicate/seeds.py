@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.config.settings import GridCells, SweepSettings, plain
 from harness.config.values import typed
-from harness.grid.cells import DEFAULT_SEED, check_fit_seeds, chosen_cells
+from harness.grid.cells import DEFAULT_SEED, check_seeds, chosen_cells
 
 # Replications lie at least so far apart in their seeds; a grid of larger seeds takes the next power of ten.
 STRIDE = 1000
@@ -37,7 +37,7 @@ def replicated(settings: SweepSettings, number: int, *, references: bool) -> Swe
         references: whether to train the cosine references, too.
     """
     cells = chosen_cells(settings.grid, settings.budget)
-    check_fit_seeds(cells)  # as typed: an error must not name moved seeds
+    check_seeds(cells)  # as typed: an error must not name moved seeds
     if not references:
         cells = replace(cells, references=[])
     shift = number * seed_stride(cells)

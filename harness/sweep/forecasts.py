@@ -9,7 +9,6 @@ Functions import the fits themselves, so that the command starts without SciPy.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -111,32 +110,37 @@ def intact(folder: SweepFolder) -> list[ForecastRecord]:
 def _readable(folder: SweepFolder) -> Iterator[tuple[Path, ForecastRecord]]:
     """Yield each forecast whose seal is intact, with its file, in the order of sealing."""
     for path in folder.forecasts:
-        with contextlib.suppress(InputError):
-            forecast = read_forecast(path)
-            if forecast.seal_intact:
-                yield path, forecast
+        if forecast := _sealed(path):
+            yield path, forecast
 
 
 def seals_of(folder: SweepFolder, before: Sequence[str | None] = ()) -> tuple[str | None, ...]:
     """Return the seal of every forecast by its number; of one that cannot be read, the seal `before`."""
-    n = max([len(before), *(_number(folder, path) for path in folder.forecasts)], default=0)
+    n = _last_number(folder, before)
     found = [_seal(folder.numbered_forecast(number)) for number in range(1, n + 1)]
     known = [*before, *[None] * (n - len(before))]
     return tuple(seal or earlier for seal, earlier in zip(found, known, strict=True))
 
 
-def _number(folder: SweepFolder, path: Path) -> int:
-    """Return the number of a forecast's file."""
-    return 1 if path == folder.forecast else int(path.stem.rpartition("-")[2])
+def _last_number(folder: SweepFolder, seals: Sequence[str | None]) -> int:
+    """Return the highest number that a seal or the file of a forecast has; 0 if there is none."""
+    files = (1 if path == folder.forecast else int(path.stem.rpartition("-")[2]) for path in folder.forecasts)
+    return max([len(seals), *files], default=0)
 
 
-def _seal(path: Path) -> str | None:
-    """Return the seal of a file; None if there is none, or a broken one."""
+def _sealed(path: Path) -> ForecastRecord | None:
+    """Return the forecast in a file; None if there is none, or its seal is broken."""
     try:
         found = read_forecast(path)
     except InputError:
         return None
-    return found.sha256 if found.seal_intact else None
+    return found if found.seal_intact else None
+
+
+def _seal(path: Path) -> str | None:
+    """Return the seal of a file; None if there is none, or a broken one."""
+    found = _sealed(path)
+    return found.sha256 if found else None
 
 
 def unseen(folder: SweepFolder, cells: Iterable[Cell]) -> list[Cell]:
@@ -214,8 +218,7 @@ def check_forecasts(
     if not any(cell.role == "holdout" for cell in cells):
         return seals
     trained = _trained_places(folder, cells, before)
-    n = max([len(seals), *(_number(folder, path) for path in folder.forecasts)], default=0)
-    for number in range(1, max(n, 1) + 1):
+    for number in range(1, max(_last_number(folder, seals), 1) + 1):
         # Each but the last was followed by another. The last can be sealed anew until its cells are trained.
         if number < len(seals) or unforecast_places(trained, _others(folder, number)):
             _check_one(folder, number, seals[number - 1] if number <= len(seals) else None, cells)

@@ -201,7 +201,7 @@ def test_a_file_of_optim_settings_that_is_none(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
     lines += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     bomb.write_text("\n".join(lines))
-    assert "no YAML file of optim settings" in sentence(f"optim={bomb}")
+    assert "expected a YAML file of optim settings, without aliases" in sentence(f"optim={bomb}")
     odd = tmp_path / "odd.yaml"
     for text in ("hidden_lr: ${oc.env:HOME}", "hidden_lr: .nan", "nonsense: 1", "[1, 2]", "a: [", "\x00"):
         odd.write_text(text)

@@ -203,6 +203,7 @@ def test_without_a_hold_out_every_cell_is_repeated_and_a_named_one_only_once() -
         (["grid.seeds=[3,4]", "grid.fit_seeds=[4,5]"], r"\[4\] stand in both; type grid\.fit_seeds=\[5,6\]$"),
         (["grid.seeds=null", "grid.fit_seeds=[0]"], r"\[0\] stand in both; type grid\.fit_seeds=\[1\]$"),
         (["grid.fit_seeds=[4]", "grid.lr_scale={hidden: [1.0]}"], r"has none; type grid\.seeds instead"),
+        (["grid.seeds=[]"], r"expected one seed or more; type grid\.seeds=\[0\]$"),
     ],
 )
 def test_seeds_that_cannot_be_added_are_refused(overrides: list[str], said: str) -> None:
