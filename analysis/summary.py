@@ -87,9 +87,10 @@ def _runs(path: Path) -> str:
         raise InputError(f"{path} has no finished point: run the sweep to its end first")
     best = done.sort_values("loss").iloc[0]
     holdout = int((done.role == "holdout").sum())
+    in_bits = f" = {best.bits_per_byte:.3f} bits per byte" if given(best.bits_per_byte) else ""
     return (
-        f"{len(done)} end points, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token = "
-        f"{best.bits_per_byte:.3f} bits per byte"
+        f"{len(done)} end points, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token"
+        f"{in_bits}"
     )
 
 

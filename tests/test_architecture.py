@@ -25,6 +25,7 @@ FLOORS = {
     "harness/records": 1,
     "harness/recipe": 2,
     "harness/data/text": 2,
+    "harness/data/tokens": 3,
     "harness/data/tasks": 3,
     "harness/execution": 3,
     "harness/data": 4,

@@ -82,9 +82,9 @@ RANGES = {
     ),
 }
 
+TOKENIZERS = ("bpe", "bytes", "none")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "data.name": ("python", "text", "synthetic"),
-    "data.tokenizer": ("bpe", "bytes"),
+    "data.name": ("python", "text", "tokens", "synthetic"),
     "model.mlp": ("gelu", "swiglu"),
     "model.precision": PRECISIONS,
     "optim.name": OPTIMISERS,
@@ -110,6 +110,14 @@ def check_choices(settings: SweepSettings) -> None:
             raise InputError(
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"
             )
+    tokenizer = settings.data.tokenizer
+    if tokenizer not in TOKENIZERS and not tokenizer.lower().endswith(".json"):
+        raise InputError(
+            f"data.tokenizer={tokenizer} is not known; use {', '.join(TOKENIZERS)} or the path of a "
+            f"tokenizer.json{near(tokenizer, list(TOKENIZERS))}"
+        )
+    if tokenizer == "none" and settings.data.name != "tokens":
+        raise InputError(f"data.tokenizer=none belongs to data=tokens; use bpe for {settings.data.name}")
 
 
 def check_ranges(settings: SweepSettings) -> None:

@@ -50,6 +50,9 @@ class DataSettings:
     packages: list[str] = field(default_factory=list)
     tokenizer: str = MISSING
     vocab_size: int = MISSING
+    eval_path: str | None = None
+    token_field: str | None = None
+    separator: int | None = None
     eval_fraction: float = MISSING
     eval_tokens: int = MISSING
     curve_eval_tokens: int = MISSING

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Integer, UInt
 
 from harness.data.synthetic import make_source, n_chains
 from harness.data.tasks.contamination import contamination
@@ -19,8 +20,10 @@ from harness.data.text.corpora import PYTHON_PACKAGES, SourceFile
 from harness.data.text.dedup import Split, drop_exact, drop_near, shingle, split_documents
 from harness.data.text.document import Document, Dropped, Tally, n_bytes
 from harness.data.text.encode import encode_documents
+from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
 from harness.data.text.read import read_python, read_text
-from harness.data.text.tokenizer import Tokenizer, train_tokenizer
+from harness.data.text.tokenizer import KINDS, Tokenizer, train_tokenizer
+from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
 
 # Random streams of the synthetic source; stream 0 draws its tables.
@@ -32,13 +35,16 @@ class DataConfig:
     """Source of a corpus, and how its text becomes tokens.
 
     Attributes:
-        name: `python`, `text` or `synthetic`.
+        name: `python`, `text`, `tokens` or `synthetic`.
         vocab_size: number of token ids, the document separator included.
-        tokenizer: `bpe` or `bytes`.
+        tokenizer: `bpe`, `bytes`, or the path of a tokenizer.json; `none` for tokens of unknown origin.
         eval_fraction: share of documents that are held out for evaluation.
         min_eval_tokens: tokens that the evaluation split must have; a synthetic one has just as many.
         packages: distributions whose sources are read (name=python).
-        path: file or folder of text (name=text).
+        path: file or folder of text or tokens (name=text, tokens).
+        eval_path: file or folder that is held out (name=tokens); None takes names of files, or a share.
+        token_field: column of token lists in parquet and arrow files; None finds it (name=tokens).
+        separator: id between documents; None takes that of the tokenizer (name=tokens, text).
         text_field: field of JSON lines, or column of parquet files, that holds the text (name=text).
         synthetic_tokens: symbols of the training split (name=synthetic, as all that follow but the last).
         markov_order: symbols of context on which the next one depends.
@@ -56,6 +62,9 @@ class DataConfig:
     packages: tuple[str, ...] = PYTHON_PACKAGES
     path: str | None = None
     text_field: str = "text"
+    eval_path: str | None = None
+    token_field: str | None = None
+    separator: int | None = None
     synthetic_tokens: int = 33_554_432
     markov_order: int = 2
     branching: int = 4
@@ -78,21 +87,25 @@ class Prepared:
         corpus_id: hash of its content.
         train: tokens to train on.
         eval: tokens to score.
-        tokenizer: None for synthetic symbols.
-        n_train_bytes: bytes of the training text, task documents left out.
-        n_documents: documents of the training text, task documents left out.
+        tokenizer: None for synthetic symbols and for tokens of unknown origin.
+        n_train_bytes: bytes of the training text, task documents left out; None if they were not counted.
+        n_documents: documents of the training text, task documents left out; None if unknown.
         entropy_rate: exact entropy rate in nats per token; None for text.
         report: counts after every step of the preparation.
+        kept: files that belong into the folder of the corpus, by name.
+        sample: part of `train` that stands for the whole in counts; None counts the whole.
     """
 
     corpus_id: str
-    train: UInt[np.ndarray, "train"]
-    eval: UInt[np.ndarray, "eval"]
-    tokenizer: Tokenizer | None
-    n_train_bytes: int
-    n_documents: int
+    train: UInt[np.ndarray, "train"] | TokenStream
+    eval: Integer[np.ndarray, "eval"]
+    tokenizer: Tokenizer | FileTokenizer | None
+    n_train_bytes: int | None
+    n_documents: int | None
     entropy_rate: float | None
     report: dict[str, Any]
+    kept: dict[str, Path] = field(default_factory=dict)
+    sample: np.ndarray | None = None
 
 
 def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
@@ -109,8 +122,12 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
     split, report = _curate(config, files, progress)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
-    progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
-    tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags(config))
+    tokenizer: Tokenizer | FileTokenizer
+    if config.tokenizer in KINDS:
+        progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
+        tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags(config))
+    else:
+        tokenizer = tokenizer_of(config)
     progress("tokenising")
     train_tokens, eval_tokens = encode_documents(tokenizer, train), encode_documents(tokenizer, held_out)
     n_train_bytes, n_eval_bytes = (int(tokenizer.token_bytes[t].sum()) for t in (train_tokens, eval_tokens))
@@ -118,7 +135,7 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     report["eval"] = _counts(len(held_out), n_eval_bytes) | {"tokens": len(eval_tokens)}
     report["bytes_per_token"] = n_train_bytes / len(train_tokens)
     corpus_id = text_id(train, held_out)
-    if config.tasks:
+    if config.tasks and isinstance(tokenizer, Tokenizer):
         progress("making task documents")
         train_tokens, corpus_id = _with_tasks(config, tokenizer, train, train_tokens, corpus_id, report)
     return Prepared(
@@ -131,6 +148,17 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
         None,
         report,
     )
+
+
+def tokenizer_of(config: DataConfig) -> FileTokenizer:
+    """Return the tokenizer of a file; raise InputError if text cannot be encoded with it."""
+    found = read_tokenizer(config.tokenizer, config.separator)
+    if config.name != "tokens" and found.separator is None:
+        raise InputError(
+            f"data.tokenizer={config.tokenizer} has none of the usual tokens between documents; type "
+            "data.separator=ID"
+        )
+    return found
 
 
 def n_tags(config: DataConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt
 
-from harness.data.build import DataConfig, Prepared, build_synthetic, build_text, n_tags
+from harness.data.build import DataConfig, Prepared, build_synthetic, build_text, n_tags, tokenizer_of
+from harness.data.build_tokens import build_tokens, largest_id, list_tokens
 from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
-from harness.data.text.corpora import SourceFile, list_python, list_text
-from harness.data.text.tokenizer import Tokenizer, check_vocabulary, token_dtype
+from harness.data.text.corpora import SourceFile, list_files, list_python
+from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
+from harness.data.text.tokenizer import KINDS, Tokenizer, check_vocabulary, token_dtype
+from harness.data.tokens.shards import Shard
+from harness.data.tokens.stream import TokenStream
 from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError
 
@@ -29,11 +34,13 @@ TASK_VERSION = 1
 FIELDS = {
     "python": ("tokenizer", "eval_fraction", "packages"),
     "text": ("tokenizer", "eval_fraction", "path", "text_field"),
+    "tokens": ("tokenizer", "eval_fraction", "path", "eval_path", "token_field", "separator"),
     "synthetic": ("synthetic_tokens", "min_eval_tokens", "markov_order", "branching", "zipf", "source_seed"),
 }
 # Tokens counted at once: np.bincount makes a copy with eight bytes a token.
 COUNTED_AT_ONCE = 2**24
 TRAIN, EVAL, TOKENIZER = "train.bin", "eval.bin", "tokenizer.json"
+FILE_TOKENIZER, STRETCHES = "file_tokenizer.json", "stretches.bin"
 
 
 @dataclass(frozen=True)
@@ -42,35 +49,36 @@ class Corpus:
 
     Attributes:
         corpus_id: hash of the content.
-        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data.
+        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data, `unknown` for bare tokens.
         vocab_size: number of token ids, the separator included.
         train: tokens to train on.
         eval: tokens to score.
         token_bytes: bytes of text that each token stands for; 0 for the separator, 1 for a synthetic symbol.
+            None if the tokenizer is unknown.
         n_train_tokens: length of `train`, task documents included.
-        n_train_bytes: bytes of the training text, task documents left out.
+        n_train_bytes: bytes of the training text, task documents left out; None if they were not counted.
         n_eval_tokens: length of `eval`.
-        n_documents: documents of the training text, task documents left out.
+        n_documents: documents of the training text, task documents left out; None if unknown.
         entropy_rate: exact entropy rate in nats per token; None for text.
         unigram_nats: loss of a unigram model, see `unigram_loss`.
         report: counts after every step of the preparation.
-        tokenizer: turns tokens back into text; None for synthetic data.
+        tokenizer: turns tokens back into text; None for synthetic data and bare tokens.
     """
 
     corpus_id: str
     tokenizer_id: str
     vocab_size: int
-    train: UInt[np.ndarray, "train"]
+    train: UInt[np.ndarray, "train"] | TokenStream
     eval: UInt[np.ndarray, "eval"]
-    token_bytes: Int64[np.ndarray, "vocab"]
+    token_bytes: Int64[np.ndarray, "vocab"] | None
     n_train_tokens: int
-    n_train_bytes: int
+    n_train_bytes: int | None
     n_eval_tokens: int
-    n_documents: int
+    n_documents: int | None
     entropy_rate: float | None
     unigram_nats: float
     report: dict[str, Any]
-    tokenizer: Tokenizer | None = None
+    tokenizer: Tokenizer | FileTokenizer | None = None
 
     def spec(self, eval_tokens: int, curve_eval_tokens: int, task_items: int = 0) -> DataSpec:
         """Return the part of a run's recipe that names its data.
@@ -103,12 +111,17 @@ def prepare_corpus(
     Raises:
         InputError: the configuration or the text cannot be used.
     """
-    config, files = _check_and_list(config)
-    store, key = Store(cache_dir), _key(config, files)
+    config, files, held = _check_and_list(config)
+    store, key = Store(cache_dir), _key(config, files + held)
     found = store.find(key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
-        _store(store, key, config.vocab_size, _build(config, files, progress))
+        scratch = store.scratch()
+        try:
+            prepared = _build(config, files, held, scratch, progress)
+            _store(store, key, config.vocab_size, prepared)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         found = store.find(key)
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
@@ -138,8 +151,8 @@ def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
         )
 
 
-def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
-    """Validate the configuration, list its input files, and make its path absolute."""
+def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile], list[SourceFile]]:
+    """Validate the configuration, list its files and those for evaluation, and make paths absolute."""
     if config.name not in FIELDS:
         raise InputError(f"data.name={config.name} is unknown: use one of {', '.join(FIELDS)}")
     if not 0 < config.eval_fraction < 1:
@@ -149,13 +162,47 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile]]:
             raise InputError(
                 "data.tasks are mixed into text and data.name=synthetic has none; use data=text_and_tasks"
             )
-        return config, []
-    check_vocabulary(config.tokenizer, config.vocab_size, n_tags(config))
+        return config, [], []
     check_tasks(config.tasks, config.tokenizer)
+    if config.name == "tokens":
+        return _check_tokens(config)
+    if config.tokenizer in KINDS:
+        check_vocabulary(config.tokenizer, config.vocab_size, n_tags(config))
+    else:
+        config = replace(config, vocab_size=tokenizer_of(config).vocab_size)
     if config.name == "python":
-        return config, list_python(config.packages)
-    files = list_text(config.path)
-    return replace(config, path=str(Path(config.path or "").expanduser().resolve())), files
+        return config, list_python(config.packages), []
+    files = list_files(config.path)
+    return replace(config, path=_absolute(config.path)), files, []
+
+
+def _check_tokens(config: DataConfig) -> tuple[DataConfig, list[SourceFile], list[SourceFile]]:
+    """Validate the configuration of a corpus of tokens, and list its files and those for evaluation."""
+    if config.tokenizer in KINDS:
+        raise InputError(
+            f"data.tokenizer={config.tokenizer} makes tokens and data.name=tokens has them; name the "
+            "tokenizer.json that made them, or type data.tokenizer=none"
+        )
+    files, held = list_tokens(config)
+    size = 0 if config.tokenizer == "none" else tokenizer_of(config).vocab_size
+    if config.vocab_size < max(size, 1):
+        if not size:
+            largest = largest_id(config, files)
+            raise InputError(
+                f"data.vocab_size was expected for tokens of an unknown tokenizer; a sample has ids up to "
+                f"{largest}, so type that of the tokenizer, at least data.vocab_size={largest + 1}"
+            )
+        if config.vocab_size:
+            raise InputError(
+                f"data.vocab_size={config.vocab_size} is below the {size} ids of {config.tokenizer}; leave "
+                "it out"
+            )
+    config = replace(config, vocab_size=max(config.vocab_size, size), path=_absolute(config.path))
+    return replace(config, eval_path=config.eval_path and _absolute(config.eval_path)), files, held
+
+
+def _absolute(path: str | None) -> str:
+    return str(Path(path or "").expanduser().resolve())
 
 
 def _key(config: DataConfig, files: list[SourceFile]) -> str:
@@ -165,13 +212,24 @@ def _key(config: DataConfig, files: list[SourceFile]) -> str:
     fields = [getattr(config, field) for field in ("name", "vocab_size", *FIELDS[config.name])]
     # Other versions of these libraries may learn other merges or draw other numbers.
     facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
+    if config.name != "synthetic" and config.tokenizer not in (*KINDS, "none"):
+        facts += [config.separator, tokenizer_of(config).tokenizer_id]
     if config.tasks:
         facts += [TASK_VERSION, [asdict(task) for task in config.tasks]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
-def _build(config: DataConfig, files: list[SourceFile], progress: Callable[[str], None]) -> Prepared:
-    """Prepare the corpus in memory."""
+def _build(
+    config: DataConfig,
+    files: list[SourceFile],
+    held: list[SourceFile],
+    scratch: Path,
+    progress: Callable[[str], None],
+) -> Prepared:
+    """Prepare the corpus in memory, or map it."""
+    if config.name == "tokens":
+        tokenizer = None if config.tokenizer == "none" else tokenizer_of(config)
+        return build_tokens(config, files, held, tokenizer, scratch, progress)
     if config.name == "synthetic":
         return build_synthetic(config, progress)
     return build_text(config, files, progress)
@@ -211,12 +269,22 @@ def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.nda
 
 def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
     """Add a corpus and its description to the cache; `asked` is the vocabulary that was asked for."""
-    tokenizer = prepared.tokenizer
-    vocab_size = tokenizer.vocab_size if tokenizer else asked
-    files: dict[str, bytes | np.ndarray] = {TRAIN: prepared.train, EVAL: prepared.eval}
+    tokenizer, train = prepared.tokenizer, prepared.train
+    vocab_size = max(tokenizer.vocab_size, asked) if isinstance(tokenizer, FileTokenizer) else asked
+    if isinstance(tokenizer, Tokenizer):
+        vocab_size = tokenizer.vocab_size
+    files: dict[str, bytes | np.ndarray | Path] = {
+        EVAL: prepared.eval.astype(token_dtype(vocab_size)),
+        **prepared.kept,
+    }
+    files |= {STRETCHES: train.stretches} if isinstance(train, TokenStream) else {TRAIN: train}
     if tokenizer:
-        files[TOKENIZER] = tokenizer.definition.encode()
-    tokenizer_id = tokenizer.tokenizer_id if tokenizer else "symbols"
+        name = FILE_TOKENIZER if isinstance(tokenizer, FileTokenizer) else TOKENIZER
+        files[name] = tokenizer.definition.encode()
+    without = "unknown" if isinstance(train, TokenStream) else "symbols"
+    tokenizer_id = tokenizer.tokenizer_id if tokenizer else without
+    counted = prepared.sample.ravel() if prepared.sample is not None else train
+    assert not isinstance(counted, TokenStream)
     meta = {
         "corpus_id": prepared.corpus_id,
         "tokenizer_id": tokenizer_id,
@@ -224,9 +292,13 @@ def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
         "n_train_bytes": prepared.n_train_bytes,
         "n_documents": prepared.n_documents,
         "entropy_rate": prepared.entropy_rate,
-        "unigram_nats": unigram_loss(prepared.train, prepared.eval, vocab_size),
+        "unigram_nats": unigram_loss(counted, prepared.eval, vocab_size),
         "report": prepared.report,
     }
+    if isinstance(train, TokenStream):
+        meta["shards"] = [asdict(shard) for shard in train.shards]
+    if isinstance(tokenizer, FileTokenizer):
+        meta["separator"] = tokenizer.separator
     store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)
 
 
@@ -235,16 +307,37 @@ def _load(asked: int, folder: Path, meta: dict[str, Any]) -> Corpus:
     # Smaller if the text held fewer tokens. Corpora of earlier versions lack the key; their runs keep ids.
     meta = {"vocab_size": asked} | meta
     vocab_size = meta["vocab_size"]
+    shards, separator = meta.pop("shards", None), meta.pop("separator", None)
     # Mapped, so that all workers of a machine share one copy in memory.
-    train, held_out = (np.memmap(folder / name, token_dtype(vocab_size), "r") for name in (TRAIN, EVAL))
-    definition = folder / TOKENIZER
-    tokenizer = Tokenizer(vocab_size, definition.read_text()) if definition.exists() else None
+    dtype = token_dtype(vocab_size)
+    held_out = np.memmap(folder / EVAL, dtype, "r")
+    train: np.ndarray | TokenStream
+    if shards is None:
+        train = np.memmap(folder / TRAIN, dtype, "r")
+    else:
+        # A path without a folder is that of a file in the cache.
+        found = tuple(Shard(**(each | {"path": str(folder / each["path"])})) for each in shards)
+        train = TokenStream(found, np.fromfile(folder / STRETCHES, np.int64).reshape(-1, 3), vocab_size)
+    tokenizer = _tokenizer(folder, vocab_size, separator)
+    token_bytes = None if shards is not None else np.ones(vocab_size, np.int64)
+    if tokenizer:
+        token_bytes = np.resize(0, vocab_size).astype(np.int64)
+        token_bytes[: tokenizer.vocab_size] = tokenizer.token_bytes
     return Corpus(
         **meta,
         train=train,
         eval=held_out,
-        token_bytes=tokenizer.token_bytes if tokenizer else np.ones(vocab_size, np.int64),
+        token_bytes=token_bytes,
         n_train_tokens=len(train),
         n_eval_tokens=len(held_out),
         tokenizer=tokenizer,
     )
+
+
+def _tokenizer(folder: Path, vocab_size: int, separator: int | None) -> Tokenizer | FileTokenizer | None:
+    """Return the tokenizer of a cached corpus; None if it has none."""
+    if (folder / TOKENIZER).exists():
+        return Tokenizer(vocab_size, (folder / TOKENIZER).read_text())
+    if not (folder / FILE_TOKENIZER).exists():
+        return None
+    return read_tokenizer(str(folder / FILE_TOKENIZER), separator)

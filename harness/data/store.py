@@ -64,24 +64,27 @@ class Store:
             # A missing entry, a broken one and one with other fields all mean: build the corpus again.
             return None
 
-    def add(self, key: str, name: str, files: dict[str, bytes | np.ndarray], meta: dict[str, Any]) -> None:
+    def add(
+        self, key: str, name: str, files: dict[str, bytes | np.ndarray | Path], meta: dict[str, Any]
+    ) -> None:
         """Publish a corpus under its content's name, and record the inputs that it came from.
 
         Args:
             key: hash of the inputs.
             name: name of the folder, made of hashes of the content.
-            files: content of each file.
+            files: content of each file; a path, of a file on the same disk, is moved there.
             meta: description of the corpus, for the index.
 
         Raises:
             InputError: the disk is full.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
+        partial = self.scratch()
         try:
             for file, content in files.items():
-                _write(partial / file, content)
+                if isinstance(content, Path):
+                    os.rename(content, partial / file)
+                else:
+                    _write(partial / file, content)
             entry = Entry(name, _checks(partial), meta)
             self._publish(partial, key, entry)
         except OSError as error:
@@ -92,6 +95,12 @@ class Store:
             raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def scratch(self) -> Path:
+        """Return a new folder on the disk of the cache; who asks for it removes it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        return Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
 
     def _index(self, key: str) -> Path:
         """Return the index entry of the inputs with this hash."""

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from harness.data.long_order import n_ordered, windows_at
+from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
+
+Stream: TypeAlias = "np.ndarray | TokenStream"
+# An epoch of more windows is ordered place by place: its permutation would take gigabytes.
+LONG = 2**22
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Order:
     @property
     def n_windows(self) -> int:
         """Number of windows in one epoch."""
-        return (self.n_train_tokens - 1) // self.seq_len
+        n = (self.n_train_tokens - 1) // self.seq_len
+        return n_ordered(n) if n > LONG else n
 
     def epochs(self, n_tokens: int) -> float:
         """Return how many epochs a run of `n_tokens` takes."""
@@ -73,11 +81,11 @@ class Order:
         """
         return min(n_tokens, self.n_windows * self.seq_len)
 
-    def batch(self, tokens: np.ndarray, step: int) -> Int32[np.ndarray, "batch window"]:
+    def batch(self, tokens: Stream, step: int) -> Int32[np.ndarray, "batch window"]:
         """Return the windows of one step."""
         return self.batches(tokens, step, 1)[0]
 
-    def batches(self, tokens: np.ndarray, first_step: int, n: int) -> Int32[np.ndarray, "steps batch window"]:
+    def batches(self, tokens: Stream, first_step: int, n: int) -> Int32[np.ndarray, "steps batch window"]:
         """Return the windows of `n` steps from `first_step` on; a batch may end one epoch and begin the next.
 
         Args:
@@ -99,13 +107,13 @@ class Order:
         position = first
         while position < first + n:
             epoch, offset = divmod(position, self.n_windows)
-            part = _permutation(self.n_windows, self.seed, epoch)[offset : offset + first + n - position]
+            part = _stretch(self.n_windows, self.seed, epoch, offset, first + n - position)
             parts.append(part)
             position += len(part)
         return np.concatenate(parts)
 
 
-def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
+def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
     """Return the fixed evaluation windows, with `n_tokens` targets rounded down to whole windows.
 
     They are spread evenly over the evaluation split, so that fewer of them still sample all of it. They stay
@@ -135,8 +143,17 @@ def eval_windows(tokens: np.ndarray, seq_len: int, n_tokens: int) -> Int32[np.nd
     return _gather(tokens, np.arange(chosen) * available // chosen * seq_len, seq_len)
 
 
-def _gather(tokens: np.ndarray, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:
+def _stretch(n_windows: int, seed: int, epoch: int, offset: int, n: int) -> Int64[np.ndarray, "windows"]:
+    """Return up to `n` windows of an epoch from position `offset` on."""
+    if n_windows <= LONG:
+        return _permutation(n_windows, seed, epoch)[offset : offset + n]
+    return windows_at(np.arange(offset, min(offset + n, n_windows)), n_windows, seed, epoch)
+
+
+def _gather(tokens: Stream, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:
     """Return the windows [*starts, seq_len + 1] that begin at the tokens `starts`."""
+    if isinstance(tokens, TokenStream):
+        return tokens.windows(starts, seq_len + 1)
     # Files hold 16-bit or 32-bit unsigned ids, compiled programs take int32.
     return tokens[starts[..., None] + np.arange(seq_len + 1)].astype(np.int32)
 

@@ -25,11 +25,11 @@ class EvalSet:
 
     Attributes:
         windows: tokens [windows, seq_len + 1], inputs and one more target.
-        n_bytes: bytes of text that all targets stand for.
+        n_bytes: bytes of text that all targets stand for; None if the tokenizer is unknown.
     """
 
     windows: np.ndarray
-    n_bytes: int
+    n_bytes: int | None
 
     @property
     def n_tokens(self) -> int:
@@ -38,9 +38,9 @@ class EvalSet:
         return n_windows * (width - 1)
 
     @classmethod
-    def build(cls, windows: np.ndarray, token_bytes: np.ndarray) -> EvalSet:
-        """Count the bytes of the targets; `token_bytes` [vocab] has the bytes of each token."""
-        return cls(windows, int(token_bytes[windows[:, 1:]].sum()))
+    def build(cls, windows: np.ndarray, token_bytes: np.ndarray | None) -> EvalSet:
+        """Count the bytes of the targets; `token_bytes` [vocab] has the bytes of each token, if known."""
+        return cls(windows, None if token_bytes is None else int(token_bytes[windows[:, 1:]].sum()))
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,14 @@ class EvalResult:
     Attributes:
         loss: mean over all targets, nats per token.
         loss_sem: its standard error over blocks of text; None with fewer than two blocks.
-        bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers.
+        bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers; None
+            if the bytes are unknown.
         loss_blocks: mean loss of N_BLOCKS parts of the set, see `block_losses`.
     """
 
     loss: float
     loss_sem: float | None
-    bits_per_byte: float
+    bits_per_byte: float | None
     loss_blocks: tuple[float, ...]
 
 
@@ -107,6 +108,8 @@ def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
     """Score every window of the evaluation set once; the host averages the window losses in fp64."""
     losses = window_losses(engine, params, eval_set.windows)
     loss = float(losses.mean())
-    # Separators have no bytes: a set of separators alone must not divide by zero.
-    bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
+    bits = None
+    if eval_set.n_bytes is not None:
+        # Separators have no bytes: a set of separators alone must not divide by zero.
+        bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
     return EvalResult(loss, block_sem(losses), bits, block_losses(losses))

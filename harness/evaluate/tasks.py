@@ -13,6 +13,7 @@ from harness.data.prepare import Corpus
 from harness.data.tasks.documents import TASKS
 from harness.data.tasks.items import Group, TaskItems, task_items
 from harness.data.tasks.mixture import TaskConfig
+from harness.data.text.tokenizer import Tokenizer
 from harness.engine.step import Engine
 from harness.evaluate import in_context
 from harness.evaluate.decoding import edit_distance, greedy_answers
@@ -49,7 +50,7 @@ class TaskEvaluation:
             corpus: source of the tokenizer; it must be text.
             windows: windows [windows, seq_len + 1] of the evaluation text.
         """
-        assert corpus.tokenizer is not None
+        assert isinstance(corpus.tokenizer, Tokenizer)
         seq_len = windows.shape[1] - 1
         return cls(
             task_items(tasks, n_items, corpus.tokenizer, seq_len),

@@ -107,6 +107,7 @@ ITEM_COLUMNS: dict[str, str] = {
 POSITIVE = (
     "n_params", "n_params_matmul", "n_params_body", "n_tokens", "flops", "flops_6nd", "loss", "bits_per_byte",
 )  # fmt: skip
+UNKNOWN = ("bits_per_byte",)  # which may be null: of tokens without their tokenizer
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
@@ -197,7 +198,8 @@ def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = PO
     done = points[points["status"] == DONE]
     for name in columns:
         values = done[name].to_numpy(float)
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        known = np.isfinite(values) | (np.isnan(values) if name in UNKNOWN else False)
+        wrong = np.flatnonzero(~known | (values <= 0))
         if len(wrong):
             raise InputError(
                 f"{source} has {values[wrong[0]]:g} in column {name} of a finished point, expected a number "

@@ -53,13 +53,13 @@ class CorpusRecord:
     """The prepared corpus.
 
     Attributes:
-        name: source: python, text or synthetic.
+        name: source: python, text, tokens or synthetic.
         corpus_id: hash of the corpus.
-        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data.
+        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data, `unknown` for bare tokens.
         vocab_size: number of token ids, the separator included.
-        n_documents: training documents.
+        n_documents: training documents; None if unknown.
         n_train_tokens: training tokens.
-        n_train_bytes: bytes of the training text.
+        n_train_bytes: bytes of the training text; None if they were not counted.
         n_eval_tokens: tokens of the held-out documents.
         entropy_rate: entropy rate of a synthetic source, nats per token; None for text.
         unigram_nats: loss of a unigram model, nats per token; None in old records.
@@ -70,9 +70,9 @@ class CorpusRecord:
     corpus_id: str
     tokenizer_id: str
     vocab_size: int
-    n_documents: int
+    n_documents: int | None
     n_train_tokens: int
-    n_train_bytes: int
+    n_train_bytes: int | None
     n_eval_tokens: int
     entropy_rate: float | None
     unigram_nats: float | None = None

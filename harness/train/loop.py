@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.windows import Order
+from harness.data.windows import Order, Stream
 from harness.engine import distributed
 from harness.engine.step import Engine, Metrics, State, advance, engine_for
 from harness.evaluate.loss import EvalSet, evaluate
@@ -62,7 +62,7 @@ class TrainInputs:
         tasks: Task evaluation, if the sweep has tasks.
     """
 
-    tokens: np.ndarray
+    tokens: Stream
     eval_set: EvalSet
     curve_eval_set: EvalSet
     mesh: jax.sharding.Mesh

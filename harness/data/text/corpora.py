@@ -88,8 +88,10 @@ def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
     return sorted(files, key=lambda file: file.name)
 
 
-def list_text(path: str | None) -> list[SourceFile]:
-    """List one text file, or every text file below a folder, by name.
+def list_files(
+    path: str | None, suffixes: tuple[str, ...] = TEXT_SUFFIXES, key: str = "data.path"
+) -> list[SourceFile]:
+    """List one file, or every file below a folder whose name ends with one of the suffixes, by name.
 
     Links to folders are followed. A folder that several links lead to is listed once.
 
@@ -98,32 +100,31 @@ def list_text(path: str | None) -> list[SourceFile]:
             it cannot be looked at.
     """
     if not path:
-        raise InputError("data=text needs a file or folder: add data.path=FILE_OR_FOLDER")
+        raise InputError(f"a file or folder was expected and none is given: add {key}=FILE_OR_FOLDER")
     root = Path(path).expanduser()
     try:
-        found = _found(root, path)
+        found = _found(root, f"{key}={path}", suffixes)
         return [_stat(name.as_posix(), place) for name, place in found]
     except InputError:  # A ValueError too, whose sentence is whole.
         raise
     except (OSError, ValueError) as error:
         raise InputError(
-            f"data.path={path} cannot be listed ({error}): expected files and folders that this user may "
+            f"{key}={path} cannot be listed ({error}): expected files and folders that this user may "
             "read, change the permission or move it elsewhere"
         ) from error
 
 
-def _found(root: Path, path: str) -> list[tuple[PurePath, str]]:
-    """Return the name and place of each text file at or below `root`, in the order of the names."""
+def _found(root: Path, said: str, suffixes: tuple[str, ...]) -> list[tuple[PurePath, str]]:
+    """Return the name and place of each file of a kind at or below `root`, in the order of the names."""
     # os.stat and not Path.exists, which calls a folder that may not be entered missing or raises.
     try:
         is_folder = stat.S_ISDIR(os.stat(root).st_mode)
     except FileNotFoundError:
-        raise InputError(f"data.path={path} does not exist: give an existing file or folder") from None
+        raise InputError(f"{said} does not exist: give an existing file or folder") from None
     found = _below(root) if is_folder else [(PurePath(root.name), str(root))]
-    known = [(name, place) for name, place in found if name.name.lower().endswith(TEXT_SUFFIXES)]
+    known = [(name, place) for name, place in found if name.name.lower().endswith(suffixes)]
     if not known:
-        kinds = ", ".join(TEXT_SUFFIXES)
-        raise InputError(f"data.path={path} holds no file of a known kind: expected {kinds}")
+        raise InputError(f"{said} holds no file of a known kind: expected {', '.join(suffixes)}")
     return sorted(known)
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import UInt
 
+from harness.data.text.file_tokenizer import FileTokenizer
 from harness.data.text.tokenizer import Tokenizer
 from harness.records.provenance import usable_cores
 
@@ -19,7 +20,7 @@ MAX_PROCESSES = 8
 
 
 def encode_documents(
-    tokenizer: Tokenizer, texts: list[str], share: int = CHARACTERS_PER_PROCESS
+    tokenizer: Tokenizer | FileTokenizer, texts: list[str], share: int = CHARACTERS_PER_PROCESS
 ) -> UInt[np.ndarray, "tokens"]:
     """Return the tokens of `tokenizer.encode`, made by several processes if there is much text.
 
@@ -30,7 +31,8 @@ def encode_documents(
     """
     total = sum(map(len, texts))
     parts = min(total // share, len(usable_cores()), MAX_PROCESSES)
-    if parts < 2:
+    # Tokenizers of files spread a batch over the cores by themselves.
+    if parts < 2 or isinstance(tokenizer, FileTokenizer):
         return tokenizer.encode(texts)
     # Spawned, because a fork copies the locks of the caller's other threads, held or not.
     with ProcessPoolExecutor(parts, multiprocessing.get_context("spawn")) as pool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,7 +69,7 @@ class Tokenizer:
         model = hf.Tokenizer.from_str(self.definition)
         pieces = [b""] * self.vocab_size
         for token, index in model.get_vocab().items():
-            pieces[index] = bytes(_BYTE_OF_CHARACTER[character] for character in token)
+            pieces[index] = bytes(BYTE_OF_CHARACTER[character] for character in token)
         return tuple(pieces)
 
     @property
@@ -97,15 +98,19 @@ class Tokenizer:
 
     def decode(self, tokens: np.ndarray) -> str:
         """Return the text of `tokens`, separators shown by name; a character cut in two becomes U+FFFD."""
-        pieces = self.pieces
-        named = (SEPARATOR.encode() if token == self.separator else pieces[token] for token in tokens)
-        return b"".join(named).decode("utf-8", errors="replace")
+        return decoded(tokens, self.pieces, self.separator)
 
     def _encode_bytes(self, texts: list[str]) -> UInt[np.ndarray, "tokens"]:
         """Return the bytes of all texts as tokens, each text followed by the separator."""
         end = np.array([self.separator], self.dtype)
         parts = [np.frombuffer(text.encode("utf-8"), np.uint8).astype(self.dtype) for text in texts]
         return np.concatenate([part for text in parts for part in (text, end)] or [end[:0]])
+
+
+def decoded(tokens: np.ndarray, pieces: Sequence[bytes], separator: int | None) -> str:
+    """Return the text of `tokens` from the bytes of each token, separators shown by name."""
+    named = (SEPARATOR.encode() if token == separator else pieces[token] for token in tokens)
+    return b"".join(named).decode("utf-8", errors="replace")
 
 
 class _Numbering(dict[str, int]):
@@ -197,4 +202,4 @@ def _byte_alphabet() -> dict[str, int]:
     return characters | {chr(256 + place): code for place, code in enumerate(hidden)}
 
 
-_BYTE_OF_CHARACTER = _byte_alphabet()
+BYTE_OF_CHARACTER = _byte_alphabet()

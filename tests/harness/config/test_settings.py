@@ -164,6 +164,8 @@ def test_help_lists_the_grids(capsys: pytest.CaptureFixture[str]) -> None:
         (["+grid=chinchilla", "budget=stndard"], ["budget=stndard", "did you mean standard", "quick"]),
         (["+grid=smoke", "budget=full"], ["budget=full", "smoke", "no budgets"]),
         (["+grid=smoke", "data.name=pyton"], ["data.name=pyton", "did you mean python"]),
+        (["+grid=smoke", "data.tokenizer=bpee"], ["data.tokenizer=bpee", "bpe, bytes, none or the path of"]),
+        (["+grid=smoke", "data.tokenizer=none"], ["data.tokenizer=none belongs to data=tokens"]),
         (["+grid=smoke", "model.mlp=gleu"], ["model.mlp=gleu", "did you mean gelu"]),
         (["+grid=smoke", "optim.schedule=cosin"], ["optim.schedule=cosin", "did you mean cosine", "linear"]),
         (["+grid=smoke", "optim=muom"], ["optim=muom", "did you mean muon", "schedule_free"]),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.tables.table import load_table
-from harness.records.columns import POINT_COLUMNS, as_table, checked_columns, is_list
+from harness.records.columns import POINT_COLUMNS, as_table, check_done, checked_columns, is_list
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_table
 from tests.fakes.sweep import make_points
@@ -47,3 +47,10 @@ def test_what_is_no_list_of_numbers_is_refused(points: pd.DataFrame, value: obje
     rows[0]["loss_blocks"] = value
     with pytest.raises(InputError, match="in column loss_blocks, expected a list of numbers"):
         checked_columns(pd.DataFrame(rows), POINT_COLUMNS, "points.parquet")
+
+
+def test_bits_per_byte_of_an_unknown_tokenizer_are_null(points: pd.DataFrame) -> None:
+    check_done(points.assign(bits_per_byte=np.nan), "points.parquet")
+    for column, value in (("bits_per_byte", 0.0), ("bits_per_byte", np.inf), ("loss", np.nan)):
+        with pytest.raises(InputError, match=f"in column {column} of a finished point, expected a number"):
+            check_done(points.assign(**{column: value}), "points.parquet")

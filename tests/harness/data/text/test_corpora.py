@@ -21,7 +21,7 @@ import pytest
 from harness.data import store
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.text import read
-from harness.data.text.corpora import list_python, list_text
+from harness.data.text.corpora import list_files, list_python
 from harness.data.text.document import Document, Unusable
 from harness.data.text.read import PIECE_CHARACTERS, read_text
 from harness.records.errors import InputError
@@ -53,7 +53,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def texts_of(path: Path, field: str = "text") -> list[str]:
-    records = list(read_text(list_text(str(path)), field))
+    records = list(read_text(list_files(str(path)), field))
     return [record.text for record in records if isinstance(record, Document)]
 
 
@@ -152,7 +152,7 @@ def test_a_line_much_longer_than_its_file_costs_no_memory(
     (tmp_path / name).write_bytes(gzip.compress(line, 1) if name.endswith("gz") else zstd(line))
     del line
     tracemalloc.start()
-    found = list(read_text(list_text(str(tmp_path)), "text"))
+    found = list(read_text(list_files(str(tmp_path)), "text"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [Unusable(f"{name}:1", read.TOO_LONG), Document(f"{name}:2", "next")]
@@ -175,7 +175,7 @@ def test_a_parquet_column_may_hold_nulls_and_bytes_that_are_no_text(tmp_path: Pa
     pool = pa.array([b"good", None, b"caf\xe9", b"end"])
     bad = pa.Array.from_buffers(pa.string(), 4, pool.buffers())
     pq.write_table(pa.table({"text": bad}), tmp_path / "a.PARQUET")
-    found = list(read_text(list_text(str(tmp_path)), "text"))
+    found = list(read_text(list_files(str(tmp_path)), "text"))
     assert found == [
         Document("a.PARQUET:1", "good"),
         Unusable("a.PARQUET:2", "no text in 'text'", "holds null"),
@@ -195,9 +195,9 @@ def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:
     (root / "to-own").symlink_to(root / "own")
     (elsewhere / "deep" / "back").symlink_to(elsewhere)
     (root / "file.txt").symlink_to(elsewhere / "a.TXT")
-    names = [file.name for file in list_text(str(root))]
+    names = [file.name for file in list_files(str(root))]
     assert names == ["a-link/a.TXT", "a-link/deep/b.JsonL", "file.txt", "own/c.txt"]
-    assert [Path(file.path).read_text() for file in list_text(str(root / "a-link"))] == ['{"text": "x"}'] * 2
+    assert [Path(file.path).read_text() for file in list_files(str(root / "a-link"))] == ['{"text": "x"}'] * 2
 
 
 @pytest.mark.parametrize("target", ["nowhere", "itself"])
@@ -205,7 +205,7 @@ def test_a_link_to_nothing_is_named(tmp_path: Path, target: str) -> None:
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "itself").symlink_to(tmp_path / target)
     with pytest.raises(InputError, match="itself"):
-        list_text(str(tmp_path))
+        list_files(str(tmp_path))
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"Permission denied: '.*closed'.*change the permission"):
-        list_text(str(tmp_path))
+        list_files(str(tmp_path))
 
 
 def test_a_smaller_vocabulary_than_asked_for_is_said_and_has_no_spare_ids(
@@ -247,12 +247,12 @@ def test_a_parquet_file_without_the_column_lists_what_it_has(tmp_path: Path) -> 
 
 def test_paths_that_hold_no_text(tmp_path: Path, config: DataConfig) -> None:
     with pytest.raises(InputError, match=r"data\.path=FILE_OR_FOLDER"):
-        list_text(None)
+        list_files(None)
     with pytest.raises(InputError, match="does not exist"):
-        list_text(str(tmp_path / "missing"))
+        list_files(str(tmp_path / "missing"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no file of a known kind"):
-        list_text(str(tmp_path / "empty"))
+        list_files(str(tmp_path / "empty"))
     (tmp_path / "empty" / "nothing.txt").write_text("")
     with pytest.raises(InputError, match="no usable text in 0 documents"):
         prepare_corpus(replace(config, path=str(tmp_path / "empty")), tmp_path / "cache")
@@ -413,7 +413,7 @@ def test_a_full_disk_is_one_sentence(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "books"}, "unknown: use one of python, text, synthetic"),
+        ({"name": "books"}, "unknown: use one of python, text, tokens, synthetic"),
         ({"eval_fraction": 1.0}, "not between 0 and 1"),
         ({"eval_fraction": 1e-9}, "cannot be split"),
         ({"min_eval_tokens": 10**9}, "expected at least 1,000,000,000"),

@@ -1,0 +1,1 @@
+"""Corpora that are tokens already: files of many layouts as one stream, mapped from disk."""
