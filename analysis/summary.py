@@ -42,6 +42,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
 LAW_PARAMS = ("alpha", "beta", "gamma")
+SEALED = "sealed forecast over the laws"
 
 
 def key_numbers(folder: SweepFolder) -> dict[str, str]:
@@ -87,9 +88,10 @@ def _runs(path: Path) -> str:
         raise InputError(f"{path} has no finished point: run the sweep to its end first")
     best = done.sort_values("loss").iloc[0]
     holdout = int((done.role == "holdout").sum())
+    cells = len(done.drop_duplicates(["rung", "n_tokens"]))
     in_bits = f" = {best.bits_per_byte:.3f} bits per byte" if given(best.bits_per_byte) else ""
     return (
-        f"{len(done)} end points, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token"
+        f"{len(done)} end points in {cells} cells of {done.rung.nunique()} sizes, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token"
         f"{in_bits}"
     )
 
@@ -140,13 +142,17 @@ def _references(cells: Sequence[ReferenceRow]) -> str:
 
 def _forecast(score: ScoreRecord | None, law: str) -> dict[str, str]:
     if not score:
-        return {"sealed forecast": "none"}
+        return {SEALED: "none"}
     if not score.averaged:
-        rows = {f"forecast error, {family(law)} (chosen)": _errors(score)}
-        return rows | {f"forecast error, {family(loser.law)}": _errors(loser) for loser in score.losers}
-    sharp = f"interval score {in_percent(score.interval_score)}"
-    rows = {"sealed forecast over the laws": f"{_errors(score)}; {sharp}"}
-    return rows | {f"forecast of {family(loser.law)} alone": _errors(loser) for loser in score.losers}
+        # Sealed before forecasts were averaged.
+        rows = {SEALED: f"none, that of {family(law)} was sealed", _alone(law): _errors(score)}
+    else:
+        rows = {SEALED: f"{_errors(score)}; interval score {in_percent(score.interval_score)}"}
+    return rows | {_alone(loser.law): _errors(loser) for loser in score.losers}
+
+
+def _alone(law: str) -> str:
+    return f"forecast of {family(law)} alone"
 
 
 def _other_forecasts(study: StudyRecord) -> dict[str, str]:
