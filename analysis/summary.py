@@ -91,7 +91,8 @@ def _runs(path: Path) -> str:
     cells = len(done.drop_duplicates(["rung", "n_tokens"]))
     in_bits = f" = {best.bits_per_byte:.3f} bits per byte" if given(best.bits_per_byte) else ""
     return (
-        f"{len(done)} end points in {cells} cells of {done.rung.nunique()} sizes, {holdout} of them held out; lowest loss {best.loss:.3f} nats per token"
+        f"{len(done)} end points in {cells} cells of {done.rung.nunique()} sizes, {holdout} of them held out; "
+        f"lowest loss {best.loss:.3f} nats per token"
         f"{in_bits}"
     )
 
