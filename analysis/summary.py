@@ -88,10 +88,10 @@ def _runs(path: Path) -> str:
         raise InputError(f"{path} has no finished point: run the sweep to its end first")
     best = done.sort_values("loss").iloc[0]
     holdout = int((done.role == "holdout").sum())
-    cells = len(done.drop_duplicates(["rung", "n_tokens"]))
+    cells, sizes = len(done.drop_duplicates(["rung", "n_tokens"])), done.rung.nunique()
     in_bits = f" = {best.bits_per_byte:.3f} bits per byte" if given(best.bits_per_byte) else ""
     return (
-        f"{len(done)} end points in {cells} cells of {done.rung.nunique()} sizes, {holdout} of them held out; "
+        f"{len(done)} end points in {cells} cells of {sizes} sizes, {holdout} of them held out; "
         f"lowest loss {best.loss:.3f} nats per token"
         f"{in_bits}"
     )
