@@ -11,12 +11,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from harness.execution.devices import DEVICES
 from harness.records.errors import InputError
 
-GIB = 2**30
-# Memory of one device, from the vendors' data sheets.
-DEVICE_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB, "h100": 80 * GIB}
 TPU_KINDS = ("v4", "v5e", "v5p", "v6e")
+KINDS = (*TPU_KINDS, "h100")
 EXAMPLES = "v5e:4x4, v5p:2x2x2, v6e:2x4 or h100:8"
 # Without these variables libtpu asks a metadata server for them, and waits.
 TPU_ENVIRONMENT = {
@@ -53,10 +52,10 @@ class Topology:
     def parse(cls, text: str) -> Topology:
         """Parse `kind:shape`; raise InputError for an unknown kind or a malformed shape."""
         kind, _, shape = text.partition(":")
-        if kind not in DEVICE_BYTES or not all(part.isdigit() for part in shape.split("x")):
+        if kind not in KINDS or not all(part.isdigit() for part in shape.split("x")):
             raise InputError(
                 f"topology={text} is not known; write kind:shape with a kind of "
-                f"{', '.join(DEVICE_BYTES)}, for example {EXAMPLES}"
+                f"{', '.join(KINDS)}, for example {EXAMPLES}"
             )
         return cls(kind, shape)
 
@@ -71,7 +70,7 @@ class Topology:
     @property
     def device_bytes(self) -> int:
         """Memory of one device in bytes."""
-        return DEVICE_BYTES[self.kind]
+        return DEVICES[self.kind].memory
 
     @property
     def _package(self) -> tuple[str, str]:

@@ -233,6 +233,14 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
         "process: what others do on the core does not count."
     )
     for row in rows:
+        sheet = row["data_sheet"]
+        if sheet:
+            share, peak = figure(sheet["mfu"], 0.01, 1), sheet["peak"] / 1e12
+            console.print(
+                f"{row['rung']}: {share} % of the {peak:,.0f} TFLOP/s that the data sheet of one "
+                f"{sheet['device']} promises; a plan takes it as plan.mfu={sheet['mfu']['median']:.2g}"
+            )
+    for row in rows:
         for variant, reason in (row["torch"] or {"failed": {}})["failed"].items():
             console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}")
 

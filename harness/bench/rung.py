@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.execution.devices import DEVICES, found_device
 from harness.recipe import counting
 from harness.recipe.spec import RunSpec
 from harness.records.errors import InputError
@@ -105,6 +106,22 @@ def figures(spec: RunSpec, rates: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+def data_sheet_share(spec: RunSpec, steps: np.ndarray, kind: str) -> dict[str, Any] | None:
+    """Return the share of the data sheet's peak that the step reached (MFU); None for other devices.
+
+    Args:
+        spec: Recipe of the rung.
+        steps: Tokens a second of the step, one entry per turn.
+        kind: Name that JAX gives to the device.
+    """
+    name = found_device(kind)
+    if name is None:
+        return None
+    peak = DEVICES[name].peak(spec.model.precision)
+    shares = steps * counting.train_flops_token(spec.model) / peak
+    return {"device": name, "peak": peak, "mfu": spread(shares)}
+
+
 def measure(job: RungJob) -> dict[str, Any]:
     """Time one rung on the devices of this process and return its figures."""
     import jax
@@ -145,6 +162,7 @@ def measure(job: RungJob) -> dict[str, Any]:
         "platform": jax.default_backend(),
         "matmul_width": matmul.width,
         **figures(spec, rates),
+        "data_sheet": data_sheet_share(spec, rates[STEP], jax.devices()[0].device_kind),
         "compile_seconds": spread(compiles),
         "peak_bytes": memory,
         "torch": {"version": torch.version, "failed": torch.failed} if torch else None,

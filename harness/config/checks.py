@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.execution.devices import EXAMPLES as DEVICE_EXAMPLES
+from harness.execution.devices import Devices
 from harness.execution.execution import ATTENTION, REMAT, MeshConfig, check_divides
 from harness.recipe.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRANSFERS, TRUNK_SCHEDULES
 from harness.records.errors import InputError, near
@@ -71,12 +73,13 @@ RANGES = {
     POSITIVE: (
         "data.max_epochs model.rope_theta model.norm_eps "
         "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor "
-        "grid.lr_scale grid.references.lr_scale"
+        "grid.lr_scale grid.references.lr_scale plan.price_per_hour"
     ),
     Range(0, 2**10, above=True): "model.mlp_ratio model.capacity_factor",
     Range(-32, 32): (
         "optim.hidden_lr_exponent optim.embed_lr_exponent optim.head_lr_exponent optim.gain_lr_exponent"
     ),
+    Range(0, 1, above=True): "plan.mfu",
     SHARE: (
         "data.eval_fraction optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac"
     ),
@@ -171,6 +174,7 @@ def check_together(settings: SweepSettings) -> None:
             "asked for; lower the first, or raise the second (model=moe has 8)"
         )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
+    _check_plan(settings)
     # Otherwise every run would fail at its first evaluation, after it has trained.
     data, seq_len = settings.data, settings.model.seq_len
     for key, value in (("eval_tokens", data.eval_tokens), ("curve_eval_tokens", data.curve_eval_tokens)):
@@ -219,3 +223,29 @@ def _check_schedule(settings: SweepSettings) -> None:
         )
     if averaged and optim.beta1 == 0:
         raise InputError("optim.beta1=0 gives no average to score with optim.name=schedule_free; use 0.9")
+
+
+def _check_plan(settings: SweepSettings) -> None:
+    """Raise InputError unless the planned devices are known and hold a whole number of meshes."""
+    plan, mesh = settings.plan, MeshConfig(**vars(settings.mesh))
+    if plan.device is None:
+        for key, value in (("mfu", plan.mfu), ("price_per_hour", plan.price_per_hour)):
+            if value is not None:
+                raise InputError(
+                    f"plan.{key}={value:g} concerns the devices of a plan and none are named; add "
+                    f"plan.device={DEVICE_EXAMPLES.split(',')[0]}"
+                )
+        return
+    devices = Devices.parse(plan.device)
+    if plan.mfu is not None and devices.accelerator is None:
+        raise InputError(
+            f"plan.mfu={plan.mfu:g} is a share of a data sheet's peak, which plan.device={plan.device} has "
+            "not: the speed of CPU cores is measured; leave plan.mfu out"
+        )
+    if devices.count % mesh.n_devices:
+        whole = mesh.n_devices * max(1, round(devices.count / mesh.n_devices))
+        raise InputError(
+            f"{mesh} takes {mesh.n_devices} devices for a run, and the {devices.count} of "
+            f"plan.device={plan.device} are no multiple of that; use mesh sizes whose product divides "
+            f"{devices.count}, or plan.device={devices.name}:{whole}"
+        )

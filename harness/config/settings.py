@@ -179,6 +179,21 @@ class LauncherSettings:
 
 
 @dataclass
+class PlanSettings:
+    """Devices and price that the printed plan is made for; nothing that is trained depends on them.
+
+    Attributes:
+        device: kind and number of devices, such as `h100:8`; null plans for this machine.
+        mfu: share of the device's peak FLOP/s that a step reaches; null assumes one.
+        price_per_hour: price of one device for an hour.
+    """
+
+    device: str | None = None
+    mfu: float | None = None
+    price_per_hour: float | None = None
+
+
+@dataclass
 class ExtraCells:
     """Cells beyond the rectangle of the grid: more seeds, to measure seed noise, or longer runs of a rung."""
 
@@ -251,6 +266,7 @@ class SweepSettings:
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
     launcher: LauncherSettings = field(default_factory=LauncherSettings)
     grid: GridSettings = field(default_factory=GridSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
     budget: str = DEFAULT_BUDGET
     results_dir: str | None = None
     cache_dir: str | None = None

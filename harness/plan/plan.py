@@ -8,7 +8,7 @@ from functools import cached_property
 import psutil
 
 from harness.execution.execution import MeshConfig
-from harness.execution.memory import device_memory
+from harness.execution.memory import DeviceMemory, device_memory
 from harness.execution.micro_batch import micro_batch_size
 from harness.grid.cells import Cell, job_flops, jobs, trajectories
 from harness.grid.packs import Lanes, one_lane, packs
@@ -117,16 +117,27 @@ def workers_bytes(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes
     """
 
     def of_worker(pack: Pack) -> float:
-        # Each run holds its state, and the state of its trunk while a branch is trained. The program of a
-        # pack holds all states once more, side by side.
-        spec, copies = pack[0].spec, 1 if len(pack) == 1 else 2
+        spec = pack[0].spec
         size = micro_batch_size(spec, n_shards)
         memory = device_memory(spec.model, MeshConfig(), "none", size, spec.optim.batch_size // size)
-        return len(pack) * (memory.total + copies * memory.state) + PROCESS_BYTES
+        return pack_bytes(memory, len(pack)) + PROCESS_BYTES
 
     # One pack of each kind is enough: others need as much memory.
     kinds = {(len(p), p[0].spec.model, p[0].spec.optim): p for p in packs(trajectories(cells), lanes)}
     return n_workers * max(of_worker(pack) for pack in kinds.values())
+
+
+def pack_bytes(memory: DeviceMemory, n_runs: int) -> float:
+    """Return the bytes of a pack on one device.
+
+    Args:
+        memory: memory of the training step of one of its runs.
+        n_runs: runs in the pack.
+    """
+    # Each run holds its state, and the state of its trunk while a branch is trained. The program of a pack
+    # holds all states once more, side by side.
+    copies = 1 if n_runs == 1 else 2
+    return n_runs * (memory.total + copies * memory.state)
 
 
 def check_memory(cells: list[Cell], n_workers: int, n_shards: int, lanes: Lanes = one_lane) -> None:

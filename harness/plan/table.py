@@ -16,7 +16,7 @@ from harness.grid.holdout import FAR_FACTOR, extrapolating_factor, reach
 from harness.grid.packs import Lanes, one_lane
 from harness.plan.plan import Plan, workers_bytes
 from harness.recipe import counting
-from harness.records.number_text import duration, si
+from harness.records.number_text import duration, given, si
 
 # A plan with more cells is printed with one row for all seeds of a cell.
 MAX_ROWS = 100
@@ -35,7 +35,7 @@ def tokens_saved(cells: list[Cell]) -> tuple[int, int]:
 def print_plan(
     console: Console,
     plan: Plan,
-    seconds: Callable[[], float | None],
+    seconds: Callable[[], float],
     n_workers: int,
     lanes: Lanes = one_lane,
     notes: Sequence[str] = (),
@@ -45,12 +45,29 @@ def print_plan(
     Args:
         console: where to print.
         plan: the plan.
-        seconds: returns the estimated seconds, None if they are unknown; called last, because it may wait
+        seconds: returns the estimated seconds, NaN if they are unknown; called last, because it may wait
             for a measurement.
         n_workers: workers that train at the same time.
         lanes: largest number of runs in one pack, by model.
         notes: what else to say about the plan, one sentence each.
     """
+    print_cells(console, plan, notes)
+    memory = workers_bytes(plan.cells, n_workers, 1, lanes)
+    estimate = seconds()
+    time = (
+        "for a time unknown, as this machine was not measured,"
+        if not given(estimate)
+        else (f"about {duration(estimate)}")
+    )
+    console.print(
+        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, {time} on "
+        f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
+    )
+    print_tokens_saved(console, plan)
+
+
+def print_cells(console: Console, plan: Plan, notes: Sequence[str] = ()) -> None:
+    """Print one row per cell, then broken rules and notes."""
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:
@@ -60,18 +77,11 @@ def print_plan(
     console.print(table)
     for line in [*rule_lines(plan.cells), *notes]:
         console.print(f"note: {line}")
-    memory = workers_bytes(plan.cells, n_workers, 1, lanes)
+
+
+def print_tokens_saved(console: Console, plan: Plan) -> None:
+    """Print what trunks with branches save."""
     trained, separate = tokens_saved(plan.cells)
-    estimate = seconds()
-    time = (
-        "for a time unknown, as this machine was not measured,"
-        if estimate is None
-        else (f"about {duration(estimate)}")
-    )
-    console.print(
-        f"to train: {plan.open_flops:.2e} FLOPs with evaluations, {time} on "
-        f"{n_workers} worker(s) with {memory / 1e9:.1f} GB"
-    )
     console.print(
         f"trunks with branches train {trained / 1e6:.1f} M tokens, separate runs would train "
         f"{separate / 1e6:.1f} M ({trained / separate:.2f})"

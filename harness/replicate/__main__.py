@@ -16,11 +16,11 @@ from rich.console import Console
 
 from harness.config.overrides import key_of, without_control
 from harness.config.settings import SweepSettings, known_keys, options
-from harness.plan.plan import estimate_seconds
+from harness.plan.machine_table import time_words
 from harness.plan.speed import matmul_rate
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
-from harness.records.number_text import duration
+from harness.records.number_text import duration, given
 from harness.replicate.seeds import overrides_of, replicated
 from harness.sweep.__main__ import Prepared, Sweep, interruptible, load_settings
 from harness.sweep.finish import forecast_line
@@ -149,12 +149,15 @@ class Replicate:
 
     @staticmethod
     def _cost(waiting: list[tuple[Replication, Prepared]]) -> str:
-        """Return the FLOPs and the time of replications that are not trained."""
+        """Return the FLOPs, the time and on other devices the cost of replications that are not trained."""
         flops = sum(ready.plan.open_flops for _, ready in waiting)
-        rate = matmul_rate()
-        if rate is None:
+        machine = waiting[0][1].machine
+        rate = matmul_rate() if machine is None or machine.devices.accelerator is None else None
+        seconds = sum(ready.estimate(rate) for _, ready in waiting)
+        if machine is not None:
+            return f"{flops:.2e} FLOPs, {time_words(seconds, machine)}"
+        if not given(seconds):
             return f"{flops:.2e} FLOPs, for a time unknown, as this machine was not measured"
-        seconds = sum(estimate_seconds(ready.plan, rate, ready.at_once) for _, ready in waiting)
         return f"{flops:.2e} FLOPs, about {duration(seconds)}"
 
     def _seeds(self, each: Replication) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import math
 import os
 import sys
 import time
@@ -28,13 +29,18 @@ from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
-from harness.execution.execution import Execution, MeshConfig, check_mesh
+from harness.execution.devices import KNOWN
+from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.launch.interface import Launcher, Outcome
 from harness.launch.stop import as_interrupt, is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
+from harness.plan.estimate import estimate_on
+from harness.plan.machine import Machine
+from harness.plan.machine_table import print_machine_plan
+from harness.plan.measured import measured_mfu
 from harness.plan.plan import Plan, estimate_seconds, make_plan
 from harness.plan.speed import matmul_rate
 from harness.plan.table import compile_notes, holdout_line, print_plan
@@ -63,19 +69,22 @@ from harness.sweep.forecasts import (
     seals_of,
 )
 from harness.sweep.launchers import (
+    check_available,
     check_here,
     check_launcher,
+    elsewhere_note,
     lanes,
     launcher_platform,
     make_launcher,
     n_workers,
+    planned_machine,
 )
 from harness.sweep.phases import Phases
 from harness.sweep.record import read_record, sweep_record
 from harness.sweep.trained_before import notes_on_trained
 from harness.track.console import plain_console
 from harness.track.progress import Progress
-from harness.track.sinks import Sinks, check_sinks
+from harness.track.sinks import Sinks, check_installed, check_sinks
 from harness.track.worker_time import added, shares
 
 # Of a process that Ctrl-C ended, as shells say it.
@@ -93,11 +102,15 @@ FORBIDDEN = (errno.EACCES, errno.EPERM)
 KEYS = """\
   +grid=NAME       one of: {grids}
   budget=NAME      quick (default), standard or full, where the grid has them
-  dry_run=true     print the plan and stop
+  dry_run=true     print the plan and stop; needs neither the devices, nor their memory, nor Slurm or Ray
+  plan.device=KIND:NUMBER  plan for these devices: {devices}.
+                   plan.price_per_hour=PRICE adds the cost. Without dry_run=true only the printed estimate
+                   is theirs: training takes the devices that are here, or that the launcher asks for
   results_dir=DIR  folder of tables and report (default results/NAME)
   any other key    as --cfg prints them, for example model.seq_len=256 grid.seeds=[0,1]"""
 EXAMPLE = """\
 python -m harness.sweep +grid=chinchilla budget=standard dry_run=true
+python -m harness.sweep +grid=chinchilla dry_run=true plan.device=h100:8 plan.price_per_hour=2.5
 python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text data.path=my_texts/"""
 
 
@@ -142,6 +155,7 @@ class Prepared:
         recipe: settings that all runs of the folder share.
         at_once: runs that train at the same time.
         notes: what to say about the plan, one sentence each.
+        machine: devices that the plan is made for; None if it is made for this machine.
     """
 
     plan: Plan
@@ -150,6 +164,16 @@ class Prepared:
     recipe: dict[str, Any]
     at_once: int
     notes: list[str]
+    machine: Machine | None = None
+
+    def estimate(self, core_rate: float | None) -> float:
+        """Return the estimated seconds of the open cells; NaN if they depend on a core that was not measured.
+
+        `core_rate` is what `matmul_rate` measured.
+        """
+        if self.machine is not None:
+            return estimate_on(self.plan, replace(self.machine, core_rate=core_rate)).seconds
+        return math.nan if core_rate is None else estimate_seconds(self.plan, core_rate, self.at_once)
 
 
 class Sweep:
@@ -191,6 +215,10 @@ class Sweep:
         mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
         check_launcher(settings.launcher, mesh)
         check_sinks(settings.sinks)
+        machine = planned_machine(settings.plan, settings.launcher, mesh, execution)
+        refused = self._refused(check_available, settings.launcher)
+        available = not refused and not self._is_elsewhere
+        without_sinks = self._refused(check_installed, settings.sinks)
         if settings.data.path is not None:
             check_source(settings.data.path)
         config, cache = data_config(settings), cache_folder(settings)
@@ -205,7 +233,11 @@ class Sweep:
         check_recipe(self.folder, recipe)
         self._before = record_before(self.folder)
         check_mesh((cell.spec for cell in cells), mesh, execution)
-        check_here(settings.launcher, cells, mesh, execution)
+        refused += self._refused(check_here, settings.launcher, cells, mesh, execution)
+        if machine is not None:
+            machine = replace(machine, measured=measured_mfu(self.folder, cells, machine))
+            if self._is_elsewhere:
+                check_platform((cell.spec for cell in cells), mesh, execution, machine.devices.platform)
         self._current = read_current(self.folder, cells)
         if self._current is None:
             plan = make_plan(self.folder, cells, settings.data.eval_tokens)
@@ -220,8 +252,34 @@ class Sweep:
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
         notes += holdout_line(cells, forecastable)
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
-        notes += compile_notes(plan, execution, launcher_platform(settings.launcher))
-        return Prepared(plan, corpus, config, recipe, n_workers(settings.launcher, mesh), notes)
+        platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
+        notes += compile_notes(plan, execution, platform)
+        notes += refused + without_sinks
+        if machine is None:
+            notes += elsewhere_note(settings.launcher, mesh, bool(refused))
+        at_once = n_workers(settings.launcher, mesh, available)
+        return Prepared(plan, corpus, config, recipe, at_once, notes, machine)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether only a plan is asked for, and for other devices, so that this machine does not matter."""
+        return self.settings.dry_run and self.settings.plan.device is not None
+
+    def _refused(self, check: Callable[..., None], *arguments: Any) -> list[str]:
+        """Check what this machine has; return a sentence if it lacks what a plan does without.
+
+        Raises:
+            InputError: the check fails, and the sweep is to be trained.
+        """
+        if self._is_elsewhere:
+            return []
+        try:
+            check(*arguments)
+        except InputError as error:
+            if not self.settings.dry_run:
+                raise
+            return [f"this machine can plan the sweep, but not start it: {error}"]
+        return []
 
     def carry_out(self, ready: Prepared) -> int:
         """Train the open cells, fit and report; return the exit code."""
@@ -258,16 +316,17 @@ class Sweep:
 
     def print_plan(self, ready: Prepared) -> None:
         """Print the plan with notes."""
-        plan, at_once = ready.plan, ready.at_once
+        plan, at_once, machine = ready.plan, ready.at_once, ready.machine
+        if machine is not None:
+            measured = matmul_rate() if machine.devices.accelerator is None and plan.open_cells else None
+            print_machine_plan(self.console, plan, replace(machine, core_rate=measured), ready.notes)
+            return
         # The speed of the machine is measured while the first lines are printed.
         with ThreadPoolExecutor(1) as beside:
             rate = beside.submit(matmul_rate) if plan.open_cells else None
 
-            def seconds() -> float | None:
-                if rate is None:
-                    return 0.0
-                measured = rate.result()
-                return None if measured is None else estimate_seconds(plan, measured, at_once)
+            def seconds() -> float:
+                return 0.0 if rate is None else ready.estimate(rate.result())
 
             print_plan(self.console, plan, seconds, at_once, self._lanes, ready.notes)
 
@@ -424,7 +483,7 @@ def command_parser() -> CommandParser:
         known_keys(),
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the configuration")
-    parser.add_argument_group("keys", KEYS.format(grids=", ".join(options("grid"))))
+    parser.add_argument_group("keys", KEYS.format(grids=", ".join(options("grid")), devices=", ".join(KNOWN)))
     parser.add_argument(
         "--from",
         dest="record",

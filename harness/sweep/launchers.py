@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.execution.devices import Devices
 from harness.execution.execution import Execution, MeshConfig, check_platform
 from harness.execution.hardware import platform_here
 from harness.grid.cells import Cell
@@ -14,24 +15,35 @@ from harness.launch.interface import Launcher
 from harness.launch.local.environment import check_environment
 from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import n_workers_here, seats
-from harness.launch.ray.cluster import check_ray, n_ray_workers
+from harness.launch.ray.cluster import check_ray, check_request, n_ray_workers
 from harness.launch.ray.ray import RayLauncher
-from harness.launch.slurm.slurm import MAX_PARALLEL, SlurmLauncher, check_slurm
+from harness.launch.slurm.slurm import MAX_PARALLEL, SlurmLauncher, check_minutes, check_slurm
 from harness.launch.worker import WorkerConfig
+from harness.plan.machine import Machine, memory_share
 from harness.plan.plan import check_memory
 from harness.recipe.spec import Job
 from harness.records.errors import InputError
+from harness.records.provenance import usable_cores
 
 if TYPE_CHECKING:
-    from harness.config.settings import LauncherSettings
+    from harness.config.settings import LauncherSettings, PlanSettings
+
+# Device that stands as an example for a platform; the mesh of a GPU-sized grid may be planned from a CPU.
+PLANNED = {"cpu": "h100", "gpu": "h100", "tpu": "v5e"}
 
 
-def n_workers(settings: LauncherSettings, mesh: MeshConfig) -> int:
-    """Return the number of packs that train at the same time."""
+def n_workers(settings: LauncherSettings, mesh: MeshConfig, available: bool = True) -> int:
+    """Return the number of packs that train at the same time.
+
+    Args:
+        settings: the section `launcher` of the configuration.
+        mesh: mesh of one run.
+        available: whether `check_available` found the launcher; a Ray cluster is asked only then.
+    """
     if settings.name == "slurm":
         return settings.n_workers or MAX_PARALLEL
     if settings.name == "ray":
-        return n_ray_workers(settings)
+        return n_ray_workers(settings) if available else settings.n_workers or 1
     return n_workers_here(settings.n_workers, mesh.n_devices)
 
 
@@ -45,20 +57,54 @@ def launcher_platform(settings: LauncherSettings) -> str:
     return platform_here()
 
 
-def lanes(settings: LauncherSettings, mesh: MeshConfig) -> Lanes:
-    """Return the function from a model to the largest number of its runs in one pack."""
-    one_accelerator = launcher_platform(settings) != "cpu" and mesh.n_devices == 1
+def lanes(settings: LauncherSettings, mesh: MeshConfig, platform: str | None = None) -> Lanes:
+    """Return the function from a model to the largest number of its runs in one pack.
+
+    `platform` is that of the devices of a plan; None takes that of the launcher.
+    """
+    platform = launcher_platform(settings) if platform is None else platform
+    one_accelerator = platform != "cpu" and mesh.n_devices == 1
     return partial(lanes_of, requested=settings.pack, accelerator=one_accelerator)
 
 
+def planned_machine(
+    plan: PlanSettings, launcher: LauncherSettings, mesh: MeshConfig, execution: Execution
+) -> Machine | None:
+    """Return the machine that plan.device names, or None if the plan is made for this one."""
+    if plan.device is None:
+        return None
+    devices = Devices.parse(plan.device)
+    places = devices.count // mesh.n_devices
+    # A local worker with a mesh of several devices has the whole machine.
+    asked = 1 if launcher.name == "local" and mesh.n_devices > 1 else launcher.n_workers or places
+    return Machine(
+        devices=devices,
+        mesh=mesh,
+        execution=execution,
+        at_once=min(places, asked),
+        lanes=lanes(launcher, mesh, devices.platform),
+        mfu=plan.mfu,
+        price_per_hour=plan.price_per_hour,
+        share=memory_share(),
+    )
+
+
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
-    """Raise InputError if the launcher is unavailable, or does not fit the mesh, machine or cluster."""
+    """Raise InputError if the settings of the launcher fit neither each other nor the mesh."""
     if mesh.n_devices % settings.nodes:
         raise InputError(
             f"launcher.nodes={settings.nodes} cannot share the {mesh.n_devices} devices of the mesh evenly; "
             f"use mesh sizes whose product is a multiple of {settings.nodes}, such as "
             f"mesh.data={settings.nodes}"
         )
+    if settings.name == "slurm":
+        check_minutes(settings)
+    if settings.name == "ray":
+        check_request(settings)
+
+
+def check_available(settings: LauncherSettings) -> None:
+    """Raise InputError if the launcher cannot start workers from this machine."""
     if settings.name == "local":
         check_environment()
     if settings.name == "slurm":
@@ -72,6 +118,23 @@ def check_here(settings: LauncherSettings, cells: list[Cell], mesh: MeshConfig, 
     if settings.name == "local":
         check_platform((cell.spec for cell in cells), mesh, execution, platform_here())
         check_memory(cells, n_workers(settings, mesh), mesh.n_batch_shards, lanes(settings, mesh))
+
+
+def elsewhere_note(settings: LauncherSettings, mesh: MeshConfig, refused: bool) -> list[str]:
+    """Return a sentence if the plan's minutes, those of a core here, are not those of its workers.
+
+    Args:
+        settings: the section `launcher` of the configuration.
+        mesh: mesh of one run.
+        refused: whether this machine lacks something that the sweep needs.
+    """
+    platform = launcher_platform(settings)
+    if platform == "cpu" and mesh.n_devices <= len(usable_cores()) and not refused:
+        return []
+    return [
+        "the minutes below are those of one CPU core of this machine for each worker; name the devices that "
+        f"train, for their minutes, memory and cost: plan.device={PLANNED[platform]}:{mesh.n_devices}"
+    ]
 
 
 def make_launcher(settings: LauncherSettings, config: WorkerConfig, cost: Callable[[Job], float]) -> Launcher:

@@ -17,7 +17,7 @@ from harness.records.secret_text import redacted_values
 from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord, find_sweep
 
 # Settings that belong to a machine or an invocation, so `--from` does not take them over.
-MACHINE_KEYS = ("cache_dir", "dry_run", "launcher")
+MACHINE_KEYS = ("cache_dir", "dry_run", "launcher", "plan")
 
 
 def sweep_record(

@@ -34,11 +34,16 @@ FEED_SECONDS = 15.0
 
 
 def check_sinks(names: list[str]) -> None:
-    """Raise InputError for an unknown sink, or one whose package is missing."""
+    """Raise InputError for an unknown sink."""
     for name in names:
         if name not in MODULES:
             known = list(MODULES)
             raise InputError(f"sinks={name} is not known; use some of {', '.join(known)}{near(name, known)}")
+
+
+def check_installed(names: list[str]) -> None:
+    """Raise InputError for a sink whose package is missing."""
+    for name in names:
         if importlib.util.find_spec(MODULES[name]) is None:
             raise InputError(
                 f"sinks=[{name}] needs {MODULES[name]}, which is not installed; type uv sync --extra {name}"

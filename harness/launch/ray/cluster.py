@@ -27,10 +27,8 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 TRY = f"import ray, sys; print(flush=True); ray.init(address=sys.argv[1], **{QUIET})"
 
 
-def check_ray(settings: LauncherSettings) -> None:
-    """Connect to the cluster; raise InputError if it does not answer or has no room for a run."""
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("launcher=ray needs Ray, which is not installed; type uv sync --extra ray")
+def check_request(settings: LauncherSettings) -> None:
+    """Raise InputError for settings that no Ray cluster can serve."""
     if settings.detach:
         raise InputError(
             "launcher.detach=true is for launcher=slurm; to leave a sweep alone on a Ray cluster let the "
@@ -43,6 +41,14 @@ def check_ray(settings: LauncherSettings) -> None:
                 f"launcher.resources.{name}={amount:g} is out of range: above 0 was expected; "
                 "leave it out where runs need none"
             )
+    if settings.address not in (None, "auto"):
+        _host_and_port(settings.address)
+
+
+def check_ray(settings: LauncherSettings) -> None:
+    """Connect to the cluster; raise InputError if it does not answer or has no room for a run."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("launcher=ray needs Ray, which is not installed; type uv sync --extra ray")
     connect(settings.address)
     if settings.n_workers is None and n_ray_workers(settings) == 0:
         raise InputError(
@@ -133,14 +139,8 @@ def _spoken(resources: Mapping[str, float]) -> str:
 def _probe(address: str) -> subprocess.Popen[str]:
     """Begin to connect in a process of its own, because `ray.init` cannot be interrupted."""
     if address != "auto":
-        found = re.fullmatch(r"([^\s:/]+):(\d{1,5})", address)
-        if found is None:
-            raise InputError(
-                f"launcher.address={address} is no address of a Ray cluster; type auto or HOST:PORT, "
-                "such as the one that ray start --head printed, or null for this machine alone"
-            )
         try:
-            socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+            socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise _no_answer(address, str(error)) from None
     return subprocess.Popen(
@@ -150,6 +150,17 @@ def _probe(address: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Return the two parts of an address; raise InputError if it has others."""
+    found = re.fullmatch(r"([^\s:/]+):(\d{1,5})", address)
+    if found is None:
+        raise InputError(
+            f"launcher.address={address} is no address of a Ray cluster; type auto or HOST:PORT, "
+            "such as the one that ray start --head printed, or null for this machine alone"
+        )
+    return found[1], int(found[2])
 
 
 def _expect_answer(probe: subprocess.Popen[str], address: str) -> None:

@@ -43,8 +43,17 @@ MAX_PARALLEL = 256
 MAX_ARRAY = 1000
 
 
+def check_minutes(settings: LauncherSettings) -> None:
+    """Raise InputError if a job of Slurm is told to save before it has trained."""
+    if settings.signal_seconds >= 60 * settings.minutes:
+        raise InputError(
+            f"launcher.signal_seconds={settings.signal_seconds} leaves nothing of launcher.minutes="
+            f"{settings.minutes} to train in; lower the first or raise the second"
+        )
+
+
 def check_slurm(settings: LauncherSettings) -> None:
-    """Raise InputError if submitit or Slurm is missing, or the settings do not fit the cluster."""
+    """Raise InputError if submitit or Slurm is missing here, or the cluster lacks the partition."""
     if importlib.util.find_spec("submitit") is None:
         raise InputError("launcher=slurm needs submitit, which is not installed; type uv sync --extra slurm")
     if shutil.which("sbatch") is None:
@@ -60,11 +69,6 @@ def check_slurm(settings: LauncherSettings) -> None:
         raise InputError(
             f"launcher.partition={settings.partition} is not there; use one of "
             f"{', '.join(partitions)}{near(settings.partition, partitions)}"
-        )
-    if settings.signal_seconds >= 60 * settings.minutes:
-        raise InputError(
-            f"launcher.signal_seconds={settings.signal_seconds} leaves nothing of launcher.minutes="
-            f"{settings.minutes} to train in; lower the first or raise the second"
         )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.bench.__main__ import main, rungs_of, settings_of, spec_of
+from harness.bench.__main__ import main, print_tables, rungs_of, settings_of, spec_of
 from harness.bench.__main__ import parser as command_line
-from harness.bench.rung import MATMUL, STEP, TEXTBOOK, RungJob, figures, spread, take_turns
+from harness.bench.rung import MATMUL, STEP, TEXTBOOK, RungJob, data_sheet_share, figures, spread, take_turns
 from harness.grid.rules import Rung
 from harness.recipe import counting
+from harness.track.console import plain_console
 from tests import ROOT
 
 TINY = ["--seq-len", "16", "--vocab", "32", "--batch-tokens", "32", "--seconds", "0.01", "--repeats", "1"]
@@ -70,6 +71,23 @@ def test_shares_and_ratios_are_taken_within_a_turn() -> None:
     assert row["compare"][TEXTBOOK]["ratio"] == spread([3.0, 3.0, 3.0])
     assert row["share_of_peak"]["min"] == row["share_of_peak"]["max"]
     assert row["tokens_per_second"] == {"median": 30.0, "min": 15.0, "max": 30.0}
+
+
+def test_the_share_of_a_data_sheet_is_what_a_plan_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = 1e6 * np.array([1.0, 2.0, 3.0])
+    assert data_sheet_share(spec(), steps, "cpu") is None
+    found = data_sheet_share(spec(), steps, "NVIDIA L4")
+    assert found is not None
+    flops = counting.train_flops_token(spec().model)
+    assert (found["device"], found["peak"]) == ("l4", 60e12)
+    assert found["mfu"]["median"] == pytest.approx(2e6 * flops / 60e12)
+    row = figures(spec(), {STEP: steps, MATMUL: steps})
+    row |= {"rung": "d16", "n_params": 1, "compile_seconds": spread([1.0]), "peak_bytes": 1, "torch": None}
+    row |= {"device": "NVIDIA L4", "batch_tokens": 32, "data_sheet": found}
+    print_tables(plain_console(200), [row])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of the 60 TFLOP/s that the data sheet of one l4 promises" in said
+    assert f"plan.mfu={found['mfu']['median']:.2g}" in said
 
 
 def test_contestants_take_turns_in_alternating_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -133,7 +134,9 @@ def test_a_calibration_that_is_killed_measures_nothing(child: str, monkeypatch: 
 def test_a_plan_without_a_measurement_says_so(tmp_path: Path) -> None:
     stream = io.StringIO()
     made = plan.make_plan(SweepFolder(tmp_path), small_cells(), N_EVAL)
-    plan_table.print_plan(Console(file=stream, width=120), made, lambda: None, 1, notes=["one more thing"])
+    plan_table.print_plan(
+        Console(file=stream, width=120), made, lambda: math.nan, 1, notes=["one more thing"]
+    )
     assert "for a time unknown, as this machine was not measured, on 1 worker(s)" in stream.getvalue()
     assert "note: one more thing" in stream.getvalue()
 

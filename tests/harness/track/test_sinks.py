@@ -13,7 +13,7 @@ from harness.records.errors import InputError
 from harness.records.files import write_json, write_table
 from harness.records.paths import SweepFolder
 from harness.track import sinks
-from harness.track.sinks import MODULES, Sinks, check_sinks, new_rows
+from harness.track.sinks import MODULES, Sinks, check_installed, check_sinks, new_rows
 from tests.fakes.record import sweep_record
 from tests.small_sweeps import small_cells
 
@@ -122,10 +122,12 @@ def test_the_next_driver_gives_only_what_is_new(folder: SweepFolder, monkeypatch
 )
 def test_a_sink_that_cannot_be_used(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    check = check_installed if name in MODULES else check_sinks
     with pytest.raises(InputError) as error:
-        check_sinks([name])
+        check([name])
     assert [word for word in words if word not in str(error.value)] == []
     check_sinks([])
+    check_installed([])
 
 
 def feed(name: str, folder: SweepFolder) -> None:
