@@ -40,6 +40,11 @@ def inline() -> list[str]:
 
 
 COMMANDS = sorted(set(fenced() + inline()))
+# What README shows behind a command is what the command prints.
+PRINTED = {
+    command.replace("\\\n", " ").strip(): lines
+    for command, lines in re.findall(r"^```bash\n([^`]*)^```\n\n```text\n([^`]*)^```", TEXT, re.MULTILINE)
+}
 UV = "uv run --frozen "
 # Commands that end in seconds and write nothing: a plan, a look at committed results, a fit.
 RUNNABLE = [
@@ -165,6 +170,14 @@ def test_commands_that_end_in_seconds_run_as_printed(command: str, data_cache: P
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    assert [line for line in PRINTED.get(command, "").splitlines() if line not in printed] == []
+
+
+def test_what_commands_print_is_shown() -> None:
+    assert PRINTED
+    assert set(PRINTED) <= set(RUNNABLE)
+    assert any("plan.device=" in command for command in PRINTED)
 
 
 def test_the_python_example_runs_as_printed(

@@ -103,9 +103,12 @@ KEYS = """\
   +grid=NAME       one of: {grids}
   budget=NAME      quick (default), standard or full, where the grid has them
   dry_run=true     print the plan and stop; needs neither the devices, nor their memory, nor Slurm or Ray
-  plan.device=KIND:NUMBER  plan for these devices: {devices}.
-                   plan.price_per_hour=PRICE adds the cost. Without dry_run=true only the printed estimate
-                   is theirs: training takes the devices that are here, or that the launcher asks for
+  plan.device=KIND:NUMBER
+                   plan for these devices, all together; kinds are
+                   {devices}.
+                   plan.price_per_hour=PRICE, of one device, adds the cost, plan.mfu=SHARE a measured speed.
+                   Without dry_run=true only the printed estimate is for them: training takes the devices
+                   that are here, or that the launcher asks for
   results_dir=DIR  folder of tables and report (default results/NAME)
   any other key    as --cfg prints them, for example model.seq_len=256 grid.seeds=[0,1]"""
 EXAMPLE = """\
