@@ -6,8 +6,9 @@ each law with its weight. The runs exclude a law of weight below EXCLUDED, and i
 runs cannot tell two laws apart, the interval widens by as much as the two laws disagree.
 
 Weights: ln w = −½·(χ² + p·ln K) + constant, with χ² the squares around the law over the variance of the noise
-(noise.py), p its free parameters and K the cells. The variance is inflated by what the best law leaves
-unexplained, so that a law does not win by explaining more of what none explains.
+(noise.py), p its free parameters and K the cells. Rows of large models count more: their noise is less. The
+variance is inflated by what the best law leaves unexplained, so that a law does not win by explaining more of
+what none explains.
 
 References: Schwarz 1978, Annals of Statistics 6 (BIC); Buckland et al. 1997, Biometrics 53 (averages and
 their intervals); Burnham & Anderson 2002, Model Selection and Multimodel Inference, section 2.5 (inflation).
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import Array, groups
-from analysis.averaging.noise import LawNoise, law_noise, shared_noise
+from analysis.averaging.noise import LawNoise, NoiseBySize, law_noise, noise_by_size, shared_noise
 from analysis.intervals import LEVEL
 from analysis.laws import Law, find_law
 from analysis.solve.problem import Problem, checked_problem
@@ -63,12 +64,14 @@ class LawAverage:
     Attributes:
         laws: all that were weighed, by falling weight.
         noise: around the best law.
+        by_size: how the noise falls with N.
         scale: square root of the drawn over the estimated variance of the noise [resamples].
         seed: of the noise of new runs.
     """
 
     laws: tuple[WeighedLaw, ...]
     noise: LawNoise
+    by_size: NoiseBySize
     scale: Array
     seed: int = 0
 
@@ -104,7 +107,8 @@ class LawAverage:
         rng = np.random.default_rng(self.seed)
         logs, weights = self.draws(lambda law, samples: np.log(law.value(samples, n, d, c)))
         scale = np.tile(self.scale, len(self.kept))[:, None]
-        noisy = logs + self.noise.sd * scale * rng.standard_normal(logs.shape)
+        sd = self.noise.sd * self.by_size.relative(n)
+        noisy = logs + sd * scale * rng.standard_normal(logs.shape)
         _, middle, _ = weighted_quantiles(logs, weights, level)
         low, _, high = weighted_quantiles(noisy, weights, level)
         return np.exp(middle), np.exp(low), np.exp(high)
@@ -124,6 +128,9 @@ def average_laws(
     Raises:
         InputError: the table cannot hold one of the laws.
     """
+    by_size = noise_by_size(table)
+    weights = by_size.relative(table.n) ** -2
+    table = replace(table, weights=weights if table.weights is None else weights * table.weights)
     means = _cell_means(table)
     rough = [
         multi_start(checked_problem(means, law, "lsq"), np.random.default_rng(seed), STARTS).theta
@@ -136,7 +143,7 @@ def average_laws(
     free = np.array([problem.law.n_free for problem in problems])
     noise = law_noise(table, share, share_dof, sums.tolist(), free.tolist())
     chi2 = (sums - noise.pure) / max(noise.unit, TINY)
-    weights = weigh(chi2, free, table.n_cells)
+    shares = weigh(chi2, free, table.n_cells)
     rng = np.random.default_rng(seed)
     scale = drawn_scale(noise.dof, resamples, rng)
     shocks = _drawn_noise(table, noise, scale, rng)
@@ -148,10 +155,10 @@ def average_laws(
             _redrawn(problem, each.theta[0], shocks),
             float(square),
         )
-        for problem, each, weight, square in zip(problems, solved, weights, chi2, strict=True)
+        for problem, each, weight, square in zip(problems, solved, shares, chi2, strict=True)
     ]
     found.sort(key=lambda entry: -entry.weight)
-    return LawAverage(tuple(found), noise, scale, seed)
+    return LawAverage(tuple(found), noise, by_size, scale, seed)
 
 
 def weigh(chi2: Array, n_free: Array, n_cells: int) -> Array:
@@ -197,7 +204,8 @@ def _drawn_noise(table: LossTable, noise: LawNoise, scale: Array, rng: np.random
     common = rng.standard_normal((len(scale), len(clusters)))[:, codes]
     own = rng.standard_normal((len(scale), len(table)))
     both = np.sqrt(noise.share) * common + np.sqrt(1 - noise.share) * own
-    return np.asarray(noise.sd * scale[:, None] * both)
+    each = 1.0 if table.weights is None else table.weights**-0.5
+    return np.asarray(noise.sd * scale[:, None] * each * both)
 
 
 def _redrawn(problem: Problem, theta: Array, shocks: Array) -> Array:

@@ -16,7 +16,8 @@ CANDIDATES = ("chinchilla", "quadrature", "joint", "saturating", "bounded")
 LARGEST = "joint"  # a candidate with the most parameters: a forecast needs so many cells
 CONTEST_RULE = (
     f"Candidates: {', '.join(CANDIDATES)} ({saturating.FAMILY} where the table has its two limits). Each law "
-    "is fitted to the fit cells by generalised least squares on log loss: points of a trunk share noise. Its "
+    "is fitted to the fit cells by generalised least squares on log loss: points of a trunk share noise, and "
+    "the noise falls with N as seeds show. Its "
     "weight is exp(-(χ² + p·ln K)/2), scaled to a sum of 1: χ² is the sum of squares around the law over the "
     "variance between seeds, or over that around the best law if it is larger; p counts its parameters, K "
     "the cells. The law of largest weight is chosen. E, the exponents, the frontier and the forecast are "

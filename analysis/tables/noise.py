@@ -36,9 +36,12 @@ class Noise:
         return RunNoiseRecord(self.sd, self.dof, self.source)
 
 
-def seed_noise(table: LossTable) -> tuple[float, int]:
-    """Return sum of squares and degrees of freedom of log loss within cells that have several rows."""
-    log_loss = np.log(table.loss)
+def seed_noise(table: LossTable, weights: Array | None = None) -> tuple[float, int]:
+    """Return sum of squares and degrees of freedom of log loss within cells that have several rows.
+
+    `weights` [rows], equal within a cell, weigh the squares.
+    """
+    log_loss = np.log(table.loss) * (1.0 if weights is None else np.sqrt(weights))
     total, dof = 0.0, 0
     for rows in groups(table.cell):
         if len(rows) == 1:

@@ -30,6 +30,7 @@ TRUTHS: dict[str, tuple[str, tuple[float, ...]]] = {
     "bounded": ("bounded", (1.696, 1320.5, 14491.0, 0.64, 0.7035, 4.077)),
 }
 SEED_SD, TRUNK_SHARE = 0.0038, 0.8  # noise of log loss between seeds, and what a trunk shares, as measured
+NOISE_N, NOISE_EXPONENT = 4e4, 0.25  # size of that noise, and how it falls with N, as measured
 THOUSAND = 1024
 GRID = {16: (448, 896, 1792, 3584), 32: (448, 896, 1344), 48: (448, 672), 64: (448,)}
 BEYOND = ((48, 1792), (48, 3584), (64, 1792), (64, 7168), (96, 896), (96, 2688), (96, 3584), (96, 7168))
@@ -110,15 +111,25 @@ def columns(cells: list[Cell]) -> tuple[Array, Array, Array, Codes]:
     return n, d, c, np.unique(width * 1000 + trunk, return_inverse=True)[1]
 
 
-def noise(trunk: Codes, rng: np.random.Generator) -> Array:
+def noise(trunk: Codes, n: Array, rng: np.random.Generator, exponent: float) -> Array:
+    """Noise of log loss whose standard deviation falls as N^-exponent."""
     common, own = rng.standard_normal(trunk.max() + 1)[trunk], rng.standard_normal(len(trunk))
-    return np.asarray(SEED_SD * (np.sqrt(TRUNK_SHARE) * common + np.sqrt(1 - TRUNK_SHARE) * own))
+    sd = SEED_SD * (n / NOISE_N) ** -exponent
+    return np.asarray(sd * (np.sqrt(TRUNK_SHARE) * common + np.sqrt(1 - TRUNK_SHARE) * own))
 
 
-def simulate(truth: str, design: Design, seed: int, resamples: int, entangled: float = 0.0) -> Outcome:
+def simulate(
+    truth: str,
+    design: Design,
+    seed: int,
+    resamples: int,
+    entangled: float = 0.0,
+    noise_exponent: float = NOISE_EXPONENT,
+) -> Outcome:
     """Draw one sweep, forecast the cells ahead over the laws, and hold everything against the truth.
 
-    `entangled` adds that times ln N·ln D, around the middle, to the log loss: no law has it.
+    `entangled` adds that times ln N·ln D, around the middle, to the log loss: no law has it. The noise falls
+    as N^-noise_exponent.
     """
     rng = np.random.default_rng(seed)
     law, values = TRUTHS[truth]
@@ -129,11 +140,13 @@ def simulate(truth: str, design: Design, seed: int, resamples: int, entangled: f
         return np.asarray(np.log(find_law(law).value(theta, n, d, c)) + twist)
 
     n, d, c, trunk = columns(design.fitted(design.seeds))
-    frame = pd.DataFrame({"N": n, "D": d, "C": c, "loss": np.exp(log_loss(n, d, c) + noise(trunk, rng))})
+    frame = pd.DataFrame(
+        {"N": n, "D": d, "C": c, "loss": np.exp(log_loss(n, d, c) + noise(trunk, n, rng, noise_exponent))}
+    )
     table: LossTable = load_table(frame.assign(trunk=trunk), mapping={"cluster": "trunk"})
     average = average_laws(replace(table, limits=LIMITS), LAWS, resamples=resamples, seed=seed)
     ahead = columns([(width, tokens, 0) for width, tokens in design.ahead])
-    measured = np.exp(log_loss(*ahead[:3]) + noise(ahead[3], rng))
+    measured = np.exp(log_loss(*ahead[:3]) + noise(ahead[3], ahead[0], rng, noise_exponent))
     predicted, low, high = average.new_runs(*ahead[:3])
     budgets, larger = frontier_flops(table), np.array([10 * c.max()])
     found = {each.quantity: each for each in averaged_quantities(average, table, budgets)}

@@ -179,7 +179,8 @@ def inside_shares(
 @pytest.mark.parametrize("surface", SURFACES)
 def test_held_out_cells_fall_inside(surface: str) -> None:
     """Nominal 90 % intervals ten times beyond the fit; the slow test holds the figure."""
-    assert np.mean(inside_shares(surface, 10, range(3), resamples=50)) >= 0.8
+    # The rows of a sweep stand or fall together: of five sweeps one may miss with most of its rows.
+    assert np.mean(inside_shares(surface, 10, range(5), resamples=50)) >= 0.75
 
 
 @pytest.mark.slow
