@@ -73,7 +73,7 @@ def build_tokens(
         split = given(opened, names)
     else:
         split = held_out(opened, config.eval_fraction, separator)
-    progress(f"{sum(s.n_tokens for s in opened):,} tokens in {len(opened):,} files; to score: {split.said}")
+    progress(f"{sum(s.n_tokens for s in opened):,} tokens in {len(opened):,} file(s); to score: {split.said}")
     if not len(split.train) or not len(split.evaluation):
         raise InputError(
             f"data.eval_fraction={config.eval_fraction} leaves {len(split.train)} stretches to train on and "
