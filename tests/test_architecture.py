@@ -34,6 +34,7 @@ FLOORS = {
     "harness/track": 5,
     "harness/grid": 5,
     "harness/engine": 5,
+    "harness/weights": 5,
     "harness/evaluate": 6,
     "harness/runs": 6,
     "harness/plan": 7,
