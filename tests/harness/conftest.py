@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from jax._src import compiler
 
 from tests import ROOT
+from tests.fakes.trained import make_trained
 from tests.quick_compilation import OPTIONS
 
 # Modules whose programs give the same bytes as those of other processes.
@@ -30,3 +31,9 @@ def compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
         if Path(request.node.path) not in OPTIMISED:
             patch.setattr(compiler, "get_compile_options", without_optimisation)
         yield
+
+
+@pytest.fixture(scope="session")
+def trained(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A sweep of tiny models that kept their parameters; not to be changed."""
+    return made_once("trained", make_trained)
