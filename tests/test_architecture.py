@@ -47,6 +47,8 @@ FLOORS = {
     "harness/status.py": 11,
     "harness/cancel.py": 12,
     "harness/coordinate_check.py": 11,
+    "harness/sample.py": 11,
+    "harness/export.py": 11,
     "harness/sweep": 13,
     "harness/bench": 14,
     "harness/replicate": 14,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
 import harness
+from tests import ROOT
 from tests.fakes.trained import LARGE
 from tests.test_architecture import TRAINING, loaded_by
 
@@ -40,6 +42,15 @@ def test_every_name_is_what_it_says_and_documented(name: str) -> None:
 
 def test_the_front_door_loads_nothing() -> None:
     assert loaded_by("harness", {"numpy", "pandas", *TRAINING}) == "[]"
+
+
+def test_the_example_of_the_readme_runs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"^```python\n(import harness\n.*?)^```", text, re.DOTALL | re.MULTILINE)
+    exec(block.replace("results/mine", str(trained)).replace("d96", "d16"), {})
+    said = capsys.readouterr().out
+    assert said.startswith(f"TrainedRun(d16, run {LARGE.run_id}, ")
+    assert said.endswith(f" ({len('def main')}, 257)\n")
 
 
 def test_three_lines_load_a_model_for_probing(trained: Path) -> None:
