@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
+from harness.records.errors import Damaged
 from harness.records.paths import SweepFolder
+from harness.records.run_files import RunStatus
+from harness.runs.finished import read_point_file
 
 STORED_BYTES = {"fp32": 4, "bf16": 2}
+# Bytes of a file besides parameters: names, shapes and recipe, and the tokenizer as a text within a text.
+HEADER_BYTES, QUOTED = 6_000, 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,12 @@ class KeepPlan:
 
 
 def plan_keeping(
-    folder: SweepFolder, cells: Sequence[Cell], which: str, budget: float, precision: str
+    folder: SweepFolder,
+    cells: Sequence[Cell],
+    which: str,
+    budget: float,
+    precision: str,
+    tokenizer_bytes: int = 0,
 ) -> KeepPlan:
     """Return the end points that keep their parameters.
 
@@ -50,6 +60,7 @@ def plan_keeping(
             other.
         budget: bytes of disk.
         precision: `fp32` or `bf16`, of the stored parameters.
+        tokenizer_bytes: length of the tokenizer's definition, which every file holds.
     """
     last = last_points(cells)
     largest = max((_size(cell) for cell in cells), default=0)
@@ -67,7 +78,7 @@ def plan_keeping(
     kept, left_out = [], []
     total = needed = _left_by_others(folder, ordered)
     for cell in ordered:
-        size = _size(cell) * STORED_BYTES[precision]
+        size = _size(cell) * STORED_BYTES[precision] + HEADER_BYTES + QUOTED * tokenizer_bytes
         needed += size
         if total + size > budget:
             left_out.append(cell)
@@ -93,7 +104,7 @@ def last_points(cells: Sequence[Cell]) -> list[Cell]:
 def keep_lines(
     folder: SweepFolder, plan: KeepPlan, open_cells: Sequence[Cell], which: str, budget_gb: float
 ) -> list[str]:
-    """Return sentences on what is kept, what does not fit, and what was trained without keeping.
+    """Return sentences on what is kept, what does not fit, and what was trained without being kept.
 
     Args:
         folder: folder of the sweep.
@@ -102,31 +113,38 @@ def keep_lines(
         which: value of the key `keep`.
         budget_gb: value of the key `keep_gb`.
     """
-    if not plan.cells and not plan.left_out:
-        return []
-    lines = [
-        f"the parameters of {len(plan.cells)} end points are kept, about {_megabytes(plan.n_bytes)} of "
-        f"keep_gb={budget_gb:g} (keep={which}: {_by_rung(plan.cells) or 'none fits'})"
-    ]
-    if plan.left_out:
+    lines = []
+    if open_cells and (plan.cells or plan.left_out):
         lines.append(
-            f"{len(plan.left_out)} more end points of keep={which} do not fit into keep_gb={budget_gb:g} and "
-            f"are not kept ({_by_rung(plan.left_out)}); all need keep_gb={_rounded_up(plan.needed / 1e9)}"
+            f"the parameters of {len(plan.cells)} end points are kept, about {_megabytes(plan.n_bytes)} of "
+            f"keep_gb={budget_gb:g} (keep={which}: {_by_rung(plan.cells) or 'none fits'})"
+        )
+    if open_cells and plan.left_out:
+        lines.append(
+            f"of the end points of keep={which} {len(plan.left_out)} do not fit into keep_gb={budget_gb:g} "
+            f"and are not kept ({_by_rung(plan.left_out)}); all need "
+            f"keep_gb={_rounded_up(plan.needed / 1e9)}"
         )
     still_open = {cell.key for cell in open_cells}
-    lost = [
-        cell
-        for cell in plan.cells
-        if cell.key not in still_open
-        and not folder.run(cell.spec.run_id).point_weights(cell.spec.point_id(cell.n_tokens)).exists()
-    ]
+    lost = [cell for cell in plan.cells if cell.key not in still_open and not _is_there(folder, cell)]
     if lost:
         point = folder.run(lost[0].spec.run_id).point(lost[0].spec.point_id(lost[0].n_tokens))
         lines.append(
-            f"{len(lost)} of these were trained before without being kept ({_by_rung(lost)}); to train one "
-            f"again, delete its file, such as {point}"
+            f"the parameters of {len(lost)} finished end points of keep={which} are not there "
+            f"({_by_rung(lost)}); to train one again, delete its file, such as {point}"
         )
     return lines
+
+
+def _is_there(folder: SweepFolder, cell: Cell) -> bool:
+    """Return whether the parameters of an end point are kept already, or can never be."""
+    run, point_id = folder.run(cell.spec.run_id), cell.spec.point_id(cell.n_tokens)
+    if run.point_weights(point_id).exists():
+        return True
+    try:
+        return read_point_file(run.point(point_id), run.run_id, point_id).get("status") != RunStatus.DONE
+    except Damaged:
+        return True
 
 
 def _size(cell: Cell) -> int:

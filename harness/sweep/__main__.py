@@ -261,10 +261,15 @@ class Sweep:
         notes += refused + without_sinks
         if machine is None:
             notes += elsewhere_note(settings.launcher, mesh, bool(refused))
-        budget = settings.keep_gb * 1e9
-        self._keep = plan_keeping(self.folder, cells, settings.keep, budget, settings.keep_precision)
-        if plan.open_cells:
-            notes += keep_lines(self.folder, self._keep, plan.open_cells, settings.keep, settings.keep_gb)
+        self._keep = plan_keeping(
+            self.folder,
+            cells,
+            settings.keep,
+            settings.keep_gb * 1e9,
+            settings.keep_precision,
+            len(corpus.tokenizer.definition) if corpus.tokenizer else 0,
+        )
+        notes += keep_lines(self.folder, self._keep, plan.open_cells, settings.keep, settings.keep_gb)
         at_once = n_workers(settings.launcher, mesh, available)
         return Prepared(plan, corpus, config, recipe, at_once, notes, machine)
 

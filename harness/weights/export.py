@@ -11,10 +11,9 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from harness.data.text.tokenizer import SEPARATOR, Tokenizer
 from harness.recipe import counting
-from harness.recipe.spec import RunSpec
 from harness.records.errors import InputError
 from harness.records.files import write_atomic, write_json, write_parts
-from harness.weights.kept import Card, read_kept
+from harness.weights.kept import Kept, read_kept
 from harness.weights.run import EXPORTED, find_kept
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -43,26 +42,27 @@ def export(folder: Path, run: str | None, target: Path) -> list[Path]:
     if (target / "sweep.json").exists():
         raise InputError(f"{target} is the folder of a sweep; give a folder of its own", "target")
     source = find_kept(folder, run)
-    card, spec, _ = read_kept(source)
+    kept = read_kept(source)
     written = [target / EXPORTED, target / CONFIG]
     if source.resolve() != written[0].resolve():
         with open(source, "rb") as file:
             write_parts(written[0], iter(lambda: file.read(BLOCK_BYTES), b""))
-    write_json(written[1], config(spec, card))
-    if card.tokenizer is not None:
+    write_json(written[1], config(kept))
+    if kept.tokenizer is not None:
         written.append(target / TOKENIZER)
-        write_atomic(written[-1], library_tokenizer(Tokenizer(**card.tokenizer)).to_str(pretty=True))
+        write_atomic(written[-1], library_tokenizer(kept.tokenizer).to_str(pretty=True))
     return written
 
 
-def config(spec: RunSpec, card: Card) -> dict[str, Any]:
+def config(kept: Kept) -> dict[str, Any]:
     """Return the configuration of an exported model: shape, training and recipe."""
+    card, spec = kept.card, kept.spec
     return {
         "architecture": "pre-norm decoder (RMSNorm, rotary positions, untied head)",
         "model": asdict(spec.model) | {"head_dim": spec.model.head_dim},
         "n_params": counting.n_params(spec.model),
         "precision": card.precision,
-        "separator": None if card.tokenizer is None else Tokenizer(**card.tokenizer).separator,
+        "separator": None if kept.tokenizer is None else kept.tokenizer.separator,
         "trained": {
             "run_id": card.run_id,
             "point_id": card.point_id,

@@ -108,8 +108,25 @@ def read_card(path: Path) -> Card:
     return _card(path, read_texts(path))
 
 
-def read_kept(path: Path) -> tuple[Card, RunSpec, Params]:
-    """Return card, recipe and parameters (fp32) of a kept model.
+@dataclass(frozen=True)
+class Kept:
+    """A kept model.
+
+    Attributes:
+        card: its description.
+        spec: recipe of the run.
+        params: parameters as host arrays, fp32, with one subtree per block.
+        tokenizer: tokenizer of the corpus; None for synthetic data.
+    """
+
+    card: Card
+    spec: RunSpec
+    params: Params
+    tokenizer: Tokenizer | None
+
+
+def read_kept(path: Path) -> Kept:
+    """Return a kept model.
 
     Raises:
         Damaged: there is no such file, it holds no kept model, or it has other content than was written.
@@ -120,15 +137,21 @@ def read_kept(path: Path) -> tuple[Card, RunSpec, Params]:
     try:
         spec = RunSpec.from_dict(card.spec)
         expected = shapes(spec.model)
+        tokenizer = None if card.tokenizer is None else Tokenizer(**card.tokenizer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Damaged(path, "its recipe is of another version") from error
+        raise Damaged(path, "its recipe or tokenizer is of another version") from error
+    if tokenizer is not None and tokenizer.vocab_size != spec.model.vocab_size:
+        raise Damaged(
+            path, f"its tokenizer has {tokenizer.vocab_size} tokens, its model {spec.model.vocab_size}"
+        )
     for name in sorted(arrays.keys() | expected.keys()):
         found = arrays[name].shape if name in arrays else "nothing"
         if found != expected.get(name, "nothing"):
             raise Damaged(
                 path, f"{name} is {found}, and its recipe has {expected.get(name, 'nothing')} there"
             )
-    return card, spec, nested({name: array.astype(np.float32) for name, array in arrays.items()})
+    params = nested({name: array.astype(np.float32) for name, array in arrays.items()})
+    return Kept(card, spec, params, tokenizer)
 
 
 def _card(path: Path, texts: Mapping[str, str]) -> Card:

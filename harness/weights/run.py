@@ -15,10 +15,9 @@ from jaxtyping import Float
 
 from harness.data.text.tokenizer import Tokenizer
 from harness.model.decoder import Decoder
-from harness.recipe.spec import RunSpec
 from harness.records.errors import Damaged, InputError, near
 from harness.records.paths import SweepFolder
-from harness.weights.kept import Card, Params, read_card, read_kept
+from harness.weights.kept import Card, Kept, read_card, read_kept
 from harness.weights.sampling import padded_logits, sample_tokens, streamed_text
 
 # A model in a folder of its own, as `harness.export` leaves it.
@@ -28,7 +27,7 @@ MAX_LISTED = 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainedRun:
+class TrainedRun(Kept):
     """A trained model at one end point of its run.
 
     Attributes:
@@ -37,11 +36,6 @@ class TrainedRun:
         params: parameters as nested dicts of fp32 arrays, such as `params["blocks"][0]["attention"]`.
         tokenizer: tokenizer of the corpus; None for synthetic data.
     """
-
-    card: Card
-    spec: RunSpec
-    params: Params
-    tokenizer: Tokenizer | None
 
     def __repr__(self) -> str:
         card = self.card
@@ -171,9 +165,7 @@ def load_run(folder: str | Path, run: str | None = None) -> TrainedRun:
         >>> run = harness.load_run("results/chinchilla", "d64")  # doctest: +SKIP
         >>> logits = run.logits(run.tokenizer.encode(["def "])[:-1])  # doctest: +SKIP
     """
-    card, spec, params = read_kept(find_kept(Path(folder), run))
-    tokenizer = None if card.tokenizer is None else Tokenizer(**card.tokenizer)
-    return TrainedRun(card, spec, params, tokenizer)
+    return TrainedRun(**vars(read_kept(find_kept(Path(folder), run))))
 
 
 def find_kept(folder: Path, run: str | None = None) -> Path:

@@ -75,8 +75,8 @@ def test_the_tokenizer_gives_the_same_ids(tmp_path: Path, n_tags: int) -> None:
 
 def test_a_model_of_symbols_has_no_tokenizer(trained: Path, tmp_path: Path) -> None:
     """Made from one of text, as only the card differs."""
-    card, _, params = read_kept(find_kept(trained, "d8"))
-    write_kept(tmp_path / "model.safetensors", replace(card, tokenizer=None), params)
+    kept = read_kept(find_kept(trained, "d8"))
+    write_kept(tmp_path / "model.safetensors", replace(kept.card, tokenizer=None), kept.params)
     assert export.main([str(tmp_path), "--to", str(tmp_path / "out")]) == 0
     assert not (tmp_path / "out" / "tokenizer.json").exists()
     run = load_run(tmp_path / "out")

@@ -152,5 +152,5 @@ def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path
     assert statuses(start_pair(tmp_path, data_cache)) == ["done", "done"]
     assert_close(tmp_path, tables(tmp_path / "one"))
     kept = [RunFolder(run_folder(root)) for root in (tmp_path, tmp_path / "one")]
-    (_, _, mine), (_, _, theirs) = (read_kept(run.point_weights(SPEC.point_id(ENDS[-1]))) for run in kept)
+    mine, theirs = (read_kept(run.point_weights(SPEC.point_id(ENDS[-1]))).params for run in kept)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), mine, theirs)

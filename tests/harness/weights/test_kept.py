@@ -21,7 +21,7 @@ from harness.weights.tensor_file import read_tensors, write_tensors
 from tests.recipes import RASTER, inputs, model, optim, run_spec, train
 
 ENDS = (4 * RASTER, 8 * RASTER)
-SPEC = run_spec()
+SPEC = run_spec(model=model(vocab_size=257))
 TOKENIZER = Tokenizer(257, "")
 KEEP = Keep(frozenset(SPEC.point_id(n) for n in ENDS), "fp32", TOKENIZER)
 
@@ -42,14 +42,13 @@ def loss_of(params: Params, spec=SPEC) -> float:
 def test_each_point_keeps_the_parameters_that_were_scored(run: RunFolder) -> None:
     for n_tokens in ENDS:
         point = json.loads(run.point(SPEC.point_id(n_tokens)).read_text())
-        card, spec, params = read_kept(run.point_weights(SPEC.point_id(n_tokens)))
+        kept = read_kept(run.point_weights(SPEC.point_id(n_tokens)))
+        card = kept.card
         assert (card.run_id, card.point_id, card.n_tokens) == (SPEC.run_id, point["point_id"], n_tokens)
         assert (card.loss, card.bits_per_byte) == (point["loss"], point["bits_per_byte"])
         assert card == read_card(run.point_weights(SPEC.point_id(n_tokens)))
-        assert card.tokenizer is not None
-        assert Tokenizer(**card.tokenizer) == TOKENIZER
-        assert spec == SPEC
-        assert loss_of(params) == point["loss"]
+        assert (kept.spec, kept.tokenizer) == (SPEC, TOKENIZER)
+        assert loss_of(kept.params) == point["loss"]
 
 
 def test_keeping_changes_nothing_else(run: RunFolder, tmp_path: Path) -> None:
@@ -71,9 +70,9 @@ def test_half_precision_rounds_each_parameter(run: RunFolder, tmp_path: Path) ->
     other = RunFolder(tmp_path / SPEC.run_id)
     (path,) = other.weights.iterdir()
     assert path.stat().st_size < 0.6 * run.point_weights(path.stem).stat().st_size
-    (card, _, half), (_, _, whole) = read_kept(path), read_kept(run.point_weights(path.stem))
-    assert card.precision == "bf16"
-    for (name, rounded), (_, exact) in zip(named(half), named(whole), strict=True):
+    half, whole = read_kept(path), read_kept(run.point_weights(path.stem))
+    assert half.card.precision == "bf16"
+    for (name, rounded), (_, exact) in zip(named(half.params), named(whole.params), strict=True):
         assert rounded.dtype == np.float32, name
         np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16).astype(np.float32))
 
@@ -91,13 +90,12 @@ def test_half_precision_rounds_each_parameter(run: RunFolder, tmp_path: Path) ->
 def test_every_kind_of_run_keeps_what_was_scored(tmp_path: Path, spec, options) -> None:
     keep = Keep(frozenset([spec.point_id(ENDS[0])]), "fp32", None)
     assert train(tmp_path / spec.run_id, spec, ENDS[:1], keep=keep, **options) == "done"
-    card, _, params = read_kept(RunFolder(tmp_path / spec.run_id).point_weights(spec.point_id(ENDS[0])))
-    assert loss_of(params, spec) == pytest.approx(card.loss, rel=1e-5)
+    kept = read_kept(RunFolder(tmp_path / spec.run_id).point_weights(spec.point_id(ENDS[0])))
+    assert loss_of(kept.params, spec) == pytest.approx(kept.card.loss, rel=1e-5)
 
 
 def test_names_are_those_of_the_tree(run: RunFolder) -> None:
-    _, _, params = read_kept(run.point_weights(SPEC.point_id(ENDS[0])))
-    names = dict(named(params))
+    names = dict(named(read_kept(run.point_weights(SPEC.point_id(ENDS[0]))).params))
     assert {"embed", "head.kernel", "final_norm.gain", "blocks.1.attention.qkv.kernel"} <= names.keys()
     assert dict(named(nested(names))).keys() == names.keys()
 
@@ -117,6 +115,12 @@ def test_a_file_that_is_no_kept_model_is_refused(run: RunFolder, tmp_path: Path)
     refused("written under schema 9", arrays, {CARD: json.dumps(card | {"schema": 9})})
     refused("is not as expected|lacks|expected", arrays, {CARD: json.dumps(card | {"loss": "low"})})
     refused("of another version", arrays, {CARD: json.dumps(card | {"spec": {"rung": "d16"}})})
+    refused("of another version", arrays, {CARD: json.dumps(card | {"tokenizer": {"size": 3}})})
+    other = {"tokenizer": {"vocab_size": 300, "definition": ""}}
+    refused(
+        "tokenizer has 300 tokens, its model 257", arrays, {CARD: json.dumps(card | {"tokenizer": other})}
+    )
+    texts[CARD] = json.dumps(card | {"tokenizer": None})
     refused("embed is nothing", {k: v for k, v in arrays.items() if k != "embed"}, texts)
     refused("more is .*has nothing there", arrays | {"more": arrays["embed"]}, texts)
     refused("embed is .2, 2", arrays | {"embed": np.zeros((2, 2), np.float32)}, texts)
@@ -130,3 +134,13 @@ def test_a_damaged_file_is_not_trained_again(tmp_path: Path) -> None:
     assert train(tmp_path / SPEC.run_id, SPEC, ENDS[:1], keep=KEEP) == "done"
     with pytest.raises(Damaged, match="does not lie where"):
         read_kept(path)
+
+
+def test_a_point_that_is_trained_again_is_kept_then(run: RunFolder, tmp_path: Path) -> None:
+    """As the plan says of points that were trained without being kept: its file is deleted."""
+    other, point_id = RunFolder(tmp_path / SPEC.run_id), SPEC.point_id(ENDS[0])
+    assert train(other.root, SPEC, ENDS) == "done"
+    other.point(point_id).unlink()
+    assert train(other.root, SPEC, ENDS, keep=KEEP) == "done"
+    assert [path.stem for path in other.weights.iterdir()] == [point_id]
+    assert other.point_weights(point_id).read_bytes() == run.point_weights(point_id).read_bytes()
