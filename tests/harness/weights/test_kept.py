@@ -82,10 +82,12 @@ def test_half_precision_rounds_each_parameter(run: RunFolder, tmp_path: Path) ->
     [
         (replace(run_spec(kind="constant"), optim=optim(name="schedule_free")), {}),
         (run_spec(kind="cosine", n_steps=16), {}),
-        (run_spec(model=model(n_experts=2)), {}),
-        (run_spec(), {"execution": Execution(scan_layers=True), "mesh": MeshConfig(fsdp=2)}),
+        (
+            run_spec(model=model(n_experts=2)),
+            {"execution": Execution(scan_layers=True), "mesh": MeshConfig(fsdp=2)},
+        ),
     ],
-    ids=["average", "cosine", "experts", "stacked and sharded"],
+    ids=["average", "cosine", "experts, stacked and sharded"],
 )
 def test_every_kind_of_run_keeps_what_was_scored(tmp_path: Path, spec, options) -> None:
     keep = Keep(frozenset([spec.point_id(ENDS[0])]), "fp32", None)
@@ -117,9 +119,7 @@ def test_a_file_that_is_no_kept_model_is_refused(run: RunFolder, tmp_path: Path)
     refused("of another version", arrays, {CARD: json.dumps(card | {"spec": {"rung": "d16"}})})
     refused("of another version", arrays, {CARD: json.dumps(card | {"tokenizer": {"size": 3}})})
     other = {"tokenizer": {"vocab_size": 300, "definition": ""}}
-    refused(
-        "tokenizer has 300 tokens, its model 257", arrays, {CARD: json.dumps(card | {"tokenizer": other})}
-    )
+    refused("tokenizer has 300 tokens, its model 257", arrays, {CARD: json.dumps(card | other)})
     texts[CARD] = json.dumps(card | {"tokenizer": None})
     refused("embed is nothing", {k: v for k, v in arrays.items() if k != "embed"}, texts)
     refused("more is .*has nothing there", arrays | {"more": arrays["embed"]}, texts)
