@@ -14,10 +14,12 @@ from pathlib import Path
 from harness.records.command_line import CommandParser
 from harness.weights.export import export
 
+OWN, LIBRARY = "harness", "transformers"
+
 
 def write(given: argparse.Namespace) -> None:
     """Export the model and print the files."""
-    for path in export(given.folder, given.run, given.target):
+    for path in export(given.folder, given.run, given.target, library=given.format == LIBRARY):
         print(path)
 
 
@@ -34,6 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--to", type=Path, required=True, dest="target", metavar="DIR", help="folder to write"
+    )
+    parser.add_argument(
+        "--format",
+        choices=(OWN, LIBRARY),
+        default=OWN,
+        help="harness: the same bits, for these commands; transformers: for its Qwen3 or Llama class, if the "
+        "model has model.mlp=swiglu and model.key_shift=false (default: harness)",
     )
     return parser.answer(arguments, write)
 

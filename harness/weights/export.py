@@ -13,29 +13,34 @@ from harness.data.text.tokenizer import SEPARATOR, Tokenizer
 from harness.recipe import counting
 from harness.records.errors import InputError
 from harness.records.files import write_atomic, write_json, write_parts
+from harness.weights import transformers_format as theirs
 from harness.weights.kept import Kept, read_kept
 from harness.weights.run import EXPORTED, find_kept
+from harness.weights.tensor_file import write_tensors
 
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
 # Copied in blocks: a file of parameters may be larger than memory.
 BLOCK_BYTES = 1 << 24
 
 
-def export(folder: Path, run: str | None, target: Path) -> list[Path]:
+def export(folder: Path, run: str | None, target: Path, *, library: bool = False) -> list[Path]:
     """Write a trained model into a folder: `model.safetensors`, `config.json` and `tokenizer.json`.
 
-    The parameters are copied bit by bit. A model of synthetic symbols has no tokenizer.
+    In our own format the parameters are copied bit by bit, and `load_run` takes the folder. A model of
+    synthetic symbols has no tokenizer.
 
     Args:
         folder: folder of the sweep.
         run: rung, run or end point, as `load_run` takes it.
         target: folder to write, which is made if it is missing.
+        library: whether to write names and configuration of the library transformers instead.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: there is no such model, or `target` is a file or the folder of a sweep.
+        InputError: there is no such model, `target` is a file or the folder of a sweep, or the library has no
+            class for the model.
     """
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file, expected a folder to write; give another name", "target")
@@ -44,13 +49,20 @@ def export(folder: Path, run: str | None, target: Path) -> list[Path]:
     source = find_kept(folder, run)
     kept = read_kept(source)
     written = [target / EXPORTED, target / CONFIG]
-    if source.resolve() != written[0].resolve():
+    if library:
+        theirs.check_known(kept.spec.model)
+        # The library refuses a file that does not name a framework.
+        write_tensors(written[0], theirs.library_arrays(kept), {"format": "pt"})
+    elif source.resolve() != written[0].resolve():
         with open(source, "rb") as file:
             write_parts(written[0], iter(lambda: file.read(BLOCK_BYTES), b""))
-    write_json(written[1], config(kept))
+    write_json(written[1], theirs.library_config(kept) if library else config(kept))
     if kept.tokenizer is not None:
         written.append(target / TOKENIZER)
         write_atomic(written[-1], library_tokenizer(kept.tokenizer).to_str(pretty=True))
+    if kept.tokenizer is not None and library:
+        written.append(target / TOKENIZER_CONFIG)
+        write_json(written[-1], theirs.library_tokenizer_config(kept.spec.model))
     return written
 
 
