@@ -22,7 +22,7 @@ from harness.weights.run import TrainedRun, load_run
 
 def evaluate_file(run: TrainedRun, data: Path, text_field: str, n_tokens: int | None) -> TextLoss:
     """Return the loss of a trained model on a file; see `read_documents` and `text_loss`."""
-    tokenizer = run.text_tokenizer
+    tokenizer, _ = run.text_tokenizer()
     documents, left_out = read_documents(data, text_field)
     if left_out:
         print(f"note: {left_out:,} records of {data} hold no text and are left out", file=sys.stderr)
@@ -39,14 +39,15 @@ def evaluate(given: argparse.Namespace) -> None:
     run = load_run(given.folder, given.run)
     found = evaluate_file(run, given.data, given.text_field, given.n_tokens)
     card = run.card
+    bits = "" if card.bits_per_byte is None else f", {card.bits_per_byte:.6f} bits per byte"
     print(f"{run.spec.rung}, run {card.run_id}, trained on {card.n_tokens:,} tokens")
     print(
         f"{given.data}: loss {found.loss:.6f} nats per token, {found.bits_per_byte:.6f} bits per byte over "
         f"{found.n_tokens:,} tokens of {found.n_bytes:,} bytes"
     )
     print(
-        f"evaluation set of the sweep: loss {card.loss:.6f} nats per token, {card.bits_per_byte:.6f} bits "
-        f"per byte over {run.spec.data.eval_tokens:,} tokens"
+        f"evaluation set of the sweep: loss {card.loss:.6f} nats per token{bits} over "
+        f"{run.spec.data.eval_tokens:,} tokens"
     )
 
 

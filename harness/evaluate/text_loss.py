@@ -110,7 +110,7 @@ def text_loss(
         scored.append(rest[:, 1:])
     targets = np.concatenate([part.ravel() for part in scored]) if scored else np.zeros(0, np.int32)
     n_bytes = int(token_bytes[targets].sum())
-    if not n_bytes:
+    if n_bytes <= 0:
         raise InputError("the text has no token after its first one, expected two or more; give more text")
     loss = nats / len(targets)
     return TextLoss(loss, nats / (math.log(2) * n_bytes), len(targets), n_bytes)

@@ -9,12 +9,13 @@ from typing import Any
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers
 
-from harness.data.text.tokenizer import SEPARATOR, Tokenizer
+from harness.data.text.file_tokenizer import FileTokenizer
+from harness.data.text.tokenizer import BYTE_OF_CHARACTER, SEPARATOR
 from harness.recipe import counting
 from harness.records.errors import InputError
 from harness.records.files import write_atomic, write_json, write_parts
 from harness.weights import transformers_format as theirs
-from harness.weights.kept import Kept, read_kept
+from harness.weights.kept import AnyTokenizer, Kept, read_kept
 from harness.weights.run import EXPORTED, find_kept
 from harness.weights.tensor_file import write_tensors
 
@@ -62,7 +63,7 @@ def export(folder: Path, run: str | None, target: Path, *, library: bool = False
         write_atomic(written[-1], library_tokenizer(kept.tokenizer).to_str(pretty=True))
     if kept.tokenizer is not None and library:
         written.append(target / TOKENIZER_CONFIG)
-        write_json(written[-1], theirs.library_tokenizer_config(kept.spec.model))
+        write_json(written[-1], theirs.library_tokenizer_config(kept, library_tokenizer(kept.tokenizer)))
     return written
 
 
@@ -86,8 +87,10 @@ def config(kept: Kept) -> dict[str, Any]:
     }
 
 
-def library_tokenizer(tokenizer: Tokenizer) -> hf.Tokenizer:
+def library_tokenizer(tokenizer: AnyTokenizer) -> hf.Tokenizer:
     """Return a tokenizer of the library `tokenizers` with the same ids; the separator is a special token."""
+    if isinstance(tokenizer, FileTokenizer):
+        return hf.Tokenizer.from_str(tokenizer.definition)
     found = hf.Tokenizer.from_str(tokenizer.definition) if tokenizer.definition else _of_bytes()
     # Ids between text and separator belong to task documents, and no text becomes one of them.
     free = tokenizer.separator - found.get_vocab_size()
@@ -97,11 +100,7 @@ def library_tokenizer(tokenizer: Tokenizer) -> hf.Tokenizer:
 
 def _of_bytes() -> hf.Tokenizer:
     """Return a byte-level tokenizer without merges, in which the id of a byte is its value."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    by_letter = hf.Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, []))
-    pieces = Tokenizer(len(alphabet) + 1, by_letter.to_str()).pieces
-    values = {letter: pieces[place][0] for place, letter in enumerate(alphabet)}
-    found = hf.Tokenizer(models.BPE(values, []))
+    found = hf.Tokenizer(models.BPE(BYTE_OF_CHARACTER, []))
     found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     found.decoder = decoders.ByteLevel()
     return found

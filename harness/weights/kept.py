@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from harness.data.text.file_tokenizer import FileTokenizer
 from harness.data.text.tokenizer import Tokenizer
 from harness.model.decoder import Decoder
 from harness.recipe.spec import ModelSpec, RunSpec
@@ -24,6 +25,9 @@ from harness.records.json_files import current, from_json, to_json
 from harness.weights.tensor_file import read_tensors, read_texts, write_tensors
 
 Params = dict[Any, Any]
+AnyTokenizer = Tokenizer | FileTokenizer
+# Kinds of tokenizer in a card: trained on the corpus, or taken from a file.
+KINDS: dict[str, type[AnyTokenizer]] = {"trained": Tokenizer, "file": FileTokenizer}
 
 CARD, CARD_SCHEMA = "card", 1
 STORED = {"fp32": np.dtype(np.float32), "bf16": np.dtype(jnp.bfloat16)}
@@ -36,12 +40,12 @@ class Keep:
     Attributes:
         point_ids: the end points.
         precision: `fp32` or `bf16`, of the stored parameters.
-        tokenizer: tokenizer of the corpus; None for synthetic data.
+        tokenizer: tokenizer of the corpus; None for synthetic data and bare tokens.
     """
 
     point_ids: frozenset[str]
     precision: str
-    tokenizer: Tokenizer | None
+    tokenizer: AnyTokenizer | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +58,10 @@ class Card:
         point_id: the end point.
         n_tokens: training tokens.
         loss: loss on the sweep's evaluation set, nats per token.
-        bits_per_byte: the same in bits per byte.
+        bits_per_byte: the same in bits per byte; None if the bytes of the tokens are unknown.
         precision: `fp32` or `bf16`, of the stored parameters.
         spec: recipe of the run.
-        tokenizer: fields of a `Tokenizer`; None for synthetic data.
+        tokenizer: fields of the tokenizer and its `kind`; None for synthetic data and bare tokens.
     """
 
     schema: int = CARD_SCHEMA
@@ -65,13 +69,13 @@ class Card:
     point_id: str
     n_tokens: int
     loss: float
-    bits_per_byte: float
+    bits_per_byte: float | None
     precision: str
     spec: dict[str, Any]
     tokenizer: dict[str, Any] | None
 
     @classmethod
-    def of(cls, spec: RunSpec, n_tokens: int, loss: float, bits_per_byte: float, keep: Keep) -> Card:
+    def of(cls, spec: RunSpec, n_tokens: int, loss: float, bits_per_byte: float | None, keep: Keep) -> Card:
         """Return the card of an end point that was just evaluated."""
         return cls(
             run_id=spec.run_id,
@@ -81,7 +85,7 @@ class Card:
             bits_per_byte=bits_per_byte,
             precision=keep.precision,
             spec=spec.to_dict(),
-            tokenizer=None if keep.tokenizer is None else asdict(keep.tokenizer),
+            tokenizer=None if keep.tokenizer is None else _fields(keep.tokenizer),
         )
 
 
@@ -116,13 +120,13 @@ class Kept:
         card: its description.
         spec: recipe of the run.
         params: parameters as host arrays, fp32, with one subtree per block.
-        tokenizer: tokenizer of the corpus; None for synthetic data.
+        tokenizer: tokenizer of the corpus; None for synthetic data and bare tokens.
     """
 
     card: Card
     spec: RunSpec
     params: Params
-    tokenizer: Tokenizer | None
+    tokenizer: AnyTokenizer | None
 
 
 def read_kept(path: Path) -> Kept:
@@ -137,10 +141,10 @@ def read_kept(path: Path) -> Kept:
     try:
         spec = RunSpec.from_dict(card.spec)
         expected = shapes(spec.model)
-        tokenizer = None if card.tokenizer is None else Tokenizer(**card.tokenizer)
+        tokenizer = None if card.tokenizer is None else _tokenizer(card.tokenizer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Damaged(path, "its recipe or tokenizer is of another version") from error
-    if tokenizer is not None and tokenizer.vocab_size != spec.model.vocab_size:
+    if tokenizer is not None and tokenizer.vocab_size > spec.model.vocab_size:
         raise Damaged(
             path, f"its tokenizer has {tokenizer.vocab_size} tokens, its model {spec.model.vocab_size}"
         )
@@ -152,6 +156,16 @@ def read_kept(path: Path) -> Kept:
             )
     params = nested({name: array.astype(np.float32) for name, array in arrays.items()})
     return Kept(card, spec, params, tokenizer)
+
+
+def _fields(tokenizer: AnyTokenizer) -> dict[str, Any]:
+    kind = next(name for name, kind in KINDS.items() if type(tokenizer) is kind)
+    return {"kind": kind} | asdict(tokenizer)
+
+
+def _tokenizer(fields: Mapping[str, Any]) -> AnyTokenizer:
+    values = dict(fields)
+    return KINDS[values.pop("kind")](**values)
 
 
 def _card(path: Path, texts: Mapping[str, str]) -> Card:

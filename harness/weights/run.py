@@ -13,11 +13,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from harness.data.text.tokenizer import Tokenizer
 from harness.model.decoder import Decoder
 from harness.records.errors import Damaged, InputError, near
 from harness.records.paths import SweepFolder
-from harness.weights.kept import Card, Kept, read_card, read_kept
+from harness.weights.kept import AnyTokenizer, Card, Kept, read_card, read_kept
 from harness.weights.sampling import padded_logits, sample_tokens, streamed_text
 
 # A model in a folder of its own, as `harness.export` leaves it.
@@ -34,7 +33,7 @@ class TrainedRun(Kept):
         card: which run and end point it is, and its loss.
         spec: recipe of the run; `spec.model` is the shape of the model.
         params: parameters as nested dicts of fp32 arrays, such as `params["blocks"][0]["attention"]`.
-        tokenizer: tokenizer of the corpus; None for synthetic data.
+        tokenizer: tokenizer of the corpus; None for synthetic data and bare tokens.
     """
 
     def __repr__(self) -> str:
@@ -111,26 +110,30 @@ class TrainedRun(Kept):
         Raises:
             InputError: a number is out of its range, the prompt is no UTF-8, or the model reads no text.
         """
-        tokenizer = self.text_tokenizer
+        tokenizer, separator = self.text_tokenizer()
         ids = tokenizer.encode([encodable(prompt)])
         # A document begins after a separator, as in training.
-        document = [tokenizer.separator, *map(int, ids[:-1])]
+        document = [separator, *map(int, ids[:-1])]
         if n_tokens < 1:
             raise InputError(f"at least 1 token was expected and {n_tokens} came; type 256", "n_tokens")
         tokens = sample_tokens(
             self.spec.model, self.decoder, document, temperature=temperature, top_p=top_p, seed=seed
         )
-        return streamed_text(tokenizer, tokens, n_tokens)
+        return streamed_text(tokenizer.pieces, separator, tokens, n_tokens)
 
-    @property
-    def text_tokenizer(self) -> Tokenizer:
-        """The tokenizer; raises InputError for a model of synthetic symbols, which has none."""
+    def text_tokenizer(self) -> tuple[AnyTokenizer, int]:
+        """Return the tokenizer and its separator; raise InputError if the model has none for text."""
         if self.tokenizer is None:
             raise InputError(
-                f"run {self.card.run_id} was trained on synthetic symbols and knows no text; give a run of "
-                "another corpus"
+                f"run {self.card.run_id} was trained on symbols or tokens without a tokenizer and knows no "
+                "text; give a run of another corpus"
             )
-        return self.tokenizer
+        if self.tokenizer.separator is None:
+            raise InputError(
+                f"the tokenizer of run {self.card.run_id} has no token between documents; train with "
+                "data.separator=ID, which names one"
+            )
+        return self.tokenizer, self.tokenizer.separator
 
 
 def encodable(text: str) -> str:

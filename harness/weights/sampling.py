@@ -16,7 +16,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from harness.data.text.tokenizer import Tokenizer
 from harness.model.decoder import Decoder, nothing_kept
 from harness.recipe.spec import ModelSpec
 from harness.records.errors import InputError
@@ -172,17 +171,24 @@ def draw(logits: Logits, temperature: float, top_p: float, rng: np.random.Genera
     return int(likeliest[min(int(drawn), n - 1)])
 
 
-def streamed_text(tokenizer: Tokenizer, tokens: Iterator[int], n_tokens: int) -> Iterator[str]:
+def streamed_text(
+    pieces: Sequence[bytes], separator: int, tokens: Iterator[int], n_tokens: int
+) -> Iterator[str]:
     """Yield the text of up to `n_tokens` tokens as they come; it ends with the document.
 
     A character of several tokens comes whole. Bytes that are no UTF-8 become U+FFFD.
+
+    Args:
+        pieces: bytes of every token; an id beyond them has none.
+        separator: id of the document separator.
+        tokens: the tokens.
+        n_tokens: largest number of tokens.
     """
-    pieces = tokenizer.pieces
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for _, token in zip(range(n_tokens), tokens, strict=False):
-        if token == tokenizer.separator:
+        if token == separator:
             break
-        text = decoder.decode(pieces[token])
+        text = decoder.decode(pieces[token] if token < len(pieces) else b"")
         if text:
             yield text
     rest = decoder.decode(b"", final=True)

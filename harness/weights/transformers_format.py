@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tokenizers as hf
 
-from harness.data.text.tokenizer import SEPARATOR
 from harness.recipe.spec import ModelSpec
 from harness.records.errors import InputError
 from harness.weights.kept import Kept, named
@@ -63,13 +63,15 @@ def library_config(kept: Kept) -> dict[str, Any]:
     }
 
 
-def library_tokenizer_config(model: ModelSpec) -> dict[str, Any]:
+def library_tokenizer_config(kept: Kept, tokenizer: hf.Tokenizer) -> dict[str, Any]:
     """Return tokenizer_config.json, which names the class and the separator."""
+    separator = None if kept.tokenizer is None else kept.tokenizer.separator
+    name = None if separator is None else tokenizer.id_to_token(separator)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": SEPARATOR,
-        "eos_token": SEPARATOR,
-        "model_max_length": model.seq_len,
+        "bos_token": name,
+        "eos_token": name,
+        "model_max_length": kept.spec.model.seq_len,
         "clean_up_tokenization_spaces": False,
     }
 

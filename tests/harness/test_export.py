@@ -11,11 +11,12 @@ import pytest
 import tokenizers as hf
 
 from harness import export, sample
+from harness.data.text.file_tokenizer import FileTokenizer
 from harness.data.text.tokenizer import SEPARATOR, train_tokenizer
 from harness.recipe.spec import ModelSpec
 from harness.records.errors import InputError
 from harness.weights.export import library_tokenizer
-from harness.weights.kept import named, read_kept, write_kept
+from harness.weights.kept import Card, Keep, named, read_kept, write_kept
 from harness.weights.run import find_kept, load_run
 from tests.fakes.trained import ENDS, LARGE, TOKENIZER, documents
 
@@ -82,8 +83,28 @@ def test_a_model_of_symbols_has_no_tokenizer(trained: Path, tmp_path: Path) -> N
     run = load_run(tmp_path / "out")
     assert run.tokenizer is None
     assert np.isfinite(run.logits([0, 1])).all()
-    with pytest.raises(InputError, match="trained on synthetic symbols and knows no text"):
+    with pytest.raises(InputError, match="without a tokenizer and knows no text"):
         run.sample("x")
+
+
+def test_a_tokenizer_from_a_file_goes_along(trained: Path, tmp_path: Path) -> None:
+    kept = read_kept(find_kept(trained, "d8"))
+    definition = library_tokenizer(TOKENIZER).to_str()
+    for separator in (256, None):
+        own = FileTokenizer(257, definition, separator)
+        card = Card.of(kept.spec, kept.card.n_tokens, 1.5, None, Keep(frozenset(), "fp32", own))
+        write_kept(tmp_path / "model.safetensors", card, kept.params)
+        run = load_run(tmp_path)
+        assert (run.tokenizer, run.card.bits_per_byte) == (own, None)
+        assert export.main([str(tmp_path), "--to", str(tmp_path / "out")]) == 0
+        theirs = hf.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+        assert theirs.encode(TEXTS[0]).ids == TOKENIZER.encode(TEXTS[:1])[:-1].tolist()
+        if separator is None:
+            with pytest.raises(InputError, match=r"train with data\.separator=ID, which names one"):
+                run.sample("one")
+        else:
+            same = [list(each.sample("one", n_tokens=9, seed=1)) for each in (run, load_run(trained, "d8"))]
+            assert same[0] == same[1]
 
 
 def test_wrong_targets_are_one_sentence(

@@ -23,7 +23,7 @@ def run(trained: Path) -> TrainedRun:
 
 def losses_by_hand(run: TrainedRun, text: str) -> np.ndarray:
     """Nats of every token of one document but the first, window by window."""
-    tokens = run.text_tokenizer.encode([text]).astype(int)
+    tokens = run.text_tokenizer()[0].encode([text]).astype(int)
     found = []
     for first in range(0, len(tokens) - 1, SEQ_LEN):
         window = tokens[first : first + SEQ_LEN + 1]

@@ -118,7 +118,7 @@ def test_a_file_that_is_no_kept_model_is_refused(run: RunFolder, tmp_path: Path)
     refused("is not as expected|lacks|expected", arrays, {CARD: json.dumps(card | {"loss": "low"})})
     refused("of another version", arrays, {CARD: json.dumps(card | {"spec": {"rung": "d16"}})})
     refused("of another version", arrays, {CARD: json.dumps(card | {"tokenizer": {"size": 3}})})
-    other = {"tokenizer": {"vocab_size": 300, "definition": ""}}
+    other = {"tokenizer": {"kind": "trained", "vocab_size": 300, "definition": ""}}
     refused("tokenizer has 300 tokens, its model 257", arrays, {CARD: json.dumps(card | other)})
     texts[CARD] = json.dumps(card | {"tokenizer": None})
     refused("embed is nothing", {k: v for k, v in arrays.items() if k != "embed"}, texts)

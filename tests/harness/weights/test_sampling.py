@@ -17,6 +17,7 @@ from harness.weights.sampling import draw, padded_logits, sample_tokens, streame
 from tests.fakes.trained import TOKENIZER
 from tests.recipes import SEQ_LEN, model
 
+PIECES = TOKENIZER.pieces
 LOGITS = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
 
 
@@ -75,8 +76,9 @@ def test_equal_seeds_give_equal_text(trained: Path) -> None:
 
 def test_a_character_of_several_tokens_comes_whole_and_a_document_ends() -> None:
     tokens = [*"aµ".encode(), 0xE2, 0x82, ord("b"), 256, ord("c")]
-    assert list(streamed_text(TOKENIZER, iter(tokens), 99)) == ["a", "µ", "\ufffdb"]
-    assert "".join(streamed_text(TOKENIZER, iter(tokens), 2)) == "a\ufffd"
+    assert list(streamed_text(PIECES, 256, iter(tokens), 99)) == ["a", "µ", "\ufffdb"]
+    assert "".join(streamed_text(PIECES, 256, iter(tokens), 2)) == "a\ufffd"
+    assert list(streamed_text(PIECES[:98], 256, iter([97, 99, 98]), 3)) == ["a"]
 
 
 @pytest.mark.parametrize(
