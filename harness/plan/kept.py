@@ -116,7 +116,7 @@ def keep_lines(
     lines = []
     if open_cells and (plan.cells or plan.left_out):
         lines.append(
-            f"the parameters of {len(plan.cells)} end points are kept, about {_megabytes(plan.n_bytes)} of "
+            f"the parameters of {len(plan.cells)} end points are kept, {_megabytes(plan.n_bytes)} of "
             f"keep_gb={budget_gb:g} (keep={which}: {_by_rung(plan.cells) or 'none fits'})"
         )
     if open_cells and plan.left_out:

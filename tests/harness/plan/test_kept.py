@@ -58,7 +58,7 @@ def test_the_last_points_stay_when_the_disk_is_small(tmp_path: Path) -> None:
     # The largest does not fit: those that do are kept.
     assert names(kept(cells, "auto", tmp_path, 2 * size(16)).cells) == LAST[:2]
     (first, second) = keep_lines(SweepFolder(tmp_path), found, cells, "auto", found.n_bytes / 1e9)
-    assert first.startswith("the parameters of 7 end points are kept, about 0.")
+    assert first.startswith("the parameters of 7 end points are kept, 0.")
     assert "(keep=auto: 5 of d32, 2 of d16)" in first
     assert "of the end points of keep=auto 1 do not fit into keep_gb=" in second
     typed = float(second.rpartition("keep_gb=")[2])
