@@ -95,9 +95,7 @@ def test_the_plan_says_what_is_kept_and_it_is(first: tuple[SweepFolder, str]) ->
         zip(wanted.point_id, wanted.loss, strict=True)
     )
     said = " ".join(printed.split())
-    told = re.search(
-        r"of 5 end points are kept, (\S+) MB of keep_gb=10 \(keep=auto: 4 of d32, 1 of", said
-    )
+    told = re.search(r"of 5 end points are kept, (\S+) MB of keep_gb=10 \(keep=auto: 4 of d32, 1 of", said)
     assert told
     written = sum(path.stat().st_size for path in folder.runs.glob("*/weights/*.safetensors"))
     assert float(told[1]) * 1e6 == pytest.approx(written, rel=0.05)

@@ -13,7 +13,7 @@ from flax import nnx
 from harness.model.decoder import Decoder
 from harness.records.errors import InputError
 from harness.weights.run import load_run
-from harness.weights.sampling import draw, padded_logits, sample_tokens, streamed_text
+from harness.weights.sampling import CachedReader, draw, padded_logits, sample_tokens, streamed_text
 from tests.fakes.trained import TOKENIZER
 from tests.recipes import SEQ_LEN, model
 
@@ -26,6 +26,9 @@ def test_token_by_token_equals_whole_passes(trained: Path, name: str) -> None:
     """Also where the context is full, and the latter half of it goes on."""
     run = load_run(trained, name)
     prompt = [256, *b"one t"]
+    reader = CachedReader(run.spec.model, run.decoder)
+    for context in (prompt, [*prompt, 104], [*prompt, 104, 114, 101], prompt[2:], [*b"one two three on"]):
+        np.testing.assert_allclose(reader.logits(context), run.logits(context)[-1], atol=1e-4)
     written = list(islice(sample_tokens(run.spec.model, run.decoder, prompt, temperature=0), 3 * SEQ_LEN))
     context = list(prompt)
     for token in written:
