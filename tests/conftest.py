@@ -74,6 +74,7 @@ LONG_MODULES = [
     "tests/analysis/bench/test_bench.py",
     "tests/analysis/forecast/test_forecast.py",
     "tests/harness/train/test_pack.py",
+    "tests/harness/weights/test_kept.py",
     "tests/harness/train/test_checkpoint.py",
     "tests/harness/train/test_loop.py",
     "tests/harness/runs/test_finished.py",

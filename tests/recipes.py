@@ -17,6 +17,7 @@ from harness.records.errors import Damaged
 from harness.records.paths import RunFolder, SweepFolder
 from harness.runs.collect import collect_curves, collect_points
 from harness.train.loop import TrainInputs, train_job
+from harness.weights.kept import Keep
 from tests.small_sweeps import without_times
 
 VOCAB = 32
@@ -68,6 +69,7 @@ def inputs(  # type: ignore[no-untyped-def]
     mesh: MeshConfig | None = None,
     seconds: float = 1e9,
     execution: Execution = DEFAULTS,
+    keep: Keep | None = None,
 ) -> TrainInputs:
     token_bytes = np.ones(VOCAB, np.int64)
     return TrainInputs(
@@ -78,6 +80,7 @@ def inputs(  # type: ignore[no-untyped-def]
         execution=execution,
         checkpoint_seconds=seconds,
         should_stop=should_stop,
+        keep=keep,
     )
 
 

@@ -18,10 +18,11 @@ from analysis.emergence import __main__ as emergence
 from analysis.published import __main__ as published
 from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
-from harness import cancel, coordinate_check, status
+from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
 from harness.bench import scheduling
+from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.replicate import __main__ as replicate
@@ -34,6 +35,9 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.status": (status.main, "--watch"),
     "harness.cancel": (cancel.main, "RUN_ID"),
     "harness.aot": (aot.main, "topology=KIND:SHAPE"),
+    "harness.sample": (sample.main, "--top-p"),
+    "harness.evaluate": (evaluate.main, "--data"),
+    "harness.export": (export.main, "--to"),
     "harness.coordinate_check": (coordinate_check.main, "key=value"),
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),

@@ -45,6 +45,8 @@ class Range:
 
 
 LAUNCHERS = ("local", "ray", "slurm")
+# Which end points keep their parameters (`harness.plan.kept`), and how these are stored.
+KEEP, KEEP_PRECISIONS = ("auto", "none", "last", "points"), ("fp32", "bf16")
 # Far beyond every use, and small enough that no product of settings overflows and no loop over one hangs.
 TOKENS, SIZE, WORKERS = Range(1, 2**53), Range(1, 2**24), Range(1, 2**16)
 NOT_NEGATIVE, POSITIVE, SHARE = Range(0, LARGE), Range(0, LARGE, above=True), Range(0, 1)
@@ -65,7 +67,7 @@ RANGES = {
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
         "model.balance_weight model.router_z_weight "
-        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus launcher.resources"
+        "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus launcher.resources keep_gb"
     ),
     # Numbers of test problems, and of a synthetic source that another source leaves at 0.
     Range(0, 2**31): "data.task_items grid.task_items data.synthetic_tokens data.branching",
@@ -96,6 +98,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "execution.remat": REMAT,
     "execution.attention": ATTENTION,
     "launcher.name": LAUNCHERS,
+    "keep": KEEP,
+    "keep_precision": KEEP_PRECISIONS,
 }
 
 
@@ -107,8 +111,7 @@ def check_choices(settings: SweepSettings) -> None:
             "'.' and '_' were expected"
         )
     for key, allowed in CHOICES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(settings, section), name)
+        value = _inside(settings, key.split("."))
         if value is not None and value not in allowed:
             raise InputError(
                 f"{key}={value} is not known; use one of {', '.join(allowed)}{near(value, list(allowed))}"

@@ -272,6 +272,9 @@ class SweepSettings:
     cache_dir: str | None = None
     dry_run: bool = False
     sinks: list[str] = field(default_factory=list)
+    keep: str = MISSING
+    keep_gb: float = MISSING
+    keep_precision: str = MISSING
 
 
 def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:

@@ -79,6 +79,13 @@ def true_anywhere(*flags: bool) -> tuple[bool, ...]:
     return tuple(bool(column) for column in everywhere.any(axis=0))
 
 
+def fetched(array: jax.Array) -> np.ndarray:
+    """Return a whole array on the host, wherever its shards lie; all processes must call it together."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def place(array: np.ndarray, sharding: Sharding) -> np.ndarray | jax.Array:
     """Return a host array, which every process holds whole, in a form that a jitted function accepts.
 

@@ -141,6 +141,14 @@ class Engine:
             donate_argnums=0,
         )
 
+    def on_host(self, params: Any) -> Any:
+        """Return parameters as host arrays, one subtree per block on every layout.
+
+        With several processes each must call it, because arrays are gathered one after the other.
+        """
+        whole = jax.tree.map(distributed.fetched, params)
+        return unstack(whole, self.model.n_layers) if self.forward.layout.stacked else whole
+
     def _set_checkpoints(self) -> None:
         """Set the conversions between a training state and a checkpoint, which has one subtree per block.
 

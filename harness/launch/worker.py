@@ -72,6 +72,8 @@ class WorkerConfig:
         checkpoint_seconds: seconds between two checkpoints.
         pack: largest number of lanes; None leaves the choice to the platform.
         task_items: test items per task and length; 0 evaluates no tasks.
+        kept: ids of the end points whose parameters are kept.
+        keep_precision: `fp32` or `bf16`, of kept parameters.
         origin: the sweep, for provenance.json; None records no provenance.
     """
 
@@ -86,6 +88,8 @@ class WorkerConfig:
     checkpoint_seconds: float
     pack: int | None = None
     task_items: int = 0
+    kept: tuple[str, ...] = ()
+    keep_precision: str = "fp32"
     origin: Origin | None = None
 
     @classmethod
@@ -93,6 +97,7 @@ class WorkerConfig:
         """Parse the first line of the protocol."""
         values = json.loads(line)
         origin = values.pop("origin")
+        values["kept"] = tuple(values["kept"])
         return cls(**values, origin=None if origin is None else from_json(origin, Origin, "the first line"))
 
     def to_line(self) -> str:
@@ -131,6 +136,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     from harness.evaluate.loss import EvalSet
     from harness.evaluate.tasks import TaskEvaluation
     from harness.train.loop import TrainInputs
+    from harness.weights.kept import Keep
 
     cache = Path(config.cache_dir)
     use_cache(programs_folder(cache))
@@ -152,6 +158,7 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
         execution=Execution(**config.execution),
         checkpoint_seconds=config.checkpoint_seconds,
         should_stop=should_stop,
+        keep=Keep(frozenset(config.kept), config.keep_precision, corpus.tokenizer),
     )
 
 

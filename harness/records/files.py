@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,14 @@ def write_atomic(path: Path, data: bytes | str, synced: bool = True) -> None:
         data: its content.
         synced: whether the content must survive a power cut; without it a reader needs a checksum.
     """
+    write_parts(path, [data.encode() if isinstance(data, str) else data], synced)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview], synced: bool = True) -> None:
+    """Write a file as `write_atomic` does, from parts that need not be in memory at the same time."""
     with _replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        for part in parts:
+            file.write(part)
         file.flush()
         # Else a power cut could leave the new name with empty content.
         if synced:

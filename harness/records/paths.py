@@ -222,6 +222,15 @@ class RunFolder:
         # Zeros in front, so that names sort like numbers.
         return self.evals / f"trunk-{n_tokens:015d}.parquet"
 
+    @property
+    def weights(self) -> Path:
+        """Folder with the parameters of the end points that keep theirs."""
+        return self.root / "weights"
+
+    def point_weights(self, point_id: str) -> Path:
+        """Return the parameters of an end point."""
+        return self.weights / f"{point_id}.safetensors"
+
     def point_items(self, point_id: str) -> Path:
         """Return the scores of test items at an end point."""
         return self.items / f"{point_id}.parquet"

@@ -30,14 +30,15 @@ from harness.track.console import plain_console
 COUNT = "n"  # key of the number of replications
 MOST = 9999
 FOLDER = "replications"  # of results/, with a folder for each grid
-REFERENCES = "grid.references"
+REFERENCES, KEEP = "grid.references", "keep"
 KEYS = """\
   +grid=NAME       one of: {grids}
   n=NUMBER         replications
   dry_run=true     print the plan of one and the total, and stop
   results_dir=DIR  folder of the replications (default results/replications/NAME)
   any other key    as harness.sweep takes them; seeds given here are moved as well
-  grid.references  is [] unless given: cosine references are left out"""
+  grid.references  is [] unless given: cosine references are left out
+  keep             is none unless given: no parameters are kept"""
 EXAMPLE = """\
 python -m harness.replicate +grid=chinchilla n=20 dry_run=true
 python -m analysis.replications results/replications/chinchilla"""
@@ -101,7 +102,10 @@ class Replicate:
         self.record = record
         self.console = console
         self.settings = load_settings(overrides, record)
-        self.has_references = any(key_of(each) == REFERENCES for each in overrides)
+        given = {key_of(each) for each in overrides}
+        self.has_references = REFERENCES in given
+        # Twenty times the same sizes would fill the disk with models that nobody asked for.
+        self.keeps = KEEP in given
         self.root = replications_folder(self.settings)
 
     def run(self) -> int:
@@ -131,8 +135,9 @@ class Replicate:
         for number in range(1, self.n + 1):
             folder = f"{self.root}/{folder_name(number)}"
             settings = replicated(self.settings, number, references=self.has_references)
-            settings = replace(settings, results_dir=folder)
+            settings = replace(settings, results_dir=folder, keep=settings.keep if self.keeps else "none")
             given = [*self.overrides, *overrides_of(settings), f"results_dir={folder}"]
+            given += [] if self.keeps else [f"{KEEP}=none"]
             arguments = given if self.record is None else [*given, "--from", self.record]
             yield Replication(number, Sweep(settings, arguments, self.console, brief=True))
 

@@ -38,6 +38,7 @@ from harness.launch.stop import as_interrupt, is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan.estimate import estimate_on
+from harness.plan.kept import keep_lines, plan_keeping
 from harness.plan.machine import Machine
 from harness.plan.machine_table import print_machine_plan
 from harness.plan.measured import measured_mfu
@@ -260,6 +261,15 @@ class Sweep:
         notes += refused + without_sinks
         if machine is None:
             notes += elsewhere_note(settings.launcher, mesh, bool(refused))
+        self._keep = plan_keeping(
+            self.folder,
+            cells,
+            settings.keep,
+            settings.keep_gb * 1e9,
+            settings.keep_precision,
+            len(corpus.tokenizer.definition) if corpus.tokenizer else 0,
+        )
+        notes += keep_lines(self.folder, self._keep, plan.open_cells, settings.keep, settings.keep_gb)
         at_once = n_workers(settings.launcher, mesh, available)
         return Prepared(plan, corpus, config, recipe, at_once, notes, machine)
 
@@ -437,6 +447,8 @@ class Sweep:
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
             pack=settings.launcher.pack,
+            kept=self._keep.point_ids,
+            keep_precision=settings.keep_precision,
             origin=Origin(command=self.record.command, config=self.record.config, corpus=self.record.corpus),
         )
 

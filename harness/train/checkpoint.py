@@ -1,5 +1,8 @@
 """Asynchronous checkpoints of one run: the last two of the trunk and of each branch.
 
+A run that goes back, for a token count that a later sweep added, leaves the checkpoints ahead of it as they
+are. Reading deletes none but damaged ones.
+
 A checkpoint holds the training state alone. The data position follows from the step, because the order of
 windows is a function of seed and step.
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,27 @@ ORBAX_TIMES = "_CHECKPOINT_METADATA"
 CHECKSUM_BYTES = 16 * 2**30
 
 
+class LastTwo(ocp.training.preservation_policies.PreservationPolicy):
+    """Preserve the last KEEP checkpoints up to the newest save, and the last KEEP of all.
+
+    The two differ while a run trains again what lies before its later checkpoints.
+
+    Args:
+        newest: Returns the step of the newest save.
+    """
+
+    def __init__(self, newest: Callable[[], int]):
+        self._newest = newest
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:  # noqa: ARG002
+        """Return for each checkpoint whether it stays."""
+        # Sorted, because Orbax lists them in the order of saving.
+        steps = sorted(found.step for found in checkpoints)
+        recent = [step for step in steps if step <= self._newest()]
+        kept = {*recent[-KEEP:], *steps[-KEEP:]}
+        return [found.step in kept for found in checkpoints]
+
+
 class CheckpointStore:
     """Checkpoints of one run by segment name and step. Close it after use.
 
@@ -52,6 +76,8 @@ class CheckpointStore:
         self._open: dict[str, ocp.training.Checkpointer] = {}
         # Segment, step and tree layout of the save in progress.
         self._under_way: tuple[str, int, dict[str, str]]
+        # Step of the newest save of each segment.
+        self._newest: dict[str, int] = {}
 
     def save(self, name: str, step: int, state: Any) -> None:
         """Begin to write a checkpoint in the background.
@@ -63,6 +89,7 @@ class CheckpointStore:
         """
         self.wait()
         checkpointer = self._checkpointer(name)
+        self._newest[name] = step
         # A branch saves its trunk with every checkpoint of its own, so the trunk's step may exist already.
         if step not in [found.step for found in checkpointer.checkpoints]:
             self._under_way = name, step, layout(state)
@@ -71,7 +98,7 @@ class CheckpointStore:
     def restore(self, name: str, abstract_state: Any, at_most: int) -> tuple[int, Any] | None:
         """Return step and state of the latest intact checkpoint up to step `at_most`, or None.
 
-        Later and damaged checkpoints are deleted; otherwise they would count among the last two.
+        Damaged checkpoints are deleted, because Orbax fails on them; later ones stay.
 
         Args:
             name: Segment name.
@@ -117,7 +144,7 @@ class CheckpointStore:
             self._open[name] = ocp.training.Checkpointer(
                 self._folder / name,
                 context=context,
-                preservation_policy=ocp.training.preservation_policies.LatestN(KEEP),
+                preservation_policy=LastTwo(lambda: self._newest[name]),
                 cleanup_tmp_directories=True,
             )
         return self._open[name]
@@ -130,19 +157,19 @@ class CheckpointStore:
         write_json(written / MANIFEST, manifest | {"check": own_check(manifest)})
 
     def _latest_sound(self, folder: Path, at_most: int) -> int:
-        """Return the step of the latest intact checkpoint up to `at_most`, or -1; delete those after it."""
+        """Return the step of the latest intact checkpoint up to `at_most`, or -1; delete damaged ones."""
         steps = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
         for step in steps:
             path = folder / str(step)
-            problem = damage(path) if step <= at_most else None
-            if step <= at_most and problem is None:
-                return step
+            problem = damage(path)
             if problem is not None:
                 self._warn(
                     f"checkpoint {folder.name}/{step} is damaged ({problem}); the run goes on from before it"
                 )
-            remove = shutil.rmtree if path.is_dir() else Path.unlink
-            remove(path)
+                remove = shutil.rmtree if path.is_dir() else Path.unlink
+                remove(path)
+            elif step <= at_most:
+                return step
         return -1
 
     def _check_recipe(self, folder: Path) -> None:

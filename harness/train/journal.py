@@ -32,6 +32,7 @@ from harness.runs.finished import RESTS_ON, Parts, RestsOn, kept_steps, rests_on
 from harness.runs.rows import point_row, unmeasured
 from harness.runs.state import begun, write_state
 from harness.train.stopwatch import Stopwatch
+from harness.weights.kept import Card, Keep, Params, write_kept
 
 # Least seconds between two writes of the status file, which monitors poll.
 STATE_SECONDS = 1.0
@@ -236,6 +237,19 @@ class Journal:
         self._put_point(row, rests_on_recipe(spec, point.n_tokens, step_evals))
         self._finished.add(point.n_tokens)
         self._point_began = time.monotonic()
+
+    def write_weights(self, point: PointResult, params: Params, keep: Keep) -> None:
+        """Write the parameters of an end point, before `write_point` marks the point finished.
+
+        Args:
+            point: The end point.
+            params: Host arrays with one subtree per block.
+            keep: How parameters are kept.
+        """
+        if self._writes:
+            spec, result = self._job.spec, point.result
+            card = Card.of(spec, point.n_tokens, result.loss, result.bits_per_byte, keep)
+            write_kept(self._folder.point_weights(card.point_id), card, params)
 
     def _put_point(self, row: dict[str, Any], rests_on: RestsOn) -> None:
         self._put(self._folder.point(row["point_id"]), row | {RESTS_ON: rests_on.to_dict()})

@@ -32,6 +32,7 @@ from harness.runs.finished import unfinished
 from harness.train.checkpoint import CheckpointStore
 from harness.train.journal import Journal, PointResult
 from harness.train.stopwatch import CHECKPOINTS, EVALUATION, TASKS, TRAINING, Stopwatch
+from harness.weights.kept import Keep
 
 # A run counts as diverged at a loss this many nats above ln(vocab_size), the loss of uniform guessing.
 EXPLODED_NATS = 3.0
@@ -60,6 +61,7 @@ class TrainInputs:
         checkpoint_seconds: Seconds between checkpoints.
         should_stop: Whether the worker was asked to stop, for example by SIGTERM.
         tasks: Task evaluation, if the sweep has tasks.
+        keep: End points whose parameters are kept; None keeps none.
     """
 
     tokens: Stream
@@ -70,6 +72,7 @@ class TrainInputs:
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
     tasks: TaskEvaluation | None = None
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,18 @@ class Trajectory:
         # The point comes last: its file marks curve and task results as complete.
         self.journal.flush()
         with self.stopwatch.time(EVALUATION):
-            result = evaluate(self.engine, self.engine.eval_params(state), self.inputs.eval_set)
+            params = self.engine.eval_params(state)
+            result = evaluate(self.engine, params, self.inputs.eval_set)
         if self.inputs.tasks is not None:
             with self.stopwatch.time(TASKS):
-                answers = self.inputs.tasks.at_the_end(self.engine, self.engine.eval_params(state))
+                answers = self.inputs.tasks.at_the_end(self.engine, params)
                 self.journal.write_point_evals(n_tokens, *answers)
-        unique = self.order.unique_tokens(n_tokens)
-        self.journal.write_point(PointResult(n_tokens, unique, result))
+        point = PointResult(n_tokens, self.order.unique_tokens(n_tokens), result)
+        keep = self.inputs.keep
+        if keep is not None and self.spec.point_id(n_tokens) in keep.point_ids:
+            with self.stopwatch.time(CHECKPOINTS):
+                self.journal.write_weights(point, self.engine.on_host(params), keep)
+        self.journal.write_point(point)
 
     def _save(self, segment: Segment, step: int, state: Any) -> None:
         """Begin to write a checkpoint of the segment, and of the trunk if the segment is a branch."""

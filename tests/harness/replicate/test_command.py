@@ -73,6 +73,7 @@ def test_no_report_is_written_and_the_sweeps_own_command_writes_it(made: list[st
     assert words.startswith("python -m harness.sweep +grid=smoke")
     assert "grid.seeds=[1005]" in words
     assert "grid.references=[]" in words
+    assert "keep=none" in words
 
 
 def test_the_same_command_makes_what_is_missing_and_skips_the_rest(

@@ -19,6 +19,7 @@ from harness.records.paths import SweepFolder
 from harness.records.provenance import usable_cores
 from harness.status import run_rows
 from harness.sweep import __main__ as sweep
+from harness.weights.kept import read_card
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, point_times
 
@@ -82,6 +83,22 @@ def test_the_whole_way_leaves_tables_fits_forecast_and_report(first: tuple[Sweep
         f"report: {folder.report}",
     ):
         assert words.replace("\n", "") in printed.replace("\n", "")
+
+
+def test_the_plan_says_what_is_kept_and_it_is(first: tuple[SweepFolder, str]) -> None:
+    folder, printed = first
+    points = pd.read_parquet(folder.points)
+    trained = points[points.role != "reference"]
+    wanted = trained[(trained.rung == "d32") | (trained.n_tokens == trained.n_tokens.max())]
+    found = [read_card(path) for path in folder.runs.glob("*/weights/*.safetensors")]
+    assert {card.point_id: card.loss for card in found} == dict(
+        zip(wanted.point_id, wanted.loss, strict=True)
+    )
+    said = " ".join(printed.split())
+    told = re.search(r"of 5 end points are kept, (\S+) MB of keep_gb=10 \(keep=auto: 4 of d32, 1 of", said)
+    assert told
+    written = sum(path.stat().st_size for path in folder.runs.glob("*/weights/*.safetensors"))
+    assert float(told[1]) * 1e6 == pytest.approx(written, rel=0.05)
 
 
 def test_the_workers_time_is_told_whole(first: tuple[SweepFolder, str]) -> None:

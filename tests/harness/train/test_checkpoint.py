@@ -78,10 +78,28 @@ def test_the_last_two_are_kept_and_the_last_comes_back(saved: Path) -> None:
     assert restored(saved) == (8, [])
 
 
-def test_one_from_before_a_step_comes_back_and_the_rest_goes(copy: Path) -> None:
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in (folder / "trunk").iterdir())
+
+
+def test_one_from_before_a_step_comes_back_and_the_rest_stays(copy: Path) -> None:
     assert restored(copy, at_most=7) == (4, [])
-    assert [path.name for path in (copy / "trunk").iterdir()] == ["4"]
     assert restored(copy, at_most=3) == (None, [])
+    assert steps_in(copy) == [4, 8]
+    assert restored(copy) == (8, [])
+
+
+def test_a_run_that_goes_back_keeps_the_last_two_before_and_ahead(copy: Path) -> None:
+    made = store(copy)
+    assert made.restore("trunk", abstract(), 4) is not None
+    seen = []
+    for step in (5, 6, 7, 8, 9, 10):
+        made.save("trunk", step, state(step))
+        made.wait()
+        seen.append(steps_in(copy))
+    made.close()
+    assert seen == [[4, 5, 8], [5, 6, 8], [6, 7, 8], [6, 7, 8], [8, 9], [9, 10]]
+    assert restored(copy, at_most=9) == (9, [])
 
 
 def largest(folder: Path) -> Path:

@@ -8,9 +8,10 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from harness.engine.mesh import MeshConfig
 from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
 from harness.records.paths import RunFolder
+from harness.weights.kept import read_kept
 from tests import ROOT
 from tests.quick_compilation import FLAGS
 from tests.recipes import collected, train
@@ -110,6 +112,7 @@ def start_worker(root: Path, cache: Path, n_devices: int, **changes: str) -> sub
     """A worker of a sweep whose mesh splits the batch over two devices, with one job; it compiles quickly."""
     data = asdict(DataConfig("synthetic", 32, synthetic_tokens=100_000, min_eval_tokens=8_224))
     config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, {"data": 2}, {}, 60.0)
+    config = replace(config, kept=(SPEC.point_id(ENDS[-1]),))
     root.mkdir(exist_ok=True)
     lines = root / "lines"
     lines.write_text("\n".join([config.to_line(), json.dumps({"jobs": [Job(SPEC, ENDS).to_dict()]}), ""]))
@@ -148,3 +151,6 @@ def test_workers_with_a_coordinator_train_stop_and_go_on_together(tmp_path: Path
     assert statuses(pair) == ["interrupted", "interrupted"]
     assert statuses(start_pair(tmp_path, data_cache)) == ["done", "done"]
     assert_close(tmp_path, tables(tmp_path / "one"))
+    kept = [RunFolder(run_folder(root)) for root in (tmp_path, tmp_path / "one")]
+    mine, theirs = (read_kept(run.point_weights(SPEC.point_id(ENDS[-1]))).params for run in kept)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), mine, theirs)

@@ -95,6 +95,18 @@ def test_a_trunk_is_extended_to_further_points(tmp_path, undisturbed):
         assert before.get(path.name, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
 
 
+def test_a_smaller_count_added_later_leaves_the_checkpoints_ahead(tmp_path, undisturbed):
+    """The trunk goes back for the new branch; a larger count still goes on from the old end of the trunk."""
+    assert run_in(tmp_path, SPEC, ENDS[1:]) == "done"
+    run = RunFolder(tmp_path / "runs" / SPEC.run_id)
+    last = max(int(path.name) for path in (run.checkpoints / "trunk").iterdir())
+    assert run_in(tmp_path, SPEC) == "done"
+    assert_same(tables(tmp_path, SPEC), undisturbed)
+    assert (run.checkpoints / "trunk" / str(last)).exists()
+    assert run_in(tmp_path, SPEC, (*ENDS, 10 * RASTER)) == "done"
+    assert run.read_state().tokens_ahead == 10 * RASTER - last * SPEC.batch_tokens
+
+
 def test_a_branch_equals_a_straight_run_with_its_schedule(tmp_path, undisturbed):
     """Training only the longest branch, with no branch before it, gives the same end point."""
     assert run_in(tmp_path, SPEC, ENDS[1:]) == "done"
