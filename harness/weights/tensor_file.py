@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from harness.records.files import write_parts
 
 DTYPES = (np.dtype(np.float32), np.dtype(jnp.bfloat16))
 CHECK = "crc32"
+LENGTH_BYTES = 8  # of the length of the header; arrays begin at a multiple
 
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
@@ -35,8 +37,14 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[s
         texts: texts by name.
     """
     rows = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    content = memoryview(save(rows, {**texts, CHECK: _check(rows, texts)}))
+    first = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
+    # Sorted: the library writes the texts in another order each time, and equal models get equal bytes.
+    header = json.dumps(json.loads(bytes(content[LENGTH_BYTES:first])), sort_keys=True).encode()
+    header += b" " * (-len(header) % LENGTH_BYTES)
     # Not forced to the disk, which takes longer than all the rest: the checksum tells if a write was lost.
-    write_parts(path, [save(rows, {**texts, CHECK: _check(rows, texts)})], synced=False)
+    length = len(header).to_bytes(LENGTH_BYTES, "little")
+    write_parts(path, [length, header, content[first:]], synced=False)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -48,6 +48,13 @@ def test_arrays_and_texts_come_back(path: Path) -> None:
     assert read_texts(path) == TEXTS
 
 
+def test_equal_content_has_equal_bytes(tmp_path: Path) -> None:
+    texts = {str(key): "x" for key in range(20)}
+    for i in range(3):
+        write_tensors(tmp_path / str(i), ARRAYS, texts)
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(3)}) == 1
+
+
 @pytest.mark.parametrize("first", range(5))
 def test_no_flipped_bit_changes_what_is_read(path: Path, first: int) -> None:
     written = path.read_bytes()
