@@ -139,9 +139,11 @@ def _floor(study: StudyRecord, found: AveragedRecord) -> str:
     if found.low <= floor <= found.high:
         return f"The source has a floor of {significant(floor, 4)}, which the interval holds."
     side = "above" if found.low > floor else "below"
+    losses = [cell.loss for cell in study.forecast.cells] if study.forecast else []
+    gap = f" (the lowest loss is {min(losses) - floor:.2f} above it)" if losses else ""
     return (
         f"The source has a floor of {significant(floor, 4)}: the interval lies {side} it, because no law "
-        "here is that of the source so far from it; runs that come closer to the floor would bring it in."
+        f"here is that of the source so far from it{gap}; runs that come closer would bring it in."
     )
 
 

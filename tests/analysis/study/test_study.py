@@ -219,6 +219,9 @@ def test_the_floor_of_a_known_source_stands_beside_the_interval(result: StudyRec
         (found.high + 1, "lies below it"),
     ):
         assert words in verdict(replace(result, floor=floor))
+    assert result.forecast is not None
+    gap = min(cell.loss for cell in result.forecast.cells) - found.low + 0.1
+    assert f"(the lowest loss is {gap:.2f} above it)" in verdict(replace(result, floor=found.low - 0.1))
 
 
 def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
