@@ -213,7 +213,8 @@ def test_the_losses_to_try_are_those_of_a_committed_sweep() -> None:
 def test_the_floor_that_is_missed_is_that_of_the_committed_sweep() -> None:
     fits = json.loads((ROOT / "results/chinchilla-synthetic/fits.json").read_text())
     (e,) = (each for each in fits["averages"] if each["quantity"] == "E")
-    said = f"Its floor is {fits['floor']:.3f} nats; E over the laws, [{e['low']:.2f}, {e['high']:.2f}], misses it"
+    ends = f"[{e['low']:.2f}, {e['high']:.2f}]"
+    said = f"Its floor is {fits['floor']:.3f} nats; E over the laws, {ends}, misses it"
     assert said in " ".join(TEXT.split())
     assert "the interval lies below it" in fits["verdict"]
 

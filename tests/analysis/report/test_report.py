@@ -34,6 +34,7 @@ from tests.fakes.sweep import make_sweep
 SECTIONS = (
     "warnings",
     "numbers",
+    "corpus",
     "exponents",
     "forecast",
     "frontier",
@@ -263,6 +264,30 @@ def test_recommended_row_is_marked_once(html: str) -> None:
     table = html[html.index('id="exponents"') : html.index('id="forecast"')]
     assert len(re.findall(r'<tr class="chosen">', table)) == 1
     assert table.count("★</td>") == 1
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_what_was_read_and_what_was_left_out_is_told(folder: SweepFolder) -> None:
+    about = read_sweep(folder.sweep)
+    assert about.corpus is not None
+    steps = {"read": {"documents": 40, "bytes": 5_000_000}, "cleaned": {"documents": 31, "bytes": 4_000_000}}
+    cleaned = {"steps": steps, "dropped": {"short": 2, "<b>": 7}, "dropped_first": {"short": "a/b.txt"}}
+    corpus = replace(about.corpus, report=cleaned | {"bytes_per_token": 3.512})
+    write_record(folder.sweep, replace(about, corpus=corpus))
+    said = text_of(render_without_figures(folder))
+    for words in (
+        "in 10 documents",
+        "3.512 bytes a token",
+        "9 documents by 2 rules",
+        "read 40 5.000 cleaned 31 4.000",
+    ):
+        assert words in said
+    assert said.index("<b> 7") < said.index("short 2 a/b.txt")
+    bare = replace(corpus, n_documents=None, n_train_bytes=None, report={"files": 3, "split": "12 documents"})
+    write_record(folder.sweep, replace(about, corpus=bare))
+    said = text_of(render_without_figures(folder))
+    assert "Held out: 12 documents, of 3 file(s)." in said
+    assert "left out because" not in said
 
 
 @pytest.mark.usefixtures("without_figures")
