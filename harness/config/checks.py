@@ -60,6 +60,7 @@ RANGES = {
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
+        "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
         "grid.log_interval grid.resamples"
     ),
     WORKERS: "launcher.n_workers launcher.pack launcher.max_attempts launcher.nodes launcher.cpus",
@@ -73,7 +74,7 @@ RANGES = {
     Range(0, 2**31): "data.task_items grid.task_items data.synthetic_tokens data.branching",
     Range(0, 16): "data.markov_order data.zipf",
     POSITIVE: (
-        "data.max_epochs model.rope_theta model.norm_eps "
+        "data.max_epochs model.rope_theta model.norm_eps grid.ladder.n_params_body grid.ladder.aspect "
         "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor "
         "grid.lr_scale grid.references.lr_scale plan.price_per_hour"
     ),

@@ -213,11 +213,35 @@ class Reference:
 
 
 @dataclass
+class Shape:
+    """Width and depth of a rung."""
+
+    d_model: int
+    n_layers: int
+
+
+@dataclass
+class Ladder:
+    """Rungs whose depth moves as well as their width, in the place of `rungs`.
+
+    Attributes:
+        n_params_body: wanted parameters outside embedding and head, one rung each.
+        aspect: wanted d_model / n_layers of these rungs.
+        shapes: further rungs of given shape.
+    """
+
+    n_params_body: list[float] = field(default_factory=list)
+    aspect: float = 32.0
+    shapes: list[Shape] = field(default_factory=list)
+
+
+@dataclass
 class GridCells:
     """Cells of a grid; null takes the value from the budget.
 
     Attributes:
         rungs: widths of the models.
+        ladder: rungs of several depths; then `rungs` are left out.
         n_tokens: training tokens of every rung.
         flops: compute budgets, from which further token counts follow.
         max_flops: largest compute of a cell of the rectangle.
@@ -232,6 +256,7 @@ class GridCells:
     """
 
     rungs: list[int] | None = None
+    ladder: Ladder | None = None
     n_tokens: list[int] | None = None
     flops: list[float] | None = None
     max_flops: float | None = None

@@ -21,7 +21,8 @@ MAX_NUMBER = 1e60
 MAX_DEPTH = 12
 MAX_SHOWN = 160
 EXAMPLES = {
-    "grid.rungs": "[16,32]",
+    "grid.rungs": "[16,32], or grid.ladder={shapes: [{d_model: 16, n_layers: 2}]}",
+    "grid.ladder": "{n_params_body: [2e6,8e6,3.2e7], aspect: 32}",
     "grid.n_tokens": "[65536,131072]",
     "grid.seeds": "[0,1]",
     "grid.fit_seeds": "[1,2]",

@@ -9,6 +9,7 @@ from harness.config.settings import GridCells, GridSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
 from harness.grid.holdout import hold_out
+from harness.grid.ladder import ladder_rungs
 from harness.grid.rules import Rung
 from harness.recipe import counting
 from harness.recipe.schedule import check_reachable, segments
@@ -129,9 +130,11 @@ class _Builder:
 
     @property
     def rungs(self) -> list[Rung]:
-        """Rungs of the rectangle, all of the same depth."""
-        depth = self.settings.model.n_layers
-        return [Rung(d_model, depth) for d_model in self.chosen.rungs or []]
+        """Rungs of the rectangle: those of the ladder, or widths of the same depth."""
+        model = self.settings.model
+        if self.chosen.ladder is not None:
+            return ladder_rungs(self.chosen.ladder, model, self.vocab_size)
+        return [Rung(d_model, model.n_layers) for d_model in self.chosen.rungs or []]
 
     def _smallest_steps(self) -> int:
         """Return the optimiser steps of the grid's smallest run, on which the warm-up depends."""

@@ -22,15 +22,27 @@ MAX_VOCAB_FACTOR = 4
 
 @dataclass(frozen=True)
 class Rung:
-    """A model size of a grid: width and depth."""
+    """A model size of a grid: width and depth.
+
+    Attributes:
+        d_model: width.
+        n_layers: depth.
+        usual_layers: depth of model.n_layers, which names do not mention; None for `n_layers`.
+    """
 
     d_model: int
     n_layers: int
+    usual_layers: int | None = None
 
     @property
     def name(self) -> str:
-        """Name of the rung in tables: `d` and the width."""
-        return f"d{self.d_model}"
+        """Name of the rung in tables: `d` and the width, and with another depth `l` and the depth.
+
+        >>> Rung(64, 3).name, Rung(64, 6, usual_layers=3).name
+        ('d64', 'd64l6')
+        """
+        usual = self.usual_layers in (None, self.n_layers)
+        return f"d{self.d_model}" if usual else f"d{self.d_model}l{self.n_layers}"
 
 
 def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: str = "measured") -> ModelSpec:

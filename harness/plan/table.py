@@ -99,7 +99,7 @@ def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
     """Yield one row of the table per group of cells that differ only in their seed."""
     groups: dict[Any, list[Cell]] = {}
     for cell in plan.cells:
-        alike = cell.spec.model.d_model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
+        alike = cell.spec.model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
         groups.setdefault(alike, []).append(cell)
     open_keys = {cell.key for cell in plan.open_cells}
     for group in groups.values():

@@ -33,6 +33,7 @@ from harness.execution.devices import KNOWN
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
+from harness.grid.ladder import depth_note
 from harness.launch.interface import Launcher, Outcome
 from harness.launch.stop import as_interrupt, is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
@@ -258,6 +259,7 @@ class Sweep:
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
+        notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
         notes += refused + without_sinks
         if machine is None:
             notes += elsewhere_note(settings.launcher, mesh, bool(refused))

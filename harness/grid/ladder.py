@@ -1,0 +1,86 @@
+"""Rungs of a ladder: integer widths and depths that come near wanted sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from harness.config.settings import Ladder, ModelSettings, OptimSettings
+from harness.grid.rules import REFERENCE_N_LAYERS, Rung, model_spec
+from harness.recipe.counting import n_params_body
+from harness.records.errors import InputError
+
+TOLERANCE = 0.03  # of the wanted parameters
+MOST_BENT = 2.0  # times the wanted d_model / n_layers, or a shape is no rung of this ladder
+DEEPEST = 512
+
+
+def ladder_rungs(ladder: Ladder, model: ModelSettings, vocab_size: int) -> list[Rung]:
+    """Return the rungs of a ladder by the size of their body, each once.
+
+    Args:
+        ladder: wanted sizes and given shapes.
+        model: fields that all rungs share; its depth is the one that names do not mention.
+        vocab_size: number of token ids.
+
+    Raises:
+        InputError: the ladder is empty, or no shape comes near a wanted size.
+    """
+    found = [shape_of(size, ladder.aspect, model, vocab_size) for size in ladder.n_params_body]
+    found += [Rung(shape.d_model, shape.n_layers, model.n_layers) for shape in ladder.shapes]
+    if not found:
+        raise InputError(
+            "grid.ladder names no rung, expected n_params_body or shapes; type "
+            "grid.ladder={n_params_body: [2e6,8e6]}"
+        )
+    return sorted(dict.fromkeys(found), key=lambda rung: _body(rung, model, vocab_size))
+
+
+def shape_of(size: float, aspect: float, model: ModelSettings, vocab_size: int) -> Rung:
+    """Return the rung of `size` body parameters, up to TOLERANCE, with d_model / n_layers nearest `aspect`.
+
+    Raises:
+        InputError: no shape comes so near; the sentence names the nearest.
+    """
+    # The body has n_layers · (a·d_model² + b·d_model) parameters: a and b from two widths.
+    one, two = (
+        _body(Rung(width, 1), replace(model, n_layers=1), vocab_size) / width
+        for width in (model.head_dim, 2 * model.head_dim)
+    )
+    square = (two - one) / model.head_dim
+    linear = one - square * model.head_dim
+    shapes = []
+    for depth in range(1, DEEPEST + 1):
+        width = (np.sqrt(linear**2 + 4 * square * size / depth) - linear) / (2 * square)
+        steps = int(width // model.head_dim)
+        shapes += [Rung(n * model.head_dim, depth, model.n_layers) for n in (steps, steps + 1) if n]
+    bent = np.array([abs(np.log(rung.d_model / rung.n_layers / aspect)) for rung in shapes])
+    off = np.array([abs(_body(rung, model, vocab_size) / size - 1) for rung in shapes])
+    usable = bent <= max(np.log(MOST_BENT), bent.min())
+    fits = usable & (off <= TOLERANCE)
+    if not fits.any():
+        nearest = shapes[int(np.argmin(np.where(usable, off, np.inf)))]
+        raise InputError(
+            f"no shape with heads of {model.head_dim} and d_model / n_layers near {aspect:g} has {size:,.0f} "
+            f"body parameters within {TOLERANCE:.0%}, as was expected; d_model={nearest.d_model} of "
+            f"{nearest.n_layers} layers has {_body(nearest, model, vocab_size):,}, so type that number, "
+            "another aspect or a smaller model.head_dim"
+        )
+    return shapes[int(np.lexsort((off, np.where(fits, bent, np.inf)))[0])]
+
+
+def _body(rung: Rung, model: ModelSettings, vocab_size: int) -> int:
+    return n_params_body(model_spec(rung, model, vocab_size))
+
+
+def depth_note(depths: Iterable[int], settings: OptimSettings) -> list[str]:
+    """Return a sentence if rungs differ in depth and their learning rates do not follow it."""
+    found = sorted(set(depths))
+    if len(found) < 2 or settings.transfer == "completep":
+        return []
+    return [
+        f"rungs have {found[0]} to {found[-1]} layers, and the learning rates were measured at "
+        f"{REFERENCE_N_LAYERS}; optim.transfer=completep scales updates by depth"
+    ]

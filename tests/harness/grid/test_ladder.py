@@ -1,0 +1,85 @@
+"""Rungs of which depth moves as well as width."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from harness.config.settings import Ladder, Shape, load
+from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, shape_of
+from harness.grid.rules import Rung, model_spec
+from harness.recipe.counting import n_params_body
+from harness.records.errors import InputError
+from tests.harness.grid.test_cells import TOKENS, ids
+from tests.small_sweeps import settings, small_cells
+
+MODEL = load(["+grid=smoke", "model.head_dim=16"]).model
+VOCAB = 300
+
+
+def body(rung: Rung, model=MODEL) -> int:
+    return n_params_body(model_spec(rung, model, VOCAB))
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+@pytest.mark.parametrize("aspect", [16.0, 32.0, 64.0])
+@pytest.mark.parametrize("size", [3e6, 3.2e7])
+def test_of_all_shapes_near_a_size_the_one_of_that_aspect_is_taken(
+    size: float, aspect: float, mlp: str
+) -> None:
+    model = load(["+grid=smoke", "model.head_dim=16", f"model.mlp={mlp}"]).model
+    found = shape_of(size, aspect, model, VOCAB)
+    assert abs(body(found, model) / size - 1) <= TOLERANCE
+    off = abs(np.log(found.d_model / found.n_layers / aspect))
+    for depth, steps in itertools.product(range(1, 120), range(1, 60)):
+        rung = Rung(16 * steps, depth)
+        if abs(body(rung, model) / size - 1) <= TOLERANCE:
+            assert off <= abs(np.log(rung.d_model / depth / aspect)) + 1e-9
+
+
+def test_a_lopsided_shape_of_the_right_size_is_no_rung() -> None:
+    """25 layers of width 8 have 20 k; six layers of width 16, which were meant, have 6 % less."""
+    model = load(["+grid=smoke", "model.head_dim=8"]).model
+    with pytest.raises(InputError, match=r"near 2 has 20,000 body .*; d_model=16 of 6 layers has 18,"):
+        shape_of(2e4, 2.0, model, VOCAB)
+
+
+def test_rungs_ascend_and_stand_once() -> None:
+    given = [Shape(48, 2), Shape(16, 3), Shape(16, 6)]
+    sized = shape_of(1e6, 32.0, MODEL, VOCAB)
+    again = Shape(sized.d_model, sized.n_layers)
+    found = ladder_rungs(Ladder([1e6], 32.0, [*given, again]), MODEL, VOCAB)
+    assert [rung.name for rung in found] == ["d16", "d16l6", "d48l2", sized.name]
+
+
+def test_a_size_that_no_shape_has_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"has 100 body .*; d_model=16 of 1 layers has 3,"):
+        shape_of(100, 32.0, MODEL, VOCAB)
+    with pytest.raises(InputError, match=r"names no rung.*type grid\.ladder=\{n_params_body"):
+        ladder_rungs(Ladder(), MODEL, VOCAB)
+
+
+def test_cells_of_a_ladder_take_the_place_of_those_of_the_widths() -> None:
+    made = small_cells(
+        "grid.ladder={shapes: [{d_model: 16, n_layers: 2}, {d_model: 32, n_layers: 5}]}", TOKENS
+    )
+    shapes = {(cell.spec.rung, cell.spec.model.d_model, cell.spec.model.n_layers) for cell in made}
+    usual = settings().model.n_layers
+    assert usual not in (2, 5)
+    assert shapes == {("d16l2", 16, 2), ("d32l5", 32, 5)}
+
+
+def test_a_shape_of_the_usual_depth_is_the_run_of_its_width() -> None:
+    usual = settings().model.n_layers
+    shaped = small_cells(f"grid.ladder={{shapes: [{{d_model: 16, n_layers: {usual}}}]}}", TOKENS)
+    assert ids(shaped) == ids(small_cells("grid.rungs=[16]", TOKENS))
+
+
+def test_rates_that_do_not_follow_depth_are_said() -> None:
+    optim = load(["+grid=smoke"]).optim
+    assert depth_note([3, 3], optim) == []
+    (said,) = depth_note([2, 9, 4], optim)
+    assert said.startswith("rungs have 2 to 9 layers")
+    assert depth_note([2, 9], load(["+grid=smoke", "optim.transfer=completep"]).optim) == []
