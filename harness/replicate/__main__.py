@@ -2,7 +2,7 @@
 
 Each replication is a sweep in a folder of its own, results/replications/NAME/r01 and so on, with its forecast
 sealed before its hold-out is trained. The same command again skips finished replications and goes on with
-the others. Text, tokenizer and compiled programs are shared.
+the others; in a clone, those whose tables are complete. Text, tokenizer and compiled programs are shared.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from rich.console import Console
 from harness.config.overrides import key_of, without_control
 from harness.config.settings import SweepSettings, known_keys, options
 from harness.plan.machine_table import time_words
+from harness.plan.plan import Plan
 from harness.plan.speed import matmul_rate
+from harness.records.columns import DONE, POINT_COLUMNS, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
+from harness.records.files import read_table
 from harness.records.number_text import duration, given
+from harness.records.paths import SweepFolder
 from harness.replicate.seeds import overrides_of, replicated
 from harness.sweep.__main__ import Prepared, Sweep, interruptible, load_settings
 from harness.sweep.finish import forecast_line
 from harness.sweep.folders import sweep_folder
+from harness.sweep.forecasts import intact
 from harness.track.console import plain_console
 
 COUNT = "n"  # key of the number of replications
@@ -116,6 +121,9 @@ class Replicate:
         code, planned = 0, False
         for each in self._replications():
             ready = each.sweep.prepare()
+            if is_told(each.sweep.folder, ready.plan):
+                self.console.print(f"{each.name} is finished, as its tables tell; its runs are not here")
+                continue
             done = each.sweep.concluded(ready)
             if done is not None:
                 scores = "; ".join(forecast_line(score) for score in done.scores)
@@ -143,7 +151,11 @@ class Replicate:
 
     def _print_plan(self, prepared: list[tuple[Replication, Prepared]]) -> None:
         """Print the plan of the first replication that is not finished, then the total."""
-        waiting = [(each, ready) for each, ready in prepared if ready.plan.open_cells]
+        waiting = [
+            (each, ready)
+            for each, ready in prepared
+            if ready.plan.open_cells and not is_told(each.sweep.folder, ready.plan)
+        ]
         first, ready = (waiting or prepared)[0]
         self.console.print(f"plan of replication {first.number} of {self.n}, {self._seeds(first)}")
         if not self.has_references:
@@ -169,6 +181,15 @@ class Replicate:
         """Return the folder of a replication and its `grid.seeds`."""
         seeds = ", ".join(map(str, each.sweep.settings.grid.seeds or []))
         return f"{each.sweep.folder.root}: seed {seeds}"
+
+
+def is_told(folder: SweepFolder, plan: Plan) -> bool:
+    """Return whether a replication without runs, as in a clone, has its forecast and all points."""
+    if folder.runs.exists() or not folder.points.exists() or not intact(folder):
+        return False
+    points = checked_columns(read_table(folder.points), POINT_COLUMNS, folder.points)
+    done = points[points.status == DONE]
+    return {cell.key for cell in plan.cells} <= set(zip(done.run_id, done.n_tokens, strict=True))
 
 
 def replications_folder(settings: SweepSettings) -> str:

@@ -12,7 +12,7 @@ import pytest
 from analysis.records.forecast import read_forecast
 from analysis.replications.study import study_replications
 from harness.records.derived import Stage, was_made
-from harness.records.files import read_table
+from harness.records.files import read_table, write_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.replicate import __main__ as command
@@ -95,6 +95,29 @@ def test_the_same_command_makes_what_is_missing_and_skips_the_rest(
     again = read_table(lost / "points.parquet")
     assert again.point_id.tolist() == points.point_id.tolist()
     assert again.loss.tolist() == points.loss.tolist()
+
+
+def test_in_a_clone_complete_tables_count_and_others_are_trained(
+    made: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clone has no runs; the second table lacks a point."""
+    root = tmp_path / "copy"
+    for folder in folders(made):
+        (root / folder.root.name).mkdir(parents=True)
+        for path in (folder.sweep, folder.points, folder.forecast, folder.fits):
+            shutil.copy(path, root / folder.root.name)
+    points = root / "r02" / "points.parquet"
+    write_table(points, read_table(points).iloc[1:])
+    told = {path: path.stat().st_mtime_ns for path in (root / "r01").iterdir()}
+    line = [*made[:-1], f"results_dir={root}"]
+    assert command.main([*line, "dry_run=true"]) == 0
+    assert "all 2 replications: 1 are trained, 1 to train" in " ".join(capsys.readouterr().out.split())
+    assert command.main(line) == 0
+    said = capsys.readouterr().out
+    assert "r01 is finished, as its tables tell; its runs are not here" in said
+    assert "replication 2 of 2" in said
+    assert {path: path.stat().st_mtime_ns for path in (root / "r01").iterdir()} == told
+    assert len(read_table(points)) == len(read_table(root / "r01" / "points.parquet"))
 
 
 def test_a_killed_replication_goes_on(made: list[str], tmp_path: Path) -> None:
