@@ -73,7 +73,7 @@ def _losses(part: PartRecord, who: str, level: float) -> Iterator[str]:
         return
     whole, far = part.held_out[0], part.held_out[-1]
     beyond = (
-        f", and by {in_percent(far.rms_percent.median)} at ≥ {far.at_least:g}× the largest fitted compute"
+        f", and by {in_percent(far.rms_percent.median)} at ≥ {far.at_least:g}× compute"
         if far is not whole
         else ""
     )
