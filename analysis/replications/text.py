@@ -82,7 +82,7 @@ def _losses(part: PartRecord, who: str, level: float) -> Iterator[str]:
         f"{in_percent(whole.rms_percent.median)} RMS (quartiles {_ends(whole.rms_percent)}){beyond}."
     )
     yield (
-        f"{share(whole.coverage)} of {whole.coverage.n} losses lie inside their {percent(level, 0)} "
+        f"Of {whole.coverage.n} losses {share(whole.coverage)} lie inside their {percent(level, 0)} "
         f"intervals. The mean interval score is {in_percent(whole.interval_score.mean)}, and the widest "
         f"interval is {number(whole.widest_over_median, 1)} times the median."
     )
