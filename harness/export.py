@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, add_model
 from harness.weights.export import export
 
 OWN, LIBRARY = "harness", "transformers"
@@ -30,10 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         "Write a trained model of a sweep for other programs: parameters, configuration, tokenizer.",
         "python -m harness.export results/mine --run d96 --to models/d96",
     )
-    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/mine")
-    parser.add_argument(
-        "--run", metavar="ID", help="rung, run or end point (default: the end point with the lowest loss)"
-    )
+    add_model(parser)
     parser.add_argument(
         "--to", type=Path, required=True, dest="target", metavar="DIR", help="folder to write"
     )

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, add_model
 from harness.weights.run import load_run
 
 KEPT_CONTROL = "\n\t"  # control characters that a terminal may obey
@@ -47,10 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         "Let a trained model of a sweep write text.",
         "python -m harness.sample results/mine --run d96 --prompt 'def ' --temperature 0.8",
     )
-    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/mine")
-    parser.add_argument(
-        "--run", metavar="ID", help="rung, run or end point (default: the end point with the lowest loss)"
-    )
+    add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="beginning of the text (default: none)")
     parser.add_argument(
         "--tokens", type=int, default=256, dest="n_tokens", help="largest number of tokens (default: 256)"

@@ -54,7 +54,8 @@ SEED = Range(0, 2**63)  # tables store seeds in 64 bits
 
 RANGES = {
     TOKENS: (
-        "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens"
+        "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens "
+        "grid.ladder.n_params_body"
     ),
     SIZE: (
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
@@ -74,7 +75,7 @@ RANGES = {
     Range(0, 2**31): "data.task_items grid.task_items data.synthetic_tokens data.branching",
     Range(0, 16): "data.markov_order data.zipf",
     POSITIVE: (
-        "data.max_epochs model.rope_theta model.norm_eps grid.ladder.n_params_body grid.ladder.aspect "
+        "data.max_epochs model.rope_theta model.norm_eps grid.ladder.aspect "
         "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor "
         "grid.lr_scale grid.references.lr_scale plan.price_per_hour"
     ),

@@ -20,7 +20,7 @@ from harness.data.text.corpora import PYTHON_PACKAGES, SourceFile
 from harness.data.text.dedup import Split, drop_exact, drop_near, shingle, split_documents
 from harness.data.text.document import Document, Dropped, Tally, n_bytes
 from harness.data.text.encode import encode_documents
-from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
+from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer, read_tokenizer
 from harness.data.text.read import read_python, read_text
 from harness.data.text.tokenizer import KINDS, Tokenizer, train_tokenizer
 from harness.data.tokens.stream import TokenStream
@@ -99,7 +99,7 @@ class Prepared:
     corpus_id: str
     train: UInt[np.ndarray, "train"] | TokenStream
     eval: Integer[np.ndarray, "eval"]
-    tokenizer: Tokenizer | FileTokenizer | None
+    tokenizer: AnyTokenizer | None
     n_train_bytes: int | None
     n_documents: int | None
     entropy_rate: float | None
@@ -122,7 +122,7 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
     split, report = _curate(config, files, progress)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
-    tokenizer: Tokenizer | FileTokenizer
+    tokenizer: AnyTokenizer
     if config.tokenizer in KINDS:
         progress(f"learning {config.vocab_size} tokens from {len(train):,} documents")
         tokenizer = train_tokenizer(config.tokenizer, train, config.vocab_size, n_tags(config))

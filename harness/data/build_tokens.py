@@ -74,6 +74,11 @@ def build_tokens(
     else:
         split = held_out(opened, config.eval_fraction, separator)
     progress(f"{sum(s.n_tokens for s in opened):,} tokens in {len(opened):,} file(s); to score: {split.said}")
+    if not len(split.evaluation) and separator is not None:
+        raise InputError(
+            f"data.separator={separator} never stands twice in a block to score, expected the id behind each "
+            "document; type that id, or leave it out"
+        )
     if not len(split.train) or not len(split.evaluation):
         raise InputError(
             f"data.eval_fraction={config.eval_fraction} leaves {len(split.train)} stretches to train on and "

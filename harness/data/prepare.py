@@ -19,7 +19,7 @@ from harness.data.build_tokens import build_tokens, largest_id, list_tokens
 from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
 from harness.data.text.corpora import SourceFile, list_files, list_python
-from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
+from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer, read_tokenizer
 from harness.data.text.tokenizer import KINDS, Tokenizer, check_vocabulary, token_dtype
 from harness.data.tokens.shards import Shard
 from harness.data.tokens.stream import TokenStream
@@ -78,7 +78,7 @@ class Corpus:
     entropy_rate: float | None
     unigram_nats: float
     report: dict[str, Any]
-    tokenizer: Tokenizer | FileTokenizer | None = None
+    tokenizer: AnyTokenizer | None = None
 
     def spec(self, eval_tokens: int, curve_eval_tokens: int, task_items: int = 0) -> DataSpec:
         """Return the part of a run's recipe that names its data.
@@ -198,6 +198,11 @@ def _check_tokens(config: DataConfig) -> tuple[DataConfig, list[SourceFile], lis
                 "it out"
             )
     config = replace(config, vocab_size=max(config.vocab_size, size), path=_absolute(config.path))
+    if config.separator is not None and not 0 <= config.separator < config.vocab_size:
+        raise InputError(
+            f"data.separator={config.separator} is no id of the vocabulary, expected 0 to "
+            f"{config.vocab_size - 1}"
+        )
     return replace(config, eval_path=config.eval_path and _absolute(config.eval_path)), files, held
 
 
@@ -270,9 +275,8 @@ def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.nda
 def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
     """Add a corpus and its description to the cache; `asked` is the vocabulary that was asked for."""
     tokenizer, train = prepared.tokenizer, prepared.train
-    vocab_size = max(tokenizer.vocab_size, asked) if isinstance(tokenizer, FileTokenizer) else asked
-    if isinstance(tokenizer, Tokenizer):
-        vocab_size = tokenizer.vocab_size
+    # Text may hold fewer tokens than were asked for; files of tokens may leave room above their tokenizer.
+    vocab_size = tokenizer.vocab_size if isinstance(tokenizer, Tokenizer) else asked
     files: dict[str, bytes | np.ndarray | Path] = {
         EVAL: prepared.eval.astype(token_dtype(vocab_size)),
         **prepared.kept,
@@ -334,7 +338,7 @@ def _load(asked: int, folder: Path, meta: dict[str, Any]) -> Corpus:
     )
 
 
-def _tokenizer(folder: Path, vocab_size: int, separator: int | None) -> Tokenizer | FileTokenizer | None:
+def _tokenizer(folder: Path, vocab_size: int, separator: int | None) -> AnyTokenizer | None:
     """Return the tokenizer of a cached corpus; None if it has none."""
     if (folder / TOKENIZER).exists():
         return Tokenizer(vocab_size, (folder / TOKENIZER).read_text())

@@ -15,7 +15,7 @@ from harness.engine.step import engine_for
 from harness.evaluate.text_loss import TextLoss, read_documents, text_loss
 from harness.execution import numerics
 from harness.execution.execution import Execution, MeshConfig
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, add_model
 from harness.records.errors import InputError
 from harness.weights.run import TrainedRun, load_run
 
@@ -58,10 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         "Score any text by a trained model of a sweep.",
         "python -m harness.evaluate results/mine --run d96 --data README.md",
     )
-    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/mine")
-    parser.add_argument(
-        "--run", metavar="ID", help="rung, run or end point (default: the end point with the lowest loss)"
-    )
+    add_model(parser)
     parser.add_argument(
         "--data",
         type=Path,

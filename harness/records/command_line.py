@@ -81,6 +81,14 @@ class CommandParser(argparse.ArgumentParser):
             raise InputError(f"unknown {what} {word}; {hint}")
 
 
+def add_model(parser: CommandParser) -> None:
+    """Add the arguments that name a trained model: `folder` and `run`."""
+    parser.add_argument("folder", type=Path, help="folder of a sweep, for example results/mine")
+    parser.add_argument(
+        "--run", metavar="ID", help="rung, run or end point (default: the end point with the lowest loss)"
+    )
+
+
 def output_file(text: str) -> Path:
     """Return the path of a file to write; refuse the path of a folder, which a write would move away."""
     path = Path(text)

@@ -26,7 +26,8 @@ from harness.records.files import read_table
 from harness.records.number_text import duration, given
 from harness.records.paths import SweepFolder
 from harness.replicate.seeds import overrides_of, replicated
-from harness.sweep.__main__ import Prepared, Sweep, interruptible, load_settings
+from harness.sweep.__main__ import Prepared, Sweep, load_settings
+from harness.sweep.ending import interruptible
 from harness.sweep.finish import forecast_line
 from harness.sweep.folders import sweep_folder
 from harness.sweep.forecasts import intact

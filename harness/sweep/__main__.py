@@ -8,8 +8,6 @@ Exit codes: 0 done, 1 some runs failed, 2 wrong input, 130 interrupted with the 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
 import math
 import os
 import sys
@@ -17,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -35,7 +32,7 @@ from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
 from harness.launch.interface import Launcher, Outcome
-from harness.launch.stop import as_interrupt, is_cancelled, sweep_request
+from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
 from harness.launch.worker import WorkerConfig
 from harness.plan.estimate import estimate_on
@@ -53,6 +50,7 @@ from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
 from harness.records.secret_text import redacted
 from harness.runs.collect import read_current, write_tables
+from harness.sweep.ending import interruptible
 from harness.sweep.finish import conclude, concluded, enough_to_fit, print_conclusion, print_scores
 from harness.sweep.folder_recipe import (
     check_before_corpus,
@@ -89,18 +87,8 @@ from harness.track.progress import Progress
 from harness.track.sinks import Sinks, check_installed, check_sinks
 from harness.track.worker_time import added, shares
 
-# Of a process that Ctrl-C ended, as shells say it.
-INTERRUPTED_EXIT_CODE = 130
 # Rounds of training after files of runs were found damaged.
 MAX_ROUNDS = 3
-DISK_TROUBLE = {
-    errno.ENOSPC: ("the disk is full", "free space"),
-    errno.EDQUOT: ("the quota of the disk is used up", "free space"),
-    errno.EROFS: ("the folder is read-only", "give another results_dir or cache_dir, or mount it writable"),
-    errno.ENOTDIR: ("a file stands where a folder was expected", "move it away"),
-    errno.EISDIR: ("a folder stands where a file was expected", "move it away"),
-}
-FORBIDDEN = (errno.EACCES, errno.EPERM)
 KEYS = """\
   +grid=NAME       one of: {grids}
   budget=NAME      quick (default), standard or full, where the grid has them
@@ -528,38 +516,6 @@ def run(given: argparse.Namespace, arguments: list[str]) -> int:
         return Sweep(settings, arguments, plain_console()).run()
 
     return interruptible(act)
-
-
-def interruptible(act: Callable[[], int]) -> int:
-    """Return the exit code of `act`, or that of an interrupt; raise InputError if the disk refuses."""
-    try:
-        with as_interrupt():
-            return act()
-    except OSError as error:
-        trouble = disk_trouble(error)
-        if trouble is None:
-            raise
-        raise InputError(f"{trouble}, then the same command goes on") from error
-    except KeyboardInterrupt:
-        # After a SIGHUP there is no terminal to print on.
-        with contextlib.suppress(OSError):
-            print("interrupted; the state is saved, the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED_EXIT_CODE
-
-
-def disk_trouble(error: OSError) -> str | None:
-    """Return what the disk refuses and what to do about it; None if the error is of another kind."""
-    where = f" ({error.filename})" if error.filename else ""
-    if error.errno in FORBIDDEN:
-        path = Path(error.filename or ".").absolute()
-        nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
-        if not os.access(nearest, os.R_OK | (os.X_OK if nearest.is_dir() else 0)):
-            return f"{nearest} may not be read; change its rights"
-        return f"the folder may not be written{where}; give another results_dir or cache_dir, or its rights"
-    if error.errno not in DISK_TROUBLE:
-        return None
-    what, repair = DISK_TROUBLE[error.errno]
-    return f"{what}{where}; {repair}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harness.data.text.file_tokenizer import FileTokenizer
+from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer
 from harness.data.text.tokenizer import Tokenizer
 from harness.model.decoder import Decoder
 from harness.recipe.spec import ModelSpec, RunSpec
@@ -25,7 +25,6 @@ from harness.records.json_files import current, from_json, to_json
 from harness.weights.tensor_file import read_tensors, read_texts, write_tensors
 
 Params = dict[Any, Any]
-AnyTokenizer = Tokenizer | FileTokenizer
 # Kinds of tokenizer in a card: trained on the corpus, or taken from a file.
 KINDS: dict[str, type[AnyTokenizer]] = {"trained": Tokenizer, "file": FileTokenizer}
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import UInt
 
-from harness.data.text.file_tokenizer import FileTokenizer
+from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer
 from harness.data.text.tokenizer import Tokenizer
 from harness.records.provenance import usable_cores
 
@@ -20,7 +20,7 @@ MAX_PROCESSES = 8
 
 
 def encode_documents(
-    tokenizer: Tokenizer | FileTokenizer, texts: list[str], share: int = CHARACTERS_PER_PROCESS
+    tokenizer: AnyTokenizer, texts: list[str], share: int = CHARACTERS_PER_PROCESS
 ) -> UInt[np.ndarray, "tokens"]:
     """Return the tokens of `tokenizer.encode`, made by several processes if there is much text.
 

@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tokenizers as hf
 from jaxtyping import Int64, UInt
 
-from harness.data.text.tokenizer import BYTE_OF_CHARACTER, decoded, token_dtype
+from harness.data.text.tokenizer import BYTE_OF_CHARACTER, Tokenizer, decoded, token_dtype
 from harness.records.errors import InputError
 
 # Names of the token behind a document, the most explicit first.
@@ -98,6 +98,9 @@ class FileTokenizer:
     def decode(self, tokens: np.ndarray) -> str:
         """Return the text of `tokens`, separators shown by name; a character cut in two becomes U+FFFD."""
         return decoded(tokens, self.pieces, self.separator)
+
+
+AnyTokenizer: TypeAlias = Tokenizer | FileTokenizer
 
 
 def read_tokenizer(path: str, separator: int | None = None) -> FileTokenizer:

@@ -22,6 +22,7 @@ BESIDE = (".idx", ".index")  # files that a shard needs beside it
 # First and second word of a header: layout, version, and type of the tokens behind it.
 HEADERS = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
 HEADER_BYTES = 256 * 4
+HALVES = 8192  # 16-bit words at the beginning of a bare file that tell 32-bit tokens by their zeros
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
 MEGATRON_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 
@@ -80,7 +81,7 @@ def open_shard(file: SourceFile, vocab_size: int) -> Shard:
 
     Args:
         file: the file.
-        vocab_size: number of token ids; of a raw file it decides whether a token has 16 or 32 bits.
+        vocab_size: number of token ids; above 2^16 the tokens of a bare file have 32 bits.
 
     Raises:
         InputError: the file is cut, of another version, or no file of tokens.
@@ -107,7 +108,16 @@ def _bin(file: SourceFile, vocab_size: int) -> Shard:
         header = words.view("<i4")
         if int(header[0]) in HEADERS:
             return _with_header(file, header)
-    return _plain(file, "<u2" if vocab_size <= 2**16 else "<u4")
+    return _plain(file, _width(file, vocab_size))
+
+
+def _width(file: SourceFile, vocab_size: int) -> str:
+    """Return the type of bare tokens: 32 bits if the vocabulary needs them, or every second half is 0."""
+    if vocab_size > 2**16:
+        return "<u4"
+    halves = np.fromfile(file.path, "<u2", HALVES)
+    wide = file.size % 4 == 0 and halves.any() and not halves[1::2].any()
+    return "<u4" if wide else "<u2"
 
 
 def _with_header(file: SourceFile, header: np.ndarray) -> Shard:
@@ -139,7 +149,7 @@ def _npy(file: SourceFile) -> Shard:
 def _ds(file: SourceFile, vocab_size: int) -> Shard:
     index = Path(f"{file.path}.index")
     if not index.exists():
-        return _plain(file, "<u2" if vocab_size <= 2**16 else "<u4")
+        return _plain(file, _width(file, vocab_size))
     ends = _datatrove_ends(str(index))
     # The index counts tokens, so it also says how many bytes each has.
     wide = len(ends) > 0 and int(ends[-1]) * 4 == file.size

@@ -22,6 +22,7 @@ from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap
+from analysis.uncertainty.one_step import LEAST_ROWS
 
 LEVEL, LEAST, MOST = 0.9, 0.86, 0.94
 TABLES, STANDARD_ERROR = 200, 0.02
@@ -227,3 +228,25 @@ def test_intervals_cover(surface: str, design: str, noise: float, estimator: str
 def test_intervals_with_shared_noise_cover(truth: Truth, estimator: str, seeds: int) -> None:
     tables = [trunks(truth, seeds, np.random.default_rng(seed)) for seed in range(TABLES)]
     assert outside(fits(truth, tables, estimator=estimator, resamples=300)) == {}
+
+
+@pytest.mark.slow
+def test_one_newton_step_keeps_the_level_on_long_tables() -> None:
+    """Two thousand separate runs, 200 tables; the draws of fifty refits and 250 steps."""
+    truth = SURFACES["chinchilla"]
+    problems = [Problem(find_law(truth.law), _long_table(truth, seed)) for seed in range(TABLES)]
+    inside = np.zeros(len(truth.theta))
+    for seed, problem in enumerate(problems):
+        theta = multi_start(problem, np.random.default_rng(seed)).theta
+        low, high = np.quantile(bootstrap(problem, theta, 300, seed), [0.05, 0.95], axis=0)
+        inside += (low <= truth.theta) & (truth.theta <= high)
+    print(dict(zip(find_law(truth.law).params, inside / TABLES, strict=True)))
+    assert inside.min() / TABLES >= LEAST - 2 * STANDARD_ERROR
+    assert inside.max() / TABLES <= MOST + 2 * STANDARD_ERROR
+
+
+def _long_table(truth: Truth, seed: int) -> LossTable:
+    rng = np.random.default_rng(seed)
+    n, d = (np.exp(rng.uniform(*np.log(ends), LEAST_ROWS)) for ends in (truth.n, truth.d))
+    loss = find_law(truth.law).value(truth.theta, n, d) * np.exp(0.003 * rng.standard_normal(LEAST_ROWS))
+    return load_table(pd.DataFrame({"N": n, "D": d, "loss": loss}))

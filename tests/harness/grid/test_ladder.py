@@ -54,6 +54,11 @@ def test_rungs_ascend_and_stand_once() -> None:
     assert [rung.name for rung in found] == ["d16", "d16l6", "d48l2", sized.name]
 
 
+def test_a_size_beyond_all_use_is_out_of_range() -> None:
+    with pytest.raises(InputError, match=r"1e\+20 in grid\.ladder\.n_params_body is out of range"):
+        load(["+grid=smoke", "grid.ladder={n_params_body: [1e20]}"])
+
+
 def test_a_size_that_no_shape_has_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"has 100 body .*; d_model=16 of 1 layers has 3,"):
         shape_of(100, 32.0, MODEL, VOCAB)

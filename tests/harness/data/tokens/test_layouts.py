@@ -17,6 +17,7 @@ from tests.fakes import token_files as made
 Write = Callable[[Path, list[np.ndarray]], None]
 LAYOUTS: dict[str, tuple[str, Write]] = {
     "raw": ("a.bin", made.raw),
+    "raw, 32 bits": ("a.bin", partial(made.raw, dtype="<u4")),
     "header": ("a.bin", made.with_header),
     "header of 32 bits": ("a.bin", partial(made.with_header, magic=20240801, version=7)),
     "NumPy": ("a.npy", made.numpy_file),
@@ -204,6 +205,24 @@ def test_an_id_beyond_the_vocabulary_that_no_sample_met_stops_the_step(data: Pat
     fresh = TokenStream(corpus.train.shards, corpus.train.stretches, made.VOCAB)
     with pytest.raises(InputError, match=rf"a\.bin has the id 600 at token {place:,}, expected ids below"):
         fresh.windows(np.array([0, 70]), 20)
+
+
+@pytest.mark.parametrize(
+    ("separator", "said"),
+    [
+        (500, r"data\.separator=500 is no id of the vocabulary, expected 0 to 499$"),
+        (-4, r"data\.separator=-4 is no id"),
+        (
+            498,
+            r"data\.separator=498 never stands twice in a block to score, .*; type that id, or leave",
+        ),
+    ],
+)
+def test_a_separator_that_separates_nothing(separator: int, said: str, data: Path, tmp_path: Path) -> None:
+    docs = [doc[doc != 498] for doc in made.documents(0, 400)]
+    made.raw(data / "a.bin", docs)
+    with pytest.raises(InputError, match=said):
+        prepared(tmp_path, separator=separator)
 
 
 def test_a_separator_is_added_to_rows_without_one(data: Path, tmp_path: Path) -> None:
