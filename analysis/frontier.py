@@ -20,7 +20,7 @@ from analysis.arrays import Array
 from analysis.intervals import percentile_interval
 from analysis.laws import Law
 from analysis.records.fit import FitWarning, WarningCode
-from analysis.records.fits import FrontierRow
+from analysis.records.frontier import FrontierRow
 from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.engine.mesh import make_mesh
 from harness.engine.step import DEFAULTS
-from harness.evaluate.loss import EvalSet
+from harness.evaluate.eval_set import EvalSet
 from harness.execution.execution import Execution, MeshConfig
 from harness.grid.cells import Cell
 from harness.recipe.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.prepare import Corpus, DataConfig, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.corpus import Corpus
+from harness.data.prepare import prepare_corpus
 from harness.data.tasks.documents import TASKS
 from harness.data.tasks.mixture import TaskConfig
 from harness.data.text.tokenizer import Tokenizer, train_tokenizer

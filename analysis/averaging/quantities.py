@@ -12,7 +12,7 @@ from analysis.frontier import Surface, exponent, flatness, optimum, six_nd_expon
 from analysis.intervals import LEVEL
 from analysis.laws import Law
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
-from analysis.records.fits import FrontierRow
+from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
 
 SAID = 0.05  # a law of less weight does not speak against the others

@@ -17,6 +17,7 @@ from analysis.tables.numbers import Kind, mark_of, read_numbers, refuse_unread
 from harness.records.columns import (
     EVAL_COLUMNS,
     ITEM_COLUMNS,
+    OF_SOURCE,
     POINT_COLUMNS,
     check_done,
     checked_columns,
@@ -154,7 +155,9 @@ def from_tables(
         raise InputError(f"points.parquet has no column {count!r}: use n_params or another count", "count")
     done = points[points["status"] == "done"].rename(columns={count: "N", "flops": "C", "n_tokens": "D"})
     sizes = done[["point_id", "run_id", "seed", "N", "C", "D", "loss"]]
-    final = evals[evals["point_id"].notna()].drop(columns=["run_id", "n_tokens"])
+    final = evals[evals["point_id"].notna() & (evals["split"].fillna("") != OF_SOURCE)].drop(
+        columns=["run_id", "n_tokens"]
+    )
     final = final.merge(sizes, on="point_id")
     if final.empty:
         raise InputError(

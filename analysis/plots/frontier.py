@@ -30,7 +30,7 @@ from analysis.plots.style import (
     styled,
 )
 from analysis.records.fit import FitRecord
-from analysis.records.fits import FrontierRow
+from analysis.records.frontier import FrontierRow
 from harness.records.number_text import power_of_ten, si
 
 TOKENS_PER_PARAMETER = 20.0  # rule of thumb after Hoffmann et al., arXiv:2203.15556, drawn for comparison

@@ -16,7 +16,9 @@ from typing import Any
 
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
+from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
+from analysis.records.sources import SourceRecord
 from harness.records.errors import InputError
 from harness.records.json_files import ABSENT_IF_NONE, read_record
 
@@ -158,41 +160,6 @@ class RolloutRow:
     low: float | None
     high: float | None
     error: float
-
-
-@dataclass(frozen=True)
-class FrontierRow:
-    """The best use of one budget, with intervals at the level of the fit.
-
-    Attributes:
-        flops: the budget C, FLOPs.
-        n_opt: best size, parameters.
-        d_opt: best number of tokens.
-        loss: lowest loss, nats per token.
-        n_low: lower end of the interval of n_opt.
-        n_high: upper end.
-        d_low: lower end of the interval of d_opt.
-        d_high: upper end.
-        loss_low: lower end of the interval of the loss; in fits.json that of one new run.
-        loss_high: upper end.
-        flat_low: smallest size whose loss is within 0.1 % of the lowest, parameters.
-        flat_high: largest such size.
-        factor: the budget over the largest fitted compute; None if that is not known.
-    """
-
-    flops: float
-    n_opt: float
-    d_opt: float
-    loss: float
-    n_low: float
-    n_high: float
-    d_low: float
-    d_high: float
-    loss_low: float
-    loss_high: float
-    flat_low: float
-    flat_high: float
-    factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -415,6 +382,7 @@ class StudyRecord:
         noise: spread between seeds.
         reference: trunk and branch against tuned cosine runs.
         learning_rate: result of a learning-rate sweep; None for other grids.
+        sources: laws of the loss on each source of a mixture; absent for other corpora.
         forecast: score of the sealed forecast that the study quotes; None before a held-out run is finished.
         forecasts: scores of all sealed forecasts, in the order of sealing; None in old files.
         warnings: doubts about the whole.
@@ -439,6 +407,7 @@ class StudyRecord:
     noise: NoiseRecord
     reference: tuple[ReferenceRow, ...] = ()
     learning_rate: LearningRateRecord | None = None
+    sources: tuple[SourceRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     forecast: ScoreRecord | None = None
     forecasts: tuple[ScoreRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     warnings: tuple[FitWarning, ...]

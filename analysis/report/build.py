@@ -27,7 +27,14 @@ from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doub
 from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
 from harness.records import sweep_file
-from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, check_done, checked_columns
+from harness.records.columns import (
+    CURVE_COLUMNS,
+    EVAL_COLUMNS,
+    OF_SOURCE,
+    POINT_COLUMNS,
+    check_done,
+    checked_columns,
+)
 from harness.records.errors import Damaged, InputError
 from harness.records.files import read_table, write_atomic
 from harness.records.json_files import to_json
@@ -59,6 +66,7 @@ class Sweep:
     forecasts: tuple[ForecastRecord, ...]
     about: SweepRecord
     emergence: EmergenceRecord | None = None
+    evals: pd.DataFrame | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -132,6 +140,9 @@ def read_sweep(root: Path) -> Sweep:
         _read(folder.sweep, sweep_file.read_sweep),
         _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
+    if sweep.fits.sources:
+        evals = checked_columns(_read(folder.evals, read_table), EVAL_COLUMNS, folder.evals)
+        sweep = replace(sweep, evals=evals)
     points = checked_columns(sweep.points, POINT_COLUMNS, folder.points)
     check_done(points, folder.points)
     sweep = replace(sweep, points=points, curves=checked_columns(sweep.curves, CURVE_COLUMNS, folder.curves))
@@ -163,7 +174,17 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Return {name: figure} for every figure that the sweep has the data for."""
-    return _law_figures(sweep) | _task_figures(sweep.emergence)
+    return _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
+
+
+def _source_figure(sweep: Sweep) -> dict[str, Figure]:
+    """Return the figure of the losses on the sources of a mixture, if the corpus is one."""
+    if not sweep.fits.sources or sweep.evals is None:
+        return {}
+    rows = sweep.evals[(sweep.evals["split"] == OF_SOURCE) & (sweep.evals["metric"] == "loss")]
+    losses = rows.rename(columns={"task": "source", "value": "loss"})[["point_id", "source", "loss"]]
+    losses = losses.merge(sweep.finished[["point_id", "flops"]], on="point_id")
+    return {"loss_by_source": plots.loss_by_source(losses, sweep.fits.sources)}
 
 
 def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:

@@ -28,7 +28,6 @@ from analysis.records.fit import COUNTS, Excluded, FitWarning, WarningCode
 from analysis.records.fits import (
     AdequacyRecord,
     CountedOptimum,
-    FrontierRow,
     JackknifeRecord,
     NoiseRecord,
     PrimaryRecord,
@@ -36,7 +35,10 @@ from analysis.records.fits import (
     StudyRecord,
 )
 from analysis.records.forecast import ForecastRecord
+from analysis.records.frontier import FrontierRow
+from analysis.records.sources import SourceRecord
 from analysis.result import Fit
+from analysis.study.by_source import source_losses, study_sources
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.table import LossTable, load_table
@@ -61,6 +63,8 @@ def study_sweep(
     forecast: ForecastRecord | Sequence[ForecastRecord] | None = None,
     *,
     floor: float | None = None,
+    evals: pd.DataFrame | None = None,
+    unigram: Mapping[str, float] | None = None,
     seed: int = 0,
     resamples: int = 500,
     level: float = LEVEL,
@@ -76,6 +80,8 @@ def study_sweep(
         forecast: its forecast.json, or all its forecasts in the order of sealing; the law that the quoted one
             sealed stays the primary one.
         floor: true irreducible loss of the source, nats per token, if it is known.
+        evals: its evals.parquet; of a mixture it has the losses on each source.
+        unigram: loss of a model that knows token frequencies alone, by source of a mixture, nats per token.
         seed: of everything random.
         resamples: bootstrap refits of the primary law; redrawn estimates of each law in averages over laws.
         level: share of all intervals.
@@ -134,6 +140,7 @@ def study_sweep(
         frontier_by_count=_frontier_by_count(fits, tables, law),
         noise=noise,
         reference=tuple(reference),
+        sources=_by_source(points, evals, unigram or {}, resamples, level, seed),
         forecast=score if score and score.cells else None,
         forecasts=_scores(scored),
         warnings=_merged([*warnings, *doubts, *own, *attempts.warnings, *untuned]),
@@ -141,6 +148,20 @@ def study_sweep(
         verdict="",
     )
     return replace(result, verdict=verdict(result))
+
+
+def _by_source(
+    points: pd.DataFrame,
+    evals: pd.DataFrame | None,
+    unigram: Mapping[str, float],
+    resamples: int,
+    level: float,
+    seed: int,
+) -> tuple[SourceRecord, ...] | None:
+    """Return the laws of the loss on each source of a mixture; None for other corpora."""
+    if evals is None or source_losses(evals).empty:
+        return None
+    return study_sources(points, evals, unigram, PRIMARY_COUNT, resamples=resamples, level=level, seed=seed)
 
 
 def _learning_rates(points: pd.DataFrame, level: float) -> StudyRecord:

@@ -89,9 +89,10 @@ RANGES = {
     ),
 }
 
+SOURCE_KINDS = ("text", "tokens", "python")
 TOKENIZERS = ("bpe", "bytes", "none")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "data.name": ("python", "text", "tokens", "synthetic"),
+    "data.name": ("python", "text", "tokens", "mixture", "synthetic"),
     "model.mlp": ("gelu", "swiglu"),
     "model.precision": PRECISIONS,
     "optim.name": OPTIMISERS,
@@ -124,8 +125,14 @@ def check_choices(settings: SweepSettings) -> None:
             f"data.tokenizer={tokenizer} is not known; use {', '.join(TOKENIZERS)} or the path of a "
             f"tokenizer.json{near(tokenizer, list(TOKENIZERS))}"
         )
-    if tokenizer == "none" and settings.data.name != "tokens":
+    if tokenizer == "none" and settings.data.name not in ("tokens", "mixture"):
         raise InputError(f"data.tokenizer=none belongs to data=tokens; use bpe for {settings.data.name}")
+    for name, source in settings.data.sources.items():
+        if source.kind is not None and source.kind not in SOURCE_KINDS:
+            raise InputError(
+                f"data.sources.{name}.kind={source.kind} is not known; use one of {', '.join(SOURCE_KINDS)}"
+                f"{near(source.kind, list(SOURCE_KINDS))}"
+            )
 
 
 def check_ranges(settings: SweepSettings) -> None:

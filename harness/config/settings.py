@@ -41,6 +41,21 @@ MAX_YAML = 100_000
 
 
 @dataclass
+class SourceSettings:
+    """A source of a mixture; null takes the value of the whole mixture, or finds it."""
+
+    weight: float | None = None
+    path: str | None = None
+    kind: str | None = None
+    max_epochs: float | None = None
+    eval_path: str | None = None
+    eval_fraction: float | None = None
+    text_field: str = "text"
+    token_field: str | None = None
+    packages: list[str] = field(default_factory=list)
+
+
+@dataclass
 class DataSettings:
     """Text source, tokenizer and evaluation set."""
 
@@ -64,6 +79,7 @@ class DataSettings:
     source_seed: int = 0
     tasks: dict[str, Any] = field(default_factory=dict)
     task_items: int = 0
+    sources: dict[str, SourceSettings] = field(default_factory=dict)
 
 
 @dataclass

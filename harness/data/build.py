@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt
 
+from harness.data.sources import Source
 from harness.data.synthetic import make_source, n_chains
 from harness.data.tasks.contamination import contamination
 from harness.data.tasks.documents import TASKS, Tokens
@@ -35,7 +36,7 @@ class DataConfig:
     """Source of a corpus, and how its text becomes tokens.
 
     Attributes:
-        name: `python`, `text`, `tokens` or `synthetic`.
+        name: `python`, `text`, `tokens`, `mixture` or `synthetic`.
         vocab_size: number of token ids, the document separator included.
         tokenizer: `bpe`, `bytes`, or the path of a tokenizer.json; `none` for tokens of unknown origin.
         eval_fraction: share of documents that are held out for evaluation.
@@ -52,6 +53,7 @@ class DataConfig:
         zipf: exponent of the symbol frequencies.
         source_seed: seed of the source's tables and symbols.
         tasks: task documents that are mixed into the training split of text.
+        sources: what is mixed (name=mixture).
     """
 
     name: str
@@ -71,12 +73,15 @@ class DataConfig:
     zipf: float = 1.0
     source_seed: int = 0
     tasks: tuple[TaskConfig, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataConfig:
         """Return the configuration from its `dataclasses.asdict`, even if JSON turned tuples into lists."""
         tasks = tuple(TaskConfig.from_dict(task) for task in values["tasks"])
-        return cls(**(values | {"packages": tuple(values["packages"]), "tasks": tasks}))
+        sources = tuple(Source.from_dict(source) for source in values.get("sources", ()))
+        packages = tuple(values["packages"])
+        return cls(**(values | {"packages": packages, "tasks": tasks, "sources": sources}))
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt
 
 from harness.data.build import DataConfig, Prepared, build_synthetic, build_text, n_tags, tokenizer_of
 from harness.data.build_tokens import build_tokens, largest_id, list_tokens
+from harness.data.corpus import Corpus
+from harness.data.prepare_mixture import learned_tokenizer, mix, source_config
+from harness.data.sources import Source, check_sources
 from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
 from harness.data.text.corpora import SourceFile, list_files, list_python
@@ -23,7 +26,7 @@ from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer, read_t
 from harness.data.text.tokenizer import KINDS, Tokenizer, check_vocabulary, token_dtype
 from harness.data.tokens.shards import Shard
 from harness.data.tokens.stream import TokenStream
-from harness.recipe.spec import DataSpec
+from harness.data.unigram import unigram_loss
 from harness.records.errors import InputError
 
 # Part of every cache key. Raise it when the same inputs would give other tokens or another description.
@@ -35,67 +38,11 @@ FIELDS = {
     "python": ("tokenizer", "eval_fraction", "packages"),
     "text": ("tokenizer", "eval_fraction", "path", "text_field"),
     "tokens": ("tokenizer", "eval_fraction", "path", "eval_path", "token_field", "separator"),
+    "mixture": ("tokenizer", "eval_fraction", "sources"),
     "synthetic": ("synthetic_tokens", "min_eval_tokens", "markov_order", "branching", "zipf", "source_seed"),
 }
-# Tokens counted at once: np.bincount makes a copy with eight bytes a token.
-COUNTED_AT_ONCE = 2**24
 TRAIN, EVAL, TOKENIZER = "train.bin", "eval.bin", "tokenizer.json"
 FILE_TOKENIZER, STRETCHES = "file_tokenizer.json", "stretches.bin"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Tokens to train on and tokens to score, mapped from disk, with their description.
-
-    Attributes:
-        corpus_id: hash of the content.
-        tokenizer_id: hash of the tokenizer; `symbols` for synthetic data, `unknown` for bare tokens.
-        vocab_size: number of token ids, the separator included.
-        train: tokens to train on.
-        eval: tokens to score.
-        token_bytes: bytes of text that each token stands for; 0 for the separator, 1 for a synthetic symbol.
-            None if the tokenizer is unknown.
-        n_train_tokens: length of `train`, task documents included.
-        n_train_bytes: bytes of the training text, task documents left out; None if they were not counted.
-        n_eval_tokens: length of `eval`.
-        n_documents: documents of the training text, task documents left out; None if unknown.
-        entropy_rate: exact entropy rate in nats per token; None for text.
-        unigram_nats: loss of a unigram model, see `unigram_loss`.
-        report: counts after every step of the preparation.
-        tokenizer: turns tokens back into text; None for synthetic data and bare tokens.
-    """
-
-    corpus_id: str
-    tokenizer_id: str
-    vocab_size: int
-    train: UInt[np.ndarray, "train"] | TokenStream
-    eval: UInt[np.ndarray, "eval"]
-    token_bytes: Int64[np.ndarray, "vocab"] | None
-    n_train_tokens: int
-    n_train_bytes: int | None
-    n_eval_tokens: int
-    n_documents: int | None
-    entropy_rate: float | None
-    unigram_nats: float
-    report: dict[str, Any]
-    tokenizer: AnyTokenizer | None = None
-
-    def spec(self, eval_tokens: int, curve_eval_tokens: int, task_items: int = 0) -> DataSpec:
-        """Return the part of a run's recipe that names its data.
-
-        Args:
-            eval_tokens: tokens scored at end points.
-            curve_eval_tokens: tokens scored during training.
-            task_items: test items per task and length.
-        """
-        return DataSpec(
-            self.corpus_id,
-            self.tokenizer_id,
-            self.unigram_nats,
-            eval_tokens,
-            curve_eval_tokens,
-            task_items,
-        )
 
 
 def prepare_corpus(
@@ -111,6 +58,8 @@ def prepare_corpus(
     Raises:
         InputError: the configuration or the text cannot be used.
     """
+    if config.name == "mixture":
+        return _prepare_mixture(config, cache_dir, progress)
     config, files, held = _check_and_list(config)
     store, key = Store(cache_dir), _key(config, files + held)
     found = store.find(key)
@@ -135,20 +84,30 @@ def prepare_corpus(
     return corpus
 
 
-def check_size(corpus: Corpus, n_tokens: int, max_epochs: float = 4.0) -> None:
-    """Raise InputError if reading `n_tokens` repeats the training split more than `max_epochs` times.
+def _prepare_mixture(config: DataConfig, cache_dir: Path, progress: Callable[[str], None]) -> Corpus:
+    """Prepare each source as a corpus of its own, with one tokenizer, and mix them."""
+    check_sources(config.sources, config.tokenizer)
+    store, corpora = Store(cache_dir), []
+    if config.tokenizer == "bpe":
+        check_vocabulary("bpe", config.vocab_size)
+        listed = []
+        for each in config.sources:
+            with _said_of(each):
+                listed.append(_check_and_list(source_config(config, each))[1])
+        config = replace(config, tokenizer=learned_tokenizer(config, listed, store, progress))
+    for each in config.sources:
+        with _said_of(each):
+            corpora.append(prepare_corpus(source_config(config, each), cache_dir, progress))
+    return mix(config.sources, corpora, store)
 
-    Up to four epochs, repeated text is worth nearly as much as new text (Muennighoff et al.,
-    arXiv:2305.16264, abstract). Beyond them, losses measure repetition too.
-    """
-    epochs = n_tokens / corpus.n_train_tokens
-    if epochs > max_epochs:
-        most = int(max_epochs * corpus.n_train_tokens)
-        raise InputError(
-            f"a run of {n_tokens:,} tokens reads the corpus's {corpus.n_train_tokens:,} training tokens "
-            f"{epochs:.1f} times, at most {max_epochs:g} are allowed: lower the grid's token counts to "
-            f"{most:,} or give more text"
-        )
+
+@contextmanager
+def _said_of(source: Source) -> Iterator[None]:
+    """Name the source in an InputError that its preparation raises."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"data.sources.{source.name}: {error}") from error
 
 
 def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile], list[SourceFile]]:
@@ -248,28 +207,6 @@ def _check_eval_size(config: DataConfig, corpus: Corpus) -> None:
             f"{config.min_eval_tokens:,}: raise data.eval_fraction={config.eval_fraction}, score fewer "
             "tokens (data.eval_tokens) or give more text"
         )
-
-
-def unigram_loss(
-    train: UInt[np.ndarray, "train"], held_out: UInt[np.ndarray, "eval"], vocab_size: int
-) -> float:
-    """Return the loss in nats per token of a unigram model, rounded to four decimals.
-
-    The model knows the token frequencies of `train`, with one added to each count, and is scored on
-    `held_out`.
-    """
-    # One more of each, or a token that only `held_out` has would make the loss infinite. The result is
-    # rounded because it enters every run_id, and last bits may differ between machines.
-    counts = _counts(train, vocab_size) + 1
-    return round(float(-_counts(held_out, vocab_size) @ np.log(counts / counts.sum()) / len(held_out)), 4)
-
-
-def _counts(tokens: UInt[np.ndarray, "tokens"], vocab_size: int) -> Int64[np.ndarray, "vocab"]:
-    """Count how often each token id occurs."""
-    counts = np.zeros(vocab_size, np.int64)
-    for first in range(0, len(tokens), COUNTED_AT_ONCE):
-        counts += np.bincount(tokens[first : first + COUNTED_AT_ONCE], minlength=vocab_size)
-    return counts
 
 
 def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:

@@ -22,6 +22,8 @@ from harness.records.errors import InputError
 Stream: TypeAlias = "np.ndarray | TokenStream"
 # An epoch of more windows is ordered place by place: its permutation would take gigabytes.
 LONG = 2**22
+# Permutations of at most so many windows are kept for many orders at once: a mixture has one for each source.
+SHORT = 2**19
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Order:
         seq_len: inputs per window.
         batch_size: windows per step.
         seed: seed of the permutations.
+        longest: windows of an epoch whose permutation may lie in memory, at most LONG.
 
     Raises:
         InputError: the corpus is shorter than one window.
@@ -56,6 +59,7 @@ class Order:
     seq_len: int
     batch_size: int
     seed: int
+    longest: int = LONG
 
     def __post_init__(self) -> None:
         if self.n_windows < 1:
@@ -68,7 +72,7 @@ class Order:
     def n_windows(self) -> int:
         """Number of windows in one epoch."""
         n = (self.n_train_tokens - 1) // self.seq_len
-        return n_ordered(n) if n > LONG else n
+        return n_ordered(n) if n > self.longest else n
 
     def epochs(self, n_tokens: int) -> float:
         """Return how many epochs a run of `n_tokens` takes."""
@@ -98,19 +102,27 @@ class Order:
         """
         if len(tokens) != self.n_train_tokens:
             raise ValueError(f"order is over {self.n_train_tokens} tokens, got {len(tokens)}")
-        starts = self._windows(first_step * self.batch_size, n * self.batch_size) * self.seq_len
-        return _gather(tokens, starts.reshape(n, self.batch_size), self.seq_len)
+        starts = self.windows(first_step * self.batch_size, n * self.batch_size) * self.seq_len
+        return gather(tokens, starts.reshape(n, self.batch_size), self.seq_len)
 
-    def _windows(self, first: int, n: int) -> Int64[np.ndarray, "windows"]:
+    def windows(self, first: int, n: int) -> Int64[np.ndarray, "windows"]:
         """Return the windows that a run reads at positions `first` to `first + n` − 1, across epochs."""
         parts = []
         position = first
         while position < first + n:
             epoch, offset = divmod(position, self.n_windows)
-            part = _stretch(self.n_windows, self.seed, epoch, offset, first + n - position)
+            part = self._stretch(epoch, offset, first + n - position)
             parts.append(part)
             position += len(part)
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _stretch(self, epoch: int, offset: int, n: int) -> Int64[np.ndarray, "windows"]:
+        """Return up to `n` windows of an epoch from position `offset` on."""
+        size = self.n_windows
+        if size > self.longest:
+            return windows_at(np.arange(offset, min(offset + n, size)), size, self.seed, epoch)
+        permutation = _short_permutation if size <= SHORT else _permutation
+        return permutation(size, self.seed, epoch)[offset : offset + n]
 
 
 def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
@@ -140,17 +152,10 @@ def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarra
             f"{available * seq_len}, the size of the evaluation split; "
             "change data.eval_tokens or give more text"
         )
-    return _gather(tokens, np.arange(chosen) * available // chosen * seq_len, seq_len)
+    return gather(tokens, np.arange(chosen) * available // chosen * seq_len, seq_len)
 
 
-def _stretch(n_windows: int, seed: int, epoch: int, offset: int, n: int) -> Int64[np.ndarray, "windows"]:
-    """Return up to `n` windows of an epoch from position `offset` on."""
-    if n_windows <= LONG:
-        return _permutation(n_windows, seed, epoch)[offset : offset + n]
-    return windows_at(np.arange(offset, min(offset + n, n_windows)), n_windows, seed, epoch)
-
-
-def _gather(tokens: Stream, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:
+def gather(tokens: Stream, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray, "*starts window"]:
     """Return the windows [*starts, seq_len + 1] that begin at the tokens `starts`."""
     if isinstance(tokens, TokenStream):
         return tokens.windows(starts, seq_len + 1)
@@ -158,9 +163,7 @@ def _gather(tokens: Stream, starts: np.ndarray, seq_len: int) -> Int32[np.ndarra
     return tokens[starts[..., None] + np.arange(seq_len + 1)].astype(np.int32)
 
 
-# Two, because a batch may end one epoch and begin the next.
-@lru_cache(maxsize=2)
-def _permutation(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "windows"]:
+def _spread(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "windows"]:
     """Return a random order of windows in which every stretch reads all parts of the corpus about equally.
 
     This is the van der Corput sequence in base 2 with nested random flips (Owen, 1995, "Randomly permuted
@@ -179,3 +182,8 @@ def _permutation(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "wi
         window = window << 1 | ((position >> level & 1) ^ flips[window])
     # Numbers that do not exist are skipped, which keeps the rest spread nearly as evenly.
     return np.asarray(window[window < n_windows])
+
+
+# Two, because a batch may end one epoch and begin the next.
+_permutation = lru_cache(maxsize=2)(_spread)
+_short_permutation = lru_cache(maxsize=32)(_spread)

@@ -11,6 +11,7 @@ import numpy as np
 from harness.engine.distributed import place
 from harness.engine.mesh import batch_sharding
 from harness.engine.step import Engine
+from harness.evaluate.eval_set import EvalSet, Part
 
 # Neighbouring windows share documents, so their losses are correlated: the standard error is taken over means
 # of blocks of this many windows.
@@ -20,27 +21,22 @@ N_BLOCKS = 32
 
 
 @dataclass(frozen=True)
-class EvalSet:
-    """Evaluation windows and the size of their targets in bytes.
+class SourceLoss:
+    """Loss on the held-out text of one source of a mixture.
 
     Attributes:
-        windows: tokens [windows, seq_len + 1], inputs and one more target.
-        n_bytes: bytes of text that all targets stand for; None if the tokenizer is unknown.
+        source: name of the source.
+        loss: mean over its targets, nats per token.
+        loss_sem: its standard error over blocks of text; None with fewer than two blocks.
+        bits_per_byte: bits over the bytes of its targets; None if the bytes are unknown.
+        n_windows: windows that were scored.
     """
 
-    windows: np.ndarray
-    n_bytes: int | None
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of targets: every token of a window except the first."""
-        n_windows, width = self.windows.shape
-        return n_windows * (width - 1)
-
-    @classmethod
-    def build(cls, windows: np.ndarray, token_bytes: np.ndarray | None) -> EvalSet:
-        """Count the bytes of the targets; `token_bytes` [vocab] has the bytes of each token, if known."""
-        return cls(windows, None if token_bytes is None else int(token_bytes[windows[:, 1:]].sum()))
+    source: str
+    loss: float
+    loss_sem: float | None
+    bits_per_byte: float | None
+    n_windows: int
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,14 @@ class EvalResult:
         bits_per_byte: total loss in bits over the bytes of the targets, comparable between tokenizers; None
             if the bytes are unknown.
         loss_blocks: mean loss of N_BLOCKS parts of the set, see `block_losses`.
+        sources: loss on each source of a mixture, those that are only scored too.
     """
 
     loss: float
     loss_sem: float | None
     bits_per_byte: float | None
     loss_blocks: tuple[float, ...]
+    sources: tuple[SourceLoss, ...] = ()
 
 
 def block_sem(window_losses: np.ndarray) -> float | None:
@@ -107,9 +105,49 @@ def window_losses(engine: Engine, params: Any, windows: np.ndarray) -> np.ndarra
 def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
     """Score every window of the evaluation set once; the host averages the window losses in fp64."""
     losses = window_losses(engine, params, eval_set.windows)
+    if eval_set.parts:
+        return _mixed(losses, eval_set.parts, eval_set.windows.shape[1] - 1)
     loss = float(losses.mean())
-    bits = None
-    if eval_set.n_bytes is not None:
-        # Separators have no bytes: a set of separators alone must not divide by zero.
-        bits = loss * eval_set.n_tokens / (math.log(2) * max(1, eval_set.n_bytes))
+    bits = _bits_per_byte(loss, eval_set.n_tokens, eval_set.n_bytes)
     return EvalResult(loss, block_sem(losses), bits, block_losses(losses))
+
+
+def _mixed(losses: np.ndarray, parts: tuple[Part, ...], seq_len: int) -> EvalResult:
+    """Return the loss of a mixture: the mean over its sources by their weights.
+
+    References: Cochran 1977, Sampling Techniques, section 5.3 (mean of strata and its standard error).
+    """
+    own = [losses[part.first : part.last] for part in parts]
+    sources = tuple(_of_source(part, found, seq_len) for part, found in zip(parts, own, strict=True))
+    trained = [index for index, part in enumerate(parts) if part.weight]
+    weights = np.array([parts[index].weight for index in trained])
+    loss = float(weights @ [sources[index].loss for index in trained])
+    sems = [sources[index].loss_sem for index in trained]
+    sizes = [parts[index].n_bytes for index in trained]
+    bits = None
+    if None not in sizes:
+        tokens = np.array([len(own[index]) * seq_len for index in trained])
+        # Bytes of a token of the mixture.
+        bits = _bits_per_byte(loss, 1, float(weights @ (np.array(sizes, float) / tokens)))
+    n_blocks = min(N_BLOCKS, *(len(own[index]) for index in trained))
+    blocks = [
+        float(weights @ [own[index][first::n_blocks].mean() for index in trained])
+        for first in range(n_blocks)
+    ]
+    sem = None if None in sems else float(np.linalg.norm(weights * np.array(sems, float)))
+    return EvalResult(loss, sem, bits, tuple(blocks), sources)
+
+
+def _of_source(part: Part, losses: np.ndarray, seq_len: int) -> SourceLoss:
+    """Return the loss on one source, from the losses [windows] of its windows."""
+    loss = float(losses.mean())
+    bits = _bits_per_byte(loss, len(losses) * seq_len, part.n_bytes)
+    return SourceLoss(part.source, loss, block_sem(losses), bits, len(losses))
+
+
+def _bits_per_byte(loss: float, n_tokens: int, n_bytes: int | float | None) -> float | None:
+    """Return the loss in bits over the bytes of its targets; None if these are unknown."""
+    if n_bytes is None:
+        return None
+    # Separators have no bytes: a set of separators alone must not divide by zero.
+    return loss * n_tokens / (math.log(2) * (n_bytes if n_bytes > 0 else 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.prepare import Corpus
+from harness.data.corpus import Corpus
 from harness.data.tasks.documents import TASKS
 from harness.data.tasks.items import Group, TaskItems, task_items
 from harness.data.tasks.mixture import TaskConfig

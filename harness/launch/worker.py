@@ -129,11 +129,11 @@ def record_attempt(folder: RunFolder, attempt: Attempt) -> None:
 
 def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     """Load the prepared corpus and build the evaluation sets, which all runs share."""
-    from harness.data.prepare import DataConfig, prepare_corpus
-    from harness.data.windows import eval_windows
+    from harness.data.build import DataConfig
+    from harness.data.prepare import prepare_corpus
     from harness.engine.compiled import use_cache
     from harness.engine.mesh import make_mesh
-    from harness.evaluate.loss import EvalSet
+    from harness.evaluate.eval_set import eval_set
     from harness.evaluate.tasks import TaskEvaluation
     from harness.train.loop import TrainInputs
     from harness.weights.kept import Keep
@@ -143,13 +143,10 @@ def build_inputs(config: WorkerConfig, should_stop: StopFlag) -> TrainInputs:
     data = DataConfig.from_dict(config.data)
     corpus = prepare_corpus(data, cache, lambda text: print(text, file=sys.stderr))
 
-    def eval_set(n_tokens: int) -> EvalSet:
-        return EvalSet.build(eval_windows(corpus.eval, config.seq_len, n_tokens), corpus.token_bytes)
-
-    curve_eval_set = eval_set(config.curve_eval_tokens)
+    curve_eval_set = eval_set(corpus, config.seq_len, config.curve_eval_tokens)
     return TrainInputs(
         tokens=corpus.train,
-        eval_set=eval_set(config.eval_tokens),
+        eval_set=eval_set(corpus, config.seq_len, config.eval_tokens),
         curve_eval_set=curve_eval_set,
         tasks=TaskEvaluation.build(data.tasks, config.task_items, corpus, curve_eval_set.windows)
         if data.tasks and config.task_items

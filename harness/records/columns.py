@@ -86,6 +86,10 @@ EVAL_COLUMNS: dict[str, str] = {
 }
 
 
+# Value of `split` in rows about the held-out text of one source of a mixture, whose name is in `task`.
+OF_SOURCE = "source"
+
+
 ITEM_COLUMNS: dict[str, str] = {
     "run_id": "string",
     "point_id": "string",

@@ -19,7 +19,7 @@ from harness.records.files import read_table, remove, set_aside, table_bytes, wr
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.finished import Standing, read_point_file, standings
-from harness.runs.rows import unmeasured
+from harness.runs.rows import source_rows, unmeasured
 
 
 def has_point(folder: SweepFolder, cell: Cell) -> bool:
@@ -179,6 +179,8 @@ def collect_evals(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks.
 
+    Losses on the sources of a mixture are the last rows of evals.parquet.
+
     Args:
         folder: folder of the sweep.
         cells: cells of the plan.
@@ -191,7 +193,12 @@ def collect_evals(
     evals = [(run, path) for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
     evals += [(run, run.point_evals(point_id)) for run, point_id in points]
     items = [(run, run.point_items(point_id)) for run, point_id in points]
-    return _read_parts(evals, EVAL_COLUMNS, damaged), _read_parts(items, ITEM_COLUMNS, damaged)
+    rows = _read_parts(evals, EVAL_COLUMNS, damaged)
+    sources = [row for cell in cells for row in source_rows(read_point(folder, cell))]
+    if sources:
+        parts = [rows, as_table(sources, EVAL_COLUMNS)]
+        rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return rows, _read_parts(items, ITEM_COLUMNS, damaged)
 
 
 def _read_parts(

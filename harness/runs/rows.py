@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.recipe import counting
 from harness.recipe.spec import RunSpec
+from harness.records.columns import OF_SOURCE
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
+
+# Key of a point's file: the losses of the sources of a mixture, and what of each was read.
+SOURCES = "sources"
 
 
 def point_row(spec: RunSpec, n_tokens: int) -> dict[str, Any]:
@@ -53,3 +58,15 @@ def unmeasured(spec: RunSpec, n_tokens: int, status: RunStatus, reason: str) -> 
             "excluded_reason": f"{status}: {reason}",
         }
     )
+
+
+def source_rows(point: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of evals.parquet on the sources of a mixture, from the content of a point's file."""
+    for found in (point or {}).get(SOURCES, ()):
+        shared = {key: point[key] for key in ("run_id", "point_id", "n_tokens")} if point else {}
+        shared |= {"task": found["source"], "length": 0, "n_shot": 0, "split": OF_SOURCE}
+        shared |= {"n_items": found["n_windows"]}
+        yield shared | {"metric": "loss", "value": found["loss"], "sem": found["loss_sem"]}
+        if found["bits_per_byte"] is not None:
+            yield shared | {"metric": "bits_per_byte", "value": found["bits_per_byte"]}
+        yield shared | {"metric": "n_unique_tokens", "value": float(found["n_unique_tokens"])}

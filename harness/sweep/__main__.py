@@ -24,7 +24,10 @@ from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
 from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
-from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.corpus import Corpus, check_size, mixture_note
+from harness.data.prepare import prepare_corpus
+from harness.data.sources import Source
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.devices import KNOWN
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
@@ -109,7 +112,8 @@ python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text
 
 def data_config(settings: SweepSettings) -> DataConfig:
     """Return the data settings that determine the corpus."""
-    data = settings.data
+    data, window = settings.data, settings.model.seq_len + 1
+    mixed = data.name == "mixture"
     return DataConfig(
         name=data.name,
         path=data.path,
@@ -121,13 +125,15 @@ def data_config(settings: SweepSettings) -> DataConfig:
         token_field=data.token_field,
         separator=data.separator,
         eval_fraction=data.eval_fraction,
-        min_eval_tokens=data.eval_tokens + settings.model.seq_len,
+        # Each source of a mixture is scored on what it has of its part.
+        min_eval_tokens=window if mixed else data.eval_tokens + window - 1,
         synthetic_tokens=data.synthetic_tokens,
         markov_order=data.markov_order,
         branching=data.branching,
         zipf=data.zipf,
         source_seed=data.source_seed,
         tasks=tuple(TaskConfig.from_settings(name, task) for name, task in data.tasks.items()),
+        sources=tuple(Source.from_settings(name, plain(source)) for name, source in data.sources.items()),
     )
 
 
@@ -213,7 +219,10 @@ class Sweep:
         available = not refused and not self._is_elsewhere
         without_sinks = self._refused(check_installed, settings.sinks)
         if settings.data.path is not None:
-            check_source(settings.data.path)
+            check_source("data.path", settings.data.path)
+        for name, source in settings.data.sources.items():
+            if source.path is not None:
+                check_source(f"data.sources.{name}.path", source.path)
         config, cache = data_config(settings), cache_folder(settings)
         text = check_before_corpus(self.folder, settings, task_items(settings))
         for note in [*self._notes_on_environment(), *([text] if text else [])]:
@@ -221,7 +230,8 @@ class Sweep:
         corpus = prepare_corpus(config, cache, self.console.print)
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
-        check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)
+        longest = max(cell.n_tokens for cell in cells)
+        check_size(corpus, longest, settings.data.max_epochs, settings.model.seq_len)
         recipe = recipe_of(settings, data)
         check_recipe(self.folder, recipe)
         self._before = record_before(self.folder)
@@ -243,6 +253,7 @@ class Sweep:
             check_fit_cells(cells)
         self._lanes = lanes(settings.launcher, mesh)
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
+        notes += mixture_note(corpus, longest, settings.model.seq_len)
         notes += holdout_line(cells, forecastable)
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform

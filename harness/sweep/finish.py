@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.records.emergence import read_emergence
-from analysis.records.fits import FrontierRow, ScoreRecord, StudyRecord, read_study
+from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
+from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import RateGroup
+from harness.records.columns import OF_SOURCE
 from harness.records.derived import Stage, hash_of_files, is_current, record_made
 from harness.records.errors import InputError
 from harness.records.files import read_table, remove
@@ -27,8 +29,8 @@ from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
 from harness.records.sweep_file import read_sweep
+from harness.sweep.eval_tables import source_table, task_table
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
-from harness.sweep.task_table import task_table
 
 
 def conclude(folder: SweepFolder, resamples: int, *, brief: bool = False) -> StudyRecord:
@@ -89,7 +91,16 @@ def _fit(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord:
     points = read_table(folder.points)
     curves = read_table(folder.curves)
     forecasts = [read_forecast(path) for path in folder.forecasts]
-    result = study_sweep(points, curves, forecasts, floor=_floor(folder), resamples=resamples)
+    evals = read_table(folder.evals) if folder.evals.exists() else None
+    result = study_sweep(
+        points,
+        curves,
+        forecasts,
+        floor=_floor(folder),
+        evals=evals,
+        unigram=_unigram(folder),
+        resamples=resamples,
+    )
     if brief:
         result = shortened(result)
     made = [folder.fits]
@@ -105,6 +116,13 @@ def _floor(folder: SweepFolder) -> float | None:
     """Return the entropy rate of the sweep's source, nats per token; None for text."""
     corpus = read_sweep(folder.sweep).corpus
     return corpus.entropy_rate if corpus else None
+
+
+def _unigram(folder: SweepFolder) -> dict[str, float]:
+    """Return the loss of a unigram model on each source of a mixture, nats per token."""
+    corpus = read_sweep(folder.sweep).corpus
+    sources = corpus.report.get("sources", {}) if corpus else {}
+    return {name: found["unigram_nats"] for name, found in sources.items()}
 
 
 def shortened(study: StudyRecord) -> StudyRecord:
@@ -129,9 +147,17 @@ def made_from(folder: SweepFolder, stage: Stage, resamples: int, *, brief: bool 
     """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
     later = [path for path in folder.forecasts if path != folder.forecast]
     inputs = {
-        Stage.FITS: (folder.points, folder.curves, folder.forecast, *later),
+        Stage.FITS: (folder.points, folder.curves, folder.evals, folder.forecast, *later),
         Stage.TASKS: (folder.points, folder.evals, folder.items),
-        Stage.REPORT: (folder.points, folder.curves, folder.forecast, folder.fits, folder.emergence, *later),
+        Stage.REPORT: (
+            folder.points,
+            folder.curves,
+            folder.evals,
+            folder.forecast,
+            folder.fits,
+            folder.emergence,
+            *later,
+        ),
     }
     # A brief study is not taken for a whole one, which the sweep's own command makes.
     how = [resamples, *(["brief"] if brief else [])] if stage == Stage.FITS else []
@@ -142,7 +168,7 @@ def _study_tasks(folder: SweepFolder) -> None:
     """Write emergence.json; if the tasks cannot be analysed, print the reason and go on without it."""
     from analysis.emergence.study import conclude as study_tasks
 
-    if not folder.evals.exists():
+    if not has_tasks(folder):
         remove(folder.emergence)
         return
     try:
@@ -150,6 +176,11 @@ def _study_tasks(folder: SweepFolder) -> None:
     except InputError as error:
         remove(folder.emergence)
         print(f"warning: the tasks are not analysed: {error}", file=sys.stderr)
+
+
+def has_tasks(folder: SweepFolder) -> bool:
+    """Return whether the sweep evaluated tasks: sources of a mixture are in evals.parquet too."""
+    return folder.evals.exists() and bool((read_table(folder.evals)["split"].fillna("") != OF_SOURCE).any())
 
 
 def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord) -> None:
@@ -163,7 +194,9 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
     if result.frontier:
         console.print(_frontier(result.frontier))
     print_scores(console, result)
-    if folder.evals.exists():
+    if result.sources:
+        console.print(source_table(read_table(folder.evals), read_table(folder.points)))
+    if has_tasks(folder):
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
         console.print(read_emergence(folder.emergence).verdict)

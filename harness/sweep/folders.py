@@ -65,16 +65,14 @@ def usable_folder(key: str, typed: str) -> Path:
     return path
 
 
-def check_source(typed: str) -> None:
-    """Raise InputError if data.path is no path that the file system knows, or may not be read."""
-    path = _expanded("data.path", typed)
-    mode = _mode("data.path", typed, path)
+def check_source(key: str, typed: str) -> None:
+    """Raise InputError if the path of a setting is none that the file system knows, or may not be read."""
+    path = _expanded(key, typed)
+    mode = _mode(key, typed, path)
     if mode is None and path.is_symlink():
-        raise InputError(
-            f"data.path={typed} is a link to {path.readlink()}, which is not there; mend the link"
-        )
+        raise InputError(f"{key}={typed} is a link to {path.readlink()}, which is not there; mend the link")
     if mode is not None and not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
-        raise InputError(f"data.path={typed} may not be read by this user; change its rights")
+        raise InputError(f"{key}={typed} may not be read by this user; change its rights")
 
 
 def _expanded(key: str, typed: str) -> Path:

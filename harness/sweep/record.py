@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.settings import SweepSettings, plain
-from harness.data.prepare import Corpus
+from harness.data.corpus import Corpus
 from harness.plan.plan import Plan
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.errors import InputError

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from harness.records.json_files import write_checked
 from harness.records.paths import RunFolder
 from harness.records.run_files import RunStatus
 from harness.runs.finished import RESTS_ON, Parts, RestsOn, kept_steps, rests_on_files, rests_on_recipe
-from harness.runs.rows import point_row, unmeasured
+from harness.runs.rows import SOURCES, point_row, unmeasured
 from harness.runs.state import begun, write_state
 from harness.train.stopwatch import Stopwatch
 from harness.weights.kept import Card, Keep, Params, write_kept
@@ -47,11 +47,13 @@ class PointResult:
         n_tokens: Training tokens, repeats counted.
         n_unique_tokens: Distinct training tokens, at most `n_tokens`.
         result: Loss on the evaluation set.
+        unique_by_source: Distinct training tokens of each source of a mixture.
     """
 
     n_tokens: int
     n_unique_tokens: int
     result: EvalResult
+    unique_by_source: Mapping[str, int] = field(default_factory=dict)
 
 
 class Journal:
@@ -232,6 +234,11 @@ class Journal:
             "status": RunStatus.DONE,
             "excluded_reason": None,
         }
+        if point.result.sources:
+            row[SOURCES] = [
+                asdict(own) | {"n_unique_tokens": point.unique_by_source.get(own.source, 0)}
+                for own in point.result.sources
+            ]
         spec, steps = self._job.spec, self._task_steps
         step_evals = None if steps is None else [step * spec.batch_tokens for step in steps]
         self._put_point(row, rests_on_recipe(spec, point.n_tokens, step_evals))

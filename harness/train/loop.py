@@ -18,10 +18,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.windows import Order, Stream
+from harness.data.mixture import AnyOrder, Mixture, MixtureOrder, batches, order_of
+from harness.data.windows import Stream
 from harness.engine import distributed
 from harness.engine.step import Engine, Metrics, State, advance, engine_for
-from harness.evaluate.loss import EvalSet, evaluate
+from harness.evaluate.eval_set import EvalSet
+from harness.evaluate.loss import evaluate
 from harness.evaluate.tasks import TaskEvaluation
 from harness.execution.execution import Execution
 from harness.recipe.schedule import TRUNK, Segment, is_task_step, lr_factors, segments, task_steps
@@ -64,7 +66,7 @@ class TrainInputs:
         keep: End points whose parameters are kept; None keeps none.
     """
 
-    tokens: Stream
+    tokens: Stream | Mixture
     eval_set: EvalSet
     curve_eval_set: EvalSet
     mesh: jax.sharding.Mesh
@@ -104,10 +106,10 @@ def run_key(seed: int, stream: str) -> np.random.SeedSequence:
     return np.random.SeedSequence([seed, *stream.encode()])
 
 
-def data_order(spec: RunSpec, n_train_tokens: int) -> Order:
+def data_order(spec: RunSpec, tokens: Stream | Mixture) -> AnyOrder:
     """Return the order of training windows: a function of corpus and seed, the same for every model size."""
     seed = int(run_key(spec.seed, "data").generate_state(1)[0])
-    return Order(n_train_tokens, spec.model.seq_len, spec.optim.batch_size, seed)
+    return order_of(tokens, spec.model.seq_len, spec.optim.batch_size, seed)
 
 
 def initial_state(engine: Engine, seed: int) -> Any:
@@ -123,7 +125,7 @@ class Trajectory:
         self.spec = job.spec
         self.inputs = inputs
         self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
-        self.order = data_order(job.spec, len(inputs.tokens))
+        self.order = data_order(job.spec, inputs.tokens)
         last = max(map(job.spec.n_steps, job.n_tokens))
         steps = None if inputs.tasks is None else task_steps(job.spec, last)
         self.journal = Journal(folder, job, stopwatch, n_lanes, steps)
@@ -217,7 +219,8 @@ class Trajectory:
             with self.stopwatch.time(TASKS):
                 answers = self.inputs.tasks.at_the_end(self.engine, params)
                 self.journal.write_point_evals(n_tokens, *answers)
-        point = PointResult(n_tokens, self.order.unique_tokens(n_tokens), result)
+        unique = self.order.unique_by_source(n_tokens) if isinstance(self.order, MixtureOrder) else {}
+        point = PointResult(n_tokens, self.order.unique_tokens(n_tokens), result, unique)
         keep = self.inputs.keep
         if keep is not None and self.spec.point_id(n_tokens) in keep.point_ids:
             with self.stopwatch.time(CHECKPOINTS):
@@ -254,7 +257,7 @@ class Trajectory:
     def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Asking:
         """Train `n` steps from `step` on, evaluate if it is time, and log one row of the curve."""
         began = time.monotonic()
-        windows = self.order.batches(self.inputs.tokens, step, n)
+        windows = batches(self.order, self.inputs.tokens, step, n)
         factors = lr_factors(self.spec.schedule, segment, step, n)
         state, metrics = yield Interval(self.engine, state, windows, factors, self.spec.optim)
         # The row's loss is the mean over the interval, which is less noisy than its last step.

@@ -23,7 +23,7 @@ from analysis.records.fit import (
     RoutesRecord,
     RunNoiseRecord,
 )
-from analysis.records.fits import FrontierRow
+from analysis.records.frontier import FrontierRow
 from tests.fakes.law import SEED_SD, TRUTH, joint_loss
 
 COUNTS = ("n_params_matmul", "n_params_body", "n_params")

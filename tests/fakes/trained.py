@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.data.text.tokenizer import Tokenizer
 from harness.data.windows import eval_windows
-from harness.evaluate.loss import EvalSet
+from harness.evaluate.eval_set import EvalSet
 from harness.recipe.spec import Job, RunSpec
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder

@@ -8,7 +8,8 @@ import numpy as np
 
 from analysis.arrays import Interval
 from analysis.records.fit import FitRecord, ProfileRecord
-from analysis.records.fits import CountedOptimum, FrontierRow
+from analysis.records.fits import CountedOptimum
+from analysis.records.frontier import FrontierRow
 
 
 def fake_cloud(fit: FitRecord, points: int = 120) -> tuple[Interval, ...]:

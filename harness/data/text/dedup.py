@@ -133,6 +133,11 @@ def split_documents(documents: list[Document], shingles: Shingles, eval_fraction
     return Split(train, apart, len(held_out) - len(apart))
 
 
+def is_held_out(text: str, eval_fraction: float) -> bool:
+    """Return whether `split_documents` puts a document with this text on the evaluation side."""
+    return _split_key(text) < int(eval_fraction * 2**64)
+
+
 def _shingle_hashes(text: str) -> UInt64[np.ndarray, "shingles"]:
     """Return a 64-bit hash of every SHINGLE_WORDS consecutive words; of all words if there are fewer."""
     # CRC-32 and not hash(), which Python salts anew in every process.

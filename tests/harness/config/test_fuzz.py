@@ -11,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.config.settings import known_keys
-from harness.data.prepare import Corpus, DataConfig, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.corpus import Corpus
+from harness.data.prepare import prepare_corpus
 from harness.records.errors import InputError
 from harness.sweep import __main__ as sweep
 from tests.fuzzing import fuzzed

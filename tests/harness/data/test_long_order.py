@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data import windows as module
 from harness.data.long_order import BLOCKS, n_ordered, windows_at
 from harness.data.windows import Order
 
@@ -48,10 +47,9 @@ def test_a_place_far_into_a_huge_corpus_is_found_without_what_comes_before() -> 
     assert found.max() < n
 
 
-def test_orders_of_all_batch_sizes_read_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONG", 1000)
+def test_orders_of_all_batch_sizes_read_the_same_windows() -> None:
     tokens = np.arange(BLOCKS * 2 * 4 + 1000)
-    small, large = (Order(len(tokens), 4, batch, 7) for batch in (2, 8))
+    small, large = (Order(len(tokens), 4, batch, 7, longest=1000) for batch in (2, 8))
     assert small.n_windows == large.n_windows == n_ordered((len(tokens) - 1) // 4)
     one = small.batches(tokens, 0, 4096 * 2).reshape(-1, 5)
     other = large.batches(tokens, 0, 4096 // 2).reshape(-1, 5)

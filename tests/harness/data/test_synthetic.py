@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.prepare import DataConfig, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.prepare import prepare_corpus
 from harness.data.synthetic import MIN_CHAIN, Source, make_source, n_chains, window_entropy
 from harness.records.errors import InputError
 

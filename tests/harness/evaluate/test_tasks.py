@@ -19,7 +19,7 @@ from harness.engine.mesh import make_mesh
 from harness.engine.step import Engine, advance, engine_for
 from harness.evaluate import in_context
 from harness.evaluate.decoding import greedy_answers
-from harness.evaluate.loss import EvalSet
+from harness.evaluate.eval_set import EvalSet
 from harness.evaluate.tasks import TaskEvaluation
 from harness.evaluate.token_scores import distributions, score
 from harness.execution.execution import MeshConfig

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from analysis.records.fits import FrontierRow
+from analysis.records.frontier import FrontierRow
 from harness.sweep.finish import _frontier
 
 

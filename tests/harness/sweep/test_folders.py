@@ -71,7 +71,7 @@ def test_the_command_says_so_in_one_line(
 )
 def test_a_source_that_no_file_system_knows(path: str, words: str, places: Path) -> None:
     with pytest.raises(InputError, match=words):
-        check_source(str(places / path))
+        check_source("data.path", str(places / path))
 
 
 def test_a_source_that_is_not_there_is_said_once(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,10 +84,10 @@ def test_a_source_that_is_not_there_is_said_once(places: Path, capsys: pytest.Ca
 
 
 def test_a_source_that_may_not_be_read(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_source(str(places / "there"))
+    check_source("data.path", str(places / "there"))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match="may not be read"):
-        check_source(str(places / "there"))
+        check_source("data.path", str(places / "there"))
 
 
 def test_a_plan_in_a_folder_with_markup_in_its_name(

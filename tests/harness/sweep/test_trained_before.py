@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.config.settings import load
-from harness.data.prepare import DataConfig
+from harness.data.build import DataConfig
 from harness.plan.plan import Plan
 from harness.records.errors import Damaged, InputError
 from harness.records.files import write_json, write_table

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.prepare import DataConfig
+from harness.data.build import DataConfig
 from harness.data.tasks import markov
 from harness.data.tasks.contamination import PREFIX, contamination, occurring
 from harness.data.tasks.documents import (

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.data import store
-from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.corpus import Corpus, check_size
+from harness.data.prepare import prepare_corpus
 from harness.data.text import read
 from harness.data.text.corpora import list_files, list_python
 from harness.data.text.document import Document, Unusable
@@ -413,7 +415,7 @@ def test_a_full_disk_is_one_sentence(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "books"}, "unknown: use one of python, text, tokens, synthetic"),
+        ({"name": "books"}, "unknown: use one of python, text, tokens, mixture, synthetic"),
         ({"eval_fraction": 1.0}, "not between 0 and 1"),
         ({"eval_fraction": 1e-9}, "cannot be split"),
         ({"min_eval_tokens": 10**9}, "expected at least 1,000,000,000"),

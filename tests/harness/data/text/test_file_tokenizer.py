@@ -11,7 +11,8 @@ import pytest
 import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from harness.data.prepare import DataConfig, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.prepare import prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.data.text.file_tokenizer import read_tokenizer
 from harness.records.errors import InputError

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.prepare import Corpus, DataConfig, prepare_corpus
+from harness.data.build import DataConfig
+from harness.data.corpus import Corpus
+from harness.data.prepare import prepare_corpus
 from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
 from tests.fakes import token_files as made

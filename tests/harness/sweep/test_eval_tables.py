@@ -6,7 +6,7 @@ import pandas as pd
 from rich.console import Console
 
 from harness.records.columns import EVAL_COLUMNS, as_table
-from harness.sweep.task_table import task_table
+from harness.sweep.eval_tables import task_table
 
 
 def test_exact_match_by_task_and_size_is_the_mean_over_seeds() -> None:

@@ -1,11 +1,11 @@
-"""What is known of a corpus besides its tokens."""
+"""Loss of a model that knows token frequencies alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from harness.data.prepare import unigram_loss
+from harness.data.unigram import unigram_loss
 
 
 def test_unigram_loss_scores_held_out_tokens_with_training_frequencies() -> None:
@@ -18,7 +18,7 @@ def test_unigram_loss_scores_held_out_tokens_with_training_frequencies() -> None
 def test_pieces_are_counted_like_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     train = np.random.default_rng(0).integers(0, 6, 1000).astype(np.uint16)
     whole = unigram_loss(train, train[:100], 8)
-    monkeypatch.setattr("harness.data.prepare.COUNTED_AT_ONCE", 7)
+    monkeypatch.setattr("harness.data.unigram.COUNTED_AT_ONCE", 7)
     assert unigram_loss(train, train[:100], 8) == whole
 
 

@@ -1,0 +1,82 @@
+"""Laws of the loss on each source of a mixture, over the same runs as the law of the mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.approaches.everything import frontier_flops
+from analysis.averaging.average import average_laws
+from analysis.averaging.quantities import averaged_frontier, averaged_quantities
+from analysis.contest.adequacy import candidates
+from analysis.intervals import LEVEL
+from analysis.records.sources import SourceRecord
+from analysis.tables.table import load_table
+from harness.records.columns import OF_SOURCE
+from harness.records.errors import InputError
+
+BEYOND = 10.0  # budgets of a source's frontier reach this factor beyond the largest measured compute
+
+
+def source_losses(evals: pd.DataFrame) -> pd.DataFrame:
+    """Return the losses on the sources of a mixture: rows of evals.parquet, one a source and end point."""
+    return evals[(evals["split"] == OF_SOURCE) & (evals["metric"] == "loss")]
+
+
+def study_sources(
+    points: pd.DataFrame,
+    evals: pd.DataFrame,
+    unigram: Mapping[str, float],
+    count: str,
+    *,
+    resamples: int,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[SourceRecord, ...]:
+    """Fit the loss on each source over all laws that the runs cannot exclude.
+
+    Noise of a source's loss is measured as that of the mixture is: between seeds, of this source alone.
+
+    Args:
+        points: points.parquet.
+        evals: evals.parquet.
+        unigram: loss of a model that knows token frequencies alone, by source, nats per token.
+        count: column that holds N.
+        resamples: redrawn estimates of each law; with 0 there is no law.
+        level: share of all intervals.
+        seed: of everything random.
+    """
+    found = []
+    for name, rows in source_losses(evals).groupby("task", sort=False):
+        own = points.merge(rows[["point_id", "value", "sem"]], on="point_id", how="inner")
+        own = own.assign(
+            loss=own["value"],
+            loss_sem=own["sem"],
+            loss_blocks=None,
+            bits_per_byte=float("nan"),
+            unigram_nats=unigram.get(str(name), float("nan")),
+        ).drop(columns=["value", "sem"])
+        found.append(_of_source(str(name), own, count, resamples, level, seed))
+    return tuple(found)
+
+
+def _of_source(
+    name: str, points: pd.DataFrame, count: str, resamples: int, level: float, seed: int
+) -> SourceRecord:
+    done = points[points["status"] == "done"]
+    losses, sems = done["loss"].to_numpy(float), done["loss_sem"].to_numpy(float)
+    best = int(np.argmin(losses))
+    sem = None if np.isnan(sems[best]) else float(sems[best])
+    known = SourceRecord(source=name, n_points=len(done), lowest_loss=float(losses[best]), lowest_sem=sem)
+    if not resamples:
+        return known
+    try:
+        table = load_table(points, count=count)
+        average = average_laws(table, candidates(table), resamples=resamples, seed=seed)
+        quantities = averaged_quantities(average, table, frontier_flops(table), level)
+        frontier = averaged_frontier(average, table, frontier_flops(table, BEYOND), level)
+    except InputError as error:
+        return SourceRecord(**vars(known) | {"reason": str(error)})
+    return SourceRecord(**vars(known) | {"averages": quantities, "frontier": frontier})
