@@ -312,6 +312,7 @@ class SweepSettings:
     results_dir: str | None = None
     cache_dir: str | None = None
     dry_run: bool = False
+    strict: bool = False
     sinks: list[str] = field(default_factory=list)
     keep: str = MISSING
     keep_gb: float = MISSING

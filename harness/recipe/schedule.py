@@ -157,11 +157,16 @@ def task_steps(spec: RunSpec, last: int) -> list[int]:
     return [step for step in range(every, last + 1, every) if is_task_step(step, every)]
 
 
+def nearest_reachable(n_tokens: int, raster: int) -> int:
+    """Return the token count nearest to `n_tokens` at which a run can end: four or more times `raster`."""
+    return max(4, round(n_tokens / raster)) * raster
+
+
 def check_reachable(spec: RunSpec, n_tokens: int) -> None:
     """Raise InputError unless `n_tokens` is a whole number of logging intervals, at least four."""
     raster = spec.batch_tokens * spec.log_interval
-    if n_tokens % raster or n_tokens < 4 * raster:
-        nearest = max(4, round(n_tokens / raster)) * raster
+    nearest = nearest_reachable(n_tokens, raster)
+    if n_tokens != nearest:
         raise InputError(
             f"n_tokens={n_tokens} of rung {spec.rung} is not reachable: a run ends after a multiple of "
             f"{raster} tokens (batch {spec.batch_tokens} tokens × log_interval {spec.log_interval}), "

@@ -34,6 +34,7 @@ from harness.execution.execution import Execution, MeshConfig, check_mesh, check
 from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
+from harness.grid.rounding import rounded
 from harness.launch.interface import Launcher, Outcome
 from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
@@ -112,8 +113,7 @@ python -m harness.sweep +grid=smoke grid.seeds=[0,1] model.seq_len=256 data=text
 
 def data_config(settings: SweepSettings) -> DataConfig:
     """Return the data settings that determine the corpus."""
-    data, window = settings.data, settings.model.seq_len + 1
-    mixed = data.name == "mixture"
+    data = settings.data
     return DataConfig(
         name=data.name,
         path=data.path,
@@ -125,8 +125,7 @@ def data_config(settings: SweepSettings) -> DataConfig:
         token_field=data.token_field,
         separator=data.separator,
         eval_fraction=data.eval_fraction,
-        # Each source of a mixture is scored on what it has of its part.
-        min_eval_tokens=window if mixed else data.eval_tokens + window - 1,
+        min_eval_tokens=_least_scored(settings),
         synthetic_tokens=data.synthetic_tokens,
         markov_order=data.markov_order,
         branching=data.branching,
@@ -135,6 +134,16 @@ def data_config(settings: SweepSettings) -> DataConfig:
         tasks=tuple(TaskConfig.from_settings(name, task) for name, task in data.tasks.items()),
         sources=tuple(Source.from_settings(name, plain(source)) for name, source in data.sources.items()),
     )
+
+
+def _least_scored(settings: SweepSettings) -> int:
+    """Return the tokens that an evaluation split must have."""
+    data, seq_len = settings.data, settings.model.seq_len
+    if data.name == "mixture":
+        return seq_len + 1  # of each source, which is scored on what it has of its part
+    # A synthetic source has as many as are asked for.
+    adapts = data.name != "synthetic" and not settings.strict
+    return (data.curve_eval_tokens if adapts else data.eval_tokens) + seq_len
 
 
 def task_items(settings: SweepSettings) -> int:
@@ -188,7 +197,7 @@ class Sweep:
     def __init__(
         self, settings: SweepSettings, arguments: list[str], console: Console, *, brief: bool = False
     ):
-        self.settings = settings
+        self.settings, self._rounded = rounded(settings)
         self.arguments = arguments
         self.command = recorded("harness.sweep", arguments)
         self.console = console
@@ -225,9 +234,10 @@ class Sweep:
                 check_source(f"data.sources.{name}.path", source.path)
         config, cache = data_config(settings), cache_folder(settings)
         text = check_before_corpus(self.folder, settings, task_items(settings))
-        for note in [*self._notes_on_environment(), *([text] if text else [])]:
+        for note in [*self._rounded, *self._notes_on_environment(), *([text] if text else [])]:
             self.console.print(f"note: {note}")
         corpus = prepare_corpus(config, cache, self.console.print)
+        settings = self._scored(corpus)
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         longest = max(cell.n_tokens for cell in cells)
@@ -273,6 +283,18 @@ class Sweep:
         notes += keep_lines(self.folder, self._keep, plan.open_cells, settings.keep, settings.keep_gb)
         at_once = n_workers(settings.launcher, mesh, available)
         return Prepared(plan, corpus, config, recipe, at_once, notes, machine)
+
+    def _scored(self, corpus: Corpus) -> SweepSettings:
+        """Return the settings with no more tokens to score than the corpus holds out, and say so."""
+        settings, seq_len = self.settings, self.settings.model.seq_len
+        there = (corpus.n_eval_tokens - 1) // seq_len * seq_len
+        if there < settings.data.eval_tokens and not corpus.parts:
+            self.console.print(
+                f"note: data.eval_tokens={settings.data.eval_tokens:,} became {there:,}: the corpus holds "
+                "out no more; strict=true refuses instead"
+            )
+            self.settings = replace(settings, data=replace(settings.data, eval_tokens=there))
+        return self.settings
 
     @property
     def _is_elsewhere(self) -> bool:

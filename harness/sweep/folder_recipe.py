@@ -70,7 +70,7 @@ def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items
     """
     data = settings.data
     nothing = DataSpec("", "", 0.0, data.eval_tokens, data.curve_eval_tokens, task_items)
-    check_recipe(folder, recipe_of(settings, nothing), OF_CORPUS)
+    check_recipe(folder, recipe_of(settings, nothing), (*OF_CORPUS, *_lowered(folder, settings)))
     record = record_before(folder)
     if record is None or not isinstance(record.config.get("data"), dict):
         return None
@@ -88,6 +88,14 @@ def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items
         f"{folder.root} was trained with data.{name}={before[name]} and data.{name}={now[name]} is given; "
         "if the text is another, it is refused once it is prepared"
     )
+
+
+def _lowered(folder: SweepFolder, settings: SweepSettings) -> list[str]:
+    """Return the key of the tokens to score if the corpus may have lowered them when the folder was begun."""
+    key = "data.n_eval_tokens"
+    before = (_recorded(folder) or {}).get(key, settings.data.eval_tokens)
+    fixed = settings.strict or settings.data.name == "synthetic"
+    return [key] if not fixed and settings.data.eval_tokens > before else []
 
 
 def record_before(folder: SweepFolder) -> SweepRecord | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.config.settings import load
@@ -253,3 +255,26 @@ def test_replications_are_planned_for_other_devices(
     seconds = [60 * int(minutes or 0) + int(rest) for minutes, rest in (one, total)]
     assert seconds[1] == pytest.approx(3 * seconds[0], abs=2)
     assert said.count("device-hours, cost") == 2
+
+
+def test_a_small_corpus_is_scored_on_what_it_holds_out(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [" ".join(f"w{word}" for word in rng.integers(0, 900, 150)) for _ in range(90)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    given = [
+        "data=text", f"data.path={tmp_path / 'rows.jsonl'}", "data.vocab_size=300", "data.eval_fraction=0.2",
+        "data.eval_tokens=1048576", "data.curve_eval_tokens=1024", "dry_run=true",
+    ]  # fmt: skip
+    code, said, _ = run(*given)
+    assert code == 0
+    found = re.search(r"data.eval_tokens=1,048,576 became ([\d,]+): the corpus holds out no more", said)
+    assert found is not None
+    scored = int(found[1].replace(",", ""))
+    assert scored % 32 == 0
+    assert 1024 < scored < 100_000
+    code, _, error = run(*given, "strict=true")
+    assert code == 2
+    assert "expected at least 1,048,608: raise data.eval_fraction=0.2" in error
+    code, _, error = run(*given, "data.curve_eval_tokens=500000")
+    assert code == 2
+    assert "expected at least 500,032" in error

@@ -1,0 +1,84 @@
+"""Widths and token counts as a grid can have them: the nearest to those that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from harness.config.settings import ModelSettings, SweepSettings
+from harness.recipe.schedule import nearest_reachable
+
+WIDTHS, COUNTS = "d_model", "n_tokens"
+
+
+def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
+    """Return settings whose grid has only widths and token counts that can be had, and what was changed.
+
+    A width is a whole number of heads, a token count a whole number of logging intervals. With `strict`
+    nothing changes, and `expand` refuses what it cannot have.
+
+    Args:
+        settings: the whole configuration.
+
+    Returns:
+        The settings, and a sentence for each kind of number that was rounded.
+    """
+    if settings.strict:
+        return settings, []
+    changed: dict[str, dict[int, int]] = {WIDTHS: {}, COUNTS: {}}
+    model, batch = settings.model, settings.optim.batch_size
+    raster = batch * model.seq_len * settings.grid.log_interval
+    nearest: dict[str, Callable[[int], int]] = {
+        WIDTHS: lambda width: _whole_heads(width, model),
+        COUNTS: lambda count: nearest_reachable(count, raster),
+    }
+
+    def near(kind: str, value: int) -> int:
+        found = nearest[kind](value)
+        if found != value:
+            changed[kind][value] = found
+        return found
+
+    grid = _rounded_cells(settings.grid, near)
+    chosen = settings.grid.budgets.get(settings.budget)
+    if chosen is not None:
+        grid = replace(grid, budgets=settings.grid.budgets | {settings.budget: _rounded_cells(chosen, near)})
+    whole = {WIDTHS: f"heads of {model.head_dim}", COUNTS: f"logging intervals of {raster:,} tokens"}
+    notes = [
+        f"{kind} {', '.join(f'{was:,} became {now:,}' for was, now in found.items())}: whole {whole[kind]}; "
+        "strict=true refuses instead"
+        for kind, found in changed.items()
+        if found
+    ]
+    return replace(settings, grid=grid), notes
+
+
+def _whole_heads(width: int, model: ModelSettings) -> int:
+    # Odd heads are a mistake that no width mends.
+    return max(1, round(width / model.head_dim)) * model.head_dim if model.head_dim % 2 == 0 else width
+
+
+def _rounded_cells(cells: Any, near: Callable[[str, int], int]) -> Any:
+    """Return cells of a grid with each width and token count replaced by the nearest one."""
+    found: dict[str, Any] = {}
+    if cells.rungs is not None:
+        found["rungs"] = [near(WIDTHS, width) for width in cells.rungs]
+    if cells.n_tokens is not None:
+        found["n_tokens"] = [near(COUNTS, count) for count in cells.n_tokens]
+    if cells.ladder is not None:
+        shapes = [replace(each, d_model=near(WIDTHS, each.d_model)) for each in cells.ladder.shapes]
+        found["ladder"] = replace(cells.ladder, shapes=shapes)
+    if cells.extra is not None:
+        found["extra"] = [
+            replace(
+                each, d_model=near(WIDTHS, each.d_model), n_tokens=[near(COUNTS, n) for n in each.n_tokens]
+            )
+            for each in cells.extra
+        ]
+    if cells.references is not None:
+        found["references"] = [
+            replace(each, d_model=near(WIDTHS, each.d_model), n_tokens=near(COUNTS, each.n_tokens))
+            for each in cells.references
+        ]
+    return replace(cells, **found)

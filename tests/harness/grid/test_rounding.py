@@ -1,0 +1,66 @@
+"""Widths and token counts that cannot be had become the nearest that can."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.config.settings import load
+from harness.grid.cells import chosen_cells, expand
+from harness.grid.rounding import rounded
+from harness.records.errors import InputError
+from tests.small_sweeps import DATA, RASTER, SMALL, VOCAB
+
+
+def test_whole_heads_and_whole_intervals() -> None:
+    asked = load([
+        *SMALL, "grid.rungs=[16,42,40]", "grid.n_tokens=[5000,1,8192]",
+        "grid.extra=[{d_model: 30, n_tokens: [9000], seeds: [3]}]",
+        "grid.references=[{d_model: 17, n_tokens: 10000, lr_scale: [1.0], seeds: [0]}]",
+    ])  # fmt: skip
+    found, notes = rounded(asked)
+    # Halves go to the even number of heads.
+    assert found.grid.rungs == [16, 48, 32]
+    assert found.grid.n_tokens == [5 * RASTER, 4 * RASTER, 8192]
+    assert (found.grid.extra or [])[0].d_model == 32
+    assert (found.grid.references or [])[0].n_tokens == 10 * RASTER
+    assert len(notes) == 2
+    assert "d_model 42 became 48, 40 became 32, 30 became 32, 17 became 16: whole heads of 16" in notes[0]
+    assert "n_tokens 5,000 became 5,120, 1 became 4,096" in notes[1]
+    assert all(note.endswith("strict=true refuses instead") for note in notes)
+    expand(found, DATA, VOCAB)
+    with pytest.raises(InputError, match="rung d42"):
+        expand(asked, DATA, VOCAB)
+
+
+def test_what_can_be_had_stays() -> None:
+    asked = load(SMALL)
+    assert rounded(asked) == (asked, [])
+
+
+def test_the_numbers_of_the_chosen_budget_are_rounded() -> None:
+    asked = load(["+grid=chinchilla", "budget=standard", "model.head_dim=20"])
+    found, notes = rounded(asked)
+    widths = chosen_cells(found.grid, "standard").rungs or []
+    assert all(width % 20 == 0 for width in widths)
+    assert "whole heads of 20" in notes[0]
+    assert found.grid.budgets["quick"] == asked.grid.budgets["quick"]
+
+
+def test_strict_changes_nothing() -> None:
+    asked = load([*SMALL, "grid.rungs=[42]", "strict=true"])
+    assert rounded(asked) == (asked, [])
+
+
+def test_shapes_of_a_ladder_are_rounded() -> None:
+    asked = load([*SMALL, "grid.ladder={shapes: [{d_model: 31, n_layers: 2}]}"])
+    found, notes = rounded(asked)
+    assert found.grid.ladder is not None
+    assert found.grid.ladder.shapes[0].d_model == 32
+    assert "31 became 32" in notes[0]
+
+
+def test_odd_heads_are_refused_still() -> None:
+    asked = load([*SMALL, "model.head_dim=5"])
+    assert rounded(asked)[0] == asked
+    with pytest.raises(InputError, match="heads of even width"):
+        expand(asked, DATA, VOCAB)
