@@ -59,6 +59,7 @@ RANGES = {
     ),
     SIZE: (
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
+        "model.n_kv_heads model.kv_group "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
@@ -177,6 +178,11 @@ def check_together(settings: SweepSettings) -> None:
         raise InputError(
             f"model.n_active_experts={model.n_active_experts} of model.n_experts={model.n_experts} were "
             "asked for; lower the first, or raise the second (model=moe has 8)"
+        )
+    if model.n_kv_heads is not None and model.kv_group is not None:
+        raise InputError(
+            f"model.n_kv_heads={model.n_kv_heads} and model.kv_group={model.kv_group} both set the key-value "
+            "heads, and one of them was expected; take out the first for a share of the heads at every rung"
         )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     _check_plan(settings)

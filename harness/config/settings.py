@@ -85,6 +85,8 @@ class ModelSettings:
     capacity_factor: float = added(1.25)
     balance_weight: float = added(0.01)
     router_z_weight: float = added(0.001)
+    n_kv_heads: int | None = added(None)
+    kv_group: int | None = added(None)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -19,7 +18,7 @@ from harness.data.tasks.items import HELD_OUT, Chains
 from harness.engine.step import Engine, platform_of, quickly
 from harness.evaluate.task_metrics import Row, row
 from harness.evaluate.token_scores import distributions, score
-from harness.model import partition
+from harness.model import kernels, partition
 from harness.model.forward import unstack
 
 TEXT, REPEATED = "text", "repeated"
@@ -170,7 +169,5 @@ def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
 
     Queries are scaled already; the last axis of `q`, `k` and `v` counts positions.
     """
-    scores = jnp.einsum("...dq,...dk->...qk", q, k).astype(jnp.float32)
-    causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    found.append(jax.nn.softmax(jnp.where(jax.lax.broadcast_to_rank(causal, scores.ndim), scores, -math.inf)))
-    return jnp.einsum("...qk,...dk->...dq", found[-1], v).astype(v.dtype)
+    found.append(kernels.textbook_weights(q.astype(jnp.float32), k))
+    return jnp.einsum("...qk,...dk->...dq", found[-1], kernels.repeated(v, q.shape[-3])).astype(v.dtype)

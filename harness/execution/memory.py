@@ -18,9 +18,9 @@ ACTIVATION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 STATE_COPIES = 3
 # Vectors of width d_model that a block saves for its backward pass, for each token.
 # Whole on every device of a tensor axis: inputs and outputs of the two norms.
-# Split over the tensor axis by heads: q and k before and after norm and rotation, v, and the output of
-# attention in two layouts, its own and the one of the next product.
-WHOLE_VECTORS, HEAD_VECTORS = 4, 7
+# Split over the tensor axis by heads: q before and after norm and rotation, and the output of attention in
+# two layouts, its own and that of the next product. As wide as key-value heads: k before and after, and v.
+WHOLE_VECTORS, HEAD_VECTORS, KV_VECTORS = 4, 4, 3
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
         return size * model.d_model
     hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
-        return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
+        return size * (model.d_model + 2 * (model.d_model + model.d_kv) / mesh.tensor + hidden)
     # Kernels that work in blocks recompute the weights and save one log-sum-exp per query and head.
     rows = FP32 * model.n_heads / mesh.tensor
     weights = size * scores_token(model, mesh) if attention == "xla" else rows
-    vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
-    return size * (vectors * model.d_model + hidden) + weights + sent_bytes_token(model)
+    heads = (HEAD_VECTORS * model.d_model + KV_VECTORS * model.d_kv) / mesh.tensor
+    return size * (WHOLE_VECTORS * model.d_model + heads + hidden) + weights + sent_bytes_token(model)
 
 
 def scores_token(model: ModelSpec, mesh: MeshConfig) -> float:

@@ -7,7 +7,7 @@ batch · n_heads on one device, and two axes batch, n_heads on a mesh.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from harness.model import kernels
 from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.moe import Moe, Routing
-from harness.model.partition import constrain, gathered, sharded
+from harness.model.partition import constrain, gathered, n_shards, sharded
 from harness.recipe.spec import ModelSpec
 
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16, "fp16": jnp.float16}
@@ -52,20 +52,20 @@ class Kept(NamedTuple):
         values: Values of all positions.
     """
 
-    key_before: Float[Array, "*heads head_dim 1"]
-    keys: Float[Array, "*heads head_dim seq"]
-    values: Float[Array, "*heads head_dim seq"]
+    key_before: Float[Array, "*kv_heads head_dim 1"]
+    keys: Float[Array, "*kv_heads head_dim seq"]
+    values: Float[Array, "*kv_heads head_dim seq"]
 
 
 def nothing_kept(spec: ModelSpec, batch: int, length: int) -> Kept:
     """Return an empty KV cache for `batch` sequences of up to `length` tokens."""
-    heads = (batch, spec.n_heads) if sharded() else (batch * spec.n_heads,)
+    heads = (batch, spec.kv_heads) if sharded() else (batch * spec.kv_heads,)
     one, all_of_them = (jnp.zeros((*heads, spec.head_dim, n), DTYPES[spec.precision]) for n in (1, length))
     return Kept(one, all_of_them, all_of_them)
 
 
 class Attention(nnx.Module):
-    """Causal multi-head self-attention with rotary positions.
+    """Causal multi-head self-attention with rotary positions; heads may share keys and values.
 
     Args:
         spec: Shape of the model.
@@ -77,12 +77,16 @@ class Attention(nnx.Module):
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str):
         out_scale = residual_init(spec)
         d = spec.d_model
-        # One fused kernel: three separate products would read the activations three times.
-        self.qkv = Dense((d, 3, d), ("embed", None, "heads"), rngs, textbook=textbook)
+        # One fused kernel: three separate products would read the activations three times. Keys and values of
+        # shared heads are narrower than queries and have a kernel of their own.
+        shared, axes = spec.kv_heads < spec.n_heads, ("embed", None, "heads")
+        self.qkv = None if shared else Dense((d, 3, d), axes, rngs, textbook=textbook)
+        self.q = Dense((d, 1, d), axes, rngs, textbook=textbook) if shared else None
+        self.kv = Dense((d, 2, spec.d_kv), axes, rngs, textbook=textbook) if shared else None
         self.out = Dense((d, d), ("heads", "embed"), rngs, out_scale, textbook)
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
-        self.key_shift = KeyShift(spec.n_heads, spec.head_dim) if spec.key_shift else None
+        self.key_shift = KeyShift(spec.kv_heads, spec.head_dim) if spec.key_shift else None
         self.apply = kernels.textbook_attention if textbook else ATTENTION[attention]
         self.spec = spec
 
@@ -92,6 +96,7 @@ class Attention(nnx.Module):
         q, k, v = self._projected(x, batch)
         length = q.shape[-1]
         q, k = kernels.thrifty(self._prepared, q, k)
+        k, v = self._spread(k), self._spread(v)
         # The output projection is a product over tokens again, so positions move back before the channels.
         mixed = self.apply(q, k, v).reshape(batch, spec.d_model, length)
         mixed = mixed.transpose(0, 2, 1).reshape(batch * length, spec.d_model)
@@ -101,7 +106,7 @@ class Attention(nnx.Module):
         self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
     ) -> tuple[Float[Array, "batch d"], Kept]:
         """Return the output for the token at position `at` of each sequence, and the updated KV cache."""
-        q, k, v = self._heads(self.qkv(x), len(x))
+        q, k, v = (part for dense in self._kernels for part in self._heads(dense, x, len(x)))
         q, k = self._normed(q, k)
         shifted = k
         if self.key_shift is not None:
@@ -138,29 +143,44 @@ class Attention(nnx.Module):
         scale = self.spec.head_dim**-0.5 if given is None else given
         return rotate(q, cosine, sine) * scale, rotate(k, cosine, sine)
 
-    def _projected(self, x: Array, batch: int) -> Iterable[Float[Array, "*heads head_dim seq"]]:
-        """Return queries, keys and values of every head, positions last.
+    @property
+    def _kernels(self) -> tuple[Dense, ...]:
+        """The projections whose parts are queries, keys and values, in this order."""
+        return tuple(dense for dense in (self.qkv, self.q, self.kv) if dense is not None)
+
+    def _spread(self, x: Float[Array, "*kv_heads head_dim seq"]) -> Float[Array, "*_ head_dim seq"]:
+        """Return keys or values, once for each head if a mesh splits heads into parts that cannot share."""
+        mesh = sharded()
+        if mesh is None or self.spec.kv_heads % n_shards(mesh, "heads") == 0:
+            return x
+        return constrain(kernels.repeated(x, self.spec.n_heads), "batch", "heads")
+
+    def _projected(self, x: Array, batch: int) -> Iterator[Float[Array, "*_ head_dim seq"]]:
+        """Yield queries, keys and values of every head, positions last.
 
         One kernel makes them in this layout on one device in fp32. If the parameter is cast or sharded, they
         are projected first and then transposed by `_heads`.
         """
-        if self.qkv.textbook or not self.qkv.is_plain(x):
-            return self._heads(self.qkv(x), batch)
-        shape = batch * self.spec.n_heads, self.spec.head_dim, -1
-        return (part.reshape(shape) for part in self.qkv.positions_last(x, batch))
+        for dense in self._kernels:
+            if dense.textbook or not dense.is_plain(x):
+                yield from self._heads(dense, x, batch)
+            else:
+                parts = dense.positions_last(x, batch)
+                yield from (part.reshape(-1, self.spec.head_dim, part.shape[-1]) for part in parts)
 
-    def _heads(self, qkv: Array, batch: int) -> Float[Array, "3 *heads head_dim seq"]:
-        """Split projected activations into queries, keys and values of every head, positions last.
+    def _heads(self, dense: Dense, x: Array, batch: int) -> Float[Array, "parts *_ head_dim seq"]:
+        """Return projected activations apart by the parts of their kernel and by heads, positions last.
 
         XLA fuses the transposition into the projection; with one sequence the other reshapes move no data.
         On a mesh batch and heads stay separate axes, because different mesh axes split them.
         """
-        spec = self.spec
-        last = constrain(jnp.moveaxis(qkv, 0, -1), None, "heads", "batch") if sharded() else qkv.T
-        qkv = last.reshape(3, spec.n_heads, spec.head_dim, batch, -1).transpose(0, 3, 1, 2, 4)
+        parts, width = dense.kernel.shape[1:]
+        out, head_dim = dense(x), self.spec.head_dim
+        last = constrain(jnp.moveaxis(out, 0, -1), None, "heads", "batch") if sharded() else out.T
+        apart = last.reshape(parts, width // head_dim, head_dim, batch, -1).transpose(0, 3, 1, 2, 4)
         if sharded():
-            return constrain(qkv, None, "batch", "heads")
-        return qkv.reshape(3, batch * spec.n_heads, spec.head_dim, -1)
+            return constrain(apart, None, "batch", "heads")
+        return apart.reshape(parts, -1, head_dim, apart.shape[-1])
 
 
 class Mlp(nnx.Module):

@@ -26,7 +26,8 @@ def mlp_entries(model: ModelSpec) -> int:
 def n_matrices_layer(model: ModelSpec, n_mlps: int) -> int:
     """Return the matrix parameters of one block: attention projections, router and `n_mlps` MLPs."""
     router = model.d_model * model.n_experts if model.n_experts > 1 else 0
-    return 4 * model.d_model**2 + router + n_mlps * mlp_entries(model)
+    attention = 2 * model.d_model**2 + 2 * model.d_model * model.d_kv
+    return attention + router + n_mlps * mlp_entries(model)
 
 
 def expert_capacity(model: ModelSpec, seq_len: int) -> int:
@@ -49,7 +50,7 @@ def n_params_body(model: ModelSpec) -> int:
         Kaplan et al., arXiv:2001.08361, section 2.1.
     """
     gains = 2 * model.d_model + (2 * model.head_dim if model.qk_norm else 0)
-    gains += model.d_model if model.key_shift else 0
+    gains += model.d_kv if model.key_shift else 0
     return model.n_layers * (n_matrices_layer(model, model.n_experts) + gains) + model.d_model
 
 

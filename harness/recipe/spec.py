@@ -54,6 +54,7 @@ class ModelSpec:
         capacity_factor: Capacity of an expert over its even share of tokens.
         balance_weight: Weight of the load-balancing loss.
         router_z_weight: Weight of the router z-loss.
+        n_kv_heads: Key-value heads, each shared by as many query heads; None is one for every query head.
     """
 
     n_layers: int
@@ -76,6 +77,17 @@ class ModelSpec:
     capacity_factor: float = added(1.25)
     balance_weight: float = added(0.01)
     router_z_weight: float = added(0.001)
+    n_kv_heads: int | None = added(None)
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key-value heads."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def d_kv(self) -> int:
+        """Width of the keys, and of the values, of all heads."""
+        return self.kv_heads * self.head_dim
 
     @property
     def head_dim(self) -> int:

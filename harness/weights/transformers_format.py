@@ -44,7 +44,7 @@ def library_config(kept: Kept) -> dict[str, Any]:
         "intermediate_size": model.d_ff,
         "num_hidden_layers": model.n_layers,
         "num_attention_heads": model.n_heads,
-        "num_key_value_heads": model.n_heads,
+        "num_key_value_heads": model.kv_heads,
         "head_dim": model.head_dim,
         "max_position_embeddings": model.seq_len,
         "rms_norm_eps": model.norm_eps,
@@ -89,8 +89,9 @@ def library_arrays(kept: Kept) -> dict[str, np.ndarray]:
     scale = 1.0 if model.attention_scale is None else model.attention_scale * model.head_dim**0.5
     for layer in range(model.n_layers):
         block, theirs = f"blocks.{layer}.", f"model.layers.{layer}."
-        qkv = ours.pop(f"{block}attention.qkv.kernel")
-        query, key, value = (qkv[:, part].T for part in range(3))
+        kernels = ("q", "kv") if model.kv_heads < model.n_heads else ("qkv",)
+        fused = [ours.pop(f"{block}attention.{name}.kernel") for name in kernels]
+        query, key, value = (kernel[:, part].T for kernel in fused for part in range(kernel.shape[1]))
         parts = {
             "input_layernorm": ours.pop(f"{block}attention_norm.gain"),
             "post_attention_layernorm": ours.pop(f"{block}mlp_norm.gain"),

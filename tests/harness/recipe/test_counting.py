@@ -9,12 +9,14 @@ from flax import nnx
 
 from harness.model.decoder import Decoder
 from harness.recipe import counting
-from tests.recipes import model
+from tests.recipes import ALL_OPTIONS, OPTIONS, model
 
 SHAPES = [
     model(),
     model(d_model=48, n_heads=3, d_ff=192, n_layers=3),
     model(mlp="swiglu", qk_norm=True, key_shift=True, d_ff=40, vocab_size=50),
+    *(model(**changes) for changes in OPTIONS.values()),
+    model(**ALL_OPTIONS),
 ]
 
 
