@@ -40,6 +40,7 @@ def model(**changes: object) -> ModelSpec:
 OPTIONS: dict[str, dict[str, object]] = {
     "shared keys": {"n_heads": 4, "n_kv_heads": 2, "qk_norm": True, "key_shift": True},
     "multi-query": {"n_heads": 4, "n_kv_heads": 1},
+    "tied": {"tied_embeddings": True},
 }
 ALL_OPTIONS = {key: value for name in reversed(OPTIONS) for key, value in OPTIONS[name].items()}
 

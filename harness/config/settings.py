@@ -87,6 +87,7 @@ class ModelSettings:
     router_z_weight: float = added(0.001)
     n_kv_heads: int | None = added(None)
     kv_group: int | None = added(None)
+    tied_embeddings: bool = added(False)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
     Embedding, head and layers are split over `fsdp` and `tensor`; layers over `stage` and experts over
     `expert` as well.
     """
-    ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
+    ends = counting.n_params_ends(model) / (mesh.fsdp * mesh.tensor)
     return local_layer_params(model, mesh) * model.n_layers / mesh.stage + ends
 
 
@@ -68,7 +68,7 @@ def local_layer_params(model: ModelSpec, mesh: MeshConfig) -> float:
 
     The gains of the final norm count as an equal share of every layer.
     """
-    ends = 2 * model.vocab_size * model.d_model
+    ends = counting.n_params_ends(model)
     experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
     blocks = counting.n_params(model) - ends - experts
     return (blocks + experts / mesh.expert) / model.n_layers / (mesh.fsdp * mesh.tensor)

@@ -77,6 +77,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         norm_eps=settings.norm_eps,
         precision=settings.precision,
         n_kv_heads=_kv_heads(rung, settings),
+        tied_embeddings=settings.tied_embeddings,
         **_model_transfer(rung, settings, transfer),
         **_experts(settings),
     )

@@ -1,4 +1,4 @@
-"""Decoder-only Transformer: RMSNorm, rotary positions, causal attention, MLP or experts, untied head.
+"""Decoder-only Transformer: RMSNorm, rotary positions, causal attention, MLP or experts, linear head.
 
 Activations are [tokens, d]: batch and positions share one axis, so that every linear map is one matrix
 product. Attention alone needs them apart; its arrays are [*heads, head_dim, seq], where *heads is one axis
@@ -20,7 +20,7 @@ from harness.model import kernels
 from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.moe import Moe, Routing
-from harness.model.partition import constrain, gathered, n_shards, sharded
+from harness.model.partition import bound, constrain, gathered, n_shards, sharded
 from harness.recipe.spec import ModelSpec
 
 DTYPES = {"fp32": jnp.float32, "bf16": jnp.bfloat16, "fp16": jnp.float16}
@@ -40,6 +40,11 @@ def residual_init(spec: ModelSpec) -> float:
         GPT-2, Radford et al. (2019), section 2.3, scales by 1/√(residual layers).
     """
     return float((2 * spec.n_layers * spec.residual_scale) ** -0.5)
+
+
+def tied_scale(spec: ModelSpec) -> float:
+    """Return the constant by which a tied head multiplies the embedding: its logits start as a head's do."""
+    return float(HEAD_INIT_SCALE * spec.head_init_scale / EMBED_STD * spec.d_model**-0.5)
 
 
 class Kept(NamedTuple):
@@ -254,13 +259,16 @@ class Decoder(nnx.Module):
     """
 
     def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
-        # Embedding and head are not tied: they differ in initial scale and learning rate.
+        # By default embedding and head are not tied: they differ in initial scale and learning rate.
         shape = (spec.vocab_size, spec.d_model)
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
         self.blocks = nnx.List([Block(spec, rngs, textbook, attention) for _ in range(spec.n_layers)])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
         head_scale = HEAD_INIT_SCALE * spec.head_init_scale
-        self.head = Dense(shape[::-1], ("embed", "vocab"), rngs, head_scale, textbook)
+        tied, axes = spec.tied_embeddings, ("embed", "vocab")
+        self.head = None if tied else Dense(shape[::-1], axes, rngs, head_scale, textbook)
+        self.tied_scale = tied_scale(spec)
+        self.textbook = textbook
         self.precision = spec.precision
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
 
@@ -283,7 +291,26 @@ class Decoder(nnx.Module):
 
         In bf16, logits from 8 to 16 would be rounded to multiples of 1/16.
         """
-        return constrain(self.head(self.final_norm(x), jnp.float32), "batch", "vocab")
+        normed = self.final_norm(x)
+        out = self._tied(normed) if self.head is None else self.head(normed, jnp.float32)
+        return constrain(out, "batch", "vocab")
+
+    def _tied(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens vocab"]:
+        """Return the fp32 product with the embedding, in the place of a head.
+
+        The matrix keeps the scale and the learning rate of an embedding. With the rate of a head it would
+        move by less than its scale allows, and look-ups would hardly learn.
+        """
+        x, table = x * self.tied_scale, self.embed[...]
+
+        def used(table: Array) -> Array:
+            return gathered(table.astype(x.dtype).T, ("embed", "vocab"))
+
+        if self.textbook:
+            return kernels.textbook_dense(x, used(table), jnp.float32)
+        if sharded() or table.dtype != x.dtype:
+            return kernels.stored_dense(x, table, bound(used), jnp.float32)
+        return kernels.dense(x, table.T, jnp.float32)
 
     def token_losses(
         self, x: Float[Array, "tokens d"], labels: Int[Array, "batch seq"]
@@ -306,6 +333,7 @@ class Decoder(nnx.Module):
 def group_of(path: tuple[jax.tree_util.DictKey, ...]) -> str:
     """Return the parameter group of a path in the parameter tree: `embed`, `head`, `gain` or `hidden`.
 
+    A tied head is the embedding, and so in the group `embed`.
     Each group has its own learning rate; `hidden` holds the matrices of the blocks.
     """
     names = [str(part.key) for part in path]

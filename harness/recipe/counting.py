@@ -55,7 +55,7 @@ def n_params_body(model: ModelSpec) -> int:
 
 
 def n_params_matmul(model: ModelSpec) -> int:
-    """Return the parameters in one token's matrix products: block matrices and head.
+    """Return the parameters in one token's matrix products: block matrices and head, tied or not.
 
     Of the experts only `n_active_experts` count, because a token uses no others. Gains and the embedding are
     no matrix products.
@@ -65,14 +65,19 @@ def n_params_matmul(model: ModelSpec) -> int:
 
 
 def n_params(model: ModelSpec) -> int:
-    """Return all parameters: body with all experts, embedding and untied head.
+    """Return all parameters: body with all experts, embedding and head, which are one matrix if tied.
 
     >>> model = ModelSpec(n_layers=2, d_model=64, n_heads=4, d_ff=256, vocab_size=512, seq_len=128,
     ...                   mlp="gelu", qk_norm=True, key_shift=False, rope_theta=1e4, norm_eps=1e-6)
     >>> n_params_body(model), n_params_matmul(model), n_params(model)
     (98688, 131072, 164224)
     """
-    return n_params_body(model) + 2 * model.vocab_size * model.d_model
+    return n_params_body(model) + n_params_ends(model)
+
+
+def n_params_ends(model: ModelSpec) -> int:
+    """Return the parameters of embedding and head: two matrices, or one if they are tied."""
+    return (1 if model.tied_embeddings else 2) * model.vocab_size * model.d_model
 
 
 def forward_flops_token(model: ModelSpec) -> int:

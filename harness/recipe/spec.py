@@ -55,6 +55,7 @@ class ModelSpec:
         balance_weight: Weight of the load-balancing loss.
         router_z_weight: Weight of the router z-loss.
         n_kv_heads: Key-value heads, each shared by as many query heads; None is one for every query head.
+        tied_embeddings: Whether embedding and head share one matrix, which is in the group `embed`.
     """
 
     n_layers: int
@@ -78,6 +79,7 @@ class ModelSpec:
     balance_weight: float = added(0.01)
     router_z_weight: float = added(0.001)
     n_kv_heads: int | None = added(None)
+    tied_embeddings: bool = added(False)
 
     @property
     def kv_heads(self) -> int:
@@ -101,8 +103,8 @@ class GroupRates:
 
     Attributes:
         hidden: Matrices of the blocks.
-        embed: Embedding.
-        head: Head.
+        embed: Embedding, and a head tied to it.
+        head: Head, unless it is tied.
         gain: Norm gains and key-shift shares.
     """
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tokenizers as hf
 
+from harness.model.decoder import tied_scale
 from harness.recipe.spec import ModelSpec
 from harness.records.errors import InputError
 from harness.weights.kept import Kept, named
@@ -55,7 +56,7 @@ def library_config(kept: Kept) -> dict[str, Any]:
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": model.tied_embeddings,
         "bos_token_id": separator,
         "eos_token_id": separator,
         "pad_token_id": None,
@@ -80,11 +81,13 @@ def library_arrays(kept: Kept) -> dict[str, np.ndarray]:
     """Return the parameters under the library's names, fp32, kernels as [out, in]."""
     model = kept.spec.model
     ours = dict(named(kept.params))
-    found = {
-        "model.embed_tokens.weight": ours.pop("embed"),
-        "model.norm.weight": ours.pop("final_norm.gain"),
-        "lm_head.weight": ours.pop("head.kernel").T,
-    }
+    gain = ours.pop("final_norm.gain")
+    found = {"model.embed_tokens.weight": ours.pop("embed")}
+    if model.tied_embeddings:
+        gain = gain * tied_scale(model)
+    else:
+        found["lm_head.weight"] = ours.pop("head.kernel").T
+    found["model.norm.weight"] = gain
     # The library scales scores by 1/√head_dim alone.
     scale = 1.0 if model.attention_scale is None else model.attention_scale * model.head_dim**0.5
     for layer in range(model.n_layers):

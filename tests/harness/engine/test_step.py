@@ -15,7 +15,7 @@ from harness.evaluate.loss import window_losses
 from harness.execution.execution import MeshConfig
 from harness.execution.micro_batch import eval_batch_size, micro_batch_size
 from harness.records.errors import InputError
-from tests.recipes import optim, run_spec, windows
+from tests.recipes import model, optim, run_spec, windows
 
 SPEC = run_spec()
 FACTORS = np.ones(4, np.float32)
@@ -98,6 +98,19 @@ def test_every_group_moves_by_its_own_rate_alone():
     after = jax.tree.leaves(jax.device_get(state["params"]))
     moved = {g for g, a, b in zip(groups, before, after, strict=True) if not np.array_equal(a, b)}
     assert moved == {"head"}
+
+
+def test_a_tied_matrix_learns_at_the_rate_of_the_embedding():
+    spec = run_spec(model=model(tied_embeddings=True))
+    engine = engine_for(spec, make_mesh(MeshConfig()))
+    params = engine.abstract_state["params"]
+    assert set(jax.tree.leaves(parameter_groups(params))) == {"hidden", "embed", "gain"}
+    moved = []
+    for rates in ({"embed_lr": 0.0}, {"head_lr": 0.0}):
+        state, metrics = advance(engine, fresh(engine), windows(4), FACTORS, optim(**rates))
+        moved.append(not np.array_equal(state["params"]["embed"], fresh(engine)["params"]["embed"]))
+        assert abs(metrics.loss[0] - np.log(spec.model.vocab_size)) < 0.05
+    assert moved == [False, True]
 
 
 def test_rates_and_seeds_share_a_compiled_program():

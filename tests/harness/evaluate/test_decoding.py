@@ -76,7 +76,7 @@ def expected_of(model: ModelSpec) -> list[np.ndarray]:
         "every option",
         "experts",
         "experts apart",
-    ],  # fmt: skip
+    ],
 )
 def test_what_is_written_is_what_whole_passes_write(
     model: ModelSpec, mesh: MeshConfig, execution: Execution

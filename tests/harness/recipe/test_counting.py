@@ -25,7 +25,9 @@ def test_parameter_counts_equal_the_arrays(spec):
     state = nnx.state(nnx.eval_shape(lambda: Decoder(spec, nnx.Rngs(0))))
     sizes = {path: leaf.size for path, leaf in nnx.to_flat_state(state)}
     assert counting.n_params(spec) == sum(sizes.values())
-    matrices = {path: n for path, n in sizes.items() if path[-1] == "kernel"}
+    # A tied embedding is looked up, and multiplied as a head is.
+    head = "embed" if spec.tied_embeddings else "head"
+    matrices = {path: n for path, n in sizes.items() if path[-1] == "kernel" or path[0] == head}
     assert counting.n_params_matmul(spec) == sum(matrices.values())
     outside = sum(n for path, n in sizes.items() if path[0] in ("embed", "head"))
     assert counting.n_params_body(spec) == sum(sizes.values()) - outside

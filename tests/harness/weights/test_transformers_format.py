@@ -24,7 +24,9 @@ from tests.recipes import SEQ_LEN, model, run_spec
 SHAPES = {
     "qwen3": model(vocab_size=257, mlp="swiglu", qk_norm=True, attention_scale=0.2, residual_scale=0.7),
     "llama": model(vocab_size=257, mlp="swiglu", attention_scale=0.5),
-    "llama, shared keys": model(vocab_size=257, mlp="swiglu", n_heads=4, n_kv_heads=2),
+    "llama, shared and tied": model(
+        vocab_size=257, mlp="swiglu", n_heads=4, n_kv_heads=2, tied_embeddings=True
+    ),
 }
 IDS = np.random.default_rng(0).integers(0, 257, (2, SEQ_LEN))
 
@@ -81,7 +83,8 @@ def theirs(folder: Path, ids: np.ndarray) -> np.ndarray:
         y = norm(x, f"{own}.post_attention_layernorm")
         gate, up = (y @ w[f"{own}.mlp.{part}_proj.weight"].T for part in ("gate", "up"))
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{own}.mlp.down_proj.weight"].T
-    return norm(x, "norm") @ w["lm_head.weight"].T
+    head = "embed_tokens" if config["tie_word_embeddings"] else "lm_head"
+    return norm(x, "norm") @ w[f"{head}.weight"].T
 
 
 @pytest.mark.parametrize("kind", SHAPES)
