@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "shared keys": {"n_heads": 4, "n_kv_heads": 2, "qk_norm": True, "key_shift": True},
     "multi-query": {"n_heads": 4, "n_kv_heads": 1},
     "tied": {"tied_embeddings": True},
+    "z-loss": {"z_loss": 0.1},
 }
 ALL_OPTIONS = {key: value for name in reversed(OPTIONS) for key, value in OPTIONS[name].items()}
 

@@ -69,7 +69,7 @@ RANGES = {
     SEED: "grid.seeds grid.fit_seeds grid.extra.seeds grid.references.seeds data.source_seed",
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
-        "model.balance_weight model.router_z_weight "
+        "model.balance_weight model.router_z_weight model.z_loss "
         "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus launcher.resources keep_gb"
     ),
     # Numbers of test problems, and of a synthetic source that another source leaves at 0.

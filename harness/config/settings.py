@@ -88,6 +88,7 @@ class ModelSettings:
     n_kv_heads: int | None = added(None)
     kv_group: int | None = added(None)
     tied_embeddings: bool = added(False)
+    z_loss: float = added(0.0)
 
 
 @dataclass

@@ -271,6 +271,9 @@ class Decoder(nnx.Module):
         self.textbook = textbook
         self.precision = spec.precision
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
+        self.with_square = (
+            kernels.textbook_cross_entropy_and_square if textbook else kernels.cross_entropy_and_square
+        )
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
         """Return the logits of the next token at every position, fp32."""
@@ -317,6 +320,13 @@ class Decoder(nnx.Module):
     ) -> Float[Array, "batch seq"]:
         """Return the cross-entropy of every label in nats, from the residual stream after the last block."""
         return self.cross_entropy(self.logits(x), labels.reshape(-1)).reshape(labels.shape)
+
+    def token_losses_and_squares(
+        self, x: Float[Array, "tokens d"], labels: Int[Array, "batch seq"]
+    ) -> tuple[Float[Array, "batch seq"], Float[Array, "batch seq"]]:
+        """Return the result of `token_losses`, and the square of log Σ exp(logits) at every position."""
+        losses, squares = self.with_square(self.logits(x), labels.reshape(-1))
+        return losses.reshape(labels.shape), squares.reshape(labels.shape)
 
     def losses(self, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
         """Return the cross-entropy of every next token in nats.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.model import partition
+from harness.model import moe, partition
 from harness.model.decoder import Block, Decoder, Kept, nothing_kept
 from harness.model.layers import PRODUCT
 from harness.model.moe import Routing, no_routing
@@ -27,8 +27,24 @@ Params = dict[str, Any]
 Blocks = dict[Any, Any]
 # The residual stream, and the routing statistics summed over the layers so far.
 Stream = tuple[Array, Routing | None]
+# Function of a decoder without blocks, the residual stream and the labels.
+Score = Callable[[Decoder, Array, Array], Any]
 # What rematerialisation saves: the results of matrix products, or (None) only the inputs of a block.
 POLICIES = {"dots": jax.checkpoint_policies.save_only_these_names(PRODUCT), "full": None}
+
+
+class Trained(NamedTuple):
+    """What training minimises: the losses, and penalties on the rest.
+
+    Attributes:
+        losses: Cross-entropy of every next token in nats, which is also what is reported.
+        routing: Routing statistics; None in a dense model.
+        squares: Square of log Σ exp(logits) at every position; None without a z-loss.
+    """
+
+    losses: Float[Array, "*batch seq"]
+    routing: Routing | None
+    squares: Float[Array, "*batch seq"] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,14 +156,33 @@ class Forward:
         self, params: Params, windows: Int[Array, "batch seq_plus_1"]
     ) -> tuple[Float[Array, "batch seq"], Routing | None]:
         """Return the losses of `losses`, and the routing statistics; None in a dense model."""
+        return self._scored(params, windows, Decoder.token_losses)
+
+    def trained(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Trained:
+        """Return what training minimises."""
+        if self.model.z_loss == 0:
+            return Trained(*self.losses_and_routing(params, windows))
+        (losses, squares), routing = self._scored(params, windows, Decoder.token_losses_and_squares)
+        return Trained(losses, routing, squares)
+
+    def penalty(self, trained: Trained) -> Float[Array, "*batch"] | None:
+        """Return the auxiliary loss of each sequence in nats per token; None if the model has none."""
+        found = None if trained.routing is None else moe.penalty(self.model, trained.routing)
+        if trained.squares is None:
+            return found
+        of_logits = self.model.z_loss * trained.squares.mean(axis=-1)
+        return of_logits if found is None else found + of_logits
+
+    def _scored(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+        """Return what `score` makes of the ends, the residual stream and the labels; and the routing."""
         if self.layout.n_stages > 1:
-            return jax.tree.map(lambda leaf: leaf[0], self.losses_of_many(params, windows[None]))
+            return jax.tree.map(lambda leaf: leaf[0], self._scored_many(params, windows[None], score))
         with partition.on(self.mesh):
             inputs, labels = windows[:, :-1], windows[:, 1:]
             ends = self._ends(_without_blocks(params))
             start = ends.embedded(inputs), no_routing(self.model, len(windows))
             x, routing = self._run(params["blocks"], start, len(windows))
-            return ends.token_losses(x, labels), routing
+            return score(ends, x, labels), routing
 
     def logits(self, params: Params, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
         """Return the fp32 logits of the token after each position."""
@@ -213,20 +248,32 @@ class Forward:
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
-    ) -> tuple[Float[Array, "n batch seq"], Routing | None]:
-        """Return the losses and routing statistics of `n` micro-batches.
+    ) -> Float[Array, "n batch seq"]:
+        """Return the losses of `n` micro-batches.
 
         A pipeline needs them all at once: they follow each other through its stages.
         """
         if self.layout.n_stages == 1:
-            return jax.lax.map(lambda batch: self.losses_and_routing(params, batch), windows)
+            return jax.lax.map(lambda batch: self.losses(params, batch), windows)
+        losses: Array = self._scored_many(params, windows, Decoder.token_losses)[0]
+        return losses
+
+    def trained_on_many(self, params: Params, windows: Int[Array, "n batch seq_plus_1"]) -> Trained:
+        """Return what training minimises for `n` micro-batches of a pipeline."""
+        if self.model.z_loss == 0:
+            return Trained(*self._scored_many(params, windows, Decoder.token_losses))
+        (losses, squares), routing = self._scored_many(params, windows, Decoder.token_losses_and_squares)
+        return Trained(losses, routing, squares)
+
+    def _scored_many(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+        """Return what `_scored` does for `n` micro-batches of a pipeline."""
         with partition.on(self.mesh):
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
             x, routing = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
             # Logits of all micro-batches together would outweigh all other activations, so the backward pass
             # rematerialises them one micro-batch at a time.
-            scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
+            scored = jax.checkpoint(lambda pair: score(ends, *pair))
             return jax.lax.map(scored, (x, labels)), routing
 
     def _run(self, blocks: Blocks, stream: Stream, batch: int) -> Stream:

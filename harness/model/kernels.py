@@ -436,6 +436,43 @@ def _cross_entropy_backward(saved: Any, g: Array) -> tuple[Array, None]:
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
+@jax.custom_vjp
+def cross_entropy_and_square(
+    logits: Float[Array, "tokens vocab"], labels: Int[Array, " tokens"]
+) -> tuple[Float[Array, " tokens"], Float[Array, " tokens"]]:
+    """Return the cross-entropy of each label, and the square of log Σ exp(logits) for a z-loss.
+
+    Args:
+        logits: fp32 logits.
+        labels: Token ids, 0 to vocab - 1.
+
+    References:
+        z-loss: PaLM, Chowdhery et al., arXiv:2204.02311, section 5.
+    """
+    return _cross_entropy_and_square_forward(logits, labels)[0]
+
+
+def _cross_entropy_and_square_forward(logits: Array, labels: Array) -> tuple[tuple[Array, Array], Any]:
+    loss, (weights, inverse, _) = _cross_entropy_forward(logits, labels)
+    level = logits.max(axis=1) - jnp.log(inverse)
+    return (loss, level * level), (weights, inverse, labels, level)
+
+
+def _cross_entropy_and_square_backward(saved: Any, g: tuple[Array, Array]) -> tuple[Array, None]:
+    # Both terms move logits along the softmax, so that one pass makes both gradients.
+    weights, inverse, labels, level = saved
+    along = (inverse * 2.0 * level * g[1])[:, None]
+    return _cross_entropy_backward((weights, inverse, labels), g[0])[0] + weights * along, None
+
+
+cross_entropy_and_square.defvjp(_cross_entropy_and_square_forward, _cross_entropy_and_square_backward)
+
+
+def textbook_cross_entropy_and_square(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Return the cross-entropy of each label and the square of log Σ exp(logits), in plain JAX."""
+    return textbook_cross_entropy(logits, labels), jax.nn.logsumexp(logits, axis=1) ** 2
+
+
 def textbook_cross_entropy(logits: Array, labels: Array) -> Array:
     """Return the cross-entropy of each label in nats, in plain JAX."""
     log_p = jax.nn.log_softmax(logits)

@@ -56,6 +56,7 @@ class ModelSpec:
         router_z_weight: Weight of the router z-loss.
         n_kv_heads: Key-value heads, each shared by as many query heads; None is one for every query head.
         tied_embeddings: Whether embedding and head share one matrix, which is in the group `embed`.
+        z_loss: Weight of the mean square of log Σ exp(logits), in training alone.
     """
 
     n_layers: int
@@ -80,6 +81,7 @@ class ModelSpec:
     router_z_weight: float = added(0.001)
     n_kv_heads: int | None = added(None)
     tied_embeddings: bool = added(False)
+    z_loss: float = added(0.0)
 
     @property
     def kv_heads(self) -> int:

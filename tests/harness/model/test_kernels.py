@@ -74,6 +74,15 @@ def test_cross_entropy():
     assert_same(ours, textbook, (5 * random(10, 7),), (0,))
 
 
+def test_cross_entropy_and_square():
+    def summed(function):
+        return lambda logits: (lambda loss, square: loss + 0.3 * square)(*function(logits, labels))
+
+    labels = jnp.arange(10) % 7
+    ours, textbook = kernels.cross_entropy_and_square, kernels.textbook_cross_entropy_and_square
+    assert_same(summed(ours), summed(textbook), (5 * random(10, 7),), (0,))
+
+
 def test_attention_of_large_scores_stays_finite():
     q = 1e3 * random(2, 8, 4)
     assert bool(jnp.isfinite(kernels.attention(q, q, q)).all())
