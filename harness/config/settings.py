@@ -88,6 +88,8 @@ class ModelSettings:
     n_kv_heads: int | None = added(None)
     kv_group: int | None = added(None)
     tied_embeddings: bool = added(False)
+    window: int | None = added(None)
+    full_every: int | None = added(None)
     z_loss: float = added(0.0)
 
 

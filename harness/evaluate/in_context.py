@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -143,7 +143,7 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
         decoder = engine.forward.module(apart)
         for block in decoder.blocks:
             # Fused kernels never form the attention weights, but the textbook formula does.
-            block.attention.apply = lambda q, k, v: _watched(q, k, v, found)
+            block.attention.apply = partial(_watched, found=found, window=block.attention.window)
         with partition.on(engine.mesh):
             decoder(inputs)
         shares = [prefix_share(weights, half) for weights in found]
@@ -164,10 +164,10 @@ def prefix_share(weights: Float[Array, "*heads queries keys"], half: int) -> Flo
     return weights[..., queries, queries - half + 1].mean(axis=-1)
 
 
-def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
+def _watched(q: Array, k: Array, v: Array, found: list[Array], window: int | None = None) -> Array:
     """Attend with the textbook formula and append the attention weights [*batch, queries, keys] to `found`.
 
     Queries are scaled already; the last axis of `q`, `k` and `v` counts positions.
     """
-    found.append(kernels.textbook_weights(q.astype(jnp.float32), k))
+    found.append(kernels.textbook_weights(q.astype(jnp.float32), k, window))
     return jnp.einsum("...qk,...dk->...dq", found[-1], kernels.repeated(v, q.shape[-3])).astype(v.dtype)

@@ -79,6 +79,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         n_kv_heads=_kv_heads(rung, settings),
         tied_embeddings=settings.tied_embeddings,
         z_loss=settings.z_loss,
+        **_windows(rung, settings),
         **_model_transfer(rung, settings, transfer),
         **_experts(settings),
     )
@@ -99,6 +100,15 @@ def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:
         )
     found: int = given if key == "n_kv_heads" else n_heads // given
     return None if found == n_heads else found
+
+
+def _windows(rung: Rung, settings: ModelSettings) -> dict[str, Any]:
+    """Return the fields of windows, if any layer has one that is shorter than the context."""
+    if settings.window is None or settings.window >= settings.seq_len or settings.full_every == 1:
+        return {}
+    every = settings.full_every
+    # A rung of fewer layers has no full one.
+    return {"window": settings.window, "full_every": None if every and every > rung.n_layers else every}
 
 
 def _experts(settings: ModelSettings) -> dict[str, Any]:

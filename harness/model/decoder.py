@@ -50,11 +50,13 @@ def tied_scale(spec: ModelSpec) -> float:
 class Kept(NamedTuple):
     """KV cache of one attention layer, for decoding token by token; zeros at positions not yet decoded.
 
+    A layer with a window keeps as many positions; a further one takes the place of the oldest.
+
     Attributes:
         key_before: Key of the previous position, before key shift and rotation: the next key is mixed with
             it.
-        keys: Keys of all positions, after key shift and rotation.
-        values: Values of all positions.
+        keys: Keys after key shift and rotation.
+        values: Values.
     """
 
     key_before: Float[Array, "*kv_heads head_dim 1"]
@@ -62,8 +64,9 @@ class Kept(NamedTuple):
     values: Float[Array, "*kv_heads head_dim seq"]
 
 
-def nothing_kept(spec: ModelSpec, batch: int, length: int) -> Kept:
-    """Return an empty KV cache for `batch` sequences of up to `length` tokens."""
+def nothing_kept(spec: ModelSpec, batch: int, length: int, window: int | None) -> Kept:
+    """Return an empty KV cache of a layer for `batch` sequences of up to `length` tokens."""
+    length = length if window is None else min(length, window)
     heads = (batch, spec.kv_heads) if sharded() else (batch * spec.kv_heads,)
     one, all_of_them = (jnp.zeros((*heads, spec.head_dim, n), DTYPES[spec.precision]) for n in (1, length))
     return Kept(one, all_of_them, all_of_them)
@@ -77,9 +80,12 @@ class Attention(nnx.Module):
         rngs: Source of the initial values.
         textbook: Whether to use plain JAX kernels.
         attention: Attention implementation, a key of `harness.model.flash.ATTENTION`.
+        window: Keys that a query attends to, its own included; None is all up to its own.
     """
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str):
+    def __init__(
+        self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool, attention: str, window: int | None = None
+    ):
         out_scale = residual_init(spec)
         d = spec.d_model
         # One fused kernel: three separate products would read the activations three times. Keys and values of
@@ -92,7 +98,9 @@ class Attention(nnx.Module):
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.key_shift = KeyShift(spec.kv_heads, spec.head_dim) if spec.key_shift else None
-        self.apply = kernels.textbook_attention if textbook else ATTENTION[attention]
+        apply = kernels.textbook_attention if textbook else ATTENTION[attention]
+        self.apply = apply if window is None else partial(apply, window=window)
+        self.window = window
         self.spec = spec
 
     def __call__(self, x: Float[Array, "tokens d"], batch: int) -> Float[Array, "tokens d"]:
@@ -118,7 +126,8 @@ class Attention(nnx.Module):
             shifted = self.key_shift(jnp.concatenate([kept.key_before, k], axis=-1))[..., 1:]
         q, turned = self._turned(q, shifted, at)
         # The cache is updated before the query reads it, because a query attends to its own position too.
-        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=at, axis=-1)
+        slot = at if self.window is None else at % kept.keys.shape[-1]
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=-1)
         kept = Kept(k, put(kept.keys, turned), put(kept.values, v))
         mixed = kernels.attention_of_one(q, kept.keys, kept.values, at).reshape(x.shape)
         return self.out(constrain(mixed, "batch", "heads")), kept
@@ -214,9 +223,16 @@ class Block(nnx.Module):
         Pre-norm: Xiong et al., arXiv:2002.04745.
     """
 
-    def __init__(self, spec: ModelSpec, rngs: nnx.Rngs, textbook: bool = False, attention: str = "xla"):
+    def __init__(
+        self,
+        spec: ModelSpec,
+        rngs: nnx.Rngs,
+        textbook: bool = False,
+        attention: str = "xla",
+        window: int | None = None,
+    ):
         self.attention_norm = Norm(spec.d_model, spec.norm_eps)
-        self.attention = Attention(spec, rngs, textbook, attention)
+        self.attention = Attention(spec, rngs, textbook, attention, window)
         self.mlp_norm = Norm(spec.d_model, spec.norm_eps)
         self.mlp: Mlp | Moe = (
             Mlp(spec, rngs, textbook) if spec.n_experts == 1 else Moe(spec, rngs, residual_init(spec))
@@ -262,7 +278,8 @@ class Decoder(nnx.Module):
         # By default embedding and head are not tied: they differ in initial scale and learning rate.
         shape = (spec.vocab_size, spec.d_model)
         self.embed = nnx.Param(jax.random.normal(rngs.params(), shape) * EMBED_STD, axes=("vocab", "embed"))
-        self.blocks = nnx.List([Block(spec, rngs, textbook, attention) for _ in range(spec.n_layers)])
+        windows = [spec.window_of(layer) for layer in range(spec.n_layers)]
+        self.blocks = nnx.List([Block(spec, rngs, textbook, attention, window) for window in windows])
         self.final_norm = Norm(spec.d_model, spec.norm_eps)
         head_scale = HEAD_INIT_SCALE * spec.head_init_scale
         tied, axes = spec.tied_embeddings, ("embed", "vocab")

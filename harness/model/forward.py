@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +90,10 @@ class _Module:
         return nnx.to_pure_dict(named)
 
 
+def _block_module(model: ModelSpec, attention: str, window: int | None) -> _Module:
+    return _Module(lambda: Block(model, nnx.Rngs(0), attention=attention, window=window))
+
+
 def stack(params: Params) -> Params:
     """Return parameters with the blocks' arrays stacked along a leading `layer` axis."""
     blocks = [params["blocks"][i] for i in sorted(params["blocks"])]
@@ -97,8 +102,12 @@ def stack(params: Params) -> Params:
 
 def unstack(params: Params, n_layers: int) -> Params:
     """Return parameters with one subtree per block: the inverse of `stack`."""
-    blocks = {i: jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"]) for i in range(n_layers)}
-    return params | {"blocks": blocks}
+    return params | {"blocks": unstacked(params["blocks"], n_layers)}
+
+
+def unstacked(blocks: Blocks, n_layers: int) -> Blocks:
+    """Return one subtree per block from the stacked arrays of `n_layers` blocks."""
+    return {i: jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in range(n_layers)}
 
 
 def everywhere(change: Callable[[Params], Params], state: Any) -> Any:
@@ -125,7 +134,9 @@ class Forward:
         self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0), attention=attention))
         # A decoder without blocks: embedding, final norm and head.
         self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
-        self._block = _Module(lambda: Block(model, nnx.Rngs(0), attention=attention))
+        # One module for each layer after which windows repeat; most models have one.
+        windows = [model.window_of(layer) for layer in range(model.window_period)]
+        self._blocks = [_block_module(model, attention, window) for window in windows]
 
     def init(self, key: Array) -> Params:
         """Return initial parameters for a random key, the same numbers on every layout."""
@@ -211,12 +222,16 @@ class Forward:
             Tokens 1 to seq of each row: the rest of the prompt, then the decoded tokens.
         """
         batch, length = tokens.shape[0], tokens.shape[1] - 1
+        blocks = params["blocks"]
+        if self.layout.stacked and len(self._blocks) > 1:
+            # KV caches of layers with and without a window differ in length and cannot be stacked.
+            blocks = unstack(params, self.model.n_layers)["blocks"]
         with partition.on(self.mesh):
             ends = self._ends(_without_blocks(params))
 
             def place(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Array]:
                 (shown, kept), (at, given) = carry, inputs
-                x, kept = self._after(params["blocks"], ends.embedded(shown[:, None]), kept, at)
+                x, kept = self._after(blocks, ends.embedded(shown[:, None]), kept, at)
                 likeliest = ends.logits(x).argmax(axis=1).astype(tokens.dtype)
                 shown = jnp.where(at + 1 < n_given, given, likeliest)
                 return (shown, kept), shown
@@ -225,26 +240,33 @@ class Forward:
             return jax.lax.scan(place, start, (jnp.arange(length), tokens[:, 1:].T))[1].T
 
     def _nothing_kept(self, batch: int, length: int) -> Any:
-        """Return an empty KV cache of every block, stacked if the blocks are."""
-        empty, n_layers = nothing_kept(self.model, batch, length), self.model.n_layers
-        if self.layout.stacked:
-            return jax.tree.map(lambda leaf: jnp.stack([leaf] * n_layers), empty)
-        return dict.fromkeys(range(n_layers), empty)
+        """Return an empty KV cache of every block, stacked if the blocks are and windows allow it."""
+        model = self.model
+        if self.layout.stacked and len(self._blocks) == 1:
+            empty = nothing_kept(model, batch, length, model.window)
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * model.n_layers), empty)
+        windows = [model.window_of(layer) for layer in range(model.n_layers)]
+        of_window = {window: nothing_kept(model, batch, length, window) for window in dict.fromkeys(windows)}
+        return {layer: of_window[window] for layer, window in enumerate(windows)}
 
     def _after(self, blocks: Blocks, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
         """Apply all blocks to one token of each sequence; return its residual stream and the KV caches."""
 
-        def block(x: Array, own: tuple[Params, Kept]) -> tuple[Array, Kept]:
-            module = self._block(own[0])
+        def block(x: Array, own: tuple[Params, Kept], layer: int = 0) -> tuple[Array, Kept]:
+            module = self._block_of(layer)(own[0])
             assert isinstance(module, Block)
             return module.after(x, own[1], at)
 
-        if self.layout.stacked:
+        if self.layout.stacked and len(self._blocks) == 1:
             return jax.lax.scan(block, x, (blocks, kept))
         after = {}
         for index in sorted(blocks):
-            x, after[index] = block(x, (blocks[index], kept[index]))
+            x, after[index] = block(x, (blocks[index], kept[index]), index)
         return x, after
+
+    def _block_of(self, layer: int) -> _Module:
+        """Return the module of a layer, counted from the first of the model or of a stage."""
+        return self._blocks[layer % len(self._blocks)]
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
@@ -279,17 +301,28 @@ class Forward:
     def _run(self, blocks: Blocks, stream: Stream, batch: int) -> Stream:
         """Apply the blocks in order; return the residual stream and the summed routing statistics."""
 
-        def block(params: Params, stream: Stream) -> Stream:
-            x, routing = self._block(params)(stream[0], batch)
+        def block(module: _Module, params: Params, stream: Stream) -> Stream:
+            x, routing = module(params)(stream[0], batch)
             return x, jax.tree.map(jnp.add, stream[1], routing)
 
-        apply = self._rematerialised(block)
-        if not self.layout.stacked:
+        def of_layers(blocks: Blocks, stream: Stream) -> Stream:
             for index in sorted(blocks):
-                stream = apply(blocks[index], stream)
+                stream = apply[index % len(apply)](blocks[index], stream)
             return stream
-        # A scan compiles one block instead of n_layers.
-        return jax.lax.scan(lambda stream, params: (apply(params, stream), None), stream, blocks)[0]
+
+        apply = [self._rematerialised(partial(block, module)) for module in self._blocks]
+        if not self.layout.stacked:
+            return of_layers(blocks, stream)
+        # A scan compiles one period of blocks instead of n_layers blocks.
+        if len(apply) == 1:
+            return jax.lax.scan(lambda stream, params: (apply[0](params, stream), None), stream, blocks)[0]
+        n_layers, period = len(jax.tree.leaves(blocks)[0]), len(apply)
+        whole = n_layers // period * period
+        periods = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, period, *leaf.shape[1:]), blocks)
+        apart = partial(unstacked, n_layers=period)
+        stream = jax.lax.scan(lambda stream, own: (of_layers(apart(own), stream), None), stream, periods)[0]
+        rest = jax.tree.map(lambda leaf: leaf[whole:], blocks)
+        return of_layers(unstacked(rest, n_layers - whole), stream)
 
     def _rematerialised(self, apply: Callable[..., Stream]) -> Callable[..., Stream]:
         """Return `apply` with the layout's rematerialisation in the backward pass."""

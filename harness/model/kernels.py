@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from harness.recipe.counting import keys_computed
+
 # Score of a masked key. Finite, because -inf - (-inf) in a softmax is NaN; exp(NEGATIVE - max) is exactly 0.
 NEGATIVE = -1e30
 # Width of the narrower side from which transposing a weight gradient separately pays (measured on CPU).
@@ -278,14 +280,6 @@ def attention(
     return jnp.swapaxes(mixed.reshape(*rows.shape[:-1], -1), -3, -2).reshape(q.shape)
 
 
-def keys_computed(length: int, window: int | None) -> int:
-    """Return the keys that `attention` multiplies each query with; the mask leaves out some.
-
-    A short window is computed in blocks of its length, each with the block before it.
-    """
-    return length if window is None else min(length, 2 * window)
-
-
 def _cut(x: Array, window: int) -> Array:
     """Return [*heads, head_dim, seq] in blocks, [*heads, head_dim, blocks, window]; zeros fill the last."""
     padding = [(0, 0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % window, 0)]
@@ -362,8 +356,8 @@ def attention_of_one(
 
     Args:
         q: Query of position `at`, already multiplied by the attention scale.
-        k: Keys of all positions; those after `at` are masked.
-        v: Values of all positions.
+        k: Keys of all positions, of which those after `at` are masked; or of the last positions in any order.
+        v: Values of the same positions.
         at: Position of the query.
     """
     shape = q.shape

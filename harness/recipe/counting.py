@@ -80,14 +80,28 @@ def n_params_ends(model: ModelSpec) -> int:
     return (1 if model.tied_embeddings else 2) * model.vocab_size * model.d_model
 
 
+def layer_keys(model: ModelSpec) -> list[int]:
+    """Return the keys that count for each query, by layer: those of the window, or the whole context."""
+    windows = [model.window_of(layer) for layer in range(model.n_layers)]
+    return [model.seq_len if window is None else min(window, model.seq_len) for window in windows]
+
+
+def keys_computed(seq_len: int, window: int | None) -> int:
+    """Return the keys that attention without a flash kernel multiplies each query with.
+
+    The mask leaves out some. A short window is computed in blocks of its length, each with the block before.
+    """
+    return seq_len if window is None else min(seq_len, 2 * window)
+
+
 def forward_flops_token(model: ModelSpec) -> int:
     """Return the matmul FLOPs of the forward pass, per token.
 
-    2 FLOPs per matrix parameter, and 4·n_layers·seq_len·d_model for attention scores and values. Every query
-    counts all `seq_len` keys, although the causal mask leaves half of them.
+    2 FLOPs per matrix parameter, and 4·d_model per layer and key for attention scores and values. Every query
+    counts all `seq_len` keys, or those of the layer's window, although the causal mask leaves half of them.
     With experts every token counts all its active experts; empty slots and dropped tokens change nothing.
     """
-    attention = 4 * model.n_layers * model.seq_len * model.d_model
+    attention = 4 * model.d_model * sum(layer_keys(model))
     return 2 * n_params_matmul(model) + attention
 
 

@@ -1,6 +1,7 @@
 """A trained model in the names and layout of the library transformers, for shapes that it has a class for.
 
-These are dense models with SwiGLU and without a key shift: Qwen3 with query-key norm, Llama without. Their
+These are dense models with SwiGLU and without a key shift: Qwen3 with query-key norm, Llama without, and
+Mistral if every layer has a window. Their
 rotary pairs, gains and head order are those of `harness.model`, so every kernel is only transposed. Scales
 that the library lacks are multiplied into a kernel or gain beside them.
 """
@@ -30,14 +31,32 @@ def check_known(model: ModelSpec) -> None:
                 f"the library transformers has no class for model.{name}={_typed(found)}, expected "
                 f"{_typed(value)}; train with model.{name}={_typed(value)}, or export in our own format"
             )
+    _check_windows(model)
+
+
+def _check_windows(model: ModelSpec) -> None:
+    if model.full_every is not None and not model.qk_norm:
+        raise InputError(
+            f"the library transformers has no class for model.full_every={model.full_every} without "
+            "query-key norm, expected null; train with model.qk_norm=true, or export in our own format"
+        )
 
 
 def library_config(kept: Kept) -> dict[str, Any]:
     """Return config.json: the class of the library, and its settings."""
     model = kept.spec.model
     separator = None if kept.tokenizer is None else kept.tokenizer.separator
-    name, kind = ("Qwen3ForCausalLM", "qwen3") if model.qk_norm else ("LlamaForCausalLM", "llama")
-    return {
+    windows = [model.window_of(layer) for layer in range(model.n_layers)]
+    name, kind = ("LlamaForCausalLM", "llama") if model.window is None else ("MistralForCausalLM", "mistral")
+    if model.qk_norm:
+        name, kind = "Qwen3ForCausalLM", "qwen3"
+    sliding = {
+        "sliding_window": model.window,
+        "use_sliding_window": True,
+        "max_window_layers": 0,
+        "layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows],
+    }
+    return ({} if model.window is None else sliding) | {
         "architectures": [name],
         "model_type": kind,
         "vocab_size": model.vocab_size,

@@ -16,6 +16,7 @@ from harness.engine.mesh import make_mesh
 from harness.engine.step import DEFAULTS, Engine, advance, engine_for
 from harness.evaluate.loss import window_losses
 from harness.execution.execution import Execution, MeshConfig, check_divides, check_mesh
+from harness.model.forward import Forward, Layout, stack
 from harness.recipe.spec import RunSpec
 from harness.records.errors import InputError
 from harness.train.loop import Interrupted
@@ -92,6 +93,15 @@ def test_every_option_of_the_shape_trains_alike_on_every_layout(
         np.testing.assert_allclose(obtained, alone, rtol=1e-5)
 
 
+def test_layers_left_over_by_a_period_of_windows_come_last() -> None:
+    """Five layers of which every second is full, scanned in pairs."""
+    mesh, shape, batch = make_mesh(MeshConfig()), model(n_layers=5, window=3, full_every=2), windows(1)[0]
+    apart, scanned = (Forward(shape, Layout(stacked=stacked), mesh) for stacked in (False, True))
+    params = apart.init(jax.random.key(0))
+    expected = jax.jit(apart.losses)(params, batch)
+    np.testing.assert_allclose(jax.jit(scanned.losses)(stack(params), batch), expected, rtol=1e-5)
+
+
 def compiled(mesh: MeshConfig) -> str:
     engine = engine_for(SPEC, make_mesh(mesh), SCANNED)
     batches = BATCHES.reshape(6, -1, engine.micro_batch, BATCHES.shape[-1])
@@ -164,6 +174,13 @@ def test_every_layout_starts_with_the_same_parameters() -> None:
 def test_a_model_that_does_not_fit_the_mesh_is_refused(mesh: MeshConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_mesh([SPEC], mesh, Execution())
+
+
+def test_windows_repeat_from_stage_to_stage() -> None:
+    spec = replace(SPEC, model=replace(SPEC.model, n_layers=6, window=4, full_every=2))
+    check_mesh([spec], MeshConfig(stage=3), Execution())
+    with pytest.raises(InputError, match=r"3 layers in each of mesh.stage=2 .* use model.full_every=1 or"):
+        check_mesh([spec], MeshConfig(stage=2), Execution())
 
 
 def test_batches_and_micro_batches_that_do_not_fit_are_refused() -> None:

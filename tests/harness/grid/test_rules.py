@@ -73,6 +73,18 @@ def test_heads_that_do_not_share_keys_evenly(override: str, words: str) -> None:
         recipe.model_spec(Rung(48, 1), values, 300)
 
 
+def test_windows_that_change_nothing_are_no_part_of_a_recipe() -> None:
+    def windows(*overrides: str) -> tuple[int | None, int | None]:
+        made = recipe.model_spec(Rung(64, 3), settings("model.seq_len=32", *overrides).model, 300)
+        return made.window, made.full_every
+
+    assert windows("model.window=8", "model.full_every=2") == (8, 2)
+    assert windows("model.window=8", "model.full_every=4") == windows("model.window=8") == (8, None)
+    assert windows("model.window=32") == windows("model.window=8", "model.full_every=1") == (None, None)
+    with pytest.raises(InputError, match=r"full_every=2 exempts .*model\.window is null; give"):
+        windows("model.full_every=2")
+
+
 def test_count_and_share_of_key_heads_exclude_each_other() -> None:
     with pytest.raises(InputError, match=r"n_kv_heads=1 and model\.kv_group=2 both.*take out the first"):
         settings("model.n_kv_heads=1", "model.kv_group=2")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from harness.execution.memory import keys_by_layer
 from harness.model.decoder import Decoder
 from harness.recipe import counting
 from tests.recipes import ALL_OPTIONS, OPTIONS, model
@@ -35,13 +36,26 @@ def test_parameter_counts_equal_the_arrays(spec):
 
 @pytest.mark.parametrize("spec", SHAPES)
 def test_forward_flops_agree_with_the_compiler(spec):
-    """XLA also counts elementwise work, so the matmul count lies below it, and most of it is matmul."""
-    graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=True))
+    """XLA also counts elementwise work, so the matmul count lies below it, and most of it is matmul.
+
+    A window is computed in blocks, whose masked keys it counts too.
+    """
+    graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=spec.window is None))
     tokens = jnp.zeros((2, spec.seq_len), jnp.int32)
     compiled = jax.jit(lambda s, t: nnx.merge(graph, s)(t)).lower(state, tokens).compile()
-    counted = counting.forward_flops_token(spec) * tokens.size
+    masked = sum(keys_by_layer(spec)) - sum(counting.layer_keys(spec))
+    counted = (counting.forward_flops_token(spec) + 4 * spec.d_model * masked) * tokens.size
     reported = compiled.cost_analysis()["flops"]
     assert counted <= reported <= 1.35 * counted
+
+
+def test_only_the_keys_of_a_window_count():
+    spec = model(n_layers=5, window=4, full_every=2)
+    assert counting.layer_keys(spec) == [4, 16, 4, 16, 4]
+    fewer = 3 * 4 * spec.d_model * (16 - 4)
+    whole = counting.forward_flops_token(model(n_layers=5))
+    assert counting.forward_flops_token(spec) == whole - fewer
+    assert keys_by_layer(spec) == [8, 16, 8, 16, 8]
 
 
 def test_flops_are_linear_in_tokens_and_three_times_forward():

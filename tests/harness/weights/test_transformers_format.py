@@ -24,6 +24,8 @@ from tests.recipes import SEQ_LEN, model, run_spec
 SHAPES = {
     "qwen3": model(vocab_size=257, mlp="swiglu", qk_norm=True, attention_scale=0.2, residual_scale=0.7),
     "llama": model(vocab_size=257, mlp="swiglu", attention_scale=0.5),
+    "qwen3, windows": model(vocab_size=257, mlp="swiglu", qk_norm=True, window=5, full_every=2),
+    "mistral": model(vocab_size=257, mlp="swiglu", window=5),
     "llama, shared and tied": model(
         vocab_size=257, mlp="swiglu", n_heads=4, n_kv_heads=2, tied_embeddings=True
     ),
@@ -75,7 +77,10 @@ def theirs(folder: Path, ids: np.ndarray) -> np.ndarray:
         if config["model_type"] == "qwen3":
             q, k = norm(q, f"{own}.self_attn.q_norm"), norm(k, f"{own}.self_attn.k_norm")
         scores = np.einsum("bqhd,bkhd->bhqk", turned(q), turned(k)) * head_dim**-0.5
-        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+        seen = np.tril(np.ones(scores.shape[-2:], bool))
+        if config.get("layer_types", [""] * (layer + 1))[layer] == "sliding_attention":
+            seen &= ~np.tril(seen, -config["sliding_window"])
+        scores = np.where(seen, scores, -np.inf)
         share = np.exp(scores - scores.max(-1, keepdims=True))
         share /= share.sum(-1, keepdims=True)
         mixed = np.einsum("bhqk,bkhd->bqhd", share, v).reshape(x.shape)
@@ -122,6 +127,7 @@ def test_the_library_loads_it_and_computes_the_same_logits(tmp_path: Path, kind:
     [
         ({"key_shift": True}, "no class for model.key_shift=true, expected false; train with"),
         ({"mlp": "gelu"}, "no class for model.mlp=gelu, expected swiglu"),
+        ({"window": 4, "full_every": 2}, "no class for model.full_every=2 without query-key norm, expected"),
         ({"n_experts": 2, "mlp": "swiglu"}, "no class for model.n_experts=2, expected 1"),
     ],
 )
