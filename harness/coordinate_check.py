@@ -53,7 +53,7 @@ def activations(decoder: Decoder, windows: Int[Array, "batch seq_plus_1"]) -> li
     for block in decoder.blocks:
         x, _ = block(x, len(windows))
         found.append(x)
-    logits = decoder.head(decoder.final_norm(x))
+    logits = decoder.logits(x)
     labels = windows[:, 1:].reshape(-1, 1)
     return [*found, jnp.take_along_axis(logits, labels, axis=1)]
 

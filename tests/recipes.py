@@ -36,6 +36,18 @@ def model(**changes: object) -> ModelSpec:
     return ModelSpec(**(values | changes))  # type: ignore[arg-type]
 
 
+# Changes of `model`, one for each option of its shape that is off by default, and all together.
+OPTIONS: dict[str, dict[str, object]] = {
+    "shared keys": {"n_heads": 4, "n_kv_heads": 2, "qk_norm": True, "key_shift": True},
+    "multi-query": {"n_heads": 4, "n_kv_heads": 1},
+    "tied": {"tied_embeddings": True},
+    "z-loss": {"z_loss": 0.1},
+    "window": {"window": 5},
+    "windows and full": {"window": 4, "full_every": 2},
+}
+ALL_OPTIONS = {key: value for name in reversed(OPTIONS) for key, value in OPTIONS[name].items()}
+
+
 def optim(**changes: object) -> OptimSpec:
     values: dict[str, object] = {
         "batch_size": BATCH, "hidden_lr": 0.01, "embed_lr": 0.1, "head_lr": 0.02, "gain_lr": 0.01,

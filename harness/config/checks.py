@@ -59,6 +59,7 @@ RANGES = {
     ),
     SIZE: (
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
+        "model.n_kv_heads model.kv_group model.window model.full_every "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
@@ -68,7 +69,7 @@ RANGES = {
     SEED: "grid.seeds grid.fit_seeds grid.extra.seeds grid.references.seeds data.source_seed",
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
-        "model.balance_weight model.router_z_weight "
+        "model.balance_weight model.router_z_weight model.z_loss "
         "launcher.checkpoint_seconds launcher.signal_seconds launcher.gpus launcher.resources keep_gb"
     ),
     # Numbers of test problems, and of a synthetic source that another source leaves at 0.
@@ -184,6 +185,16 @@ def check_together(settings: SweepSettings) -> None:
         raise InputError(
             f"model.n_active_experts={model.n_active_experts} of model.n_experts={model.n_experts} were "
             "asked for; lower the first, or raise the second (model=moe has 8)"
+        )
+    if model.n_kv_heads is not None and model.kv_group is not None:
+        raise InputError(
+            f"model.n_kv_heads={model.n_kv_heads} and model.kv_group={model.kv_group} both set the key-value "
+            "heads, and one of them was expected; take out the first for a share of the heads at every rung"
+        )
+    if model.full_every is not None and model.window is None:
+        raise InputError(
+            f"model.full_every={model.full_every} exempts layers from a window and model.window is null; "
+            f"give model.window={max(1, model.seq_len // 4)}, or leave the first out"
         )
     check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     _check_plan(settings)

@@ -101,6 +101,12 @@ class ModelSettings:
     capacity_factor: float = added(1.25)
     balance_weight: float = added(0.01)
     router_z_weight: float = added(0.001)
+    n_kv_heads: int | None = added(None)
+    kv_group: int | None = added(None)
+    tied_embeddings: bool = added(False)
+    window: int | None = added(None)
+    full_every: int | None = added(None)
+    z_loss: float = added(0.0)
 
 
 @dataclass

@@ -23,6 +23,8 @@ from harness.recipe.spec import GROUPS, OptimSpec
 
 # Decay of the momentum that Muon orthogonalises (K. Jordan, https://kellerjordan.github.io/posts/muon, 2024).
 MUON_MOMENTUM = 0.95
+# Matrices in the fused kernels of attention, by name (`harness.model.decoder.Attention`).
+PARTS = {"qkv": 3, "q": 1, "kv": 2}
 UNIT_RATES = dict.fromkeys(GROUPS, 1.0)
 
 
@@ -134,10 +136,11 @@ def _decay(optim: OptimSpec) -> optax.GradientTransformation:
 def matrix_axes(path: Any, shape: tuple[int, ...]) -> MuonDimensionNumbers:
     """Return the axes d_in and d_out of a hidden parameter; Muon orthogonalises each matrix along the others.
 
-    Axes before d_in count experts or stacked layers. The fused kernel of queries, keys and values,
-    [d_in, 3, d_out], holds three matrices.
+    Axes before d_in count experts or stacked layers. A fused kernel of attention, such as that of queries,
+    keys and values, [d_in, 3, d_out], holds a matrix for each of its parts.
     """
-    fused = any(str(getattr(part, "key", "")) == "qkv" for part in path) and len(shape) > 2 and shape[-2] == 3
+    names = {str(getattr(part, "key", "")) for part in path}
+    fused = len(shape) > 2 and any(shape[-2] == PARTS[name] for name in names & PARTS.keys())
     return MuonDimensionNumbers(reduction_axis=len(shape) - (3 if fused else 2), output_axis=len(shape) - 1)
 
 

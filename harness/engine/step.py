@@ -22,7 +22,7 @@ from harness.engine import mesh as meshes
 from harness.engine.optim import Optimiser, group_rates
 from harness.execution.execution import Execution, attention_on
 from harness.execution.micro_batch import eval_batch_size, eval_call_batches, micro_batch_size
-from harness.model import moe, partition
+from harness.model import partition
 from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.recipe.spec import ModelSpec, OptimSpec, RunSpec
 
@@ -187,8 +187,8 @@ class Engine:
     ) -> tuple[Array, Any]:
         """Return mean loss and gradient, both times `factor`, accumulated over micro-batches in order.
 
-        The gradient is that of the loss plus, with experts, the auxiliary loss of their routing. The returned
-        loss leaves the auxiliary loss out.
+        The gradient is that of the loss plus the auxiliary losses of routing and of logits, if the model has
+        any. The returned loss leaves the auxiliary losses out.
 
         Args:
             params: Parameters.
@@ -200,21 +200,22 @@ class Engine:
         scale = factor / (windows.shape[0] * windows.shape[1] * length)
 
         def trained(params: Any, windows: Array) -> tuple[Array, Array]:
-            losses, routing = score(params, windows)
-            loss = losses.sum() * scale
-            if routing is None:
+            found = score(params, windows)
+            loss = found.losses.sum() * scale
+            penalty = self.forward.penalty(found)
+            if penalty is None:
                 return loss, loss
             # `scale` averages over tokens; the auxiliary loss has one value per sequence.
-            return loss + moe.penalty(self.model, routing).sum() * (scale * length), loss
+            return loss + penalty.sum() * (scale * length), loss
 
         def value_and_grad(params: Any, windows: Array) -> tuple[Array, Any]:
             (_, loss), grads = jax.value_and_grad(trained, has_aux=True)(params, windows)
             return loss, grads
 
         if self.forward.layout.n_stages > 1:
-            score = self.forward.losses_of_many
+            score = self.forward.trained_on_many
             return value_and_grad(params, windows)
-        score = self.forward.losses_and_routing
+        score = self.forward.trained
         if windows.shape[0] == 1:
             return value_and_grad(params, windows[0])
 
@@ -276,7 +277,7 @@ class Engine:
     ) -> Float[Array, "n_batches batch"]:
         """Return the mean loss of each window in nats per token."""
         if self.forward.layout.n_stages > 1:
-            return self.forward.losses_of_many(params, windows)[0].mean(axis=2)
+            return self.forward.losses_of_many(params, windows).mean(axis=2)
         # A map holds the logits of one batch at a time.
         return jax.lax.map(lambda batch: self.forward.losses(params, batch).mean(axis=1), windows)
 

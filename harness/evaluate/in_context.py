@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from harness.data.tasks.items import HELD_OUT, Chains
 from harness.engine.step import Engine, platform_of, quickly
 from harness.evaluate.task_metrics import Row, row
 from harness.evaluate.token_scores import distributions, score
-from harness.model import partition
+from harness.model import kernels, partition
 from harness.model.forward import unstack
 
 TEXT, REPEATED = "text", "repeated"
@@ -144,7 +143,7 @@ def _prefix_scores(engine: Engine, half: int) -> Any:
         decoder = engine.forward.module(apart)
         for block in decoder.blocks:
             # Fused kernels never form the attention weights, but the textbook formula does.
-            block.attention.apply = lambda q, k, v: _watched(q, k, v, found)
+            block.attention.apply = partial(_watched, found=found, window=block.attention.window)
         with partition.on(engine.mesh):
             decoder(inputs)
         shares = [prefix_share(weights, half) for weights in found]
@@ -165,12 +164,10 @@ def prefix_share(weights: Float[Array, "*heads queries keys"], half: int) -> Flo
     return weights[..., queries, queries - half + 1].mean(axis=-1)
 
 
-def _watched(q: Array, k: Array, v: Array, found: list[Array]) -> Array:
+def _watched(q: Array, k: Array, v: Array, found: list[Array], window: int | None = None) -> Array:
     """Attend with the textbook formula and append the attention weights [*batch, queries, keys] to `found`.
 
     Queries are scaled already; the last axis of `q`, `k` and `v` counts positions.
     """
-    scores = jnp.einsum("...dq,...dk->...qk", q, k).astype(jnp.float32)
-    causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    found.append(jax.nn.softmax(jnp.where(jax.lax.broadcast_to_rank(causal, scores.ndim), scores, -math.inf)))
-    return jnp.einsum("...qk,...dk->...dq", found[-1], v).astype(v.dtype)
+    found.append(kernels.textbook_weights(q.astype(jnp.float32), k, window))
+    return jnp.einsum("...qk,...dk->...dq", found[-1], kernels.repeated(v, q.shape[-3])).astype(v.dtype)

@@ -152,6 +152,7 @@ def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution)
     """
     for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
+        _check_windows(spec.rung, spec.model, mesh)
         _check_micro_batch(spec, mesh, execution)
 
 
@@ -174,6 +175,17 @@ def _check_model(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
                 f"rung {rung} has {size} {what}, which mesh.{axis}={parts} does not divide; "
                 f"use mesh.{axis}={max(fitting)}, another {key} or other grid.rungs"
             )
+
+
+def _check_windows(rung: str, model: ModelSpec, mesh: MeshConfig) -> None:
+    """Raise InputError unless windows repeat from stage to stage, because all stages run one program."""
+    layers, period = model.n_layers // mesh.stage, model.window_period
+    if mesh.stage > 1 and layers % period:
+        fitting = max(n for n in range(1, layers + 1) if layers % n == 0 and n <= period)
+        raise InputError(
+            f"rung {rung} has {layers} layers in each of mesh.stage={mesh.stage} stages, a multiple of "
+            f"model.full_every={period} was expected; use model.full_every={fitting} or another mesh.stage"
+        )
 
 
 def _check_micro_batch(spec: RunSpec, mesh: MeshConfig, execution: Execution) -> None:

@@ -18,9 +18,9 @@ ACTIVATION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 STATE_COPIES = 3
 # Vectors of width d_model that a block saves for its backward pass, for each token.
 # Whole on every device of a tensor axis: inputs and outputs of the two norms.
-# Split over the tensor axis by heads: q and k before and after norm and rotation, v, and the output of
-# attention in two layouts, its own and the one of the next product.
-WHOLE_VECTORS, HEAD_VECTORS = 4, 7
+# Split over the tensor axis by heads: q before and after norm and rotation, and the output of attention in
+# two layouts, its own and that of the next product. As wide as key-value heads: k before and after, and v.
+WHOLE_VECTORS, HEAD_VECTORS, KV_VECTORS = 4, 4, 3
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def local_params(model: ModelSpec, mesh: MeshConfig) -> float:
     Embedding, head and layers are split over `fsdp` and `tensor`; layers over `stage` and experts over
     `expert` as well.
     """
-    ends = 2 * model.vocab_size * model.d_model / (mesh.fsdp * mesh.tensor)
+    ends = counting.n_params_ends(model) / (mesh.fsdp * mesh.tensor)
     return local_layer_params(model, mesh) * model.n_layers / mesh.stage + ends
 
 
@@ -68,7 +68,7 @@ def local_layer_params(model: ModelSpec, mesh: MeshConfig) -> float:
 
     The gains of the final norm count as an equal share of every layer.
     """
-    ends = 2 * model.vocab_size * model.d_model
+    ends = counting.n_params_ends(model)
     experts = model.n_layers * model.n_experts * counting.mlp_entries(model) if model.n_experts > 1 else 0
     blocks = counting.n_params(model) - ends - experts
     return (blocks + experts / mesh.expert) / model.n_layers / (mesh.fsdp * mesh.tensor)
@@ -84,9 +84,12 @@ def places(model: ModelSpec) -> float:
     return model.n_experts * counting.expert_capacity(model, model.seq_len) / model.seq_len
 
 
-def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention: str) -> float:
+def saved_bytes_token(
+    model: ModelSpec, mesh: MeshConfig, remat: str, attention: str, keys: float | None = None
+) -> float:
     """Return the bytes of activations saved for the backward pass, per token and layer.
 
+    `keys` is the number of keys that a query is multiplied with, by default the mean over layers.
     `remat` is `none`, `dots` (saves the results of matrix products) or `full` (saves a block's input alone).
     `attention` is the attention implementation: only `xla` saves its weights, the others work in blocks.
     """
@@ -95,17 +98,19 @@ def saved_bytes_token(model: ModelSpec, mesh: MeshConfig, remat: str, attention:
         return size * model.d_model
     hidden = places(model) * counting.mlp_matrices(model) * model.d_ff / mesh.tensor
     if remat == "dots":
-        return size * (model.d_model + 4 * model.d_model / mesh.tensor + hidden)
+        return size * (model.d_model + 2 * (model.d_model + model.d_kv) / mesh.tensor + hidden)
     # Kernels that work in blocks recompute the weights and save one log-sum-exp per query and head.
     rows = FP32 * model.n_heads / mesh.tensor
-    weights = size * scores_token(model, mesh) if attention == "xla" else rows
-    vectors = WHOLE_VECTORS + HEAD_VECTORS / mesh.tensor
-    return size * (vectors * model.d_model + hidden) + weights + sent_bytes_token(model)
+    keys = sum(keys_by_layer(model)) / model.n_layers if keys is None else keys
+    weights = size * keys * model.n_heads / mesh.tensor if attention == "xla" else rows
+    heads = (HEAD_VECTORS * model.d_model + KV_VECTORS * model.d_kv) / mesh.tensor
+    return size * (WHOLE_VECTORS * model.d_model + heads + hidden) + weights + sent_bytes_token(model)
 
 
-def scores_token(model: ModelSpec, mesh: MeshConfig) -> float:
-    """Return the number of attention scores on one device, per token and layer: `seq_len` for each head."""
-    return model.seq_len * model.n_heads / mesh.tensor
+def keys_by_layer(model: ModelSpec) -> list[int]:
+    """Return the keys that a query is multiplied with in each layer, which makes a score for each head."""
+    windows = [model.window_of(layer) for layer in range(model.n_layers)]
+    return [counting.keys_computed(model.seq_len, window) for window in windows]
 
 
 def sent_bytes_token(model: ModelSpec) -> float:
@@ -120,19 +125,20 @@ def sent_bytes_token(model: ModelSpec) -> float:
 
 
 def block_bytes(model: ModelSpec, mesh: MeshConfig, remat: str, tokens: float, attention: str) -> float:
-    """Return the bytes of temporaries in the backward pass of one block, for `tokens` on this device.
+    """Return the bytes of temporaries in the backward pass of the largest block, for `tokens` on this device.
 
     They are the rematerialised activations and the gradients of all activations except those exchanged with
     experts. In half precision the gradient of the attention scores exists in fp32 too.
     With fully sharded parameters (`fsdp` > 1) the block's gathered parameters are added, in the dtype of
     activations, and their fp32 gradient before its reduce-scatter.
     """
-    whole = saved_bytes_token(model, mesh, "none", attention)
-    anew = whole - saved_bytes_token(model, mesh, remat, attention)
+    keys = max(keys_by_layer(model))
+    whole = saved_bytes_token(model, mesh, "none", attention, keys)
+    anew = whole - saved_bytes_token(model, mesh, remat, attention, keys)
     own = local_layer_params(model, mesh) * mesh.fsdp
     gathered = (ACTIVATION_BYTES[model.precision] + FP32) * own if mesh.fsdp > 1 else 0.0
     wide = attention == "xla" and model.precision != "fp32"
-    scores = FP32 * scores_token(model, mesh) if wide else 0.0
+    scores = FP32 * keys * model.n_heads / mesh.tensor if wide else 0.0
     return tokens * (anew + whole + scores - sent_bytes_token(model)) + gathered
 
 

@@ -222,6 +222,8 @@ class _Builder:
             for seed in self.seeds
             for n_tokens in self._tokens(rung)
             for group, factors in scales.items()
+            # A tied head has no rate of its own.
+            if group != "head" or not self.settings.model.tied_embeddings
             for factor in factors
         ]
 

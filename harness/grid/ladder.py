@@ -44,18 +44,18 @@ def shape_of(size: float, aspect: float, model: ModelSettings, vocab_size: int) 
     Raises:
         InputError: no shape comes so near; the sentence names the nearest.
     """
+    unit = width_unit(model)
     # The body has n_layers · (a·d_model² + b·d_model) parameters: a and b from two widths.
     one, two = (
-        _body(Rung(width, 1), replace(model, n_layers=1), vocab_size) / width
-        for width in (model.head_dim, 2 * model.head_dim)
+        _body(Rung(width, 1), replace(model, n_layers=1), vocab_size) / width for width in (unit, 2 * unit)
     )
-    square = (two - one) / model.head_dim
-    linear = one - square * model.head_dim
+    square = (two - one) / unit
+    linear = one - square * unit
     shapes = []
     for depth in range(1, DEEPEST + 1):
         width = (np.sqrt(linear**2 + 4 * square * size / depth) - linear) / (2 * square)
-        steps = int(width // model.head_dim)
-        shapes += [Rung(n * model.head_dim, depth, model.n_layers) for n in (steps, steps + 1) if n]
+        steps = int(width // unit)
+        shapes += [Rung(n * unit, depth, model.n_layers) for n in (steps, steps + 1) if n]
     bent = np.array([abs(np.log(rung.d_model / rung.n_layers / aspect)) for rung in shapes])
     off = np.array([abs(_body(rung, model, vocab_size) / size - 1) for rung in shapes])
     usable = bent <= max(np.log(MOST_BENT), bent.min())
@@ -63,12 +63,17 @@ def shape_of(size: float, aspect: float, model: ModelSettings, vocab_size: int) 
     if not fits.any():
         nearest = shapes[int(np.argmin(np.where(usable, off, np.inf)))]
         raise InputError(
-            f"no shape with heads of {model.head_dim} and d_model / n_layers near {aspect:g} has {size:,.0f} "
+            f"no shape of widths that {unit} divides and d_model / n_layers near {aspect:g} has {size:,.0f} "
             f"body parameters within {TOLERANCE:.0%}, as was expected; d_model={nearest.d_model} of "
             f"{nearest.n_layers} layers has {_body(nearest, model, vocab_size):,}, so type that number, "
             "another aspect or a smaller model.head_dim"
         )
     return shapes[int(np.lexsort((off, np.where(fits, bent, np.inf)))[0])]
+
+
+def width_unit(model: ModelSettings) -> int:
+    """Return the number that divides every width: of a head, or of heads that share keys evenly."""
+    return model.head_dim * (model.n_kv_heads or model.kv_group or 1)
 
 
 def _body(rung: Rung, model: ModelSettings, vocab_size: int) -> int:

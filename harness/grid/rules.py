@@ -55,7 +55,8 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         transfer: `measured`, `mup` or `completep`, see `_model_transfer`.
 
     Raises:
-        InputError: `head_dim` is odd, or does not divide the width.
+        InputError: `head_dim` is odd or does not divide the width, or the key-value heads do not divide the
+            heads.
     """
     if rung.d_model % settings.head_dim or settings.head_dim % 2:
         raise InputError(
@@ -75,9 +76,39 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         rope_theta=settings.rope_theta,
         norm_eps=settings.norm_eps,
         precision=settings.precision,
+        n_kv_heads=_kv_heads(rung, settings),
+        tied_embeddings=settings.tied_embeddings,
+        z_loss=settings.z_loss,
+        **_windows(rung, settings),
         **_model_transfer(rung, settings, transfer),
         **_experts(settings),
     )
+
+
+def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:
+    """Return the key-value heads of a rung; None if every head has its own, whatever setting says so."""
+    n_heads = rung.d_model // settings.head_dim
+    key = "n_kv_heads" if settings.kv_group is None else "kv_group"
+    given = getattr(settings, key)
+    if given is None:
+        return None
+    if n_heads % given:
+        fitting = [n for n in range(1, given) if n_heads % n == 0]
+        raise InputError(
+            f"rung {rung.name} has {n_heads} heads, a multiple of model.{key}={given} was expected; use "
+            f"model.{key}={max(fitting)}, or widths that are multiples of {given * settings.head_dim}"
+        )
+    found: int = given if key == "n_kv_heads" else n_heads // given
+    return None if found == n_heads else found
+
+
+def _windows(rung: Rung, settings: ModelSettings) -> dict[str, Any]:
+    """Return the fields of windows, if any layer has one that is shorter than the context."""
+    if settings.window is None or settings.window >= settings.seq_len or settings.full_every == 1:
+        return {}
+    every = settings.full_every
+    # A rung of fewer layers has no full one.
+    return {"window": settings.window, "full_every": None if every and every > rung.n_layers else every}
 
 
 def _experts(settings: ModelSettings) -> dict[str, Any]:

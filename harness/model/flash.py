@@ -26,74 +26,96 @@ SPLASH_BLOCK = 512
 
 
 def cudnn_attention(
-    q: Float[Array, "*batch head_dim seq"],
-    k: Float[Array, "*batch head_dim seq"],
-    v: Float[Array, "*batch head_dim seq"],
-) -> Float[Array, "*batch head_dim seq"]:
+    q: Float[Array, "*heads head_dim seq"],
+    k: Float[Array, "*kv_heads head_dim seq"],
+    v: Float[Array, "*kv_heads head_dim seq"],
+    window: int | None = None,
+) -> Float[Array, "*heads head_dim seq"]:
     """Return causal attention by cuDNN, on GPUs.
 
     Args:
         q: Queries in half precision, already multiplied by the attention scale; head_dim a multiple of 8.
         k: Keys.
         v: Values.
+        window: Keys that a query sees, its own included; None is all up to its own.
     """
-    return _by_heads_inside(q, k, v, implementation="cudnn")
+    return _by_heads_inside(q, k, v, window, implementation="cudnn")
 
 
-def _by_heads_inside(q: Array, k: Array, v: Array, implementation: Any) -> Array:
+def _apart(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Return arrays with an axis of batch and one of heads, and of queries as many heads as share a key.
+
+    On one device batch and heads are one axis (three dimensions): each key head then counts as a sequence.
+    """
+    if q.ndim == 4:
+        return q, k, v
+    return q.reshape(len(k), -1, *q.shape[1:]), k[:, None], v[:, None]
+
+
+def _by_heads_inside(
+    q: Array, k: Array, v: Array, window: int | None = None, *, implementation: Any
+) -> Array:
     """Call `jax.nn.dot_product_attention`, which takes [batch, seq, heads, head_dim].
 
     `implementation` is `cudnn` or, in tests without a GPU, `xla`.
     """
-    # On one device batch and heads are one axis (three dimensions): each head then counts as a sequence.
-    apart = q.ndim == 4
-    moved = [jnp.transpose(x if apart else x[:, None], (0, 3, 1, 2)) for x in (q, k, v)]
-    mixed = jax.nn.dot_product_attention(*moved, scale=1.0, is_causal=True, implementation=implementation)
-    back = jnp.transpose(mixed, (0, 2, 3, 1))
-    return back if apart else back[:, 0]
+    moved = [jnp.transpose(x, (0, 3, 1, 2)) for x in _apart(q, k, v)]
+    mixed = jax.nn.dot_product_attention(
+        *moved,
+        scale=1.0,
+        is_causal=True,
+        local_window_size=None if window is None else (window - 1, 0),
+        implementation=implementation,
+    )
+    return jnp.transpose(mixed, (0, 2, 3, 1)).reshape(q.shape)
 
 
 def splash_attention(
-    q: Float[Array, "*batch head_dim seq"],
-    k: Float[Array, "*batch head_dim seq"],
-    v: Float[Array, "*batch head_dim seq"],
+    q: Float[Array, "*heads head_dim seq"],
+    k: Float[Array, "*kv_heads head_dim seq"],
+    v: Float[Array, "*kv_heads head_dim seq"],
+    window: int | None = None,
     interpret: bool = False,
-) -> Float[Array, "*batch head_dim seq"]:
+) -> Float[Array, "*heads head_dim seq"]:
     """Return causal attention by JAX's splash kernel, on TPUs.
 
     Args:
         q: Queries, already multiplied by the attention scale; seq a multiple of 128.
         k: Keys.
         v: Values.
+        window: Keys that a query sees, its own included; None is all up to its own.
         interpret: Whether to run the kernel in Pallas' interpreter, on any platform (for tests).
     """
     # XLA cannot split a Pallas kernel over devices, so shard_map runs it on each device's sequences and
     # heads.
     mesh = sharded()
     if mesh is None:
-        return _splash(q, k, v, interpret)
+        return _splash(q, k, v, window, interpret)
     where = partition_spec(mesh, q.shape, ("batch", "heads"))
-    local = partial(_splash, interpret=interpret)
+    local = partial(_splash, window=window, interpret=interpret)
     # check_vma=False: a Pallas kernel does not tell over which mesh axes its results vary.
     apply = jax.shard_map(local, mesh=mesh, in_specs=(where,) * 3, out_specs=where, check_vma=False)
     return apply(q, k, v)
 
 
-def _splash(q: Array, k: Array, v: Array, interpret: bool) -> Array:
-    apart = q.ndim == 4
-    moved = [jnp.swapaxes(x if apart else x[:, None], -1, -2) for x in (q, k, v)]
+def _splash(q: Array, k: Array, v: Array, window: int | None, interpret: bool) -> Array:
+    moved = [jnp.swapaxes(x, -1, -2) for x in _apart(q, k, v)]
     _, n_heads, length, _ = moved[0].shape
     # The kernel takes one sequence of all heads; vmap adds the batch.
-    mixed = jax.vmap(_splash_kernel(n_heads, length, interpret))(*moved)
-    return jnp.swapaxes(mixed if apart else mixed[:, 0], -1, -2)
+    mixed = jax.vmap(_splash_kernel(n_heads, length, window, interpret))(*moved)
+    return jnp.swapaxes(mixed, -1, -2).reshape(q.shape)
 
 
-def _splash_kernel(n_heads: int, length: int, interpret: bool) -> Any:
+def _splash_kernel(n_heads: int, length: int, window: int | None, interpret: bool) -> Any:
     # A late import: Pallas is slow to import, and only TPUs run it.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash_kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
 
-    mask = splash_mask.MultiHeadMask([splash_mask.CausalMask((length, length))] * n_heads)
+    shape = (length, length)
+    seen = (
+        splash_mask.CausalMask(shape) if window is None else splash_mask.LocalMask(shape, (window - 1, 0), 0)
+    )
+    mask = splash_mask.MultiHeadMask([seen] * n_heads)
     # The kernel accepts only blocks that divide the sequence.
     sizes = range(SPLASH_MULTIPLE, SPLASH_BLOCK + 1, SPLASH_MULTIPLE)
     block = max(size for size in sizes if length % size == 0)
@@ -110,7 +132,7 @@ def _splash_kernel(n_heads: int, length: int, interpret: bool) -> Any:
     )
 
 
-Attend = Callable[[Array, Array, Array], Array]
+Attend = Callable[..., Array]
 ATTENTION: dict[str, Attend] = {
     "xla": kernels.attention,
     "cudnn": cudnn_attention,

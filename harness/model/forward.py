@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from harness.model import partition
+from harness.model import moe, partition
 from harness.model.decoder import Block, Decoder, Kept, nothing_kept
 from harness.model.layers import PRODUCT
 from harness.model.moe import Routing, no_routing
@@ -27,8 +28,24 @@ Params = dict[str, Any]
 Blocks = dict[Any, Any]
 # The residual stream, and the routing statistics summed over the layers so far.
 Stream = tuple[Array, Routing | None]
+# Function of a decoder without blocks, the residual stream and the labels.
+Score = Callable[[Decoder, Array, Array], Any]
 # What rematerialisation saves: the results of matrix products, or (None) only the inputs of a block.
 POLICIES = {"dots": jax.checkpoint_policies.save_only_these_names(PRODUCT), "full": None}
+
+
+class Trained(NamedTuple):
+    """What training minimises: the losses, and penalties on the rest.
+
+    Attributes:
+        losses: Cross-entropy of every next token in nats, which is also what is reported.
+        routing: Routing statistics; None in a dense model.
+        squares: Square of log Σ exp(logits) at every position; None without a z-loss.
+    """
+
+    losses: Float[Array, "*batch seq"]
+    routing: Routing | None
+    squares: Float[Array, "*batch seq"] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,10 @@ class _Module:
         return nnx.to_pure_dict(named)
 
 
+def _block_module(model: ModelSpec, attention: str, window: int | None) -> _Module:
+    return _Module(lambda: Block(model, nnx.Rngs(0), attention=attention, window=window))
+
+
 def stack(params: Params) -> Params:
     """Return parameters with the blocks' arrays stacked along a leading `layer` axis."""
     blocks = [params["blocks"][i] for i in sorted(params["blocks"])]
@@ -81,8 +102,12 @@ def stack(params: Params) -> Params:
 
 def unstack(params: Params, n_layers: int) -> Params:
     """Return parameters with one subtree per block: the inverse of `stack`."""
-    blocks = {i: jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"]) for i in range(n_layers)}
-    return params | {"blocks": blocks}
+    return params | {"blocks": unstacked(params["blocks"], n_layers)}
+
+
+def unstacked(blocks: Blocks, n_layers: int) -> Blocks:
+    """Return one subtree per block from the stacked arrays of `n_layers` blocks."""
+    return {i: jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in range(n_layers)}
 
 
 def everywhere(change: Callable[[Params], Params], state: Any) -> Any:
@@ -109,7 +134,9 @@ class Forward:
         self._whole = _Module(lambda: Decoder(model, nnx.Rngs(0), attention=attention))
         # A decoder without blocks: embedding, final norm and head.
         self._ends = _Module(lambda: Decoder(replace(model, n_layers=0), nnx.Rngs(0)))
-        self._block = _Module(lambda: Block(model, nnx.Rngs(0), attention=attention))
+        # One module for each layer after which windows repeat; most models have one.
+        windows = [model.window_of(layer) for layer in range(model.window_period)]
+        self._blocks = [_block_module(model, attention, window) for window in windows]
 
     def init(self, key: Array) -> Params:
         """Return initial parameters for a random key, the same numbers on every layout."""
@@ -140,14 +167,33 @@ class Forward:
         self, params: Params, windows: Int[Array, "batch seq_plus_1"]
     ) -> tuple[Float[Array, "batch seq"], Routing | None]:
         """Return the losses of `losses`, and the routing statistics; None in a dense model."""
+        return self._scored(params, windows, Decoder.token_losses)
+
+    def trained(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Trained:
+        """Return what training minimises."""
+        if self.model.z_loss == 0:
+            return Trained(*self.losses_and_routing(params, windows))
+        (losses, squares), routing = self._scored(params, windows, Decoder.token_losses_and_squares)
+        return Trained(losses, routing, squares)
+
+    def penalty(self, trained: Trained) -> Float[Array, "*batch"] | None:
+        """Return the auxiliary loss of each sequence in nats per token; None if the model has none."""
+        found = None if trained.routing is None else moe.penalty(self.model, trained.routing)
+        if trained.squares is None:
+            return found
+        of_logits = self.model.z_loss * trained.squares.mean(axis=-1)
+        return of_logits if found is None else found + of_logits
+
+    def _scored(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+        """Return what `score` makes of the ends, the residual stream and the labels; and the routing."""
         if self.layout.n_stages > 1:
-            return jax.tree.map(lambda leaf: leaf[0], self.losses_of_many(params, windows[None]))
+            return jax.tree.map(lambda leaf: leaf[0], self._scored_many(params, windows[None], score))
         with partition.on(self.mesh):
             inputs, labels = windows[:, :-1], windows[:, 1:]
             ends = self._ends(_without_blocks(params))
             start = ends.embedded(inputs), no_routing(self.model, len(windows))
             x, routing = self._run(params["blocks"], start, len(windows))
-            return ends.token_losses(x, labels), routing
+            return score(ends, x, labels), routing
 
     def logits(self, params: Params, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
         """Return the fp32 logits of the token after each position."""
@@ -176,12 +222,16 @@ class Forward:
             Tokens 1 to seq of each row: the rest of the prompt, then the decoded tokens.
         """
         batch, length = tokens.shape[0], tokens.shape[1] - 1
+        blocks = params["blocks"]
+        if self.layout.stacked and len(self._blocks) > 1:
+            # KV caches of layers with and without a window differ in length and cannot be stacked.
+            blocks = unstack(params, self.model.n_layers)["blocks"]
         with partition.on(self.mesh):
             ends = self._ends(_without_blocks(params))
 
             def place(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, Array]:
                 (shown, kept), (at, given) = carry, inputs
-                x, kept = self._after(params["blocks"], ends.embedded(shown[:, None]), kept, at)
+                x, kept = self._after(blocks, ends.embedded(shown[:, None]), kept, at)
                 likeliest = ends.logits(x).argmax(axis=1).astype(tokens.dtype)
                 shown = jnp.where(at + 1 < n_given, given, likeliest)
                 return (shown, kept), shown
@@ -190,59 +240,89 @@ class Forward:
             return jax.lax.scan(place, start, (jnp.arange(length), tokens[:, 1:].T))[1].T
 
     def _nothing_kept(self, batch: int, length: int) -> Any:
-        """Return an empty KV cache of every block, stacked if the blocks are."""
-        empty, n_layers = nothing_kept(self.model, batch, length), self.model.n_layers
-        if self.layout.stacked:
-            return jax.tree.map(lambda leaf: jnp.stack([leaf] * n_layers), empty)
-        return dict.fromkeys(range(n_layers), empty)
+        """Return an empty KV cache of every block, stacked if the blocks are and windows allow it."""
+        model = self.model
+        if self.layout.stacked and len(self._blocks) == 1:
+            empty = nothing_kept(model, batch, length, model.window)
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * model.n_layers), empty)
+        windows = [model.window_of(layer) for layer in range(model.n_layers)]
+        of_window = {window: nothing_kept(model, batch, length, window) for window in dict.fromkeys(windows)}
+        return {layer: of_window[window] for layer, window in enumerate(windows)}
 
     def _after(self, blocks: Blocks, x: Array, kept: Any, at: Array) -> tuple[Array, Any]:
         """Apply all blocks to one token of each sequence; return its residual stream and the KV caches."""
 
-        def block(x: Array, own: tuple[Params, Kept]) -> tuple[Array, Kept]:
-            module = self._block(own[0])
+        def block(x: Array, own: tuple[Params, Kept], layer: int = 0) -> tuple[Array, Kept]:
+            module = self._block_of(layer)(own[0])
             assert isinstance(module, Block)
             return module.after(x, own[1], at)
 
-        if self.layout.stacked:
+        if self.layout.stacked and len(self._blocks) == 1:
             return jax.lax.scan(block, x, (blocks, kept))
         after = {}
         for index in sorted(blocks):
-            x, after[index] = block(x, (blocks[index], kept[index]))
+            x, after[index] = block(x, (blocks[index], kept[index]), index)
         return x, after
+
+    def _block_of(self, layer: int) -> _Module:
+        """Return the module of a layer, counted from the first of the model or of a stage."""
+        return self._blocks[layer % len(self._blocks)]
 
     def losses_of_many(
         self, params: Params, windows: Int[Array, "n batch seq_plus_1"]
-    ) -> tuple[Float[Array, "n batch seq"], Routing | None]:
-        """Return the losses and routing statistics of `n` micro-batches.
+    ) -> Float[Array, "n batch seq"]:
+        """Return the losses of `n` micro-batches.
 
         A pipeline needs them all at once: they follow each other through its stages.
         """
         if self.layout.n_stages == 1:
-            return jax.lax.map(lambda batch: self.losses_and_routing(params, batch), windows)
+            return jax.lax.map(lambda batch: self.losses(params, batch), windows)
+        losses: Array = self._scored_many(params, windows, Decoder.token_losses)[0]
+        return losses
+
+    def trained_on_many(self, params: Params, windows: Int[Array, "n batch seq_plus_1"]) -> Trained:
+        """Return what training minimises for `n` micro-batches of a pipeline."""
+        if self.model.z_loss == 0:
+            return Trained(*self._scored_many(params, windows, Decoder.token_losses))
+        (losses, squares), routing = self._scored_many(params, windows, Decoder.token_losses_and_squares)
+        return Trained(losses, routing, squares)
+
+    def _scored_many(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+        """Return what `_scored` does for `n` micro-batches of a pipeline."""
         with partition.on(self.mesh):
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
             x, routing = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
             # Logits of all micro-batches together would outweigh all other activations, so the backward pass
             # rematerialises them one micro-batch at a time.
-            scored = jax.checkpoint(lambda pair: ends.token_losses(*pair))
+            scored = jax.checkpoint(lambda pair: score(ends, *pair))
             return jax.lax.map(scored, (x, labels)), routing
 
     def _run(self, blocks: Blocks, stream: Stream, batch: int) -> Stream:
         """Apply the blocks in order; return the residual stream and the summed routing statistics."""
 
-        def block(params: Params, stream: Stream) -> Stream:
-            x, routing = self._block(params)(stream[0], batch)
+        def block(module: _Module, params: Params, stream: Stream) -> Stream:
+            x, routing = module(params)(stream[0], batch)
             return x, jax.tree.map(jnp.add, stream[1], routing)
 
-        apply = self._rematerialised(block)
-        if not self.layout.stacked:
+        def of_layers(blocks: Blocks, stream: Stream) -> Stream:
             for index in sorted(blocks):
-                stream = apply(blocks[index], stream)
+                stream = apply[index % len(apply)](blocks[index], stream)
             return stream
-        # A scan compiles one block instead of n_layers.
-        return jax.lax.scan(lambda stream, params: (apply(params, stream), None), stream, blocks)[0]
+
+        apply = [self._rematerialised(partial(block, module)) for module in self._blocks]
+        if not self.layout.stacked:
+            return of_layers(blocks, stream)
+        # A scan compiles one period of blocks instead of n_layers blocks.
+        if len(apply) == 1:
+            return jax.lax.scan(lambda stream, params: (apply[0](params, stream), None), stream, blocks)[0]
+        n_layers, period = len(jax.tree.leaves(blocks)[0]), len(apply)
+        whole = n_layers // period * period
+        periods = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, period, *leaf.shape[1:]), blocks)
+        apart = partial(unstacked, n_layers=period)
+        stream = jax.lax.scan(lambda stream, own: (of_layers(apart(own), stream), None), stream, periods)[0]
+        rest = jax.tree.map(lambda leaf: leaf[whole:], blocks)
+        return of_layers(unstacked(rest, n_layers - whole), stream)
 
     def _rematerialised(self, apply: Callable[..., Stream]) -> Callable[..., Stream]:
         """Return `apply` with the layout's rematerialisation in the backward pass."""

@@ -26,7 +26,8 @@ def mlp_entries(model: ModelSpec) -> int:
 def n_matrices_layer(model: ModelSpec, n_mlps: int) -> int:
     """Return the matrix parameters of one block: attention projections, router and `n_mlps` MLPs."""
     router = model.d_model * model.n_experts if model.n_experts > 1 else 0
-    return 4 * model.d_model**2 + router + n_mlps * mlp_entries(model)
+    attention = 2 * model.d_model**2 + 2 * model.d_model * model.d_kv
+    return attention + router + n_mlps * mlp_entries(model)
 
 
 def expert_capacity(model: ModelSpec, seq_len: int) -> int:
@@ -49,12 +50,12 @@ def n_params_body(model: ModelSpec) -> int:
         Kaplan et al., arXiv:2001.08361, section 2.1.
     """
     gains = 2 * model.d_model + (2 * model.head_dim if model.qk_norm else 0)
-    gains += model.d_model if model.key_shift else 0
+    gains += model.d_kv if model.key_shift else 0
     return model.n_layers * (n_matrices_layer(model, model.n_experts) + gains) + model.d_model
 
 
 def n_params_matmul(model: ModelSpec) -> int:
-    """Return the parameters in one token's matrix products: block matrices and head.
+    """Return the parameters in one token's matrix products: block matrices and head, tied or not.
 
     Of the experts only `n_active_experts` count, because a token uses no others. Gains and the embedding are
     no matrix products.
@@ -64,24 +65,43 @@ def n_params_matmul(model: ModelSpec) -> int:
 
 
 def n_params(model: ModelSpec) -> int:
-    """Return all parameters: body with all experts, embedding and untied head.
+    """Return all parameters: body with all experts, embedding and head, which are one matrix if tied.
 
     >>> model = ModelSpec(n_layers=2, d_model=64, n_heads=4, d_ff=256, vocab_size=512, seq_len=128,
     ...                   mlp="gelu", qk_norm=True, key_shift=False, rope_theta=1e4, norm_eps=1e-6)
     >>> n_params_body(model), n_params_matmul(model), n_params(model)
     (98688, 131072, 164224)
     """
-    return n_params_body(model) + 2 * model.vocab_size * model.d_model
+    return n_params_body(model) + n_params_ends(model)
+
+
+def n_params_ends(model: ModelSpec) -> int:
+    """Return the parameters of embedding and head: two matrices, or one if they are tied."""
+    return (1 if model.tied_embeddings else 2) * model.vocab_size * model.d_model
+
+
+def layer_keys(model: ModelSpec) -> list[int]:
+    """Return the keys that count for each query, by layer: those of the window, or the whole context."""
+    windows = [model.window_of(layer) for layer in range(model.n_layers)]
+    return [model.seq_len if window is None else min(window, model.seq_len) for window in windows]
+
+
+def keys_computed(seq_len: int, window: int | None) -> int:
+    """Return the keys that attention without a flash kernel multiplies each query with.
+
+    The mask leaves out some. A short window is computed in blocks of its length, each with the block before.
+    """
+    return seq_len if window is None else min(seq_len, 2 * window)
 
 
 def forward_flops_token(model: ModelSpec) -> int:
     """Return the matmul FLOPs of the forward pass, per token.
 
-    2 FLOPs per matrix parameter, and 4·n_layers·seq_len·d_model for attention scores and values. Every query
-    counts all `seq_len` keys, although the causal mask leaves half of them.
+    2 FLOPs per matrix parameter, and 4·d_model per layer and key for attention scores and values. Every query
+    counts all `seq_len` keys, or those of the layer's window, although the causal mask leaves half of them.
     With experts every token counts all its active experts; empty slots and dropped tokens change nothing.
     """
-    attention = 4 * model.n_layers * model.seq_len * model.d_model
+    attention = 4 * model.d_model * sum(layer_keys(model))
     return 2 * n_params_matmul(model) + attention
 
 

@@ -54,6 +54,11 @@ class ModelSpec:
         capacity_factor: Capacity of an expert over its even share of tokens.
         balance_weight: Weight of the load-balancing loss.
         router_z_weight: Weight of the router z-loss.
+        n_kv_heads: Key-value heads, each shared by as many query heads; None is one for every query head.
+        tied_embeddings: Whether embedding and head share one matrix, which is in the group `embed`.
+        window: Keys that a query attends to, its own included; None is all up to its own.
+        full_every: Of so many layers the last attends to all keys; None gives every layer the window.
+        z_loss: Weight of the mean square of log Σ exp(logits), in training alone.
     """
 
     n_layers: int
@@ -76,6 +81,31 @@ class ModelSpec:
     capacity_factor: float = added(1.25)
     balance_weight: float = added(0.01)
     router_z_weight: float = added(0.001)
+    n_kv_heads: int | None = added(None)
+    tied_embeddings: bool = added(False)
+    window: int | None = added(None)
+    full_every: int | None = added(None)
+    z_loss: float = added(0.0)
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key-value heads."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def d_kv(self) -> int:
+        """Width of the keys, and of the values, of all heads."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def window_period(self) -> int:
+        """Number of layers after which windows repeat."""
+        return 1 if self.window is None or self.full_every is None else self.full_every
+
+    def window_of(self, layer: int) -> int | None:
+        """Return the keys that a query of a layer attends to, counted from 0; None is all up to its own."""
+        full = self.full_every is not None and (layer + 1) % self.full_every == 0
+        return None if full else self.window
 
     @property
     def head_dim(self) -> int:
@@ -89,8 +119,8 @@ class GroupRates:
 
     Attributes:
         hidden: Matrices of the blocks.
-        embed: Embedding.
-        head: Head.
+        embed: Embedding, and a head tied to it.
+        head: Head, unless it is tied.
         gain: Norm gains and key-shift shares.
     """
 

@@ -70,8 +70,9 @@ def export(folder: Path, run: str | None, target: Path, *, library: bool = False
 def config(kept: Kept) -> dict[str, Any]:
     """Return the configuration of an exported model: shape, training and recipe."""
     card, spec = kept.card, kept.spec
+    head = "tied" if spec.model.tied_embeddings else "untied"
     return {
-        "architecture": "pre-norm decoder (RMSNorm, rotary positions, untied head)",
+        "architecture": f"pre-norm decoder (RMSNorm, rotary positions, {head} head)",
         "model": asdict(spec.model) | {"head_dim": spec.model.head_dim},
         "n_params": counting.n_params(spec.model),
         "precision": card.precision,

@@ -70,7 +70,10 @@ class CachedReader:
         """Return the logits after a context, which reads only what was not read before."""
         # The cache holds a beginning of the context, or else is of no use.
         if self._kept is None or self._read != list(context[: len(self._read)]):
-            self._kept = [nothing_kept(self._spec, 1, self._spec.seq_len)] * self._spec.n_layers
+            self._kept = [
+                nothing_kept(self._spec, 1, self._spec.seq_len, self._spec.window_of(layer))
+                for layer in range(self._spec.n_layers)
+            ]
             self._read = []
         for token in context[len(self._read) :]:
             at = jnp.int32(len(self._read))

@@ -40,8 +40,9 @@ def by_depth(*overrides: str) -> float:
     return slopes(check(*overrides), [Rung(16, depth) for depth in depths], depths)[1]
 
 
-def test_activations_move_alike_at_every_width_under_mup() -> None:
-    assert max(map(abs, by_width("optim.transfer=mup"))) < 0.15
+@pytest.mark.parametrize("override", ["model.tied_embeddings=false", "model.tied_embeddings=true"])
+def test_activations_move_alike_at_every_width_under_mup(override: str) -> None:
+    assert max(map(abs, by_width("optim.transfer=mup", override))) < 0.15
 
 
 def test_at_fixed_rates_wider_models_move_further() -> None:

@@ -16,13 +16,16 @@ from harness.engine.mesh import make_mesh
 from harness.engine.step import DEFAULTS, Engine, advance, engine_for
 from harness.evaluate.loss import window_losses
 from harness.execution.execution import Execution, MeshConfig, check_divides, check_mesh
+from harness.model.forward import Forward, Layout, stack
+from harness.recipe.spec import RunSpec
 from harness.records.errors import InputError
 from harness.train.loop import Interrupted
-from tests.recipes import RASTER, model, optim, run_spec, train, windows
+from tests.recipes import ALL_OPTIONS, RASTER, model, optim, run_spec, train, windows
 
 SPEC = run_spec(
     model=model(n_layers=4, n_heads=4, d_model=32, qk_norm=True, key_shift=True), optim=optim(batch_size=16)
 )
+EVERY_OPTION = replace(SPEC, model=model(n_layers=4, d_model=32, **ALL_OPTIONS))
 SCANNED = Execution(scan_layers=True)  # quicker to compile
 FACTORS = np.ones(6, np.float32)
 BATCHES = windows(6, batch=16)
@@ -37,10 +40,12 @@ MESHES = [
 
 
 @cache
-def curve(mesh: MeshConfig, execution: Execution = SCANNED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def curve(
+    mesh: MeshConfig, execution: Execution = SCANNED, spec: RunSpec = SPEC
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Losses, gradient norms and the losses of held-out windows after training."""
-    engine = engine_for(SPEC, make_mesh(mesh), execution)
-    state, metrics = advance(engine, engine.init(jax.random.key(0)), BATCHES, FACTORS, SPEC.optim)
+    engine = engine_for(spec, make_mesh(mesh), execution)
+    state, metrics = advance(engine, engine.init(jax.random.key(0)), BATCHES, FACTORS, spec.optim)
     return metrics.loss, metrics.grad_norm, window_losses(engine, state["params"], windows(1, 10, seed=5)[0])
 
 
@@ -68,6 +73,33 @@ def test_meshes_train_like_one_device(mesh: MeshConfig, alone: tuple[np.ndarray,
 def test_execution_leaves_the_curve_as_it_is(execution: Execution, alone: tuple[np.ndarray, ...]) -> None:
     for obtained, expected in zip(curve(MeshConfig(), execution), alone, strict=True):
         np.testing.assert_allclose(obtained, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "execution"),
+    [
+        (MeshConfig(tensor=4, stage=2), SCANNED),
+        (MeshConfig(fsdp=4), Execution(scan_layers=True, remat="full")),
+        (MeshConfig(), Execution(micro_batch=16)),
+    ],
+    ids=str,
+)
+def test_every_option_of_the_shape_trains_alike_on_every_layout(
+    mesh: MeshConfig, execution: Execution
+) -> None:
+    """Key heads are fewer than the parts into which the first mesh splits heads."""
+    expected = curve(MeshConfig(), DEFAULTS, EVERY_OPTION)
+    for obtained, alone in zip(curve(mesh, execution, EVERY_OPTION), expected, strict=True):
+        np.testing.assert_allclose(obtained, alone, rtol=1e-5)
+
+
+def test_layers_left_over_by_a_period_of_windows_come_last() -> None:
+    """Five layers of which every second is full, scanned in pairs."""
+    mesh, shape, batch = make_mesh(MeshConfig()), model(n_layers=5, window=3, full_every=2), windows(1)[0]
+    apart, scanned = (Forward(shape, Layout(stacked=stacked), mesh) for stacked in (False, True))
+    params = apart.init(jax.random.key(0))
+    expected = jax.jit(apart.losses)(params, batch)
+    np.testing.assert_allclose(jax.jit(scanned.losses)(stack(params), batch), expected, rtol=1e-5)
 
 
 def compiled(mesh: MeshConfig) -> str:
@@ -142,6 +174,13 @@ def test_every_layout_starts_with_the_same_parameters() -> None:
 def test_a_model_that_does_not_fit_the_mesh_is_refused(mesh: MeshConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_mesh([SPEC], mesh, Execution())
+
+
+def test_windows_repeat_from_stage_to_stage() -> None:
+    spec = replace(SPEC, model=replace(SPEC.model, n_layers=6, window=4, full_every=2))
+    check_mesh([spec], MeshConfig(stage=3), Execution())
+    with pytest.raises(InputError, match=r"3 layers in each of mesh.stage=2 .* use model.full_every=1 or"):
+        check_mesh([spec], MeshConfig(stage=2), Execution())
 
 
 def test_batches_and_micro_batches_that_do_not_fit_are_refused() -> None:

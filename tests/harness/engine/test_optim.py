@@ -35,6 +35,7 @@ def parameters(seed: int = 0) -> dict:
         },
         "stacked": {"qkv": {"kernel": (4, D, 3, D)}, "down": {"kernel": (4, 4 * D, D)}},
         "head": {"kernel": (D, 9)},
+        "unfused": {"q": {"kernel": (D, 1, D)}, "kv": {"kernel": (D, 2, 3)}},
     }
     rng = np.random.default_rng(seed)
     is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
@@ -100,9 +101,12 @@ def matrices(tree: dict) -> list[np.ndarray]:
     """Every d_in × d_out matrix among the hidden parameters."""
     block, stacked = tree["blocks"][0], tree["stacked"]
     qkv = np.asarray(block["qkv"]["kernel"])
-    found = [qkv[:, i] for i in range(3)] + [np.asarray(block["up"]["kernel"])]
+    found = [qkv[:, i] for i in range(3)]
+    found += [np.asarray(block["up"]["kernel"])]
     found += list(np.asarray(block["experts"]["kernel"]))
     found += [layer[:, i] for layer in np.asarray(stacked["qkv"]["kernel"]) for i in range(3)]
+    apart = (("q", 0), ("kv", 0), ("kv", 1))
+    found += [np.asarray(tree["unfused"][name]["kernel"])[:, part] for name, part in apart]
     return found + list(np.asarray(stacked["down"]["kernel"]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +16,8 @@ from harness.evaluate.loss import window_losses
 from harness.execution.execution import MeshConfig
 from harness.execution.micro_batch import eval_batch_size, micro_batch_size
 from harness.records.errors import InputError
-from tests.recipes import optim, run_spec, windows
+from tests.quick_compilation import OPTIONS as QUICK
+from tests.recipes import model, optim, run_spec, windows
 
 SPEC = run_spec()
 FACTORS = np.ones(4, np.float32)
@@ -98,6 +100,40 @@ def test_every_group_moves_by_its_own_rate_alone():
     after = jax.tree.leaves(jax.device_get(state["params"]))
     moved = {g for g, a, b in zip(groups, before, after, strict=True) if not np.array_equal(a, b)}
     assert moved == {"head"}
+
+
+def test_a_tied_matrix_learns_at_the_rate_of_the_embedding():
+    spec = run_spec(model=model(tied_embeddings=True))
+    engine = engine_for(spec, make_mesh(MeshConfig()))
+    params = engine.abstract_state["params"]
+    assert set(jax.tree.leaves(parameter_groups(params))) == {"hidden", "embed", "gain"}
+    moved = []
+    for rates in ({"embed_lr": 0.0}, {"head_lr": 0.0}):
+        state, metrics = advance(engine, fresh(engine), windows(4), FACTORS, optim(**rates))
+        moved.append(not np.array_equal(state["params"]["embed"], fresh(engine)["params"]["embed"]))
+        assert abs(metrics.loss[0] - np.log(spec.model.vocab_size)) < 0.05
+    assert moved == [False, True]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_a_z_loss_is_trained_and_not_reported(micro_batch):
+    shape = model(n_layers=1, z_loss=0.3)
+    engine = Engine(shape, optim(), micro_batch, make_mesh(MeshConfig()))
+    params, batch = fresh(engine)["params"], jnp.asarray(windows(1)[0])
+
+    def trained(params):
+        logits = engine.forward.logits(params, batch[:, :-1])
+        return (
+            engine.forward.losses(params, batch).mean()
+            + 0.3 * (jax.nn.logsumexp(logits, axis=-1) ** 2).mean()
+        )
+
+    micro = batch.reshape(-1, micro_batch, batch.shape[1])
+    loss, grads = jax.jit(engine._gradients, compiler_options=QUICK)(params, micro)
+    np.testing.assert_allclose(loss, window_losses(engine, params, np.asarray(batch)).mean(), rtol=1e-6)
+    expected = jax.jit(jax.grad(trained), compiler_options=QUICK)(params)
+    for mine, theirs in zip(*map(jax.tree.leaves, (grads, expected)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_rates_and_seeds_share_a_compiled_program():

@@ -64,10 +64,19 @@ def expected_of(model: ModelSpec) -> list[np.ndarray]:
         (replace(DENSE, qk_norm=False, key_shift=False, mlp="gelu"), MeshConfig(), DEFAULTS),
         (DENSE, MeshConfig(data=2, fsdp=2, tensor=2), DEFAULTS),
         (replace(DENSE, n_layers=4), MeshConfig(stage=2, tensor=2, data=2), Execution(scan_layers=True)),
+        (replace(DENSE, **recipes.ALL_OPTIONS), MeshConfig(tensor=4), Execution(scan_layers=True)),
         (EXPERTS, MeshConfig(), DEFAULTS),
         (EXPERTS, MeshConfig(expert=2, data=2), DEFAULTS),
     ],
-    ids=["one device", "plain", "fsdp and tensor", "stages", "experts", "experts apart"],
+    ids=[
+        "one device",
+        "plain",
+        "fsdp and tensor",
+        "stages",
+        "every option",
+        "experts",
+        "experts apart",
+    ],
 )
 def test_what_is_written_is_what_whole_passes_write(
     model: ModelSpec, mesh: MeshConfig, execution: Execution

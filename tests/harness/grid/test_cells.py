@@ -137,6 +137,14 @@ def test_references_are_cosine_runs_with_all_rates_scaled() -> None:
         assert found == {0.5, 2.0}
 
 
+def test_a_tied_head_has_no_rate_to_scale() -> None:
+    scales = ("grid.lr_scale={hidden: [1.0], embed: [0.5, 1.0], head: [0.5, 2.0]}", "grid.n_tokens=[8192]")
+    assert [len(small_cells(*scales, f"model.tied_embeddings={tied}")) for tied in ("false", "true")] == [
+        4,
+        2,
+    ]
+
+
 @pytest.mark.parametrize("factor", [2.0, 3.0, 8.0])
 def test_the_largest_compute_is_held_out(factor: float) -> None:
     made = small_cells("grid.rungs=[16,32]", TOKENS, f"grid.holdout_factor={factor}")

@@ -39,6 +39,14 @@ def test_of_all_shapes_near_a_size_the_one_of_that_aspect_is_taken(
             assert off <= abs(np.log(rung.d_model / depth / aspect)) + 1e-9
 
 
+@pytest.mark.parametrize("override", ["model.kv_group=4", "model.n_kv_heads=2"])
+def test_widths_of_a_ladder_suit_shared_keys(override: str) -> None:
+    model = load(["+grid=smoke", "model.head_dim=16", override]).model
+    found = shape_of(3.2e7, 32.0, model, VOCAB)
+    assert found.d_model % (16 * int(override[-1])) == 0
+    assert abs(body(found, model) / 3.2e7 - 1) <= TOLERANCE
+
+
 def test_a_lopsided_shape_of_the_right_size_is_no_rung() -> None:
     """25 layers of width 8 have 20 k; six layers of width 16, which were meant, have 6 % less."""
     model = load(["+grid=smoke", "model.head_dim=8"]).model

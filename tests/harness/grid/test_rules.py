@@ -44,6 +44,52 @@ def test_heads_that_do_not_divide_the_width(head_dim: int, d_model: int) -> None
         recipe.model_spec(Rung(d_model, 1), values, 300)
 
 
+def test_key_heads_are_a_count_or_a_share_at_every_rung() -> None:
+    def kv_heads(d_model: int, *overrides: str) -> list[int | None]:
+        made = recipe.model_spec(Rung(d_model, 1), settings("model.head_dim=8", *overrides).model, 300)
+        return [made.n_kv_heads, made.kv_heads, made.d_kv]
+
+    assert kv_heads(64) == [None, 8, 64]
+    assert [kv_heads(d_model, "model.n_kv_heads=2") for d_model in (16, 64)] == [[None, 2, 16], [2, 2, 16]]
+    assert [kv_heads(d_model, "model.kv_group=4") for d_model in (32, 64)] == [[1, 1, 8], [2, 2, 16]]
+    # Whatever says so, heads with keys of their own are the same recipe.
+    assert kv_heads(64, "model.kv_group=1") == kv_heads(64, "model.n_kv_heads=8") == kv_heads(64)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "model.kv_group=4",
+            "rung d48 has 6 heads, a multiple of model.kv_group=4 was expected; use model.kv_group=3, or "
+            "widths that are multiples of 32",
+        ),
+        ("model.n_kv_heads=12", "rung d48 has 6 heads, a multiple of model.n_kv_heads=12 .*n_kv_heads=6"),
+    ],
+)
+def test_heads_that_do_not_share_keys_evenly(override: str, words: str) -> None:
+    values = settings("model.head_dim=8", override).model
+    with pytest.raises(InputError, match=words):
+        recipe.model_spec(Rung(48, 1), values, 300)
+
+
+def test_windows_that_change_nothing_are_no_part_of_a_recipe() -> None:
+    def windows(*overrides: str) -> tuple[int | None, int | None]:
+        made = recipe.model_spec(Rung(64, 3), settings("model.seq_len=32", *overrides).model, 300)
+        return made.window, made.full_every
+
+    assert windows("model.window=8", "model.full_every=2") == (8, 2)
+    assert windows("model.window=8", "model.full_every=4") == windows("model.window=8") == (8, None)
+    assert windows("model.window=32") == windows("model.window=8", "model.full_every=1") == (None, None)
+    with pytest.raises(InputError, match=r"full_every=2 exempts .*model\.window is null; give"):
+        windows("model.full_every=2")
+
+
+def test_count_and_share_of_key_heads_exclude_each_other() -> None:
+    with pytest.raises(InputError, match=r"n_kv_heads=1 and model\.kv_group=2 both.*take out the first"):
+        settings("model.n_kv_heads=1", "model.kv_group=2")
+
+
 def test_warmup_is_a_share_of_the_smallest_run() -> None:
     optim = settings("optim.warmup_frac=0.1").optim
     assert recipe.warmup_steps(optim, 256) == 26

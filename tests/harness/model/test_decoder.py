@@ -9,27 +9,38 @@ import pytest
 from flax import nnx
 
 from harness.model.decoder import Decoder, KeyShift, rotary_tables, rotate
-from tests.recipes import VOCAB, model, windows
+from tests.quick_compilation import OPTIONS as QUICK
+from tests.recipes import ALL_OPTIONS, OPTIONS, VOCAB, model, windows
+
+SPECS = [
+    model(),
+    model(mlp="swiglu", qk_norm=True, key_shift=True),
+    *(model(**changes) for changes in OPTIONS.values()),
+    model(**ALL_OPTIONS),
+]
+NAMES = ["plain", "swiglu", *OPTIONS, "all"]
 
 
-@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True, key_shift=True)])
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_a_token_does_not_see_its_future(spec):
     decoder = Decoder(spec, nnx.Rngs(0))
     tokens = jnp.asarray(windows(1)[0, :, :-1])
     changed = tokens.at[:, 9].set((tokens[:, 9] + 1) % VOCAB)
-    before, after = decoder(tokens), decoder(changed)
+    graph, state = nnx.split(decoder)
+    logits = jax.jit(lambda tokens: nnx.merge(graph, state)(tokens), compiler_options=QUICK)
+    before, after = logits(tokens), logits(changed)
     np.testing.assert_array_equal(before[:, :9], after[:, :9])
     assert float(jnp.abs(before[:, 9:] - after[:, 9:]).max()) > 1e-3
 
 
-@pytest.mark.parametrize("spec", [model(), model(mlp="swiglu", qk_norm=True, key_shift=True)])
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_gradients_equal_the_textbook_model(spec):
     batch = jnp.asarray(windows(1)[0])
     grads = []
     for textbook in (False, True):
         graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=textbook))
         loss = jax.value_and_grad(lambda s, graph=graph: nnx.merge(graph, s).losses(batch).mean())
-        grads.append(loss(state))
+        grads.append(jax.jit(loss, compiler_options=QUICK)(state))
     (value, ours), (expected, textbook_grads) = grads
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     for mine, theirs in zip(jax.tree.leaves(ours), jax.tree.leaves(textbook_grads), strict=True):

@@ -18,10 +18,11 @@ from harness.records.errors import InputError
 from tests.recipes import model, run_spec
 
 
-def outcome(apply, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Value and gradients for q, k and v."""
+def outcome(apply, shape: tuple[int, ...], group: int = 1) -> list[np.ndarray]:
+    """Value and gradients for q, k and v, of which `group` heads share keys."""
     rng = np.random.default_rng(3)
-    q, k, v, g = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(4))
+    shared = (*shape[:-3], shape[-3] // group, *shape[-2:])
+    q, k, v, g = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in (shape, shared, shared, shape))
     value, pull = jax.vjp(apply, q / shape[-2] ** 0.5, k, v)
     return [np.asarray(leaf) for leaf in (value, *pull(g))]
 
@@ -33,9 +34,17 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("shape", [(3, 16, 128), (2, 2, 32, 256)])
-def test_kernels_equal_the_reference(name: str, shape: tuple[int, ...]) -> None:
-    for ours, reference in zip(outcome(OTHERS[name], shape), outcome(kernels.attention, shape), strict=True):
+@pytest.mark.parametrize(
+    ("shape", "group", "window"),
+    [((3, 16, 128), 1, None), ((2, 2, 32, 256), 1, None), ((4, 16, 128), 2, 50), ((2, 4, 16, 128), 2, 50)],
+)
+def test_kernels_equal_the_reference(
+    name: str, shape: tuple[int, ...], group: int, window: int | None
+) -> None:
+    found, expected = (
+        outcome(partial(apply, window=window), shape, group) for apply in (OTHERS[name], kernels.attention)
+    )
+    for ours, reference in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, reference, rtol=0, atol=2e-5)
 
 
@@ -46,12 +55,14 @@ def test_splash_runs_on_a_mesh() -> None:
     np.testing.assert_allclose(ours[0], outcome(kernels.attention, shape)[0], rtol=0, atol=2e-5)
 
 
-def test_cudnn_is_lowered_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("group", "window"), [(1, None), (2, 50)])
+def test_cudnn_is_lowered_for_gpus(monkeypatch: pytest.MonkeyPatch, group: int, window: int | None) -> None:
     # The lowering asks for the installed cuDNN, which only machines with a GPU have.
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91000)
-    shape = jax.ShapeDtypeStruct((2, 2, 16, 128), jnp.bfloat16)
-    loss = jax.grad(lambda q, k, v: flash.cudnn_attention(q, k, v).astype(jnp.float32).sum())
-    lowered = jax.jit(loss).trace(shape, shape, shape).lower(lowering_platforms=("cuda",)).as_text()
+    q, k = (jax.ShapeDtypeStruct((2, heads, 16, 128), jnp.bfloat16) for heads in (4, 4 // group))
+    loss = jax.grad(lambda q, k, v: flash.cudnn_attention(q, k, v, window).astype(jnp.float32).sum())
+    lowered = jax.jit(loss).trace(q, k, k).lower(lowering_platforms=("cuda",)).as_text()
+    assert (r"sliding_window_length\22: 50" in lowered) == (window is not None)
     assert "__cudnn$fmhaSoftmaxBackward" in lowered
 
 

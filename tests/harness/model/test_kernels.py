@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from harness.model import kernels
+from harness.recipe import counting
 
 
 def random(*shape: int, seed: int = 0) -> jax.Array:
@@ -45,9 +48,24 @@ def test_positions_last(batch):
     assert_same(ours, textbook, (random(24, 8), random(8, 3, 6, seed=1)), (0, 1))
 
 
-def test_attention():
-    q, k, v = (random(6, 12, 8, seed=seed) for seed in range(3))
-    assert_same(kernels.attention, kernels.textbook_attention, (q, k, v), (0, 1, 2))
+@pytest.mark.parametrize("window", [None, 3, 4, 6, 8])
+@pytest.mark.parametrize("heads", [(6,), (2, 6)])
+@pytest.mark.parametrize("group", [1, 3])
+def test_attention(window, heads, group):
+    kv_heads = (*heads[:-1], heads[-1] // group)
+    q, k, v = random(*heads, 12, 8), *(random(*kv_heads, 12, 8, seed=seed) for seed in (1, 2))
+    ours, textbook = (partial(f, window=window) for f in (kernels.attention, kernels.textbook_attention))
+    assert_same(ours, textbook, (q, k, v), (0, 1, 2))
+
+
+def test_a_window_counts_the_query_itself_and_a_short_one_is_not_multiplied_with_all_keys():
+    weights = np.asarray(kernels.textbook_weights(random(1, 4, 8), random(1, 4, 8), window=3)[0])
+    assert ((weights > 0).sum(axis=1) == [1, 2, 3, 3, 3, 3, 3, 3]).all()
+    shape = jax.ShapeDtypeStruct((1, 16, 64), np.float32)
+    compiled = jax.jit(partial(kernels.attention, window=8)).lower(shape, shape, shape).compile()
+    whole = 4 * 16 * 64 * 64
+    assert counting.keys_computed(64, 8) == 16
+    assert whole / 4 <= compiled.cost_analysis()["flops"] < whole / 2
 
 
 def test_cross_entropy():
@@ -55,6 +73,15 @@ def test_cross_entropy():
     ours = lambda logits: kernels.cross_entropy(logits, labels)  # noqa: E731
     textbook = lambda logits: kernels.textbook_cross_entropy(logits, labels)  # noqa: E731
     assert_same(ours, textbook, (5 * random(10, 7),), (0,))
+
+
+def test_cross_entropy_and_square():
+    def summed(function):
+        return lambda logits: (lambda loss, square: loss + 0.3 * square)(*function(logits, labels))
+
+    labels = jnp.arange(10) % 7
+    ours, textbook = kernels.cross_entropy_and_square, kernels.textbook_cross_entropy_and_square
+    assert_same(summed(ours), summed(textbook), (5 * random(10, 7),), (0,))
 
 
 def test_attention_of_large_scores_stays_finite():

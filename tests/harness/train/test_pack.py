@@ -27,7 +27,18 @@ from harness.train.loop import Interrupted, initial_state
 from harness.train.pack import train_pack
 from harness.train.stopwatch import compile_seconds
 from tests import ROOT
-from tests.recipes import INTERVAL, RASTER, collected, inputs, model, optim, run_spec, train, windows
+from tests.recipes import (
+    ALL_OPTIONS,
+    INTERVAL,
+    RASTER,
+    collected,
+    inputs,
+    model,
+    optim,
+    run_spec,
+    train,
+    windows,
+)
 from tests.small_sweeps import assert_same_tables, environment, train_command
 from tests.small_sweeps import train as sweep_of
 
@@ -118,6 +129,16 @@ def test_packs_of_other_optimisers_and_schedules(
     spec = run_spec(kind=kind, n_steps=n_steps, model=SMALL, optim=optim(name=optimiser))
     specs = [spec, replace(spec, seed=1), replace(spec, optim=optim(name=optimiser, gain_lr=0.02))]
     assert pack(tmp_path / "pack", specs, ends) == alone(tmp_path / "alone", specs, ends) == ["done"] * 3
+    assert_close(tables(tmp_path / "pack", specs, ends), tables(tmp_path / "alone", specs, ends))
+
+
+def test_a_pack_of_every_option_of_the_shape_equals_separate_runs_and_resumes(tmp_path: Path) -> None:
+    spec = run_spec(model=model(n_layers=2, **ALL_OPTIONS))
+    specs, ends = [spec, replace(spec, seed=1)], ENDS[:1]
+    assert alone(tmp_path / "alone", specs, ends) == ["done"] * 2
+    for ending in pack(tmp_path / "pack", specs, ends, should_stop=stop_after(5)):
+        assert isinstance(ending, Interrupted)
+    assert pack(tmp_path / "pack", specs, ends) == ["done"] * 2
     assert_close(tables(tmp_path / "pack", specs, ends), tables(tmp_path / "alone", specs, ends))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from harness.records.errors import InputError
 from harness.weights.run import load_run
 from harness.weights.sampling import CachedReader, draw, padded_logits, sample_tokens, streamed_text
 from tests.fakes.trained import TOKENIZER
-from tests.recipes import SEQ_LEN, model
+from tests.recipes import ALL_OPTIONS, OPTIONS, SEQ_LEN, model
 
 PIECES = TOKENIZER.pieces
 LOGITS = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
@@ -36,6 +37,16 @@ def test_token_by_token_equals_whole_passes(trained: Path, name: str) -> None:
         logits = run.logits(context)[-1]
         assert logits[token] >= logits.max() - 1e-4
         context.append(token)
+
+
+@pytest.mark.parametrize("changes", [*OPTIONS.values(), ALL_OPTIONS], ids=[*OPTIONS, "all"])
+def test_every_option_of_the_shape_reads_token_by_token(changes: dict[str, Any]) -> None:
+    spec = model(**changes)
+    decoder = Decoder(spec, nnx.Rngs(0))
+    tokens = np.random.default_rng(0).integers(0, spec.vocab_size, SEQ_LEN)
+    whole, reader = padded_logits(spec, decoder)(tokens[None])[0], CachedReader(spec, decoder)
+    for n in (1, SEQ_LEN // 2, SEQ_LEN):
+        np.testing.assert_allclose(reader.logits(list(tokens[:n])), whole[n - 1], atol=1e-5)
 
 
 def test_a_model_with_experts_sees_no_later_token() -> None:
