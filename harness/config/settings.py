@@ -64,6 +64,7 @@ class DataSettings:
     source_seed: int = 0
     tasks: dict[str, Any] = field(default_factory=dict)
     task_items: int = 0
+    contamination: str | None = None
 
 
 @dataclass

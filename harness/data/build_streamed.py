@@ -33,11 +33,11 @@ from harness.data.streaming.select import (
     read_documents,
     select,
 )
-from harness.data.streaming.workers import n_processes, results
 from harness.data.text.corpora import SourceFile
 from harness.data.text.encode import encode_documents
 from harness.data.text.file_tokenizer import AnyTokenizer
 from harness.data.text.tokenizer import KINDS, Tokenizer, n_sampled, train_tokenizer
+from harness.data.text.workers import n_processes, results
 from harness.data.tokens.shards import Shard
 from harness.data.tokens.stream import TokenStream, whole
 from harness.records.errors import InputError

@@ -141,8 +141,19 @@ class Store:
         self._remove_leftovers()
         return Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
 
+    def note(self, name: str) -> Any:
+        """Return what was noted under a name; None if there is nothing, or it is damaged."""
+        try:
+            return json.loads(self._index(name).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write_note(self, name: str, content: Any) -> None:
+        """Note what was found out about a corpus."""
+        write_json(self._index(name), content)
+
     def _index(self, key: str) -> Path:
-        """Return the index entry of the inputs with this hash."""
+        """Return the index entry of the inputs with this hash, or the note of this name."""
         return self.root / "index" / f"{key}.json"
 
     def _folder(self, name: str) -> Path:

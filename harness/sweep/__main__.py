@@ -24,6 +24,7 @@ from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
 from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
+from harness.data.contamination import read_items, with_contamination
 from harness.data.prepare import Corpus, DataConfig, check_size, prepare_corpus
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.devices import KNOWN
@@ -218,7 +219,12 @@ class Sweep:
         text = check_before_corpus(self.folder, settings, task_items(settings))
         for note in [*self._notes_on_environment(), *([text] if text else [])]:
             self.console.print(f"note: {note}")
+        # Read first: preparing the corpus may take long.
+        benchmark = settings.data.contamination
+        items = None if benchmark is None else read_items(benchmark, config)
         corpus = prepare_corpus(config, cache, self.console.print)
+        if items is not None:
+            corpus = with_contamination(corpus, items, cache, self.console.print)
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         check_size(corpus, max(cell.n_tokens for cell in cells), settings.data.max_epochs)

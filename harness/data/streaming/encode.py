@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.streaming.folder import Folder, read_texts, replacing, write_arrays
-from harness.data.streaming.held_out import search
+from harness.data.streaming.held_out import looked_for
 from harness.data.streaming.select import TRAIN
 from harness.data.text.file_tokenizer import AnyTokenizer
+from harness.data.text.hashes import shingle_hashes
 
 # Encoded at once: the library keeps a hundred bytes for each token.
 BATCH_CHARACTERS = 2**20
@@ -39,7 +40,7 @@ class Piece:
 def encode(piece: Piece) -> int:
     """Write the tokens of a piece, and which held-out shingles it has; return the bytes of its text."""
     folder = Folder(piece.root)
-    looked_for = search(folder.shingles, folder.shingles.stat().st_mtime_ns)
+    lookup = looked_for(folder.shingles, folder.shingles.stat().st_mtime_ns)
     n_tokens = n_bytes = 0
     seen = []
     with replacing(folder.tokens(piece.number)) as temporary, temporary.open("wb") as file:
@@ -49,8 +50,8 @@ def encode(piece: Piece) -> int:
                 file.write(np.ascontiguousarray(tokens).data)
                 n_tokens += len(tokens)
                 n_bytes += sum(len(text.encode()) for text in texts)
-                seen.append(looked_for.found(texts))
-    found = np.unique(np.concatenate([*seen, np.zeros(0, np.int32)]))
+                seen.append(lookup.found(np.concatenate([shingle_hashes(text) for text in texts]))[0])
+    found = np.unique(np.concatenate([*seen, np.zeros(0, np.int64)])).astype(np.int32)
     write_arrays(folder.piece(piece.number), {"tokens": n_tokens, "bytes": n_bytes}, seen=found)
     return n_bytes
 
