@@ -40,6 +40,7 @@ def refused(overrides: list[str], results: Path, cache: Path, capsys: pytest.Cap
         (["data.vocab_size=4294967297"], ["4294967297", "lower vocab_size"]),
         (["data=text", "data.vocab_size=300"], ["data.path=FILE_OR_FOLDER"]),
         (["data=text", "data.path=/nowhere", "data.vocab_size=300"], ["/nowhere", "does not exist"]),
+        (["data.contamination=bench.jsonl"], ["data.contamination=bench.jsonl", "symbols", "leave it out"]),
         (["grid.rungs=[]"], ["no cells", "grid.rungs"]),
         (["grid.holdout_factor=1e9"], ["no cell to fit"]),
         (["grid.rungs=[16,32]", "grid.holdout_factor=2"], ["to fit", "needs 6", "lower it"]),

@@ -80,6 +80,7 @@ class DataSettings:
     tasks: dict[str, Any] = field(default_factory=dict)
     task_items: int = 0
     sources: dict[str, SourceSettings] = field(default_factory=dict)
+    contamination: str | None = None
 
 
 @dataclass

@@ -29,6 +29,7 @@ from harness.records.errors import InputError
 
 # Random streams of the synthetic source; stream 0 draws its tables.
 TRAIN_STREAM, EVAL_STREAM = 1, 2
+METHOD = "exact"  # of near duplicates: every run of words is compared
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def build_text(config: DataConfig, files: list[SourceFile], progress: Callable[[
     Raises:
         InputError: a file cannot be read, or too little usable text is left to split.
     """
-    progress(f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB)")
+    progress(
+        f"reading {len(files):,} files ({sum(file.size for file in files) / 1e6:.0f} MB) into memory; near "
+        "duplicates are found exactly"
+    )
     split, report = _curate(config, files, progress)
     train, held_out = ([d.text for d in side] for side in (split.train, split.eval))
     tokenizer: AnyTokenizer
@@ -226,16 +230,8 @@ def _curate(
     # Exact duplicates go first, because shingling is the slow step. They also go while the text is read, so
     # that memory holds no copies. Near duplicates go before the split, or copies would land on both sides.
     exact = drop_exact(cleaned.watch(usable))
-    if dropped.counts:
-        # Nobody mends the files of a package, so their places are left to the report.
-        said = dropped.in_words(with_places=not is_python)
-        progress(f"{cleaned.documents:,} of {read.documents:,} documents are usable; dropped: {said}")
-    if not exact:
-        why = f" (dropped: {dropped.in_words(with_places=True)})" if dropped.counts else ""
-        raise InputError(
-            f"no usable text in {read.documents:,} documents{why}: give UTF-8 text, or name the field "
-            "that holds it by data.text_field=FIELD"
-        )
+    # Nobody mends the files of a package, so their places are left to the report.
+    check_usable(read, cleaned, dropped, not is_python, progress)
     shingles = shingle(exact)
     near = drop_near(exact, shingles)
     steps = {
@@ -245,18 +241,39 @@ def _curate(
         "without near duplicates": _sizes(near),
     }
     split = split_documents(near, shingles, config.eval_fraction)
-    if not split.train or not split.eval:
-        raise InputError(
-            f"{len(near)} documents cannot be split: data.eval_fraction={config.eval_fraction} leaves "
-            f"{len(split.train)} to train on and {len(split.eval)} to score; give more text or change it"
-        )
+    check_split(config, len(split.train), len(split.eval), len(near))
     report = {
         "steps": steps,
+        "deduplication": METHOD,
         "dropped": dict(dropped.counts),
         "dropped_first": dropped.first,
         "evaluation_leaks_dropped": split.n_leaks,
     }
     return split, report
+
+
+def check_usable(
+    read: Tally, cleaned: Tally, dropped: Dropped, with_places: bool, progress: Callable[[str], None]
+) -> None:
+    """Say what cleaning dropped; raise InputError if it left nothing."""
+    if dropped.counts:
+        said = dropped.in_words(with_places)
+        progress(f"{cleaned.documents:,} of {read.documents:,} documents are usable; dropped: {said}")
+    if not cleaned.documents:
+        why = f" (dropped: {dropped.in_words(with_places=True)})" if dropped.counts else ""
+        raise InputError(
+            f"no usable text in {read.documents:,} documents{why}: give UTF-8 text, or name the field "
+            "that holds it by data.text_field=FIELD"
+        )
+
+
+def check_split(config: DataConfig, n_train: int, n_eval: int, n_documents: int) -> None:
+    """Raise InputError unless `n_documents` left some to train on and some to score."""
+    if not n_train or not n_eval:
+        raise InputError(
+            f"{n_documents} documents cannot be split: data.eval_fraction={config.eval_fraction} leaves "
+            f"{n_train} to train on and {n_eval} to score; give more text or change it"
+        )
 
 
 def _counts(documents: int, size: int) -> dict[str, int]:

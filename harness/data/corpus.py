@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt
 
-from harness.data.mixture import Mixture, MixtureOrder
 from harness.data.text.file_tokenizer import AnyTokenizer
+from harness.data.tokens.mixture import Mixture, MixtureOrder
 from harness.data.tokens.stream import TokenStream
 from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError

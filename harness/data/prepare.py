@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.build import DataConfig, Prepared, build_synthetic, build_text, n_tags, tokenizer_of
+from harness.data.build_streamed import STREAMING_VERSION, build_streamed, is_large
 from harness.data.build_tokens import build_tokens, largest_id, list_tokens
 from harness.data.corpus import Corpus
 from harness.data.prepare_mixture import learned_tokenizer, mix, source_config
@@ -65,12 +65,11 @@ def prepare_corpus(
     found = store.find(key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
-        scratch = store.scratch()
-        try:
-            prepared = _build(config, files, held, scratch, progress)
-            _store(store, key, config.vocab_size, prepared)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with store.work(key) if is_large(config, files) else store.scratch() as scratch:
+            # Another process may have finished it while this one waited.
+            if store.find(key) is None:
+                prepared = _build(config, files, held, scratch, progress)
+                _store(store, key, config.vocab_size, prepared)
         found = store.find(key)
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
@@ -178,6 +177,8 @@ def _key(config: DataConfig, files: list[SourceFile]) -> str:
     facts = [PREPARATION_VERSION, version("tokenizers"), version("numpy"), fields, listing]
     if config.name != "synthetic" and config.tokenizer not in (*KINDS, "none"):
         facts += [config.separator, tokenizer_of(config).tokenizer_id]
+    if is_large(config, files):
+        facts += [STREAMING_VERSION]
     if config.tasks:
         facts += [TASK_VERSION, [asdict(task) for task in config.tasks]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
@@ -190,12 +191,14 @@ def _build(
     scratch: Path,
     progress: Callable[[str], None],
 ) -> Prepared:
-    """Prepare the corpus in memory, or map it."""
+    """Prepare the corpus in memory or piece by piece, or map it."""
     if config.name == "tokens":
         tokenizer = None if config.tokenizer == "none" else tokenizer_of(config)
         return build_tokens(config, files, held, tokenizer, scratch, progress)
     if config.name == "synthetic":
         return build_synthetic(config, progress)
+    if is_large(config, files):
+        return build_streamed(config, files, scratch, progress)
     return build_text(config, files, progress)
 
 

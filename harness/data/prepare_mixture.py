@@ -15,16 +15,16 @@ from jaxtyping import Float64
 
 from harness.data.build import DataConfig
 from harness.data.corpus import Corpus, Part
-from harness.data.interleave import Interleaving, in_period
-from harness.data.mixture import Mixture
 from harness.data.sources import Source
 from harness.data.store import Store
 from harness.data.text.clean import PYTHON_LIMITS, TEXT_LIMITS, clean
 from harness.data.text.corpora import SourceFile
-from harness.data.text.dedup import is_held_out
 from harness.data.text.document import Dropped
+from harness.data.text.hashes import is_held_out
 from harness.data.text.read import read_python, read_text
 from harness.data.text.tokenizer import SEPARATOR, TRAINING_BYTES, token_dtype, train_tokenizer
+from harness.data.tokens.interleave import Interleaving, in_period
+from harness.data.tokens.mixture import Mixture
 from harness.data.tokens.stream import TokenStream
 from harness.data.unigram import frequencies, token_counts
 from harness.records.errors import InputError

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from harness.data.interleave import PERIOD, in_period
 from harness.data.text.corpora import TEXT_SUFFIXES, list_files
 from harness.data.tokens import columns, shards
+from harness.data.tokens.interleave import PERIOD, in_period
 from harness.records.errors import InputError
 
 # A source that is scored and never trained on is held out as far as possible.

@@ -15,7 +15,8 @@ import shutil
 import tempfile
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Store:
         Raises:
             InputError: the disk is full.
         """
-        partial = self.scratch()
+        partial = self._new_folder()
         try:
             for file, content in files.items():
                 if isinstance(content, Path):
@@ -96,14 +97,63 @@ class Store:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def scratch(self) -> Path:
-        """Return a new folder on the disk of the cache; who asks for it removes it."""
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield a new folder on the disk of the cache, and remove it at the end."""
+        folder = self._new_folder()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def work(self, key: str) -> Iterator[Path]:
+        """Yield the folder in which a long preparation goes on where an earlier process left off.
+
+        It is removed at the end, except after an error. Another process that asks for it waits.
+
+        Args:
+            key: hash of the inputs.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        folder = self.root / f"{PARTIAL}{key}"
+        self._remove_leftovers(folder)
+        with self._locked(folder.with_name(f"{folder.name}.lock")):
+            folder.mkdir(exist_ok=True)
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Hold a lock that ends with this process, also by a kill."""
+        while True:
+            with open(path, "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                # The process that held it before has removed the file, and another may have made a new one.
+                if not path.exists() or not os.path.samestat(os.stat(path), os.fstat(lock.fileno())):
+                    continue
+                yield
+                path.unlink()
+                return
+
+    def _new_folder(self) -> Path:
         self.root.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         return Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
 
+    def note(self, name: str) -> Any:
+        """Return what was noted under a name; None if there is nothing, or it is damaged."""
+        try:
+            return json.loads(self._index(name).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write_note(self, name: str, content: Any) -> None:
+        """Note what was found out about a corpus."""
+        write_json(self._index(name), content)
+
     def _index(self, key: str) -> Path:
-        """Return the index entry of the inputs with this hash."""
+        """Return the index entry of the inputs with this hash, or the note of this name."""
         return self.root / "index" / f"{key}.json"
 
     def _folder(self, name: str) -> Path:
@@ -124,9 +174,9 @@ class Store:
             # The entry comes last, so that it never names a folder that is not complete.
             write_json(self._index(key), asdict(entry))
 
-    def _remove_leftovers(self) -> None:
-        """Remove temporary folders that killed processes left behind."""
-        for path in self.root.glob(f"{PARTIAL}*"):
+    def _remove_leftovers(self, wanted: Path | None = None) -> None:
+        """Remove temporary folders that killed processes left behind, except the one that is wanted."""
+        for path in set(self.root.glob(f"{PARTIAL}*")) - {wanted}:
             with suppress(FileNotFoundError):  # its process published it in the meantime
                 if time.time() - path.stat().st_mtime > PARTIAL_LIFETIME_S:
                     shutil.rmtree(path, ignore_errors=True)

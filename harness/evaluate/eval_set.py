@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.data.corpus import Corpus
-from harness.data.windows import eval_windows
+from harness.data.tokens.windows import eval_windows
 
 # A source of a mixture is scored on at least 1/LEAST of an equal part, whatever its weight.
 LEAST = 4

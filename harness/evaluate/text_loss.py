@@ -12,7 +12,7 @@ import numpy as np
 from harness.data.text.corpora import TEXT_SUFFIXES, SourceFile
 from harness.data.text.document import Document, Unusable
 from harness.data.text.read import read_text
-from harness.data.windows import eval_windows
+from harness.data.tokens.windows import eval_windows
 from harness.engine.step import Engine
 from harness.evaluate.loss import window_losses
 from harness.evaluate.token_scores import score

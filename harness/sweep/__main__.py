@@ -25,6 +25,7 @@ from harness.cancel import clear_requests
 from harness.config.overrides import without_control
 from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
 from harness.data.build import DataConfig
+from harness.data.contamination import read_items, with_contamination
 from harness.data.corpus import Corpus, check_size, mixture_note
 from harness.data.prepare import prepare_corpus
 from harness.data.sources import Source
@@ -236,8 +237,13 @@ class Sweep:
         text = check_before_corpus(self.folder, settings, task_items(settings))
         for note in [*self._rounded, *self._notes_on_environment(), *([text] if text else [])]:
             self.console.print(f"note: {note}")
+        # Read first: preparing the corpus may take long.
+        benchmark = settings.data.contamination
+        items = None if benchmark is None else read_items(benchmark, config)
         corpus = prepare_corpus(config, cache, self.console.print)
         settings = self._scored(corpus)
+        if items is not None:
+            corpus = with_contamination(corpus, items, cache, self.console.print)
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, task_items(settings))
         cells = expand(settings, data, corpus.vocab_size)
         longest = max(cell.n_tokens for cell in cells)

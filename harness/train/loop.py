@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.mixture import AnyOrder, Mixture, MixtureOrder, batches, order_of
-from harness.data.windows import Stream
+from harness.data.tokens.mixture import AnyOrder, Mixture, MixtureOrder, batches, order_of
+from harness.data.tokens.windows import Stream
 from harness.engine import distributed
 from harness.engine.step import Engine, Metrics, State, advance, engine_for
 from harness.evaluate.eval_set import EvalSet

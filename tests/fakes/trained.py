@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.text.tokenizer import Tokenizer
-from harness.data.windows import eval_windows
+from harness.data.tokens.windows import eval_windows
 from harness.evaluate.eval_set import EvalSet
 from harness.recipe.spec import Job, RunSpec
 from harness.records.json_files import write_record

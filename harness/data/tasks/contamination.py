@@ -7,8 +7,8 @@ from jaxtyping import UInt64
 
 from harness.data.tasks.documents import MARKOV, TEST, draw
 from harness.data.tasks.families import FAMILIES
-from harness.data.tasks.hashed_random import mix
 from harness.data.tasks.mixture import TaskConfig
+from harness.data.text.hashes import mix
 
 # Problems of each task and length that are searched for.
 N_PROBLEMS = 1_000

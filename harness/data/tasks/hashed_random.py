@@ -7,22 +7,13 @@ import hashlib
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
-# Increment and finaliser of splitmix64 (Steele, Lea & Flood, 2014, "Fast splittable pseudorandom number
-# generators", figure 17).
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
-FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+from harness.data.text.hashes import GAMMA, mix
+
 # Share of a task's problems that are never trained on, if the task holds out any.
 TEST_SHARE = 1 / 8
 SPLIT_KEY = "task split 1"
 
 Seeds = UInt64[np.ndarray, "rows"]
-
-
-def mix(values: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
-    """Hash 64-bit words to words that look independent of them, one to one (the finaliser of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * FIRST
-    values = (values ^ (values >> np.uint64(27))) * SECOND
-    return values ^ (values >> np.uint64(31))
 
 
 def named(*parts: str | int) -> np.uint64:

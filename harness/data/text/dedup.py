@@ -11,27 +11,20 @@ References: Broder 1997, "On the resemblance and containment of documents"; Lee 
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int64
 
 from harness.data.text.document import Document
+from harness.data.text.hashes import shingle_hashes, split_key
 
-# Eight words in a row are rarely shared by chance, and small edits leave most shingles as they were.
-SHINGLE_WORDS = 8
 # Largest containment of a document in the text kept before it, and of an evaluation document in the training
 # text. The second is stricter, because a leak lowers the very loss that is measured.
 MAX_SHARED = 0.5
 MAX_LEAKED = 0.25
-# Part of what a corpus is: another key is another split.
-SPLIT_KEY = b"evaluation split 1"
-# Multiplier of the polynomial hash (Knuth's MMIX generator); odd, so multiplying modulo 2^64 loses no bit.
-MULTIPLIER = np.uint64(6364136223846793005)
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def shingle(documents: list[Document]) -> Shingles:
     """
     if not documents:
         return Shingles({}, 0)
-    hashes = [_shingle_hashes(document.text) for document in documents]
+    hashes = [shingle_hashes(document.text) for document in documents]
     ids, distinct = pd.factorize(np.concatenate(hashes))
     parts = np.split(ids, np.cumsum([len(h) for h in hashes])[:-1])
     names = [document.name for document in documents]
@@ -122,7 +115,7 @@ def split_documents(documents: list[Document], shingles: Shingles, eval_fraction
         shingles: their shingles.
         eval_fraction: expected share of documents on the evaluation side, before leaks are dropped.
     """
-    keyed = sorted(((_split_key(d.text), d) for d in documents), key=lambda pair: pair[0])
+    keyed = sorted(((split_key(d.text), d) for d in documents), key=lambda pair: pair[0])
     bound = int(eval_fraction * 2**64)
     train = [document for key, document in keyed if key >= bound]
     held_out = [document for key, document in keyed if key < bound]
@@ -131,26 +124,3 @@ def split_documents(documents: list[Document], shingles: Shingles, eval_fraction
         seen[shingles.ids[document.name]] = True
     apart = [d for d in held_out if seen[shingles.ids[d.name]].mean() <= MAX_LEAKED]
     return Split(train, apart, len(held_out) - len(apart))
-
-
-def is_held_out(text: str, eval_fraction: float) -> bool:
-    """Return whether `split_documents` puts a document with this text on the evaluation side."""
-    return _split_key(text) < int(eval_fraction * 2**64)
-
-
-def _shingle_hashes(text: str) -> UInt64[np.ndarray, "shingles"]:
-    """Return a 64-bit hash of every SHINGLE_WORDS consecutive words; of all words if there are fewer."""
-    # CRC-32 and not hash(), which Python salts anew in every process.
-    words = np.fromiter(map(zlib.crc32, text.encode("utf-8").split()), np.uint64)
-    count = max(len(words) - SHINGLE_WORDS, 0) + 1
-    hashes = np.zeros(count, np.uint64)
-    # All shingles at once: Horner's rule over the words of a shingle. Sums wrap modulo 2^64.
-    for offset in range(min(SHINGLE_WORDS, len(words))):
-        hashes = hashes * MULTIPLIER + words[offset : offset + count]
-    return hashes
-
-
-def _split_key(text: str) -> int:
-    """Return a keyed hash of the text, uniform over 64 bits."""
-    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8, key=SPLIT_KEY)
-    return int.from_bytes(digest.digest(), "big")

@@ -1,14 +1,12 @@
-"""Documents of the files of a corpus.
+"""Records of the files of a corpus, as they stand in the files, and the documents that they hold.
 
-A record that cannot be used is no reason to stop: it is passed on as unusable, and cleaning counts it. A file
-that is cut short or cannot be opened is an error, because nobody knows how much of it is missing.
+A file that is cut short or cannot be opened is an error, because nobody knows how much of it is missing.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,23 +16,18 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.text.corpora import SourceFile
-from harness.data.text.document import Document, Unusable
+from harness.data.text.document import Document
+from harness.data.text.parse import LONGEST_RECORD, Raw, Record, parse
 from harness.records.errors import InputError
 
 # A long .txt file is cut at paragraph ends into documents of about this many characters. So even one book can
 # be split into training and evaluation text.
 PIECE_CHARACTERS = 16_384
-# A longer line or cell is no document. A compressed file of 100 kB can hold a line of 4 GB.
-LONGEST_RECORD = 2**26
-TOO_LONG = f"longer than {LONGEST_RECORD:,} characters"
-LONGEST_DETAIL = 200  # characters
 # Rows of a parquet file that are in memory at once.
 ROWS_AT_ONCE = 1_024
 READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException, MemoryError)
 # Bytes that are no UTF-8 become lone surrogates. So does half a character in JSON, and cleaning finds both.
 KEEP_BYTES = "surrogateescape"
-
-Record = Document | Unusable
 
 
 def read_python(files: list[SourceFile]) -> Iterator[Record]:
@@ -54,27 +47,39 @@ def read_text(files: list[SourceFile], text_field: str) -> Iterator[Record]:
         InputError: a file is damaged or cannot be opened, or a parquet file lacks the column.
     """
     for file in files:
-        try:
-            yield from _read_one(file, text_field)
-        except READ_ERRORS as error:
-            kind = type(error).__name__
-            raise InputError(
-                f"{file.path} cannot be read ({kind}: {error}): expected a whole file that this user may "
-                "read, repair or remove it"
-            ) from error
+        for number, raw in enumerate(read_raw(file, text_field), 1):
+            found = parse(file.name, number, raw, text_field)
+            if found is not None:
+                yield found
 
 
-def _read_one(file: SourceFile, text_field: str) -> Iterator[Record]:
+def read_raw(file: SourceFile, text_field: str) -> Iterator[Raw]:
+    """Yield the pieces of a .txt file, the lines of JSON lines, or the values of a parquet column.
+
+    Raises:
+        InputError: the file is damaged or cannot be opened, or a parquet file lacks the column.
+    """
+    try:
+        yield from _read_one(file, text_field)
+    except READ_ERRORS as error:
+        kind = type(error).__name__
+        raise InputError(
+            f"{file.path} cannot be read ({kind}: {error}): expected a whole file that this user may "
+            "read, repair or remove it"
+        ) from error
+
+
+def _read_one(file: SourceFile, text_field: str) -> Iterator[Raw]:
     """Yield the records of one file, by its suffix."""
     name = file.name.lower()
     if name.endswith(".txt"):
         with open(file.path, encoding="utf-8", errors=KEEP_BYTES) as stream:
-            for number, piece in enumerate(_pieces(stream), 1):
-                yield Document(f"{file.name}:{number}", piece)
+            yield from _pieces(stream)
     elif name.endswith(".parquet"):
         yield from _read_parquet(file, text_field)
     else:
-        yield from _read_json_lines(file, text_field)
+        with _open_lines(file.path) as stream:
+            yield from _lines(stream)
 
 
 def _pieces(stream: TextIO) -> Iterator[str]:
@@ -93,19 +98,16 @@ def _pieces(stream: TextIO) -> Iterator[str]:
         text += stream.read(limit - len(text))
 
 
-def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Record]:
-    """Yield one record per row; rows are numbered from 1."""
+def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Raw]:
+    """Yield the value of one column in each row."""
     table = pq.ParquetFile(file.path)
     columns = table.schema_arrow.names
     if text_field not in columns:
         have = ", ".join(columns)
         raise InputError(f"{file.path} has no column {text_field!r} but {have}: set data.text_field=COLUMN")
-    number = 0
     # Batch by batch, because a column of text may be larger than memory.
     for batch in table.iter_batches(ROWS_AT_ONCE, columns=[text_field]):
-        for cell in batch.column(0):
-            number += 1
-            yield _record(f"{file.name}:{number}", _value(cell), text_field)
+        yield from map(_value, batch.column(0))
 
 
 def _value(cell: Any) -> Any:
@@ -114,17 +116,6 @@ def _value(cell: Any) -> Any:
         return cell.as_py()
     except UnicodeDecodeError:
         return cell.as_buffer().to_pybytes().decode("utf-8", KEEP_BYTES)
-
-
-def _read_json_lines(file: SourceFile, text_field: str) -> Iterator[Record]:
-    """Yield one record per line that is not blank; lines are numbered from 1."""
-    with _open_lines(file.path) as stream:
-        for number, line in enumerate(_lines(stream), 1):
-            name = f"{file.name}:{number}"
-            if line is None:
-                yield Unusable(name, TOO_LONG)
-            elif line.strip():
-                yield _parsed(name, line, text_field)
 
 
 def _open_lines(path: str) -> TextIO:
@@ -151,32 +142,3 @@ def _lines(stream: TextIO) -> Iterator[str | None]:
         while rest and not rest.endswith("\n"):
             rest = stream.readline(PIECE_CHARACTERS * 64)
         yield None
-
-
-def _parsed(name: str, line: str, text_field: str) -> Record:
-    """Return the record in a line of JSON."""
-    try:
-        # Numbers are not used, and Python refuses to parse an integer of 5,000 digits.
-        row = json.loads(line, parse_int=float)
-    except RecursionError:
-        return Unusable(name, "not JSON", "brackets within brackets without end")
-    except ValueError as error:
-        return Unusable(name, "not JSON", str(error))
-    if not isinstance(row, dict):
-        return Unusable(name, _no_text(text_field), f"is no object but {type(row).__name__}")
-    if text_field in row:
-        return _record(name, row[text_field], text_field)
-    have = f"has the fields {', '.join(row)}"[:LONGEST_DETAIL] if row else "has no field"
-    return Unusable(name, _no_text(text_field), have)
-
-
-def _record(name: str, value: object, text_field: str) -> Record:
-    """Return the document of a value that is text, else an unusable record."""
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        return Unusable(name, _no_text(text_field), f"holds {kind}")
-    return Document(name, value) if len(value) <= LONGEST_RECORD else Unusable(name, TOO_LONG)
-
-
-def _no_text(text_field: str) -> str:
-    return f"no text in {text_field!r}"

@@ -62,13 +62,16 @@ class Tokenizer:
         return hashlib.sha256(f"{self.vocab_size} {self.definition}".encode()).hexdigest()[:12]
 
     @cached_property
+    def _model(self) -> hf.Tokenizer:
+        return hf.Tokenizer.from_str(self.definition)
+
+    @cached_property
     def pieces(self) -> tuple[bytes, ...]:
         """Bytes of every token; empty for the separator and for ids that training did not fill."""
         if not self.definition:
             return (*(bytes([code]) for code in range(256)), b"")
-        model = hf.Tokenizer.from_str(self.definition)
         pieces = [b""] * self.vocab_size
-        for token, index in model.get_vocab().items():
+        for token, index in self._model.get_vocab().items():
             pieces[index] = bytes(BYTE_OF_CHARACTER[character] for character in token)
         return tuple(pieces)
 
@@ -85,8 +88,7 @@ class Tokenizer:
         split = re.compile(WORD)
         numbers = _Numbering()
         numbered = [np.fromiter(map(numbers.__getitem__, split.findall(text)), np.int64) for text in texts]
-        model = hf.Tokenizer.from_str(self.definition)
-        encodings = [encoding.ids for encoding in model.encode_batch_fast(list(numbers))]
+        encodings = [encoding.ids for encoding in self._model.encode_batch_fast(list(numbers))]
         # One more word stands for the end of a document.
         encodings.append([self.separator])
         lengths = np.array([len(ids) for ids in encodings])
@@ -171,7 +173,7 @@ def train_tokenizer(kind: str, texts: list[str], vocab_size: int, n_tags: int = 
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    model.train_from_iterator(_sample(texts), trainer)
+    model.train_from_iterator(texts[: n_sampled([len(text) for text in texts])], trainer)
     # A row of the embedding that no text can reach would count as a parameter.
     return Tokenizer(model.get_vocab_size() + n_tags + 1, model.to_str())
 
@@ -181,10 +183,9 @@ def token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
     return np.uint16 if vocab_size <= 2**16 else np.uint32
 
 
-def _sample(texts: list[str]) -> list[str]:
-    """Return the first texts that have TRAINING_BYTES characters together."""
-    sizes = np.cumsum([len(text) for text in texts])
-    return texts[: int(np.searchsorted(sizes, TRAINING_BYTES)) + 1]
+def n_sampled(sizes: Sequence[int] | np.ndarray) -> int:
+    """Return how many texts of these sizes, from the first on, have TRAINING_BYTES characters together."""
+    return int(np.searchsorted(np.cumsum(sizes), TRAINING_BYTES)) + 1
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:

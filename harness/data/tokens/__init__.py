@@ -1,1 +1,1 @@
-"""Corpora that are tokens already: files of many layouts as one stream, mapped from disk."""
+"""Files of tokens of many layouts as streams, the windows of streams and mixtures, and the order of reading."""

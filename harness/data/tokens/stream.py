@@ -98,3 +98,14 @@ class TokenStream:
 def whole(shards: Sequence[Shard]) -> Int64[np.ndarray, "stretches 3"]:
     """Return one stretch for each shard that has tokens."""
     return np.array([[i, 0, s.n_tokens] for i, s in enumerate(shards) if s.n_tokens], np.int64).reshape(-1, 3)
+
+
+def joined(streams: Sequence[TokenStream]) -> TokenStream:
+    """Return streams of one vocabulary or several, one behind the other."""
+    shards = tuple(shard for stream in streams for shard in stream.shards)
+    first = np.cumsum([0, *(len(stream.shards) for stream in streams)])
+    stretches = [
+        stream.stretches + np.array([before, 0, 0])
+        for stream, before in zip(streams, first[:-1], strict=True)
+    ]
+    return TokenStream(shards, np.concatenate(stretches), max(stream.vocab_size for stream in streams))

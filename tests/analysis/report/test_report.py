@@ -272,6 +272,9 @@ def test_what_was_read_and_what_was_left_out_is_told(folder: SweepFolder) -> Non
     assert about.corpus is not None
     steps = {"read": {"documents": 40, "bytes": 5_000_000}, "cleaned": {"documents": 31, "bytes": 4_000_000}}
     cleaned = {"steps": steps, "dropped": {"short": 2, "<b>": 7}, "dropped_first": {"short": "a/b.txt"}}
+    example = {"item": "b.jsonl:3", "share": 0.25, "text": "Who <b>?", "in_text": "they said who"}
+    found = {"file": "b.jsonl", "words": 13, "items": 70, "too_short": 6, "found": 5, "mostly_found": 2}
+    cleaned |= {"deduplication": "exact", "contamination": found | {"examples": [example]}}
     corpus = replace(about.corpus, report=cleaned | {"bytes_per_token": 3.512})
     write_record(folder.sweep, replace(about, corpus=corpus))
     said = text_of(render_without_figures(folder))
@@ -280,6 +283,10 @@ def test_what_was_read_and_what_was_left_out_is_told(folder: SweepFolder) -> Non
         "3.512 bytes a token",
         "9 documents by 2 rules",
         "read 40 5.000 cleaned 31 4.000",
+        "Near duplicates were found by this method: exact.",
+        "5 occur in the training text in part: they share 13 words in a row",
+        "Of 2 half or more occurs. 6 were too short to look for.",
+        "b.jsonl:3 0.250 Who <b>? they said who",
     ):
         assert words in said
     assert said.index("<b> 7") < said.index("short 2 a/b.txt")

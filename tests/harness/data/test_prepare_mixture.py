@@ -9,11 +9,12 @@ import pytest
 import tokenizers as hf
 
 from harness.data.build import DataConfig
+from harness.data.contamination import read_items, with_contamination
 from harness.data.corpus import Corpus, check_size, mixture_note
-from harness.data.mixture import Mixture, order_of
 from harness.data.prepare import prepare_corpus
 from harness.data.sources import Source
 from harness.data.text.tokenizer import SEPARATOR
+from harness.data.tokens.mixture import Mixture, order_of
 from harness.data.unigram import frequencies, token_counts
 from harness.evaluate.eval_set import eval_set
 from harness.records.errors import InputError
@@ -196,3 +197,21 @@ def test_faults_name_their_source(places: Path, tmp_path: Path) -> None:
     empty = replace(empty, sources=(source("empty", path=str(tmp_path / "empty")),))
     with pytest.raises(InputError, match=r"^data\.sources\.empty: no usable text"):
         prepare_corpus(empty, tmp_path)
+
+
+def test_a_benchmark_is_looked_for_in_the_sources_that_are_trained_on(
+    places: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    known = config(places)
+    rows = {
+        name: [json.loads(line)["text"] for line in (places / name / "rows.jsonl").read_text().splitlines()]
+        for name in ("web", "code", "news")
+    }
+    items = [" ".join(text.split()[20:60]) for name in rows for text in rows[name][:30]]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"text": item}) + "\n" for item in items))
+    read = read_items(str(tmp_path / "items.jsonl"), known)
+    found = with_contamination(corpus, read, places / "cache").report["contamination"]
+    assert found["items"] == 90
+    # Those of web and code that are not held out; none of news, which is never trained on.
+    assert 40 <= found["found"] < 60
+    assert {each["text"][0] for each in found["examples"]} <= {"w", "c"}

@@ -14,7 +14,7 @@ import pytest
 
 from harness.data.tasks import markov
 from harness.data.tasks.items import Group
-from harness.data.windows import Order, eval_windows
+from harness.data.tokens.windows import Order, eval_windows
 from harness.engine.mesh import make_mesh
 from harness.engine.step import Engine, advance, engine_for
 from harness.evaluate import in_context

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.windows import eval_windows
+from harness.data.tokens.windows import eval_windows
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder

@@ -25,6 +25,7 @@ from harness.data.prepare import prepare_corpus
 from harness.data.text import read
 from harness.data.text.corpora import list_files, list_python
 from harness.data.text.document import Document, Unusable
+from harness.data.text.parse import TOO_LONG
 from harness.data.text.read import PIECE_CHARACTERS, read_text
 from harness.records.errors import InputError
 
@@ -157,7 +158,7 @@ def test_a_line_much_longer_than_its_file_costs_no_memory(
     found = list(read_text(list_files(str(tmp_path)), "text"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == [Unusable(f"{name}:1", read.TOO_LONG), Document(f"{name}:2", "next")]
+    assert found == [Unusable(f"{name}:1", TOO_LONG), Document(f"{name}:2", "next")]
     assert peak < 8 * 2**20
 
 

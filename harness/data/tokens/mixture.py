@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Int32
 
-from harness.data.interleave import Interleaving
-from harness.data.windows import SHORT, Order, Stream, gather
+from harness.data.tokens.interleave import Interleaving
+from harness.data.tokens.windows import SHORT, Order, Stream, gather
 from harness.records.errors import InputError
 
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from harness.data.long_order import n_ordered, windows_at
+from harness.data.tokens.long_order import n_ordered, windows_at
 from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data.long_order import BLOCKS, n_ordered, windows_at
-from harness.data.windows import Order
+from harness.data.tokens.long_order import BLOCKS, n_ordered, windows_at
+from harness.data.tokens.windows import Order
 
 SIZE = 37
 N = BLOCKS * SIZE + 11

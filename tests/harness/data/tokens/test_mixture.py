@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from harness.data.mixture import Mixture, MixtureOrder, batches, order_of
-from harness.data.windows import Order
+from harness.data.tokens.mixture import Mixture, MixtureOrder, batches, order_of
+from harness.data.tokens.windows import Order
 from harness.records.errors import InputError
 
 SEQ_LEN = 8

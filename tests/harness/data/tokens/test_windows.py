@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.windows import Order, eval_windows
+from harness.data.tokens.windows import Order, eval_windows
 from harness.records.errors import InputError
 
 orders = st.builds(

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Int64
 
-from harness.data.tasks.hashed_random import GAMMA, mix
+from harness.data.text.hashes import GAMMA, mix
 
 Words: TypeAlias = np.ndarray  # 64-bit, unsigned [n]
 BLOCK_BITS = 12

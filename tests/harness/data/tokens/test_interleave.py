@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from harness.data.interleave import PERIOD, Interleaving, in_period
+from harness.data.tokens.interleave import PERIOD, Interleaving, in_period
 
 DRAWN = tuple(float(w) for w in np.random.default_rng(0).dirichlet(np.full(12, 0.6)))
 MIXTURES = [(0.7, 0.3), (1.0,), (0.5, 0.25, 0.25), (1, 1, 1), (0.613, 0.0112, 0.2, 0.1758), (9, 0, 1), DRAWN]
