@@ -37,10 +37,10 @@ from harness.track.console import plain_console
 SILENT_SECONDS = 90.0
 WATCH_SECONDS = 2.0
 MAX_ROWS = 100
-RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "attempts")
+RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "MFU", "attempts")
 COLUMNS = (
-    "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "left", "attempts",
-    "last error",
+    "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "MFU", "left",
+    "attempts", "last error",
 )  # fmt: skip
 
 
@@ -180,6 +180,7 @@ def _texts(row: RunRow) -> list[str | Text]:
         f"{trained:,}" if trained else "",
         f"{state.loss:.3f}" if state.loss is not None else "",
         f"{speed:,.0f}" if is_running and speed else "",
+        f"{state.mfu:.0%}" if is_running and state.mfu is not None else "",
         duration((ahead - trained) / speed) if is_running and speed and ahead else "",
         "" if state.status is None else str(state.retries + 1),
         # As Text, because rich would read the brackets of "[Errno 28]" as markup.

@@ -67,6 +67,7 @@ CURVE_COLUMNS: dict[str, str] = {
     "hidden_lr": "float64",
     "grad_norm": "float64",
     "tokens_per_second": "float64",
+    "mfu": "float64",
 }
 
 
@@ -116,7 +117,7 @@ DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
 # Columns that tables of earlier versions lack; there they count as null.
-ADDED = frozenset({"loss_blocks"})
+ADDED = frozenset({"loss_blocks", "mfu"})
 # Types in words, if their own name says too little.
 KINDS = {"object": "a list of numbers"}
 
@@ -124,7 +125,7 @@ KINDS = {"object": "a list of numbers"}
 FORMER_NAMES = {"peak_lr": "hidden_lr", "lr": "hidden_lr"}
 
 # Columns about how a run went on its machine, not about what it computed.
-TIMING_COLUMNS = ("seconds", "tokens_per_second", "device", "code_revision")
+TIMING_COLUMNS = ("seconds", "tokens_per_second", "mfu", "device", "code_revision")
 
 
 def with_current_names(frame: pd.DataFrame) -> pd.DataFrame:

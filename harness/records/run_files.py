@@ -77,6 +77,7 @@ class RunState:
         tokens_trained: tokens that the attempt has trained.
         loss: mean training loss of the last logged interval, nats per token.
         tokens_per_second: speed of the last logged interval.
+        mfu: share of its devices' peak FLOP/s that the run and those beside it in a pack reached then.
         error: why the run failed or diverged, in one line.
         retry: whether another attempt may end otherwise.
         seconds: wall-clock seconds of the attempt.
@@ -96,6 +97,7 @@ class RunState:
     tokens_trained: int | None = None
     loss: float | None = None
     tokens_per_second: float | None = None
+    mfu: float | None = None
     error: str | None = None
     retry: bool = False
     seconds: float | None = None

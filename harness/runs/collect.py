@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
-from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
+from harness.records.columns import ADDED, CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
 from harness.records.derived import Stage, hash_of, is_current, record_made, was_made
 from harness.records.errors import Damaged
 from harness.records.files import read_table, remove, set_aside, table_bytes, write_atomic
@@ -121,7 +121,7 @@ def _part(path: Path, run_id: str, columns: dict[str, str], damaged: list[Damage
     """Return a file of a run's rows; None if it cannot be read or holds rows of another run."""
     try:
         frame = read_table(path)
-        missing = [name for name in columns if name not in frame]
+        missing = [name for name in columns if name not in frame and name not in ADDED]
         if missing or not (frame.run_id == run_id).all():
             raise Damaged(path, f"it lacks {', '.join(missing)}" if missing else "it is of another run")
         if columns is CURVE_COLUMNS and len(frame):

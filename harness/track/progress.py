@@ -94,7 +94,7 @@ class Progress:
     def _table(self, views: list[tuple[Job, RunState]], share: float) -> Group:
         """Return the live table: a bar for the sweep and a row per running job."""
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "left"):
+        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "MFU", "left"):
             table.add_column(name, justify="right")
         shown = views[: max(1, self._console.height - FRAME_LINES)]
         for job, state in shown:
@@ -107,15 +107,16 @@ class Progress:
 
 
 def _numbers(state: RunState) -> list[str]:
-    """Return the texts of the share trained, the loss and tokens per second."""
+    """Return the texts of the share trained, the loss, tokens per second and MFU."""
     ahead, trained = state.tokens_ahead, state.tokens_trained
     if not ahead or trained is None:
-        return ["starting", "", ""]
+        return ["starting", "", "", ""]
     loss, speed = state.loss, state.tokens_per_second
     return [
         f"{trained / ahead:.0%}",
         "" if loss is None else f"{loss:.3f}",
         "" if speed is None else f"{speed:,.0f}",
+        "" if state.mfu is None else f"{state.mfu:.0%}",
     ]
 
 
@@ -128,6 +129,7 @@ def _left(state: RunState) -> str:
 
 def _line(job: Job, state: RunState) -> str:
     """Return one running job for a line of a log."""
-    trained, loss, speed = _numbers(state)
+    trained, loss, speed, mfu = _numbers(state)
     detail = f"{trained}" + (f" loss {loss}" if loss else "") + (f" at {speed} tokens/s" if speed else "")
+    detail += f", MFU {mfu}" if mfu else ""
     return f"{job.spec.rung} seed {job.spec.seed}: {detail}"

@@ -28,7 +28,7 @@ from harness.records.sweep_file import SweepRecord
 
 # Module that each sink needs; the extra that installs it has the sink's name.
 MODULES = {"wandb": "wandb", "tensorboard": "tensorboardX", "mlflow": "mlflow"}
-METRICS = ("train_loss", "eval_loss", "hidden_lr", "grad_norm", "tokens_per_second")
+METRICS = ("train_loss", "eval_loss", "hidden_lr", "grad_norm", "tokens_per_second", "mfu")
 POINT_METRICS = ("loss", "loss_sem", "bits_per_byte", "n_tokens", "flops", "seconds")
 FEED_SECONDS = 15.0
 

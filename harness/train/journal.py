@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from harness.train.stopwatch import Stopwatch
 from harness.weights.kept import Card, Keep, Params, write_kept
 
 # Least seconds between two writes of the status file, which monitors poll.
+MFU_AFTER_SECONDS = 10.0
 STATE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Journal:
         stopwatch: Seconds of the run by kind.
         n_lanes: Lanes of the program that trains the run; 1 if it trains alone.
         task_steps: Steps after which the trunk is evaluated on tasks; None without tasks.
+        peak: Returns the peak FLOP/s of the run's devices, or None; asked once a run has lasted a while.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Journal:
         stopwatch: Stopwatch,
         n_lanes: int = 1,
         task_steps: Sequence[int] | None = None,
+        peak: Callable[[], float | None] = lambda: None,
     ):
         self._folder = folder
         self._job = job
@@ -82,6 +85,8 @@ class Journal:
         self._rows: list[dict[str, Any]] = []
         self._segment = TRUNK
         self._task_steps = task_steps
+        self._n_lanes = n_lanes
+        self._peak = peak
         # Last step of the trunk that other end points rest on, and the parts that are there.
         self._kept = 0
         self._kept_spans: list[tuple[int, int]] = []
@@ -137,6 +142,7 @@ class Journal:
             self.flush()
             self._segment = segment.name
         spec = self._job.spec
+        mfu = self._mfu(tokens_per_second)
         if not self._is_kept(segment, step):
             n_tokens = step * spec.batch_tokens
             row = {
@@ -150,6 +156,7 @@ class Journal:
                 "hidden_lr": hidden_lr,
                 "grad_norm": grad_norm,
                 "tokens_per_second": tokens_per_second,
+                "mfu": mfu,
             }
             self._rows.append(row)
         self._state = replace(
@@ -157,9 +164,20 @@ class Journal:
             tokens_trained=(self._state.tokens_trained or 0) + spec.log_interval * spec.batch_tokens,
             loss=train_loss,
             tokens_per_second=tokens_per_second,
+            mfu=mfu,
         )
         if time.monotonic() - self._written_at > STATE_SECONDS:
             self._write_state()
+
+    def _mfu(self, tokens_per_second: float) -> float | None:
+        """Return the share of the devices' peak that training reaches; None in a short run, or if unknown."""
+        # To measure the peak of a CPU takes a moment, which a run of seconds has not.
+        if time.monotonic() - self._began < MFU_AFTER_SECONDS:
+            return None
+        peak = self._peak()
+        # Each run of a pack logs its own tokens in the time of all.
+        flops = counting.train_flops_token(self._job.spec.model) * self._n_lanes * tokens_per_second
+        return None if peak is None else flops / peak
 
     def flush(self) -> None:
         """Write the rows in memory as part files, one for each stretch of consecutive rows."""

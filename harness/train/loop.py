@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ import numpy as np
 from harness.data.tokens.mixture import AnyOrder, Mixture, MixtureOrder, batches, order_of
 from harness.data.tokens.windows import Stream
 from harness.engine import distributed
+from harness.engine.peak import peak_flops
 from harness.engine.step import Engine, Metrics, State, advance, engine_for
 from harness.evaluate.eval_set import EvalSet
 from harness.evaluate.loss import evaluate
@@ -128,7 +130,8 @@ class Trajectory:
         self.order = data_order(job.spec, inputs.tokens)
         last = max(map(job.spec.n_steps, job.n_tokens))
         steps = None if inputs.tasks is None else task_steps(job.spec, last)
-        self.journal = Journal(folder, job, stopwatch, n_lanes, steps)
+        peak = partial(peak_flops, inputs.mesh, job.spec.model.precision)
+        self.journal = Journal(folder, job, stopwatch, n_lanes, steps, peak)
         self.store = CheckpointStore(folder.checkpoints, job.spec.run_id, self.journal.warn)
         self._saved_at = time.monotonic()
         # Loss of the last trained step, for the message of a divergence.
