@@ -106,6 +106,7 @@ class ModelSettings:
     tied_embeddings: bool = added(False)
     window: int | None = added(None)
     full_every: int | None = added(None)
+    dropout: float = added(0.0)
     z_loss: float = added(0.0)
 
 

@@ -78,6 +78,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         precision=settings.precision,
         n_kv_heads=_kv_heads(rung, settings),
         tied_embeddings=settings.tied_embeddings,
+        dropout=settings.dropout,
         z_loss=settings.z_loss,
         **_windows(rung, settings),
         **_model_transfer(rung, settings, transfer),
