@@ -88,7 +88,7 @@ class ModelSettings:
 
     n_layers: int = MISSING
     head_dim: int = MISSING
-    mlp_ratio: float = MISSING
+    mlp_ratio: float | None = MISSING
     seq_len: int = MISSING
     mlp: str = MISSING
     qk_norm: bool = MISSING

@@ -142,7 +142,7 @@ def test_a_pack_of_every_option_of_the_shape_equals_separate_runs_and_resumes(tm
     assert_close(tables(tmp_path / "pack", specs, ends), tables(tmp_path / "alone", specs, ends))
     again = tmp_path / "again" / "runs" / spec.run_id
     with pytest.raises(Interrupted):
-        train(again, spec, ends, should_stop=stop_after(5))
+        train(again, spec, ends, should_stop=stop_after(2))
     assert train(again, spec, ends) == "done"
     assert_same(tables(tmp_path / "again", specs[:1], ends), tables(tmp_path / "alone", specs[:1], ends))
 
