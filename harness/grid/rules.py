@@ -92,8 +92,8 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
 def mlp_width(d_model: int, settings: ModelSettings) -> int:
     """Return d_ff: mlp_ratio · d_model, or without a ratio as many parameters as 4 · d_model has with GELU.
 
-    For the three matrices of SwiGLU that is 8/3 · d_model, rounded to a multiple of the largest power of two
-    that changes it by 2 % at most, because matrix units work on tiles.
+    For the three matrices of SwiGLU that is 8/3 · d_model. Matrix units work on tiles, so it is rounded to a
+    multiple of the largest power of two that changes it by 2 % at most.
 
     References:
         8/3: Shazeer, arXiv:2002.05202, section 3.1.
