@@ -42,6 +42,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "multi-query": {"n_heads": 4, "n_kv_heads": 1},
     "tied": {"tied_embeddings": True},
     "z-loss": {"z_loss": 0.1},
+    "dropout": {"dropout": 0.2},
     "window": {"window": 5},
     "windows and full": {"window": 4, "full_every": 2},
 }

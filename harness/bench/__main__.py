@@ -18,6 +18,7 @@ from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
 from harness.config.settings import SweepSettings, known_keys, load
+from harness.config.values import typed
 from harness.execution.hardware import platform_here
 from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.launch.local.places import Seat, core_seat, worker_environment
@@ -37,6 +38,16 @@ How fast this machine trains each rung: tokens/s, FLOP/s by exact counting, the 
 matmul peak, compile seconds without a cache, peak memory. Each rung is trained in a process of its own: on
 CPU one pinned, single-threaded core, as a worker of a sweep has it; on an accelerator the whole device. Model
 and optimiser are those of sweeps/; any of their keys can be overridden, for example model.mlp=swiglu."""
+# Settings of a model, with the only values that the decoder in PyTorch has.
+TORCH_FIXED = {
+    "n_experts": 1,
+    "n_kv_heads": None,
+    "kv_group": None,
+    "tied_embeddings": False,
+    "window": None,
+    "dropout": 0.0,
+    "z_loss": 0.0,
+}
 EXAMPLE = "python -m harness.bench --rungs 16,64 --compare textbook model.mlp=swiglu"
 COMPARE = """\
 what to time in turn with the step, for paired ratios (can be given twice). textbook: our decoder with plain
@@ -157,11 +168,13 @@ def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
     compare = tuple(dict.fromkeys(arguments.compare))
     if TORCH in compare:
-        if settings.model.n_experts > 1:
-            raise InputError(
-                "--compare torch has a dense decoder and a model with "
-                f"model.n_experts={settings.model.n_experts} was given; leave one of them out"
-            )
+        for name, value in TORCH_FIXED.items():
+            found = getattr(settings.model, name)
+            if found != value:
+                raise InputError(
+                    f"--compare torch has a decoder of model.{name}={typed(value)} and "
+                    f"model.{name}={typed(found)} was given; leave one of them out"
+                )
         check_torch(arguments.torch_python)
     if arguments.json and not arguments.json.resolve().parent.is_dir():
         raise InputError(

@@ -86,7 +86,8 @@ RANGES = {
     ),
     Range(0, 1, above=True): "plan.mfu",
     SHARE: (
-        "data.eval_fraction optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac optim.final_lr_frac"
+        "data.eval_fraction optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac "
+        "optim.final_lr_frac model.dropout"
     ),
 }
 

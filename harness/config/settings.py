@@ -89,7 +89,7 @@ class ModelSettings:
 
     n_layers: int = MISSING
     head_dim: int = MISSING
-    mlp_ratio: float = MISSING
+    mlp_ratio: float | None = MISSING
     seq_len: int = MISSING
     mlp: str = MISSING
     qk_norm: bool = MISSING
@@ -107,6 +107,7 @@ class ModelSettings:
     tied_embeddings: bool = added(False)
     window: int | None = added(None)
     full_every: int | None = added(None)
+    dropout: float = added(0.0)
     z_loss: float = added(0.0)
 
 

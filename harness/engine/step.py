@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from harness.engine import distributed, loss_scale
 from harness.engine import mesh as meshes
 from harness.engine.optim import Optimiser, group_rates
 from harness.execution.execution import Execution, attention_on
 from harness.execution.micro_batch import eval_batch_size, eval_call_batches, micro_batch_size
-from harness.model import partition
+from harness.model import dropout, partition
 from harness.model.forward import Forward, Layout, everywhere, stack, unstack
 from harness.recipe.spec import ModelSpec, OptimSpec, RunSpec
 
@@ -177,13 +177,29 @@ class Engine:
         return jax.tree_util.tree_map_with_path(where, abstract)
 
     def _init(self, key: Array) -> State:
-        """Return the initial state: `params`, `optimiser`, and `loss_scale` in fp16."""
+        """Return the initial state: `params`, `optimiser`, and `loss_scale` and `dropout` if used."""
         params = self.forward.init(key)
         state = {"params": params, "optimiser": self._optimiser.init(params)}
-        return state | ({"loss_scale": loss_scale.initial()} if self.model.precision == "fp16" else {})
+        if self.model.precision == "fp16":
+            state["loss_scale"] = loss_scale.initial()
+        if self.model.dropout:
+            # The step is counted here, because that of an optimiser stands still if fp16 overflows.
+            state["dropout"] = {"key": dropout.first_key(key), "step": jnp.zeros((), jnp.int32)}
+        return state
+
+    def _dropout(self, state: State, shape: tuple[int, ...]) -> tuple[Array | None, State]:
+        """Return the keys of dropout for windows of this shape, and the part of the next state."""
+        if "dropout" not in state:
+            return None, {}
+        key, step = state["dropout"]["key"], state["dropout"]["step"]
+        return dropout.step_keys(key, step, *shape[:2]), {"dropout": {"key": key, "step": step + 1}}
 
     def _gradients(
-        self, params: Any, windows: Int[Array, "n_micro batch seq_plus_1"], factor: Array | float = 1.0
+        self,
+        params: Any,
+        windows: Int[Array, "n_micro batch seq_plus_1"],
+        factor: Array | float = 1.0,
+        keys: UInt32[Array, "n_micro batch words"] | None = None,
     ) -> tuple[Array, Any]:
         """Return mean loss and gradient, both times `factor`, accumulated over micro-batches in order.
 
@@ -194,13 +210,14 @@ class Engine:
             params: Parameters.
             windows: Token windows of one batch.
             factor: Loss scale.
+            keys: Keys of dropout, one for each window.
         """
         length = windows.shape[2] - 1
         # Sums are divided by the tokens of the whole batch, so that micro-batches add up to its mean.
         scale = factor / (windows.shape[0] * windows.shape[1] * length)
 
-        def trained(params: Any, windows: Array) -> tuple[Array, Array]:
-            found = score(params, windows)
+        def trained(params: Any, windows: Array, keys: Array | None) -> tuple[Array, Array]:
+            found = score(params, windows, keys)
             loss = found.losses.sum() * scale
             penalty = self.forward.penalty(found)
             if penalty is None:
@@ -208,23 +225,23 @@ class Engine:
             # `scale` averages over tokens; the auxiliary loss has one value per sequence.
             return loss + penalty.sum() * (scale * length), loss
 
-        def value_and_grad(params: Any, windows: Array) -> tuple[Array, Any]:
-            (_, loss), grads = jax.value_and_grad(trained, has_aux=True)(params, windows)
+        def value_and_grad(params: Any, windows: Array, keys: Array | None) -> tuple[Array, Any]:
+            (_, loss), grads = jax.value_and_grad(trained, has_aux=True)(params, windows, keys)
             return loss, grads
 
         if self.forward.layout.n_stages > 1:
             score = self.forward.trained_on_many
-            return value_and_grad(params, windows)
+            return value_and_grad(params, windows, keys)
         score = self.forward.trained
         if windows.shape[0] == 1:
-            return value_and_grad(params, windows[0])
+            return value_and_grad(params, windows[0], None if keys is None else keys[0])
 
-        def add(total: Any, micro: Array) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, value_and_grad(params, micro)), None
+        def add(total: Any, micro: tuple[Array, Array | None]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, value_and_grad(params, *micro)), None
 
         # A scan keeps the activations of one micro-batch at a time, and compiles its body once.
         zero = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
-        return jax.lax.scan(add, zero, windows)[0]
+        return jax.lax.scan(add, zero, (windows, keys))[0]
 
     def _advance(
         self,
@@ -246,15 +263,21 @@ class Engine:
         """
 
         def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
+            keys, after = self._dropout(state, inputs[0].shape)
             if "loss_scale" in state:
-                return scaled_step(state, inputs)
-            return apply(state, inputs[1], *self._gradients(state["params"], inputs[0]))
+                trained, metrics = scaled_step(state, inputs, keys)
+            else:
+                gradients = self._gradients(state["params"], inputs[0], keys=keys)
+                trained, metrics = apply(state, inputs[1], *gradients)
+            return trained | after, metrics
 
-        def scaled_step(state: State, inputs: tuple[Array, Array]) -> tuple[State, dict[str, Array]]:
+        def scaled_step(
+            state: State, inputs: tuple[Array, Array], keys: Array | None
+        ) -> tuple[State, dict[str, Array]]:
             # Gradients are unscaled before the norm and the clip. After an overflow the old state stays, and
             # the metrics still show the loss.
             before = state["loss_scale"]
-            outcome = self._gradients(state["params"], inputs[0], before["scale"])
+            outcome = self._gradients(state["params"], inputs[0], before["scale"], keys)
             loss, grads = jax.tree.map(lambda leaf: leaf / before["scale"], outcome)
             finite = loss_scale.all_finite(grads)
             after, metrics = apply(state, inputs[1], loss, grads)

@@ -103,8 +103,10 @@ def saved_bytes_token(
     rows = FP32 * model.n_heads / mesh.tensor
     keys = sum(keys_by_layer(model)) / model.n_layers if keys is None else keys
     weights = size * keys * model.n_heads / mesh.tensor if attention == "xla" else rows
+    # A byte for each entry of the two masks of dropout.
+    masks = 2 * model.d_model if model.dropout else 0
     heads = (HEAD_VECTORS * model.d_model + KV_VECTORS * model.d_kv) / mesh.tensor
-    return size * (WHOLE_VECTORS * model.d_model + heads + hidden) + weights + sent_bytes_token(model)
+    return size * (WHOLE_VECTORS * model.d_model + heads + hidden) + masks + weights + sent_bytes_token(model)
 
 
 def keys_by_layer(model: ModelSpec) -> list[int]:

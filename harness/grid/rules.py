@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ REFERENCE_HEAD_DIM = 16
 MIN_STEPS = 500
 MIN_COOLDOWN_STEPS = 100
 MAX_VOCAB_FACTOR = 4
+# Largest power of two to whose multiple an MLP is rounded, and by which share at most.
+LARGEST_TILE, TILE_CHANGE = 128, 0.02
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Rung:
 
 
 def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: str = "measured") -> ModelSpec:
-    """Return the model of a rung: heads of fixed width, and an MLP of mlp_ratio · d_model.
+    """Return the model of a rung: heads of fixed width, and an MLP by `mlp_width`.
 
     Args:
         rung: width and depth.
@@ -67,7 +70,7 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         n_layers=rung.n_layers,
         d_model=rung.d_model,
         n_heads=rung.d_model // settings.head_dim,
-        d_ff=round(settings.mlp_ratio * rung.d_model),
+        d_ff=mlp_width(rung.d_model, settings),
         vocab_size=vocab_size,
         seq_len=settings.seq_len,
         mlp=settings.mlp,
@@ -78,11 +81,40 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         precision=settings.precision,
         n_kv_heads=_kv_heads(rung, settings),
         tied_embeddings=settings.tied_embeddings,
+        dropout=settings.dropout,
         z_loss=settings.z_loss,
         **_windows(rung, settings),
         **_model_transfer(rung, settings, transfer),
         **_experts(settings),
     )
+
+
+def mlp_width(d_model: int, settings: ModelSettings) -> int:
+    """Return d_ff: mlp_ratio · d_model, or without a ratio as many parameters as 4 · d_model has with GELU.
+
+    For the three matrices of SwiGLU that is 8/3 · d_model. Matrix units work on tiles, so it is rounded to a
+    multiple of the largest power of two that changes it by 2 % at most.
+
+    References:
+        8/3: Shazeer, arXiv:2002.05202, section 3.1.
+    """
+    if settings.mlp_ratio is not None:
+        return round(settings.mlp_ratio * d_model)
+    if settings.mlp == "gelu":
+        return 4 * d_model
+    exact = 8 * d_model / 3
+    tiles = (2**power for power in range(LARGEST_TILE.bit_length() - 1, -1, -1))
+    widths = (round(exact / tile) * tile for tile in tiles)
+    return next((width for width in widths if abs(width / exact - 1) <= TILE_CHANGE), round(exact))
+
+
+def mlp_notes(models: Iterable[ModelSpec], settings: ModelSettings) -> list[str]:
+    """Return a sentence with the widths that a missing mlp_ratio gave to the MLPs of SwiGLU."""
+    if settings.mlp_ratio is not None or settings.mlp == "gelu":
+        return []
+    found = sorted({(model.d_model, model.d_ff) for model in models})
+    widths = ", ".join(f"{d_ff} at {d_model}" for d_model, d_ff in found)
+    return [f"model.mlp_ratio=null gives SwiGLU the parameters of GELU at ratio 4: d_ff is {widths}"]
 
 
 def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:

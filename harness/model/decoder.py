@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
-from harness.model import kernels
+from harness.model import dropout, kernels
 from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.moe import Moe, Routing
@@ -238,18 +238,27 @@ class Block(nnx.Module):
             Mlp(spec, rngs, textbook) if spec.n_experts == 1 else Moe(spec, rngs, residual_init(spec))
         )
         self.scale = spec.residual_scale
+        self.dropout = spec.dropout
 
     def __call__(
-        self, x: Float[Array, "tokens d"], batch: int
+        self, x: Float[Array, "tokens d"], batch: int, keys: UInt32[Array, "batch words"] | None = None
     ) -> tuple[Float[Array, "tokens d"], Routing | None]:
-        """Return the residual stream after this block, and the routing statistics; None in a dense model."""
-        x = constrain(x + self.scale * self.attention(self.attention_norm(x), batch), "batch")
+        """Return the residual stream after this block, and the routing statistics; None in a dense model.
+
+        `keys` are those of dropout in training; without them nothing is dropped.
+        """
+        mixed = self._dropped(self.attention(self.attention_norm(x), batch), keys, dropout.ATTENTION)
+        x = constrain(x + self.scale * mixed, "batch")
         normed, routing = self.mlp_norm(x), None
         if isinstance(self.mlp, Moe):
             change, routing = self.mlp(normed, batch)
         else:
             change = self.mlp(normed)
+        change = self._dropped(change, keys, dropout.MLP)
         return constrain(x + self.scale * change, "batch"), routing
+
+    def _dropped(self, x: Array, keys: Array | None, place: int) -> Array:
+        return x if keys is None else dropout.dropped(x, dropout.folded(keys, place), self.dropout)
 
     def after(
         self, x: Float[Array, "batch d"], kept: Kept, at: Int[Array, ""]
@@ -287,6 +296,7 @@ class Decoder(nnx.Module):
         self.tied_scale = tied_scale(spec)
         self.textbook = textbook
         self.precision = spec.precision
+        self.dropout = spec.dropout
         self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
         self.with_square = (
             kernels.textbook_cross_entropy_and_square if textbook else kernels.cross_entropy_and_square
@@ -300,11 +310,16 @@ class Decoder(nnx.Module):
             x, _ = block(x, batch)
         return self.logits(x).reshape(batch, length, -1)
 
-    def embedded(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "tokens d"]:
-        """Return the embeddings: the residual stream before the first block."""
+    def embedded(
+        self, tokens: Int[Array, "batch seq"], keys: UInt32[Array, "batch words"] | None = None
+    ) -> Float[Array, "tokens d"]:
+        """Return the embeddings, a part of them dropped with `keys`: the stream before the first block."""
         # The table is cast before the look-up, so that the residual stream has the precision of activations.
         table = gathered(self.embed[...].astype(DTYPES[self.precision]), ("vocab", "embed"))
-        return constrain(table[tokens.reshape(-1)], "batch")
+        x = constrain(table[tokens.reshape(-1)], "batch")
+        if keys is None:
+            return x
+        return dropout.dropped(x, dropout.folded(keys, dropout.EMBEDDING), self.dropout)
 
     def logits(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens vocab"]:
         """Return the fp32 logits: final norm and head.
@@ -345,15 +360,18 @@ class Decoder(nnx.Module):
         losses, squares = self.with_square(self.logits(x), labels.reshape(-1))
         return losses.reshape(labels.shape), squares.reshape(labels.shape)
 
-    def losses(self, windows: Int[Array, "batch seq_plus_1"]) -> Float[Array, "batch seq"]:
+    def losses(
+        self, windows: Int[Array, "batch seq_plus_1"], keys: UInt32[Array, "batch words"] | None = None
+    ) -> Float[Array, "batch seq"]:
         """Return the cross-entropy of every next token in nats.
 
-        A window holds seq + 1 tokens: the inputs, and the labels shifted by one.
+        A window holds seq + 1 tokens: the inputs, and the labels shifted by one. `keys` are those of dropout.
         """
         inputs, labels = windows[:, :-1], windows[:, 1:]
-        x = self.embedded(inputs)
+        x = self.embedded(inputs, keys)
         for block in self.blocks:
-            x, _ = block(x, inputs.shape[0])
+            x, _ = block(x, inputs.shape[0], keys)
+            keys = None if keys is None else dropout.folded(keys, dropout.NEXT)
         return self.token_losses(x, labels)
 
 

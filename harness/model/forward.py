@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
-from harness.model import moe, partition
+from harness.model import dropout, moe, partition
 from harness.model.decoder import Block, Decoder, Kept, nothing_kept
 from harness.model.layers import PRODUCT
 from harness.model.moe import Routing, no_routing
@@ -26,8 +26,22 @@ from harness.recipe.spec import ModelSpec
 Params = dict[str, Any]
 # A subtree for each block by its number, or one tree of stacked arrays.
 Blocks = dict[Any, Any]
-# The residual stream, and the routing statistics summed over the layers so far.
-Stream = tuple[Array, Routing | None]
+
+
+class Stream(NamedTuple):
+    """What goes from block to block.
+
+    Attributes:
+        x: Residual stream.
+        routing: Routing statistics summed over the layers so far; None in a dense model.
+        keys: Keys of dropout of the next block; None without dropout.
+    """
+
+    x: Array
+    routing: Routing | None
+    keys: Array | None = None
+
+
 # Function of a decoder without blocks, the residual stream and the labels.
 Score = Callable[[Decoder, Array, Array], Any]
 # What rematerialisation saves: the results of matrix products, or (None) only the inputs of a block.
@@ -169,11 +183,16 @@ class Forward:
         """Return the losses of `losses`, and the routing statistics; None in a dense model."""
         return self._scored(params, windows, Decoder.token_losses)
 
-    def trained(self, params: Params, windows: Int[Array, "batch seq_plus_1"]) -> Trained:
-        """Return what training minimises."""
+    def trained(
+        self,
+        params: Params,
+        windows: Int[Array, "batch seq_plus_1"],
+        keys: UInt32[Array, "batch words"] | None = None,
+    ) -> Trained:
+        """Return what training minimises; `keys` are those of dropout."""
         if self.model.z_loss == 0:
-            return Trained(*self.losses_and_routing(params, windows))
-        (losses, squares), routing = self._scored(params, windows, Decoder.token_losses_and_squares)
+            return Trained(*self._scored(params, windows, Decoder.token_losses, keys))
+        (losses, squares), routing = self._scored(params, windows, Decoder.token_losses_and_squares, keys)
         return Trained(losses, routing, squares)
 
     def penalty(self, trained: Trained) -> Float[Array, "*batch"] | None:
@@ -184,15 +203,19 @@ class Forward:
         of_logits = self.model.z_loss * trained.squares.mean(axis=-1)
         return of_logits if found is None else found + of_logits
 
-    def _scored(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+    def _scored(
+        self, params: Params, windows: Array, score: Score, keys: Array | None = None
+    ) -> tuple[Any, Routing | None]:
         """Return what `score` makes of the ends, the residual stream and the labels; and the routing."""
         if self.layout.n_stages > 1:
-            return jax.tree.map(lambda leaf: leaf[0], self._scored_many(params, windows[None], score))
+            several = None if keys is None else keys[None]
+            found = self._scored_many(params, windows[None], score, several)
+            return jax.tree.map(lambda leaf: leaf[0], found)
         with partition.on(self.mesh):
             inputs, labels = windows[:, :-1], windows[:, 1:]
             ends = self._ends(_without_blocks(params))
-            start = ends.embedded(inputs), no_routing(self.model, len(windows))
-            x, routing = self._run(params["blocks"], start, len(windows))
+            start = Stream(ends.embedded(inputs, keys), no_routing(self.model, len(windows)), keys)
+            x, routing, _ = self._run(params["blocks"], start, len(windows))
             return score(ends, x, labels), routing
 
     def logits(self, params: Params, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
@@ -201,9 +224,9 @@ class Forward:
             ends = self._ends(_without_blocks(params))
             x, batch = ends.embedded(tokens), len(tokens)
             if self.layout.n_stages > 1:
-                x = self._pipeline(params["blocks"], x[None], batch)[0][0]
+                x = self._pipeline(params["blocks"], x[None], None, batch).x[0]
             else:
-                x, _ = self._run(params["blocks"], (x, no_routing(self.model, batch)), batch)
+                x = self._run(params["blocks"], Stream(x, no_routing(self.model, batch)), batch).x
             return ends.logits(x).reshape(*tokens.shape, -1)
 
     def greedy(
@@ -280,19 +303,28 @@ class Forward:
         losses: Array = self._scored_many(params, windows, Decoder.token_losses)[0]
         return losses
 
-    def trained_on_many(self, params: Params, windows: Int[Array, "n batch seq_plus_1"]) -> Trained:
+    def trained_on_many(
+        self,
+        params: Params,
+        windows: Int[Array, "n batch seq_plus_1"],
+        keys: UInt32[Array, "n batch words"] | None = None,
+    ) -> Trained:
         """Return what training minimises for `n` micro-batches of a pipeline."""
         if self.model.z_loss == 0:
-            return Trained(*self._scored_many(params, windows, Decoder.token_losses))
-        (losses, squares), routing = self._scored_many(params, windows, Decoder.token_losses_and_squares)
+            return Trained(*self._scored_many(params, windows, Decoder.token_losses, keys))
+        score = Decoder.token_losses_and_squares
+        (losses, squares), routing = self._scored_many(params, windows, score, keys)
         return Trained(losses, routing, squares)
 
-    def _scored_many(self, params: Params, windows: Array, score: Score) -> tuple[Any, Routing | None]:
+    def _scored_many(
+        self, params: Params, windows: Array, score: Score, keys: Array | None = None
+    ) -> tuple[Any, Routing | None]:
         """Return what `_scored` does for `n` micro-batches of a pipeline."""
         with partition.on(self.mesh):
             inputs, labels = windows[..., :-1], windows[..., 1:]
             ends = self._ends(_without_blocks(params))
-            x, routing = self._pipeline(params["blocks"], jax.vmap(ends.embedded)(inputs), windows.shape[1])
+            x = jax.vmap(ends.embedded)(inputs, keys)
+            x, routing, _ = self._pipeline(params["blocks"], x, keys, windows.shape[1])
             # Logits of all micro-batches together would outweigh all other activations, so the backward pass
             # rematerialises them one micro-batch at a time.
             scored = jax.checkpoint(lambda pair: score(ends, *pair))
@@ -302,8 +334,9 @@ class Forward:
         """Apply the blocks in order; return the residual stream and the summed routing statistics."""
 
         def block(module: _Module, params: Params, stream: Stream) -> Stream:
-            x, routing = module(params)(stream[0], batch)
-            return x, jax.tree.map(jnp.add, stream[1], routing)
+            x, routing = module(params)(stream.x, batch, stream.keys)
+            keys = None if stream.keys is None else dropout.folded(stream.keys, dropout.NEXT)
+            return Stream(x, jax.tree.map(jnp.add, stream.routing, routing), keys)
 
         def of_layers(blocks: Blocks, stream: Stream) -> Stream:
             for index in sorted(blocks):
@@ -330,7 +363,13 @@ class Forward:
             return apply
         return jax.checkpoint(apply, policy=POLICIES[self.layout.remat])
 
-    def _pipeline(self, blocks: Blocks, x: Float[Array, "n tokens d"], batch: int) -> Stream:
+    def _pipeline(
+        self,
+        blocks: Blocks,
+        x: Float[Array, "n tokens d"],
+        keys: UInt32[Array, "n batch words"] | None,
+        batch: int,
+    ) -> Stream:
         """Run micro-batches through a pipeline of stages; return the output of the last stage for each.
 
         The stages are a vmapped axis that the mesh splits. At every tick each stage works on one micro-batch,
@@ -347,12 +386,14 @@ class Forward:
 
         def tick(stages: Stream, time: Array) -> tuple[Stream, Stream]:
             # After the last micro-batch the first stage gets it again; these copies never reach the end.
-            fed = x[jnp.minimum(time, n - 1)], unrouted
+            number = jnp.minimum(time, n - 1)
+            fed = Stream(x[number], unrouted, None if keys is None else keys[number])
             moved = jax.tree.map(lambda old, new: jnp.roll(old, 1, axis=0).at[0].set(new), stages, fed)
             stages = run(split, _staged(moved))
             return stages, jax.tree.map(lambda leaf: leaf[-1], stages)
 
-        empty = jax.tree.map(lambda leaf: jnp.zeros((n_stages, *leaf.shape), leaf.dtype), (x[0], unrouted))
+        first = Stream(x[0], unrouted, None if keys is None else keys[0])
+        empty = jax.tree.map(lambda leaf: jnp.zeros((n_stages, *leaf.shape), leaf.dtype), first)
         ended = jax.lax.scan(tick, _staged(empty), jnp.arange(n + n_stages - 1))[1]
         # The first n_stages - 1 outputs come from the zeros with which the stages start.
         return jax.tree.map(lambda leaf: leaf[n_stages - 1 :], ended)

@@ -58,6 +58,7 @@ class ModelSpec:
         tied_embeddings: Whether embedding and head share one matrix, which is in the group `embed`.
         window: Keys that a query attends to, its own included; None is all up to its own.
         full_every: Of so many layers the last attends to all keys; None gives every layer the window.
+        dropout: Share of the embedding and of each block's outputs that is dropped in training.
         z_loss: Weight of the mean square of log Σ exp(logits), in training alone.
     """
 
@@ -85,6 +86,7 @@ class ModelSpec:
     tied_embeddings: bool = added(False)
     window: int | None = added(None)
     full_every: int | None = added(None)
+    dropout: float = added(0.0)
     z_loss: float = added(0.0)
 
     @property

@@ -36,6 +36,7 @@ from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
 from harness.grid.rounding import rounded
+from harness.grid.rules import mlp_notes
 from harness.launch.interface import Launcher, Outcome
 from harness.launch.stop import is_cancelled, sweep_request
 from harness.launch.supervise import Detached, Supervisor
@@ -274,6 +275,7 @@ class Sweep:
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
+        notes += mlp_notes((cell.spec.model for cell in cells), settings.model)
         notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
         notes += refused + without_sinks
         if machine is None:

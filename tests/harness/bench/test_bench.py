@@ -130,6 +130,10 @@ def test_the_configuration_of_a_sweep_is_what_is_timed() -> None:
         (["--repeats", "0"], "--repeats expected at least 1, got 0; type"),
         (["model.mlp=relu"], "model.mlp=relu is not known; use one of gelu, swiglu"),
         (["--json", "/dev/null/bench.json"], "--json expected a folder that exists"),
+        (
+            ["--compare", "torch", "model.window=8"],
+            "torch has a decoder of model.window=null and model.window=8 was given; leave",
+        ),
         (["--compare", "torch", "--torch-python", "/no/python"], "needs PyTorch, .* uv sync --extra torch"),
     ],
 )

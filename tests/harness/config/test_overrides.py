@@ -109,8 +109,8 @@ def test_control_characters_are_dropped() -> None:
     ("key", "expected"),
     [
         ("optim.lr", None),
-        ("model.tie_embeddings", None),
-        ("model.dropout", None),
+        ("model.tie_embeddings", "model.tied_embeddings"),
+        ("model.activation", None),
         ("nonsense", None),
         ("optim.hiden_lr", "optim.hidden_lr"),
         ("modle.seq_len", "model.seq_len"),

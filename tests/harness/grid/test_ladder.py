@@ -39,6 +39,12 @@ def test_of_all_shapes_near_a_size_the_one_of_that_aspect_is_taken(
             assert off <= abs(np.log(rung.d_model / depth / aspect)) + 1e-9
 
 
+@pytest.mark.parametrize("size", [2e5, 3e6, 1e8])
+def test_a_ladder_meets_its_sizes_with_rounded_mlps(size: float) -> None:
+    model = load(["+grid=smoke", "model.head_dim=16", "model.mlp=swiglu", "model.mlp_ratio=null"]).model
+    assert abs(body(shape_of(size, 32.0, model, VOCAB), model) / size - 1) <= TOLERANCE
+
+
 @pytest.mark.parametrize("override", ["model.kv_group=4", "model.n_kv_heads=2"])
 def test_widths_of_a_ladder_suit_shared_keys(override: str) -> None:
     model = load(["+grid=smoke", "model.head_dim=16", override]).model

@@ -37,6 +37,18 @@ def test_shape_keeps_head_width_and_ratio() -> None:
     assert (made.n_layers, made.n_heads, made.head_dim, made.d_ff, made.vocab_size) == (5, 6, 8, 120, 300)
 
 
+def test_swiglu_without_a_ratio_has_the_parameters_of_gelu_in_tiles() -> None:
+    swiglu, gelu = (settings(f"model.mlp={mlp}", "model.mlp_ratio=null").model for mlp in ("swiglu", "gelu"))
+    widths = {d_model: recipe.mlp_width(d_model, swiglu) for d_model in (8, 16, 64, 96, 768, 1024, 4096)}
+    assert widths == {8: 21, 16: 42, 64: 168, 96: 256, 768: 2048, 1024: 2688, 4096: 10880}
+    assert recipe.mlp_width(1000, gelu) == 4000
+    ratio = settings("model.mlp=swiglu", "model.mlp_ratio=2.6667").model
+    assert recipe.mlp_width(64, ratio) == 171
+    shapes = [recipe.model_spec(Rung(d_model, 1), swiglu, 300) for d_model in (64, 16, 64)]
+    assert recipe.mlp_notes(shapes, swiglu)[0].endswith("d_ff is 42 at 16, 168 at 64")
+    assert recipe.mlp_notes(shapes, gelu) == recipe.mlp_notes(shapes, ratio) == []
+
+
 @pytest.mark.parametrize(("head_dim", "d_model"), [(16, 24), (3, 24), (64, 32)])
 def test_heads_that_do_not_divide_the_width(head_dim: int, d_model: int) -> None:
     values = settings(f"model.head_dim={head_dim}").model

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from harness.model import dropout
 from harness.model.decoder import Decoder, KeyShift, rotary_tables, rotate
 from tests.quick_compilation import OPTIONS as QUICK
 from tests.recipes import ALL_OPTIONS, OPTIONS, VOCAB, model, windows
@@ -36,10 +37,12 @@ def test_a_token_does_not_see_its_future(spec):
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_gradients_equal_the_textbook_model(spec):
     batch = jnp.asarray(windows(1)[0])
+    run = dropout.first_key(jax.random.key(5))
+    keys = dropout.step_keys(run, jnp.int32(3), 1, len(batch))[0] if spec.dropout else None
     grads = []
     for textbook in (False, True):
         graph, state = nnx.split(Decoder(spec, nnx.Rngs(0), textbook=textbook))
-        loss = jax.value_and_grad(lambda s, graph=graph: nnx.merge(graph, s).losses(batch).mean())
+        loss = jax.value_and_grad(lambda s, graph=graph: nnx.merge(graph, s).losses(batch, keys).mean())
         grads.append(jax.jit(loss, compiler_options=QUICK)(state))
     (value, ours), (expected, textbook_grads) = grads
     np.testing.assert_allclose(value, expected, rtol=1e-6)

@@ -140,6 +140,11 @@ def test_a_pack_of_every_option_of_the_shape_equals_separate_runs_and_resumes(tm
         assert isinstance(ending, Interrupted)
     assert pack(tmp_path / "pack", specs, ends) == ["done"] * 2
     assert_close(tables(tmp_path / "pack", specs, ends), tables(tmp_path / "alone", specs, ends))
+    again = tmp_path / "again" / "runs" / spec.run_id
+    with pytest.raises(Interrupted):
+        train(again, spec, ends, should_stop=stop_after(2))
+    assert train(again, spec, ends) == "done"
+    assert_same(tables(tmp_path / "again", specs[:1], ends), tables(tmp_path / "alone", specs[:1], ends))
 
 
 def test_a_member_that_diverges_leaves_the_others_as_they_were(undisturbed: Path, tmp_path: Path) -> None:
