@@ -22,7 +22,7 @@ SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 # Mappings whose keys the user chooses, so the schema does not list them.
 OPEN_MAPPINGS = ("data.tasks.", "grid.budgets.", "grid.lr_scale.", "launcher.resources.", "launcher.sbatch.")
 # Keys that hold a path: any character may stand in it, `~` is the home folder.
-PATH_KEYS = ("data.path", "data.eval_path", "results_dir", "cache_dir")
+PATH_KEYS = ("data.path", "data.eval_path", "data.contamination", "results_dir", "cache_dir")
 # Characters of no width that come along with pasted text.
 INVISIBLE = "\ufeff\u200b\u2060"
 MAX_LENGTH = 100_000
