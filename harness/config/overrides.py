@@ -29,7 +29,7 @@ OPEN_MAPPINGS = (
     "data.sources.",
 )
 # Keys that hold a path: any character may stand in it, `~` is the home folder.
-PATH_KEYS = ("data.path", "data.eval_path", "results_dir", "cache_dir")
+PATH_KEYS = ("data.path", "data.eval_path", "data.contamination", "results_dir", "cache_dir")
 # Characters of no width that come along with pasted text.
 INVISIBLE = "\ufeff\u200b\u2060"
 MAX_LENGTH = 100_000

@@ -19,20 +19,13 @@ import numpy as np
 
 from harness.data.build import DataConfig, Prepared, check_split, check_usable, tokenizer_of
 from harness.data.build_tokens import SAMPLED
-from harness.data.streaming.blocks import CHARACTERS, Block, finished_blocks, read_blocks, text_bytes
-from harness.data.streaming.curate import Curation, curate
+from harness.data.streaming.blocks import CHARACTERS, finished_blocks, read_blocks, text_bytes
+from harness.data.streaming.curate import Block, Curation, curate
 from harness.data.streaming.encode import Piece, encode
-from harness.data.streaming.folder import Folder, read_facts, read_texts, replacing
+from harness.data.streaming.folder import EVAL, TRAIN, Folder, read_facts, read_texts, replacing
 from harness.data.streaming.held_out import hold_out
 from harness.data.streaming.pace import Pace
-from harness.data.streaming.select import (
-    EVAL,
-    MOST_EVAL_BYTES,
-    TRAIN,
-    Documents,
-    read_documents,
-    select,
-)
+from harness.data.streaming.select import MOST_EVAL_BYTES, Documents, read_documents, select
 from harness.data.text.corpora import SourceFile
 from harness.data.text.encode import encode_documents
 from harness.data.text.file_tokenizer import AnyTokenizer

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from harness.data.build import DataConfig, Prepared
+from harness.data.streaming.pace import Pace
 from harness.data.text.corpora import SourceFile, list_files
 from harness.data.text.file_tokenizer import FileTokenizer
+from harness.data.text.remote import copy, is_remote
 from harness.data.tokens import columns, shards
 from harness.data.tokens.shards import Shard, open_shard
 from harness.data.tokens.split import Split, given, held_out, is_for_evaluation
@@ -63,6 +65,7 @@ def build_tokens(
     separator = config.separator
     if separator is None and tokenizer is not None:
         separator = tokenizer.separator
+    files, held = _here(files, scratch, progress), _here(held, scratch, progress)
     every = [each for each in files + held if not each.name.lower().endswith(shards.BESIDE)]
     opened = _open(config, every, separator, scratch, progress)
     n_held = sum(not each.name.lower().endswith(shards.BESIDE) for each in held)
@@ -87,6 +90,28 @@ def build_tokens(
     return _described(config, opened, split, tokenizer, scratch)
 
 
+def _here(files: list[SourceFile], scratch: Path, progress: Callable[[str], None]) -> list[SourceFile]:
+    """Return the files on this machine: tokens are mapped from disk, so those behind addresses are copied."""
+    remote = [each for each in files if is_remote(each.path)]
+    if not remote:
+        return files
+    size = sum(each.size for each in remote)
+    progress(f"copying {len(remote):,} file(s) ({size / 1e6:,.0f} MB) into the cache, once")
+    pace, found = Pace("copying", size, progress), []
+    for file in files:
+        if file in remote:
+            # Flat, but an index still has the name of its tokens.
+            target = scratch / file.name.replace("/", "__")
+            if target.exists():
+                pace.skip(file.size)
+            else:
+                copy(file.path, str(target), pace.add)
+            file = replace(file, path=str(target), size=target.stat().st_size)
+        found.append(file)
+    pace.finish()
+    return found
+
+
 def _open(
     config: DataConfig,
     files: list[SourceFile],
@@ -105,6 +130,8 @@ def _open(
         if file in lists:
             target = scratch / f"{len(found):05d}.ds"
             found.append(columns.rewrite(file, config.token_field, config.vocab_size, separator, target))
+            if Path(file.path).parent == scratch:
+                Path(file.path).unlink()
         else:
             found.append(open_shard(file, config.vocab_size))
     return found

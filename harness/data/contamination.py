@@ -28,6 +28,7 @@ from harness.data.text.file_tokenizer import AnyTokenizer
 from harness.data.text.hashes import Lookup, run_hashes, word_hashes
 from harness.data.text.parse import parse
 from harness.data.text.read import read_raw
+from harness.data.text.remote import open_binary
 from harness.data.text.workers import n_processes, results
 from harness.data.tokens.mixture import Mixture
 from harness.data.tokens.shards import Shard
@@ -137,7 +138,8 @@ def _texts(file: SourceFile, text_field: str) -> Iterator[tuple[int, str]]:
         yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         return
     if file.name.lower().endswith(".parquet"):
-        columns = pq.read_schema(file.path).names
+        with open_binary(file.path) as source:
+            columns = pq.read_schema(source).names
         fields = (next((field for field in fields if field in columns), text_field),)
     for number, raw in enumerate(read_raw(file, fields[0]), 1):
         records = (parse(file.name, number, raw, field) for field in fields)

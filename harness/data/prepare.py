@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from harness.data.store import Store
 from harness.data.tasks.mixture import check_tasks
 from harness.data.text.corpora import SourceFile, list_files, list_python
 from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer, read_tokenizer
+from harness.data.text.remote import is_remote
 from harness.data.text.tokenizer import KINDS, Tokenizer, check_vocabulary, token_dtype
 from harness.data.tokens.shards import Shard
 from harness.data.tokens.stream import TokenStream
@@ -65,7 +67,11 @@ def prepare_corpus(
     found = store.find(key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
-        with store.work(key) if is_large(config, files) else store.scratch() as scratch:
+        # What takes long goes on after a kill.
+        long = is_large(config, files) or (
+            config.name == "tokens" and any(is_remote(f.path) for f in files + held)
+        )
+        with store.work(key) if long else store.scratch() as scratch:
             # Another process may have finished it while this one waited.
             if store.find(key) is None:
                 prepared = _build(config, files, held, scratch, progress)
@@ -144,6 +150,10 @@ def _check_tokens(config: DataConfig) -> tuple[DataConfig, list[SourceFile], lis
     files, held = list_tokens(config)
     size = 0 if config.tokenizer == "none" else tokenizer_of(config).vocab_size
     if config.vocab_size < max(size, 1):
+        if not size and is_remote(files[0].path):
+            raise InputError(
+                "data.vocab_size was expected for tokens of an unknown tokenizer; type that of the tokenizer"
+            )
         if not size:
             largest = largest_id(config, files)
             raise InputError(
@@ -165,6 +175,9 @@ def _check_tokens(config: DataConfig) -> tuple[DataConfig, list[SourceFile], lis
 
 
 def _absolute(path: str | None) -> str:
+    """Return the path from the root of this machine; an address stays as it is."""
+    if path is not None and is_remote(path):
+        return path.rstrip("/")
     return str(Path(path or "").expanduser().resolve())
 
 
@@ -243,7 +256,11 @@ def _store(store: Store, key: str, asked: int, prepared: Prepared) -> None:
         meta["shards"] = [asdict(shard) for shard in train.shards]
     if isinstance(tokenizer, FileTokenizer):
         meta["separator"] = tokenizer.separator
-    store.add(key, f"{prepared.corpus_id}-{tokenizer_id}", files, meta)
+    name = f"{prepared.corpus_id}-{tokenizer_id}"
+    if prepared.kept:
+        # The same tokens may also be mapped where they lie: a folder that has them is another one.
+        name += f"-{zlib.crc32(' '.join(sorted(prepared.kept)).encode()):08x}"
+    store.add(key, name, files, meta)
 
 
 def _load(asked: int, folder: Path, meta: dict[str, Any]) -> Corpus:

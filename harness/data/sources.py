@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.text.corpora import TEXT_SUFFIXES, list_files
+from harness.data.text.remote import open_binary
 from harness.data.tokens import columns, shards
 from harness.data.tokens.interleave import PERIOD, in_period
 from harness.records.errors import InputError
@@ -133,4 +134,5 @@ def _kind_of(name: str, path: str | None, text_field: str) -> str:
         )
     if texts or tokens:
         return "text" if texts else "tokens"
-    return "text" if text_field in pq.read_schema(files[0].path).names else "tokens"
+    with open_binary(files[0].path) as file:
+        return "text" if text_field in pq.read_schema(file).names else "tokens"

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config.settings import SweepSettings, plain
 from harness.data.prepare import FIELDS
+from harness.data.text.remote import is_remote
 from harness.recipe.run_id import recipe_dict
 from harness.recipe.spec import RECIPE_VERSION, DataSpec
 from harness.records.errors import Damaged, InputError
@@ -162,6 +163,8 @@ def _mixed(folder: SweepFolder, key: str, before: Any, now: Any) -> InputError:
     )
 
 
-def _place(path: str | None) -> Path | None:
-    """Return a path without links and `~`, to compare it."""
+def _place(path: str | None) -> Path | str | None:
+    """Return a path without links and `~`, to compare it; an address as it is."""
+    if is_remote(path):
+        return path
     return None if path is None else Path(path).expanduser().resolve()

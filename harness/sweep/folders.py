@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from harness.config.settings import DEFAULT_BUDGET, SweepSettings
+from harness.data.text.remote import is_remote
 from harness.records.errors import InputError
 from harness.records.paths import CACHE, SweepFolder, cache_root
 
@@ -67,6 +68,8 @@ def usable_folder(key: str, typed: str) -> Path:
 
 def check_source(key: str, typed: str) -> None:
     """Raise InputError if the path of a setting is none that the file system knows, or may not be read."""
+    if is_remote(typed):  # Listing it will tell.
+        return
     path = _expanded(key, typed)
     mode = _mode(key, typed, path)
     if mode is None and path.is_symlink():

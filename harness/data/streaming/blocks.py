@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.streaming.curate import Block
 from harness.data.streaming.folder import Folder, replacing
 from harness.data.text.corpora import SourceFile
 from harness.data.text.parse import Raw
@@ -17,25 +17,6 @@ CHARACTERS = 2**22
 BYTES_OF_A_VALUE = 64  # counted for a value without a length
 # Bytes of text behind a byte of a file, for files that are compressed. Typical of prose and of code.
 EXPANSION = {".gz": 4.0, ".zst": 4.0, ".parquet": 2.5}
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some records of a file in a row.
-
-    Attributes:
-        file: number of the file.
-        number: number of the block in the file.
-        name: name of the file.
-        first: number of the first record, from 1.
-        records: the records, as they stand in the file.
-    """
-
-    file: int
-    number: int
-    name: str
-    first: int
-    records: list[Raw]
 
 
 def text_bytes(file: SourceFile) -> float:

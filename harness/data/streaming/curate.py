@@ -9,13 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.streaming.blocks import Block
 from harness.data.streaming.folder import Folder, read_facts, write_arrays, write_texts
 from harness.data.streaming.signature import signatures
 from harness.data.text.clean import TEXT_LIMITS, clean
 from harness.data.text.document import Dropped, Tally
 from harness.data.text.hashes import shingle_hashes, split_key
-from harness.data.text.parse import Record, parse
+from harness.data.text.parse import Raw, Record, parse
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some records of a file in a row.
+
+    Attributes:
+        file: number of the file.
+        number: number of the block in the file.
+        name: name of the file.
+        first: number of the first record, from 1.
+        records: the records, as they stand in the file.
+    """
+
+    file: int
+    number: int
+    name: str
+    first: int
+    records: list[Raw]
 
 
 @dataclass

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.streaming.folder import Folder, read_texts, replacing, write_arrays
-from harness.data.streaming.held_out import looked_for
-from harness.data.streaming.select import TRAIN
+from harness.data.streaming.folder import TRAIN, Folder, read_texts, replacing, write_arrays
 from harness.data.text.file_tokenizer import AnyTokenizer
-from harness.data.text.hashes import shingle_hashes
+from harness.data.text.hashes import Lookup, shingle_hashes
 
 # Encoded at once: the library keeps a hundred bytes for each token.
 BATCH_CHARACTERS = 2**20
@@ -40,7 +39,7 @@ class Piece:
 def encode(piece: Piece) -> int:
     """Write the tokens of a piece, and which held-out shingles it has; return the bytes of its text."""
     folder = Folder(piece.root)
-    lookup = looked_for(folder.shingles, folder.shingles.stat().st_mtime_ns)
+    lookup = _looked_for(folder.shingles, folder.shingles.stat().st_mtime_ns)
     n_tokens = n_bytes = 0
     seen = []
     with replacing(folder.tokens(piece.number)) as temporary, temporary.open("wb") as file:
@@ -70,3 +69,9 @@ def _batches(block: Path, chosen: np.ndarray) -> Iterator[list[str]]:
             batch, length = [], 0
     if batch:
         yield batch
+
+
+@lru_cache(maxsize=1)
+def _looked_for(path: Path, _written_ns: int) -> Lookup:
+    """Return the shingles of a file, kept for the next piece of text."""
+    return Lookup(np.load(path, mmap_mode="r"))

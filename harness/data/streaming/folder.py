@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
+DROPPED, TRAIN, EVAL = 0, 1, 2  # sides of the split
 LEVEL = 1  # of compression: a third of the size for 2 ms a megabyte
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from harness.data.streaming.folder import Folder, replacing
 from harness.data.text.dedup import MAX_LEAKED
-from harness.data.text.hashes import Lookup, shingle_hashes
+from harness.data.text.hashes import shingle_hashes
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,3 @@ def hold_out(folder: Folder, texts: list[str]) -> HeldOut:
     with replacing(folder.shingles) as temporary, temporary.open("wb") as file:
         np.save(file, distinct)
     return HeldOut(texts, [np.searchsorted(distinct, each) for each in hashes], len(distinct))
-
-
-@lru_cache(maxsize=1)
-def looked_for(path: Path, _written_ns: int) -> Lookup:
-    """Return the shingles of a file, kept for the next piece of text."""
-    return Lookup(np.load(path, mmap_mode="r"))

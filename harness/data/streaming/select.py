@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 
-from harness.data.streaming.folder import Folder, read_facts, replacing, write_arrays
+from harness.data.streaming.folder import EVAL, TRAIN, Folder, read_facts, replacing, write_arrays
 from harness.data.streaming.minhash import near_duplicates
 
-DROPPED, TRAIN, EVAL = 0, 1, 2
 # More text to score would cost memory and tell nothing new: what lies beyond is trained on.
 MOST_EVAL_BYTES = 2**26
 

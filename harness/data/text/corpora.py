@@ -12,6 +12,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from harness.data.text.remote import is_remote, list_remote
 from harness.records.errors import InputError
 
 # Distributions whose .py files make the default corpus. All are run-time dependencies pinned by uv.lock, so
@@ -60,9 +61,9 @@ class SourceFile:
 
     Attributes:
         name: path below the source's root, so that it does not depend on where the environment lives.
-        path: path on this machine.
+        path: path on this machine, or address.
         size: bytes.
-        mtime_ns: time of its last change, which is part of the cache key.
+        mtime_ns: time of its last change, which is part of the cache key; any number that changes with it.
     """
 
     name: str
@@ -93,6 +94,8 @@ def list_files(
 ) -> list[SourceFile]:
     """List one file, or every file below a folder whose name ends with one of the suffixes, by name.
 
+    The path may be an address that `fsspec` opens.
+
     Links to folders are followed. A folder that several links lead to is listed once.
 
     Raises:
@@ -101,6 +104,12 @@ def list_files(
     """
     if not path:
         raise InputError(f"a file or folder was expected and none is given: add {key}=FILE_OR_FOLDER")
+    if is_remote(path):
+        files = [SourceFile(*each) for each in list_remote(path, key)]
+        files = [file for file in files if file.name.lower().endswith(suffixes)]
+        if not files:
+            raise InputError(f"{key}={path} holds no file of a known kind: expected {', '.join(suffixes)}")
+        return files
     root = Path(path).expanduser()
     try:
         found = _found(root, f"{key}={path}", suffixes)

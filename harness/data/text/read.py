@@ -9,6 +9,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from harness.data.text.corpora import SourceFile
 from harness.data.text.document import Document
 from harness.data.text.parse import LONGEST_RECORD, Raw, Record, parse
+from harness.data.text.remote import is_remote, open_binary, store_trouble
 from harness.records.errors import InputError
 
 # A long .txt file is cut at paragraph ends into documents of about this many characters. So even one book can
@@ -25,6 +27,7 @@ from harness.records.errors import InputError
 PIECE_CHARACTERS = 16_384
 # Rows of a parquet file that are in memory at once.
 ROWS_AT_ONCE = 1_024
+BUFFER_BYTES = 2**20
 READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException, MemoryError)
 # Bytes that are no UTF-8 become lone surrogates. So does half a character in JSON, and cleaning finds both.
 KEEP_BYTES = "surrogateescape"
@@ -60,7 +63,8 @@ def read_raw(file: SourceFile, text_field: str) -> Iterator[Raw]:
         InputError: the file is damaged or cannot be opened, or a parquet file lacks the column.
     """
     try:
-        yield from _read_one(file, text_field)
+        with store_trouble(file.path) if is_remote(file.path) else nullcontext():
+            yield from _read_one(file, text_field)
     except READ_ERRORS as error:
         kind = type(error).__name__
         raise InputError(
@@ -73,12 +77,12 @@ def _read_one(file: SourceFile, text_field: str) -> Iterator[Raw]:
     """Yield the records of one file, by its suffix."""
     name = file.name.lower()
     if name.endswith(".txt"):
-        with open(file.path, encoding="utf-8", errors=KEEP_BYTES) as stream:
+        with io.TextIOWrapper(open_binary(file.path), encoding="utf-8", errors=KEEP_BYTES) as stream:
             yield from _pieces(stream)
     elif name.endswith(".parquet"):
         yield from _read_parquet(file, text_field)
     else:
-        with _open_lines(file.path) as stream:
+        with _open_lines(file) as stream:
             yield from _lines(stream)
 
 
@@ -100,7 +104,9 @@ def _pieces(stream: TextIO) -> Iterator[str]:
 
 def _read_parquet(file: SourceFile, text_field: str) -> Iterator[Raw]:
     """Yield the value of one column in each row."""
-    table = pq.ParquetFile(file.path)
+    # Buffered: else a whole column of a group of rows is read at once.
+    source = open_binary(file.path) if is_remote(file.path) else file.path
+    table = pq.ParquetFile(source, buffer_size=BUFFER_BYTES)
     columns = table.schema_arrow.names
     if text_field not in columns:
         have = ", ".join(columns)
@@ -118,18 +124,21 @@ def _value(cell: Any) -> Any:
         return cell.as_buffer().to_pybytes().decode("utf-8", KEEP_BYTES)
 
 
-def _open_lines(path: str) -> TextIO:
+def _open_lines(file: SourceFile) -> TextIO:
     """Open a JSON-lines file, decompressed by its suffix; a byte-order mark is left out."""
-    return io.TextIOWrapper(_decompressed(path), encoding="utf-8-sig", errors=KEEP_BYTES)
+    return io.TextIOWrapper(_decompressed(file), encoding="utf-8-sig", errors=KEEP_BYTES)
 
 
-def _decompressed(path: str) -> Any:
-    if path.lower().endswith(".gz"):
-        return gzip.open(path, "rb")
-    if path.lower().endswith(".zst"):
+def _decompressed(file: SourceFile) -> Any:
+    # By the name: the address of a file in an archive ends with that of the archive.
+    name, path = file.name.lower(), file.path
+    if name.endswith(".gz"):
+        return gzip.open(open_binary(path) if is_remote(path) else path, "rb")
+    if name.endswith(".zst"):
         # Arrow's reader goes on after the first frame, and it says if the last one is cut short.
-        return pa.CompressedInputStream(pa.OSFile(path), "zstd")
-    return open(path, "rb")
+        source = pa.PythonFile(open_binary(path), mode="r") if is_remote(path) else pa.OSFile(path)
+        return pa.CompressedInputStream(source, "zstd")
+    return open_binary(path)
 
 
 def _lines(stream: TextIO) -> Iterator[str | None]:
