@@ -26,11 +26,11 @@ from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doubts
 from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
+from analysis.tables.sweep import by_source
 from harness.records import sweep_file
 from harness.records.columns import (
     CURVE_COLUMNS,
     EVAL_COLUMNS,
-    OF_SOURCE,
     POINT_COLUMNS,
     check_done,
     checked_columns,
@@ -181,8 +181,7 @@ def _source_figure(sweep: Sweep) -> dict[str, Figure]:
     """Return the figure of the losses on the sources of a mixture, if the corpus is one."""
     if not sweep.fits.sources or sweep.evals is None:
         return {}
-    rows = sweep.evals[(sweep.evals["split"] == OF_SOURCE) & (sweep.evals["metric"] == "loss")]
-    losses = rows.rename(columns={"task": "source", "value": "loss"})[["point_id", "source", "loss"]]
+    losses = by_source(sweep.evals)
     losses = losses.merge(sweep.finished[["point_id", "flops"]], on="point_id")
     return {"loss_by_source": plots.loss_by_source(losses, sweep.fits.sources)}
 

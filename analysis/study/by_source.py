@@ -13,16 +13,11 @@ from analysis.averaging.quantities import averaged_frontier, averaged_quantities
 from analysis.contest.adequacy import candidates
 from analysis.intervals import LEVEL
 from analysis.records.sources import SourceRecord
+from analysis.tables.sweep import by_source
 from analysis.tables.table import load_table
-from harness.records.columns import OF_SOURCE
 from harness.records.errors import InputError
 
 BEYOND = 10.0  # budgets of a source's frontier reach this factor beyond the largest measured compute
-
-
-def source_losses(evals: pd.DataFrame) -> pd.DataFrame:
-    """Return the losses on the sources of a mixture: rows of evals.parquet, one a source and end point."""
-    return evals[(evals["split"] == OF_SOURCE) & (evals["metric"] == "loss")]
 
 
 def study_sources(
@@ -49,15 +44,13 @@ def study_sources(
         seed: of everything random.
     """
     found = []
-    for name, rows in source_losses(evals).groupby("task", sort=False):
-        own = points.merge(rows[["point_id", "value", "sem"]], on="point_id", how="inner")
+    for name, rows in by_source(evals).groupby("source", sort=False):
+        own = points.drop(columns=["loss", "loss_sem"]).merge(rows, on="point_id", how="inner")
         own = own.assign(
-            loss=own["value"],
-            loss_sem=own["sem"],
             loss_blocks=None,
             bits_per_byte=float("nan"),
             unigram_nats=unigram.get(str(name), float("nan")),
-        ).drop(columns=["value", "sem"])
+        )
         found.append(_of_source(str(name), own, count, resamples, level, seed))
     return tuple(found)
 

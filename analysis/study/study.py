@@ -38,9 +38,10 @@ from analysis.records.forecast import ForecastRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.sources import SourceRecord
 from analysis.result import Fit
-from analysis.study.by_source import source_losses, study_sources
+from analysis.study.by_source import study_sources
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report
+from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning
 from analysis.uncertainty.profile import RESAMPLES, profile
@@ -159,7 +160,7 @@ def _by_source(
     seed: int,
 ) -> tuple[SourceRecord, ...] | None:
     """Return the laws of the loss on each source of a mixture; None for other corpora."""
-    if evals is None or source_losses(evals).empty:
+    if evals is None or by_source(evals).empty:
         return None
     return study_sources(points, evals, unigram, PRIMARY_COUNT, resamples=resamples, level=level, seed=seed)
 

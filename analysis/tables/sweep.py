@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.records.fits import StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
+from harness.records.columns import OF_SOURCE
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -52,6 +53,24 @@ class Sweep:
         """All sealed forecasts, in the order of sealing: a sweep that grew has several."""
         return tuple(read_forecast(path) for path in self.folder.forecasts)
 
+    def losses_by_source(self) -> pd.DataFrame:
+        """Return the loss of each end point that counts on each source of a mixture.
+
+        Returns:
+            One row a point and source: `source`, `loss` and `loss_sem` on its held-out text in nats per
+            token, and the columns of the point.
+
+        Raises:
+            InputError: the sweep was not trained on a mixture.
+        """
+        evals = self.evals
+        losses = None if evals is None else by_source(evals)
+        if losses is None or losses.empty:
+            raise InputError(
+                f"{self.folder.root} has no losses by source: give a sweep that was trained with data=mixture"
+            )
+        return losses.merge(self.done().drop(columns=["loss", "loss_sem"]), on="point_id")
+
     def done(self) -> pd.DataFrame:
         """Return the end points that count: finished, and neither reference nor learning-rate runs."""
         counts = (self.points["status"] == "done") & self.points["role"].isin(["fit", "holdout"])
@@ -85,6 +104,17 @@ def read_sweep(folder: str | Path) -> Sweep:
             f"{files.points} is not there: give the folder of a sweep such as results/chinchilla"
         )
     return Sweep(files, read_table(files.points))
+
+
+def by_source(evals: pd.DataFrame) -> pd.DataFrame:
+    """Return the losses on the sources of a mixture: `point_id`, `source`, `loss`, `loss_sem`; maybe no row.
+
+    Args:
+        evals: evals.parquet.
+    """
+    rows = evals[(evals["split"] == OF_SOURCE) & (evals["metric"] == "loss")]
+    names = {"task": "source", "value": "loss", "sem": "loss_sem"}
+    return rows.rename(columns=names)[["point_id", *names.values()]].reset_index(drop=True)
 
 
 def _table(path: Path) -> pd.DataFrame | None:
