@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,14 @@ def _prepare_mixture(config: DataConfig, cache_dir: Path, progress: Callable[[st
         config = replace(config, tokenizer=learned_tokenizer(config, listed, store, progress))
     for each in config.sources:
         with _said_of(each):
-            corpora.append(prepare_corpus(source_config(config, each), cache_dir, progress))
+            own = partial(_of_source, progress, each.name)
+            corpora.append(prepare_corpus(source_config(config, each), cache_dir, own))
     return mix(config.sources, corpora, store)
+
+
+def _of_source(progress: Callable[[str], None], name: str, text: str) -> None:
+    """Pass on a line about the preparation of a source."""
+    progress(f"{name}: {text}")
 
 
 @contextmanager
