@@ -97,6 +97,23 @@ def test_windows_that_change_nothing_are_no_part_of_a_recipe() -> None:
         windows("model.full_every=2")
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.n_kv_heads=0", "at least 1"),
+        ("model.kv_group=0", "at least 1"),
+        ("model.window=0", "at least 1"),
+        ("model.dropout=1", "at least 0 and below 1"),
+        ("model.z_loss=-1", "at least 0"),
+        ("model.mlp_ratio=0", "above 0"),
+        ("model.tied_embeddings=2", "does not fit"),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(override: str, words: str) -> None:
+    with pytest.raises(InputError, match=rf"{override}.*{words}"):
+        settings(override)
+
+
 def test_count_and_share_of_key_heads_exclude_each_other() -> None:
     with pytest.raises(InputError, match=r"n_kv_heads=1 and model\.kv_group=2 both.*take out the first"):
         settings("model.n_kv_heads=1", "model.kv_group=2")

@@ -15,6 +15,7 @@ from harness.execution.hardware import platform_here
 from harness.execution.memory import device_memory
 from harness.model import flash, kernels, partition
 from harness.records.errors import InputError
+from tests.quick_compilation import OPTIONS as QUICK
 from tests.recipes import model, run_spec
 
 
@@ -23,8 +24,13 @@ def outcome(apply, shape: tuple[int, ...], group: int = 1) -> list[np.ndarray]:
     rng = np.random.default_rng(3)
     shared = (*shape[:-3], shape[-3] // group, *shape[-2:])
     q, k, v, g = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in (shape, shared, shared, shape))
-    value, pull = jax.vjp(apply, q / shape[-2] ** 0.5, k, v)
-    return [np.asarray(leaf) for leaf in (value, *pull(g))]
+
+    def value_and_gradients(q, k, v, g):  # type: ignore[no-untyped-def]
+        value, pull = jax.vjp(apply, q, k, v)
+        return value, *pull(g)
+
+    found = jax.jit(value_and_gradients, compiler_options=QUICK)(q / shape[-2] ** 0.5, k, v, g)
+    return [np.asarray(leaf) for leaf in found]
 
 
 OTHERS = {
@@ -36,7 +42,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(
     ("shape", "group", "window"),
-    [((3, 16, 128), 1, None), ((2, 2, 32, 256), 1, None), ((4, 16, 128), 2, 50), ((2, 4, 16, 128), 2, 50)],
+    [((3, 16, 128), 1, None), ((2, 2, 32, 256), 1, None), ((4, 16, 128), 2, 50)],
 )
 def test_kernels_equal_the_reference(
     name: str, shape: tuple[int, ...], group: int, window: int | None
