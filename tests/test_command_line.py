@@ -21,7 +21,7 @@ from analysis.report import __main__ as report
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
-from harness.bench import scheduling
+from harness.bench import preparation, scheduling
 from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.coordinate_check": (coordinate_check.main, "key=value"),
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),
+    "harness.bench.preparation": (preparation.main, "--kill"),
     "analysis.fit": (fit.main, "--approach"),
     "analysis.summary": (summary.main, "folder"),
     "analysis.report": (report.main, "folder"),

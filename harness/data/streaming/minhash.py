@@ -5,8 +5,7 @@ documents: the shingles that both have, over those that either has. Documents th
 band are compared by their whole signatures.
 
 The minima come from one hash a shingle, not one for each minimum, as in Dahlgaard, Knudsen & Thorup,
-arXiv:1704.04370, "Fast similarity sketching", algorithm 1. For a megabyte of text this takes 2 ms of a core,
-and `datasketch` 48 ms.
+arXiv:1704.04370, "Fast similarity sketching", algorithm 1.
 
 References: Broder 1997, "On the resemblance and containment of documents"; Leskovec, Rajaraman & Ullman,
 "Mining of massive datasets", section 3.4 (banding).

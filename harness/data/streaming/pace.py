@@ -30,7 +30,7 @@ class Pace:
         """Count bytes, and say how it goes if it is time."""
         self.done += n_bytes
         now = time.monotonic()
-        if now - self.said >= SECONDS:
+        if now - self.said >= SECONDS and self.done + self.skipped < self.total:
             self.said = now
             self.say(self.words(now - self.began))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import parent_process
 from typing import TypeVar
 
+from harness.records.errors import InputError
 from harness.records.provenance import usable_cores
 
 # Each process takes some 150 MB.
@@ -32,6 +35,9 @@ def results(function: Callable[[T], R], arguments: Iterable[T], processes: int) 
         function: what to compute; it can be pickled.
         arguments: drawn one by one, as processes become free.
         processes: how many; with one, this process does it.
+
+    Raises:
+        InputError: a process was killed, as happens when memory is short.
     """
     if processes == 1:
         yield from map(function, arguments)
@@ -49,6 +55,11 @@ def results(function: Callable[[T], R], arguments: Iterable[T], processes: int) 
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process of the preparation was killed, as happens when memory is short: free some and type "
+            "the same command"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -57,6 +68,8 @@ def _begin() -> None:
     """Set up a process."""
     # One level of parallelism: threads of the library would compete with the other processes.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # A terminal interrupts all processes: the one that started them says so.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
     threading.Thread(target=_follow, daemon=True).start()
 
 
