@@ -157,10 +157,15 @@ def task_steps(spec: RunSpec, last: int) -> list[int]:
     return [step for step in range(every, last + 1, every) if is_task_step(step, every)]
 
 
+def is_reachable(n_tokens: int, raster: int) -> bool:
+    """Return whether `n_tokens` is a whole number of logging intervals of `raster` tokens, at least four."""
+    return n_tokens % raster == 0 and n_tokens >= 4 * raster
+
+
 def check_reachable(spec: RunSpec, n_tokens: int) -> None:
     """Raise InputError unless `n_tokens` is a whole number of logging intervals, at least four."""
     raster = spec.batch_tokens * spec.log_interval
-    if n_tokens % raster or n_tokens < 4 * raster:
+    if not is_reachable(n_tokens, raster):
         nearest = max(4, round(n_tokens / raster)) * raster
         raise InputError(
             f"n_tokens={n_tokens} of rung {spec.rung} is not reachable: a run ends after a multiple of "
