@@ -162,6 +162,11 @@ def nearest_reachable(n_tokens: int, raster: int) -> int:
     return max(4, round(n_tokens / raster)) * raster
 
 
+def is_reachable(n_tokens: int, raster: int) -> bool:
+    """Return whether `n_tokens` is a whole number of logging intervals of `raster` tokens, at least four."""
+    return n_tokens == nearest_reachable(n_tokens, raster)
+
+
 def check_reachable(spec: RunSpec, n_tokens: int) -> None:
     """Raise InputError unless `n_tokens` is a whole number of logging intervals, at least four."""
     raster = spec.batch_tokens * spec.log_interval

@@ -197,10 +197,10 @@ def test_addresses_that_lead_nowhere_are_one_sentence(memory: str, monkeypatch: 
         list_files("s3://b/x")
 
 
-def test_a_damaged_file_is_named_by_its_address(memory: str) -> None:
+def test_a_damaged_file_is_named_by_its_address(memory: str, tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/texts/c.jsonl.zst", b"\x28\xb5\x2f\xfd" * 50)
     with pytest.raises(InputError, match=r"^memory:///texts/c.jsonl.zst cannot be read"):
-        prepare_corpus(replace(TEXT, path=f"{memory}texts/c.jsonl.zst"), Path("/nowhere"))
+        prepare_corpus(replace(TEXT, path=f"{memory}texts/c.jsonl.zst"), tmp_path)
 
 
 @pytest.fixture(scope="module")
