@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false"
@@ -23,98 +22,91 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = (
     if "PYTEST_XDIST_WORKER" in os.environ
     else tempfile.mkdtemp(prefix="compiled-")
 )
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# The workers of pytest share the cores already.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Without bytecode every process compiles this repository anew, for half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from jaxtyping import install_import_hook
 from omegaconf import DictConfig
-from xdist.scheduler import LoadScopeScheduling
 
 from harness.config import settings
 from tests import ROOT, small_sweeps
 
+sys.dont_write_bytecode = False
+# No test cuts the power: what is written need not reach the disk.
+os.fsync = lambda _: None
 # Shapes and types of annotations are checked at every call, in modules that are imported from here on.
 install_import_hook(["harness.model", "harness.engine", "harness.evaluate"], "beartype.beartype")
 
-# Modules that take long, in the order in which they start, so that all workers end at about the same time.
-# The first two wait for daemons most of the time while another worker computes. Quick tests are the others.
+# Modules that take long, the longest first, so that all workers end at about the same time. Those of Ray and
+# Slurm wait for daemons, and should not do so together. Quick tests are the others.
 LONG_MODULES = [
     "tests/harness/launch/slurm/test_slurm.py",
-    "tests/harness/sweep/test_sweep.py",
     "tests/harness/train/test_killed.py",
-    "tests/harness/launch/local/test_local.py",
+    "tests/harness/sweep/test_sweep.py",
     "tests/harness/launch/ray/test_ray.py",
-    "tests/harness/sweep/test_survival.py",
+    "tests/harness/engine/test_mesh.py",
     "tests/harness/sweep/test_damage.py",
+    "tests/harness/sweep/test_stored_smoke.py",
+    "tests/test_readme.py",
+    "tests/analysis/forecast/test_forecast.py",
+    "tests/harness/launch/local/test_local.py",
+    "tests/harness/evaluate/test_tasks.py",
+    "tests/harness/engine/test_expert_parallel.py",
+    "tests/harness/train/test_pack.py",
+    "tests/test_notebooks.py",
+    "tests/analysis/contest/test_adequacy.py",
+    "tests/analysis/uncertainty/test_coverage.py",
+    "tests/test_foreign_folders.py",
+    "tests/harness/train/test_loop.py",
+    "tests/harness/sweep/test_survival.py",
+    "tests/harness/evaluate/test_decoding.py",
+    "tests/harness/test_coordinate_check.py",
+    "tests/analysis/study/test_study.py",
+    "tests/analysis/uncertainty/test_profile.py",
+    "tests/analysis/report/test_emergence.py",
+    "tests/harness/bench/test_bench.py",
+    "tests/analysis/uncertainty/test_fit_warnings.py",
+    "tests/analysis/emergence/statistics/test_operating_characteristics.py",
+    "tests/harness/weights/test_kept.py",
+    "tests/harness/model/test_moe.py",
+    "tests/harness/data/text/test_corpora.py",
+    "tests/harness/model/test_decoder.py",
+    "tests/analysis/contest/test_compare.py",
+    "tests/analysis/report/test_report.py",
+    "tests/analysis/test_intervals.py",
     "tests/harness/sweep/test_resume.py",
     "tests/harness/sweep/test_forecasts.py",
-    "tests/harness/replicate/test_command.py",
-    "tests/harness/sweep/test_stored_smoke.py",
-    "tests/analysis/study/test_study.py",
-    "tests/analysis/contest/test_adequacy.py",
-    "tests/analysis/contest/test_compare.py",
-    "tests/analysis/uncertainty/test_profile.py",
-    "tests/analysis/test_frontier.py",
-    "tests/analysis/uncertainty/test_coverage.py",
-    "tests/analysis/uncertainty/test_covariance.py",
-    "tests/analysis/report/test_report.py",
-    "tests/analysis/report/test_emergence.py",
-    "tests/analysis/learning_rate/test_rule.py",
-    "tests/analysis/learning_rate/test_study.py",
-    "tests/analysis/uncertainty/test_fit_warnings.py",
     "tests/analysis/uncertainty/test_bootstrap.py",
-    "tests/analysis/approaches/test_isoflop.py",
-    "tests/analysis/solve/test_search.py",
-    "tests/analysis/laws/test_recovery.py",
-    "tests/analysis/emergence/test_verdict.py",
-    "tests/analysis/emergence/test_command.py",
-    "tests/analysis/plots/test_plots.py",
-    "tests/analysis/published/test_published.py",
-    "tests/analysis/bench/test_bench.py",
-    "tests/analysis/forecast/test_forecast.py",
-    "tests/harness/train/test_pack.py",
-    "tests/harness/weights/test_kept.py",
-    "tests/harness/train/test_checkpoint.py",
-    "tests/harness/train/test_loop.py",
-    "tests/harness/runs/test_finished.py",
-    "tests/harness/engine/test_mesh.py",
-    "tests/harness/engine/test_expert_parallel.py",
-    "tests/harness/test_coordinate_check.py",
-    "tests/harness/engine/test_precision.py",
-    "tests/harness/engine/test_optim.py",
-    "tests/harness/engine/test_step.py",
-    "tests/harness/evaluate/test_tasks.py",
-    "tests/harness/evaluate/test_decoding.py",
-    "tests/harness/model/test_moe.py",
-    "tests/harness/model/test_decoder.py",
-    "tests/harness/aot/test_aot.py",
-    "tests/harness/bench/test_bench.py",
-    "tests/harness/data/text/test_corpora.py",
-    "tests/harness/launch/test_worker.py",
+    "tests/harness/evaluate/test_text_loss.py",
+    "tests/analysis/test_fit_fuzz.py",
+    "tests/analysis/uncertainty/test_adequacy.py",
     "tests/harness/test_cancel.py",
-    "tests/test_notebooks.py",
-    "tests/test_readme.py",
-]
-# Modules whose tests share a costly fixture: one worker takes them whole, so that it is made once.
-TOGETHER = {
-    "tests/analysis/contest/test_compare.py",
+    "tests/harness/launch/test_worker.py",
+    "tests/harness/runs/test_finished.py",
+    "tests/analysis/emergence/test_verdict.py",
+    "tests/harness/engine/test_step.py",
     "tests/analysis/emergence/test_command.py",
-    "tests/analysis/plots/test_plots.py",
-    "tests/analysis/published/test_published.py",
-    "tests/analysis/report/test_emergence.py",
-    "tests/analysis/report/test_report.py",
-    "tests/analysis/study/test_study.py",
-    "tests/harness/bench/test_bench.py",
-    "tests/harness/evaluate/test_tasks.py",
-    "tests/harness/launch/local/test_local.py",
-    "tests/harness/launch/ray/test_ray.py",
-    "tests/harness/launch/slurm/test_slurm.py",
+    "tests/harness/engine/test_optim.py",
     "tests/harness/replicate/test_command.py",
-    "tests/harness/sweep/test_damage.py",
-    "tests/harness/sweep/test_forecasts.py",
-    "tests/harness/sweep/test_sweep.py",
-}
+    "tests/analysis/test_frontier.py",
+    "tests/analysis/published/test_published.py",
+    "tests/harness/engine/test_precision.py",
+    "tests/analysis/uncertainty/test_covariance.py",
+    "tests/analysis/learning_rate/test_rule.py",
+    "tests/analysis/plots/test_plots.py",
+    "tests/analysis/learning_rate/test_study.py",
+    "tests/analysis/solve/test_search.py",
+    "tests/analysis/approaches/test_isoflop.py",
+    "tests/analysis/laws/test_recovery.py",
+    "tests/analysis/bench/test_bench.py",
+    "tests/harness/train/test_checkpoint.py",
+    "tests/harness/aot/test_aot.py",
+]
 
 
 compose = settings.compose
@@ -126,24 +118,14 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def compose_once(name: str, overrides: list[str]) -> DictConfig:
-    """Compose equal overrides of sweeps/ once in a process: Hydra takes a fifth of a second each time."""
-    return deepcopy(composed(tuple(overrides))) if name == "config" else compose(name, overrides)
+    """Compose equal overrides of sweeps/ once in a process: Hydra takes a fifth of a second each time.
+
+    `load` makes plain containers of what it composes, and changes nothing in it.
+    """
+    return composed(tuple(overrides)) if name == "config" else compose(name, overrides)
 
 
 settings.compose = compose_once
-
-
-class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands out single tests, but the modules of TOGETHER as a whole."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.split("::")[0]
-        return path if path in TOGETHER else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:
-    config.option.loadscopereorder = False  # LONG_MODULES has the order.
-    return ModulesTogether(config, log)
 
 
 def pytest_unconfigure() -> None:

@@ -1,6 +1,6 @@
 """A process that trains the tiny run, alone or as one of several: its environment says which one it is.
 
-    python -m tests.run_process FOLDER DATA FSDP [KILL_AT ...]
+    python -m tests.run_process FOLDER CACHE DATA FSDP [KILL_AT ...]
 
 It saves at every logging interval. With KILL_AT it trains in one child after the other, and each kills itself
 at that moment, counted over intervals and the middles of saves; at 0 it lives. The last line printed has the
@@ -17,10 +17,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.engine.compiled import use_cache
 from harness.engine.distributed import initialize_from_environment
 from harness.engine.mesh import MeshConfig
 from harness.train import checkpoint
-from tests import ROOT
+from tests import ROOT, preloaded
 from tests.quick_compilation import FLAGS
 from tests.recipes import RASTER, model, run_spec, train
 
@@ -32,16 +33,11 @@ def start(
     folder: Path, cache: Path, data: int, fsdp: int, kill_at: list[int], **environment: str
 ) -> subprocess.Popen[str]:
     """Start such a process; it compiles into a cache of its own."""
-    own = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "tests"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    arguments = [str(argument) for argument in (folder, data, fsdp, *kill_at)]
-    return subprocess.Popen(
+    arguments = [str(argument) for argument in (folder, cache / "tests", data, fsdp, *kill_at)]
+    return preloaded.Popen(
         [sys.executable, "-m", "tests.run_process", *arguments],
         cwd=ROOT,
-        env=os.environ | own | environment,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -89,12 +85,13 @@ def train_in_child(folder: Path, mesh: MeshConfig, kill_at: int) -> int:
 
 def main() -> None:
     """Train as the arguments say."""
-    folder, mesh = Path(sys.argv[1]), MeshConfig(int(sys.argv[2]), int(sys.argv[3]))
+    folder, mesh = Path(sys.argv[1]), MeshConfig(int(sys.argv[3]), int(sys.argv[4]))
+    use_cache(Path(sys.argv[2]))
     initialize_from_environment()
-    if len(sys.argv) == 4:
+    if len(sys.argv) == 5:
         train_here(folder, mesh)
     else:
-        print(*[train_in_child(folder, mesh, int(moment)) for moment in sys.argv[4:]])
+        print(*[train_in_child(folder, mesh, int(moment)) for moment in sys.argv[5:]])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from harness.grid.cells import Cell, expand
 from harness.recipe.spec import DataSpec
 from harness.records.columns import TIMING_COLUMNS
 from harness.records.paths import SweepFolder
-from tests import ROOT
+from tests import ROOT, preloaded
 
 VOCAB = 32
 # batch 4 × seq_len 32 × log_interval 8.
@@ -68,11 +68,13 @@ def sweep_command(results: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "harness.sweep", *SMALL, f"results_dir={results}", *overrides]
 
 
-def finish(command: list[str], cache: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        command, cwd=ROOT, env=environment(cache, **extra), capture_output=True, text=True, timeout=550
-    )
+def finish(
+    command: list[str], cache: Path, fresh: bool = False, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `fresh` starts it and its workers from scratch, as users do."""
+    run = subprocess.run if fresh else preloaded.run
+    surroundings = environment(cache, **extra)
+    return run(command, timeout=550, cwd=ROOT, env=surroundings, capture_output=True, text=True)
 
 
 def without_times(frame: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +125,7 @@ sys.exit(command.main(sys.argv[1:]))
 
 def start(results: Path, cache: Path, *overrides: str) -> subprocess.Popen[str]:
     """Start the command up to the tables."""
-    return subprocess.Popen(
+    return preloaded.Popen(
         train_command(results, *overrides),
         cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

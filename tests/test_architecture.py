@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from tests import ROOT
-from tests.conftest import LONG_MODULES, TOGETHER
+from tests.conftest import LONG_MODULES
 
 MODULES = sorted(path for package in ("harness", "analysis") for path in (ROOT / package).rglob("*.py"))
 # The map of the house: imports between places go from a higher floor to a lower one. A place is a folder, or
@@ -318,6 +318,6 @@ def test_tests_mirror_the_code() -> None:
 
 def test_paths_of_tests_that_are_named_exist() -> None:
     named = {(name_of(p), t) for p in MODULES for t in re.findall(r"tests/[\w/]+\.py", p.read_text())}
-    named |= {("tests/conftest.py", path) for path in {*LONG_MODULES, *TOGETHER}}
+    named |= {("tests/conftest.py", path) for path in LONG_MODULES}
     assert len(named) > 40
     assert offenders(f"{where}: {path}" for where, path in named if not (ROOT / path).exists()) == ""

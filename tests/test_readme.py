@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import statistics
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 
 from harness.config.settings import load
 from harness.sweep.record import read_record
-from tests import ROOT
+from tests import ROOT, preloaded
 
 TEXT = (ROOT / "README.md").read_text()
 LINKS = sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT)))
@@ -57,6 +56,14 @@ RUNNABLE = [
     )
     and "--watch" not in command
 ]
+# `python -m`, with the second in which a plan measures the machine made short.
+AT_ONCE = """
+import sys
+from harness.plan import speed
+from tests import preloaded
+speed.matmul_rate.__defaults__ = (0.02,)
+preloaded.run_as_main("-m", *sys.argv[1:])
+"""
 SWEEPS = [command for command in COMMANDS if "-m harness.sweep" in command]
 
 
@@ -77,9 +84,8 @@ OWN = re.findall(r"-m ((?:harness|analysis)\.\w+)", " ".join(COMMANDS))
 @functools.cache
 def help_of(module: str) -> str:
     """What the program says of its options; fails where it cannot be run."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
-    )
+    done = preloaded.run([sys.executable, "-m", module, "--help"], timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -164,15 +170,20 @@ def test_every_command_runs_in_the_locked_environment() -> None:
 @pytest.mark.parametrize("command", RUNNABLE)
 def test_commands_that_end_in_seconds_run_as_printed(command: str, data_cache: Path, tmp_path: Path) -> None:
     """`uv run` would only choose the interpreter that runs this test; FOLDER are the reader's tokens."""
-    words = shlex.split(command.removeprefix(UV).removeprefix("python "))
+    words = shlex.split(command.removeprefix(UV).removeprefix("python -m "))
     if "data.path=FOLDER" in words:
         # A file with a hole takes no room on the disk, and reads as zeros.
         with (tmp_path / "tokens.bin").open("wb") as file:
             file.truncate(TOKENS * 2)
         words[words.index("data.path=FOLDER")] = f"data.path={tmp_path}"
     environment = dict(os.environ, SCALING_CACHE=str(data_cache))
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    done = preloaded.run(
+        [sys.executable, "-c", AT_ONCE, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()

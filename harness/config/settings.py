@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -413,7 +414,6 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
             arguments = [f"+grid={stored['grid']['name']}", *arguments]
     choices, others = split(arguments)
     overrides = read(others, known_keys(), SweepSettings)
-    ConfigStore.instance().store(name="schema", node=SweepSettings)
     # Hydra keeps one global state, and a second composition in the same process would fail.
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(SWEEPS), version_base="1.3"):
@@ -437,7 +437,7 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
         else:
             _apply(values, override)
     values = converted(SweepSettings, values)
-    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SweepSettings), values))
+    settings = OmegaConf.to_object(OmegaConf.merge(schema(), values))
     assert isinstance(settings, SweepSettings)
     for key, value in paths.items():
         section, _, name = key.rpartition(".")
@@ -569,6 +569,16 @@ def _unfold(argument: str) -> list[str]:
     return [f"optim.{key}={json.dumps(value)}" for key, value in content.items()]
 
 
+@cache
+def schema() -> DictConfig:
+    """Return types and defaults of all keys, which nobody may change; Hydra finds them by the name schema."""
+    ConfigStore.instance().store(name="schema", node=SweepSettings)
+    found = OmegaConf.structured(SweepSettings)
+    assert isinstance(found, DictConfig)
+    OmegaConf.set_readonly(found, True)
+    return found
+
+
 def known_keys() -> list[str]:
     """Return the dotted name of every key of the schema."""
     keys: list[str] = []
@@ -579,5 +589,5 @@ def known_keys() -> list[str]:
             if isinstance(value, DictConfig) and not value._is_none():
                 walk(f"{prefix}{name}.", value)
 
-    walk("", OmegaConf.structured(SweepSettings))
+    walk("", schema())
     return keys

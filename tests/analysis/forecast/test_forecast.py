@@ -176,11 +176,16 @@ def inside_shares(
     return shares
 
 
-@pytest.mark.parametrize("surface", SURFACES)
-def test_held_out_cells_fall_inside(surface: str) -> None:
-    """Nominal 90 % intervals ten times beyond the fit; the slow test holds the figure."""
-    # The rows of a sweep stand or fall together: of five sweeps one may miss with most of its rows.
-    assert np.mean(inside_shares(surface, 10, range(5), resamples=50)) >= 0.75
+def test_held_out_cells_fall_inside() -> None:
+    """Nominal 90 % intervals ten times beyond the fit; the slow test holds the figure.
+
+    The rows of a sweep stand or fall together. Intervals of 0.8 times the width fail over all surfaces, and
+    those of 0.6 times on five of the six alone.
+    """
+    shares = {name: np.mean(inside_shares(name, 10, range(3), resamples=50)) for name in SURFACES}
+    assert len(shares) == 6
+    assert min(shares.values()) >= 0.65, shares
+    assert np.mean(list(shares.values())) >= 0.78, shares
 
 
 @pytest.mark.slow

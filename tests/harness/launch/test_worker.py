@@ -25,7 +25,7 @@ from harness.records.errors import WRONG_INPUT_EXIT_CODE, InputError
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.run_files import Origin, read_attempts
-from tests import ROOT
+from tests import ROOT, preloaded
 from tests.fakes.record import CORPUS
 from tests.recipes import RASTER, inputs, optim, run_spec
 from tests.small_sweeps import environment
@@ -171,7 +171,7 @@ def test_a_worker_answers_a_line_a_job_and_ends_with_its_input(tmp_path: Path, d
 
 def served(made: WorkerConfig, cache: Path, *packs: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """A worker process from its settings to the end of its input."""
-    return subprocess.run(
+    return preloaded.run(
         [sys.executable, "-m", "harness.launch.worker"],
         input="\n".join([made.to_line(), *map(json.dumps, packs)]) + "\n",
         env=environment(cache),

@@ -41,7 +41,7 @@ def test_two_drivers_at_once_train_each_run_once(long_sweep: Path, tmp_path: Pat
 
 
 def workers_of(driver: subprocess.Popen[str]) -> list[int]:
-    command = ["pgrep", "-P", str(driver.pid), "-f", "harness.launch.worker"]
+    command = ["pgrep", "-P", str(driver.pid), "python"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]
 

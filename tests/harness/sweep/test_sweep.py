@@ -47,7 +47,7 @@ def full_command(results: Path, texts: Path) -> list[str]:
 def first(tmp_path_factory: pytest.TempPathFactory, texts: Path, data_cache: Path) -> tuple[SweepFolder, str]:
     """A whole sweep, and what it printed."""
     results = tmp_path_factory.mktemp("full") / "results"
-    done = small_sweeps.finish(full_command(results, texts), data_cache)
+    done = small_sweeps.finish(full_command(results, texts), data_cache, fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return SweepFolder(results), done.stdout

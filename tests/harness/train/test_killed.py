@@ -22,7 +22,7 @@ from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
 from harness.records.paths import RunFolder
 from harness.weights.kept import read_kept
-from tests import ROOT
+from tests import ROOT, preloaded
 from tests.quick_compilation import FLAGS
 from tests.recipes import collected, train
 from tests.run_process import ENDS, SPEC, start, start_two, two_processes
@@ -117,7 +117,7 @@ def start_worker(root: Path, cache: Path, n_devices: int, **changes: str) -> sub
     lines = root / "lines"
     lines.write_text("\n".join([config.to_line(), json.dumps({"jobs": [Job(SPEC, ENDS).to_dict()]}), ""]))
     with open(lines) as given:
-        return subprocess.Popen(
+        return preloaded.Popen(
             [sys.executable, "-m", "harness.launch.worker"],
             cwd=ROOT,
             env=environment(cache, XLA_FLAGS=f"{DEVICES}={n_devices} {FLAGS}", **changes),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from harness.launch.worker import WorkerConfig
 from harness.recipe.spec import Job
 from harness.records.paths import SweepFolder
 from harness.runs.collect import write_tables
+from tests import preloaded
 from tests.small_sweeps import LONG, assert_same_tables, point_times, small_cells
 
 
@@ -70,6 +72,14 @@ class Killer:
             if self.run_id is None and any(run.curves.glob("*.parquet")):
                 self.run_id = run.run_id
                 os.kill(int(self.folder.run(run.run_id).read_state().pid or 0), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_are_forked() -> Iterator[None]:
+    """test_process.py and the whole sweep of test_sweep.py start theirs from scratch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", preloaded.Popen)
+        yield
 
 
 @pytest.fixture(scope="module")

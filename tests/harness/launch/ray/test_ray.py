@@ -33,8 +33,9 @@ from tests.small_sweeps import LONG, SMALL, THREE_SEEDS, assert_same_runs, start
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs the extra ray: uv sync --extra ray")
 TWO = [LONG, "grid.seeds=[0,1]"]
-# A lost node is noticed by the checks that it misses.
+# A lost node is noticed by the checks that it misses. Workers are not to wait for all other processes here.
 QUICK_CHECKS = {
+    "RAY_worker_niceness": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
