@@ -141,7 +141,7 @@ def row(compiled: Compiled, limit: int) -> list[str]:
 
 def run(topology: Topology, settings: SweepSettings, console: Console) -> int:
     """Compile every rung and print the table; return 1 if a rung does not fit, else 0."""
-    mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+    mesh, execution = settings.mesh.sizes, Execution(**plain(settings.execution))
     specs = rung_specs(settings)
     check_mesh(specs, mesh, execution)
     check_platform(specs, mesh, execution, topology.platform)

@@ -207,9 +207,10 @@ def check_together(settings: SweepSettings) -> None:
             f"model.full_every={model.full_every} exempts layers from a window and model.window is null; "
             f"give model.window={max(1, model.seq_len // 4)}, or leave the first out"
         )
+    _check_auto_mesh(settings)
     # By the rule a batch is known only once there are cells; `check_mesh` sees it.
     if not settings.optim.batch_size_tokens_exponent:
-        check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
+        check_divides(settings.optim.batch_size, settings.mesh.sizes)
     _check_plan(settings)
     # Otherwise every run would fail at its first evaluation, after it has trained.
     data, seq_len = settings.data, settings.model.seq_len
@@ -285,9 +286,17 @@ def _check_rules(settings: SweepSettings) -> None:
         )
 
 
+def _check_auto_mesh(settings: SweepSettings) -> None:
+    """Raise InputError if the sizes of a mesh are to be chosen and are given too."""
+    if settings.mesh.auto and settings.mesh.sizes != MeshConfig():
+        raise InputError(
+            f"mesh=auto chooses the sizes of the mesh and {settings.mesh.sizes} was given; leave one out"
+        )
+
+
 def _check_plan(settings: SweepSettings) -> None:
     """Raise InputError unless the planned devices are known and hold a whole number of meshes."""
-    plan, mesh = settings.plan, MeshConfig(**vars(settings.mesh))
+    plan, mesh = settings.plan, settings.mesh.sizes
     if plan.device is None:
         for key, value in (("mfu", plan.mfu), ("price_per_hour", plan.price_per_hour)):
             if value is not None:

@@ -33,6 +33,7 @@ from harness.config.overrides import (
     without_control,
 )
 from harness.config.values import check_value, converted, kind_of, shown
+from harness.execution.execution import MeshConfig
 from harness.recipe.run_id import added
 from harness.records.errors import InputError
 
@@ -222,13 +223,19 @@ class OptimSettings:
 
 @dataclass
 class MeshSettings:
-    """Number of devices along each mesh axis."""
+    """Number of devices along each mesh axis; `auto` chooses them before anything else is planned."""
 
     data: int = 1
     fsdp: int = 1
     tensor: int = 1
     stage: int = 1
     expert: int = 1
+    auto: bool = False
+
+    @property
+    def sizes(self) -> MeshConfig:
+        """The mesh of one run."""
+        return MeshConfig(self.data, self.fsdp, self.tensor, self.stage, self.expert)
 
 
 @dataclass

@@ -31,7 +31,7 @@ from harness.data.prepare import prepare_corpus
 from harness.data.sources import Source
 from harness.data.tasks.mixture import TaskConfig
 from harness.execution.devices import KNOWN
-from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
+from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
@@ -85,6 +85,7 @@ from harness.sweep.launchers import (
     make_launcher,
     n_workers,
     planned_machine,
+    with_mesh,
 )
 from harness.sweep.phases import Phases
 from harness.sweep.record import read_record, sweep_record
@@ -200,7 +201,7 @@ class Sweep:
     def __init__(
         self, settings: SweepSettings, arguments: list[str], console: Console, *, brief: bool = False
     ):
-        self.settings, self._rounded = rounded(settings)
+        self.settings, self._rounded = with_mesh(*rounded(settings))
         self.arguments = arguments
         self.command = recorded("harness.sweep", arguments)
         self.console = console
@@ -223,7 +224,7 @@ class Sweep:
         """
         settings = self.settings
         # The quick checks come first: a missing cluster should not be found after an hour of tokenising.
-        mesh, execution = MeshConfig(**plain(settings.mesh)), Execution(**plain(settings.execution))
+        mesh, execution = settings.mesh.sizes, Execution(**plain(settings.execution))
         check_launcher(settings.launcher, mesh)
         check_sinks(settings.sinks)
         machine = planned_machine(settings.plan, settings.launcher, mesh, execution)
@@ -477,7 +478,7 @@ class Sweep:
             eval_tokens=settings.data.eval_tokens,
             curve_eval_tokens=settings.data.curve_eval_tokens,
             task_items=task_items(settings),
-            mesh=plain(settings.mesh),
+            mesh=asdict(settings.mesh.sizes),
             execution=plain(settings.execution),
             checkpoint_seconds=settings.launcher.checkpoint_seconds,
             pack=settings.launcher.pack,

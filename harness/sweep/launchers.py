@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.config.settings import MeshSettings, SweepSettings, plain
 from harness.execution.devices import Devices
 from harness.execution.execution import Execution, MeshConfig, check_platform
 from harness.execution.hardware import platform_here
-from harness.grid.cells import Cell
+from harness.grid.cells import Cell, expand, trajectories
 from harness.grid.packs import Lanes, lanes_of
 from harness.launch.interface import Launcher
 from harness.launch.local.environment import check_environment
@@ -19,9 +21,10 @@ from harness.launch.ray.cluster import check_ray, check_request, n_ray_workers
 from harness.launch.ray.ray import RayLauncher
 from harness.launch.slurm.slurm import MAX_PARALLEL, SlurmLauncher, check_minutes, check_slurm
 from harness.launch.worker import WorkerConfig
+from harness.plan.fastest_mesh import fastest, meshes
 from harness.plan.machine import Machine, memory_share
 from harness.plan.plan import check_memory
-from harness.recipe.spec import Job
+from harness.recipe.spec import DataSpec, Job
 from harness.records.errors import InputError
 from harness.records.provenance import usable_cores
 
@@ -87,6 +90,36 @@ def planned_machine(
         price_per_hour=plan.price_per_hour,
         share=memory_share(),
     )
+
+
+def with_mesh(settings: SweepSettings, notes: list[str]) -> tuple[SweepSettings, list[str]]:
+    """Return settings with the mesh that `mesh=auto` chooses, and the notes with a sentence on it.
+
+    The choice reads no corpus: the vocabulary has the size that is asked for.
+
+    Raises:
+        InputError: the devices are not known, or no mesh of them holds every rung.
+    """
+    if not settings.mesh.auto:
+        return settings, notes
+    launcher, execution = settings.launcher, Execution(**plain(settings.execution))
+    first = planned_machine(settings.plan, launcher, MeshConfig(), execution)
+    if first is None and launcher_platform(launcher) != "cpu":
+        raise InputError(
+            "mesh=auto needs the memory and speed of the devices, and plan.device is null; type what is "
+            "there, such as plan.device=h100:8"
+        )
+    if first is None or first.devices.accelerator is None:
+        chosen, note = MeshConfig(), "mesh=auto takes one device for a run: cores train runs side by side"
+    else:
+        data = DataSpec("none", "none", 0.0, settings.data.eval_tokens, settings.data.curve_eval_tokens)
+        jobs = trajectories(expand(settings, data, settings.data.vocab_size))
+        machines = [
+            planned_machine(settings.plan, launcher, mesh, execution) for mesh in meshes(first.devices.count)
+        ]
+        found, note = fastest(jobs, [machine for machine in machines if machine is not None])
+        chosen = found.mesh
+    return replace(settings, mesh=MeshSettings(**asdict(chosen))), [*notes, note]
 
 
 def check_launcher(settings: LauncherSettings, mesh: MeshConfig) -> None:
