@@ -24,7 +24,7 @@ def read(path: Path) -> Any:
 
 
 def test_there_are_notebooks() -> None:
-    names = ["01_quickstart", "02_fit_and_frontier", "03_your_own_losses", "04_emergence"]
+    names = ["01_quickstart", "02_fit_and_frontier", "03_your_own_losses", "04_emergence", "05_your_own_data"]
     assert [path.stem for path in NOTEBOOKS][: len(names)] == names
 
 
