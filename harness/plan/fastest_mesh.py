@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from harness.execution.execution import MeshConfig, check_divides, check_mesh, check_platform
+from harness.execution.execution import MeshConfig, check_mesh, check_platform
 from harness.grid.cells import job_flops
 from harness.grid.packs import packs
 from harness.plan.machine import Machine, step_flops
@@ -65,8 +65,6 @@ def _runs(jobs: Sequence[Job], machine: Machine) -> bool:
     try:
         check_mesh(specs, machine.mesh, machine.execution)
         check_platform(specs, machine.mesh, machine.execution, machine.devices.platform)
-        for batch in {spec.optim.batch_size for spec in specs}:
-            check_divides(batch, machine.mesh)
     except InputError:
         return False
     return True
