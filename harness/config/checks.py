@@ -55,13 +55,15 @@ SEED = Range(0, 2**63)  # tables store seeds in 64 bits
 RANGES = {
     TOKENS: (
         "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens "
-        "grid.ladder.n_params_body"
+        "grid.ladder.n_params_body optim.reference_batch_tokens optim.reference_tokens "
+        "optim.beta2_half_life optim.warmup_tokens"
     ),
     SIZE: (
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
         "model.n_kv_heads model.kv_group model.window model.full_every "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
+        "grid.extra.n_layers "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
         "grid.log_interval grid.resamples"
     ),
@@ -78,12 +80,19 @@ RANGES = {
     POSITIVE: (
         "data.max_epochs model.rope_theta model.norm_eps grid.ladder.aspect "
         "optim.eps optim.grad_clip grid.flops grid.max_flops grid.holdout_factor "
-        "grid.lr_scale grid.references.lr_scale plan.price_per_hour"
+        "grid.lr_scale grid.references.lr_scale grid.tokens_per_param optim.decay_timescale "
+        "plan.price_per_hour"
     ),
     Range(0, 2**10, above=True): "model.mlp_ratio model.capacity_factor",
     Range(-32, 32): (
-        "optim.hidden_lr_exponent optim.embed_lr_exponent optim.head_lr_exponent optim.gain_lr_exponent"
+        "optim.hidden_lr_exponent optim.embed_lr_exponent optim.head_lr_exponent optim.gain_lr_exponent "
+        "optim.hidden_lr_depth_exponent optim.embed_lr_depth_exponent optim.head_lr_depth_exponent "
+        "optim.gain_lr_depth_exponent optim.hidden_lr_batch_exponent optim.embed_lr_batch_exponent "
+        "optim.head_lr_batch_exponent optim.gain_lr_batch_exponent optim.hidden_lr_tokens_exponent "
+        "optim.embed_lr_tokens_exponent optim.head_lr_tokens_exponent optim.gain_lr_tokens_exponent "
+        "optim.decay_timescale_exponent"
     ),
+    Range(0, 2): "optim.batch_size_tokens_exponent",
     Range(0, 1, above=True): "plan.mfu",
     SHARE: (
         "data.eval_fraction optim.beta1 optim.beta2 optim.warmup_frac optim.cooldown_frac "
@@ -181,6 +190,7 @@ def _numbers(value: Any) -> Iterator[float]:
 def check_together(settings: SweepSettings) -> None:
     """Raise InputError for settings that are valid alone but not together."""
     _check_schedule(settings)
+    _check_rules(settings)
     model = settings.model
     if model.n_active_experts > model.n_experts:
         raise InputError(
@@ -197,7 +207,9 @@ def check_together(settings: SweepSettings) -> None:
             f"model.full_every={model.full_every} exempts layers from a window and model.window is null; "
             f"give model.window={max(1, model.seq_len // 4)}, or leave the first out"
         )
-    check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
+    # By the rule a batch is known only once there are cells; `check_mesh` sees it.
+    if not settings.optim.batch_size_tokens_exponent:
+        check_divides(settings.optim.batch_size, MeshConfig(**vars(settings.mesh)))
     _check_plan(settings)
     # Otherwise every run would fail at its first evaluation, after it has trained.
     data, seq_len = settings.data, settings.model.seq_len
@@ -247,6 +259,30 @@ def _check_schedule(settings: SweepSettings) -> None:
         )
     if averaged and optim.beta1 == 0:
         raise InputError("optim.beta1=0 gives no average to score with optim.name=schedule_free; use 0.9")
+
+
+def _check_rules(settings: SweepSettings) -> None:
+    """Raise InputError for rules that the schedule or the transfer rule leaves without meaning."""
+    optim = settings.optim
+    asked = next((group for group, power in optim.lr_tokens_exponent.items() if power), None)
+    if asked and optim.schedule in TRUNK_SCHEDULES:
+        raise InputError(
+            f"optim.{asked}_lr_tokens_exponent={optim.lr_tokens_exponent[asked]:g} gives each D a rate of "
+            f"its own, and the trunk of optim.schedule={optim.schedule} serves every D at one rate; use 0 "
+            "or optim.schedule=cosine"
+        )
+    asked = next((group for group, power in optim.lr_depth_exponent.items() if power), None)
+    if asked and optim.transfer == "completep":
+        raise InputError(
+            f"optim.{asked}_lr_depth_exponent={optim.lr_depth_exponent[asked]:g} came with "
+            "optim.transfer=completep, which scales the blocks by depth itself; use 0, or "
+            "optim.transfer=measured"
+        )
+    if optim.decay_timescale_exponent and optim.decay_timescale is None:
+        raise InputError(
+            f"optim.decay_timescale_exponent={optim.decay_timescale_exponent:g} is the power of a time scale "
+            "and none is given; add optim.decay_timescale=1.084, or use 0"
+        )
 
 
 def _check_plan(settings: SweepSettings) -> None:

@@ -113,7 +113,11 @@ class ModelSettings:
 
 @dataclass
 class OptimSettings:
-    """Optimiser and schedule, with the rate lr·(d_model/64)^exponent for each parameter group."""
+    """Optimiser and schedule, with the rate lr·(d_model/64)^exponent for each parameter group.
+
+    Rules in depth, batch and D multiply that rate by (n_layers/3)^…, (batch tokens/reference_batch_tokens)^…
+    and (D/reference_tokens)^…; `harness.grid.token_rules` has them and the others.
+    """
 
     batch_size: int = MISSING
     name: str = added("adamw")
@@ -135,6 +139,34 @@ class OptimSettings:
     warmup_frac: float = MISSING
     cooldown_frac: float = MISSING
     final_lr_frac: float = MISSING
+    # Rules in depth, batch and D; off by default, and recipes without them have no trace of them.
+    hidden_lr_depth_exponent: float = added(0.0)
+    embed_lr_depth_exponent: float = added(0.0)
+    head_lr_depth_exponent: float = added(0.0)
+    gain_lr_depth_exponent: float = added(0.0)
+    hidden_lr_batch_exponent: float = added(0.0)
+    embed_lr_batch_exponent: float = added(0.0)
+    head_lr_batch_exponent: float = added(0.0)
+    gain_lr_batch_exponent: float = added(0.0)
+    hidden_lr_tokens_exponent: float = added(0.0)
+    embed_lr_tokens_exponent: float = added(0.0)
+    head_lr_tokens_exponent: float = added(0.0)
+    gain_lr_tokens_exponent: float = added(0.0)
+    reference_batch_tokens: float = added(512.0)
+    reference_tokens: float = added(524288.0)
+    batch_size_tokens_exponent: float = added(0.0)
+    beta2_half_life: float | None = added(None)
+    decay_timescale: float | None = added(None)
+    decay_timescale_exponent: float = added(0.0)
+    warmup_tokens: float | None = added(None)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether the recipe follows depth, batch or D."""
+        exponents = [*self.lr_depth_exponent.values(), *self.lr_batch_exponent.values()]
+        exponents += [*self.lr_tokens_exponent.values(), self.batch_size_tokens_exponent]
+        scales = (self.beta2_half_life, self.decay_timescale, self.warmup_tokens)
+        return any(exponents) or any(scale is not None for scale in scales)
 
     @property
     def lr(self) -> dict[str, float]:
@@ -154,6 +186,36 @@ class OptimSettings:
             "embed": self.embed_lr_exponent,
             "head": self.head_lr_exponent,
             "gain": self.gain_lr_exponent,
+        }
+
+    @property
+    def lr_depth_exponent(self) -> dict[str, float]:
+        """Exponent of the learning rate over n_layers, by parameter group."""
+        return {
+            "hidden": self.hidden_lr_depth_exponent,
+            "embed": self.embed_lr_depth_exponent,
+            "head": self.head_lr_depth_exponent,
+            "gain": self.gain_lr_depth_exponent,
+        }
+
+    @property
+    def lr_batch_exponent(self) -> dict[str, float]:
+        """Exponent of the learning rate over the tokens of a batch, by parameter group."""
+        return {
+            "hidden": self.hidden_lr_batch_exponent,
+            "embed": self.embed_lr_batch_exponent,
+            "head": self.head_lr_batch_exponent,
+            "gain": self.gain_lr_batch_exponent,
+        }
+
+    @property
+    def lr_tokens_exponent(self) -> dict[str, float]:
+        """Exponent of the learning rate over D, by parameter group."""
+        return {
+            "hidden": self.hidden_lr_tokens_exponent,
+            "embed": self.embed_lr_tokens_exponent,
+            "head": self.head_lr_tokens_exponent,
+            "gain": self.gain_lr_tokens_exponent,
         }
 
 
@@ -219,11 +281,15 @@ class PlanSettings:
 
 @dataclass
 class ExtraCells:
-    """Cells beyond the rectangle of the grid: more seeds, to measure seed noise, or longer runs of a rung."""
+    """Cells beyond the rectangle of the grid: more seeds, to measure seed noise, or longer runs of a rung.
+
+    `n_layers` is model.n_layers if it is null.
+    """
 
     d_model: int
     n_tokens: list[int]
     seeds: list[int]
+    n_layers: int | None = None
 
 
 @dataclass
@@ -267,6 +333,7 @@ class GridCells:
         rungs: widths of the models.
         ladder: rungs of several depths; then `rungs` are left out.
         n_tokens: training tokens of every rung.
+        tokens_per_param: training tokens over all parameters, from which further token counts follow.
         flops: compute budgets, from which further token counts follow.
         max_flops: largest compute of a cell of the rectangle.
         seeds: seeds of the rectangle of rungs × token counts.
@@ -282,6 +349,7 @@ class GridCells:
     rungs: list[int] | None = None
     ladder: Ladder | None = None
     n_tokens: list[int] | None = None
+    tokens_per_param: list[float] | None = None
     flops: list[float] | None = None
     max_flops: float | None = None
     seeds: list[int] | None = None

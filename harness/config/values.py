@@ -26,6 +26,7 @@ EXAMPLES = {
     "grid.n_tokens": "[65536,131072]",
     "grid.seeds": "[0,1]",
     "grid.fit_seeds": "[1,2]",
+    "grid.tokens_per_param": "[10,20,40]",
     "grid.flops": "[1e12,1e13]",
     "grid.extra": "[{d_model: 16, n_tokens: [65536], seeds: [1,2]}]",
     "grid.references": "[{d_model: 16, n_tokens: 65536, lr_scale: [0.5,1.0,2.0], seeds: [0]}]",

@@ -150,9 +150,10 @@ def check_mesh(specs: Iterable[RunSpec], mesh: MeshConfig, execution: Execution)
         InputError: If an axis of the mesh does not divide the dimension it splits, or `micro_batch` does not
             divide the batch.
     """
-    for spec in {(spec.rung, spec.model): spec for spec in specs}.values():
+    for spec in {(spec.rung, spec.model, spec.optim.batch_size): spec for spec in specs}.values():
         _check_model(spec.rung, spec.model, mesh)
         _check_windows(spec.rung, spec.model, mesh)
+        check_divides(spec.optim.batch_size, mesh)
         _check_micro_batch(spec, mesh, execution)
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from harness.config.settings import GridCells, GridSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
+from harness.grid import token_rules
 from harness.grid.holdout import hold_out
 from harness.grid.ladder import ladder_rungs
 from harness.grid.rules import Rung
+from harness.grid.token_rules import RunTokens
 from harness.recipe import counting
-from harness.recipe.schedule import check_reachable, segments
-from harness.recipe.spec import GROUPS, SEPARATE_SCHEDULES, DataSpec, Job, RunSpec, ScheduleSpec
+from harness.recipe.schedule import branch_start, check_reachable, segments
+from harness.recipe.spec import (
+    GROUPS,
+    SEPARATE_SCHEDULES,
+    DataSpec,
+    Job,
+    ModelSpec,
+    RunSpec,
+    ScheduleSpec,
+)
 from harness.records.errors import InputError
 
 # How a loss is used: fitted, forecast before training, compared (cosine runs), or in a learning-rate grid.
@@ -56,7 +68,7 @@ def chosen_cells(grid: GridSettings, budget: str) -> GridCells:
 
 
 def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cell]:
-    """Return all cells of the chosen grid and budget, each once, by width, seed and token count.
+    """Return all cells of the chosen grid and budget, each once, by width, depth, seed and token count.
 
     Args:
         settings: the whole configuration of the sweep.
@@ -75,6 +87,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
         raise InputError(f"grid {settings.grid.name} has no cells: give grid.rungs=[…] and grid.n_tokens=[…]")
     for cell in cells:
         check_reachable(cell.spec, cell.n_tokens)
+        _check_warmup(settings, cell)
     marked = hold_out(cells, chosen.holdout_factor)
     return _each_once([*marked, *builder.repeated(marked)])
 
@@ -98,11 +111,26 @@ def check_seeds(chosen: GridCells) -> None:
         )
 
 
+def _check_warmup(settings: SweepSettings, cell: Cell) -> None:
+    """Raise InputError if a warm-up given in tokens leaves no step at the peak rate before the cooldown."""
+    spec, given = cell.spec, settings.optim.warmup_tokens
+    at_peak = branch_start(spec, cell.n_tokens) if spec.schedule.has_trunk else spec.n_steps(cell.n_tokens)
+    if given is not None and spec.schedule.warmup_steps >= at_peak:
+        raise InputError(
+            f"optim.warmup_tokens={given:g} is no shorter than the {at_peak * spec.batch_tokens} tokens "
+            f"before the cooldown of rung {spec.rung} at n_tokens={cell.n_tokens}; use at most "
+            f"{at_peak * spec.batch_tokens // 2}, or optim.warmup_tokens=null"
+        )
+
+
 def _each_once(cells: list[Cell]) -> list[Cell]:
-    """Return cells by width, seed and token count; of equal cells the first."""
+    """Return cells by width, depth, seed and token count; of equal cells the first."""
     # Reversed, so that the first stays: the rectangle goes before extras and references.
     unique = {cell.key: cell for cell in reversed(cells)}
-    return sorted(unique.values(), key=lambda c: (c.spec.model.d_model, c.spec.seed, c.n_tokens, c.key))
+    return sorted(
+        unique.values(),
+        key=lambda c: (c.spec.model.d_model, c.spec.model.n_layers, c.spec.seed, c.n_tokens, c.key),
+    )
 
 
 class _Builder:
@@ -113,9 +141,10 @@ class _Builder:
         self.data = data
         self.vocab_size = vocab_size
         self.chosen = cells
-        self.smallest_steps = self._smallest_steps()
+        self.smallest_tokens = self._smallest_tokens()
         # One RunSpec per trajectory: its run_id, a hash, is cached in the object.
         self._specs: dict[tuple[Any, ...], RunSpec] = {}
+        self._ends: dict[ModelSpec, list[int]] = {}
 
     def cells(self) -> list[Cell]:
         """Return the cells of the grid; a learning-rate grid has no others."""
@@ -128,7 +157,7 @@ class _Builder:
         """Seeds of the rectangle; DEFAULT_SEED if the grid names none."""
         return self.chosen.seeds or [DEFAULT_SEED]
 
-    @property
+    @cached_property
     def rungs(self) -> list[Rung]:
         """Rungs of the rectangle: those of the ladder, or widths of the same depth."""
         model = self.settings.model
@@ -136,28 +165,43 @@ class _Builder:
             return ladder_rungs(self.chosen.ladder, model, self.vocab_size)
         return [Rung(d_model, model.n_layers) for d_model in self.chosen.rungs or []]
 
-    def _smallest_steps(self) -> int:
-        """Return the optimiser steps of the grid's smallest run, on which the warm-up depends."""
-        batch_tokens = self.settings.optim.batch_size * self.settings.model.seq_len
+    def _smallest_tokens(self) -> int:
+        """Return the token count of the grid's smallest run, on which the warm-up depends."""
         tokens = [n for rung in self.rungs for n in self._tokens(rung)]
         tokens += [n for extra in self.chosen.extra or [] for n in extra.n_tokens]
         tokens += [r.n_tokens for r in self.chosen.references or []]
-        return min(tokens, default=batch_tokens) // batch_tokens
+        return min(tokens, default=0)
+
+    def _model(self, rung: Rung) -> ModelSpec:
+        settings = self.settings
+        return recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
 
     def _tokens(self, rung: Rung) -> list[int]:
-        """Return the token counts of a rung: the grid's list, and one for each compute budget in FLOPs.
+        """Return the token counts of a rung: the grid's list, and those that its size makes.
 
-        Counts whose training exceeds `max_flops` are left out.
+        The others come from compute budgets in FLOPs and from ratios of tokens to parameters. Counts whose
+        training exceeds `max_flops` are left out.
         """
-        model = recipe.model_spec(rung, self.settings.model, self.vocab_size)
+        chosen, model = self.chosen, self._model(rung)
         per_token = counting.train_flops_token(model)
-        tokens = list(self.chosen.n_tokens or [])
-        if self.chosen.flops:
-            # A run ends on a logging interval, so token counts are rounded to whole intervals.
-            raster = self.settings.optim.batch_size * model.seq_len * self.settings.grid.log_interval
-            tokens += [max(1, round(flops / per_token / raster)) * raster for flops in self.chosen.flops]
-        limit = self.chosen.max_flops
-        return [n for n in tokens if limit is None or n * per_token <= limit]
+        limit = math.inf if chosen.max_flops is None else chosen.max_flops / per_token
+        found = [flops / per_token for flops in chosen.flops or []]
+        found += [ratio * counting.n_params(model) for ratio in chosen.tokens_per_param or []]
+        longest = max([n for n in (*found, *(chosen.n_tokens or [])) if n <= limit], default=0)
+        tokens = [*(chosen.n_tokens or []), *(self._rounded(n, max(n, longest)) for n in found)]
+        return [n for n in tokens if n * per_token <= (chosen.max_flops or math.inf)]
+
+    def _rounded(self, n_tokens: float, longest: float) -> int:
+        """Return the number of tokens next to `n_tokens` at which a run can end.
+
+        A run ends on a logging interval, of the batch of the longest run on a trunk.
+        """
+        optim, seq_len = self.settings.optim, self.settings.model.seq_len
+        if optim.schedule in SEPARATE_SCHEDULES:
+            longest = n_tokens
+        raster = token_rules.free_batch_size(optim, longest, seq_len) * seq_len
+        raster *= self.settings.grid.log_interval
+        return max(1, round(n_tokens / raster)) * raster
 
     def _main_cells(self) -> list[Cell]:
         """Return the rectangle of rungs × seeds × token counts."""
@@ -171,39 +215,39 @@ class _Builder:
 
     def _extra_cells(self) -> list[Cell]:
         """Return the cells beside the rectangle, such as further seeds that measure seed noise."""
-        depth = self.settings.model.n_layers
         return [
-            self._cell(Rung(extra.d_model, depth), n_tokens, seed, "fit")
+            self._cell(self._rung(extra.d_model, extra.n_layers), n_tokens, seed, "fit")
             for extra in self.chosen.extra or []
             for n_tokens in extra.n_tokens
             for seed in extra.seeds
         ]
+
+    def _rung(self, d_model: int, n_layers: int | None = None) -> Rung:
+        """Return the rung of a width, and of a depth other than the usual one if it is given."""
+        usual = self.settings.model.n_layers
+        return Rung(d_model, n_layers or usual, usual)
 
     def repeated(self, cells: list[Cell]) -> list[Cell]:
         """Return the fitted ones among `cells` with each of the grid's `fit_seeds`.
 
         Cheap cells measure noise and pin the law down; the dear ones that are held out need no repetition.
         """
-        depth = self.settings.model.n_layers
-        fitted = dict.fromkeys((c.spec.model.d_model, c.n_tokens) for c in cells if c.role == "fit")
+        fitted = dict.fromkeys((c.spec.model, c.n_tokens) for c in cells if c.role == "fit")
         return [
-            self._cell(Rung(d_model, depth), n_tokens, seed, "fit")
-            for d_model, n_tokens in fitted
+            self._cell(self._rung(model.d_model, model.n_layers), n_tokens, seed, "fit")
+            for model, n_tokens in fitted
             for seed in self.chosen.fit_seeds or []
         ]
 
     def _reference_cells(self) -> list[Cell]:
         """Return the cosine runs, tuned over `lr_scale`, against which trunk and branch are compared."""
-        depth = self.settings.model.n_layers
         if self.chosen.references and self.settings.optim.name == "schedule_free":
             raise InputError(
                 "grid.references are runs with a cosine schedule and optim.name=schedule_free has none; "
                 "add grid.references=[]"
             )
         return [
-            self._cell(
-                Rung(r.d_model, depth), r.n_tokens, seed, "reference", self._scale_all(scale), "cosine"
-            )
+            self._cell(self._rung(r.d_model), r.n_tokens, seed, "reference", self._scale_all(scale), "cosine")
             for r in self.chosen.references or []
             for scale in r.lr_scale
             for seed in r.seeds
@@ -258,24 +302,42 @@ class _Builder:
 
         `own_length` is the number of tokens of a run that serves one token count alone; a trunk has None.
         """
-        settings = self.settings
-        model = recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
-        n_steps = None if own_length is None else own_length // (settings.optim.batch_size * model.seq_len)
+        settings, model = self.settings, self._model(rung)
+        ends = self._trunk_ends(model) if own_length is None else [own_length]
+        size = token_rules.batch_size(settings.optim, ends, model.seq_len, settings.grid.log_interval)
+        run = RunTokens(
+            batch_size=size,
+            seq_len=model.seq_len,
+            longest=max(ends),
+            tokens_per_param=max(ends) / counting.n_params(model),
+            alone=own_length is not None,
+        )
         return RunSpec(
             rung=rung.name,
             model=model,
-            optim=recipe.optim_spec(rung, settings.optim, scale),
+            optim=recipe.optim_spec(rung, settings.optim, scale, run),
             schedule=ScheduleSpec(
                 kind=kind,
-                warmup_steps=recipe.warmup_steps(settings.optim, self.smallest_steps),
+                warmup_steps=token_rules.warmup_steps(settings.optim, self.smallest_tokens, run.batch_tokens),
                 cooldown_frac=settings.optim.cooldown_frac,
                 final_lr_frac=settings.optim.final_lr_frac,
-                n_steps=n_steps,
+                n_steps=None if own_length is None else own_length // run.batch_tokens,
             ),
             data=self.data,
             seed=seed,
             log_interval=settings.grid.log_interval,
         )
+
+    def _trunk_ends(self, model: ModelSpec) -> list[int]:
+        """Return the token counts of all branches of a rung's trunks, the same for each of its seeds."""
+        if model not in self._ends:
+            rungs = [rung for rung in self.rungs if self._model(rung) == model]
+            ends = [n for rung in rungs for n in self._tokens(rung)]
+            for extra in self.chosen.extra or []:
+                if self._model(self._rung(extra.d_model, extra.n_layers)) == model:
+                    ends += extra.n_tokens
+            self._ends[model] = ends
+        return self._ends[model]
 
 
 def trajectories(cells: list[Cell]) -> list[Job]:

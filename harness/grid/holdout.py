@@ -100,7 +100,7 @@ def extrapolating_factor(cells: list[Cell], enough: Callable[[list[Cell]], bool]
     """
     unmarked = [replace(cell, role="fit") if cell.role == "holdout" else cell for cell in cells]
     # Seeds of a cell go the same way, so one of them stands for all.
-    places = list({(c.spec.model.d_model, c.n_tokens): c for c in unmarked if c.role == "fit"}.values())
+    places = list({(c.spec.model, c.n_tokens): c for c in unmarked if c.role == "fit"}.values())
     falling = sorted({cell.flops for cell in places}, reverse=True)
     for above, below in pairwise(falling):
         # Factors between these two hold out all that costs more than `below`.

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.config.settings import Ladder, ModelSettings, OptimSettings
-from harness.grid.rules import REFERENCE_N_LAYERS, Rung, model_spec
+from harness.grid.rules import Rung, model_spec
+from harness.grid.shape_rules import REFERENCE_N_LAYERS
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
 
@@ -83,9 +84,9 @@ def _body(rung: Rung, model: ModelSettings, vocab_size: int) -> int:
 def depth_note(depths: Iterable[int], settings: OptimSettings) -> list[str]:
     """Return a sentence if rungs differ in depth and their learning rates do not follow it."""
     found = sorted(set(depths))
-    if len(found) < 2 or settings.transfer == "completep":
+    if len(found) < 2 or settings.transfer == "completep" or any(settings.lr_depth_exponent.values()):
         return []
     return [
         f"rungs have {found[0]} to {found[-1]} layers, and the learning rates were measured at "
-        f"{REFERENCE_N_LAYERS}; optim.transfer=completep scales updates by depth"
+        f"{REFERENCE_N_LAYERS}; optim=ladder lets the rates follow depth, optim.transfer=completep the blocks"
     ]

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.settings import ModelSettings, OptimSettings
-from harness.grid.width_rules import REFERENCE_D_MODEL, width_exponents, width_rate
+from harness.grid import token_rules
+from harness.grid.shape_rules import (
+    REFERENCE_D_MODEL,
+    REFERENCE_N_LAYERS,
+    depth_factor,
+    width_exponents,
+    width_rate,
+)
+from harness.grid.token_rules import RunTokens
 from harness.recipe.spec import GROUPS, GroupRates, ModelSpec, OptimSpec
 from harness.records.errors import InputError
 
-REFERENCE_N_LAYERS = 3
 REFERENCE_HEAD_DIM = 16
 # The plan notes cells beyond these limits: their losses reflect few steps or large embeddings more than
 # scale. With a vocabulary of 4·layers·d_model, embedding and head have two thirds as many parameters as the
@@ -194,39 +201,38 @@ def _hidden_weight_decay(rung: Rung, settings: OptimSettings) -> float | None:
     return width_rate(settings.weight_decay, -width_exponents(settings)["hidden"], rung.d_model)
 
 
-def optim_spec(rung: Rung, settings: OptimSettings, scale: dict[str, float]) -> OptimSpec:
+def optim_spec(
+    rung: Rung, settings: OptimSettings, scale: dict[str, float], run: RunTokens | None = None
+) -> OptimSpec:
     """Return the optimiser of a rung.
 
     Args:
         rung: width and depth.
-        settings: optimiser settings, with rates at the reference width.
+        settings: optimiser settings, with rates at the reference width, depth, batch and D.
         scale: factors on learning rates by parameter group, 1 for a missing group.
+        run: token counts of the run; None leaves out the rules in tokens.
     """
-
     exponents = width_exponents(settings)
 
     def rate(group: str) -> float:
-        return width_rate(settings.lr[group], exponents[group], rung.d_model) * scale.get(group, 1.0)
+        base = width_rate(settings.lr[group], exponents[group], rung.d_model)
+        base *= depth_factor(settings, group, rung.n_layers)
+        return base if run is None else base * token_rules.rate_factor(settings, group, run)
 
+    rates = {group: rate(group) for group in GROUPS}
+    decay = None if run is None else token_rules.hidden_weight_decay(settings, rates["hidden"], run)
     return OptimSpec(
-        batch_size=settings.batch_size,
-        lr=GroupRates(**{group: rate(group) for group in GROUPS}),
+        batch_size=settings.batch_size if run is None else run.batch_size,
+        lr=GroupRates(**{group: rates[group] * scale.get(group, 1.0) for group in GROUPS}),
         beta1=settings.beta1,
-        beta2=settings.beta2,
+        beta2=settings.beta2 if run is None else token_rules.beta2(settings, run),
         eps=_eps(rung, settings),
         weight_decay=settings.weight_decay,
         grad_clip=settings.grad_clip,
         name=settings.name,
-        hidden_weight_decay=_hidden_weight_decay(rung, settings),
+        # A grid of learning rates moves the rates alone, so the decay is that of the unscaled rate.
+        hidden_weight_decay=_hidden_weight_decay(rung, settings) if decay is None else decay,
     )
-
-
-def warmup_steps(settings: OptimSettings, smallest_n_steps: int) -> int:
-    """Return the warm-up of every run in a grid: `warmup_frac` of its smallest run, in steps.
-
-    All token counts share one trunk and so one warm-up, and no cell spends a larger share of its steps on it.
-    """
-    return max(1, round(settings.warmup_frac * smallest_n_steps))
 
 
 def rule_breaks(n_steps: int, cooldown_frac: float, model: ModelSpec) -> list[str]:

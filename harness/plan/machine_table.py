@@ -27,9 +27,11 @@ from harness.records.number_text import DASH, duration, given, number, percent, 
 COLUMNS = ("rung", "runs", "GiB a device", "fits", "tokens/s", "ms a step", "MFU", "time")
 
 
-def print_machine_plan(console: Console, plan: Plan, machine: Machine, notes: Sequence[str] = ()) -> None:
+def print_machine_plan(
+    console: Console, plan: Plan, machine: Machine, notes: Sequence[str] = (), recipes: bool = False
+) -> None:
     """Print cells and notes, a table of rungs on the machine, what does not fit, time and cost."""
-    print_cells(console, plan, notes)
+    print_cells(console, plan, notes, recipes)
     estimate = estimate_on(plan, machine)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:

@@ -15,6 +15,7 @@ from harness.grid.cells import Cell, job_tokens, trajectories
 from harness.grid.holdout import FAR_FACTOR, extrapolating_factor, reach
 from harness.grid.packs import Lanes, one_lane
 from harness.plan.plan import Plan, workers_bytes
+from harness.plan.recipe_table import print_recipes
 from harness.recipe import counting
 from harness.records.number_text import duration, given, si
 
@@ -39,6 +40,7 @@ def print_plan(
     n_workers: int,
     lanes: Lanes = one_lane,
     notes: Sequence[str] = (),
+    recipes: bool = False,
 ) -> None:
     """Print one row per cell (in a large plan one row for all its seeds), totals and broken rules.
 
@@ -50,8 +52,9 @@ def print_plan(
         n_workers: workers that train at the same time.
         lanes: largest number of runs in one pack, by model.
         notes: what else to say about the plan, one sentence each.
+        recipes: whether recipes follow more than the width, and are printed.
     """
-    print_cells(console, plan, notes)
+    print_cells(console, plan, notes, recipes)
     memory = workers_bytes(plan.cells, n_workers, 1, lanes)
     estimate = seconds()
     time = (
@@ -66,8 +69,8 @@ def print_plan(
     print_tokens_saved(console, plan)
 
 
-def print_cells(console: Console, plan: Plan, notes: Sequence[str] = ()) -> None:
-    """Print one row per cell, then broken rules and notes."""
+def print_cells(console: Console, plan: Plan, notes: Sequence[str] = (), recipes: bool = False) -> None:
+    """Print one row per cell, then the recipes if asked, broken rules and notes."""
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in COLUMNS:
@@ -75,6 +78,8 @@ def print_cells(console: Console, plan: Plan, notes: Sequence[str] = ()) -> None
     for row in _rows(plan) if len(plan.cells) <= MAX_ROWS else _rows_of_seeds(plan):
         table.add_row(*row)
     console.print(table)
+    if recipes:
+        print_recipes(console, plan.cells)
     for line in [*rule_lines(plan.cells), *notes]:
         console.print(f"note: {line}")
 

@@ -35,6 +35,7 @@ from harness.execution.execution import Execution, MeshConfig, check_mesh, check
 from harness.execution.numerics import foreign
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
+from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
 from harness.grid.rules import mlp_notes
 from harness.launch.interface import Launcher, Outcome
@@ -276,6 +277,7 @@ class Sweep:
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
         notes += mlp_notes((cell.spec.model for cell in cells), settings.model)
+        notes += recipe_notes(cells, settings.optim)
         notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
         notes += refused + without_sinks
         if machine is None:
@@ -361,9 +363,10 @@ class Sweep:
     def print_plan(self, ready: Prepared) -> None:
         """Print the plan with notes."""
         plan, at_once, machine = ready.plan, ready.at_once, ready.machine
+        recipes = self.settings.optim.has_rules
         if machine is not None:
             measured = matmul_rate() if machine.devices.accelerator is None and plan.open_cells else None
-            print_machine_plan(self.console, plan, replace(machine, core_rate=measured), ready.notes)
+            print_machine_plan(self.console, plan, replace(machine, core_rate=measured), ready.notes, recipes)
             return
         # The speed of the machine is measured while the first lines are printed.
         with ThreadPoolExecutor(1) as beside:
@@ -372,7 +375,7 @@ class Sweep:
             def seconds() -> float:
                 return 0.0 if rate is None else ready.estimate(rate.result())
 
-            print_plan(self.console, plan, seconds, at_once, self._lanes, ready.notes)
+            print_plan(self.console, plan, seconds, at_once, self._lanes, ready.notes, recipes)
 
     def _write_sweep(self, ready: Prepared) -> None:
         """Write sweep.json if cells are open or the plan has changed; seconds add up over invocations."""

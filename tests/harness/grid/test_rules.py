@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.grid import rules as recipe
+from harness.grid import token_rules
 from harness.grid.rules import Rung
 from harness.recipe.spec import GROUPS
 from harness.records.errors import InputError
@@ -121,8 +122,8 @@ def test_count_and_share_of_key_heads_exclude_each_other() -> None:
 
 def test_warmup_is_a_share_of_the_smallest_run() -> None:
     optim = settings("optim.warmup_frac=0.1").optim
-    assert recipe.warmup_steps(optim, 256) == 26
-    assert recipe.warmup_steps(optim, 1) == 1
+    assert token_rules.warmup_steps(optim, 256 * 512, 512) == 26
+    assert token_rules.warmup_steps(optim, 512, 512) == 1
 
 
 def test_rules_name_what_is_broken() -> None:

@@ -1,11 +1,11 @@
-"""Learning rates as functions of width: measured power laws, or the exponents of a transfer rule."""
+"""Learning rates as functions of width and depth: measured powers, or the exponents of a transfer rule."""
 
 from __future__ import annotations
 
 from harness.config.settings import OptimSettings
 
 # Shape for which sweeps/optim states its learning rates.
-REFERENCE_D_MODEL = 64
+REFERENCE_D_MODEL, REFERENCE_N_LAYERS = 64, 3
 
 
 # Exponents of Adam's rates in width under the maximal update parametrisation (arXiv:2203.03466, table 3).
@@ -31,3 +31,12 @@ def width_exponents(settings: OptimSettings) -> dict[str, float]:
     if settings.transfer == "measured":
         return settings.lr_exponent
     return MUP_EXPONENTS | ({"hidden": 0.0} if settings.name == "muon" else {})
+
+
+def depth_factor(settings: OptimSettings, group: str, n_layers: int) -> float:
+    """Return the factor (n_layers / 3)^exponent on the learning rate of a parameter group.
+
+    References:
+        Adam's rate of hidden matrices as 1/√depth: Yang et al., arXiv:2310.02244, table 1 (Depth-μP).
+    """
+    return float((n_layers / REFERENCE_N_LAYERS) ** settings.lr_depth_exponent[group])
