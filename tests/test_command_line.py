@@ -12,7 +12,7 @@ from typing import TextIO
 import pytest
 from rich.console import Console
 
-from analysis import fit, summary
+from analysis import fit, same_law, summary
 from analysis.bench import __main__ as analysis_bench
 from analysis.emergence import __main__ as emergence
 from analysis.published import __main__ as published
@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.bench.preparation": (preparation.main, "--kill"),
     "analysis.fit": (fit.main, "--approach"),
     "analysis.summary": (summary.main, "folder"),
+    "analysis.same_law": (same_law.main, "--count"),
     "analysis.report": (report.main, "folder"),
     "analysis.emergence": (emergence.main, "--axis"),
     "analysis.replications": (replications.main, "--fixed"),
