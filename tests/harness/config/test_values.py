@@ -45,7 +45,7 @@ from tests.small_sweeps import SMALL
             ["-1 in grid.extra.seeds"],
         ),
         ("grid.extra=[{d_model: 16}]", ["n_tokens and seeds must be given"]),
-        ("grid.extra=[{d_model: 16, n_tokens: [1], seeds: [1], n_layers: 2}]", ["n_layers is none"]),
+        ("grid.extra=[{d_model: 16, n_tokens: [1], seeds: [1], n_heads: 2}]", ["n_heads is none"]),
         ("grid.extra=[16]", ["a list of mappings", "16"]),
         ("+grid.budgets.quick.seeds=[-1]", ["-1 in grid.budgets.quick.seeds"]),
         ("grid.name=../x", ["grid.name=../x", "letters"]),
