@@ -45,7 +45,7 @@ PRINTED = {
     for command, lines in re.findall(r"^```bash\n([^`]*)^```\n\n```text\n([^`]*)^```", TEXT, re.MULTILINE)
 }
 UV = "uv run --frozen "
-TOKENS = 1_300_000_000  # of the reader's own, as the grid for eight GPUs asks for
+TOKENS = 4_000_000_000  # of the reader's own, as the grids for eight GPUs ask for
 # Commands that end in seconds and write nothing: a plan, a look at committed results, a fit.
 RUNNABLE = [
     command

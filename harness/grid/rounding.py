@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from harness.config.settings import ModelSettings, SweepSettings
+from harness.config.settings import GridCells, ModelSettings, SweepSettings
+from harness.grid.cells import chosen_cells
+from harness.grid.token_rules import free_batch_size
 from harness.recipe.schedule import nearest_reachable
+from harness.recipe.spec import SEPARATE_SCHEDULES
 
 WIDTHS, COUNTS = "d_model", "n_tokens"
 
@@ -27,11 +30,11 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     if settings.strict:
         return settings, []
     changed: dict[str, dict[int, int]] = {WIDTHS: {}, COUNTS: {}}
-    model, batch = settings.model, settings.optim.batch_size
-    raster = batch * model.seq_len * settings.grid.log_interval
+    model = settings.model
+    counts = _counts(chosen_cells(settings.grid, settings.budget))
     nearest: dict[str, Callable[[int], int]] = {
         WIDTHS: lambda width: _whole_heads(width, model),
-        COUNTS: lambda count: nearest_reachable(count, raster),
+        COUNTS: lambda count: nearest_reachable(count, _raster(settings, count, counts)),
     }
 
     def near(kind: str, value: int) -> int:
@@ -44,7 +47,11 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     chosen = settings.grid.budgets.get(settings.budget)
     if chosen is not None:
         grid = replace(grid, budgets=settings.grid.budgets | {settings.budget: _rounded_cells(chosen, near)})
-    whole = {WIDTHS: f"heads of {model.head_dim}", COUNTS: f"logging intervals of {raster:,} tokens"}
+    rasters = {f"{_raster(settings, count, counts):,}" for count in changed[COUNTS]}
+    whole = {
+        WIDTHS: f"heads of {model.head_dim}",
+        COUNTS: f"logging intervals of {' and '.join(sorted(rasters))} tokens",
+    }
     notes = [
         f"{kind} {', '.join(f'{was:,} became {now:,}' for was, now in found.items())}: whole {whole[kind]}; "
         "strict=true refuses instead"
@@ -52,6 +59,25 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
         if found
     ]
     return replace(settings, grid=grid), notes
+
+
+def _counts(cells: GridCells) -> list[int]:
+    """Return the token counts that cells of trunks name."""
+    return [*(cells.n_tokens or []), *(n for extra in cells.extra or [] for n in extra.n_tokens)]
+
+
+def _raster(settings: SweepSettings, count: int, counts: list[int]) -> int:
+    """Return the tokens of a logging interval; by the rule of the batch those of the longest run of a trunk.
+
+    The batch is halved until the smallest run has four intervals: a small run would grow otherwise.
+    """
+    alone = settings.optim.schedule in SEPARATE_SCHEDULES
+    ends = [count] if alone else [count, *counts]
+    interval = settings.model.seq_len * settings.grid.log_interval
+    size = free_batch_size(settings.optim, max(ends), settings.model.seq_len)
+    while settings.optim.batch_size_tokens_exponent and size > 1 and 4 * size * interval > min(ends):
+        size //= 2
+    return size * interval
 
 
 def _whole_heads(width: int, model: ModelSettings) -> int:

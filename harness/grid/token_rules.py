@@ -49,7 +49,7 @@ def free_batch_size(settings: OptimSettings, n_tokens: float, seq_len: int) -> i
 
     References:
         Li et al., arXiv:2503.04715, equation 1: the best batch grows as D^0.571, whatever N.
-        Bergsma et al., arXiv:2505.13738, section 4: the best batch as D^0.383, the critical one as D^0.462.
+        Bergsma et al., arXiv:2505.13738, figure 1: the best batch as D^0.383, the critical one as D^0.462.
         Zhang et al., arXiv:2410.21676: the critical batch follows D, and hardly N.
     """
     return _nearest(settings, n_tokens, seq_len, SIZES)
@@ -87,7 +87,7 @@ def rate_factor(settings: OptimSettings, group: str, run: RunTokens) -> float:
     The power of D holds for a run that serves one D alone: a trunk has one rate for all its token counts.
 
     References:
-        Square root of the batch: Malladi et al., arXiv:2205.10287, section 5.
+        Square root of the batch: Malladi et al., arXiv:2205.10287.
         Power of D: Bjorck et al., arXiv:2409.19913, section 4, with the exponent -0.32.
     """
     factor = (run.batch_tokens / settings.reference_batch_tokens) ** settings.lr_batch_exponent[group]
@@ -102,7 +102,7 @@ def beta2(settings: OptimSettings, run: RunTokens) -> float:
     1 - beta2 is rounded to four digits, because more say nothing.
 
     References:
-        Marek et al., arXiv:2507.07101, section 3.
+        Marek et al., arXiv:2507.07101.
 
     >>> from harness.config.settings import load
     >>> optim = load(["+grid=smoke", "optim.beta2_half_life=35312"]).optim
@@ -131,8 +131,8 @@ def hidden_weight_decay(settings: OptimSettings, rate: float, run: RunTokens) ->
         The decay; None if no time scale is set, or nothing is learned.
 
     References:
-        Wang & Aitchison, arXiv:2405.13698, section 3: the decay from a constant time scale.
-        Bergsma et al., arXiv:2505.13738, section 3: the best time scale is 1.084·(D/N)^-0.527.
+        Wang & Aitchison, arXiv:2405.13698: the decay from a time scale that stays.
+        Bergsma et al., arXiv:2505.13738, figure 1: the best time scale is 1.084·(D/N)^-0.527.
     """
     if settings.decay_timescale is None or rate == 0:
         return None

@@ -170,10 +170,9 @@ def is_reachable(n_tokens: int, raster: int) -> bool:
 def check_reachable(spec: RunSpec, n_tokens: int) -> None:
     """Raise InputError unless `n_tokens` is a whole number of logging intervals, at least four."""
     raster = spec.batch_tokens * spec.log_interval
-    nearest = nearest_reachable(n_tokens, raster)
-    if n_tokens != nearest:
+    if not is_reachable(n_tokens, raster):
         raise InputError(
             f"n_tokens={n_tokens} of rung {spec.rung} is not reachable: a run ends after a multiple of "
             f"{raster} tokens (batch {spec.batch_tokens} tokens × log_interval {spec.log_interval}), "
-            f"at least four of them; use {nearest}"
+            f"at least four of them; use {nearest_reachable(n_tokens, raster)}"
         )

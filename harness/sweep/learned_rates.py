@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
+
+import pandas as pd
 
 from analysis.records.learning_rate import LearningRateRecord, RateGroup
-from harness.records.files import write_atomic
+from harness.config.settings import OptimSettings
+from harness.grid.shape_rules import REFERENCE_N_LAYERS
+from harness.recipe.spec import SEPARATE_SCHEDULES
+from harness.records.files import read_table, write_atomic
 from harness.records.number_text import estimate
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
+
+# Values of the keys that a recipe lacks if nobody asks for them.
+OFF = {
+    field.name: field.default
+    for field in fields(OptimSettings)
+    if field.metadata.get("added") and field.name not in ("name", "transfer")
+}
 
 
 def write_rate_recipe(folder: SweepFolder, rates: LearningRateRecord) -> bool:
     """Write optim.yaml: the sweep's own recipe with the measured rate and exponent of each group with a rule.
 
-    The rates hold at the geometric mean of the token counts that entered the rule. The comments of the file
-    state the power of D and all intervals.
+    The rates of a trunk hold at the geometric mean of the token counts that entered the rule. Separate runs,
+    as of cosine, also give the power of D. The comments of the file state that power and all intervals.
 
     Args:
         folder: folder of the sweep.
@@ -26,21 +39,50 @@ def write_rate_recipe(folder: SweepFolder, rates: LearningRateRecord) -> bool:
     """
     folder.optim.unlink(missing_ok=True)
     record = read_sweep(folder.sweep)
-    recipe = dict(record.config["optim"], transfer="measured")
+    settings = OptimSettings(**record.config["optim"])
+    # Rules that are off leave no trace.
+    recipe = {key: value for key, value in record.config["optim"].items() if OFF.get(key, MISSING) != value}
+    recipe["transfer"] = "measured"
+    runs = read_table(folder.points)
+    head = [f"Best learning rates by {record.command}", f"with intervals of {rates.level:.0%}:"]
     ruled = 0
     for entry in rates.groups:
         rule = entry.rule
         if rule.rate_64 is not None and rule.exponent is not None:
-            recipe[f"{entry.group}_lr"] = float(f"{rule.rate_64:.4g}")
-            recipe[f"{entry.group}_lr_exponent"] = round(rule.exponent, 4)
+            changes = _in_width(settings, entry.group, rule.rate_64, runs)
+            if settings.schedule in SEPARATE_SCHEDULES and rule.tokens_exponent is not None:
+                power = (settings.reference_tokens / (rule.n_tokens or 1)) ** rule.tokens_exponent
+                changes[f"{entry.group}_lr"] *= power
+                changes[f"{entry.group}_lr_tokens_exponent"] = round(rule.tokens_exponent, 4)
+                recipe["reference_tokens"] = settings.reference_tokens
+            changes[f"{entry.group}_lr"] = float(f"{changes[f'{entry.group}_lr']:.4g}")
+            recipe |= changes | {f"{entry.group}_lr_exponent": round(rule.exponent, 4)}
             ruled += 1
     if not ruled:
         return False
-    head = [f"Best learning rates by {record.command}", f"with intervals of {rates.level:.0%}:"]
     lines = [f"# {line}" for line in [*head, *(rule_line(entry) for entry in rates.groups)]]
     lines += [f"{key}: {json.dumps(value)}" for key, value in recipe.items()]
     write_atomic(folder.optim, "\n".join(lines) + "\n")
     return True
+
+
+def _in_width(settings: OptimSettings, group: str, rate: float, runs: pd.DataFrame) -> dict[str, float]:
+    """Return the rate at the reference depth and batch from that at the depth and batch of the runs.
+
+    If depth or batch moved with the width, the measured power of the width has them in it. Then the rule in
+    them is written as 0.
+    """
+    changes = {f"{group}_lr": rate}
+    for axis, column, reference, exponent in (
+        ("depth", "n_layers", REFERENCE_N_LAYERS, settings.lr_depth_exponent[group]),
+        ("batch", "batch_tokens", settings.reference_batch_tokens, settings.lr_batch_exponent[group]),
+    ):
+        found = runs[column].dropna().unique()
+        if exponent and len(found) > 1:
+            changes[f"{group}_lr_{axis}_exponent"] = 0.0
+        elif exponent:
+            changes[f"{group}_lr"] /= float((found[0] / reference) ** exponent)
+    return changes
 
 
 def rule_line(entry: RateGroup) -> str:

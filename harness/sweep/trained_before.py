@@ -17,7 +17,7 @@ from harness.records.sweep_file import SweepCell, SweepRecord
 # Lists of a grid that name its cells one by one.
 LISTS = ("rungs", "n_tokens", "flops", "seeds", "fit_seeds")
 # Other keys that decide which cells it has.
-OTHERS = ("extra", "references", "lr_scale", "max_flops")
+OTHERS = ("extra", "references", "lr_scale", "max_flops", "ladder", "tokens_per_param")
 
 
 def notes_on_trained(
@@ -120,7 +120,8 @@ def _way_to_keep(
     seeds, further = (wanted.get(key) or now[key] or [] for key in ("seeds", "fit_seeds"))
     if set(further) & set(seeds):
         wanted["fit_seeds"] = [seed for seed in further if seed not in seeds]
-    wanted |= {key: before.get(key) for key in OTHERS if before.get(key) != now[key] and before.get(key)}
+    others = {key: (_stated(before.get(key)), _stated(now[key])) for key in OTHERS}
+    wanted |= {key: old for key, (old, new) in others.items() if old != new and old}
     # Objects of the grid file are taken from it; a list of the record has plain numbers only.
     kept = {key: value for key, value in wanted.items() if key in LISTS}
     try:
@@ -133,6 +134,13 @@ def _way_to_keep(
     changed = " and ".join(f"grid.{key}" for key in wanted)
     back = f"leave {changed} as before, or " if changed else ""
     return f"to keep them {back}give another results_dir"
+
+
+def _stated(value: Any) -> Any:
+    """Return a value without entries that are null, which records of earlier versions lack."""
+    if isinstance(value, dict):
+        return {key: _stated(entry) for key, entry in value.items() if entry is not None}
+    return [_stated(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _chosen(record: SweepRecord) -> dict[str, Any]:

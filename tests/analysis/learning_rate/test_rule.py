@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 
 from analysis.learning_rate.study import learning_rate_study
 from analysis.records.learning_rate import RateRule
-from harness.config.settings import load
+from harness.config.settings import OptimSettings, load, plain
 from harness.records.errors import InputError
+from harness.records.files import read_table, write_table
+from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import read_sweep
 from harness.sweep.learned_rates import write_rate_recipe
 from tests.fakes.rates import BEST, RECIPE, rate_sweep, write_rate_folder
 
@@ -94,6 +98,50 @@ def test_intervals_stand_in_the_comments(folder: SweepFolder) -> None:
     assert "(D/1048576)^−0.3000 [−0.3002, −0.2998]" in comments["hidden"]
     assert "as in the recipe, no rule" in comments["gain"]
     assert "90%" in text
+
+
+def with_optim(folder: SweepFolder, *overrides: str) -> SweepFolder:
+    """The sweep as if its runs had other optim settings."""
+    record = read_sweep(folder.sweep)
+    config = record.config | {"optim": plain(load(["+grid=lr", *overrides]).optim)}
+    write_record(folder.sweep, replace(record, config=config))
+    return folder
+
+
+def written(folder: SweepFolder, **columns: object) -> OptimSettings:
+    """The recipe of the sweep, with columns of its points as given."""
+    points = read_table(folder.points).assign(**columns)
+    write_table(folder.points, points)
+    assert write_rate_recipe(folder, learning_rate_study(points))
+    return load(["+grid=smoke", "optim.schedule=cosine", f"optim={folder.optim}"]).optim
+
+
+def test_rules_that_are_off_are_not_written(folder: SweepFolder) -> None:
+    assert "half_life" not in folder.optim.read_text()
+    assert "depth" not in folder.optim.read_text()
+
+
+def test_runs_of_one_token_count_each_hand_the_power_of_d_on(folder: SweepFolder) -> None:
+    optim = written(with_optim(folder, "optim.schedule=cosine", "optim.reference_tokens=4194304"))
+    assert optim.hidden_lr_tokens_exponent == pytest.approx(POWER, abs=0.01)
+    assert optim.hidden_lr == pytest.approx(BEST["hidden"][0] * 8**POWER, rel=0.01)
+    assert optim.reference_tokens == 4194304
+    assert optim.gain_lr_tokens_exponent == 0
+
+
+def test_rates_are_handed_on_at_the_reference_depth_and_batch(folder: SweepFolder) -> None:
+    """The gain, without a rule, keeps its exponents; a depth that moved with the width is in that power."""
+    rules = ("optim.hidden_lr_depth_exponent=-0.5", "optim.hidden_lr_batch_exponent=0.5")
+    sweep = with_optim(folder, *rules, "optim.gain_lr_depth_exponent=-0.5")
+    measured = BEST["hidden"][0] * 2**POWER
+    optim = written(sweep, n_layers=12, batch_tokens=2048)
+    assert optim.hidden_lr == pytest.approx(measured / 0.5 / 2, rel=0.01)
+    assert (optim.hidden_lr_depth_exponent, optim.hidden_lr_batch_exponent) == (-0.5, 0.5)
+    points = read_table(folder.points)
+    optim = written(sweep, n_layers=points.d_model // 16, batch_tokens=2048)
+    assert optim.hidden_lr == pytest.approx(measured / 2, rel=0.01)
+    assert (optim.hidden_lr_depth_exponent, optim.hidden_lr_batch_exponent) == (0.0, 0.5)
+    assert optim.gain_lr_depth_exponent == -0.5
 
 
 def test_without_a_rule_there_is_no_recipe(folder: SweepFolder) -> None:

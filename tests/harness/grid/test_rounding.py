@@ -64,3 +64,20 @@ def test_odd_heads_are_refused_still() -> None:
     assert rounded(asked)[0] == asked
     with pytest.raises(InputError, match="heads of even width"):
         expand(asked, DATA, VOCAB)
+
+
+def test_token_counts_end_on_the_batch_of_the_rule() -> None:
+    """16 sequences by the longest run; halved until the smallest run has four intervals."""
+    rule = [
+        "optim.reference_batch_tokens=128",
+        "optim.reference_tokens=4096",
+        "optim.batch_size_tokens_exponent=0.5",
+    ]
+    found, notes = rounded(load([*SMALL, *rule, "grid.n_tokens=[30000,65000]"]))
+    assert found.grid.n_tokens == [7 * 4 * RASTER, 16 * 4 * RASTER]
+    assert "whole logging intervals of 4,096 tokens" in notes[0]
+    assert {cell.spec.optim.batch_size for cell in expand(found, DATA, VOCAB)} == {16}
+    found, _ = rounded(load([*SMALL, *rule, "grid.n_tokens=[5000,65000]"]))
+    assert found.grid.n_tokens == [5 * RASTER, 63 * RASTER]
+    alone, _ = rounded(load([*SMALL, *rule, "grid.n_tokens=[5000,65000]", "optim.schedule=cosine"]))
+    assert alone.grid.n_tokens == [5 * RASTER, 16 * 4 * RASTER]
