@@ -49,7 +49,8 @@ def read_early(environment: Mapping[str, str]) -> dict[str, str]:
 # Later a test may have changed its own.
 ENVIRONMENT = dict(os.environ)
 
-# Parameters of `subprocess.Popen._execute_child` behind the command.
+# Parameters of `subprocess.Popen._execute_child` behind the command, in this version of Python.
+VERSION = (3, 11)
 PARAMETERS = (
     "executable", "preexec_fn", "close_fds", "pass_fds", "cwd", "env", "startupinfo", "creationflags",
     "shell", "p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite", "restore_signals", "gid",
@@ -92,9 +93,14 @@ is_fork = False
 
 
 def can_fork(command: Any, environment: Mapping[str, str]) -> bool:
-    """Whether a fork gives the same as a start from scratch; macOS has no subreapers."""
+    """Whether a fork gives the same as a start from scratch.
+
+    macOS has no subreapers, and other versions of Python have other `PARAMETERS`.
+    """
+    if sys.platform != "linux" or sys.version_info[:2] != VERSION:
+        return False
     python = not isinstance(command, str) and command[0] == sys.executable and command[1] in ("-m", "-c")
-    return sys.platform == "linux" and python and read_early(environment) == read_early(ENVIRONMENT)
+    return python and read_early(environment) == read_early(ENVIRONMENT)
 
 
 class Server:
