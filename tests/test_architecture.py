@@ -27,6 +27,7 @@ FLOORS = {
     "harness/data/text": 2,
     "harness/data/tokens": 3,
     "harness/data/tasks": 3,
+    "harness/data/curation": 3,
     "harness/data/streaming": 3,
     "harness/execution": 3,
     "harness/data": 4,

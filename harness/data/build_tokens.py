@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.build import DataConfig, Prepared
+from harness.data.curation.report import shown
 from harness.data.streaming.pace import Pace
 from harness.data.text.corpora import SourceFile, list_files
 from harness.data.text.file_tokenizer import FileTokenizer
@@ -150,6 +151,9 @@ def _described(
         "train": {"documents": split.n_documents, "tokens": len(train)},
         "eval": {"tokens": len(held)},
     }
+    curation = None if is_remote(config.path) else shown(Path(config.path or ""))
+    if curation:
+        report["curation"] = curation
     if tokenizer:
         report["bytes_per_token"] = float(tokenizer.token_bytes[sample].mean())
     digest = hashlib.sha256(f"{len(train)} {config.vocab_size}".encode())

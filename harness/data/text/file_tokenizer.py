@@ -88,6 +88,16 @@ class FileTokenizer:
             found[self.separator] = -max(prefix, 0)
         return found
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token by its name; None if there is no such token."""
+        found: int | None = self._model.token_to_id(token)
+        return found
+
+    def name_of(self, token: int) -> str | None:
+        """Return the name of a token by its id; None if the id has none."""
+        found: str | None = self._model.id_to_token(token)
+        return found
+
     def encode(self, texts: list[str]) -> UInt[np.ndarray, "tokens"]:
         """Return the tokens of all texts in one array, each text followed by the separator."""
         assert self.separator is not None
@@ -103,12 +113,13 @@ class FileTokenizer:
 AnyTokenizer: TypeAlias = Tokenizer | FileTokenizer
 
 
-def read_tokenizer(path: str, separator: int | None = None) -> FileTokenizer:
+def read_tokenizer(path: str, separator: int | None = None, key: str = "data.tokenizer") -> FileTokenizer:
     """Read a tokenizer.json.
 
     Args:
         path: the file.
         separator: id of the token behind a document; None looks for one of SEPARATORS.
+        key: name of the setting that gave the path, for errors.
 
     Raises:
         InputError: there is no such file, it is no tokenizer, or its tokens do not say their bytes.
@@ -118,17 +129,17 @@ def read_tokenizer(path: str, separator: int | None = None) -> FileTokenizer:
         content = json.loads(definition)
         model = hf.Tokenizer.from_str(definition)
     except OSError as error:
-        raise InputError(f"data.tokenizer={path} cannot be read ({error.strerror}); type its path") from error
+        raise InputError(f"{key}={path} cannot be read ({error.strerror}); type its path") from error
     except Exception as error:  # The library raises bare Exceptions.
         raise InputError(
-            f"data.tokenizer={path} is no tokenizer.json of Hugging Face ({error}); give that file, bpe "
-            "or bytes"
+            f"{key}={path} is no tokenizer.json of Hugging Face ({error}); give that file"
+            f"{', bpe or bytes' if key == 'data.tokenizer' else ''}"
         ) from error
     family = _mentions(content, "ByteLevel") or _mentions(content, "Metaspace") or _replaces_space(content)
     if not family or _mentions(content.get("model", {}), "WordPiece"):
         kind = content.get("model", {}).get("type", "unknown")
         raise InputError(
-            f"data.tokenizer={path} ({kind}) does not keep every byte of a text; give a byte-level or "
+            f"{key}={path} ({kind}) does not keep every byte of a text; give a byte-level or "
             "SentencePiece-like tokenizer"
         )
     vocabulary = model.get_vocab(with_added_tokens=True)
