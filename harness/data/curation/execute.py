@@ -57,11 +57,12 @@ def run_stage(stage: Stage, options: Options, work: Path) -> None:
 
 def _executor(stage: Stage, options: Options, folder: Path) -> Any:
     """Return datatrove's executor of a stage."""
-    ours = ("name", "tasks", "address", "minutes")
+    ours = ("name", "tasks", "address", "minutes", "sbatch")
     chosen = {key: value for key, value in options.items() if key not in ours}
     common = {"pipeline": stage.pipeline, "tasks": stage.n_tasks, "logging_dir": str(folder)}
     if options["name"] == "slurm":
-        return _slurm(options["minutes"], common | {"qos": ""} | chosen)
+        more = {"qos": "", "sbatch_args": options.get("sbatch", {})}
+        return _slurm(options["minutes"], common | more | chosen)
     if options["name"] == "ray":
         from datatrove.executor import RayPipelineExecutor
 

@@ -19,8 +19,8 @@ from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
 from harness.data.text.remote import is_remote
 from harness.records.errors import InputError, near
 
-NUMBER, COUNT, FLAG, TEXT, TEXTS, LIST = (
-    "a number", "a whole number", "true or false", "a text", "a list of texts", "a list",
+NUMBER, COUNT, FLAG, TEXT, TEXTS, LIST, MAPPING = (
+    "a number", "a whole number", "true or false", "a text", "a list of texts", "a list", "a mapping",
 )  # fmt: skip
 OR_NULL = " or null"
 Options = dict[str, Any]
@@ -74,7 +74,7 @@ COMMON = {"name": TEXT, "tasks": COUNT, "workers": COUNT}
 ON_A_CLUSTER = {"cpus_per_task": COUNT, "mem_per_cpu_gb": COUNT}
 EXECUTORS: dict[str, dict[str, str]] = {
     "local": COMMON,
-    "slurm": {**COMMON, **ON_A_CLUSTER, "partition": TEXT, "minutes": COUNT, "qos": TEXT},
+    "slurm": {**COMMON, **ON_A_CLUSTER, "partition": TEXT, "minutes": COUNT, "qos": TEXT, "sbatch": MAPPING},
     "ray": {**COMMON, **ON_A_CLUSTER, "address": TEXT + OR_NULL},
 }
 PATHS = ("file", "model")  # options that name a file
@@ -296,14 +296,14 @@ def _is(value: Any, kind: str) -> bool:
     if kind == TEXTS:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     types: dict[str, tuple[type, ...]] = {
-        NUMBER: (int, float), COUNT: (int,), FLAG: (bool,), TEXT: (str,), LIST: (list,),
+        NUMBER: (int, float), COUNT: (int,), FLAG: (bool,), TEXT: (str,), LIST: (list,), MAPPING: (dict,),
     }  # fmt: skip
     # A bool is an int for Python, not for a reader.
     return isinstance(value, types[kind]) and (kind == FLAG or not isinstance(value, bool))
 
 
 def _kind(value: Any) -> str:
-    names = {bool: FLAG, int: COUNT, float: NUMBER, str: TEXT, list: LIST, dict: "a mapping"}
+    names = {bool: FLAG, int: COUNT, float: NUMBER, str: TEXT, list: LIST, dict: MAPPING}
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 

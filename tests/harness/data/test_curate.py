@@ -1,0 +1,275 @@
+"""Curation of real text by datatrove, as users start it: on this machine, killed and continued, Ray, Slurm.
+
+The text is the language reference that comes with Python, with copies, notes in French and an address.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import yaml
+
+from harness.data import curate
+from harness.data.build import DataConfig
+from harness.data.curation.report import Curation, find_curation
+from harness.data.prepare import prepare_corpus
+from tests import ROOT
+from tests.harness.data.curation.test_recipe import EXAMPLE, SMALL, tokenizer_json, written
+from tests.slurm_cluster import cluster, why_not
+
+FRENCH = """La suite de ce chapitre décrit la syntaxe des expressions et la manière dont elles sont évaluées.
+Une expression est une combinaison de valeurs, de variables et d'appels de fonctions. """
+N_TASKS = 3
+WHY_NOT = why_not()
+
+
+def has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+needs_datatrove = pytest.mark.skipif(
+    not has("datatrove"), reason="needs the extra curate: uv sync --extra curate"
+)
+needs_ray = pytest.mark.skipif(not has("ray"), reason="needs the extra ray: uv sync --extra ray")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example recipe on real text, without the large lists of addresses and with few buckets."""
+    folder = tmp_path_factory.mktemp("raw")
+    texts = [topics[name] for name in sorted(topics)[:40]]
+    rows = [{"text": text, "id": f"topic {i}"} for i, text in enumerate(texts)]
+    rows += [{"text": FRENCH * 5 + str(i), "id": f"french {i}"} for i in range(12)]
+    longest = max(texts, key=len)
+    rows += [
+        {"text": f"{longest}\nAsk jane.doe@cs.example.edu about it.", "id": "copy"},
+        {"text": texts[1] + " This is a darn bad word, in the middle of a text.", "id": "darn"},
+        {"text": texts[2], "id": "banned", "url": "https://sub.banned.example.com/page"},
+        {"title": "no text"},
+    ]
+    (folder / "texts").mkdir()
+    for part in range(N_TASKS + 1):
+        lines = "".join(json.dumps(row) + "\n" for row in rows[part :: N_TASKS + 1])
+        (folder / "texts" / f"{part}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    (folder / "words.txt").write_text("darn\nnot there\n")
+    content = yaml.safe_load(EXAMPLE.read_text())
+    content["read"]["path"] = str(folder / "texts")
+    content["tokenize"]["tokenizer"] = str(folder / "tokenizer.json")
+    content["executor"] = {"tasks": N_TASKS, "workers": 1}
+    options = {
+        "url": {"use_integrated_lists": False, "extra_domains": ["example.com"]},
+        # A reference has many short lines and marks.
+        "gopher_repetition": {"dup_n_grams": [], "top_n_grams": []},
+        "gopher_quality": {"max_non_alpha_words_ratio": 0.5},
+        "fineweb": {"char_duplicates_ratio": 0.1, "short_line_thr": 0.9},
+        "minhash": {"num_buckets": 4, "hashes_per_bucket": 4},
+        "c4": {"filter_no_terminal_punct": False, "filter_curly_bracket": False},
+    }
+    names = [each if isinstance(each, str) else next(iter(each)) for each in content["steps"]]
+    kept = {next(iter(each)): each for each in content["steps"] if isinstance(each, dict)}
+    content["steps"] = [{name: options[name]} if name in options else kept.get(name, name) for name in names]
+    content["steps"].insert(2, {"bad_words": {"file": str(folder / "words.txt")}})
+    return written(folder, content)
+
+
+def command(recipe: Path, output: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start the command in a session of its own: some executors leave processes behind if they are killed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.data.curate", str(recipe), f"output={output}", *overrides],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def curated(recipe: Path, output: Path, *overrides: str) -> str:
+    process = command(recipe, output, *overrides)
+    said, errors = process.communicate(timeout=300)
+    log = output / curate.WORK / "datatrove.log"
+    assert process.returncode == 0, errors + (log.read_text()[-3000:] if log.exists() else "")
+    assert errors == ""
+    return said
+
+
+@pytest.fixture(scope="module")
+def alone(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus that nobody disturbed."""
+    output = tmp_path_factory.mktemp("alone") / "out"
+    said = curated(recipe, output)
+    assert "stage 4 of 4: 4_finish, 3 task(s)" in said
+    assert f"data=tokens data.path={output} data.tokenizer={output}/tokenizer.json" in said
+    return output
+
+
+def content_of(output: Path) -> dict[str, bytes]:
+    """Bytes of every file but the report, which names the folder."""
+    return {path.name: path.read_bytes() for path in output.iterdir() if path.name != "curation.json"}
+
+
+def assert_same(output: Path, alone: Path) -> None:
+    assert content_of(output) == content_of(alone)
+    reports = [find_curation(each) for each in (output, alone)]
+    assert all(isinstance(each, Curation) for each in reports)
+    assert reports[0].steps == reports[1].steps  # type: ignore[union-attr]
+
+
+@needs_datatrove
+def test_every_step_drops_what_it_should_and_says_so(alone: Path) -> None:
+    report = find_curation(alone)
+    assert report is not None
+    steps = {step.step: step for step in report.steps}
+    order = ["read", "url", "language", "bad_words", "gopher_repetition", "gopher_quality", "c4", "fineweb"]
+    assert list(steps) == [*order, "minhash", "pii"]
+    assert steps["read"].left.documents == 40 + 12 + 3
+    assert [example.id for example in steps["url"].examples] == ["banned"]
+    assert steps["language"].dropped["fr"].documents == 12
+    assert len(steps["language"].examples) == 10
+    assert report.languages["fr"].found.documents == 12
+    assert report.languages["fr"].left.documents == 0
+    assert report.languages["en"].left.documents > 10
+    assert {reason: found.documents for reason, found in steps["bad_words"].dropped.items()} == {"darn": 1}
+    # One of the two; which one, the order of the files says.
+    assert steps["minhash"].dropped["near duplicate"].documents == 1
+    for before, after in zip(report.steps, report.steps[1:], strict=False):
+        gone = sum(found.documents for found in after.dropped.values())
+        assert before.left.documents - after.left.documents == gone
+    assert sum(each.left.documents for each in report.lengths) == report.steps[-1].left.documents
+
+
+@needs_datatrove
+def test_the_corpus_is_read_by_data_tokens_with_its_report(alone: Path, tmp_path: Path) -> None:
+    report = find_curation(alone)
+    assert report is not None
+    config = DataConfig(
+        name="tokens",
+        path=str(alone),
+        tokenizer=str(alone / "tokenizer.json"),
+        vocab_size=0,
+        eval_fraction=0.2,
+        min_eval_tokens=1000,
+    )
+    corpus = prepare_corpus(config, tmp_path)
+    assert corpus.report["curation"]["steps"][0]["left"]["documents"] == 55
+    ends = [np.fromfile(path, "<u8") for path in alone.glob("*.ds.index")]
+    assert sum(len(each) for each in ends) == report.steps[-1].left.documents
+    assert sum(int(each[-1]) for each in ends) == report.n_tokens
+    # Each byte is a token here, and each document has a separator.
+    left = report.steps[-1].left
+    assert report.n_tokens == left.bytes + left.documents
+    assert corpus.tokenizer is not None
+    text = "".join(corpus.tokenizer.decode(np.fromfile(path, "<u2")) for path in sorted(alone.glob("*.ds")))
+    assert "jane.doe" not in text
+    assert "darn" not in text
+    # Without the report the tokens are the same corpus.
+    (tmp_path / "copy").mkdir()
+    for name, data in content_of(alone).items():
+        (tmp_path / "copy" / name).write_bytes(data)
+    bare = prepare_corpus(DataConfig(**(vars(config) | {"path": str(tmp_path / "copy")})), tmp_path)
+    assert bare.corpus_id == corpus.corpus_id
+    assert "curation" not in bare.report
+
+
+@needs_datatrove
+def test_a_killed_command_goes_on_and_a_finished_one_does_nothing(
+    recipe: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    process = command(recipe, output)
+    first = output / curate.WORK / "1_filter/completions/00000"
+    while not first.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (output / "curation.json").exists()
+    # The folder of work is gone at the end, the file has another name then.
+    before = first.stat().st_mtime_ns
+    os.link(first, tmp_path / "first")
+    curated(recipe, output)
+    assert (tmp_path / "first").stat().st_mtime_ns == before, "the finished task was done again"
+    assert_same(output, alone)
+    assert curate.main([str(recipe), f"output={output}"]) == 0
+    said = capsys.readouterr().out
+    assert "stage" not in said
+    assert "read                        55 documents" in said
+
+
+def test_without_the_extra_it_is_one_sentence(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert curate.main([str(recipe), f"output={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: curation needs datatrove, which is not installed; type uv run --extra curate\n"
+    assert not (tmp_path / "out").exists()
+
+
+@needs_datatrove
+def test_a_folder_of_something_else_is_left_alone(
+    recipe: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(output: Path, *overrides: str) -> str:
+        assert curate.main([str(recipe), f"output={output}", *overrides]) == 2
+        return capsys.readouterr().err
+
+    (tmp_path / "mine.bin").touch()
+    assert "holds other files, expected a new or empty folder" in refused(tmp_path)
+    assert "is a file; name a folder" in refused(tmp_path / "mine.bin")
+    assert "was begun with other tokenize; name another folder" in refused(alone, "tokenize.seed=1")
+    (tmp_path / "busy" / "work").mkdir(parents=True)
+    with curate._alone(tmp_path / "busy" / "work"):
+        assert "another process works in output=" in refused(tmp_path / "busy")
+
+
+@needs_datatrove
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("read.text_field=body", "has no record with a text in body; name its field with read.text_field"),
+        ("steps=[{language: {keep: [ja]}}]", "no document passed language; leave it out"),
+    ],
+)
+def test_a_corpus_of_nothing_is_one_sentence(
+    override: str, sentence: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simple = "steps=[pii]"
+    assert curate.main([str(recipe), f"output={tmp_path / 'out'}", simple, override]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@needs_datatrove
+@needs_ray
+@pytest.mark.ray
+def test_ray_gives_the_same_corpus(recipe: Path, alone: Path, tmp_path: Path) -> None:
+    curated(recipe, tmp_path / "out", "executor.name=ray", "executor.workers=2")
+    assert_same(tmp_path / "out", alone)
+
+
+@needs_datatrove
+@pytest.mark.slurm
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_slurm_gives_the_same_corpus(recipe: Path, alone: Path, tmp_path: Path) -> None:
+    executor = "{name: slurm, tasks: 3, partition: low, minutes: 5, sbatch: {mem-per-cpu: 400M}}"
+    with cluster(tmp_path / "slurm"):
+        curated(recipe, tmp_path / "out", f"executor={executor}")
+    assert_same(tmp_path / "out", alone)
+
+
+def test_a_wrong_recipe_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert curate.main([str(written(tmp_path, SMALL | {"steps": ["c5"]}))]) == 2
+    assert capsys.readouterr().err.startswith("error: steps holds the unknown step c5")
