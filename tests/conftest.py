@@ -50,6 +50,7 @@ LONG_MODULES = [
     "tests/harness/sweep/test_sweep.py",
     "tests/harness/launch/ray/test_ray.py",
     "tests/harness/engine/test_mesh.py",
+    "tests/harness/data/test_curate.py",
     "tests/harness/sweep/test_damage.py",
     "tests/harness/sweep/test_stored_smoke.py",
     "tests/test_readme.py",

@@ -22,6 +22,7 @@ from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
 from harness.bench import preparation, scheduling
+from harness.data import curate
 from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -38,6 +39,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.sample": (sample.main, "--top-p"),
     "harness.evaluate": (evaluate.main, "--data"),
     "harness.export": (export.main, "--to"),
+    "harness.data.curate": (curate.main, "KEY=VALUE"),
     "harness.coordinate_check": (coordinate_check.main, "key=value"),
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),

@@ -298,6 +298,49 @@ def test_what_was_read_and_what_was_left_out_is_told(folder: SweepFolder) -> Non
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_what_curation_dropped_is_told_with_examples(folder: SweepFolder) -> None:
+    def amount(documents: int, size: float) -> dict[str, int]:
+        return {"documents": documents, "bytes": int(size)}
+
+    example = {"id": "a/7", "reason": "short", "bytes": 120, "text": "Click <here>", "url": ""}
+    about = read_sweep(folder.sweep)
+    assert about.corpus is not None
+    curation = {
+        "recipe": {},
+        "steps": [
+            {"step": "read", "left": amount(90, 5e6), "dropped": {}, "examples": []},
+            {
+                "step": "gopher_quality",
+                "left": amount(70, 4e6),
+                "dropped": {f"rule {i}": amount(20 - i, 1) for i in range(7)},
+                "examples": [example],
+            },
+        ],
+        "lengths": [
+            {"below": 256, "read": amount(20, 1e6), "left": amount(0, 0)},
+            {"below": None, "read": amount(70, 4e6), "left": amount(70, 4e6)},
+        ],
+        "languages": {"en": {"found": amount(80, 4.5e6), "left": amount(70, 4e6)}},
+        "n_tokens": 5,
+    }
+    corpus = replace(about.corpus, report={"curation": curation})
+    write_record(folder.sweep, replace(about, corpus=corpus))
+    said = text_of(render_without_figures(folder))
+    for words in (
+        "Of 90 documents 70 are left, 80.00 % of the bytes.",
+        "gopher_quality 70 4.000 20 rule 0 20, rule 1 19, rule 2 18, rule 3 17, rule 4 16, and 2 more",
+        "1 document that gopher_quality dropped",
+        "short 120 Click <here> a/7",
+        "below 256 20 1.000 0 0 longer 70 4.000 70 4.000",
+        "en 80 4.500 70 4.000",
+    ):
+        assert words in said, words
+    sources = {"sources": {}, "curation": curation | {"languages": {}}}
+    write_record(folder.sweep, replace(about, corpus=replace(corpus, report=sources)))
+    assert "No step told the language of a document." in text_of(render_without_figures(folder))
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_no_row_is_recommended_against_an_objection(folder: SweepFolder, html: str) -> None:
     assert "<b>Recommended</b>" in html
     change_fits(folder, objection="9 cells are few")

@@ -74,7 +74,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "gopher_repetition": {"dup_n_grams": [], "top_n_grams": []},
         "gopher_quality": {"max_non_alpha_words_ratio": 0.5},
         "fineweb": {"char_duplicates_ratio": 0.1, "short_line_thr": 0.9},
-        "minhash": {"num_buckets": 4, "hashes_per_bucket": 4},
+        "minhash": {"num_buckets": 2, "hashes_per_bucket": 4},
         "c4": {"filter_no_terminal_punct": False, "filter_curly_bracket": False},
     }
     names = [each if isinstance(each, str) else next(iter(each)) for each in content["steps"]]
@@ -89,7 +89,8 @@ def command(recipe: Path, output: Path, *overrides: str) -> subprocess.Popen[str
     return subprocess.Popen(
         [sys.executable, "-m", "harness.data.curate", str(recipe), f"output={output}", *overrides],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        # By itself Ray is nice to everybody, so on a busy machine its workers wait for ever.
+        env=os.environ | {"RAY_worker_niceness": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -99,7 +100,11 @@ def command(recipe: Path, output: Path, *overrides: str) -> subprocess.Popen[str
 
 def curated(recipe: Path, output: Path, *overrides: str) -> str:
     process = command(recipe, output, *overrides)
-    said, errors = process.communicate(timeout=300)
+    try:
+        said, errors = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     log = output / curate.WORK / "datatrove.log"
     assert process.returncode == 0, errors + (log.read_text()[-3000:] if log.exists() else "")
     assert errors == ""
@@ -263,11 +268,13 @@ def test_ray_gives_the_same_corpus(recipe: Path, alone: Path, tmp_path: Path) ->
 @needs_datatrove
 @pytest.mark.slurm
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-def test_slurm_gives_the_same_corpus(recipe: Path, alone: Path, tmp_path: Path) -> None:
-    executor = "{name: slurm, tasks: 3, partition: low, minutes: 5, sbatch: {mem-per-cpu: 400M}}"
+def test_slurm_gives_the_same_corpus(recipe: Path, tmp_path: Path) -> None:
+    short = ["steps=[fineweb, pii]", "executor.tasks=2"]
+    assert curate.main([str(recipe), f"output={tmp_path / 'here'}", *short]) == 0
+    executor = "{name: slurm, partition: low, minutes: 5, sbatch: {mem-per-cpu: 400M}}"
     with cluster(tmp_path / "slurm"):
-        curated(recipe, tmp_path / "out", f"executor={executor}")
-    assert_same(tmp_path / "out", alone)
+        curated(recipe, tmp_path / "out", f"executor={executor}", *short)
+    assert_same(tmp_path / "out", tmp_path / "here")
 
 
 def test_a_wrong_recipe_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
