@@ -175,9 +175,9 @@ def parser() -> CommandParser:
     found = CommandParser(
         "harness.data.curate",
         "Filter, deduplicate and tokenise raw text with datatrove, for data=tokens.",
-        "python -m harness.data.curate sweeps/curation/web.yaml read.path=texts output=curated",
+        "python -m harness.data.curate harness/data/curation/web.yaml read.path=texts output=curated",
     )
-    found.add_argument("recipe", type=Path, help="YAML file, for example sweeps/curation/web.yaml")
+    found.add_argument("recipe", type=Path, help="YAML file, for example harness/data/curation/web.yaml")
     found.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that go before the file's")
     return found
 

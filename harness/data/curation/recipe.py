@@ -26,7 +26,7 @@ OR_NULL = " or null"
 Options = dict[str, Any]
 # What may stand in each part of a recipe. Names and meanings are those of datatrove's blocks, except for
 # `read`, `language`, `bad_words` and `tokenize`. Without an option, the default of the block holds.
-READ = {"path": TEXT, "text_field": TEXT, "id_field": TEXT}
+READ = {"path": TEXT, "text_field": TEXT, "url_field": TEXT}
 TOKENIZE = {
     "tokenizer": TEXT,
     "separator": TEXT,
@@ -137,16 +137,9 @@ class Recipe:
         """List the files to read and read the tokenizer.
 
         Raises:
-            InputError: there are none, they are of several kinds, or the tokenizer has no separator.
+            InputError: there are none, or the tokenizer has no separator.
         """
-        if "::" in self.read["path"]:
-            raise InputError(f"read.path={self.read['path']} is an archive; unpack it and name the folder")
-        files = list_files(self.read["path"], (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"), "read.path")
-        if len({file.name.lower().endswith(".parquet") for file in files}) > 1:
-            raise InputError(
-                f"read.path={self.read['path']} holds .jsonl and .parquet files, expected one kind; curate "
-                "them one after the other into two folders"
-            )
+        files = list_files(self.read["path"], key="read.path")
         tokenizer = read_tokenizer(self.tokenize["tokenizer"], key="tokenize.tokenizer")
         if self.separator(tokenizer) is None:
             raise InputError(

@@ -132,9 +132,9 @@ def count_steps(
         Range(bound, *(_sum(count["lengths"][index] for count in counts) for counts in (first, last)))
         for index, bound in enumerate(bounds)
     ]
-    # What the filter of languages drops has a language too; records may also bring theirs along.
-    told = "language" if "language" in steps else steps[0]
-    found = _by_key(count["languages"] for count in [*kept[told], *_files(folder, DROPPED, told)])
+    # What the filter of languages drops has a language too.
+    told = [*kept.get("language", []), *_files(folder, DROPPED, "language")]
+    found = _by_key(count["languages"] for count in told)
     left = _by_key(count["languages"] for count in last)
     none = Amount(0, 0)
     return reports, lengths, {name: InLanguage(found[name], left.get(name, none)) for name in found}

@@ -6,16 +6,24 @@ cuts the recipe into four: filter and sign, compare by bucket, cluster, and drop
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.curation.count import Count, Document, Dropped
 from harness.data.curation.recipe import Options, Recipe, Step
 from harness.data.text.corpora import SourceFile
-from harness.data.text.remote import is_remote
+from harness.data.text.document import Unusable
+from harness.data.text.parse import parse
+from harness.data.text.read import READ_ERRORS, read_raw
+from harness.data.text.remote import is_remote, open_binary
 
 COUNTS, TOKENS, FILTERED, SIGNED = "counts", "tokens", "filtered", "minhash"
 READ_STEP, MINHASH = "read", "minhash"
@@ -38,27 +46,58 @@ class Stage:
 
 @dataclass(frozen=True)
 class Read:
-    """Yield the documents of every n-th file, n being the number of tasks.
+    """Yield the documents of every n-th file, n being the number of tasks; count records without one.
 
     Attributes:
-        places: path or address of every file.
+        files: all files.
+        counts: folder of the counts.
         text_field: field of a record that holds the text.
-        id_field: field of a record that holds its name.
+        url_field: field of a record that holds its address.
     """
 
-    places: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+    counts: str
     text_field: str = "text"
-    id_field: str = "id"
+    url_field: str = "url"
 
     def __call__(self, data: object = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ARG002
-        """Yield the documents of one task."""
-        from datatrove.pipeline.readers import JsonlReader, ParquetReader
+        """Yield the documents of one task; raise InputError for a damaged file."""
+        from datatrove.data import Document as Datatrove
 
-        for place in self.places[rank::world_size]:
-            folder, _, name = place.rpartition("/")
-            kind = ParquetReader if name.lower().endswith(".parquet") else JsonlReader
-            reader = kind(folder or "/", text_key=self.text_field, id_key=self.id_field)
-            yield from reader.read_files_shard([name])
+        with Dropped(self.counts, READ_STEP) as unusable:
+            for file in self.files[rank::world_size]:
+                is_json = not file.name.lower().endswith((".txt", ".parquet"))
+                records = zip(read_raw(file, self.text_field), self._addresses(file), strict=False)
+                for number, (raw, url) in enumerate(records, 1):
+                    found = parse(file.name, number, raw, self.text_field)
+                    if found is None:
+                        continue
+                    reason = found.reason if isinstance(found, Unusable) else _why_not(found.text)
+                    if isinstance(found, Unusable) or reason:
+                        empty = Datatrove(text="", id=found.name, metadata={"filter_reason": reason})
+                        unusable.write(empty, rank)
+                        continue
+                    address = json.loads(str(raw)).get(self.url_field) if is_json else url
+                    metadata = {"url": address} if isinstance(address, str) else {}
+                    yield Datatrove(text=found.text, id=found.name, metadata=metadata)
+
+    def _addresses(self, file: SourceFile) -> Iterator[Any]:
+        """Yield the address in each record of a parquet file that has a column of them; else None."""
+        if file.name.lower().endswith(".parquet"):
+            # Reading the texts says what is wrong with the file.
+            with suppress(*READ_ERRORS), open_binary(file.path) as source:
+                if self.url_field in pq.read_schema(source).names:
+                    return read_raw(file, self.url_field)
+        return repeat(None)
+
+
+def _why_not(text: str) -> str | None:
+    """Return why a text is no document; None if it is one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return None if text.strip() else "empty"
 
 
 @dataclass(frozen=True)
@@ -91,10 +130,7 @@ def stages(recipe: Recipe, files: Sequence[SourceFile], separator: str, work: Pa
     """
     fields = {key: value for key, value in recipe.read.items() if key != "path"}
     counts = str(work / COUNTS)
-    begin: list[Any] = [
-        Read(tuple(_anywhere(file.path) for file in files), **fields),
-        Count(counts, READ_STEP),
-    ]
+    begin: list[Any] = [Read(tuple(map(_anywhere, files)), counts, **fields), Count(counts, READ_STEP)]
     tokenize = _tokenize(recipe.tokenize, separator, str(work / TOKENS))
     names = [step.name for step in recipe.steps]
     if MINHASH not in names:
@@ -105,9 +141,9 @@ def stages(recipe: Recipe, files: Sequence[SourceFile], separator: str, work: Pa
     return _deduplicated(recipe.n_tasks, recipe.steps[cut].options, begin, rest, work)
 
 
-def _anywhere(path: str) -> str:
-    """Return a path that holds in any folder, because workers of a cluster may start elsewhere."""
-    return path if is_remote(path) else os.path.abspath(path)
+def _anywhere(file: SourceFile) -> SourceFile:
+    """Return a file whose path holds in any folder, because workers of a cluster may start elsewhere."""
+    return file if is_remote(file.path) else replace(file, path=os.path.abspath(file.path))
 
 
 def _deduplicated(

@@ -328,7 +328,7 @@ def test_what_curation_dropped_is_told_with_examples(folder: SweepFolder) -> Non
     said = text_of(render_without_figures(folder))
     for words in (
         "Of 90 documents 70 are left, 80.00 % of the bytes.",
-        "gopher_quality 70 4.000 20 rule 0 20, rule 1 19, rule 2 18, rule 3 17, rule 4 16, and 2 more",
+        "gopher_quality 70 4.000 119 rule 0 20, rule 1 19, rule 2 18, rule 3 17, rule 4 16, and 2 more",
         "1 document that gopher_quality dropped",
         "short 120 Click <here> a/7",
         "below 256 20 1.000 0 0 longer 70 4.000 70 4.000",

@@ -17,13 +17,17 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from harness.data import curate
 from harness.data.build import DataConfig
 from harness.data.curation.report import Curation, find_curation
+from harness.data.curation.stages import Read
 from harness.data.prepare import prepare_corpus
+from harness.data.text.corpora import list_files
 from tests import ROOT
 from tests.harness.data.curation.test_recipe import EXAMPLE, SMALL, tokenizer_json, written
 from tests.slurm_cluster import cluster, why_not
@@ -59,9 +63,14 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"title": "no text"},
     ]
     (folder / "texts").mkdir()
-    for part in range(N_TASKS + 1):
-        lines = "".join(json.dumps(row) + "\n" for row in rows[part :: N_TASKS + 1])
+    french = [row for row in rows if str(row.get("id")).startswith("french")]
+    others = [row for row in rows if row not in french]
+    # The second task drops all that it reads, and has no file in the later stages.
+    for part, its in enumerate([others[::3], french, others[1::3], others[2::3]]):
+        lines = "".join(json.dumps(row) + "\n" for row in its)
         (folder / "texts" / f"{part}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    wrong = b'{"text": "cut'
+    (folder / "texts" / "4.jsonl").write_bytes(b'{"text": "no utf-8: \xff"}\n' + wrong)
     (folder / "tokenizer.json").write_text(tokenizer_json())
     (folder / "words.txt").write_text("darn\nnot there\n")
     content = yaml.safe_load(EXAMPLE.read_text())
@@ -141,15 +150,23 @@ def test_every_step_drops_what_it_should_and_says_so(alone: Path) -> None:
     order = ["read", "url", "language", "bad_words", "gopher_repetition", "gopher_quality", "c4", "fineweb"]
     assert list(steps) == [*order, "minhash", "pii"]
     assert steps["read"].left.documents == 40 + 12 + 3
-    assert [example.id for example in steps["url"].examples] == ["banned"]
+    assert {reason: found.documents for reason, found in steps["read"].dropped.items()} == {
+        "no text in 'text'": 1,
+        "not UTF-8": 1,
+        "not JSON": 1,
+    }
+    assert [example.url for example in steps["url"].examples] == ["https://sub.banned.example.com/page"]
     assert steps["language"].dropped["fr"].documents == 12
     assert len(steps["language"].examples) == 10
     assert report.languages["fr"].found.documents == 12
     assert report.languages["fr"].left.documents == 0
     assert report.languages["en"].left.documents > 10
     assert {reason: found.documents for reason, found in steps["bad_words"].dropped.items()} == {"darn": 1}
-    # One of the two; which one, the order of the files says.
     assert steps["minhash"].dropped["near duplicate"].documents == 1
+    longest = max(sorted(topics)[:40], key=lambda name: len(topics[name]))
+    # One of the two; which one, the order of the files says.
+    (example,) = steps["minhash"].examples
+    assert example.text[:60] in topics[longest]
     for before, after in zip(report.steps, report.steps[1:], strict=False):
         gone = sum(found.documents for found in after.dropped.values())
         assert before.left.documents - after.left.documents == gone
@@ -160,6 +177,7 @@ def test_every_step_drops_what_it_should_and_says_so(alone: Path) -> None:
 def test_the_corpus_is_read_by_data_tokens_with_its_report(alone: Path, tmp_path: Path) -> None:
     report = find_curation(alone)
     assert report is not None
+    assert [path.name[:5] for path in sorted(alone.glob("*.ds"))] == ["00000", "00002"]
     config = DataConfig(
         name="tokens",
         path=str(alone),
@@ -258,6 +276,26 @@ def test_a_corpus_of_nothing_is_one_sentence(
 
 
 @needs_datatrove
+@pytest.mark.parametrize("name", ["cut.jsonl.gz", "cut.jsonl.zst", "none.parquet"])
+def test_a_damaged_file_is_one_sentence(
+    name: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (json.dumps({"text": "word " * 2000}) + "\n").encode() * 5
+    cut = {
+        ".gz": gzip.compress(lines, 0)[:20_000],
+        ".zst": pa.compress(lines, codec="zstd", asbytes=True)[:20],
+        ".parquet": b"PAR1",
+    }
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / name).write_bytes(cut[Path(name).suffix])
+    place = f"read.path={tmp_path / 'texts'}"
+    assert curate.main([str(recipe), f"output={tmp_path / 'out'}", place, "steps=[pii]"]) == 2
+    said = capsys.readouterr().err
+    # In a process of its own what datatrove says goes into a file.
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path}/texts/{name} cannot be read (")
+
+
+@needs_datatrove
 @needs_ray
 @pytest.mark.ray
 def test_ray_gives_the_same_corpus(recipe: Path, alone: Path, tmp_path: Path) -> None:
@@ -280,3 +318,24 @@ def test_slurm_gives_the_same_corpus(recipe: Path, tmp_path: Path) -> None:
 def test_a_wrong_recipe_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert curate.main([str(written(tmp_path, SMALL | {"steps": ["c5"]}))]) == 2
     assert capsys.readouterr().err.startswith("error: steps holds the unknown step c5")
+
+
+@needs_datatrove
+def test_addresses_come_from_columns_and_fields(tmp_path: Path) -> None:
+    urls = ["https://a.example.com/1", None, "https://b.example.org/2"]
+    table = pa.table({"text": ["one", "two", "three"], "link": urls})
+    pq.write_table(table, tmp_path / "with.parquet")
+    pq.write_table(table.drop_columns("link"), tmp_path / "without.parquet")
+    lines = [json.dumps({"text": str(url), "link": url}) for url in urls]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    (tmp_path / "plain.txt").write_text("a text\n")
+    files = {file.name: file for file in list_files(str(tmp_path))}
+
+    def read(name: str) -> list[str | None]:
+        found = Read((files[name],), str(tmp_path / "counts"), url_field="link")()
+        return [document.metadata.get("url") for document in found]
+
+    assert read("with.parquet") == urls
+    assert read("lines.jsonl") == urls
+    assert read("without.parquet") == [None] * 3
+    assert read("plain.txt") == [None]
