@@ -22,8 +22,8 @@ import numpy as np
 
 from harness.data.curation.execute import run_stage
 from harness.data.curation.recipe import Recipe, read_recipe
-from harness.data.curation.report import FILE, SCHEMA, Amount, Curation, count_steps, find_curation
-from harness.data.curation.stages import COUNTS, READ_STEP, TOKENS, stages
+from harness.data.curation.report import FILE, SCHEMA, Amount, Curation, count_steps, find_curation, masked
+from harness.data.curation.stages import COUNTS, READ_STEP, TOKENS, masking, stages
 from harness.data.text.file_tokenizer import FileTokenizer
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
@@ -98,6 +98,8 @@ def _finish(
     work = output / WORK
     names = [READ_STEP, *(step.name for step in recipe.steps)]
     steps, lengths, languages = count_steps(work / COUNTS, names, recipe.n_tasks)
+    # A report goes further than a corpus, and an example was dropped before its addresses were masked.
+    steps = [masked(step, masking(recipe)) for step in steps]
     if steps[0].left.documents == 0:
         raise InputError(
             f"read.path={recipe.read['path']} has no record with a text in "

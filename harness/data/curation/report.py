@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,11 @@ def count_steps(
     left = _by_key(count["languages"] for count in last)
     none = Amount(0, 0)
     return reports, lengths, {name: InLanguage(found[name], left.get(name, none)) for name in found}
+
+
+def masked(step: StepReport, mask: Callable[[str], str]) -> StepReport:
+    """Return a report whose examples are masked."""
+    return replace(step, examples=[replace(example, text=mask(example.text)) for example in step.examples])
 
 
 def find_curation(folder: Path) -> Curation | None:

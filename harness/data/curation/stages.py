@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -206,6 +206,14 @@ def _block(step: Step, dropped: Dropped) -> Any:
         "fineweb": FineWebQualityFilter,
     }
     return kinds[step.name](exclusion_writer=dropped, language=Words(), **step.options)
+
+
+def masking(recipe: Recipe) -> Callable[[str], str]:
+    """Return what the step `pii` of a recipe does to a text; without that step a text stays as it is."""
+    from datatrove.pipeline.formatters import PIIFormatter
+
+    options = next((step.options for step in recipe.steps if step.name == "pii"), None)
+    return str if options is None else PIIFormatter(**options).format
 
 
 def _tokenize(options: Options, separator: str, folder: str) -> Any:

@@ -34,6 +34,7 @@ from tests.slurm_cluster import cluster, why_not
 
 FRENCH = """La suite de ce chapitre décrit la syntaxe des expressions et la manière dont elles sont évaluées.
 Une expression est une combinaison de valeurs, de variables et d'appels de fonctions. """
+ADDRESS = "jane.doe@cs.example.edu"
 N_TASKS = 3
 WHY_NOT = why_not()
 
@@ -57,9 +58,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows += [{"text": FRENCH * 5 + str(i), "id": f"french {i}"} for i in range(12)]
     longest = max(texts, key=len)
     rows += [
-        {"text": f"{longest}\nAsk jane.doe@cs.example.edu about it.", "id": "copy"},
+        {"text": f"{longest}\nAsk {ADDRESS} about it.", "id": "copy"},
         {"text": texts[1] + " This is a darn bad word, in the middle of a text.", "id": "darn"},
-        {"text": texts[2], "id": "banned", "url": "https://sub.banned.example.com/page"},
+        {
+            "text": f"Write to {ADDRESS}. {texts[2]}",
+            "id": "banned",
+            "url": "https://sub.banned.example.com/page",
+        },
         {"title": "no text"},
     ]
     (folder / "texts").mkdir()
@@ -196,7 +201,7 @@ def test_the_corpus_is_read_by_data_tokens_with_its_report(alone: Path, tmp_path
     assert report.n_tokens == left.bytes + left.documents
     assert corpus.tokenizer is not None
     text = "".join(corpus.tokenizer.decode(np.fromfile(path, "<u2")) for path in sorted(alone.glob("*.ds")))
-    assert "jane.doe" not in text
+    assert ADDRESS not in text + (alone / "curation.json").read_text()
     assert "darn" not in text
     # Without the report the tokens are the same corpus.
     (tmp_path / "copy").mkdir()
