@@ -52,7 +52,7 @@ RUNNABLE = [
     for command in COMMANDS
     if (
         "dry_run=true" in command
-        or re.search(r"-m (analysis\.(fit|summary|emergence)|harness\.status) ", f"{command} ")
+        or re.search(r"-m (analysis\.(fit|summary|emergence|same_law)|harness\.status) ", f"{command} ")
     )
     and "--watch" not in command
 ]
