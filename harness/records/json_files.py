@@ -97,6 +97,9 @@ def _reader(kind: type) -> Callable[[Any, Any], Any]:
     return structure
 
 
+LARGEST = 2**63  # of the absolute values of integers
+
+
 def _number(value: Any, _: Any) -> float:
     if value is None:  # A number that is not finite was written as null.
         return math.nan
@@ -111,6 +114,9 @@ def _exactly(value: Any, kind: type) -> Any:
         return kind(value)
     if type(value) is not kind:
         raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    # Tables have no larger integers, and quotients of them overflow.
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise TypeError(f"expected an integer of 64 bits, got one of {value.bit_length()}")
     return value
 
 

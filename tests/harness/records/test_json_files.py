@@ -72,6 +72,7 @@ def test_numbers_that_are_not_finite_are_null() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"gears": [10**500]}, r"gears"),
         ({"name": None}, r"expected str.*name"),
         ({"name": 3}, r"name"),
         ({"gears": [1.5]}, r"gears"),
