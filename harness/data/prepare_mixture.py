@@ -14,6 +14,7 @@ import tokenizers as hf
 from jaxtyping import Float64
 
 from harness.data.build import DataConfig
+from harness.data.build_tokens import SAMPLED
 from harness.data.corpus import Corpus, Part
 from harness.data.sources import Source
 from harness.data.store import Store
@@ -32,8 +33,6 @@ from harness.records.errors import InputError
 # Part of every key. Raise it when the same sources would give another mixture or another description.
 VERSION = 1
 EVAL, TOKENIZER = "eval.bin", "tokenizer.json"
-# Tokens of a mapped source behind the token frequencies of a mixture.
-SAMPLED = 2**21
 # Files from which each source's text for the tokenizer is taken, at least, if it has so many.
 FILES_SAMPLED = 8
 
@@ -56,7 +55,7 @@ def source_config(config: DataConfig, source: Source) -> DataConfig:
 
 
 def mix(sources: Sequence[Source], corpora: Sequence[Corpus], store: Store) -> Corpus:
-    """Return the mixture of prepared sources; its description is kept in the cache.
+    """Return the mixture of prepared sources; its tokens to score and their unigram losses are cached.
 
     Args:
         sources: the sources.
@@ -64,63 +63,74 @@ def mix(sources: Sequence[Source], corpora: Sequence[Corpus], store: Store) -> C
         store: the cache.
     """
     counts = in_period([each.weight for each in sources])
-    key = _hash(
-        [VERSION, [(s.name, n, c.corpus_id) for s, n, c in zip(sources, counts, corpora, strict=True)]]
-    )
+    content = [(s.name, n, c.corpus_id) for s, n, c in zip(sources, counts, corpora, strict=True)]
+    corpus_id, tokenizer_id = _hash([VERSION, content])[:12], corpora[0].tokenizer_id
+    vocab_size = max(each.vocab_size for each in corpora)
+    # The id of a corpus is that of its text, which has other tokens under another tokenizer.
+    key = _hash([VERSION, content, tokenizer_id, vocab_size])
     found = store.find(key)
     if found is None:
-        corpus_id, meta = _described(key, sources, corpora, counts)
-        dtype = token_dtype(meta["vocab_size"])
-        held_out = np.concatenate([each.eval.astype(dtype) for each in corpora])
-        store.add(key, f"{corpus_id}-mixture", {EVAL: held_out}, meta)
+        held_out = np.concatenate([each.eval.astype(token_dtype(vocab_size)) for each in corpora])
+        losses = _unigram_losses(corpora, Interleaving(counts), vocab_size)
+        store.add(key, f"{corpus_id}-{tokenizer_id}-mixture", {EVAL: held_out}, {"unigram_nats": losses})
         found = store.find(key)
     if found is None:
         raise RuntimeError(f"the mixture just written to {store.root} cannot be read back")
     folder, meta = found
+    return _mixed(sources, corpora, corpus_id, np.memmap(folder / EVAL, token_dtype(vocab_size), "r"), **meta)
+
+
+def _mixed(
+    sources: Sequence[Source],
+    corpora: Sequence[Corpus],
+    corpus_id: str,
+    held_out: np.ndarray,
+    unigram_nats: Sequence[float],
+) -> Corpus:
+    """Return the mixture, described from its sources and the unigram loss on each."""
+    order = Interleaving(in_period([each.weight for each in sources]))
     ends = np.cumsum([each.n_eval_tokens for each in corpora])
-    held_out = np.memmap(folder / EVAL, token_dtype(meta["vocab_size"]), "r")
-    parts = tuple(
-        Part(source.name, weight, source.max_epochs, held_out[end - corpus.n_eval_tokens : end])
-        for source, corpus, weight, end in zip(
-            sources, corpora, Interleaving(counts).weights, ends, strict=True
-        )
-    )
-    streams = []
-    for each in corpora:
-        assert not isinstance(each.train, Mixture)
-        streams.append(each.train)
-    train = Mixture(tuple(each.name for each in sources), counts, tuple(streams))
+    parts, streams = [], []
+    for source, corpus, weight, end in zip(sources, corpora, order.weights, ends, strict=True):
+        assert not isinstance(corpus.train, Mixture)
+        own = held_out[end - corpus.n_eval_tokens : end]
+        parts.append(Part(source.name, weight, source.max_epochs, own))
+        streams.append(corpus.train)
+    train = Mixture(tuple(each.name for each in sources), order.counts, tuple(streams))
+    trained = [each for each, count in zip(corpora, order.counts, strict=True) if count]
+    sizes, documents = [each.n_train_bytes for each in trained], [each.n_documents for each in trained]
     return Corpus(
-        **meta,
+        corpus_id=corpus_id,
+        tokenizer_id=corpora[0].tokenizer_id,
+        vocab_size=max(each.vocab_size for each in corpora),
         train=train,
         eval=held_out,
         token_bytes=corpora[0].token_bytes,
         n_train_tokens=len(train),
+        n_train_bytes=None if None in sizes else sum(size or 0 for size in sizes),
         n_eval_tokens=len(held_out),
+        n_documents=None if None in documents else sum(n or 0 for n in documents),
+        entropy_rate=None,
+        unigram_nats=round(float(np.dot(order.weights, unigram_nats)), 4),
+        report=_report(sources, corpora, order.weights, unigram_nats),
         tokenizer=corpora[0].tokenizer,
-        parts=parts,
+        parts=tuple(parts),
     )
 
 
-def _described(
-    key: str, sources: Sequence[Source], corpora: Sequence[Corpus], counts: Sequence[int]
-) -> tuple[str, dict[str, Any]]:
-    """Return the hash of a mixture's content and its description."""
-    weights = np.array(Interleaving(tuple(counts)).weights)
-    vocab_size = max(each.vocab_size for each in corpora)
-    shares = weights @ np.array([_frequencies(each, vocab_size) for each in corpora])
-    held = [token_counts(each.eval, vocab_size) / each.n_eval_tokens for each in corpora]
-    losses = [float(-own @ np.log(shares)) for own in held]
-    trained = [each for each, count in zip(corpora, counts, strict=True) if count]
-    sizes = [each.n_train_bytes for each in trained]
-    documents = [each.n_documents for each in trained]
-    bytes_per_token = [each.report.get("bytes_per_token") for each in corpora]
+def _report(
+    sources: Sequence[Source],
+    corpora: Sequence[Corpus],
+    weights: Sequence[float],
+    unigram_nats: Sequence[float],
+) -> dict[str, Any]:
+    """Return what is told about each source, with the report of its own preparation."""
     report: dict[str, Any] = {
         "sources": {
             source.name: {
                 "kind": source.kind,
                 "place": source.path or ", ".join(source.packages),
-                "weight": float(weight),
+                "weight": weight,
                 "max_epochs": source.max_epochs,
                 "corpus_id": corpus.corpus_id,
                 "n_train_tokens": corpus.n_train_tokens if weight else 0,
@@ -130,22 +140,19 @@ def _described(
                 "unigram_nats": round(loss, 4),
                 "report": corpus.report,
             }
-            for source, corpus, weight, loss in zip(sources, corpora, weights, losses, strict=True)
+            for source, corpus, weight, loss in zip(sources, corpora, weights, unigram_nats, strict=True)
         }
     }
+    bytes_per_token = [each.report.get("bytes_per_token") for each in corpora]
     if None not in bytes_per_token:
-        report["bytes_per_token"] = float(weights @ np.array(bytes_per_token, float))
-    meta = {
-        "corpus_id": key[:12],
-        "tokenizer_id": corpora[0].tokenizer_id,
-        "vocab_size": vocab_size,
-        "n_train_bytes": None if None in sizes else sum(size or 0 for size in sizes),
-        "n_documents": None if None in documents else sum(n or 0 for n in documents),
-        "entropy_rate": None,
-        "unigram_nats": round(float(weights @ np.array(losses)), 4),
-        "report": report,
-    }
-    return key[:12], meta
+        report["bytes_per_token"] = float(np.dot(weights, np.array(bytes_per_token, float)))
+    return report
+
+
+def _unigram_losses(corpora: Sequence[Corpus], order: Interleaving, vocab_size: int) -> list[float]:
+    """Return the loss on each source of a model that knows the token frequencies of the mixture alone."""
+    known = np.log(np.array(order.weights) @ np.array([_frequencies(each, vocab_size) for each in corpora]))
+    return [float(-token_counts(each.eval, vocab_size) @ known / each.n_eval_tokens) for each in corpora]
 
 
 def _frequencies(corpus: Corpus, vocab_size: int) -> Float64[np.ndarray, "vocab"]:

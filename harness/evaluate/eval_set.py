@@ -15,7 +15,7 @@ LEAST = 4
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceWindows:
     """Windows of one source of a mixture.
 
     Attributes:
@@ -45,7 +45,7 @@ class EvalSet:
 
     windows: np.ndarray
     n_bytes: int | None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[SourceWindows, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -76,14 +76,16 @@ def eval_set(corpus: Corpus, seq_len: int, n_tokens: int) -> EvalSet:
     if not corpus.parts:
         return EvalSet.build(eval_windows(corpus.eval, seq_len, n_tokens), corpus.token_bytes)
     chosen: list[np.ndarray] = []
-    parts: list[Part] = []
+    parts: list[SourceWindows] = []
     first = 0
     for each in corpus.parts:
         wanted = math.ceil(n_tokens / seq_len * max(each.weight, 1 / (LEAST * len(corpus.parts))))
         here = (len(each.eval) - 1) // seq_len
         windows = eval_windows(each.eval, seq_len, min(wanted, here) * seq_len)
         last = first + len(windows)
-        parts.append(Part(each.name, each.weight, first, last, _n_bytes(windows, corpus.token_bytes)))
+        parts.append(
+            SourceWindows(each.name, each.weight, first, last, _n_bytes(windows, corpus.token_bytes))
+        )
         chosen.append(windows)
         first = last
     windows = np.concatenate(chosen)

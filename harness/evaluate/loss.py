@@ -11,7 +11,7 @@ import numpy as np
 from harness.engine.distributed import place
 from harness.engine.mesh import batch_sharding
 from harness.engine.step import Engine
-from harness.evaluate.eval_set import EvalSet, Part
+from harness.evaluate.eval_set import EvalSet, SourceWindows
 
 # Neighbouring windows share documents, so their losses are correlated: the standard error is taken over means
 # of blocks of this many windows.
@@ -112,7 +112,7 @@ def evaluate(engine: Engine, params: Any, eval_set: EvalSet) -> EvalResult:
     return EvalResult(loss, block_sem(losses), bits, block_losses(losses))
 
 
-def _mixed(losses: np.ndarray, parts: tuple[Part, ...], seq_len: int) -> EvalResult:
+def _mixed(losses: np.ndarray, parts: tuple[SourceWindows, ...], seq_len: int) -> EvalResult:
     """Return the loss of a mixture: the mean over its sources by their weights.
 
     References: Cochran 1977, Sampling Techniques, section 5.3 (mean of strata and its standard error).
@@ -138,7 +138,7 @@ def _mixed(losses: np.ndarray, parts: tuple[Part, ...], seq_len: int) -> EvalRes
     return EvalResult(loss, sem, bits, tuple(blocks), sources)
 
 
-def _of_source(part: Part, losses: np.ndarray, seq_len: int) -> SourceLoss:
+def _of_source(part: SourceWindows, losses: np.ndarray, seq_len: int) -> SourceLoss:
     """Return the loss on one source, from the losses [windows] of its windows."""
     loss = float(losses.mean())
     bits = _bits_per_byte(loss, len(losses) * seq_len, part.n_bytes)

@@ -215,3 +215,26 @@ def test_a_benchmark_is_looked_for_in_the_sources_that_are_trained_on(
     # Those of web and code that are not held out; none of news, which is never trained on.
     assert 40 <= found["found"] < 60
     assert {each["text"][0] for each in found["examples"]} <= {"w", "c"}
+
+
+def test_the_same_texts_under_another_tokenizer_are_other_tokens(places: Path, corpus: Corpus) -> None:
+    """What is cached of a mixture is of its tokens, whose texts may be those of another one."""
+    plain = replace(config(places), tokenizer="bytes", vocab_size=257)
+    found = prepare_corpus(plain, places / "cache")
+    assert (found.vocab_size, found.tokenizer_id) != (corpus.vocab_size, corpus.tokenizer_id)
+    assert found.corpus_id == corpus.corpus_id
+    assert int(found.eval.max()) < 257
+    assert len(found.eval) == sum(len(part.eval) for part in found.parts) > len(corpus.eval)
+    assert found.unigram_nats != corpus.unigram_nats
+    again = prepare_corpus(config(places), places / "cache")
+    np.testing.assert_array_equal(again.eval, corpus.eval)
+
+
+def test_what_the_sources_are_called_and_allowed_is_not_cached(places: Path, corpus: Corpus) -> None:
+    known = config(places)
+    sources = tuple(replace(each, max_epochs=7.0) for each in known.sources)
+    path = next((places / "cache" / "corpora").glob("*-tokenizer/tokenizer.json"))
+    found = prepare_corpus(replace(known, sources=sources, tokenizer=str(path)), places / "cache")
+    assert found.corpus_id == corpus.corpus_id
+    assert found.report["sources"]["web"]["max_epochs"] == 7
+    assert [part.max_epochs for part in found.parts] == [7, 7, 7]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.evaluate.eval_set import Part
+from harness.evaluate.eval_set import SourceWindows
 from harness.evaluate.loss import _mixed, block_losses, block_sem
 
 SEQ_LEN = 8
@@ -17,10 +17,14 @@ def drawn(rng: np.random.Generator, sizes: tuple[int, ...]) -> list[np.ndarray]:
     return [rng.normal(2 + index, 0.5, size) for index, size in enumerate(sizes)]
 
 
-def parts(sizes: tuple[int, ...], weights: tuple[float, ...], n_bytes: int | None = 16) -> tuple[Part, ...]:
+def parts(
+    sizes: tuple[int, ...], weights: tuple[float, ...], n_bytes: int | None = 16
+) -> tuple[SourceWindows, ...]:
     ends = np.cumsum(sizes).tolist()
     return tuple(
-        Part(f"s{index}", weight, end - size, end, None if n_bytes is None else size * n_bytes * (index + 1))
+        SourceWindows(
+            f"s{index}", weight, end - size, end, None if n_bytes is None else size * n_bytes * (index + 1)
+        )
         for index, (size, weight, end) in enumerate(zip(sizes, weights, ends, strict=True))
     )
 
