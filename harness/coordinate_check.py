@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, Int
 from rich.box import SIMPLE
 from rich.table import Table
 
-from harness.config.settings import SweepSettings, known_keys, load
+from harness.config.schema import SweepSettings
+from harness.config.settings import known_keys, load
 from harness.engine.optim import Optimiser, group_rates
 from harness.engine.step import quickly
 from harness.grid.rules import Rung, model_spec, optim_spec

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.config.settings import SweepSettings, load
+from harness.config.schema import SweepSettings
+from harness.config.settings import load
 from harness.grid.cells import Cell, expand
 from harness.recipe.spec import DataSpec
 from harness.records.columns import TIMING_COLUMNS

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.aot.topology import EXAMPLES, Topology
-from harness.config.settings import SweepSettings, known_keys, load, options, plain
+from harness.config.schema import SweepSettings
+from harness.config.settings import known_keys, load, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
 from harness.grid.cells import expand

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
-from harness.config.settings import SweepSettings, known_keys, load
+from harness.config.schema import SweepSettings
+from harness.config.settings import known_keys, load
 from harness.config.values import typed
 from harness.execution.hardware import platform_here
 from harness.grid.rules import Rung, model_spec, optim_spec

@@ -15,7 +15,7 @@ from harness.recipe.spec import OPTIMISERS, PRECISIONS, SEPARATE_SCHEDULES, TRAN
 from harness.records.errors import InputError, near
 
 if TYPE_CHECKING:
-    from harness.config.settings import SweepSettings
+    from harness.config.schema import SweepSettings
 
 
 LARGE = 1e30
@@ -191,6 +191,7 @@ def check_together(settings: SweepSettings) -> None:
     """Raise InputError for settings that are valid alone but not together."""
     _check_schedule(settings)
     _check_rules(settings)
+    _check_sources(settings)
     model = settings.model
     if model.n_active_experts > model.n_experts:
         raise InputError(
@@ -260,6 +261,22 @@ def _check_schedule(settings: SweepSettings) -> None:
         )
     if averaged and optim.beta1 == 0:
         raise InputError("optim.beta1=0 gives no average to score with optim.name=schedule_free; use 0.9")
+
+
+def _check_sources(settings: SweepSettings) -> None:
+    """Raise InputError if sources are given and not mixed, or a mixture is given what it does not read."""
+    data = settings.data
+    if data.sources and data.name != "mixture":
+        raise InputError(
+            f"data.sources are read by data=mixture alone, and data.name={data.name} was given; add "
+            "data=mixture, or leave data.sources out"
+        )
+    for key, value in (("path", data.path), ("eval_path", data.eval_path), ("tasks", data.tasks or None)):
+        if data.name == "mixture" and value is not None:
+            raise InputError(
+                f"data.{key} was given and data=mixture reads data.sources alone; leave it out"
+                + ("" if key == "tasks" else f", or name it as data.sources.NAME.{key}")
+            )
 
 
 def _check_rules(settings: SweepSettings) -> None:

@@ -16,9 +16,8 @@ from harness.records.errors import InputError
 
 # A source that is scored and never trained on is held out as far as possible.
 HELD_OUT_FRACTION = 0.5
-TOKENS_ALONE = tuple(
-    suffix for suffix in (*shards.SUFFIXES, *columns.SUFFIXES) if suffix not in TEXT_SUFFIXES
-)
+TOKEN_SUFFIXES = (*shards.SUFFIXES, *columns.SUFFIXES)
+TOKENS_ALONE = tuple(suffix for suffix in TOKEN_SUFFIXES if suffix not in TEXT_SUFFIXES)
 TEXT_ALONE = tuple(suffix for suffix in TEXT_SUFFIXES if suffix not in columns.SUFFIXES)
 
 
@@ -123,7 +122,7 @@ def _kind_of(name: str, path: str | None, text_field: str) -> str:
     key = f"data.sources.{name}.path"
     if path is None:
         raise InputError(f"{key} is missing: add the file or folder of the source, or kind: python")
-    files = list_files(path, (*TEXT_ALONE, *TOKENS_ALONE, *columns.SUFFIXES), key)
+    files = list_files(path, (*TEXT_SUFFIXES, *TOKENS_ALONE), key)
     names = [each.name.lower() for each in files]
     texts = [each for each in names if each.endswith(TEXT_ALONE)]
     tokens = [each for each in names if each.endswith(TOKENS_ALONE)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from harness.config.settings import GridCells, GridSettings, SweepSettings
+from harness.config.schema import GridCells, GridSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
 from harness.grid import token_rules

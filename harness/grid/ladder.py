@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.config.settings import Ladder, ModelSettings, OptimSettings
+from harness.config.schema import Ladder, ModelSettings, OptimSettings
 from harness.grid.rules import Rung, model_spec
 from harness.grid.shape_rules import REFERENCE_N_LAYERS
 from harness.recipe.counting import n_params_body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.config.settings import OptimSettings
+from harness.config.schema import OptimSettings
 from harness.grid.cells import Cell
 from harness.grid.token_rules import free_batch_size
 from harness.recipe.spec import RunSpec

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from harness.config.settings import GridCells, ModelSettings, SweepSettings
+from harness.config.schema import GridCells, ModelSettings, SweepSettings
 from harness.grid.cells import chosen_cells
 from harness.grid.token_rules import free_batch_size
 from harness.recipe.schedule import nearest_reachable

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.settings import ModelSettings, OptimSettings
+from harness.config.schema import ModelSettings, OptimSettings
 from harness.grid import token_rules
 from harness.grid.shape_rules import (
     REFERENCE_D_MODEL,
@@ -134,7 +134,7 @@ def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:
     if n_heads % given:
         fitting = [n for n in range(1, given) if n_heads % n == 0]
         raise InputError(
-            f"rung {rung.name} has {n_heads} heads, a multiple of model.{key}={given} was expected; use "
+            f"rung {rung.name} has n_heads={n_heads}, a multiple of model.{key}={given} was expected; use "
             f"model.{key}={max(fitting)}, or widths that are multiples of {given * settings.head_dim}"
         )
     found: int = given if key == "n_kv_heads" else n_heads // given

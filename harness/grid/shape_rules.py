@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config.settings import OptimSettings
+from harness.config.schema import OptimSettings
 
 # Shape for which sweeps/optim states its learning rates.
 REFERENCE_D_MODEL, REFERENCE_N_LAYERS = 64, 3

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config.settings import OptimSettings
+from harness.config.schema import OptimSettings
 from harness.recipe.schedule import is_reachable
 
 SIZES = [2**power for power in range(24)]  # sequences of a batch by the rule

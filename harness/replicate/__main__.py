@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from harness.config.overrides import key_of, without_control
-from harness.config.settings import SweepSettings, known_keys, options
+from harness.config.schema import SweepSettings
+from harness.config.settings import known_keys, options
 from harness.plan.machine_table import time_words
 from harness.plan.plan import Plan
 from harness.plan.speed import matmul_rate

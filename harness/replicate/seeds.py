@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.config.settings import GridCells, SweepSettings, plain
+from harness.config.schema import GridCells, SweepSettings
+from harness.config.settings import plain
 from harness.config.values import typed
 from harness.grid.cells import DEFAULT_SEED, check_seeds, chosen_cells
 

@@ -23,7 +23,8 @@ from rich.console import Console
 from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
 from harness.config.overrides import without_control
-from harness.config.settings import SweepSettings, known_keys, load, options, plain, resolved_yaml
+from harness.config.schema import SweepSettings
+from harness.config.settings import known_keys, load, options, plain, resolved_yaml
 from harness.data.build import DataConfig
 from harness.data.contamination import read_items, with_contamination
 from harness.data.corpus import Corpus, check_size, mixture_note

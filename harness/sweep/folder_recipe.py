@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from harness.config.settings import SweepSettings, plain
+from harness.config.schema import SweepSettings
+from harness.config.settings import plain
 from harness.data.prepare import FIELDS
 from harness.data.text.remote import is_remote
 from harness.recipe.run_id import recipe_dict

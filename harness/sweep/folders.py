@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from harness.config.settings import DEFAULT_BUDGET, SweepSettings
+from harness.config.schema import DEFAULT_BUDGET, SweepSettings
 from harness.data.text.remote import is_remote
 from harness.records.errors import InputError
 from harness.records.paths import CACHE, SweepFolder, cache_root

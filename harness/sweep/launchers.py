@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness.config.settings import MeshSettings, SweepSettings, plain
+from harness.config.schema import MeshSettings, SweepSettings
+from harness.config.settings import plain
 from harness.execution.devices import Devices
 from harness.execution.execution import Execution, MeshConfig, check_platform
 from harness.execution.hardware import platform_here
@@ -29,7 +30,7 @@ from harness.records.errors import InputError
 from harness.records.provenance import usable_cores
 
 if TYPE_CHECKING:
-    from harness.config.settings import LauncherSettings, PlanSettings
+    from harness.config.schema import LauncherSettings, PlanSettings
 
 # Device that stands as an example for a platform; the mesh of a GPU-sized grid may be planned from a CPU.
 PLANNED = {"cpu": "h100", "gpu": "h100", "tpu": "v5e"}

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 import pandas as pd
 
 from analysis.records.learning_rate import LearningRateRecord, RateGroup
-from harness.config.settings import OptimSettings
+from harness.config.schema import OptimSettings
 from harness.grid.shape_rules import REFERENCE_N_LAYERS
 from harness.recipe.spec import SEPARATE_SCHEDULES
 from harness.records.files import read_table, write_atomic

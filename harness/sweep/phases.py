@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from harness.config.settings import GridSettings
+from harness.config.schema import GridSettings
 from harness.grid.cells import Cell, jobs
 from harness.grid.packs import Lanes, one_lane, open_packs
 from harness.launch.interface import Outcome

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.config.settings import SweepSettings, plain
+from harness.config.schema import SweepSettings
+from harness.config.settings import plain
 from harness.data.corpus import Corpus
 from harness.plan.plan import Plan
 from harness.recipe.spec import RECIPE_VERSION

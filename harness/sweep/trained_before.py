@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from harness.config.settings import SweepSettings, plain
+from harness.config.schema import SweepSettings
+from harness.config.settings import plain
 from harness.config.values import typed
 from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells, expand
 from harness.recipe.spec import DataSpec

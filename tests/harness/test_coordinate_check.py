@@ -8,7 +8,8 @@ import pytest
 from flax import nnx
 
 from harness import coordinate_check
-from harness.config.settings import SweepSettings, load
+from harness.config.schema import SweepSettings
+from harness.config.settings import load
 from harness.coordinate_check import activation_changes, log_slope
 from harness.grid.rules import Rung, model_spec, optim_spec
 from harness.model.decoder import EMBED_STD, HEAD_INIT_SCALE, Decoder

@@ -15,7 +15,7 @@ from harness.records.errors import InputError
 from harness.records.provenance import usable_cores
 
 if TYPE_CHECKING:
-    from harness.config.settings import LauncherSettings
+    from harness.config.schema import LauncherSettings
 
 CONNECT_SECONDS = 5.0
 # By itself Ray tries for more than a minute if some other program listens at the address.

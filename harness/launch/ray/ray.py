@@ -23,7 +23,7 @@ from harness.records.provenance import ROOT
 from harness.records.run_files import RunStatus
 
 if TYPE_CHECKING:
-    from harness.config.settings import LauncherSettings
+    from harness.config.schema import LauncherSettings
     from harness.launch.ray.crew import Crew
 
 # An idle crew gives its resources back after so long: other users of the cluster may want them.

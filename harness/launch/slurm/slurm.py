@@ -29,7 +29,7 @@ from harness.records.run_files import RunStatus, Submission
 from harness.runs.state import record_waiting, slurm_submission
 
 if TYPE_CHECKING:
-    from harness.config.settings import LauncherSettings
+    from harness.config.schema import LauncherSettings
 
 # Seconds between two calls of squeue, which all users of a cluster share.
 ASK_SECONDS = 2.0

@@ -11,7 +11,8 @@ import pytest
 
 from analysis.learning_rate.study import learning_rate_study
 from analysis.records.learning_rate import RateRule
-from harness.config.settings import OptimSettings, load, plain
+from harness.config.schema import OptimSettings
+from harness.config.settings import load, plain
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_table
 from harness.records.json_files import write_record

@@ -11,7 +11,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from harness.config import settings as config
-from harness.config.settings import SWEEPS, GridCells, SweepSettings, load, options, plain, resolved_yaml
+from harness.config.schema import GridCells, SweepSettings
+from harness.config.settings import SWEEPS, load, options, plain, resolved_yaml
 from harness.records.errors import InputError
 from harness.sweep.__main__ import main
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import SweepSettings, load
+from harness.config.schema import SweepSettings
+from harness.config.settings import load
 from harness.config.values import MAX_SHOWN, check_value, kind_of, shown
 from harness.records.errors import InputError
 from tests.small_sweeps import SMALL

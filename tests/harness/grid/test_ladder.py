@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from harness.config.settings import Ladder, Shape, load
+from harness.config.schema import Ladder, Shape
+from harness.config.settings import load
 from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body

@@ -74,10 +74,10 @@ def test_key_heads_are_a_count_or_a_share_at_every_rung() -> None:
     [
         (
             "model.kv_group=4",
-            "rung d48 has 6 heads, a multiple of model.kv_group=4 was expected; use model.kv_group=3, or "
+            "rung d48 has n_heads=6, a multiple of model.kv_group=4 was expected; use model.kv_group=3, or "
             "widths that are multiples of 32",
         ),
-        ("model.n_kv_heads=12", "rung d48 has 6 heads, a multiple of model.n_kv_heads=12 .*n_kv_heads=6"),
+        ("model.n_kv_heads=12", "rung d48 has n_heads=6, a multiple of model.n_kv_heads=12 .*n_kv_heads=6"),
     ],
 )
 def test_heads_that_do_not_share_keys_evenly(override: str, words: str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config.settings import OptimSettings, load
+from harness.config.schema import OptimSettings
+from harness.config.settings import load
 from harness.execution.execution import Execution, MeshConfig, check_mesh
 from harness.grid import token_rules
 from harness.grid.cells import Cell, trajectories

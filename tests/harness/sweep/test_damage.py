@@ -24,7 +24,7 @@ from analysis.forecast.seal import table_sha256
 from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord
 from analysis.records.forecast import ForecastRecord, sealed
 from analysis.tables.table import load_table
-from harness.config.settings import SweepSettings
+from harness.config.schema import SweepSettings
 from harness.records import files
 from harness.records.files import read_table, write_atomic, write_json
 from harness.records.json_files import read_checked, write_checked

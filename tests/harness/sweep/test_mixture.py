@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.config.settings import load
 from harness.records.columns import OF_SOURCE
+from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
@@ -122,6 +124,10 @@ def test_other_weights_are_another_corpus(trained: SweepFolder, capsys: pytest.C
         ("{web: {wieght: 1}}", "wieght"),
         ("[{path: a}]", "data.sources"),
         ("{}", "data.sources is empty"),
+        (
+            "{web: {path: README.md, weight: 1}}",
+            ".zst, .parquet, .bin, .npy, .ds, .arrow",
+        ),
     ],
 )
 def test_a_source_that_is_none_is_told_in_a_sentence(
@@ -135,3 +141,19 @@ def test_a_source_that_is_none_is_told_in_a_sentence(
     assert code == 2
     assert told in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["data=text", "data.sources={web: {path: a, weight: 1}}"],
+            "are read by data=mixture alone",
+        ),
+        (["data=mixture", "data.path=a"], "or name it as data.sources.NAME.path"),
+        (["data=mixture", "data.tasks={copy: {share: 0.1, lengths: [4]}}"], "data.tasks was given"),
+    ],
+)
+def test_nothing_that_is_given_goes_unread(overrides: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load(["+grid=smoke", *overrides])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.settings import SweepSettings, load, options, plain
+from harness.config.schema import SweepSettings
+from harness.config.settings import load, options, plain
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.json_files import write_record
 from harness.sweep.__main__ import load_settings, main
