@@ -20,7 +20,7 @@ DEFAULT_BUDGET = "quick"
 
 @dataclass
 class SourceSettings:
-    """A source of a mixture; null takes the value of the whole mixture, or finds it."""
+    """A source of a mixture; null takes the value of the mixture, or what the files themselves show."""
 
     weight: float | None = None
     path: str | None = None

@@ -37,7 +37,7 @@ def peak_flops(mesh: jax.sharding.Mesh, precision: str) -> float | None:
 
 @cache
 def matmul_flops() -> float:
-    """Measure the FLOP/s of fp32 matrix products on one CPU device, the best of some."""
+    """Measure the FLOP/s of fp32 matrix products on one CPU device: the best of several."""
     product = jax.jit(jnp.matmul)
     square = jnp.ones((SIDE, SIDE), jnp.float32)
     product(square, square).block_until_ready()

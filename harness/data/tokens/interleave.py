@@ -21,9 +21,10 @@ PERIOD = 100_000
 
 
 def in_period(weights: Sequence[float]) -> tuple[int, ...]:
-    """Return the windows of each source in a period: the shortest with the shares of the weights' sum.
+    """Return how many windows each source has in a period.
 
-    With no exact period up to PERIOD, shares are rounded to 1/PERIOD. Windows that rounding leaves over go to
+    The period is the shortest in which the counts have just the shares of the weights. If it would be longer
+    than PERIOD, the shares are rounded to 1/PERIOD. Windows that rounding leaves over go to
     the sources that lost the largest part of one.
 
     >>> in_period([0.7, 0.3]), in_period([1, 1, 0, 1]), in_period([0.7, 0.30003])
