@@ -17,12 +17,16 @@ from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
 from analysis.laws import axes_of
+from analysis.prediction.predictor import Predictor
+from analysis.prediction.questions import EXAMPLES, Question, answers, parse_questions
+from analysis.prediction.text import predictions_text
 from analysis.records.fits import read_study
+from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
-from analysis.tables.table import load_table
+from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
@@ -32,6 +36,7 @@ from harness.records.paths import SweepFolder
 DEFAULT_LAW = "chinchilla"
 EXAMPLE = """\
 python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
+python -m analysis.fit losses.csv --predict C=1e24,3e24 --predict N=7B,D=2T
 python -m analysis.fit results/chinchilla/points.parquet --law joint --json fit.json"""
 
 
@@ -78,6 +83,14 @@ def _parser() -> CommandParser:
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
     command.add_argument("--seed", type=int, default=0, help="of random starts and of the bootstrap")
+    command.add_argument(
+        "--predict",
+        action="append",
+        default=[],
+        metavar="QUESTION",
+        help="what a budget buys, or where a run ends, over laws that the rows allow or by --law: "
+        f"{EXAMPLES}; may be given several times",
+    )
     command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
@@ -96,7 +109,12 @@ def _run(arguments: argparse.Namespace) -> None:
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "
             "leave it out"
         )
-    text, result = (every if arguments.approach == "all" else one)(arguments)
+    questions = parse_questions(arguments.predict)
+    if questions and arguments.approach not in ("parametric", "all"):
+        raise InputError(
+            f"--predict needs a law of the loss, and --approach {arguments.approach} fits none: leave it out"
+        )
+    text, result = (every if arguments.approach == "all" else one)(arguments, questions)
     print(text)
     save(arguments.json, result)
 
@@ -137,8 +155,8 @@ def starting_law(arguments: argparse.Namespace, frame: pd.DataFrame) -> tuple[st
     return primary.law, [f"law: {primary.law}, which the sweep chose ({path}); --law names another"]
 
 
-def one(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Return text and JSON of one approach."""
+def one(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> tuple[str, Any]:
+    """Return text and JSON of one approach, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
     mapping = options_of_table["mapping"]
@@ -159,11 +177,34 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
         fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
     text = "\n\n".join(fit.summary() for fit in fits)
+    if questions:
+        if shared:
+            raise InputError(f"no run can be predicted: {said[0]}")
+        alone = fits[0] if arguments.law is not None else None
+        text += _predicted(arguments, table, alone, questions, entries[0])
     return "\n".join([*(said if parametric else ()), text]), entries if len(entries) > 1 else entries[0]
 
 
-def every(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Return text and JSON of all approaches."""
+def _predicted(
+    arguments: argparse.Namespace,
+    table: LossTable,
+    alone: Fit | None,
+    questions: Sequence[Question],
+    entry: dict[str, Any],
+) -> str:
+    """Return the answers in words, by one fit or over laws, and add them to the JSON entry of a fit."""
+    options = {"level": arguments.level, "seed": arguments.seed}
+    if alone:
+        predictor = Predictor.of_fit(alone, table, **options)
+    else:
+        predictor = Predictor.over_laws(table, resamples=arguments.resamples, **options)
+    found = answers(predictor, questions)
+    entry["predictions"] = to_json(found)
+    return f"\n\n{predictions_text(found)}"
+
+
+def every(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> tuple[str, Any]:
+    """Return text and JSON of all approaches, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
     tables = counted_tables(frame, axes="", **options_of_table)
@@ -176,7 +217,13 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
         seed=arguments.seed,
         progress=_progress(),
     )
-    return "\n".join([*said, comparison_text(found)]), to_json(found.to_records())
+    entries = to_json(found.to_records())
+    text = "\n".join([*said, comparison_text(found)])
+    if questions:
+        text += _predicted(
+            arguments, next(iter(tables.values())), None, questions, entries[found.recommended or 0]
+        )
+    return text, entries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
