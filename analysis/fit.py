@@ -17,12 +17,12 @@ from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
 from analysis.laws import axes_of
-from analysis.prediction.predictor import Predictor
-from analysis.prediction.questions import EXAMPLES, Question, answers, parse_questions
-from analysis.prediction.text import predictions_text
+from analysis.prediction.answers import NO_ANSWERS, Answers, Asked
+from analysis.prediction.questions import EXAMPLES, parse_questions
 from analysis.records.fits import read_study
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
+from analysis.study.study import study_table
 from analysis.table_options import reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
@@ -36,7 +36,7 @@ from harness.records.paths import SweepFolder
 DEFAULT_LAW = "chinchilla"
 EXAMPLE = """\
 python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
-python -m analysis.fit losses.csv --predict C=1e24,3e24 --predict N=7B,D=2T
+python -m analysis.fit losses.csv --predict C=1e24,3e24 --predict N=7B,D=2T --report losses.html
 python -m analysis.fit results/chinchilla/points.parquet --law joint --json fit.json"""
 
 
@@ -91,6 +91,17 @@ def _parser() -> CommandParser:
         help="what a budget buys, or where a run ends, over laws that the rows allow or by --law: "
         f"{EXAMPLES}; may be given several times",
     )
+    command.add_argument(
+        "--accuracy",
+        metavar="COLUMN",
+        help="accuracy of each run, a share: predicted as the loss is",
+    )
+    command.add_argument(
+        "--chance", type=float, help="accuracy of guessing; fitted as the floor of --accuracy if left out"
+    )
+    command.add_argument(
+        "--report", type=output_file, metavar="OUT.html", help="write figures, tables and answers as a page"
+    )
     command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
@@ -109,14 +120,22 @@ def _run(arguments: argparse.Namespace) -> None:
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "
             "leave it out"
         )
-    questions = parse_questions(arguments.predict)
-    if questions and arguments.approach not in ("parametric", "all"):
+    asked = Asked(parse_questions(arguments.predict), arguments.accuracy, arguments.chance)
+    if asked.accuracy and not asked.questions:
+        raise InputError("--accuracy is predicted for questions, and none was asked: add --predict C=1e24")
+    if arguments.chance is not None and not (asked.accuracy and 0 <= arguments.chance < 1):
+        raise InputError(
+            f"--chance is {arguments.chance:g}: expected a share from 0 to below 1, beside --accuracy COLUMN"
+        )
+    if asked.questions and arguments.approach not in ("parametric", "all"):
         raise InputError(
             f"--predict needs a law of the loss, and --approach {arguments.approach} fits none: leave it out"
         )
-    text, result = (every if arguments.approach == "all" else one)(arguments, questions)
+    text, result = (every if arguments.approach == "all" else one)(arguments, asked)
     print(text)
     save(arguments.json, result)
+    if arguments.report:
+        print(f"report: {_report(arguments, asked)}")
 
 
 def _progress() -> Progress:
@@ -155,7 +174,7 @@ def starting_law(arguments: argparse.Namespace, frame: pd.DataFrame) -> tuple[st
     return primary.law, [f"law: {primary.law}, which the sweep chose ({path}); --law names another"]
 
 
-def one(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> tuple[str, Any]:
+def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     """Return text and JSON of one approach, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
@@ -177,33 +196,41 @@ def one(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> tu
         fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
     text = "\n\n".join(fit.summary() for fit in fits)
-    if questions:
+    if asked.questions:
         if shared:
             raise InputError(f"no run can be predicted: {said[0]}")
         alone = fits[0] if arguments.law is not None else None
-        text += _predicted(arguments, table, alone, questions, entries[0])
+        found = _answered(arguments, frame, table, asked, alone)
+        entries[0] |= found.to_json()
+        text += f"\n\n{found.text}"
     return "\n".join([*(said if parametric else ()), text]), entries if len(entries) > 1 else entries[0]
 
 
-def _predicted(
-    arguments: argparse.Namespace,
-    table: LossTable,
-    alone: Fit | None,
-    questions: Sequence[Question],
-    entry: dict[str, Any],
-) -> str:
-    """Return the answers in words, by one fit or over laws, and add them to the JSON entry of a fit."""
-    options = {"level": arguments.level, "seed": arguments.seed}
-    if alone:
-        predictor = Predictor.of_fit(alone, table, **options)
-    else:
-        predictor = Predictor.over_laws(table, resamples=arguments.resamples, **options)
-    found = answers(predictor, questions)
-    entry["predictions"] = to_json(found)
-    return f"\n\n{predictions_text(found)}"
+def _answered(
+    arguments: argparse.Namespace, frame: pd.DataFrame, table: LossTable, asked: Asked, alone: Fit | None
+) -> Answers:
+    """Return the answers, by one fit or over the laws that the rows cannot exclude."""
+    options = {"resamples": arguments.resamples, "level": arguments.level, "seed": arguments.seed}
+    return asked.answered(frame, table, alone, **options)
 
 
-def every(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> tuple[str, Any]:
+def _report(arguments: argparse.Namespace, asked: Asked) -> Path:
+    """Write the page of the table, with the answers over the laws that its rows cannot exclude."""
+    # Imported here: a fit alone starts half a second sooner without figures.
+    from analysis.report.table import write_table_report
+
+    frame, options = _table(arguments)
+    tables = counted_tables(frame, axes="", **options)
+    table = next(iter(tables.values()))
+    _progress()("the study behind the report")
+    study = study_table(tables, resamples=arguments.resamples, level=arguments.level, seed=arguments.seed)
+    about = {"table": str(arguments.table), "rows": str(len(table)), "read as": table.read_as or "a sweep"}
+    found = _answered(arguments, frame, table, asked, None) if asked.questions else NO_ANSWERS
+    write_table_report(arguments.report, arguments.table.stem, tables, study, about=about, answers=found)
+    return Path(arguments.report)
+
+
+def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     """Return text and JSON of all approaches, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
@@ -219,10 +246,10 @@ def every(arguments: argparse.Namespace, questions: Sequence[Question] = ()) -> 
     )
     entries = to_json(found.to_records())
     text = "\n".join([*said, comparison_text(found)])
-    if questions:
-        text += _predicted(
-            arguments, next(iter(tables.values())), None, questions, entries[found.recommended or 0]
-        )
+    if asked.questions:
+        answered = _answered(arguments, frame, next(iter(tables.values())), asked, None)
+        entries[found.recommended or 0] |= answered.to_json()
+        text += f"\n\n{answered.text}"
     return text, entries
 
 

@@ -82,7 +82,7 @@ FLOORS = {
     "analysis/bench": 10,
     "analysis/summary.py": 10,
     "analysis/same_law.py": 10,
-    "analysis/fit.py": 10,
+    "analysis/fit.py": 11,
     "analysis": 12,  # the front door, analysis/__init__.py
     "harness": 15,
 }
@@ -242,9 +242,9 @@ def test_only_figures_and_reports_draw() -> None:
 
 
 def test_figures_and_reports_are_leaves() -> None:
-    """A fit imports neither; the end of a sweep asks for the report."""
+    """A fit imports neither until a report is asked for; the end of a sweep asks for the report."""
     leaves = {"analysis/plots", "analysis/report", "analysis/replications"}
-    allowed = {*leaves, "analysis", "analysis/summary.py", "harness/sweep"}
+    allowed = {*leaves, "analysis", "analysis/summary.py", "analysis/fit.py", "harness/sweep"}
     wrong = [
         f"{name_of(path)} imports {name_of(other)}"
         for path in MODULES

@@ -170,6 +170,17 @@ class Predictor:
             found[name] = Estimated(value)
         return self._answer(asked, found["N"], found["D"], cost, optimal=True)
 
+    def loss_draws(self, found: PredictionRecord) -> tuple[Array, Array]:
+        """Return draws of the loss that an answer states, without the noise of a run, and their weights.
+
+        A loss that was asked for has one value in all draws.
+        """
+        if self._without_draws:
+            return np.empty(0), np.empty(0)
+        n, d, flops = (np.array([each.value]) for each in (found.n, found.d, found.flops))
+        drawn, weights = self.average.draws(lambda law, samples: law.value(samples, n, d, flops)[:, 0])
+        return (np.full_like(drawn, found.loss.value) if "L" in found.asked else drawn), weights
+
     def _answer(
         self, asked: dict[str, float], n: Estimated, d: Estimated, flops: Estimated, *, optimal: bool
     ) -> PredictionRecord:

@@ -1,4 +1,4 @@
-"""Questions as people type them, `C=1e24,3e24` or `N=7B,D=2T`, and their answers."""
+"""Questions as people type them: `C=1e24,3e24` or `N=7B,D=2T`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from itertools import product
 
-from analysis.prediction.predictor import Predictor
-from analysis.records.predictions import PredictionRecord
 from analysis.tables.numbers import read_number
 from harness.records.errors import InputError
 
@@ -29,16 +27,6 @@ def parse_questions(texts: Sequence[str]) -> list[Question]:
     [{'C': 1e+24}, {'C': 3e+24}, {'N': 7000000000.0, 'D': 2000000000000.0}]
     """
     return [question for text in texts for question in _questions(text)]
-
-
-def answers(predictor: Predictor, questions: Sequence[Question]) -> list[PredictionRecord]:
-    """Answer questions, each by itself; raises InputError for one that the laws cannot answer."""
-    return [
-        predictor.run(asked["N"], asked["D"])
-        if len(asked) > 1
-        else predictor.best(**{ALONE[name]: value for name, value in asked.items()})
-        for asked in questions
-    ]
 
 
 def _questions(text: str) -> list[Question]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.laws import family
-from analysis.records.predictions import Estimated, PredictionRecord
+from analysis.records.predictions import AccuracyRecord, Estimated, PredictionRecord
 from harness.records.number_text import estimate, number, power_of_ten, si
 
-HEAD: tuple[str, ...] = ("", "N, parameters", "D, tokens", "loss of a new run", "D/N", "times largest C")
+ANSWER_NAMES: tuple[str, ...] = (
+    "asked",
+    "N, parameters",
+    "D, tokens",
+    "loss of a new run",
+    "D/N",
+    "times largest C",
+)
 
 
 def predictions_text(found: Sequence[PredictionRecord]) -> str:
     """Return a table of predictions with the laws behind them, and every warning once."""
     first = found[0]
-    rows = [HEAD, *(_row(each) for each in found)]
+    rows = [("", *answer_names(found)[1:]), *(answer_row(each) for each in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines = [_head(first), *(f"  {line}" for line in table)]
@@ -27,7 +34,7 @@ def predictions_text(found: Sequence[PredictionRecord]) -> str:
     return "\n".join(lines)
 
 
-def laws_text(laws: dict[str, float]) -> str:
+def laws_text(laws: Mapping[str, float]) -> str:
     """Return the laws behind a number, each with its weight."""
     if len(laws) == 1:
         return f"the {family(next(iter(laws)))} law alone"
@@ -37,10 +44,24 @@ def laws_text(laws: dict[str, float]) -> str:
 
 def _head(first: PredictionRecord) -> str:
     ends = f", {100 * first.level:g} % intervals" if first.loss.interval or first.n.interval else ""
-    return f"predictions by {laws_text(dict(first.laws))}{ends}"
+    return f"predictions by {laws_text(first.laws)}{ends}"
 
 
-def _row(found: PredictionRecord) -> tuple[str, ...]:
+def answer_names(found: Sequence[PredictionRecord]) -> tuple[str, ...]:
+    """Return the heads of the columns of answers."""
+    return (*ANSWER_NAMES, "accuracy") if found and found[0].accuracy else ANSWER_NAMES
+
+
+def accuracy_text(curve: AccuracyRecord, column: str) -> str:
+    """Return in words how the accuracy follows the loss."""
+    return (
+        f"{column} follows the loss from {curve.floor:.3f} to {curve.top:.3f}, half-way at "
+        f"{curve.middle:.3f} nats; {curve.rows} runs differ from that curve by {curve.sd:.3f}"
+    )
+
+
+def answer_row(found: PredictionRecord) -> tuple[str, ...]:
+    """Return the cells of one answer, as `answer_names` heads them."""
     asked = ", ".join(
         f"{name} = {power_of_ten(value, 3) if name == 'C' else f'{value:.4g}' if name == 'L' else si(value)}"
         for name, value in found.asked.items()
@@ -55,6 +76,7 @@ def _row(found: PredictionRecord) -> tuple[str, ...]:
         estimate(found.loss.value, found.loss.interval),
         si(found.tokens_per_parameter),
         number(found.factor, 2) if found.factor < 1 else f"{found.factor:.3g}",
+        *([estimate(found.accuracy.value, found.accuracy.interval)] if found.accuracy else []),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analysis.arrays import Interval
 from analysis.records.fit import FitWarning
+from harness.records.json_files import ABSENT_IF_NONE
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class PredictionRecord:
         level: share of the intervals.
         laws: weight of each law behind the numbers.
         warnings: what speaks against using them.
+        accuracy: of one new run at this loss; absent unless the table has accuracies.
     """
 
     asked: Mapping[str, float]
@@ -52,8 +54,30 @@ class PredictionRecord:
     level: float
     laws: Mapping[str, float]
     warnings: tuple[FitWarning, ...] = ()
+    accuracy: Estimated | None = field(default=None, metadata=ABSENT_IF_NONE)
 
     @property
     def tokens_per_parameter(self) -> float:
         """D over N."""
         return self.d.value / self.n.value
+
+
+@dataclass(frozen=True)
+class AccuracyRecord:
+    """Accuracy as a function of the loss: floor + (top − floor)/(1 + exp(steepness·(loss − middle))).
+
+    Attributes:
+        floor: accuracy at high loss.
+        top: accuracy at low loss.
+        steepness: per nat.
+        middle: loss at which half of the rise is reached, nats per token.
+        sd: standard deviation of the accuracy of one run around the curve.
+        rows: number of runs behind the curve.
+    """
+
+    floor: float
+    top: float
+    steepness: float
+    middle: float
+    sd: float
+    rows: int

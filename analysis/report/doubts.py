@@ -183,4 +183,4 @@ def _by_kind(carriers: Mapping[FitWarning, Sequence[str]]) -> list[Doubt]:
 
 def _label(fit: FitRecord) -> str:
     name = family(fit.law) if fit.approach in ("parametric", "kaplan") else fit.approach
-    return f"{name}, N {COUNT_WORDS[fit.count]}"
+    return f"{name}, N {COUNT_WORDS.get(fit.count, fit.count)}"
