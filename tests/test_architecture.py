@@ -73,6 +73,7 @@ FLOORS = {
     "analysis/plots": 6,
     "analysis/forecast": 7,
     "analysis/prediction": 7,
+    "analysis/compare": 7,
     "analysis/learning_rate": 8,
     "analysis/study": 9,
     "analysis/report": 10,

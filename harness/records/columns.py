@@ -116,6 +116,10 @@ UNKNOWN = ("bits_per_byte",)  # which may be null: of tokens without their token
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
+# Column of a sweep whose grid has arms: the name of the arm of each point. Other sweeps lack it.
+ARM = "arm"
+ARM_ROLE = "arm"  # role of the points of every arm except the first, which no fit of the sweep sees
+
 # Columns that tables of earlier versions lack; there they count as null.
 ADDED = frozenset({"loss_blocks", "mfu"})
 # Types in words, if their own name says too little.
