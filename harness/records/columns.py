@@ -120,6 +120,12 @@ LONGEST_VALUE = 60  # characters of a value in an error
 ARM = "arm"
 ARM_ROLE = "arm"  # role of the points of every arm except the first, which no fit of the sweep sees
 
+
+def point_columns(arms: bool) -> dict[str, str]:
+    """Return the columns of points.parquet; a sweep with arms has one more."""
+    return POINT_COLUMNS | {ARM: "string"} if arms else POINT_COLUMNS
+
+
 # Columns that tables of earlier versions lack; there they count as null.
 ADDED = frozenset({"loss_blocks", "mfu"})
 # Types in words, if their own name says too little.
