@@ -22,8 +22,8 @@ def arm_settings(settings: SweepSettings) -> dict[str, SweepSettings]:
     """Return the settings of every arm of the grid, by name, the base arm first; empty without arms.
 
     Raises:
-        InputError: there is one arm alone, a name is no name, or an arm sets a key that is unknown, has a
-            wrong value, or is not one of the recipe.
+        InputError: there is one arm alone, or a name is no name. Also an arm sets a key that is unknown, has
+            a wrong value, or is not one of the recipe.
     """
     arms = settings.grid.arms
     if not arms:

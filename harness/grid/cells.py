@@ -83,7 +83,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
 
     Raises:
         InputError: the grid has no cells, a rung or token count is impossible, the hold-out leaves nothing to
-            fit, seeds are given that cannot be added, or two arms train the same runs.
+            fit, or seeds are given that cannot be added. Also two arms that train the same runs.
     """
     arms = arm_settings(settings)
     if arms:
