@@ -100,8 +100,9 @@ def split_arms(frame: pd.DataFrame, column: str = ARM, base: str | None = None) 
             f"the base arm {base} is not in column {column}, which has {', '.join(names)}{near(base, names)}",
             "base",
         )
-    names.sort(key=lambda name: name != (names[0] if base is None else base))
-    return {name: _as_fitted(frame[labels == name]) for name in names}
+    first = names[0] if base is None else base
+    ordered = [first, *(name for name in names if name != first)]
+    return {name: _as_fitted(frame[labels == name]) for name in ordered}
 
 
 def _as_fitted(rows: pd.DataFrame) -> pd.DataFrame:

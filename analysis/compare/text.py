@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.compare.calibrate import Calibration
-from analysis.laws import family
 from analysis.records.comparison import ComparisonRecord, MultiplierRow, NoiseSource
 from harness.records.number_text import decimals, estimate, in_percent, percent, power_of_ten
 
@@ -22,24 +21,20 @@ LARGEST = 99.0  # multipliers from here on are said to be beyond
 
 def text_of(found: ComparisonRecord) -> str:
     """Return the comparison as lines: the runs, multipliers by budget, what is seen of it, and doubts."""
+    doubts = [f"warning {each.code.value}: {each.message}" for each in found.warnings]
+    return "\n".join([*lines_of(found), f"verdict: {verdict(found)}", *doubts])
+
+
+def lines_of(found: ComparisonRecord) -> list[str]:
+    """Return the runs, multipliers by budget, the noise, and what more seeds would show."""
     rows = [*found.rows, *([found.target] if found.target else [])]
     cells = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(COLUMNS))]
     table = [
-        "  " + "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in cells
+        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
     ]
-    doubts = [f"warning {each.code.value}: {each.message}" for each in found.warnings]
-    return "\n".join(
-        [
-            runs_line(found),
-            shift_line(found),
-            *table,
-            noise_line(found),
-            seeds_line(found),
-            verdict(found),
-            *doubts,
-        ]
-    )
+    return [runs_line(found), shift_line(found), *table, noise_line(found), seeds_line(found)]
 
 
 def runs_line(found: ComparisonRecord) -> str:
@@ -48,14 +43,15 @@ def runs_line(found: ComparisonRecord) -> str:
         one, two = found.n_runs
         return f"{found.second} against {found.first}: {two} and {one} runs, without pairs"
     how = "of the same seed" if found.by_seed else "of the same cell"
-    size, cost = (_span(ratio) for ratio in (found.size_ratio, found.cost_ratio))
+    size, cost = (span(ratio) for ratio in (found.size_ratio, found.cost_ratio))
     return (
         f"{found.second} against {found.first}: {found.n_pairs} pairs of runs {how} in {found.n_cells} "
         f"cells; N of {found.second} × {size}, FLOPs per token × {cost}"
     )
 
 
-def _span(ratio: tuple[float, float] | None) -> str:
+def span(ratio: tuple[float, float] | None) -> str:
+    """Return the smallest and the largest of quotients; a question mark without pairs."""
     if ratio is None:
         return "?"
     low, high = (f"{end:.3f}" for end in ratio)
@@ -109,19 +105,15 @@ def seeds_line(found: ComparisonRecord) -> str:
 
 
 def verdict(found: ComparisonRecord) -> str:
-    """Return which arm is better at the largest measured budget, if the runs say so."""
+    """Return in a sentence which arm is better at the largest measured budget, if the runs say so."""
     top = found.top
     at = f"at {power_of_ten(top.flops)} FLOPs"
-    said = spelled(top.compute, top.compute_interval)
+    times = spelled(top.compute, top.compute_interval)
+    need = f"{found.first} needs {times} times the compute of {found.second}"
     if not top.differs:
-        need = f"{found.first} needs {said} times the compute of {found.second}"
-        return f"verdict: no difference shown {at}: {need}"
+        return f"No difference between {found.second} and {found.first} is shown {at}: {need}."
     better, worse = (found.second, found.first) if top.compute > 1 else (found.first, found.second)
-    laws = ", ".join(f"{family(each.law)} {each.weight:.2f}" for each in found.laws)
-    return (
-        f"verdict: {better} is better than {worse} {at}: {found.first} needs {said} times the compute of "
-        f"{found.second} (laws: {laws})"
-    )
+    return f"{better} is better than {worse} {at}: {need}."
 
 
 def calibration_text(found: Calibration) -> str:
@@ -145,3 +137,8 @@ def calibration_text(found: Calibration) -> str:
 def texts_of(found: Sequence[ComparisonRecord]) -> str:
     """Return all comparisons, a blank line between them."""
     return "\n\n".join(text_of(each) for each in found)
+
+
+def arms_text(found: Sequence[ComparisonRecord]) -> str:
+    """Return all comparisons without doubts and verdicts, which the end of a sweep prints with others."""
+    return "\n".join(line for each in found for line in lines_of(each))

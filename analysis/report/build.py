@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled, verdict
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
@@ -181,7 +182,8 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Return {name: figure} for every figure that the sweep has the data for."""
-    return _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
+    arms = {"arms": plots.multipliers(sweep.fits.comparisons)} if sweep.fits.comparisons else {}
+    return arms | _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
 
 
 def _source_figure(sweep: Sweep) -> dict[str, Figure]:
@@ -291,6 +293,7 @@ def _template() -> Template:
         task_figure=task_figure,
         rate_figure=rate_figure,
         forecast_figure=forecast_figure,
+        multiplier=spelled,
     )
     return environment.get_template(TEMPLATE)
 
@@ -302,7 +305,11 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     return _template().render(
         sweep=sweep,
         fits=fits,
-        lead=lead(fits, done, sweep.emergence),
+        lead=[*map(verdict, fits.comparisons or ()), *lead(fits, done, sweep.emergence)],
+        said_of_arms=[
+            (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
+            for each in fits.comparisons or ()
+        ],
         rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
         doubts=own_doubts(fits.warnings, fits.quoted),
         other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),

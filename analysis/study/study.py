@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from analysis.approaches.parametric import jackknife
 from analysis.arrays import Array
 from analysis.averaging.average import average_laws
 from analysis.averaging.quantities import averaged_frontier, averaged_quantities
+from analysis.compare.arms import compare_all
+from analysis.compare.text import verdict as verdict_of
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
@@ -46,6 +49,7 @@ from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning
 from analysis.uncertainty.profile import RESAMPLES, profile
+from harness.records.columns import ARM, ARM_ROLE
 from harness.records.errors import InputError
 
 PRIMARY_COUNT = "n_params_matmul"  # parameters that the FLOPs of a step depend on
@@ -77,6 +81,7 @@ def study_sweep(
 
     Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
     the sealed forecast did. No law is fitted to a learning-rate sweep; its rates are studied instead.
+    Of a grid with arms the base arm is studied, and the others are compared with it.
 
     Args:
         points: points.parquet of a sweep (`read_sweep(...).points`), columns in results/README.md.
@@ -102,6 +107,11 @@ def study_sweep(
         >>> print(found.verdict.split(":")[0])
         Hidden rate
     """
+    if ARM in points:
+        base = points[points["role"] != ARM_ROLE].drop(columns=ARM)
+        options: dict[str, Any] = {"seed": seed, "resamples": resamples, "level": level}
+        found = study_sweep(base, curves, forecast, floor=floor, evals=evals, unigram=unigram, **options)
+        return _with_arms(found, points, **options)
     if (points.role == "lr").all():
         return _learning_rates(points, level)
     tables = {count: load_table(points, count=count) for count in COUNTS}
@@ -209,6 +219,19 @@ def _study(
         warnings=_merged([*warnings, *doubts, *(best.warnings if best else ()), *attempts.warnings]),
         excluded=table.excluded,
         verdict="",
+    )
+
+
+def _with_arms(
+    found: StudyRecord, points: pd.DataFrame, *, seed: int, resamples: int, level: float
+) -> StudyRecord:
+    """Return the study of the base arm with every other arm held against it."""
+    compared, doubts = compare_all(points, resamples=max(resamples, 1), level=level, seed=seed)
+    return replace(
+        found,
+        comparisons=compared,
+        warnings=_merged([*found.warnings, *doubts, *(w for each in compared for w in each.warnings)]),
+        verdict=" ".join([found.verdict, *map(verdict_of, compared)]),
     )
 
 
