@@ -1,7 +1,7 @@
 """Difference of log loss between two arms as a plane over ln N and ln D, with its covariance.
 
-The plane is fitted by generalised least squares: pairs of one pair of trunks share noise, and noise falls
-with size. Rows without a partner are held against a law of both arms, whose freedom widens the covariance.
+The plane is fitted by generalised least squares, because pairs of one pair of trunks share noise. Rows
+without a partner are held against a law of both arms, whose freedom widens the covariance.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array, Codes, Index
-from analysis.averaging.noise import LEAST_DOF, NoiseBySize, noise_by_size, shared_noise
+from analysis.averaging.noise import LEAST_DOF, shared_noise
 from analysis.compare.pairs import Pairs
 from analysis.laws import Law
 from analysis.records.comparison import NoiseSource
@@ -22,6 +22,7 @@ from analysis.tables.table import LossTable
 
 USUAL_SD = 0.0045  # of log loss between seeds, pooled over results/replications
 WITHOUT: dict[str, Any] = dict.fromkeys(("loss_sem", "weights", "seed", "role", "unique_d", "rung"))
+COMMON = 0.07  # correlation of the noise of two sizes of one seed, over tests/stored/same_recipe.parquet
 SIGNIFICANCE = 0.05  # of the test whether the plane misses more than seeds explain
 LEAST_SPREAD = 0.2  # standard deviation of ln N, ln D, or of what one leaves of the other, that shows a slope
 
@@ -113,7 +114,8 @@ def difference_of(
         left, right = (np.log(table.loss) - base.log_loss(table) for table in (first, second))
         rows = _rows_of(second, two, right[two] - left[one], pairs.trunk)
         axes, design = _plane(rows, rows)
-        return _fitted(rows, design, axes, rows, None if noise is None else np.sqrt(2) * noise, pair=True)
+        found = _fitted(rows, design, axes, rows, None if noise is None else np.sqrt(2) * noise, pair=True)
+        return found if pairs.by_seed else _with_common_noise(found, found.sd**2)
     rows = pooled(first, second)
     log_loss = np.log(rows.loss) - base.log_loss(rows)
     axes, plane = _plane(rows, second)
@@ -123,7 +125,21 @@ def difference_of(
     rough = np.linalg.lstsq(design, log_loss, rcond=None)[0][: plane.shape[1]]
     rows = replace(rows, loss=np.exp(log_loss - plane @ rough))
     found = _fitted(rows, design, axes, second, noise, pair=False)
-    return replace(found, value=found.value + rough)
+    return _with_common_noise(replace(found, value=found.value + rough), 2 * found.sd**2)
+
+
+def _with_common_noise(found: Difference, variance: float) -> Difference:
+    """Return a difference of arms with other seeds: runs of one seed share noise at all sizes.
+
+    Sizes of one seed read the same text. Where both arms have the seed, that cancels.
+
+    Args:
+        found: the difference, with noise that sizes do not share.
+        variance: of the difference of two runs.
+    """
+    covariance = found.covariance.copy()
+    covariance[0, 0] += COMMON * variance / found.replicates
+    return replace(found, covariance=covariance)
 
 
 def pooled(first: LossTable, second: LossTable, difference: Difference | None = None) -> LossTable:
@@ -182,9 +198,9 @@ def _fitted(
 ) -> Difference:
     """Return the plane by generalised least squares; its columns lead `design` [rows, columns]."""
     share, _ = shared_noise(rows)
-    by_size = noise_by_size(rows)
-    freed = _Freed.of(rows, share, by_size)
-    x, y = freed(design), freed(np.log(rows.loss))
+    freed = TrunkNoise.of(rows.cluster, share)
+    alike = np.ones(len(rows))
+    x, y = freed.remove(design, alike), freed.remove(np.log(rows.loss), alike)
     coefficients, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
     rest = y - x @ coefficients
     spread = _spread(rows, freed, y, float(rest @ rest), int(rank), len(axes) + 1, noise, pair, share)
@@ -205,23 +221,6 @@ def _fitted(
 
 
 @dataclass(frozen=True)
-class _Freed:
-    """Transformation to rows of equal, independent noise."""
-
-    trunks: TrunkNoise
-    relative: Array
-
-    @classmethod
-    def of(cls, rows: LossTable, share: float, by_size: NoiseBySize) -> _Freed:
-        return cls(TrunkNoise.of(rows.cluster, share), by_size.relative(rows.n))
-
-    def __call__(self, values: Array) -> Array:
-        """Return `values` [rows] or [rows, columns] transformed."""
-        scaled = (values.T / self.relative).T
-        return self.trunks.remove(scaled, np.ones(len(self.relative)))
-
-
-@dataclass(frozen=True)
 class _Spread:
     """Variance of a row that is freed of trunk noise, with its degrees of freedom and source."""
 
@@ -232,7 +231,7 @@ class _Spread:
 
 def _spread(
     rows: LossTable,
-    freed: _Freed,
+    freed: TrunkNoise,
     y: Array,
     around: float,
     rank: int,
@@ -253,7 +252,7 @@ def _spread(
         return _Spread(noise**2 * (1 - share), KNOWN_DOF, NoiseSource.GIVEN)
     cells = np.zeros((len(rows), rows.n_cells))
     cells[np.arange(len(rows)), rows.cell] = 1.0
-    z = freed(cells)
+    z = freed.remove(cells, np.ones(len(rows)))
     within = y - z @ np.linalg.lstsq(z, y, rcond=None)[0]
     pure, pure_dof = float(within @ within), len(rows) - rows.n_cells
     trunks = len(np.unique(rows.cluster))

@@ -96,7 +96,7 @@ def compare_arms(
     base, other = tables
     laws = _laws(base, other)
     pairs = find_pairs(base, other)
-    found = average_laws(base, _held_by(base, laws), resamples=0, seed=seed).best
+    found = average_laws(base, _held_by(base, laws) or laws[:1], resamples=0, seed=seed).best
     difference = difference_of(base, other, pairs, Estimate(found.law, found.theta), noise)
     # Once more with a law of both arms, which twice the runs determine better.
     average = average_laws(pooled(base, other, difference), laws, resamples=resamples, seed=seed)

