@@ -71,6 +71,7 @@ FLOORS = {
     "analysis/approaches": 5,
     "analysis/contest": 6,
     "analysis/plots": 6,
+    "analysis/curves": 7,
     "analysis/forecast": 7,
     "analysis/prediction": 7,
     "analysis/compare": 7,
