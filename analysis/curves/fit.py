@@ -152,8 +152,7 @@ def fit_curves(
 
 def _inverse(curvature: Array) -> Array:
     """Return the inverse of a curvature whose fixed coordinates have rows of 0."""
-    inverse: Array = np.linalg.pinv(curvature, rcond=1e-14, hermitian=True)
-    return inverse
+    return np.asarray(np.linalg.pinv(curvature, rcond=1e-14, hermitian=True), float)
 
 
 def _minimise(

@@ -15,7 +15,7 @@ ANSWER_NAMES: tuple[str, ...] = (
     "D, tokens",
     "loss of a new run",
     "D/N",
-    "times largest C",
+    "C / largest",
 )
 
 
@@ -37,7 +37,7 @@ def predictions_text(found: Sequence[PredictionRecord]) -> str:
 def laws_text(laws: Mapping[str, float]) -> str:
     """Return the laws behind a number, each with its weight."""
     if len(laws) == 1:
-        return f"the {family(next(iter(laws)))} law alone"
+        return f"the {family(next(iter(laws)))} law"
     weighed = ", ".join(f"{family(name)} {weight:.2f}" for name, weight in laws.items())
     return f"the laws that these rows cannot exclude ({weighed})"
 

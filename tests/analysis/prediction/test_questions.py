@@ -52,7 +52,7 @@ def test_command_answers_by_a_named_law_and_over_laws(
     asked = ["--predict", "C=1e21", "--predict", "N=1B,D=20B", "--resamples", "40", "--json", str(out)]
     assert main([table, "--law", "chinchilla", *asked]) == 0
     text = capsys.readouterr().out
-    assert "predictions by the chinchilla law alone, 90 % intervals" in text
+    assert "predictions by the chinchilla law, 90 % intervals" in text
     assert "C = 10²¹" in text
     assert "N = 1B, D = 20B (1.2×10²⁰ FLOPs)" in text
     best, run = json.loads(out.read_text())["predictions"]
