@@ -170,6 +170,28 @@ class Predictor:
             found[name] = Estimated(value)
         return self._answer(asked, found["N"], found["D"], cost, optimal=True)
 
+    def expected_loss(self, n: float, d: float) -> float:
+        """Return the predicted loss of a run, nats per token, however far it lies from the fitted ones."""
+        flops = float(self.cost(np.array([n]))[0] * d)
+        return self._loss(n, d, flops).value
+
+    def over_draws(self, values: Sequence[Array], laws: Sequence[str]) -> Estimated:
+        """Return the median and the interval of a positive quantity.
+
+        Args:
+            values: of each law its draws, or one value if nothing was redrawn; NaN counts as infinite.
+            laws: names of these laws, which are those behind the answers.
+        """
+        shares = [
+            np.full(len(each), self.weights[law] / len(each)) for each, law in zip(values, laws, strict=True)
+        ]
+        drawn = np.nan_to_num(np.concatenate(values), nan=np.inf)
+        weights = np.concatenate(shares)
+        low, middle, high = map(float, weighted_quantiles(drawn, weights / weights.sum(), self.level))
+        if self._without_draws:
+            return Estimated(float(drawn[int(np.argmax(weights))]))
+        return Estimated(middle, (low, high))
+
     def loss_draws(self, found: PredictionRecord) -> tuple[Array, Array]:
         """Return draws of the loss that an answer states, without the noise of a run, and their weights.
 
