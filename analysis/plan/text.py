@@ -98,7 +98,8 @@ def _run_lines(run: PlannedRun, loss: Estimated) -> list[str]:
     spec, rates = run.cell.spec, run.cell.spec.optim.lr
     return [
         f"  run: {spec.rung}, d_model {spec.model.d_model} of {spec.model.n_layers} layers, {run.n:,} "
-        f"parameters on {run.cell.n_tokens:,} tokens, {power_of_ten(run.cell.flops, 3)} FLOPs, {run.epochs:.2g} epochs",
+        f"parameters on {run.cell.n_tokens:,} tokens, {power_of_ten(run.cell.flops, 3)} FLOPs, "
+        f"{run.epochs:.2g} epochs",
         f"  its loss: {estimate(loss.value, loss.interval)} nats per token",
         f"  its learning rates: hidden {rates.hidden:.2g}, embed {rates.embed:.2g}, head {rates.head:.2g}, "
         f"gain {rates.gain:.2g}; batch {spec.batch_tokens:,} tokens",
