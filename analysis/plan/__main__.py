@@ -99,7 +99,8 @@ def _run(arguments: argparse.Namespace) -> None:
     print(answer_text(answer))
     if answer.run is not None:
         record_path = SweepFolder(arguments.table).sweep
-        print(f"to train it: python -m harness.sweep --from {record_path} 'grid.extra={answer.run.extra}'")
+        added = " ".join(f"'{each}'" for each in answer.run.overrides)
+        print(f"to train it: python -m harness.sweep --from {record_path} {added}")
     save(arguments.json, _record(answer))
 
 
@@ -192,7 +193,7 @@ def _record(answer: Answer) -> dict[str, Any]:
             "lr": to_json(spec.optim.lr),
             "loss": to_json(answer.run_loss),
             "epochs": answer.run.epochs,
-            "grid.extra": answer.run.extra,
+            "overrides": list(answer.run.overrides),
         }
     if answer.demand is not None:
         found["demand"] = to_json(answer.demand)

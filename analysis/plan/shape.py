@@ -24,6 +24,7 @@ COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
     "n_params_body": counting.n_params_body,
 }
 WIDEST = 2**16
+RECIPES = ("fit", "holdout")  # roles of cells that the hold-out divides
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class PlannedRun:
     Attributes:
         cell: the run with its token count.
         n: its parameters under the count of the fit.
-        extra: the value of grid.extra that adds it to the sweep.
+        overrides: settings that add it to the sweep and leave the other cells and their roles as they are.
         epochs: passes over the training text.
     """
 
     cell: Cell
     n: int
-    extra: str
+    overrides: tuple[str, ...]
     epochs: float
 
 
@@ -67,12 +68,18 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
     settings, _ = rounded(replace(settings, grid=grid))
     cells = [
         cell
-        for cell in expand(settings, _data(record), vocab_size)
+        for cell in expand(settings, data_of(record), vocab_size)
         if cell.spec.model == model and cell.spec.seed == seed
     ]
     cell = min(cells, key=lambda each: abs(math.log(each.n_tokens / tokens)))
-    extra = typed([_plain(each) for each in (settings.grid.extra or [])])
-    return PlannedRun(cell, COUNTERS[count](model), extra, cell.n_tokens / record.corpus.n_train_tokens)
+    overrides = [f"grid.extra={typed([_plain(each) for each in (settings.grid.extra or [])])}"]
+    if chosen.holdout_factor is not None:
+        # The limit of the hold-out is a share of the largest compute, which this run may raise.
+        largest = max(each.flops for each in record.cells if each.role in RECIPES)
+        factor = chosen.holdout_factor * max(1.0, cell.flops / largest)
+        overrides.append(f"grid.holdout_factor={factor:.6g}")
+    epochs = cell.n_tokens / record.corpus.n_train_tokens
+    return PlannedRun(cell, COUNTERS[count](model), tuple(overrides), epochs)
 
 
 def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> Rung:
@@ -103,7 +110,8 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
     raise InputError(f"{n:.3g} parameters need a width above {WIDEST}, expected less: ask for a smaller run")
 
 
-def _data(record: SweepRecord) -> DataSpec:
+def data_of(record: SweepRecord) -> DataSpec:
+    """Return the training and evaluation data of a sweep."""
     recipe = record.recipe
     return DataSpec(
         corpus_id=record.corpus.corpus_id,

@@ -13,8 +13,10 @@ from scipy.optimize import minimize_scalar
 from analysis.approaches.parametric import fit_law
 from analysis.plan.__main__ import main
 from analysis.plan.demand import demanded_run
-from analysis.plan.shape import planned_run
+from analysis.plan.shape import data_of, planned_run
 from analysis.prediction.predictor import Predictor
+from harness.config.settings import load
+from harness.grid.cells import expand
 from harness.recipe import counting
 from harness.records.sweep_file import read_sweep
 from tests import ROOT
@@ -74,7 +76,18 @@ def test_shape_is_one_that_the_recipe_of_the_sweep_trains(sweep: str, depth: int
     assert spec.model.n_layers == depth
     assert spec.model.d_model % record.config["model"]["head_dim"] == 0
     assert spec.optim.lr.hidden == pytest.approx(0.006 * 64 / spec.model.d_model, rel=0.5)
-    assert f"d_model: {spec.model.d_model}" in found.extra
+    assert f"d_model: {spec.model.d_model}" in found.overrides[0]
+
+
+def test_overrides_add_one_cell_and_change_no_other() -> None:
+    """The sweep's own command with them plans its cells with their roles, and one more that is held out."""
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    found = planned_run(record, "n_params_matmul", 1.0e6, 6e13)
+    cells = expand(load(list(found.overrides), record.config), data_of(record), record.corpus.vocab_size)
+    planned = {(cell.spec.rung, cell.spec.seed, cell.n_tokens, cell.role) for cell in cells}
+    before = {(cell.rung, cell.seed, cell.n_tokens, cell.role) for cell in record.cells}
+    assert planned - before == {(found.cell.spec.rung, 50, found.cell.n_tokens, "holdout")}
+    assert before <= planned
 
 
 def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
