@@ -11,12 +11,16 @@ import shlex
 import statistics
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.compare.__main__ import main as compare_main
+from analysis.fit import main as fit_main
+from analysis.plan.__main__ import main as plan_main
 from harness.config.settings import load
 from harness.sweep.record import read_record
 from tests import ROOT, preloaded
@@ -228,6 +232,27 @@ def test_the_floor_that_is_missed_is_that_of_the_committed_sweep() -> None:
     said = f"Its floor is {fits['floor']:.3f} nats; E over the laws, {ends}, misses it"
     assert said in " ".join(TEXT.split())
     assert "the interval lies below it" in fits["verdict"]
+
+
+NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)?")
+
+
+@pytest.mark.parametrize(
+    ("name", "main"), [("predict", fit_main), ("plan", plan_main), ("compare", compare_main)]
+)
+def test_decisions_are_what_the_commands_print(
+    name: str, main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of each output, with lines wrapped; other processors may move a last digit."""
+    before, rest = TEXT.split(f"<!-- {name}: begin -->")
+    (shown,) = re.findall(r"```text\n(.*?)```", rest.split(f"<!-- {name}: end -->")[0], re.DOTALL)
+    arguments = before.rstrip().splitlines()[-2].partition("python -m ")[2]
+    assert main(shlex.split(arguments)[1:]) == 0
+    printed = " ".join(capsys.readouterr().out.split()[-len(shown.split()) :])
+    shown = " ".join(shown.split())
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown)
+    values = [[float(found) for found in NUMBER.findall(text)] for text in (printed, shown)]
+    assert values[0] == pytest.approx(values[1], rel=0.02)
 
 
 def sentences() -> list[str]:

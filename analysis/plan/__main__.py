@@ -16,7 +16,9 @@ from analysis.plan.demand import demanded_run
 from analysis.plan.shape import planned_run
 from analysis.plan.text import Answer, Effort, answer_text
 from analysis.prediction.predictor import Predictor
+from analysis.records.fit import COUNTS
 from analysis.records.fits import read_study
+from analysis.records.predictions import EffortRecord, PlanRecord, RunRecord
 from analysis.table_options import reading, save
 from analysis.tables.numbers import read_number
 from analysis.tables.table import LossTable, load_table
@@ -24,9 +26,12 @@ from harness.execution.devices import Devices
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
+from harness.records.number_text import percent
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
+# Dense models reach so much: 46 % at 540B (arXiv:2204.02311, table 3), 38 to 43 % at 405B (arXiv:2407.21783,
+# section 3.3.2). Small ones reach less, and the plan of a sweep with plan.device counts what they wait for.
 ASSUMED_MFU = 0.4
 GOALS = {"flops": "flops", "params": "n", "tokens": "d", "loss": "loss"}  # arguments of `Predictor.best`
 EXAMPLE = """\
@@ -65,7 +70,9 @@ def _parser() -> CommandParser:
         "--inference-tokens", type=_number, metavar="X", help="tokens that the model answers afterwards"
     )
     parser.add_argument("--law", help="a law that speaks alone (default: all that the rows cannot exclude)")
-    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument(
+        "--count", choices=COUNTS, default=COUNTS[0], help="column that holds N in our own tables"
+    )
     parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
     parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
     parser.add_argument("--where", help="keep rows with these values")
@@ -101,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
         record_path = SweepFolder(arguments.table).sweep
         added = " ".join(f"'{each}'" for each in answer.run.overrides)
         print(f"to train it: python -m harness.sweep --from {record_path} {added}")
-    save(arguments.json, _record(answer))
+    save(arguments.json, to_json(_record(answer)))
 
 
 def _effort(arguments: argparse.Namespace) -> Effort | None:
@@ -114,7 +121,7 @@ def _effort(arguments: argparse.Namespace) -> Effort | None:
     if arguments.mfu is not None and not 0 < arguments.mfu <= 1:
         raise InputError(f"--mfu is {arguments.mfu:g}: expected a share up to 1 such as {ASSUMED_MFU:g}")
     if arguments.throughput:
-        return Effort("the measured throughput", arguments.throughput, 1, price, measured=True)
+        return Effort("at the measured throughput", arguments.throughput, 1, price)
     if arguments.device:
         devices = Devices.parse(arguments.device)
         sheet = devices.accelerator
@@ -123,7 +130,7 @@ def _effort(arguments: argparse.Namespace) -> Effort | None:
         mfu = arguments.mfu or ASSUMED_MFU
         rate = devices.count * sheet.peak(arguments.precision) * mfu
         how = "as typed" if arguments.mfu else "assumed"
-        return Effort(f"{devices} at {mfu:.0%} of their peak, {how}", rate, devices.count, price)
+        return Effort(f"on {devices} at {percent(mfu, 0)} of their peak, {how}", rate, devices.count, price)
     if arguments.hours or arguments.cost or price:
         given = next(name for name in ("hours", "cost", "price_per_hour") if getattr(arguments, name))
         raise InputError(
@@ -178,33 +185,27 @@ def _predictor(arguments: argparse.Namespace, table: LossTable) -> Predictor:
     return Predictor.of_fit(fit, table, **options)
 
 
-def _record(answer: Answer) -> dict[str, Any]:
-    """Return the answer as plain JSON."""
-    found: dict[str, Any] = {"prediction": to_json(answer.prediction)}
-    if answer.run is not None:
+def _record(answer: Answer) -> PlanRecord:
+    """Return the answer as it is stored."""
+    run, effort, flops = None, None, answer.prediction.flops.value
+    if answer.run is not None and answer.run_loss is not None:
         spec = answer.run.cell.spec
-        found["run"] = {
-            "rung": spec.rung,
-            "d_model": spec.model.d_model,
-            "n_layers": spec.model.n_layers,
-            "n": answer.run.n,
-            "n_tokens": answer.run.cell.n_tokens,
-            "flops": answer.run.cell.flops,
-            "lr": to_json(spec.optim.lr),
-            "loss": to_json(answer.run_loss),
-            "epochs": answer.run.epochs,
-            "overrides": list(answer.run.overrides),
-        }
-    if answer.demand is not None:
-        found["demand"] = to_json(answer.demand)
+        run = RunRecord(
+            rung=spec.rung,
+            d_model=spec.model.d_model,
+            n_layers=spec.model.n_layers,
+            n=answer.run.n,
+            n_tokens=answer.run.cell.n_tokens,
+            flops=answer.run.cell.flops,
+            loss=answer.run_loss,
+            lr=spec.optim.lr.to_dict(),
+            epochs=answer.run.epochs,
+            overrides=answer.run.overrides,
+        )
     if answer.effort is not None:
-        hours = answer.effort.hours(answer.prediction.flops.value)
-        found["effort"] = {
-            "flops_per_second": answer.effort.rate,
-            "hours": hours,
-            "cost": answer.effort.cost(hours),
-        }
-    return found
+        hours = answer.effort.hours(flops)
+        effort = EffortRecord(answer.effort.rate, hours, answer.effort.cost(hours))
+    return PlanRecord(answer.prediction, run, answer.demand, effort)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

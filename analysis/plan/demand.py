@@ -9,7 +9,6 @@ References: Sardana et al. 2024, arXiv:2401.00448, section 2, equation 2.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -17,29 +16,11 @@ from scipy.optimize import brentq
 from analysis.arrays import Array
 from analysis.laws import Law
 from analysis.prediction.predictor import Predictor
-from analysis.records.predictions import Estimated
+from analysis.records.predictions import DemandedRun
 from harness.records.errors import InputError
 
 REACH = 1e4  # sizes and tokens are searched this far beyond those of the best training run
 SIZES, ZOOMS, HALVINGS = 41, 4, 60
-
-
-@dataclass(frozen=True)
-class DemandedRun:
-    """The run of one loss whose training and inference cost least together.
-
-    Attributes:
-        n: size, parameters.
-        d: training tokens.
-        training_flops, inference_flops: compute of both parts, FLOPs.
-        saved: share of the total that it saves against the best training run of the same loss.
-    """
-
-    n: Estimated
-    d: float
-    training_flops: float
-    inference_flops: float
-    saved: float
 
 
 def demanded_run(predictor: Predictor, loss: float, inference_tokens: float) -> DemandedRun:
@@ -58,20 +39,10 @@ def demanded_run(predictor: Predictor, loss: float, inference_tokens: float) -> 
             f"inference_tokens is {inference_tokens:g}, expected 0 or a positive number", "demand"
         )
     base = predictor.best(loss=loss)
-    ends = base.n.value, base.d.value
-    entries = predictor.average.kept
-    found = [
-        _cheapest(
-            predictor,
-            entry.law,
-            entry.samples if len(entry.samples) else entry.theta[None],
-            loss,
-            inference_tokens,
-            ends,
-        )
-        for entry in entries
-    ]
-    n = predictor.over_draws(found, [entry.law.name for entry in entries])
+    near = base.n.value, base.d.value
+    n = predictor.over_draws(
+        lambda law, theta: _cheapest(predictor, law, theta, loss, inference_tokens, near)
+    )
     d = _tokens_for(predictor, n.value, loss, base.d.value)
     cost = float(predictor.cost(np.array([n.value]))[0])
     training, inference = cost * d, cost / 3 * inference_tokens

@@ -34,7 +34,7 @@ class PlannedRun:
     Attributes:
         cell: the run with its token count.
         n: its parameters under the count of the fit.
-        overrides: settings that add it to the sweep and leave the other cells and their roles as they are.
+        overrides: settings that add the run to its sweep and leave all other cells and roles as they are.
         epochs: passes over the training text.
     """
 
@@ -83,7 +83,7 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
 
 
 def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> Rung:
-    """Return the rung whose size is nearest, as deep as the sweep's rungs of its width are."""
+    """Return the rung whose size is nearest; its depth follows the rule of the sweep."""
     chosen = chosen_cells(settings.grid, settings.budget)
     usual = settings.model.n_layers
     shapes = chosen.ladder.shapes if chosen.ladder else []

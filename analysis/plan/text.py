@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.plan.demand import DemandedRun
 from analysis.plan.shape import PlannedRun
 from analysis.prediction.text import answer_names, answer_row, counted, laws_text
-from analysis.records.predictions import Estimated, PredictionRecord
+from analysis.records.predictions import DemandedRun, Estimated, PredictionRecord
 from harness.records.number_text import duration, estimate, percent, power_of_ten, si
 
 
@@ -16,18 +15,16 @@ class Effort:
     """What trains.
 
     Attributes:
-        words: name of the devices.
+        words: on what, or at which speed.
         rate: FLOP/s of all of them.
         count: devices.
         price_per_hour: of one device; None if it is not known.
-        measured: whether the rate was measured.
     """
 
     words: str
     rate: float
     count: int
     price_per_hour: float | None
-    measured: bool = False
 
     def hours(self, flops: float) -> float:
         """Return the wall-clock hours of a compute."""
@@ -45,7 +42,7 @@ class Answer:
     Attributes:
         prediction: the best run.
         effort: what trains, if it is known.
-        scored_to: factor of compute up to which the sweep's predictions were held against runs.
+        scored_to: factor of compute up to which predictions of the sweep were held against runs.
         demand: the cheapest run of the same loss with inference, if it was asked for.
         run: the run that the sweep's recipe can train; None for a table of other people.
         run_loss: its predicted loss.
@@ -75,7 +72,7 @@ def answer_text(answer: Answer) -> str:
         hours = answer.effort.hours(found.flops.value)
         cost = answer.effort.cost(hours)
         price = "" if cost is None else f", cost {cost:,.2f}"
-        lines.append(f"  time: {duration(3600 * hours)} on {answer.effort.words}{price}")
+        lines.append(f"  time: {duration(3600 * hours)} {answer.effort.words}{price}")
     if answer.run and answer.run_loss:
         lines += _run_lines(answer.run, answer.run_loss)
     if answer.demand:

@@ -15,7 +15,6 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -126,22 +125,8 @@ def as_stored(value: Any) -> Any:
     if isinstance(value, Profile):
         return value.to_record()
     if isinstance(value, LossTable):
-        return points_of(value)
+        return value.points()
     return [as_stored(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def points_of(table: LossTable) -> pd.DataFrame:
-    """Return a table of losses under the column names of points.parquet, which figures read."""
-    return pd.DataFrame(
-        {
-            table.count: table.n,
-            "n_tokens": table.d,
-            "flops": table.c,
-            "loss": table.loss,
-            "role": table.role or "fit",
-            "rung": table.rung or [f"{size:.3g}" for size in table.n],
-        }
-    )
 
 
 def _cloud(fit: Fit) -> tuple[Interval, ...] | None:

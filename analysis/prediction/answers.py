@@ -83,7 +83,7 @@ class Asked:
         Args:
             frame: the table as it is in its file.
             table: the table as it was read.
-            alone: the fit whose law speaks alone.
+            alone: a fit whose law alone answers; None for all laws.
             resamples, level, seed: as `Predictor` takes them.
 
         Raises:

@@ -1,14 +1,14 @@
 """Laws on a table, ready for questions: what a budget buys, and where a run of given N and D ends.
 
-All intervals but that of the loss are those of the laws. The loss is one of a new run, so its interval holds
-the noise of a run too. Without a named law the numbers are over all laws that the rows cannot exclude
-(analysis/averaging); a law that is named speaks alone.
+Intervals of sizes, tokens and compute hold the uncertainty of the laws. The interval of the loss is that of
+one new run, so it holds the noise of a run too. Without a named law the numbers are over all laws that the
+rows cannot exclude (analysis/averaging); a named law answers alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -43,7 +43,7 @@ AXIS_REACH = 10.0  # times the largest fitted N or D: beyond it a warning, whate
 REACH = 1e6  # sizes are searched this far beyond the measured ones
 STEPS = 10  # of a decade of compute, between which the curves of draws are interpolated
 DRAWN_ROWS, FEWEST = 400_000, 40  # redrawn losses of a law at most, and the fewest draws
-AXES = {"N": 0, "D": 1, "L": 2}  # places in `_Curves`
+AXES = {"N": 0, "D": 1, "L": 2}  # places among N*, D* and loss
 WORDS = {"N": "parameters", "D": "tokens", "L": "nats per token", "C": "FLOPs"}
 
 
@@ -95,7 +95,7 @@ class Predictor:
 
     @classmethod
     def of_fit(cls, fit: Fit, table: LossTable, *, level: float = LEVEL, seed: int = 0) -> Predictor:
-        """Let a fitted law speak alone, with the draws of its bootstrap.
+        """Return the predictor of one fitted law, with the draws of its bootstrap.
 
         Raises:
             InputError: the fit has no law in N and D.
@@ -175,22 +175,25 @@ class Predictor:
         flops = float(self.cost(np.array([n]))[0] * d)
         return self._loss(n, d, flops).value
 
-    def over_draws(self, values: Sequence[Array], laws: Sequence[str]) -> Estimated:
-        """Return the median and the interval of a positive quantity.
+    def over_draws(self, of: Callable[[Law, Array], Array]) -> Estimated:
+        """Return a positive quantity of the laws with its interval.
 
         Args:
-            values: of each law its draws, or one value if nothing was redrawn; NaN counts as infinite.
-            laws: names of these laws, which are those behind the answers.
+            of: takes a law and its estimates [draws, params] and returns the quantity [draws]; NaN counts as
+                infinite.
         """
-        shares = [
-            np.full(len(each), self.weights[law] / len(each)) for each, law in zip(values, laws, strict=True)
-        ]
-        drawn = np.nan_to_num(np.concatenate(values), nan=np.inf)
-        weights = np.concatenate(shares)
-        low, middle, high = map(float, weighted_quantiles(drawn, weights / weights.sum(), self.level))
-        if self._without_draws:
-            return Estimated(float(drawn[int(np.argmax(weights))]))
-        return Estimated(middle, (low, high))
+        if self._is_alone or self._without_draws:
+            best = self.average.best
+            middle = float(of(best.law, best.theta[None])[0])
+            return Estimated(middle, None if self._without_draws else self._interval(self._all_draws(of)))
+        drawn = self._all_draws(of)
+        return Estimated(
+            float(weighted_quantiles(drawn, self._weights, self.level)[1]), self._interval(drawn)
+        )
+
+    def _all_draws(self, of: Callable[[Law, Array], Array]) -> Array:
+        drawn = np.concatenate([of(entry.law, entry.samples) for entry in self.average.kept])
+        return np.nan_to_num(drawn, nan=np.inf)
 
     def loss_draws(self, found: PredictionRecord) -> tuple[Array, Array]:
         """Return draws of the loss that an answer states, without the noise of a run, and their weights.
@@ -237,8 +240,7 @@ class Predictor:
         if self._is_alone:
             # The estimate is the one that is printed with the fit, not the median of its draws.
             central = float(self._central_loss(*place)[0])
-            wide = self.stretch
-            low, high = (central * (end / middle) ** wide for end in (low, high))
+            low, high = (central * (end / middle) ** self.stretch for end in (low, high))
             middle = central
         return Estimated(middle, (low, high))
 
@@ -310,22 +312,20 @@ class Predictor:
             return math.log(self._optima(np.exp([log_flops]))[AXES[name]][0] / value)
 
         low, high = (float(np.log(end)) for end in (self._grid[0], self._grid[-1]))
-        first, last = gap(low), gap(high)
-        if first * last > 0:
-            self._refuse(name, value, above=(last < 0) != (name == "L"))
+        if gap(low) * gap(high) > 0:
+            raise self._out_of_reach(name, value)
         return math.exp(float(brentq(gap, low, high, xtol=1e-6)))
 
-    def _refuse(self, name: str, value: float, *, above: bool) -> None:
-        """Raise InputError for a size, a token count or a loss that no compute in reach has as its best."""
-        ends = self._optima(self._grid[[0, -1]])[AXES[name]]
-        spell = (lambda number: f"{number:.4g}") if name == "L" else si
-        far = ends[1] if (above if name != "L" else not above) else ends[0]
+    def _out_of_reach(self, name: str, value: float) -> InputError:
+        """Return the error for a size, a token count or a loss that no compute in reach has as its best."""
+        ends = [float(end) for end in self._optima(self._grid[[0, -1]])[AXES[name]]]
+        nearest = min(ends, key=lambda end: abs(math.log(end / value)))
+        side = "no smaller" if nearest > value else "no larger"
         best = {"N": "best size", "D": "best number of tokens", "L": "lowest loss"}[name]
-        side = "no smaller" if far > value else "no larger"
-        raise InputError(
+        return InputError(
             f"{name}={value:.6g} {WORDS[name]} is out of reach: from {power_of_ten(self._grid[0])} to "
-            f"{power_of_ten(self._grid[-1])} FLOPs the {best} is {side} than {spell(float(far))}; ask "
-            "for one in between"
+            f"{power_of_ten(self._grid[-1])} FLOPs the {best} is {side} than "
+            f"{f'{nearest:.4g}' if name == 'L' else si(nearest)}; ask for one in between"
         )
 
     def _drawn_for(self, name: str, value: float) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ ANSWER_NAMES: tuple[str, ...] = (
     "D, tokens",
     "loss of a new run",
     "D/N",
-    "C / largest",
+    "× max C",
 )
 
 

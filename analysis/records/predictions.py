@@ -81,3 +81,83 @@ class AccuracyRecord:
     middle: float
     sd: float
     rows: int
+
+
+@dataclass(frozen=True)
+class DemandedRun:
+    """The run of one loss whose training and inference cost least together.
+
+    Attributes:
+        n: size, parameters.
+        d: training tokens.
+        training_flops: compute of the training, FLOPs.
+        inference_flops: compute of all inference, FLOPs.
+        saved: share of the total that this run saves against the best training run of the same loss.
+    """
+
+    n: Estimated
+    d: float
+    training_flops: float
+    inference_flops: float
+    saved: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The planned run in the recipe of a sweep.
+
+    Attributes:
+        rung: name of its size.
+        d_model: width.
+        n_layers: depth.
+        n: parameters under the count of the fit.
+        n_tokens: training tokens.
+        flops: training compute, FLOPs.
+        loss: predicted loss of the run, nats per token.
+        lr: peak learning rate by parameter group.
+        epochs: passes over the training text.
+        overrides: settings that add the run to its sweep.
+    """
+
+    rung: str
+    d_model: int
+    n_layers: int
+    n: int
+    n_tokens: int
+    flops: float
+    loss: Estimated
+    lr: Mapping[str, float]
+    epochs: float
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EffortRecord:
+    """Time and money of a planned run.
+
+    Attributes:
+        flops_per_second: of all devices.
+        hours: wall-clock.
+        cost: price of all devices over that time; None without a price.
+    """
+
+    flops_per_second: float
+    hours: float
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """A plan, as the JSON of `analysis.plan` holds it.
+
+    Attributes:
+        prediction: the best run.
+        run: its shape in the recipe of a sweep; None for a table of other people.
+        demand: the cheapest run of the same loss with inference; None if it was not asked for.
+        effort: time and money; None without devices.
+    """
+
+    prediction: PredictionRecord
+    run: RunRecord | None = None
+    demand: DemandedRun | None = None
+    effort: EffortRecord | None = None

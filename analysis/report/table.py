@@ -60,21 +60,14 @@ def points_of_tables(tables: Mapping[str, LossTable]) -> pd.DataFrame:
     """Return the rows under the names of points.parquet that figures and page read."""
     table = next(iter(tables.values()))
     counts = {count: counted.n for count, counted in tables.items() if len(counted) == len(table)}
-    return pd.DataFrame(
-        counts
-        | {
-            "n_params": table.n,
-            "n_tokens": table.d,
-            "flops": table.c,
-            "flops_6nd": 6 * table.n * table.d,
-            "loss": table.loss,
-            "bits_per_byte": np.nan,
-            "role": table.role or "fit",
-            "rung": table.rung or [f"{size:.3g}" for size in table.n],
-            "seed": 0 if table.seed is None else table.seed,
-            "status": "done",
-            "excluded_reason": None,
-            "point_id": table.row,
-            "run_id": table.cluster,
-        }
+    return table.points().assign(
+        **counts,
+        n_params=table.n,
+        flops_6nd=6 * table.n * table.d,
+        bits_per_byte=np.nan,
+        seed=0 if table.seed is None else table.seed,
+        status="done",
+        excluded_reason=None,
+        point_id=table.row,
+        run_id=table.cluster,
     )

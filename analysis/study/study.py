@@ -44,7 +44,7 @@ from analysis.records.sources import SourceRecord
 from analysis.result import Fit
 from analysis.study.by_source import study_sources
 from analysis.study.words import verdict
-from analysis.tables.noise import cells_of_seeds, noise_report
+from analysis.tables.noise import noise_report
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning
@@ -151,7 +151,7 @@ def study_table(
         InputError: no usable row.
     """
     table = next(iter(tables.values()))
-    noise = noise_report(cells_of_seeds(table))
+    noise = noise_report(table.points())
     shared = shared_axis(table)
     if shared:
         return _one_axis(tables, shared, noise, level, seed)

@@ -91,6 +91,19 @@ class LossTable:
             example = ",".join(f"{axis.upper()}=COLUMN" for axis in lacking)
             raise InputError(f"{what} needs {names}, which the table does not have: map {example}", "mapping")
 
+    def points(self) -> pd.DataFrame:
+        """Return the rows under the column names of points.parquet, as far as a table has them."""
+        return pd.DataFrame(
+            {
+                self.count: self.n,
+                "n_tokens": self.d,
+                "flops": self.c,
+                "loss": self.loss,
+                "role": self.role or "fit",
+                "rung": self.rung or [f"{size:.6g}" for size in self.n],
+            }
+        )
+
     def fitted(self) -> LossTable:
         """Return the rows that are not held out."""
         return self if self.role is None else self.select(np.array(self.role) != "holdout")

@@ -118,7 +118,7 @@ def test_hours_and_money_become_compute(
     table = [foreign, "--map", "N=params", "--resamples", "0", "--json", str(out)]
     device = ["--device", "a100:8", "--mfu", "0.5", "--price-per-hour", "2"]
     assert main([*table, "--hours", "1", *device]) == 0
-    assert "1 h 00 min on 8 × a100 at 50% of their peak, as typed, cost 16.00" in capsys.readouterr().out
+    assert "1 h 00 min on 8 × a100 at 50 % of their peak, as typed, cost 16.00" in capsys.readouterr().out
     found = json.loads(out.read_text())
     assert found["prediction"]["flops"]["value"] == pytest.approx(8 * 312e12 * 0.5 * 3600)
     assert found["effort"]["cost"] == pytest.approx(16)
@@ -142,6 +142,7 @@ def test_hours_and_money_become_compute(
         (["--hours", "3", "--device", "h100", "--mfu", "2"], "--mfu is 2"),
         (["--flops", "1e30"], "ask for"),
         (["--loss", "1.2"], "the lowest loss is no smaller than"),
+        (["--flops", "1e20", "--count", "nparams"], "invalid choice: 'nparams'"),
         (["--flops", "1e20", "--law", "kaplan_n"], "kaplan_n is no law in N and D"),
     ],
 )
