@@ -118,7 +118,7 @@ def test_a_cancelled_run_is_not_started_again_and_the_others_go_on(tmp_path: Pat
 
 
 def test_a_cancelled_sweep_saves_ends_and_goes_on(tmp_path: Path, data_cache: Path) -> None:
-    long = ["data.synthetic_tokens=1000000", "grid.n_tokens=[16384,524288]"]
+    long = ["data.synthetic_tokens=1000000", "grid.n_tokens=[16384,2097152]"]
     overrides = [*long, "launcher.n_workers=1"]
     folder = SweepFolder(tmp_path / "results")
     driver = small_sweeps.start(folder.root, data_cache, *overrides)
