@@ -33,6 +33,8 @@ from tests.small_sweeps import LONG, SMALL, THREE_SEEDS, assert_same_runs, start
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs the extra ray: uv sync --extra ray")
 TWO = [LONG, "grid.seeds=[0,1]"]
+# So that a run which is stopped early and goes on is seen before it ends, on fast machines too.
+OFTEN = "launcher.checkpoint_seconds=0.05"
 # A lost node is noticed by the checks that it misses. Workers are not to wait for all other processes here.
 QUICK_CHECKS = {
     "RAY_worker_niceness": "0",
@@ -170,7 +172,7 @@ def test_workers_are_stopped_and_killed_and_then_the_driver(
     on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
     """A worker that its node asks to stop saves; the run goes on, which is no failed attempt."""
-    driver = start(tmp_path, data_cache, *on_ray, *TWO)
+    driver = start(tmp_path, data_cache, *on_ray, *TWO, OFTEN)
     wait_for(lambda: saved(tmp_path), driver)
     stopped = saved(tmp_path)[0]
     os.kill(stopped, signal.SIGTERM)
@@ -191,7 +193,7 @@ def test_workers_are_stopped_and_killed_and_then_the_driver(
 def test_a_node_is_removed_and_its_run_goes_on_on_another(
     ray_nodes: Cluster, on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    driver = start(tmp_path, data_cache, *on_ray, *TWO)
+    driver = start(tmp_path, data_cache, *on_ray, *TWO, OFTEN)
     wait_for(lambda: set(saved(tmp_path)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
     ray_nodes.remove()
     _, errors = driver.communicate(timeout=400)
