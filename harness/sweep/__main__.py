@@ -22,6 +22,7 @@ from rich.console import Console
 
 from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
+from harness.config.cells_file import take_file
 from harness.config.overrides import without_control
 from harness.config.schema import SweepSettings
 from harness.config.settings import known_keys, load, options, plain, resolved_yaml
@@ -547,7 +548,20 @@ def command_parser() -> CommandParser:
 
 
 def load_settings(overrides: list[str], record: str | None = None) -> SweepSettings:
-    """Compose settings from overrides, over those of a sweep's record if there is one; raises InputError."""
+    """Compose settings from overrides, over those of a sweep's record if there is one.
+
+    A file of cells that extends a sweep names the record as well.
+
+    Raises:
+        InputError: a key is unknown, a value does not fit, or two sweeps are named.
+    """
+    file, _ = take_file(overrides)
+    if file is not None and file.record is not None:
+        if record is not None:
+            raise InputError(
+                f"--from {record} and {file.path} each name a sweep, and one was expected; leave --from out"
+            )
+        record = file.record
     return load(overrides) if record is None else load(overrides, read_record(record).config)
 
 
