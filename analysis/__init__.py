@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from analysis.approaches.isoflop import fit_isoflop
     from analysis.approaches.kaplan import fit_kaplan
     from analysis.approaches.parametric import fit_law
+    from analysis.compare.study import compare_arms
     from analysis.contest.compare import compare_approaches
     from analysis.emergence.study import judge_jumps
     from analysis.forecast.seal import score_forecast, seal_forecast
@@ -56,6 +57,7 @@ __all__ = [
     "LossTable",
     "__version__",
     "compare_approaches",
+    "compare_arms",
     "figures",
     "find_frontier",
     "fit_envelope",
@@ -125,6 +127,10 @@ def _load(name: str) -> Any:
             from analysis.contest import compare
 
             return getattr(compare, name)
+        case "compare_arms":
+            from analysis.compare import study as arms
+
+            return arms.compare_arms
         case "find_frontier" | "optimal_allocation":
             from analysis import frontier
 

@@ -17,12 +17,16 @@ from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.intervals import LEVEL
 from analysis.laws import axes_of
+from analysis.prediction.answers import NO_ANSWERS, Answers, Asked
+from analysis.prediction.questions import EXAMPLES, parse_questions
 from analysis.records.fits import read_study
+from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
+from analysis.study.study import study_table
 from analysis.table_options import reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
-from analysis.tables.table import load_table
+from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import KINDS
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
@@ -32,6 +36,7 @@ from harness.records.paths import SweepFolder
 DEFAULT_LAW = "chinchilla"
 EXAMPLE = """\
 python -m analysis.fit losses.csv --map N=params,D=tokens,loss=val_loss --approach all
+python -m analysis.fit losses.csv --predict C=1e24,3e24 --predict N=7B,D=2T --report losses.html
 python -m analysis.fit results/chinchilla/points.parquet --law joint --json fit.json"""
 
 
@@ -78,6 +83,25 @@ def _parser() -> CommandParser:
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
     command.add_argument("--seed", type=int, default=0, help="of random starts and of the bootstrap")
+    command.add_argument(
+        "--predict",
+        action="append",
+        default=[],
+        metavar="QUESTION",
+        help="what a budget buys, or where a run ends, over laws that the rows allow or by --law: "
+        f"{EXAMPLES}; may be given several times",
+    )
+    command.add_argument(
+        "--accuracy",
+        metavar="COLUMN",
+        help="accuracy of each run, a share: predicted as the loss is",
+    )
+    command.add_argument(
+        "--chance", type=float, help="accuracy of guessing; fitted as the floor of --accuracy if left out"
+    )
+    command.add_argument(
+        "--report", type=output_file, metavar="OUT.html", help="write figures, tables and answers as a page"
+    )
     command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
@@ -96,9 +120,22 @@ def _run(arguments: argparse.Namespace) -> None:
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "
             "leave it out"
         )
-    text, result = (every if arguments.approach == "all" else one)(arguments)
+    asked = Asked(parse_questions(arguments.predict), arguments.accuracy, arguments.chance)
+    if asked.accuracy and not asked.questions:
+        raise InputError("--accuracy is predicted for questions, and none was asked: add --predict C=1e24")
+    if arguments.chance is not None and not (asked.accuracy and 0 <= arguments.chance < 1):
+        raise InputError(
+            f"--chance is {arguments.chance:g}: expected a share from 0 to below 1, beside --accuracy COLUMN"
+        )
+    if asked.questions and arguments.approach not in ("parametric", "all"):
+        raise InputError(
+            f"--predict needs a law of the loss, and --approach {arguments.approach} fits none: leave it out"
+        )
+    text, result = (every if arguments.approach == "all" else one)(arguments, asked)
     print(text)
     save(arguments.json, result)
+    if arguments.report:
+        print(f"report: {_report(arguments, asked)}")
 
 
 def _progress() -> Progress:
@@ -137,8 +174,8 @@ def starting_law(arguments: argparse.Namespace, frame: pd.DataFrame) -> tuple[st
     return primary.law, [f"law: {primary.law}, which the sweep chose ({path}); --law names another"]
 
 
-def one(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Return text and JSON of one approach."""
+def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
+    """Return text and JSON of one approach, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
     mapping = options_of_table["mapping"]
@@ -159,11 +196,42 @@ def one(arguments: argparse.Namespace) -> tuple[str, Any]:
         fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
     text = "\n\n".join(fit.summary() for fit in fits)
+    if asked.questions:
+        if shared:
+            raise InputError(f"no run can be predicted: {said[0]}")
+        alone = fits[0] if arguments.law is not None else None
+        found = _answered(arguments, frame, table, asked, alone)
+        entries[0] |= found.to_json()
+        text += f"\n\n{found.text}"
     return "\n".join([*(said if parametric else ()), text]), entries if len(entries) > 1 else entries[0]
 
 
-def every(arguments: argparse.Namespace) -> tuple[str, Any]:
-    """Return text and JSON of all approaches."""
+def _answered(
+    arguments: argparse.Namespace, frame: pd.DataFrame, table: LossTable, asked: Asked, alone: Fit | None
+) -> Answers:
+    """Return the answers, by one fit or over the laws that the rows cannot exclude."""
+    options = {"resamples": arguments.resamples, "level": arguments.level, "seed": arguments.seed}
+    return asked.answered(frame, table, alone, **options)
+
+
+def _report(arguments: argparse.Namespace, asked: Asked) -> Path:
+    """Write the page of the table, with the answers over the laws that its rows cannot exclude."""
+    # Imported here: a fit alone starts half a second sooner without figures.
+    from analysis.report.table import write_table_report
+
+    frame, options = _table(arguments)
+    tables = counted_tables(frame, axes="", **options)
+    table = next(iter(tables.values()))
+    _progress()("the study behind the report")
+    study = study_table(tables, resamples=arguments.resamples, level=arguments.level, seed=arguments.seed)
+    about = {"table": str(arguments.table), "rows": str(len(table)), "read as": table.read_as or "a sweep"}
+    found = _answered(arguments, frame, table, asked, None) if asked.questions else NO_ANSWERS
+    write_table_report(arguments.report, arguments.table.stem, tables, study, about=about, answers=found)
+    return Path(arguments.report)
+
+
+def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
+    """Return text and JSON of all approaches, with the answers to questions."""
     frame, options_of_table = _table(arguments)
     law, said = starting_law(arguments, frame)
     tables = counted_tables(frame, axes="", **options_of_table)
@@ -176,7 +244,13 @@ def every(arguments: argparse.Namespace) -> tuple[str, Any]:
         seed=arguments.seed,
         progress=_progress(),
     )
-    return "\n".join([*said, comparison_text(found)]), to_json(found.to_records())
+    entries = to_json(found.to_records())
+    text = "\n".join([*said, comparison_text(found)])
+    if asked.questions:
+        answered = _answered(arguments, frame, next(iter(tables.values())), asked, None)
+        entries[found.recommended or 0] |= answered.to_json()
+        text += f"\n\n{answered.text}"
+    return text, entries
 
 
 def main(argv: Sequence[str] | None = None) -> int:

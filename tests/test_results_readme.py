@@ -15,7 +15,7 @@ from analysis.records.fit import WarningCode
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ForecastRecord
 from analysis.records.replications import ReplicationsRecord
-from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS
+from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, point_columns
 from harness.records.json_files import NOT_STORED, PART
 from harness.records.paths import SweepFolder
 from tests import ROOT
@@ -30,7 +30,7 @@ def section(name: str) -> str:
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("points.parquet", POINT_COLUMNS),
+        ("points.parquet", point_columns(arms=True)),
         ("curves.parquet", CURVE_COLUMNS),
         ("evals.parquet", EVAL_COLUMNS),
         ("items.parquet", ITEM_COLUMNS),

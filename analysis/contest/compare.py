@@ -12,7 +12,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.approaches.envelope import APART
@@ -22,7 +21,7 @@ from analysis.arrays import Interval
 from analysis.contest.adequacy import Entrant, candidates, contest
 from analysis.contest.objections import objection
 from analysis.contest.over_laws import over_laws
-from analysis.contest.rollout import cuts
+from analysis.contest.rollout import cuts, thinned
 from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord, FitWarning, WarningCode
@@ -34,8 +33,6 @@ from analysis.tables.names import with_plain_names
 from analysis.tables.table import LossTable, TableLike, as_table, load_table
 from harness.records.errors import InputError
 from harness.records.number_text import estimate, percent
-
-MAX_CUTS = 16  # cuts of a contest at most; more usable computes are thinned evenly by rank
 
 
 @dataclass(frozen=True)
@@ -260,8 +257,7 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
             {}, None, f"no law in N and D can be fitted ({_problem_with(rows, wanted, estimator)})"
         )
     usable = cuts(rows, able)
-    taken = min(len(usable), MAX_CUTS)
-    at = usable[((np.arange(taken) + 0.5) * len(usable) / max(taken, 1)).astype(int)]
+    at = thinned(usable)
     entrants = contest(rows, able, seed, at)
     (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
     measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}

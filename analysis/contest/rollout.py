@@ -21,6 +21,8 @@ SPARE_CELLS = 2  # cells beyond the number of parameters that a cut must leave t
 STARTS = 16
 MAX_PREDICTED = 2_000  # cells above one compute; a table with more of them is a table of curves
 
+MAX_CUTS = 16  # cuts of a contest on a table of separate runs, each with a compute of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Rolled:
@@ -66,6 +68,12 @@ def cuts(table: LossTable, laws: Sequence[str]) -> Array:
         varies = np.maximum.accumulate(axis) > np.minimum.accumulate(axis)
         enough &= varies[below]
     return np.unique(of_cell[enough])
+
+
+def thinned(at: Array) -> Array:
+    """Return MAX_CUTS of the computes of cuts at most, evenly by rank."""
+    taken = min(len(at), MAX_CUTS)
+    return np.asarray(at[((np.arange(taken) + 0.5) * len(at) / max(taken, 1)).astype(int)])
 
 
 def rollout(

@@ -4,6 +4,7 @@ Results go in as they are returned: fits, frontiers, profiles, loss tables, or r
 of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 """
 
+from analysis.plots.arms import multipliers
 from analysis.plots.emergence import emergence
 from analysis.plots.frontier import contours, frontier, overview
 from analysis.plots.in_context import in_context
@@ -34,6 +35,7 @@ __all__ = [
     "loss_against_compute",
     "loss_by_source",
     "loss_curves",
+    "multipliers",
     "overview",
     "profiles",
     "replication_errors",

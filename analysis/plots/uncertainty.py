@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -146,14 +147,19 @@ def _interval_text(entry: ProfileRecord) -> str:
 def counting(rows: Sequence[CountedOptimum], fits: Sequence[FitRecord]) -> Figure:
     """Draw N* against C under each way to count N; `fits` give the exponents in the legend."""
     figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
-    for count in dict.fromkeys(row.count for row in rows):
-        own = [row for row in rows if row.count == count]
-        name, (colour, line) = COUNT_NAMES[count], COUNT_LOOKS[count]
+    counts = list(dict.fromkeys(row.count for row in rows))
+    own = set(counts) <= set(COUNT_LOOKS)
+    looks = COUNT_LOOKS if own else dict(zip(counts, cycle(COUNT_LOOKS.values()), strict=False))
+    for count in counts:
+        of_count = [row for row in rows if row.count == count]
+        name, (colour, line) = COUNT_NAMES.get(count, count), looks[count]
         found = next(fit.exponents for fit in fits if fit.count == count)
         label = f"{name} parameters\na = {estimate(found.a, found.a_interval)}"
-        flops = [row.flops for row in own]
-        axes.plot(flops, [row.n_opt for row in own], linestyle=line, color=colour, linewidth=2.2, label=label)
-        low, high = np.array([(row.n_low, row.n_high) for row in own]).T
+        flops = [row.flops for row in of_count]
+        axes.plot(
+            flops, [row.n_opt for row in of_count], linestyle=line, color=colour, linewidth=2.2, label=label
+        )
+        low, high = np.array([(row.n_low, row.n_high) for row in of_count]).T
         if np.isfinite(low).any():
             axes.fill_between(flops, low, high, color=colour, alpha=0.18, linewidth=0)
     largest = max(fit.estimation.largest_flops for fit in fits if fit.estimation)

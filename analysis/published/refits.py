@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.published.dataset import DataSet
 from analysis.published.fetch import PreparedTableMissing, data_file
-from analysis.published.papers import emergent, epoch, exponents, gadre, porian
+from analysis.published.papers import emergent, epoch, exponents, gadre, multi_power, porian
 from analysis.published.papers.comparison import Comparison
 from harness.records.json_files import plain
 
@@ -25,6 +25,7 @@ REFITS: dict[str, Refit] = {
     "cerebras_gpt": exponents.refit_cerebras,
     "gemstones": exponents.refit_gemstones,
     "pearce2024": exponents.refit_pearce,
+    "mpl_curves": multi_power.refit,
     "pythia_evals": emergent.refit_pythia,
     "obsscaling_emergent": emergent.refit_ipa,
     "gpt3_emergence": emergent.refit_gpt3,

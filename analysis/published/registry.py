@@ -17,6 +17,36 @@ RAW = "https://raw.githubusercontent.com"
 GEMSTONES_COMMIT = "5f420478f6057b0cbb4d13405fb10ca64675bccb"
 OBSSCALING_COMMIT = "4d6e1e43fd2635d04654aa77d1df9d5266ea0382"
 
+# Curves by size in million parameters and schedule.
+MPL_CURVES = {
+    "csv_25/constant_24000.csv": "2be6b6996b6020e2bd6f0e1a8a734fb88c7d6c454566a2908443dce66622e09e",
+    "csv_25/constant_72000.csv": "1dec7b579f9e73bf2f2aafae00928845216d8fde51ff40a75421fdd6f2261261",
+    "csv_25/cosine_24000.csv": "dcfd6921202348eea88caa2d67a564e1c09fe905735e0cfa3c9bbcd38ca1ae15",
+    "csv_25/cosine_72000.csv": "d487f7d3818a5d0af2a473eb327d0f9f97f6e4d5f498914b7938e0eb2561d66e",
+    "csv_25/wsd_20000_24000.csv": "f0c29d5d6510811ed0749854dfc0e2342a3285ea9282283a4888d7dd4a9e6a33",
+    "csv_25/wsdcon_18.csv": "6c9aabb1c31f86561ff3a962f1c47c18540d655d8c21e48e40295c3e76fed553",
+    "csv_25/wsdcon_3.csv": "c26aa9e7cedba078626c11e05bbf5ac0c5754a8277c41448c14f4968e08c06b2",
+    "csv_25/wsdcon_9.csv": "ed7f9e65c736a902e1bd51cd0f1aa990a1e328965140ea4e75b5238217cc64d5",
+    "csv_25/wsdld_20000_24000.csv": "8ded478ccdbca79f8befd5b837aafba0eb62de1fa648cae919a3b4d28c824242",
+    "csv_100/constant_24000.csv": "9ab3f254f7b3e68c2c7f682148aac764d53d30130d675cffb9336f0bb88c6662",
+    "csv_100/constant_72000.csv": "b1b1c42317c93b5d6996199e7e07ed77e6fb6988c88487216d0f855f7741a30b",
+    "csv_100/cosine_24000.csv": "77c818e3d003bc635494467d6c1acf5bb8a04cf8b306ac03cbf9f5bc2717f721",
+    "csv_100/cosine_72000.csv": "dbd6b5b846498abb8a285850d41fecacb5ca06ecd9791790755845542a4ea949",
+    "csv_100/wsd_20000_24000.csv": "4adec144ba14331227173d145c6f84e5e7ec5209749f445a983b66f401f4f861",
+    "csv_100/wsdcon_18.csv": "0e301706b64d53404a9177532fa227febca5fc8e75ee263f5d979dff65a26e3a",
+    "csv_100/wsdcon_3.csv": "0b131718adb5ab04a65aedac3bbdf080563cbda09cf4bcb4d3296a43f2c61465",
+    "csv_100/wsdcon_9.csv": "c03873937034fcbc1f1020fa8da398c5908f849dc9f95a02783e34e1772157ab",
+    "csv_100/wsdld_20000_24000.csv": "89397da448863c43595f3564ac730a2de2d7fb5ee9137608020f9d47d47f826e",
+    "csv_400/constant_24000.csv": "52ff143571d29a8a6ada564f52e076c1423df8030fbe10f05f0d5596044df05e",
+    "csv_400/constant_72000.csv": "d7902c6cb77da6edd4663165f5e57bad3b2bbf105f590ad26c117a2698cd1991",
+    "csv_400/cosine_24000.csv": "904ef63412854fff408fe4dabc9dc65c20fd825752657370ec9e17016afeffa5",
+    "csv_400/cosine_72000.csv": "feb0fe2a45b4573f680ba589136bfa2a0de08abf768f5446dfda65bd0a51f060",
+    "csv_400/wsd_20000_24000.csv": "4e0369188a751f0499afeee7cb38992ff80db95cf7ad476ab9d5a41f3a85b10f",
+    "csv_400/wsdcon_18.csv": "e46b9e241429beb3c29ef75bc3ba66f9002694ce588ca6d0c757782dede1f66b",
+    "csv_400/wsdcon_3.csv": "34805d34d0d681d3e9fe83d695ef536b8d2613f6d2f3d70861d2cd90a9323886",
+    "csv_400/wsdcon_9.csv": "b8f64ed4b0022e995a85369859c030d49e49c2eb0d6eb5c37a3a01c015880bf8",
+    "csv_400/wsdld_20000_24000.csv": "ead15e3eb1799b2763355bf940425b006b09a77750d18a5d7321fc90630cedc2",
+}
 
 SETS: tuple[DataSet, ...] = (
     DataSet(
@@ -168,6 +198,17 @@ SETS: tuple[DataSet, ...] = (
         source="constants in the paper",
         licence="facts",
         published=printed.PEARCE,
+    ),
+    DataSet(
+        name="mpl_curves",
+        title="27 loss curves of 3 sizes under 9 learning-rate schedules, Luo et al. 2025",
+        reference="arXiv:2503.12811",
+        source="Morphorxz/dlt25-final @055a79b, a fork of thu-yao-01-luo/MultiPowerLaw",
+        licence="MIT",
+        files=tuple(DataFile(name, sha256) for name, sha256 in MPL_CURVES.items()),
+        columns={"step": "optimiser steps", "lr": "learning rate of the step", "loss": "nats per token"},
+        published=printed.MULTI_POWER,
+        prepared="copied from the repository",
     ),
     DataSet(
         name="pythia_evals",

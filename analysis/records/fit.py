@@ -52,6 +52,8 @@ class WarningCode(StrEnum):
     MIXED_CELLS = "mixed_cells"  # losses of equal N and D further apart than seeds
     UNTUNED_CELLS = "untuned_cells"  # rows of equal N and D differ in a setting, such as the learning rate
     TRAINING_LOG = "training_log"  # rows are steps of a few runs, not their ends
+    UNPAIRED = "unpaired"  # two arms have too few cells in common
+    NOISE_ASSUMED = "noise_assumed"  # too few repeated cells measure the noise of a comparison
     LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records.averages import AveragedQuantity, AveragedRecord
+from analysis.records.comparison import ComparisonRecord
 from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
@@ -383,6 +384,7 @@ class StudyRecord:
         reference: trunk and branch against tuned cosine runs.
         learning_rate: result of a learning-rate sweep; None for other grids.
         sources: laws of the loss on each source of a mixture; absent for other corpora.
+        comparisons: each other arm against the base arm; absent for a grid without arms.
         forecast: score of the sealed forecast that the study quotes; None before a held-out run is finished.
         forecasts: scores of all sealed forecasts, in the order of sealing; None in old files.
         warnings: doubts about the whole.
@@ -408,6 +410,7 @@ class StudyRecord:
     reference: tuple[ReferenceRow, ...] = ()
     learning_rate: LearningRateRecord | None = None
     sources: tuple[SourceRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
+    comparisons: tuple[ComparisonRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     forecast: ScoreRecord | None = None
     forecasts: tuple[ScoreRecord, ...] | None = field(default=None, metadata=ABSENT_IF_NONE)
     warnings: tuple[FitWarning, ...]

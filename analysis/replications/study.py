@@ -57,7 +57,7 @@ def study_replications(folder: str | Path, *, fixed: int = 0) -> ReplicationsRec
         >>> import analysis as sl
         >>> found = sl.study_replications("results/replications/chinchilla", fixed=6)
         >>> print(f"{found.judged.held_out[0].coverage.share:.0%} of the losses are inside")
-        99% of the losses are inside
+        96% of the losses are inside
     """
     read, left_out = read_replications(Path(folder))
     if fixed < 0 or fixed >= len(read):

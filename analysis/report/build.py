@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled, verdict
 from analysis.intervals import normal_interval
 from analysis.laws import family
+from analysis.prediction.answers import NO_ANSWERS, Answers
+from analysis.prediction.text import accuracy_text, answer_names, answer_row, laws_text
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import FitRecord
@@ -57,16 +60,21 @@ HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a
 
 @dataclass(frozen=True)
 class Sweep:
-    """The files of a finished sweep."""
+    """The files of a finished sweep, or a table of other people's runs, which has no record of a sweep.
+
+    `table` says what such a table is and how it was read, by name.
+    """
 
     name: str
     points: pd.DataFrame
     curves: pd.DataFrame
     fits: StudyRecord
     forecasts: tuple[ForecastRecord, ...]
-    about: SweepRecord
+    about: SweepRecord | None
     emergence: EmergenceRecord | None = None
     evals: pd.DataFrame | None = None
+    table: Mapping[str, str] = field(default_factory=dict)
+    answers: Answers = NO_ANSWERS
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -174,7 +182,8 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Return {name: figure} for every figure that the sweep has the data for."""
-    return _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
+    arms = {"arms": plots.multipliers(sweep.fits.comparisons)} if sweep.fits.comparisons else {}
+    return arms | _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
 
 
 def _source_figure(sweep: Sweep) -> dict[str, Figure]:
@@ -239,7 +248,7 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
             figures["profile"] = plots.profiles(primary.profile)
     if fits.frontier and chosen:
         figures["frontier"] = plots.frontier(done, fits.frontier, chosen.count)
-    if fits.frontier_by_count:
+    if len({row.count for row in fits.frontier_by_count}) > 1:
         figures["counting"] = plots.counting(fits.frontier_by_count, sweep.chosen_under_each_count)
     for number, (forecast, score) in enumerate(sweep.scored, 1):
         figures[forecast_figure(number)] = plots.forecast_against_truth(forecast, score)
@@ -254,9 +263,9 @@ def excluded_rows(sweep: Sweep) -> list[dict[Hashable, Any]]:
     return [{"reason": entry.reason, **rows[entry.row]} for entry in sweep.fits.excluded]
 
 
-def scored_tokens(about: SweepRecord) -> int | None:
+def scored_tokens(about: SweepRecord | None) -> int | None:
     """Return the tokens scored at every end point; None if the record does not say."""
-    data = about.config.get("data")
+    data = about.config.get("data") if about else None
     found = data.get("eval_tokens") if isinstance(data, dict) else None
     return found if isinstance(found, int) else None
 
@@ -284,18 +293,23 @@ def _template() -> Template:
         task_figure=task_figure,
         rate_figure=rate_figure,
         forecast_figure=forecast_figure,
+        multiplier=spelled,
     )
     return environment.get_template(TEMPLATE)
 
 
 def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     """Return the report as HTML text, with the figures inside."""
-    done, record = sweep.finished, to_json(sweep.about)
-    fits = sweep.fits
+    done, fits = sweep.finished, sweep.fits
+    record = to_json(sweep.about) if sweep.about else {}
     return _template().render(
         sweep=sweep,
         fits=fits,
-        lead=lead(fits, done, sweep.emergence),
+        lead=[*map(verdict, fits.comparisons or ()), *lead(fits, done, sweep.emergence)],
+        said_of_arms=[
+            (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
+            for each in fits.comparisons or ()
+        ],
         rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
         doubts=own_doubts(fits.warnings, fits.quoted),
         other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
@@ -308,15 +322,20 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         tasks=task_names(sweep.emergence) if sweep.emergence else [],
         score=sweep.fits.forecast,
         tokens_scored=scored_tokens(sweep.about),
-        about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)},
+        about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)}
+        or sweep.table,
         record=record,
-        count_names=COUNT_WORDS,
+        count_names=COUNT_WORDS | {fit.count: fit.count for fit in fits.fits if fit.count not in COUNT_WORDS},
+        predicted=[answer_row(each) for each in sweep.answers.predictions],
+        predicted_by=laws_text(sweep.answers.predictions[0].laws) if sweep.answers.predictions else "",
         average_names=AVERAGE_WORDS,
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
         points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
+        answer_names=answer_names(sweep.answers.predictions),
+        accuracy_text=accuracy_text,
         bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
-        excluded=excluded_rows(sweep),
+        excluded=excluded_rows(sweep) if sweep.about else [],
         # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
         svg={name: Markup(text) for name, text in svg.items()},
         width={name: svg_width(text) for name, text in svg.items()},

@@ -43,6 +43,14 @@ ADVICE: dict[WarningCode, Advice] = {
         "The law does not describe these runs",
         "use it as a summary of these runs, and do not extrapolate with it",
     ),
+    WarningCode.NOISE_ASSUMED: Advice(
+        "The noise of a comparison of arms is assumed, not measured",
+        "train two or more seeds (grid.seeds) before a difference between arms is believed",
+    ),
+    WarningCode.UNPAIRED: Advice(
+        "Arms were compared without pairs of runs, or could not be compared",
+        "train them on the same sizes, token counts and seeds, as grid.arms does",
+    ),
     WarningCode.E_NOT_BRACKETED: Advice(
         "The irreducible loss E is a guess",
         "do not quote E; longer training of the largest sizes would bring the losses closer to it",
@@ -183,4 +191,4 @@ def _by_kind(carriers: Mapping[FitWarning, Sequence[str]]) -> list[Doubt]:
 
 def _label(fit: FitRecord) -> str:
     name = family(fit.law) if fit.approach in ("parametric", "kaplan") else fit.approach
-    return f"{name}, N {COUNT_WORDS[fit.count]}"
+    return f"{name}, N {COUNT_WORDS.get(fit.count, fit.count)}"

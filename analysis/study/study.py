@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,15 @@ import pandas as pd
 from analysis.approaches.everything import fit_everything, frontier_flops
 from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.approaches.parametric import jackknife
+from analysis.arrays import Array
 from analysis.averaging.average import average_laws
 from analysis.averaging.quantities import averaged_frontier, averaged_quantities
+from analysis.compare.arms import compare_all
+from analysis.compare.text import verdict as verdict_of
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
-from analysis.contest.rollout import rollout, rollout_rows
+from analysis.contest.rollout import cuts, rollout, rollout_rows, thinned
 from analysis.forecast.series import Scored, quoted, score_all
 from analysis.frontier import find_frontier
 from analysis.intervals import LEVEL
@@ -40,11 +44,12 @@ from analysis.records.sources import SourceRecord
 from analysis.result import Fit
 from analysis.study.by_source import study_sources
 from analysis.study.words import verdict
-from analysis.tables.noise import noise_report
+from analysis.tables.noise import cells_of_seeds, noise_report
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning
 from analysis.uncertainty.profile import RESAMPLES, profile
+from harness.records.columns import ARM, ARM_ROLE
 from harness.records.errors import InputError
 
 PRIMARY_COUNT = "n_params_matmul"  # parameters that the FLOPs of a step depend on
@@ -56,6 +61,8 @@ REASON = (
     "the law that the rule chose, fitted to every finished run; N counts the parameters that enter matrix "
     "products, because compute is spent on those"
 )
+MOST_LEFT_OUT = 30  # sizes of a table of other people, of which each is left out once
+REASON_OF_TABLE = "the law that the rule chose, fitted to every row"
 
 
 def study_sweep(
@@ -74,6 +81,7 @@ def study_sweep(
 
     Fits take every finished point, held-out ones included. The contest of laws sees the fit cells only, as
     the sealed forecast did. No law is fitted to a learning-rate sweep; its rates are studied instead.
+    Of a grid with arms the base arm is studied, and the others are compared with it.
 
     Args:
         points: points.parquet of a sweep (`read_sweep(...).points`), columns in results/README.md.
@@ -99,56 +107,132 @@ def study_sweep(
         >>> print(found.verdict.split(":")[0])
         Hidden rate
     """
+    if ARM in points:
+        base = points[points["role"] != ARM_ROLE].drop(columns=ARM)
+        options: dict[str, Any] = {"seed": seed, "resamples": resamples, "level": level}
+        found = study_sweep(base, curves, forecast, floor=floor, evals=evals, unigram=unigram, **options)
+        return _with_arms(found, points, **options)
     if (points.role == "lr").all():
         return _learning_rates(points, level)
     tables = {count: load_table(points, count=count) for count in COUNTS}
     table = tables[PRIMARY_COUNT]
     noise = noise_report(points.iloc[table.row])
-    shared = shared_axis(table)
     scored = score_all(forecast, points)
-    sealed, score = quoted(scored) or (None, None)
-    if shared and not sealed:
+    shared = shared_axis(table)
+    if shared and not scored:
         return _one_axis(tables, shared, noise, level, seed)
-    entrants, warnings = _contest(table, seed)
+    reference, untuned = compare_schedules(points, noise.pooled_relative)
+    result = _study(tables, noise, points, curves, scored, resamples, level, seed)
+    result = replace(
+        result,
+        floor=floor,
+        reference=tuple(reference),
+        sources=_by_source(points, evals, unigram or {}, resamples, level, seed),
+        warnings=_merged([*result.warnings, *untuned]),
+    )
+    return replace(result, verdict=verdict(result))
+
+
+def study_table(
+    tables: Mapping[str, LossTable], *, seed: int = 0, resamples: int = 500, level: float = LEVEL
+) -> StudyRecord:
+    """Analyse a table of other people's runs as a sweep is analysed, without what only a sweep records.
+
+    Args:
+        tables: the table under each way of counting N, the primary one first (`counted_tables`).
+        seed: of everything random.
+        resamples: bootstrap refits of the primary law; redrawn estimates of each law in averages over laws.
+        level: share of all intervals.
+
+    Returns:
+        The record of a study, as in fits.json; `verdict` is the text.
+
+    Raises:
+        InputError: no usable row.
+    """
+    table = next(iter(tables.values()))
+    noise = noise_report(cells_of_seeds(table))
+    shared = shared_axis(table)
+    if shared:
+        return _one_axis(tables, shared, noise, level, seed)
+    result = _study(tables, noise, None, None, (), resamples, level, seed)
+    return replace(result, verdict=verdict(result))
+
+
+def _study(
+    tables: Mapping[str, LossTable],
+    noise: NoiseRecord,
+    points: pd.DataFrame | None,
+    curves: pd.DataFrame | None,
+    scored: Sequence[Scored],
+    resamples: int,
+    level: float,
+    seed: int,
+) -> StudyRecord:
+    """Return the study of runs in N and D, still without its verdict.
+
+    Args:
+        tables: the runs under each way of counting N, the primary one first.
+        noise: spread between their seeds.
+        points: points.parquet of a sweep; None for a table of other people.
+        curves: curves.parquet of a sweep, if there is one.
+        scored: sealed forecasts with their scores.
+        resamples, level, seed: as in `study_sweep`.
+    """
+    count, table = next(iter(tables.items()))
+    sealed, score = quoted(scored) or (None, None)
+    # Separate runs may each have a compute and a size of their own, and hundreds of cuts say no more.
+    at = thinned(cuts(table.fitted(), candidates(table))) if points is None else None
+    entrants, warnings = _contest(table, seed, at)
     law = _primary_law(entrants, sealed)
     others = [candidate for candidate in candidates(table) if candidate != law]
-    attempts = fit_everything(tables, points, curves, law, others, resamples, level, seed)
+    attempts = fit_everything(dict(tables), points, curves, law, others, resamples, level, seed)
     fits = attempts.fits
-    recommended = _position(fits, law)
+    recommended = _position(fits, law, count)
     if recommended is not None:
         doubted = fits[recommended].with_warnings(*disagreements(fits, recommended))
         fits[recommended] = with_uncertainty(doubted, table, resamples, seed)
     tests, doubts = _adequacy(table, [fit for fit in fits if fit.approach == "parametric"], law, seed)
     best = None if recommended is None else fits[recommended]
-    own = best.warnings if best else ()
-    reference, untuned = compare_schedules(points, noise.pooled_relative)
     averages, frontier = _over_laws(table, entrants, best, resamples, level, seed)
-    result = StudyRecord(
-        primary=PrimaryRecord(law, PRIMARY_COUNT, sealed.rule if sealed else CONTEST_RULE),
+    few_sizes = points is not None or len(np.unique(table.n)) <= MOST_LEFT_OUT
+    return StudyRecord(
+        primary=PrimaryRecord(law, count, sealed.rule if sealed else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
-        reason=REASON,
+        reason=REASON if points is not None else REASON_OF_TABLE,
         objection=_objection(best, table, entrants, scored) if best else None,
         contest=tuple(entrant.to_row(entrant.law == law) for entrant in entrants),
         adequacy=tests,
-        jackknife=jackknife(table, law, seed) if best else JackknifeRecord(),
+        jackknife=jackknife(table, law, seed) if best and few_sizes else JackknifeRecord(),
         rollout=tuple(
-            row for entrant in entrants for row in rollout_rows(table, rollout(table, entrant.law, seed=seed))
+            row
+            for entrant in entrants
+            for row in rollout_rows(table, rollout(table, entrant.law, at, seed=seed))
         ),
         averages=averages,
-        floor=floor,
         frontier=frontier,
         frontier_by_count=_frontier_by_count(fits, tables, law),
         noise=noise,
-        reference=tuple(reference),
-        sources=_by_source(points, evals, unigram or {}, resamples, level, seed),
         forecast=score if score and score.cells else None,
         forecasts=_scores(scored),
-        warnings=_merged([*warnings, *doubts, *own, *attempts.warnings, *untuned]),
+        warnings=_merged([*warnings, *doubts, *(best.warnings if best else ()), *attempts.warnings]),
         excluded=table.excluded,
         verdict="",
     )
-    return replace(result, verdict=verdict(result))
+
+
+def _with_arms(
+    found: StudyRecord, points: pd.DataFrame, *, seed: int, resamples: int, level: float
+) -> StudyRecord:
+    """Return the study of the base arm with every other arm held against it."""
+    compared, doubts = compare_all(points, resamples=max(resamples, 1), level=level, seed=seed)
+    return replace(
+        found,
+        comparisons=compared,
+        warnings=_merged([*found.warnings, *doubts, *(w for each in compared for w in each.warnings)]),
+        verdict=" ".join([found.verdict, *map(verdict_of, compared)]),
+    )
 
 
 def _by_source(
@@ -195,15 +279,15 @@ def _one_axis(
         adequacy={},
         noise=noise,
         warnings=(warning,),
-        excluded=tables[PRIMARY_COUNT].excluded,
+        excluded=next(iter(tables.values())).excluded,
         verdict=one_axis_verdict(fits, shared),
     )
 
 
-def _contest(table: LossTable, seed: int) -> tuple[list[Entrant], list[FitWarning]]:
+def _contest(table: LossTable, seed: int, at: Array | None) -> tuple[list[Entrant], list[FitWarning]]:
     """Compare the laws on the cells that are not held out; return the entrants and warnings."""
     try:
-        return contest(table.fitted(), seed=seed), []
+        return contest(table.fitted(), seed=seed, at=at), []
     except InputError as error:
         return [], [FitWarning(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
 
@@ -214,9 +298,9 @@ def _primary_law(entrants: Sequence[Entrant], forecast: ForecastRecord | None) -
     return next((entrant.law for entrant in entrants if entrant.chosen), "chinchilla")
 
 
-def _position(fits: Sequence[Fit], law: str) -> int | None:
+def _position(fits: Sequence[Fit], law: str, count: str) -> int | None:
     """Return the position of the primary law's fit under the primary count, or None."""
-    wanted = ("parametric", law, PRIMARY_COUNT)
+    wanted = ("parametric", law, count)
     found = [i for i, fit in enumerate(fits) if (fit.approach, fit.law, fit.count) == wanted]
     return found[0] if found else None
 

@@ -18,7 +18,7 @@ from harness.records.errors import InputError
 
 Found = tuple[Mask | Index, Callable[[int], str]]
 
-ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run"}
+ROLE_REASONS = {"reference": "reference run", "lr": "learning-rate run", "arm": "run of another arm"}
 LARGE_INTEGER = 1e6  # a negative whole number beyond this counts as an integer that overflowed
 SAME_INTEGER = 1e-3  # relative difference below which C is 6·N·D after it overflowed
 

@@ -186,6 +186,12 @@ def evaluation_error(points: pd.DataFrame, seed_sd: float | None) -> EvaluationR
     )
 
 
+def cells_of_seeds(table: LossTable) -> pd.DataFrame:
+    """Return a table under the names of points.parquet that `noise_report` reads."""
+    rung = table.rung or [f"{size:.4g}" for size in table.n]
+    return pd.DataFrame({"rung": rung, "n_tokens": table.d, "loss": table.loss})
+
+
 def noise_report(points: pd.DataFrame) -> NoiseRecord:
     """Return the spread between seeds of every cell of our own table, pooled too, and the evaluation error.
 

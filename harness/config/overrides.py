@@ -22,12 +22,15 @@ SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 # Mappings whose keys the user chooses, so the schema does not list them.
 OPEN_MAPPINGS = (
     "data.tasks.",
+    "grid.arms.",
     "grid.budgets.",
     "grid.lr_scale.",
     "launcher.resources.",
     "launcher.sbatch.",
     "data.sources.",
 )
+# Mappings that a new value replaces; of others it keeps the entries that it does not set.
+WHOLE = ("grid.arms",)
 # Keys that hold a path: any character may stand in it, `~` is the home folder.
 PATH_KEYS = ("data.path", "data.eval_path", "data.contamination", "results_dir", "cache_dir")
 # Characters of no width that come along with pasted text.

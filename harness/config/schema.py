@@ -341,12 +341,17 @@ class GridCells:
 
 @dataclass
 class GridSettings(GridCells):
-    """Content of a grid file in sweeps/grid."""
+    """Content of a grid file in sweeps/grid.
+
+    Attributes:
+        arms: overrides of each arm by its name, the base arm first; `harness.config.arms` reads them.
+    """
 
     name: str = MISSING
     log_interval: int = MISSING
     resamples: int = MISSING
     budgets: dict[str, GridCells] = field(default_factory=dict)
+    arms: dict[str, dict[str, Any]] | None = None
 
 
 @dataclass

@@ -17,11 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
+from harness.config.arms import arm_settings
 from harness.config.cells_file import take_file
 from harness.config.checks import check_budget, check_choices, check_ranges, check_together
 from harness.config.overrides import (
     PATH_KEYS,
     SWEEPS,
+    WHOLE,
     Override,
     key_of,
     options,
@@ -92,6 +94,7 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
     check_together(settings)
+    arm_settings(settings)
     return settings
 
 
@@ -133,7 +136,9 @@ def _apply(values: dict[str, Any], override: Override) -> None:
         # A mapping that is null or missing begins empty.
         values[part] = values.get(part) or {}
         values = values[part]
-    if not override.removes:
+    if override.key in WHOLE and not override.removes:
+        values[name] = override.value
+    elif not override.removes:
         values[name] = _merged(values.get(name), override.value)
     elif name in values:
         del values[name]

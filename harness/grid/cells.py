@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
+from harness.config.arms import arm_settings
 from harness.config.cells_file import FILE_GRIDS
-from harness.config.schema import GridCells, GridSettings, SweepSettings
+from harness.config.schema import ExtraCells, GridCells, GridSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
 from harness.grid import token_rules
@@ -27,10 +29,12 @@ from harness.recipe.spec import (
     RunSpec,
     ScheduleSpec,
 )
+from harness.records.columns import ARM_ROLE
 from harness.records.errors import InputError
 
-# How a loss is used: fitted, forecast before training, compared (cosine runs), or in a learning-rate grid.
-ROLES = ("fit", "holdout", "reference", "lr")
+# How a loss is used: fitted, forecast before training, compared (cosine runs), in a learning-rate grid, or
+# compared with the fitted runs (an arm other than the first).
+ROLES = ("fit", "holdout", "reference", "lr", ARM_ROLE)
 # Seed of a grid that names none.
 DEFAULT_SEED = 0
 
@@ -43,11 +47,13 @@ class Cell:
         spec: recipe of the trajectory that the cell lies on.
         n_tokens: D, training tokens at the cell's end point.
         role: how its loss is used, one of ROLES.
+        arm: the arm that it belongs to; None in a grid without arms.
     """
 
     spec: RunSpec
     n_tokens: int
     role: str
+    arm: str | None = None
 
     @property
     def flops(self) -> float:
@@ -78,8 +84,11 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
 
     Raises:
         InputError: the grid has no cells, a rung or token count is impossible, the hold-out leaves nothing to
-            fit, or seeds are given that cannot be added.
+            fit, or seeds are given that cannot be added. Also two arms that train the same runs.
     """
+    arms = arm_settings(settings)
+    if arms:
+        return _expand_arms(arms, data, vocab_size)
     chosen = chosen_cells(settings.grid, settings.budget)
     check_seeds(chosen)
     builder = _Builder(settings, data, vocab_size, chosen)
@@ -93,6 +102,46 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
         _check_warmup(settings, cell)
     marked = hold_out(cells, chosen.holdout_factor) if cells else []
     return _each_once([*marked, *builder.repeated(marked), *listed])
+
+
+def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: int) -> list[Cell]:
+    """Return the cells of the base arm, and for each other arm those of the same rungs, tokens and seeds.
+
+    Runs of an arm have its overrides in their recipe and nothing else: another sweep has the same run ids.
+    """
+    (base, settings), *others = arms.items()
+    cells = [replace(cell, arm=base) for cell in expand(settings, data, vocab_size)]
+    copied = [cell for cell in cells if cell.role in ("fit", "holdout")]
+    places: dict[tuple[int, int, int], list[int]] = {}
+    for cell in copied:
+        model = cell.spec.model
+        places.setdefault((model.d_model, model.n_layers, cell.spec.seed), []).append(cell.n_tokens)
+    smallest = _Builder(
+        settings, data, vocab_size, chosen_cells(settings.grid, settings.budget)
+    ).smallest_tokens
+    usual = settings.model.n_layers
+    extra = [
+        # A rung of the usual depth has the arm's own.
+        ExtraCells(d_model, n_tokens, [seed], None if n_layers == usual else n_layers)
+        for (d_model, n_layers, seed), n_tokens in places.items()
+    ]
+    seen = {cell.key: base for cell in cells}
+    for name, own in others:
+        builder = _Builder(own, data, vocab_size, GridCells(extra=extra))
+        # All arms warm up alike, whichever cells they share.
+        builder.smallest_tokens = smallest
+        found = [replace(cell, role=ARM_ROLE, arm=name) for cell in _each_once(builder.cells())]
+        for cell in found:
+            check_reachable(cell.spec, cell.n_tokens)
+            _check_warmup(own, cell)
+            if cell.key in seen:
+                raise InputError(
+                    f"arms {seen[cell.key]} and {name} train the same runs, expected overrides that differ; "
+                    "take one of them out of grid.arms"
+                )
+        seen |= {cell.key: name for cell in found}
+        cells += found
+    return cells
 
 
 def check_seeds(chosen: GridCells) -> None:

@@ -73,8 +73,10 @@ def print_cells(console: Console, plan: Plan, notes: Sequence[str] = (), recipes
     """Print one row per cell, then the recipes if asked, broken rules and notes."""
     title = f"{len(plan.cells)} cells, {len(plan.open_cells)} to train"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("rung", "role", "state") else "right", no_wrap=True)
+    arms = any(cell.arm is not None for cell in plan.cells)
+    for name in [*(["arm"] if arms else []), *COLUMNS]:
+        left = name in ("arm", "rung", "role", "state")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in _rows(plan) if len(plan.cells) <= MAX_ROWS else _rows_of_seeds(plan):
         table.add_row(*row)
     console.print(table)
@@ -104,7 +106,7 @@ def _rows_of_seeds(plan: Plan) -> Iterator[list[str]]:
     """Yield one row of the table per group of cells that differ only in their seed."""
     groups: dict[Any, list[Cell]] = {}
     for cell in plan.cells:
-        alike = cell.spec.model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
+        alike = cell.arm, cell.spec.model, cell.n_tokens, cell.role, cell.spec.schedule.kind, cell.spec.optim
         groups.setdefault(alike, []).append(cell)
     open_keys = {cell.key for cell in plan.open_cells}
     for group in groups.values():
@@ -118,6 +120,7 @@ def _row(cell: Cell, seed: str, state: str) -> list[str]:
     model = cell.spec.model
     n = counting.n_params(model)
     return [
+        *([cell.arm] if cell.arm is not None else []),
         cell.spec.rung,
         si(n),
         si(counting.n_params_matmul(model)),

@@ -116,6 +116,16 @@ UNKNOWN = ("bits_per_byte",)  # which may be null: of tokens without their token
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
+# Column of a sweep whose grid has arms: the name of the arm of each point. Other sweeps lack it.
+ARM = "arm"
+ARM_ROLE = "arm"  # role of the points of every arm except the first, which no fit of the sweep sees
+
+
+def point_columns(arms: bool) -> dict[str, str]:
+    """Return the columns of points.parquet; a sweep with arms has one more."""
+    return POINT_COLUMNS | {ARM: "string"} if arms else POINT_COLUMNS
+
+
 # Columns that tables of earlier versions lack; there they count as null.
 ADDED = frozenset({"loss_blocks", "mfu"})
 # Types in words, if their own name says too little.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.errors import Damaged, InputError
-from harness.records.json_files import checked, current, from_json, read_json
+from harness.records.json_files import ABSENT_IF_NONE, checked, current, from_json, read_json
 from harness.records.provenance import Provenance
 
 SWEEP_SCHEMA = 1
@@ -36,7 +36,8 @@ class SweepCell:
         seed: seed of initialisation and data order.
         n_tokens: training tokens.
         flops: training FLOPs.
-        role: `fit`, `holdout`, `reference` or `lr`.
+        role: `fit`, `holdout`, `reference`, `lr` or `arm`.
+        arm: the arm of a grid with arms; absent elsewhere.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class SweepCell:
     n_tokens: int
     flops: float
     role: str
+    arm: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,15 @@ import pandas as pd
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
-from harness.records.columns import ADDED, CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, POINT_COLUMNS, as_table
+from harness.records.columns import (
+    ADDED,
+    ARM,
+    CURVE_COLUMNS,
+    EVAL_COLUMNS,
+    ITEM_COLUMNS,
+    as_table,
+    point_columns,
+)
 from harness.records.derived import Stage, hash_of, is_current, record_made, was_made
 from harness.records.errors import Damaged
 from harness.records.files import read_table, remove, set_aside, table_bytes, write_atomic
@@ -80,12 +88,17 @@ def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.Data
     for cell in cells:
         row = read_point(folder, cell)
         if row is not None:
-            rows.append(row | {"grid": grid, "role": cell.role})
+            rows.append(row | {"grid": grid, "role": cell.role, ARM: cell.arm})
     for row in rows:
         # JSON has null for missing numbers, a column of floats has NaN.
         for column in ("loss", "loss_sem", "bits_per_byte", "seconds"):
             row[column] = np.nan if row[column] is None else row[column]
-    return as_table(rows, POINT_COLUMNS)
+    return as_table(rows, _columns(cells))
+
+
+def _columns(cells: list[Cell]) -> dict[str, str]:
+    """Return the columns of points.parquet."""
+    return point_columns(any(cell.arm is not None for cell in cells))
 
 
 def collect_curves(folder: SweepFolder, cells: list[Cell], damaged: list[Damaged]) -> pd.DataFrame:
@@ -143,11 +156,17 @@ def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
     # once.
     if not was_made(folder, Stage.TABLES) or not is_current(folder, Stage.TABLES, _made_from(folder, cells)):
         return None
-    points = as_table(read_table(folder.points), POINT_COLUMNS)
-    expected = [(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells]
-    if list(zip(points.point_id, points.role, strict=True)) != expected:
+    points = as_table(read_table(folder.points), _columns(cells))
+    if [tuple(row) for row in points[["point_id", "role", *([ARM] if ARM in points else [])]].to_numpy()] != [
+        _identity(cell) for cell in cells
+    ]:
         return None
     return None if (points.status == RunStatus.FAILED).any() else points
+
+
+def _identity(cell: Cell) -> tuple[str, ...]:
+    """Return what tells the row of a cell from others: point, role, and the arm if the grid has arms."""
+    return cell.spec.point_id(cell.n_tokens), cell.role, *([cell.arm] if cell.arm is not None else [])
 
 
 def _made_from(folder: SweepFolder, cells: list[Cell]) -> str:
@@ -156,7 +175,7 @@ def _made_from(folder: SweepFolder, cells: list[Cell]) -> str:
         (run_id, [_listing(part) for part in _sources(folder.run(run_id))])
         for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)
     ]
-    return hash_of([(cell.spec.point_id(cell.n_tokens), cell.role) for cell in cells], files)
+    return hash_of([_identity(cell) for cell in cells], files)
 
 
 def _sources(run: RunFolder) -> tuple[Path, ...]:

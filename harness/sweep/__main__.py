@@ -35,6 +35,7 @@ from harness.data.tasks.mixture import TaskConfig
 from harness.execution.devices import KNOWN
 from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
+from harness.grid.arms import arm_notes
 from harness.grid.cells import chosen_cells, expand
 from harness.grid.ladder import depth_note
 from harness.grid.recipe_notes import recipe_notes
@@ -280,6 +281,7 @@ class Sweep:
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
         notes += mlp_notes((cell.spec.model for cell in cells), settings.model)
+        notes += arm_notes(cells, settings)
         notes += recipe_notes(cells, settings.optim)
         notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
         notes += refused + without_sinks

@@ -200,6 +200,10 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
         console.print(task_table(read_table(folder.evals), read_table(folder.points)))
     if folder.emergence.exists():
         console.print(read_emergence(folder.emergence).verdict)
+    if result.comparisons:
+        from analysis.compare.text import arms_text
+
+        console.print(arms_text(result.comparisons), highlight=False, soft_wrap=True)
     for warning in result.warnings:
         console.print(f"warning [{warning.code}]: {warning.message}")
     console.print(result.verdict)

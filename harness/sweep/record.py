@@ -56,6 +56,7 @@ def sweep_record(
                 n_tokens=c.n_tokens,
                 flops=c.flops,
                 role=c.role,
+                arm=c.arm,
             )
             for c in plan.cells
         ),

@@ -54,12 +54,12 @@ def notes_on_trained(
         for cell in record.cells
         if cell.point_id not in planned and folder.run(cell.run_id).point(cell.point_id).exists()
     ]
-    places = {(cell.spec.rung, cell.spec.seed, cell.n_tokens): cell for cell in reversed(cells)}
-    again = [cell for cell in gone if (cell.rung, cell.seed, cell.n_tokens) in places]
+    places = {(c.arm, c.spec.rung, c.spec.seed, c.n_tokens): c for c in reversed(cells)}
+    again = [cell for cell in gone if _place(cell) in places]
     left = [cell for cell in gone if cell not in again]
     notes = []
     if again:
-        twin = places[again[0].rung, again[0].seed, again[0].n_tokens]
+        twin = places[_place(again[0])]
         notes.append(
             f"{len(again)} trained cells are trained again: {_reason(folder, record, again[0], twin)}"
         )
@@ -69,6 +69,11 @@ def notes_on_trained(
             f"({_described(left)}); {_way_to_keep(record, settings, data, vocab_size, left)}"
         )
     return notes
+
+
+def _place(cell: SweepCell) -> tuple[str | None, str, int, int]:
+    """Return the arm, rung, seed and token count of a recorded cell."""
+    return cell.arm, cell.rung, cell.seed, cell.n_tokens
 
 
 def _described(cells: list[SweepCell]) -> str:

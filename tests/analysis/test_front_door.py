@@ -29,6 +29,7 @@ NAMES = [
     "LossTable",
     "__version__",
     "compare_approaches",
+    "compare_arms",
     "figures",
     "find_frontier",
     "fit_envelope",
@@ -49,7 +50,7 @@ FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(sl, name))]
 # After these every argument is an option, and options go by keyword.
 SUBJECTS = {
     "source", "table", "law", "fit", "flops", "parameter", "points", "cells", "curves", "forecast", "found",
-    "folder",
+    "folder", "first", "second",
 }  # fmt: skip
 N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
 RUNS = pd.DataFrame({"N": N, "D": D, "loss": 1.7 + 400 * N**-0.34 + 410 * D**-0.28})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from harness.records.columns import ARM
 from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord
 
 CORPUS = CorpusRecord(
@@ -48,7 +49,7 @@ def cell(run_id: str, n_tokens: int, rung: str = "d16", seed: int = 0, role: str
 
 def cells_of(rows: Iterable[Mapping[Any, Any]]) -> tuple[SweepCell, ...]:
     """The cells that rows of points.parquet are the end points of."""
-    names = SweepCell.__dataclass_fields__
+    names = [name for name in SweepCell.__dataclass_fields__ if name != ARM]
     return tuple(SweepCell(**{name: row[name] for name in names}) for row in rows)
 
 

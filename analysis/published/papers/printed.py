@@ -74,3 +74,22 @@ PEARCE = {"Besiroglu's constants": 0.788, "Hoffmann's constants": 0.751}
 # `r2` regress ln accuracy on ln(1/perplexity) over all steps with a perplexity below 3,000. `width` (decades)
 # and `breakthroughness` (Srivastava et al. 2022, arXiv:2206.04615) are along N at the last step.
 PYTHIA = {"slope": 0.358, "r2": 0.993, "width": 3.0, "breakthroughness": 17.9}
+
+# Luo et al. 2025, arXiv:2503.12811, by million parameters: E, A, alpha, B, C, beta and gamma of the law, and
+# means of its test metrics over six curves.
+MULTI_POWER_PARAMETERS = {
+    25: (3.04045, 0.52469, 0.50787, 363.788, 2.06561, 0.58279, 0.64142),
+    100: (2.65145, 0.60115, 0.45296, 437.946, 2.13246, 0.59785, 0.65524),
+    400: (2.37474, 0.65421, 0.42879, 523.425, 2.02463, 0.59350, 0.63472),
+}
+MULTI_POWER = {
+    f"{size}M {metric}": value
+    for size, values in {
+        25: (0.9988, 0.00376, 0.00465, 0.00110, 0.00409),
+        100: (0.9983, 0.00435, 0.00592, 0.00142, 0.00583),
+        400: (0.9978, 0.00484, 0.00730, 0.00168, 0.00995),
+    }.items()
+    for metric, value in zip(
+        ("R2", "MAE", "RMSE", "mean relative error", "worst relative error"), values, strict=True
+    )
+}

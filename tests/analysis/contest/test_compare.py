@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 
 from analysis.contest.compare import (
-    MAX_CUTS,
     Comparison,
     compare_approaches,
     contest_of,
     counted_tables,
     disagreements,
 )
-from analysis.contest.rollout import cuts
+from analysis.contest.rollout import MAX_CUTS, cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family

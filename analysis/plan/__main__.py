@@ -1,0 +1,216 @@
+"""`python -m analysis.plan results/NAME --flops 1e15`: the run to train, with its loss, shape and rates."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analysis.approaches.parametric import fit_law
+from analysis.intervals import LEVEL
+from analysis.plan.demand import demanded_run
+from analysis.plan.shape import planned_run
+from analysis.plan.text import Answer, Effort, answer_text
+from analysis.prediction.predictor import Predictor
+from analysis.records.fits import read_study
+from analysis.table_options import reading, save
+from analysis.tables.numbers import read_number
+from analysis.tables.table import LossTable, load_table
+from harness.execution.devices import Devices
+from harness.records.command_line import CommandParser, output_file
+from harness.records.errors import InputError
+from harness.records.json_files import to_json
+from harness.records.paths import SweepFolder
+from harness.records.sweep_file import SweepRecord, read_sweep
+
+ASSUMED_MFU = 0.4
+GOALS = {"flops": "flops", "params": "n", "tokens": "d", "loss": "loss"}  # arguments of `Predictor.best`
+EXAMPLE = """\
+python -m analysis.plan results/chinchilla --flops 1e15
+python -m analysis.plan results/chinchilla --loss 1.9 --inference-tokens 1B
+python -m analysis.plan losses.csv --map N=params,D=tokens --hours 24 --device h100:8 --price-per-hour 2.5"""
+
+
+def _number(text: str) -> float:
+    found = read_number(text)
+    if found is None or not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} was given, expected a positive number such as 1e21 or 7B")
+    return found
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("analysis.plan", "Say what to train for a budget, by fitted laws.", EXAMPLE)
+    parser.add_argument("table", type=Path, help="results/<sweep>, or a table of finished runs")
+    for name, what in (
+        ("flops", "training compute C, FLOPs"),
+        ("params", "size N"),
+        ("tokens", "training tokens D"),
+        ("loss", "loss to reach, nats per token"),
+        ("hours", "wall-clock hours on --device or at --throughput"),
+        ("cost", "money to spend at --price-per-hour of one device"),
+    ):
+        parser.add_argument(f"--{name}", type=_number, metavar="X", help=f"goal: {what}")
+    parser.add_argument("--device", help="devices that train, such as h100:8")
+    parser.add_argument("--mfu", type=float, help=f"share of their peak (assumed {ASSUMED_MFU:g})")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp16", "fp32"), help="of products")
+    parser.add_argument(
+        "--throughput", type=_number, metavar="FLOPS", help="measured FLOP/s, in the place of --device"
+    )
+    parser.add_argument("--price-per-hour", type=_number, metavar="X", help="price of one device for an hour")
+    parser.add_argument(
+        "--inference-tokens", type=_number, metavar="X", help="tokens that the model answers afterwards"
+    )
+    parser.add_argument("--law", help="a law that speaks alone (default: all that the rows cannot exclude)")
+    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
+    parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
+    parser.add_argument("--where", help="keep rows with these values")
+    parser.add_argument("--resamples", type=int, default=400, help="redrawn estimates of each law")
+    parser.add_argument("--level", type=float, default=LEVEL, help="confidence of the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of starts and draws")
+    parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if not 0 < arguments.level < 1:
+        raise InputError(
+            f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
+        )
+    effort = _effort(arguments)
+    goal = _goal(arguments, effort)
+    table, record, scored = _read(arguments)
+    predictor = _predictor(arguments, table)
+    found = predictor.best(**goal)
+    answer = Answer(prediction=found, effort=effort, scored_to=scored)
+    if arguments.inference_tokens:
+        answer = replace(answer, demand=demanded_run(predictor, found.loss.value, arguments.inference_tokens))
+    if record is not None:
+        run = planned_run(record, table.count, found.n.value, found.flops.value)
+        answer = replace(
+            answer,
+            run=run,
+            run_loss=predictor.run(float(run.n), float(run.cell.n_tokens)).loss,
+        )
+    print(answer_text(answer))
+    if answer.run is not None:
+        record_path = SweepFolder(arguments.table).sweep
+        added = " ".join(f"'{each}'" for each in answer.run.overrides)
+        print(f"to train it: python -m harness.sweep --from {record_path} {added}")
+    save(arguments.json, _record(answer))
+
+
+def _effort(arguments: argparse.Namespace) -> Effort | None:
+    """Return what trains, if it was named; raises InputError for prices or hours without it."""
+    price = arguments.price_per_hour
+    if arguments.cost and not price:
+        raise InputError("--cost needs the price of one device for an hour: add --price-per-hour 2.5")
+    if arguments.device and arguments.throughput:
+        raise InputError("--device and --throughput say both how fast runs train: type one of them")
+    if arguments.mfu is not None and not 0 < arguments.mfu <= 1:
+        raise InputError(f"--mfu is {arguments.mfu:g}: expected a share up to 1 such as {ASSUMED_MFU:g}")
+    if arguments.throughput:
+        return Effort("the measured throughput", arguments.throughput, 1, price, measured=True)
+    if arguments.device:
+        devices = Devices.parse(arguments.device)
+        sheet = devices.accelerator
+        if sheet is None:
+            raise InputError("--device cpu has no data sheet: type --throughput with the FLOP/s you measured")
+        mfu = arguments.mfu or ASSUMED_MFU
+        rate = devices.count * sheet.peak(arguments.precision) * mfu
+        how = "as typed" if arguments.mfu else "assumed"
+        return Effort(f"{devices} at {mfu:.0%} of their peak, {how}", rate, devices.count, price)
+    if arguments.hours or arguments.cost or price:
+        given = next(name for name in ("hours", "cost", "price_per_hour") if getattr(arguments, name))
+        raise InputError(
+            f"--{given.replace('_', '-')} needs what trains: add --device h100:8, or --throughput with its "
+            "FLOP/s"
+        )
+    return None
+
+
+def _goal(arguments: argparse.Namespace, effort: Effort | None) -> dict[str, float]:
+    """Return the one goal as an argument of `Predictor.best`."""
+    names = [*GOALS, "hours", "cost"]
+    given = [name for name in names if getattr(arguments, name) is not None]
+    if len(given) != 1:
+        all_ = ", ".join(f"--{name}" for name in names)
+        got = ", ".join(f"--{name}" for name in given) or "none"
+        raise InputError(f"one goal was expected out of {all_}, got {got}: type one")
+    (name,) = given
+    value = float(getattr(arguments, name))
+    if name in GOALS:
+        return {GOALS[name]: value}
+    assert effort is not None
+    hours = value if name == "hours" else value / (effort.count * float(effort.price_per_hour or math.nan))
+    return {"flops": 3600 * hours * effort.rate}
+
+
+def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None, float | None]:
+    """Return the runs, the record of their sweep, and how far its predictions were held against runs."""
+    path: Path = arguments.table
+    if not path.is_dir():
+        mapping, scale, where = reading(arguments)
+        table = load_table(path, axes="nd", mapping=mapping, scale=scale, where=where, count=arguments.count)
+        return table, None, None
+    folder = SweepFolder(path)
+    if not folder.points.exists():
+        raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")
+    table = load_table(folder.points, axes="nd", count=arguments.count)
+    scored = None
+    if folder.fits.exists():
+        study = read_study(folder.fits)
+        factors = [row.factor for row in study.rollout]
+        factors += [cell.factor for score in study.scores for cell in score.cells]
+        scored = max(factors, default=None)
+    return table, read_sweep(folder.sweep), scored
+
+
+def _predictor(arguments: argparse.Namespace, table: LossTable) -> Predictor:
+    options: dict[str, Any] = {"level": arguments.level, "seed": arguments.seed}
+    if arguments.law is None:
+        return Predictor.over_laws(table, resamples=arguments.resamples, **options)
+    fit = fit_law(table, arguments.law, resamples=arguments.resamples, **options)
+    return Predictor.of_fit(fit, table, **options)
+
+
+def _record(answer: Answer) -> dict[str, Any]:
+    """Return the answer as plain JSON."""
+    found: dict[str, Any] = {"prediction": to_json(answer.prediction)}
+    if answer.run is not None:
+        spec = answer.run.cell.spec
+        found["run"] = {
+            "rung": spec.rung,
+            "d_model": spec.model.d_model,
+            "n_layers": spec.model.n_layers,
+            "n": answer.run.n,
+            "n_tokens": answer.run.cell.n_tokens,
+            "flops": answer.run.cell.flops,
+            "lr": to_json(spec.optim.lr),
+            "loss": to_json(answer.run_loss),
+            "epochs": answer.run.epochs,
+            "overrides": list(answer.run.overrides),
+        }
+    if answer.demand is not None:
+        found["demand"] = to_json(answer.demand)
+    if answer.effort is not None:
+        hours = answer.effort.hours(answer.prediction.flops.value)
+        found["effort"] = {
+            "flops_per_second": answer.effort.rate,
+            "hours": hours,
+            "cost": answer.effort.cost(hours),
+        }
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return _parser().answer(argv, _run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""A plan in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.plan.demand import DemandedRun
+from analysis.plan.shape import PlannedRun
+from analysis.prediction.text import answer_names, answer_row, counted, laws_text
+from analysis.records.predictions import Estimated, PredictionRecord
+from harness.records.number_text import duration, estimate, percent, power_of_ten, si
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What trains.
+
+    Attributes:
+        words: name of the devices.
+        rate: FLOP/s of all of them.
+        count: devices.
+        price_per_hour: of one device; None if it is not known.
+        measured: whether the rate was measured.
+    """
+
+    words: str
+    rate: float
+    count: int
+    price_per_hour: float | None
+    measured: bool = False
+
+    def hours(self, flops: float) -> float:
+        """Return the wall-clock hours of a compute."""
+        return flops / self.rate / 3600
+
+    def cost(self, hours: float) -> float | None:
+        """Return the price of hours on all devices; None without a price."""
+        return None if self.price_per_hour is None else hours * self.count * self.price_per_hour
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A plan.
+
+    Attributes:
+        prediction: the best run.
+        effort: what trains, if it is known.
+        scored_to: factor of compute up to which the sweep's predictions were held against runs.
+        demand: the cheapest run of the same loss with inference, if it was asked for.
+        run: the run that the sweep's recipe can train; None for a table of other people.
+        run_loss: its predicted loss.
+    """
+
+    prediction: PredictionRecord
+    effort: Effort | None = None
+    scored_to: float | None = None
+    demand: DemandedRun | None = None
+    run: PlannedRun | None = None
+    run_loss: Estimated | None = None
+
+
+def answer_text(answer: Answer) -> str:
+    """Return the plan, a line a matter."""
+    found = answer.prediction
+    names, row = answer_names([found]), answer_row(found)
+    lines = [f"plan for {row[0]}, by {laws_text(found.laws)}, {100 * found.level:g} % intervals"]
+    lines += [f"  {name}: {cell}" for name, cell in zip(names[1:], row[1:], strict=True)]
+    if found.flat:
+        low, high = found.flat
+        lines.append(
+            f"  flat range: sizes from {si(low)} to {si(high)} cost 0.1 % of the loss at most; the smallest "
+            "is the cheapest to use"
+        )
+    if answer.effort:
+        hours = answer.effort.hours(found.flops.value)
+        cost = answer.effort.cost(hours)
+        price = "" if cost is None else f", cost {cost:,.2f}"
+        lines.append(f"  time: {duration(3600 * hours)} on {answer.effort.words}{price}")
+    if answer.run and answer.run_loss:
+        lines += _run_lines(answer.run, answer.run_loss)
+    if answer.demand:
+        need = answer.demand
+        lines.append(
+            f"  with inference: {counted(need.n)} parameters on {si(need.d)} tokens reach the same loss; "
+            f"{power_of_ten(need.training_flops)} FLOPs to train and {power_of_ten(need.inference_flops)} to "
+            f"use, {percent(need.saved, 0)} less than the run above"
+        )
+    if answer.scored_to is not None and found.factor > answer.scored_to:
+        lines.append(
+            f"warning extrapolation: predictions of this sweep were held against runs of up to "
+            f"{answer.scored_to:.3g} times the fitted compute, and this is {found.factor:.3g} times"
+        )
+    lines += [f"warning {warning.code.value}: {warning.message}" for warning in found.warnings]
+    return "\n".join(lines)
+
+
+def _run_lines(run: PlannedRun, loss: Estimated) -> list[str]:
+    spec, rates = run.cell.spec, run.cell.spec.optim.lr
+    return [
+        f"  run: {spec.rung}, d_model {spec.model.d_model} of {spec.model.n_layers} layers, {run.n:,} "
+        f"parameters on {run.cell.n_tokens:,} tokens, {power_of_ten(run.cell.flops, 3)} FLOPs, "
+        f"{run.epochs:.2g} epochs",
+        f"  its loss: {estimate(loss.value, loss.interval)} nats per token",
+        f"  its learning rates: hidden {rates.hidden:.2g}, embed {rates.embed:.2g}, head {rates.head:.2g}, "
+        f"gain {rates.gain:.2g}; batch {spec.batch_tokens:,} tokens",
+    ]

@@ -1,0 +1,160 @@
+"""Plans: optima in closed form, inference demand against a minimiser, shapes of the recipe, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize_scalar
+
+from analysis.approaches.parametric import fit_law
+from analysis.plan.__main__ import main
+from analysis.plan.demand import demanded_run
+from analysis.plan.shape import data_of, planned_run
+from analysis.prediction.predictor import Predictor
+from harness.config.settings import load
+from harness.grid.cells import expand
+from harness.recipe import counting
+from harness.records.sweep_file import read_sweep
+from tests import ROOT
+from tests.analysis.prediction.test_predictor import alone, best_at, runs
+from tests.fakes.surfaces import CHINCHILLA
+
+RESULTS = ROOT / "results"
+
+
+@pytest.mark.parametrize("demand", [1e10, 1e12])
+def test_inference_demand_is_the_minimum_at_equal_loss(demand: float) -> None:
+    """6·N·D + 2·N·T over all (N, D) of one loss, against a scalar minimiser on the law itself."""
+    e, a, b, alpha, beta = CHINCHILLA.theta
+    loss = best_at(3e20)[2]
+
+    def tokens(n: float) -> float:
+        rest = loss - e - a * n**-alpha
+        return (b / rest) ** (1 / beta) if rest > 0 else np.inf
+
+    def total(log_n: float) -> float:
+        n = np.exp(log_n)
+        return 6 * n * tokens(n) + 2 * n * demand
+
+    least = ((loss - e) / a) ** (-1 / alpha)
+    found = minimize_scalar(total, bounds=(np.log(1.0001 * least), np.log(100 * least)), method="bounded")
+    ours = demanded_run(alone(), loss, demand)
+    assert ours.training_flops + ours.inference_flops == pytest.approx(found.fun, rel=2e-3)
+    assert ours.n.value == pytest.approx(np.exp(found.x), rel=0.05)
+    assert ours.d == pytest.approx(tokens(ours.n.value), rel=5e-3)
+    assert 0 < ours.saved < 1
+
+
+def test_without_demand_the_best_training_run_is_the_cheapest() -> None:
+    n, d, loss = best_at(3e20)
+    ours = demanded_run(alone(), loss, 0.0)
+    assert (ours.n.value, ours.d) == pytest.approx((n, d), rel=0.05)
+    assert ours.saved == pytest.approx(0, abs=2e-3)
+
+
+def test_more_demand_asks_for_smaller_models_on_more_tokens() -> None:
+    table = runs(0.003)
+    predictor = Predictor.of_fit(fit_law(table, resamples=60), table)
+    few, many = (demanded_run(predictor, best_at(3e20)[2], demand) for demand in (1e9, 1e12))
+    assert many.n.value < few.n.value
+    assert many.d > few.d
+    assert many.n.interval is not None
+    assert many.n.interval[0] < many.n.value < many.n.interval[1]
+
+
+@pytest.mark.parametrize(("sweep", "depth"), [("chinchilla", 3), ("ladder", 7)])
+def test_shape_is_one_that_the_recipe_of_the_sweep_trains(sweep: str, depth: int) -> None:
+    record = read_sweep(RESULTS / sweep / "sweep.json")
+    found = planned_run(record, "n_params_matmul", 1.0e6, 6e13)
+    spec = found.cell.spec
+    assert found.n == counting.n_params_matmul(spec.model) == pytest.approx(1.0e6, rel=0.25)
+    assert found.cell.flops == pytest.approx(6e13, rel=0.03)
+    assert spec.model.n_layers == depth
+    assert spec.model.d_model % record.config["model"]["head_dim"] == 0
+    assert spec.optim.lr.hidden == pytest.approx(0.006 * 64 / spec.model.d_model, rel=0.5)
+    assert f"d_model: {spec.model.d_model}" in found.overrides[0]
+
+
+def test_overrides_add_one_cell_and_change_no_other() -> None:
+    """The sweep's own command with them plans its cells with their roles, and one more that is held out."""
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    found = planned_run(record, "n_params_matmul", 1.0e6, 6e13)
+    cells = expand(load(list(found.overrides), record.config), data_of(record), record.corpus.vocab_size)
+    planned = {(cell.spec.rung, cell.spec.seed, cell.n_tokens, cell.role) for cell in cells}
+    before = {(cell.rung, cell.seed, cell.n_tokens, cell.role) for cell in record.cells}
+    assert planned - before == {(found.cell.spec.rung, 50, found.cell.n_tokens, "holdout")}
+    assert before <= planned
+
+
+def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plan.json"
+    asked = ["--flops", "1e15", "--inference-tokens", "1B", "--resamples", "60", "--json", str(out)]
+    assert main([str(RESULTS / "chinchilla"), *asked]) == 0
+    text = capsys.readouterr().out
+    assert "plan for C = 10¹⁵" in text
+    assert "to train it: python -m harness.sweep --from" in text
+    assert "predictions of this sweep were held against runs of up to" in text
+    found = json.loads(out.read_text())
+    low, high = found["prediction"]["n"]["interval"]
+    assert low < found["run"]["n"] < high
+    assert found["demand"]["n"]["value"] < found["prediction"]["n"]["value"]
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
+    table, path = runs(0.003), tmp_path_factory.mktemp("table") / "theirs.csv"
+    pd.DataFrame({"params": table.n, "D": table.d, "loss": table.loss}).to_csv(path, index=False)
+    return str(path)
+
+
+def test_hours_and_money_become_compute(
+    foreign: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    table = [foreign, "--map", "N=params", "--resamples", "0", "--json", str(out)]
+    device = ["--device", "a100:8", "--mfu", "0.5", "--price-per-hour", "2"]
+    assert main([*table, "--hours", "1", *device]) == 0
+    assert "1 h 00 min on 8 × a100 at 50% of their peak, as typed, cost 16.00" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert found["prediction"]["flops"]["value"] == pytest.approx(8 * 312e12 * 0.5 * 3600)
+    assert found["effort"]["cost"] == pytest.approx(16)
+    assert main([*table, "--cost", "16", *device]) == 0
+    assert json.loads(out.read_text())["effort"]["hours"] == pytest.approx(1)
+    assert main([*table, "--hours", "2", "--throughput", "1e16"]) == 0
+    assert json.loads(out.read_text())["prediction"]["flops"]["value"] == pytest.approx(7.2e19)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "one goal was expected out of --flops"),
+        (["--flops", "1e20", "--params", "1B"], "got --flops, --params"),
+        (["--flops", "much"], "expected a positive number such as 1e21"),
+        (["--hours", "3"], "--hours needs what trains: add --device h100:8"),
+        (["--flops", "1e20", "--price-per-hour", "2"], "--price-per-hour needs what trains"),
+        (["--cost", "3", "--device", "h100:8"], "add --price-per-hour 2.5"),
+        (["--hours", "3", "--device", "cpu"], "--device cpu has no data sheet"),
+        (["--hours", "3", "--device", "h1000"], "is not known"),
+        (["--hours", "3", "--device", "h100", "--mfu", "2"], "--mfu is 2"),
+        (["--flops", "1e30"], "ask for"),
+        (["--loss", "1.2"], "the lowest loss is no smaller than"),
+        (["--flops", "1e20", "--law", "kaplan_n"], "kaplan_n is no law in N and D"),
+    ],
+)
+def test_mistakes_are_said(
+    foreign: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([foreign, "--map", "N=params", "--resamples", "0", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_results_without_a_law_plan_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(RESULTS / "missing"), "--flops", "1e15"]) == 2
+    assert main([str(RESULTS / "lr"), "--flops", "1e13"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("error: ") for line in errors)
