@@ -21,6 +21,7 @@ from analysis.design.price import Trunk
 from harness.records.errors import InputError
 
 POWERS = (1.0, 0.5, 0.0)  # of the price that a gain is divided by: per FLOP, between, and the gain alone
+ROUNDING = 0.05  # of token counts, which are whole logging intervals
 EXCHANGES = 2  # rounds
 LEAST_GAIN = 1e-3  # of ln variance: less is not worth a run
 
@@ -76,6 +77,28 @@ class Choice:
         return sum(cell.price for cell in self.cells)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """What cells must keep to.
+
+    Attributes:
+        number: cells at most.  spend: their training FLOPs at most.
+        largest: compute of a single run at most, FLOPs.
+        ratios: smallest and largest D/N, so that no run is trained shorter or longer for its size than the
+            runs that are there, or the target.
+    """
+
+    number: int
+    spend: float
+    largest: float
+    ratios: tuple[float, float]
+
+    def allows(self, trunk: Trunk, end: float) -> bool:
+        """Return whether a run keeps to the compute and the ratios."""
+        low, high = self.ratios
+        return trunk.size.flops_per_token * end <= self.largest and low <= end / trunk.size.n <= high
+
+
 class _State:
     """A design that grows: its runs, its trunks, and the variance of the target."""
 
@@ -125,6 +148,7 @@ def choose(
     ends: Sequence[float],
     number: int,
     spend: float,
+    largest: float | None = None,
 ) -> Choice:
     """Return the cells that shrink the error of the loss at a target most.
 
@@ -135,22 +159,37 @@ def choose(
         ends: token counts that a branch can have.
         number: cells at most.
         spend: training FLOPs at most.
+        largest: compute of a run at most, FLOPs; that of the target by default.
 
     Raises:
         InputError: the cheapest cell costs more than is to be spent, or no cell brings anything.
     """
     place = (np.array([value]) for value in (target.n, target.d, target.flops))
     begun = _State(information, {trunk.code: trunk for trunk in trunks}, information.slope(*place)[0])
-    cheapest = min(trunk.step(end) for trunk in trunks for end in ends if end not in trunk.ends)
+    ratios = np.append(information.cells.d / information.cells.n, target.d / target.n)
+    limit = Limit(
+        number,
+        spend,
+        target.flops if largest is None else largest,
+        (float(ratios.min()) * (1 - ROUNDING), float(ratios.max()) * (1 + ROUNDING)),
+    )
+    cheapest = min(
+        (trunk.step(end) for trunk in trunks for end in ends if _is_open(trunk, end, limit)), default=np.inf
+    )
+    if np.isinf(cheapest):
+        raise InputError(
+            f"no further cell has at most {limit.largest:.3g} FLOPs and D/N from {limit.ratios[0]:.3g} to "
+            f"{limit.ratios[1]:.3g}, as the runs have: allow more compute, or other sizes and token counts"
+        )
     if cheapest > spend:
         raise InputError(
             f"{spend:.3g} FLOPs were given to spend and the cheapest cell costs {cheapest:.3g}: give at "
             f"least {cheapest:.3g}, or add smaller sizes or token counts"
         )
-    tried = [_greedy(begun, ends, number, spend, target, power) for power in POWERS]
+    tried = [_greedy(begun, ends, limit, power) for power in POWERS]
     best = min(tried, key=lambda state: state.variance)
     for _ in range(EXCHANGES):
-        exchanged = _exchanged(begun, best, ends, spend, target)
+        exchanged = _exchanged(begun, best, ends, limit)
         if not exchanged.variance < best.variance * (1 - LEAST_GAIN):
             break
         best = exchanged
@@ -162,26 +201,27 @@ def choose(
     return _ordered(begun, best.picked, target)
 
 
-def _allowed(state: _State, ends: Sequence[float], spend: float, target: Target) -> list[Candidate]:
+def _is_open(trunk: Trunk, end: float, limit: Limit) -> bool:
+    return end not in trunk.ends and end not in trunk.added and limit.allows(trunk, end)
+
+
+def _allowed(state: _State, ends: Sequence[float], limit: Limit) -> list[Candidate]:
     """Return the cells that the rest of the budget pays for; of trunks alike, one."""
-    left = spend - state.price()
+    left = limit.spend - state.price()
     found: dict[tuple[object, ...], Candidate] = {}
     for trunk in state.trunks.values():
         for end in ends:
-            flops = trunk.size.flops_per_token * end
-            if end in trunk.ends or end in trunk.added or flops > target.flops or trunk.step(end) > left:
+            if not _is_open(trunk, end, limit) or trunk.step(end) > left:
                 continue
             alike = trunk.size, trunk.ends, trunk.added, trunk.saved, end
             found.setdefault(alike, Candidate(trunk.code, end))
     return list(found.values())
 
 
-def _best(
-    state: _State, ends: Sequence[float], spend: float, target: Target, power: float
-) -> Candidate | None:
+def _best(state: _State, ends: Sequence[float], limit: Limit, power: float) -> Candidate | None:
     """Return the cell of largest fall of ln variance over its price to a power; None if none brings any."""
     best, highest = None, 0.0
-    for candidate in _allowed(state, ends, spend, target):
+    for candidate in _allowed(state, ends, limit):
         gain = np.log(state.variance / state.variance_with(candidate))
         worth = gain / state.step(candidate) ** power
         if gain > LEAST_GAIN and worth > highest:
@@ -189,19 +229,17 @@ def _best(
     return best
 
 
-def _greedy(
-    begun: _State, ends: Sequence[float], number: int, spend: float, target: Target, power: float
-) -> _State:
+def _greedy(begun: _State, ends: Sequence[float], limit: Limit, power: float) -> _State:
     state = begun.copy()
-    for _ in range(number):
-        found = _best(state, ends, spend, target, power)
+    for _ in range(limit.number):
+        found = _best(state, ends, limit, power)
         if found is None:
             break
         state.take(found)
     return state
 
 
-def _exchanged(begun: _State, chosen: _State, ends: Sequence[float], spend: float, target: Target) -> _State:
+def _exchanged(begun: _State, chosen: _State, ends: Sequence[float], limit: Limit) -> _State:
     """Return the design with each cell in turn given up for the one that brings most in its place."""
     best = chosen
     for position in range(len(chosen.picked)):
@@ -210,13 +248,13 @@ def _exchanged(begun: _State, chosen: _State, ends: Sequence[float], spend: floa
         state = begun.copy()
         for candidate in best.picked[:position] + best.picked[position + 1 :]:
             state.take(candidate)
-        found = _best(state, ends, spend, target, 0.0)
+        found = _best(state, ends, limit, 0.0)
         if found is None:
             continue
         state.take(found)
         # The new cell stands where the old one stood, so that every cell has its turn.
         state.picked.insert(position, state.picked.pop())
-        if state.variance < best.variance and state.price() <= spend:
+        if state.variance < best.variance and state.price() <= limit.spend:
             best = state
     return best
 
