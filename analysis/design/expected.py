@@ -206,6 +206,8 @@ def expect(
     errors["a"] = _error(slope_of_a, covariance)
     stated: dict[str, float | None] = dict(errors)
     doubts = list(range_doubts(cells.n, cells.d, cells.c))
+    if not 0 < values["a"] - NORMAL_90 * errors["a"] < values["a"] + NORMAL_90 * errors["a"] < 1:
+        weak["a"] = errors["a"]
     if weak:
         doubts.append(_beyond_linear(weak))
         stated |= {name: None for name in weak if name in stated}

@@ -9,12 +9,13 @@ from analysis.records.fit import FitWarning, WarningCode
 from harness.records.errors import InputError
 
 SAME_SIZE = 1.05  # sizes within this factor are one
-CONSTANT = 1.25  # D/N within this factor is constant
+CONSTANT = 1.25  # D over a power of N within this factor is constant
+RISING = 0.1  # power from which on D grows with N; at fixed compute it falls, and tells both apart
 SHORT = 4.0  # factor of N, of D or of C below which a range is short
 
 
 def check_range(n: Array, d: Array) -> None:
-    """Raise InputError if runs cannot tell a law in N and D: one size, or one ratio D/N."""
+    """Raise InputError if runs cannot tell a law in N and D: one size, one D, or D that follows N."""
     doubt = degenerate(n, d)
     if doubt is not None:
         raise InputError(doubt.message)
@@ -28,17 +29,21 @@ def degenerate(n: Array, d: Array) -> FitWarning | None:
             f"all {len(n)} runs have N = {n[0]:.3g}, which says nothing of how the loss falls with size: add "
             "a second and a third size",
         )
-    if span(d / n) < CONSTANT:
-        return FitWarning(
-            WarningCode.CONSTANT_RATIO,
-            f"D/N is {d[0] / n[0]:.3g} in all {len(n)} runs, so size and data cannot be told apart: add runs "
-            "with other token counts at two or more sizes",
-        )
     if span(d) < SAME_SIZE:
         return FitWarning(
             WarningCode.SHORT_RANGE,
             f"all {len(n)} runs have D = {d[0]:.3g}, which says nothing of how the loss falls with data: add "
             "other token counts",
+        )
+    log_n, log_d = np.log(n) - np.mean(np.log(n)), np.log(d) - np.mean(np.log(d))
+    power = float(log_n @ log_d / (log_n @ log_n))
+    if power > RISING and span(np.exp(log_d - power * log_n)) < CONSTANT:
+        same = span(d / n) < CONSTANT
+        how = f"D/N is {d[0] / n[0]:.3g}" if same else f"D is proportional to N^{power:.2f}"
+        return FitWarning(
+            WarningCode.CONSTANT_RATIO,
+            f"{how} in all {len(n)} runs, so size and data cannot be told apart: add runs with other token "
+            "counts at two or more sizes",
         )
     return None
 

@@ -65,17 +65,17 @@ class Source:
         raise NotImplementedError
 
     @property
-    def first_seed(self) -> int:
-        """A seed that no run has, and none above it."""
-        return 0 if self.table.seed is None else int(self.table.seed.max()) + 1
+    def first_seed(self) -> int | None:
+        """A seed above those of all runs; None if the table does not tell seeds."""
+        return None if self.table.seed is None else int(self.table.seed.max()) + 1
 
     def with_new(self, sizes: Sequence[Size], number: int) -> list[Trunk]:
         """Return the trunks that are there, and `number` new ones of each size."""
         there = self.trunks()
-        cooldown = self.new_cooldown
+        cooldown, first = self.new_cooldown, self.first_seed
         code = 1 + max([int(self.table.cluster.max()), *(trunk.code for trunk in there)])
         return there + [
-            Trunk(code + i * number + k, size, self.first_seed + k, cooldown=cooldown)
+            Trunk(code + i * number + k, size, None if first is None else first + k, cooldown=cooldown)
             for i, size in enumerate(sizes)
             for k in range(number)
         ]

@@ -36,7 +36,7 @@ from harness.execution.devices import KNOWN
 from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
-from harness.grid.cells import chosen_cells, expand
+from harness.grid.cells import Cell, chosen_cells, expand
 from harness.grid.ladder import depth_note
 from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
@@ -277,6 +277,7 @@ class Sweep:
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
         notes += mixture_note(corpus, longest, settings.model.seq_len)
         notes += holdout_line(cells, forecastable)
+        notes += self._expected(cells)
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
@@ -310,6 +311,14 @@ class Sweep:
             )
             self.settings = replace(settings, data=replace(settings.data, eval_tokens=there))
         return self.settings
+
+    def _expected(self, cells: list[Cell]) -> list[str]:
+        """Return what errors to expect of the laws; nothing from a grid that asks about tasks."""
+        if self.settings.data.tasks:
+            return []
+        from analysis.design.planned import expected_lines
+
+        return expected_lines(self.folder, cells)
 
     @property
     def _is_elsewhere(self) -> bool:
