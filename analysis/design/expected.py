@@ -101,6 +101,10 @@ def expected_errors(
         target: compute of a run ahead, FLOPs, of the best size for it.
         estimator: how laws are fitted, as for `fit_law`.
 
+    Returns:
+        The errors: `errors` by parameter (of a for C = 6·N·D), `target_error` of the log loss at the target,
+        `warnings` with what speaks against them.
+
     Raises:
         InputError: the runs cannot tell the law: one size, D/N constant, too few cells; or the target lies
             below the runs.
