@@ -179,14 +179,16 @@ def test_rates_are_inputs_and_one_batch_is_learnt_by_heart(name: str) -> None:
     spec = run_spec(model=model(n_layers=1), optim=optim(name=name))
     engine = engine_for(spec, make_mesh(MeshConfig()))
     batch, factors = np.repeat(windows(1), 50, axis=0), np.ones(50, np.float32)
-    last = []
+    last, programs = [], []
     for scale in (0.5, 1.0):
         state = engine.init(jax.random.key(0))
         rates = replace(spec.optim, lr=replace(spec.optim.lr, hidden=scale * spec.optim.lr.hidden))
         for _ in range(4):
             state, metrics = advance(engine, state, batch, factors, rates)
         last.append(metrics.loss[-1])
-    assert engine.advance._cache_size() == 1
+        # Other tests may have compiled this engine for other shapes.
+        programs.append(engine.advance._cache_size())
+    assert programs[0] == programs[1]
     assert last[0] != last[1]
     assert max(last) < 0.2
 
