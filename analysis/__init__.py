@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.approaches.parametric import fit_law
     from analysis.compare.study import compare_arms
     from analysis.contest.compare import compare_approaches
+    from analysis.design.expected import expected_errors
     from analysis.emergence.study import judge_jumps
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "compare_approaches",
     "compare_arms",
+    "expected_errors",
     "figures",
     "find_frontier",
     "fit_envelope",
@@ -151,6 +153,10 @@ def _load(name: str) -> Any:
             from analysis.replications import study as replications
 
             return replications.study_replications
+        case "expected_errors":
+            from analysis.design import expected
+
+            return getattr(expected, name)
         case "judge_jumps":
             from analysis.emergence import study as emergence
 

@@ -54,6 +54,10 @@ class WarningCode(StrEnum):
     TRAINING_LOG = "training_log"  # rows are steps of a few runs, not their ends
     UNPAIRED = "unpaired"  # two arms have too few cells in common
     NOISE_ASSUMED = "noise_assumed"  # too few repeated cells measure the noise of a comparison
+    CONSTANT_RATIO = "constant_ratio"  # a design with one ratio D/N
+    ONE_SIZE = "one_size"  # a design with one N
+    SHORT_RANGE = "short_range"  # a design that covers too little of N, D or C
+    BEYOND_LINEAR = "beyond_linear"  # a design leaves a parameter open: expected errors are not stated
     LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
 
 

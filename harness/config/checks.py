@@ -55,6 +55,7 @@ SEED = Range(0, 2**63)  # tables store seeds in 64 bits
 RANGES = {
     TOKENS: (
         "data.eval_tokens data.curve_eval_tokens grid.n_tokens grid.extra.n_tokens grid.references.n_tokens "
+        "grid.cells.n_tokens "
         "grid.ladder.n_params_body optim.reference_batch_tokens optim.reference_tokens "
         "optim.beta2_half_life optim.warmup_tokens"
     ),
@@ -63,12 +64,14 @@ RANGES = {
         "model.n_kv_heads model.kv_group model.window model.full_every "
         "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
-        "grid.extra.n_layers "
+        "grid.extra.n_layers grid.cells.d_model grid.cells.n_layers "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
         "grid.log_interval grid.resamples"
     ),
     WORKERS: "launcher.n_workers launcher.pack launcher.max_attempts launcher.nodes launcher.cpus",
-    SEED: "grid.seeds grid.fit_seeds grid.extra.seeds grid.references.seeds data.source_seed",
+    SEED: (
+        "grid.seeds grid.fit_seeds grid.extra.seeds grid.cells.seeds grid.references.seeds data.source_seed"
+    ),
     NOT_NEGATIVE: (
         "optim.hidden_lr optim.embed_lr optim.head_lr optim.gain_lr optim.weight_decay "
         "model.balance_weight model.router_z_weight model.z_loss "
@@ -100,6 +103,8 @@ RANGES = {
     ),
 }
 
+# Of cells that a grid lists; cosine references and rates have lists of their own.
+LISTED_ROLES = ("fit", "holdout")
 SOURCE_KINDS = ("text", "tokens", "python")
 TOKENIZERS = ("bpe", "bytes", "none")
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -138,6 +143,12 @@ def check_choices(settings: SweepSettings) -> None:
         )
     if tokenizer == "none" and settings.data.name not in ("tokens", "mixture"):
         raise InputError(f"data.tokenizer=none belongs to data=tokens; use bpe for {settings.data.name}")
+    for cell in settings.grid.cells or []:
+        if cell.role not in LISTED_ROLES:
+            raise InputError(
+                f"grid.cells has role={cell.role}, which is not known; use one of {', '.join(LISTED_ROLES)}"
+                f"{near(cell.role, list(LISTED_ROLES))}"
+            )
     for name, source in settings.data.sources.items():
         if source.kind is not None and source.kind not in SOURCE_KINDS:
             raise InputError(

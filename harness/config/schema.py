@@ -255,6 +255,19 @@ class ExtraCells:
 
 
 @dataclass
+class ListedCells(ExtraCells):
+    """Cells that are trained as listed: neither repeated by `fit_seeds` nor held out by `holdout_factor`.
+
+    They extend a sweep without a change to its recipe: its warm-up and its batches do not depend on them.
+
+    Attributes:
+        role: `fit`, or `holdout` for cells that are forecast before they are trained.
+    """
+
+    role: str = "fit"
+
+
+@dataclass
 class Reference:
     """Cosine runs tuned over `lr_scale`, with which trunk + branch is compared."""
 
@@ -301,6 +314,7 @@ class GridCells:
         seeds: seeds of the rectangle of rungs × token counts.
         fit_seeds: further seeds of the cells that are fitted; held-out cells do without them.
         extra: cells beside the rectangle.
+        cells: further cells, trained as listed.
         references: cosine runs.
         holdout_factor: cells above 1/factor of the largest compute are held out.
         lr_scale: factors on the learning rate of each parameter group; such a grid is not fitted.
@@ -317,6 +331,7 @@ class GridCells:
     seeds: list[int] | None = None
     fit_seeds: list[int] | None = None
     extra: list[ExtraCells] | None = None
+    cells: list[ListedCells] | None = None
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None

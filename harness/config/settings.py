@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.config.arms import arm_settings
+from harness.config.cells_file import take_file
 from harness.config.checks import check_budget, check_choices, check_ranges, check_together
 from harness.config.overrides import (
     PATH_KEYS,
@@ -43,13 +44,18 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
 
     Args:
         arguments: `key=value` as on the command line. `optim=FILE.yaml` sets every key of the file, such as
-            the optim.yaml of a learning-rate sweep.
+            the optim.yaml of a learning-rate sweep. `cells=FILE.yaml` adds the cells of the file.
         stored: configuration of an earlier sweep, which the overrides change; None starts from the grid.
 
     Raises:
         InputError: a key is unknown, or a value does not fit.
     """
     arguments = [item for given in arguments for item in _unfold(without_control(given))]
+    file, arguments = take_file(arguments)
+    if file is not None:
+        if file.extends is not None and stored is None:
+            raise InputError(f"{file.path} extends the sweep in {file.extends}, whose record was expected")
+        arguments = [*file.overrides(_listed(stored)), *arguments]
     if stored is not None:
         check_stored(stored)
         if not any(item.startswith("+grid=") for item in arguments):
@@ -90,6 +96,12 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     check_together(settings)
     arm_settings(settings)
     return settings
+
+
+def _listed(stored: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the cells that a stored configuration lists."""
+    grid = (stored or {}).get("grid")
+    return list(grid.get("cells") or []) if isinstance(grid, dict) else []
 
 
 def _of_grid(values: dict[str, Any], kept: dict[str, Any]) -> list[Override]:

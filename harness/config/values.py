@@ -29,6 +29,7 @@ EXAMPLES = {
     "grid.tokens_per_param": "[10,20,40]",
     "grid.flops": "[1e12,1e13]",
     "grid.extra": "[{d_model: 16, n_tokens: [65536], seeds: [1,2]}]",
+    "grid.cells": "[{d_model: 16, n_tokens: [65536], seeds: [1,2], role: fit}]",
     "grid.references": "[{d_model: 16, n_tokens: 65536, lr_scale: [0.5,1.0,2.0], seeds: [0]}]",
     "grid.arms": "{base: {}, swiglu: {model.mlp: swiglu}}",
     "grid.lr_scale": "{hidden: [0.5,1.0,2.0]}",

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.config.arms import arm_settings
+from harness.config.cells_file import FILE_GRIDS
 from harness.config.schema import ExtraCells, GridCells, GridSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
@@ -91,14 +92,16 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
     chosen = chosen_cells(settings.grid, settings.budget)
     check_seeds(chosen)
     builder = _Builder(settings, data, vocab_size, chosen)
-    cells = _each_once(builder.cells())
-    if not cells:
-        raise InputError(f"grid {settings.grid.name} has no cells: give grid.rungs=[…] and grid.n_tokens=[…]")
-    for cell in cells:
+    cells, listed = _each_once(builder.cells()), builder.listed()
+    if not cells and not listed:
+        name = settings.grid.name
+        give = f"add {name}=FILE.yaml" if name in FILE_GRIDS else "give grid.rungs=[…] and grid.n_tokens=[…]"
+        raise InputError(f"grid {name} has no cells: {give}")
+    for cell in [*cells, *listed]:
         check_reachable(cell.spec, cell.n_tokens)
         _check_warmup(settings, cell)
-    marked = hold_out(cells, chosen.holdout_factor)
-    return _each_once([*marked, *builder.repeated(marked)])
+    marked = hold_out(cells, chosen.holdout_factor) if cells else []
+    return _each_once([*marked, *builder.repeated(marked), *listed])
 
 
 def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: int) -> list[Cell]:
@@ -113,6 +116,9 @@ def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: 
     for cell in copied:
         model = cell.spec.model
         places.setdefault((model.d_model, model.n_layers, cell.spec.seed), []).append(cell.n_tokens)
+    smallest = _Builder(
+        settings, data, vocab_size, chosen_cells(settings.grid, settings.budget)
+    ).smallest_tokens
     usual = settings.model.n_layers
     extra = [
         # A rung of the usual depth has the arm's own.
@@ -123,7 +129,7 @@ def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: 
     for name, own in others:
         builder = _Builder(own, data, vocab_size, GridCells(extra=extra))
         # All arms warm up alike, whichever cells they share.
-        builder.smallest_tokens = min(cell.n_tokens for cell in cells)
+        builder.smallest_tokens = smallest
         found = [replace(cell, role=ARM_ROLE, arm=name) for cell in _each_once(builder.cells())]
         for cell in found:
             check_reachable(cell.spec, cell.n_tokens)
@@ -154,6 +160,11 @@ def check_seeds(chosen: GridCells) -> None:
         raise InputError(
             f"grid.fit_seeds={typed(further)} repeat fitted cells and a grid of learning rates has none; "
             "type grid.seeds instead, and grid.fit_seeds=[]"
+        )
+    if chosen.cells and chosen.lr_scale:
+        raise InputError(
+            "grid.cells are fitted or forecast and a grid of learning rates is neither; list them under "
+            "another grid, or give grid.cells=[]"
         )
 
 
@@ -216,7 +227,8 @@ class _Builder:
         tokens = [n for rung in self.rungs for n in self._tokens(rung)]
         tokens += [n for extra in self.chosen.extra or [] for n in extra.n_tokens]
         tokens += [r.n_tokens for r in self.chosen.references or []]
-        return min(tokens, default=0)
+        # Cells that are listed later must not change the runs that are there.
+        return min(tokens or [n for cell in self.chosen.cells or [] for n in cell.n_tokens], default=0)
 
     def _model(self, rung: Rung) -> ModelSpec:
         settings = self.settings
@@ -283,6 +295,15 @@ class _Builder:
             self._cell(self._rung(model.d_model, model.n_layers), n_tokens, seed, "fit")
             for model, n_tokens in fitted
             for seed in self.chosen.fit_seeds or []
+        ]
+
+    def listed(self) -> list[Cell]:
+        """Return the cells that the grid lists with their seeds and roles."""
+        return [
+            self._cell(self._rung(each.d_model, each.n_layers), n_tokens, seed, each.role)
+            for each in self.chosen.cells or []
+            for n_tokens in each.n_tokens
+            for seed in each.seeds
         ]
 
     def _reference_cells(self) -> list[Cell]:
@@ -382,6 +403,13 @@ class _Builder:
             for extra in self.chosen.extra or []:
                 if self._model(self._rung(extra.d_model, extra.n_layers)) == model:
                     ends += extra.n_tokens
+            if not ends:
+                listed = [
+                    each
+                    for each in self.chosen.cells or []
+                    if self._model(self._rung(each.d_model, each.n_layers)) == model
+                ]
+                ends = [n for each in listed for n in each.n_tokens]
             self._ends[model] = ends
         return self._ends[model]
 

@@ -63,7 +63,8 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
 
 def _counts(cells: GridCells) -> list[int]:
     """Return the token counts that cells of trunks name."""
-    return [*(cells.n_tokens or []), *(n for extra in cells.extra or [] for n in extra.n_tokens)]
+    listed = [*(cells.extra or []), *(cells.cells or [])]
+    return [*(cells.n_tokens or []), *(n for each in listed for n in each.n_tokens)]
 
 
 def _raster(settings: SweepSettings, count: int, counts: list[int]) -> int:
@@ -95,13 +96,16 @@ def _rounded_cells(cells: Any, near: Callable[[str, int], int]) -> Any:
     if cells.ladder is not None:
         shapes = [replace(each, d_model=near(WIDTHS, each.d_model)) for each in cells.ladder.shapes]
         found["ladder"] = replace(cells.ladder, shapes=shapes)
-    if cells.extra is not None:
-        found["extra"] = [
-            replace(
-                each, d_model=near(WIDTHS, each.d_model), n_tokens=[near(COUNTS, n) for n in each.n_tokens]
-            )
-            for each in cells.extra
-        ]
+    for name in ("extra", "cells"):
+        if getattr(cells, name) is not None:
+            found[name] = [
+                replace(
+                    each,
+                    d_model=near(WIDTHS, each.d_model),
+                    n_tokens=[near(COUNTS, n) for n in each.n_tokens],
+                )
+                for each in getattr(cells, name)
+            ]
     if cells.references is not None:
         found["references"] = [
             replace(each, d_model=near(WIDTHS, each.d_model), n_tokens=near(COUNTS, each.n_tokens))

@@ -25,6 +25,7 @@ def _seeds(cells: GridCells) -> list[int]:
     """Return all seeds of a grid."""
     listed = [cells.seeds or [DEFAULT_SEED], cells.fit_seeds or []]
     listed += [each.seeds for each in cells.extra or []]
+    listed += [each.seeds for each in cells.cells or []]
     listed += [each.seeds for each in cells.references or []]
     return [seed for seeds in listed for seed in seeds]
 
@@ -51,6 +52,7 @@ def replicated(settings: SweepSettings, number: int, *, references: bool) -> Swe
         seeds=moved(cells.seeds or [DEFAULT_SEED]),
         fit_seeds=None if cells.fit_seeds is None else moved(cells.fit_seeds),
         extra=None if cells.extra is None else [replace(e, seeds=moved(e.seeds)) for e in cells.extra],
+        cells=None if cells.cells is None else [replace(c, seeds=moved(c.seeds)) for c in cells.cells],
         references=[replace(r, seeds=moved(r.seeds)) for r in cells.references or []],
     )
     return replace(settings, grid=grid)
@@ -59,5 +61,7 @@ def replicated(settings: SweepSettings, number: int, *, references: bool) -> Swe
 def overrides_of(settings: SweepSettings) -> list[str]:
     """Return the overrides that give the cells of a replication, as typed on the command line."""
     grid = plain(settings.grid)
-    named = [name for name in ("seeds", "fit_seeds", "extra", "references") if grid[name] is not None]
+    named = [
+        name for name in ("seeds", "fit_seeds", "extra", "cells", "references") if grid[name] is not None
+    ]
     return [f"grid.{name}={typed(grid[name])}" for name in named]

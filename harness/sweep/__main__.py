@@ -22,6 +22,7 @@ from rich.console import Console
 
 from analysis.records.fits import StudyRecord
 from harness.cancel import clear_requests
+from harness.config.cells_file import take_file
 from harness.config.overrides import without_control
 from harness.config.schema import SweepSettings
 from harness.config.settings import known_keys, load, options, plain, resolved_yaml
@@ -35,7 +36,7 @@ from harness.execution.devices import KNOWN
 from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
-from harness.grid.cells import chosen_cells, expand
+from harness.grid.cells import Cell, chosen_cells, expand
 from harness.grid.ladder import depth_note
 from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
@@ -276,6 +277,7 @@ class Sweep:
         notes = notes_on_trained(self.folder, self._before, settings, data, corpus.vocab_size, cells)
         notes += mixture_note(corpus, longest, settings.model.seq_len)
         notes += holdout_line(cells, forecastable)
+        notes += self._expected(cells)
         notes += notes_on_forecasts(self.folder, self._before, cells, self._seals)
         platform = launcher_platform(settings.launcher) if machine is None else machine.devices.platform
         notes += compile_notes(plan, execution, platform)
@@ -309,6 +311,14 @@ class Sweep:
             )
             self.settings = replace(settings, data=replace(settings.data, eval_tokens=there))
         return self.settings
+
+    def _expected(self, cells: list[Cell]) -> list[str]:
+        """Return what errors to expect of the laws; nothing from a grid that asks about tasks."""
+        if self.settings.data.tasks:
+            return []
+        from analysis.design.planned import expected_lines
+
+        return expected_lines(self.folder, cells)
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -549,7 +559,20 @@ def command_parser() -> CommandParser:
 
 
 def load_settings(overrides: list[str], record: str | None = None) -> SweepSettings:
-    """Compose settings from overrides, over those of a sweep's record if there is one; raises InputError."""
+    """Compose settings from overrides, over those of a sweep's record if there is one.
+
+    A file of cells that extends a sweep names the record as well.
+
+    Raises:
+        InputError: a key is unknown, a value does not fit, or two sweeps are named.
+    """
+    file, _ = take_file(overrides)
+    if file is not None and file.record is not None:
+        if record is not None:
+            raise InputError(
+                f"--from {record} and {file.path} each name a sweep, and one was expected; leave --from out"
+            )
+        record = file.record
     return load(overrides) if record is None else load(overrides, read_record(record).config)
 
 

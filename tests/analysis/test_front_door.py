@@ -30,6 +30,7 @@ NAMES = [
     "__version__",
     "compare_approaches",
     "compare_arms",
+    "expected_errors",
     "figures",
     "find_frontier",
     "fit_envelope",

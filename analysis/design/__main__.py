@@ -1,0 +1,191 @@
+"""`python -m analysis.design results/NAME --next 6 --spend 2e13 --target 1e15`: what to train next."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.approaches.parametric import fit_law
+from analysis.design.choose import Choice, choose
+from analysis.design.expected import NORMAL_90, ExpectedErrors, Target, expect, truth_of
+from analysis.design.files import write_grid, write_runs
+from analysis.design.information import Cells, Information
+from analysis.design.source import COOLDOWN, ForeignSource, Source, SweepSource, read_folder
+from analysis.design.text import choice_text, errors_text
+from analysis.frontier import six_nd_exponents, table_cost
+from analysis.solve.problem import ESTIMATORS
+from analysis.table_options import reading, save
+from analysis.tables.numbers import read_number
+from analysis.tables.table import load_table
+from harness.records.command_line import CommandParser, output_file, recorded
+from harness.records.errors import InputError
+from harness.records.json_files import to_json
+
+AHEAD = 10.0  # times the largest compute, if no target is given
+EXAMPLE = """\
+python -m analysis.design results/chinchilla --target 1e15
+python -m analysis.design results/chinchilla --next 6 --spend 2e13 --target 6e14 --out more.yaml
+python -m analysis.design losses.csv --map N=params,D=tokens,loss=val --next 4 --spend 1e20 --target 1e21"""
+
+
+def _number(text: str) -> float:
+    found = read_number(text)
+    if found is None or not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} was given, expected a positive number such as 1e21 or 7B")
+    return found
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(sorted({_number(part) for part in text.split(",")}))
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "analysis.design", "Say what runs will tell about a law, and which to train next.", EXAMPLE
+    )
+    parser.add_argument("table", type=Path, help="results/<sweep>, or a table of finished runs")
+    parser.add_argument(
+        "--target", type=_number, metavar="C", help=f"FLOPs of a run ahead (default {AHEAD:g} × the largest)"
+    )
+    parser.add_argument("--next", type=int, metavar="K", help="choose up to K further cells")
+    parser.add_argument("--spend", type=_number, metavar="FLOPS", help="training FLOPs of all at most")
+    parser.add_argument(
+        "--max-flops", type=_number, metavar="FLOPS", help="compute of each of them at most (the target's)"
+    )
+    parser.add_argument("--sizes", type=_numbers, metavar="N,…", help="sizes to choose from, foreign tables")
+    parser.add_argument("--tokens", type=_numbers, metavar="D,…", help="token counts to choose from")
+    parser.add_argument(
+        "--cooldown", type=float, default=COOLDOWN, help="share of a branch that is its own, foreign tables"
+    )
+    parser.add_argument(
+        "--out", type=output_file, metavar="FILE", help="write the cells: a grid file or a table"
+    )
+    parser.add_argument("--law", help="law taken for true (default: that of the sweep, or of largest weight)")
+    parser.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
+    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
+    parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
+    parser.add_argument("--loss-is", metavar="SCALE", help="scale of the loss column, as for analysis.fit")
+    parser.add_argument("--where", help="keep rows with these values")
+    parser.add_argument("--resamples", type=int, default=200, help="bootstrap refits beside what is expected")
+    parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
+    return parser
+
+
+def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
+    _check(arguments)
+    source = _source(arguments)
+    truth = truth_of(source.table, source.law if arguments.law is None else arguments.law)
+    information = Information(truth, Cells.of(source.table), arguments.estimator)
+    flops = arguments.target or AHEAD * float(source.table.c.max())
+    found = expect(information, target=flops, cost=table_cost(source.table))
+    if arguments.next is None:
+        measured = _measured(arguments, source, information, found.target)
+        print(errors_text(found, measured, source.name))
+        save(arguments.json, {"expected": to_json(found), "bootstrap": measured})
+        return
+    choice = _choice(arguments, source, information, found)
+    print(choice_text(choice, arguments.spend, source.notes))
+    _write(arguments, source, choice, argv)
+    save(arguments.json, {"expected": to_json(found), "choice": to_json(choice)})
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    if (arguments.next is None) != (arguments.spend is None):
+        given, lacking = ("--spend", "--next 6") if arguments.next is None else ("--next", "--spend 1e15")
+        raise InputError(f"{given} was given alone, and cells are chosen by number and FLOPs: add {lacking}")
+    if arguments.next is not None and arguments.next < 1:
+        raise InputError(f"--next is {arguments.next}: expected 1 or more cells")
+    if arguments.next is not None and arguments.target is None:
+        raise InputError("--next chooses cells for a loss ahead: add --target with its FLOPs, such as 1e21")
+    if arguments.next is None and arguments.out is not None:
+        raise InputError("--out writes chosen cells and none are chosen: add --next 6 --spend FLOPS")
+    if arguments.resamples < 0:
+        raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
+    if not 0 < arguments.cooldown <= 1:
+        raise InputError(
+            f"--cooldown is {arguments.cooldown:g}: expected a share up to 1 such as {COOLDOWN:g}"
+        )
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    if arguments.table.is_dir():
+        if arguments.sizes is not None:
+            raise InputError(
+                "--sizes belongs to foreign tables, and the rungs of a sweep are its own: leave it out"
+            )
+        return read_folder(arguments.table, arguments.count)
+    mapping, scale, where = reading(arguments)
+    options: dict[str, Any] = {"mapping": mapping, "scale": scale, "where": where}
+    table = load_table(
+        arguments.table, axes="nd", count=arguments.count, loss_is=arguments.loss_is, **options
+    )
+    return ForeignSource(
+        table=table,
+        law=None,
+        name=str(arguments.table),
+        given_sizes=arguments.sizes,
+        given_ends=arguments.tokens,
+        cooldown=arguments.cooldown,
+    )
+
+
+def _choice(
+    arguments: argparse.Namespace, source: Source, information: Information, found: ExpectedErrors
+) -> Choice:
+    assert found.target is not None
+    sizes = source.sizes(found.target.n)
+    ends = source.ends(found.target.d)
+    if arguments.tokens is not None:
+        ends = [end for end in ends if any(abs(end / asked - 1) < 0.05 for asked in arguments.tokens)]
+    trunks = source.with_new(sizes, arguments.next)
+    return choose(
+        information, found.target, trunks, ends, arguments.next, arguments.spend, arguments.max_flops
+    )
+
+
+def _write(arguments: argparse.Namespace, source: Source, choice: Choice, argv: Sequence[str]) -> None:
+    if arguments.out is None:
+        return
+    if isinstance(source, SweepSource):
+        write_grid(arguments.out, choice, source.name, recorded("analysis.design", argv))
+        print(f"to train them: python -m harness.sweep +grid=cells cells={arguments.out}")
+    else:
+        write_runs(arguments.out, choice)
+        print(f"written to {arguments.out}: N, D and FLOPs of each run")
+
+
+def _measured(
+    arguments: argparse.Namespace, source: Source, information: Information, target: Target | None
+) -> dict[str, float | None]:
+    """Return the standard errors that the bootstrap of the fit shows: the width of its 90 % over 3.29."""
+    truth = information.truth
+    fit = fit_law(source.table, truth.law.name, resamples=arguments.resamples, estimator=arguments.estimator)
+    if fit.samples is None:
+        return {}
+    draws = {name: fit.samples[:, position] for position, name in enumerate(truth.law.params)}
+    draws["a"] = six_nd_exponents(truth.law, fit.samples, source.table)
+    if target is not None:
+        place = (np.array([value]) for value in (target.n, target.d, target.flops))
+        draws["loss"] = np.log(truth.law.value(fit.samples, *place))[:, 0]
+    return {
+        name: float(np.diff(np.quantile(values, [0.05, 0.95]))[0] / (2 * NORMAL_90)) * fit.stretch
+        for name, values in draws.items()
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    given = sys.argv[1:] if argv is None else argv
+    return _parser().answer(argv, lambda arguments: _run(arguments, given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
