@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.approaches.parametric import fit_law
     from analysis.compare.study import compare_arms
     from analysis.contest.compare import compare_approaches
+    from analysis.curves.table import forecast_curve
     from analysis.emergence.study import judge_jumps
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
@@ -64,6 +65,7 @@ __all__ = [
     "fit_isoflop",
     "fit_kaplan",
     "fit_law",
+    "forecast_curve",
     "judge_jumps",
     "load_table",
     "optimal_allocation",
@@ -131,6 +133,10 @@ def _load(name: str) -> Any:
             from analysis.compare import study as arms
 
             return arms.compare_arms
+        case "forecast_curve":
+            from analysis.curves import table as curves
+
+            return curves.forecast_curve
         case "find_frontier" | "optimal_allocation":
             from analysis import frontier
 

@@ -36,6 +36,7 @@ NAMES = [
     "fit_isoflop",
     "fit_kaplan",
     "fit_law",
+    "forecast_curve",
     "judge_jumps",
     "load_table",
     "optimal_allocation",
