@@ -17,10 +17,10 @@ def interval_text(forecast: EndForecast) -> str:
 
 
 def ends_at(forecast: EndForecast) -> str:
-    """Return where a run ends, with its interval, such as `2.187 [2.150, 2.225]`; empty if unknown."""
-    if forecast.loss is None or forecast.basis is Basis.MEASURED:
+    """Return where a run ends with half its interval, such as `2.187 ± 0.038`; empty if unknown."""
+    if forecast.loss is None or forecast.interval is None:
         return ""
-    return f"{forecast.loss:.3f} {interval_text(forecast)}"
+    return f"{forecast.loss:.3f} ± {(forecast.interval[1] - forecast.interval[0]) / 2:.3f}"
 
 
 def alarm_text(alarm: Alarm, name: str | None = None) -> str:

@@ -18,10 +18,13 @@ from analysis.curves.schedule import Plan
 from analysis.curves.score import Tried, score, try_forecasts
 from analysis.curves.sweep import SweepCurves
 from analysis.curves.table import read_curves
+from analysis.curves.text import ends_at
+from analysis.curves.watch import SweepWatch
 from analysis.records.curves import Basis
 from harness.records.errors import InputError
 from tests import ROOT
 from tests.analysis.curves.curves import simulated
+from tests.fakes.running import running_sweep
 
 COMMITTED = ("chinchilla", "chinchilla-standard", "ladder", "emergence", "mixture")
 WSD, COSINE = Plan("wsd", 500), Plan("cosine", 500, final=0.1)
@@ -138,28 +141,11 @@ def test_a_single_run_has_a_band_too() -> None:
 
 def test_a_running_sweep_reads_only_what_is_new(tmp_path: Path) -> None:
     """Parts of runs as a worker writes them; the second look reads nothing that it has seen."""
-    source = ROOT / "results" / "chinchilla"
-    curves = pd.read_parquet(source / "curves.parquet")
-    points = pd.read_parquet(source / "points.parquet")
-    shutil.copy(source / "sweep.json", tmp_path / "sweep.json")
-    chosen = list(points[points.schedule == "wsd"].groupby("rung").run_id.first())
-    longest = points.loc[points.n_steps.idxmax(), "run_id"]
-    for run_id in [*chosen, longest]:
-        rows = curves[curves.run_id == run_id]
-        cut = 4_000 if run_id == longest else np.inf
-        folder = tmp_path / "runs" / run_id / "curves"
-        folder.mkdir(parents=True, exist_ok=True)
-        rows[rows.step <= cut].to_parquet(folder / "trunk-000000016-000004000.parquet")
-        done = points[(points.run_id == run_id) & (points.n_steps <= cut)]
-        (folder.parent / "points").mkdir(exist_ok=True)
-        for point in done.itertuples():
-            text = f'{{"status": "done", "loss": {point.loss}}}'
-            (folder.parent / "points" / f"{point.point_id}.json").write_text(text)
+    longest, true = running_sweep(tmp_path, until=4_000)
     watched = SweepCurves(tmp_path)
     runs = {run.name: run for run in watched.read()}
-    assert set(runs) == {*chosen, longest}
+    assert longest in runs
     ends = [each for each in forecast_runs(list(runs.values())).ends if each.run == longest]
-    true = points.set_index("point_id").loss
     ahead = [each for each in ends if each.basis is not Basis.MEASURED]
     assert [each.basis for each in ends].count(Basis.MEASURED) >= 3
     assert len(ahead) >= 2
@@ -175,3 +161,18 @@ def test_a_sweep_without_curves(tmp_path: Path) -> None:
         SweepCurves(tmp_path).read()
     with pytest.raises(InputError, match="is no sweep folder"):
         SweepCurves(tmp_path / "none").read()
+
+
+def test_the_watch_looks_again_only_if_a_curve_grew(tmp_path: Path) -> None:
+    longest, true = running_sweep(tmp_path, until=4_000)
+    watch = SweepWatch(tmp_path)
+    first = watch.look()
+    assert list(first) == [longest]
+    assert first[longest].ends_at == ends_at(first[longest].forecast)
+    assert first[longest].alarm_text("d96") == ""
+    assert watch.look() is first
+    running_sweep(tmp_path, until=6_000)
+    later = watch.look()[longest].forecast
+    assert later.step > first[longest].forecast.step
+    assert later.loss == pytest.approx(true[later.end], rel=0.02)
+    assert SweepWatch(tmp_path / "nothing").look() == {}
