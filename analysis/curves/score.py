@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.curves.forecast import forecast_end
 from analysis.curves.run import Run
 from analysis.intervals import LEVEL
-from analysis.records.curves import EndForecast, ShareScore
+from analysis.records.curves import ShareScore, Tried
 
 SHARES = (0.25, 0.5, 0.75)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A forecast from a share of training, and the loss that came true."""
-
-    share: float
-    forecast: EndForecast
-    loss: float
-
-    @property
-    def error(self) -> float:
-        """Relative error of the forecast."""
-        return (self.forecast.loss or np.nan) / self.loss - 1
-
-    @property
-    def inside(self) -> bool:
-        """Whether the loss lies inside the interval."""
-        low, high = self.forecast.interval or (np.nan, np.nan)
-        return bool(low <= self.loss <= high)
 
 
 def try_forecasts(runs: Sequence[Run], shares: Sequence[float] = SHARES, level: float = LEVEL) -> list[Tried]:

@@ -48,10 +48,8 @@ class SweepCurves:
                 "a table of curves"
             )
         record = sweep_file.read_sweep(self._folder.sweep)
-        cells: dict[str, list[SweepCell]] = {}
-        for cell in record.cells:
-            cells.setdefault(cell.run_id, []).append(cell)
-        tables = None if self._folder.runs.is_dir() else _Tables(self._folder)
+        cells = _by_run(record)
+        tables = None if self._folder.runs.is_dir() else _Tables.of(self._folder)
         found = [self._run(run_id, own, record, tables) for run_id, own in cells.items()]
         return [run for run in found if run is not None]
 
@@ -71,20 +69,37 @@ class SweepCurves:
         return run
 
 
+def finished_runs(record: SweepRecord, curves: pd.DataFrame, points: pd.DataFrame) -> list[Run]:
+    """Return the runs of a sweep from its tables, with their columns of today."""
+    tables = _Tables(curves, points)
+    found = ((cells, tables.rows(run_id)) for run_id, cells in _by_run(record).items())
+    return [sweep_run(cells, rows, tables.losses, record.config) for cells, rows in found if len(rows)]
+
+
+def _by_run(record: SweepRecord) -> dict[str, list[SweepCell]]:
+    cells: dict[str, list[SweepCell]] = {}
+    for cell in record.cells:
+        cells.setdefault(cell.run_id, []).append(cell)
+    return cells
+
+
 class _Tables:
     """Curves and losses of a sweep whose run folders are gone."""
 
-    def __init__(self, folder: SweepFolder):
+    def __init__(self, curves: pd.DataFrame, points: pd.DataFrame):
+        self._rows = dict(iter(curves.groupby("run_id")))
+        done = points[points["status"] == DONE] if len(points) else points
+        self.losses = dict(zip(done["point_id"], done["loss"], strict=True)) if len(done) else {}
+
+    @classmethod
+    def of(cls, folder: SweepFolder) -> _Tables:
         if not folder.curves.exists():
             raise InputError(
                 f"{folder.root} has no curves (curves.parquet is missing): forecasts need them, and the "
                 "sweep's command writes them"
             )
-        curves = with_current_names(read_table(folder.curves))
-        self._rows = dict(iter(curves.groupby("run_id")))
-        points = with_current_names(read_table(folder.points)) if folder.points.exists() else pd.DataFrame()
-        done = points[points["status"] == DONE] if len(points) else points
-        self.losses = dict(zip(done["point_id"], done["loss"], strict=True)) if len(done) else {}
+        points = read_table(folder.points) if folder.points.exists() else pd.DataFrame()
+        return cls(with_current_names(read_table(folder.curves)), with_current_names(points))
 
     def rows(self, run_id: str) -> pd.DataFrame:
         return self._rows.get(run_id, pd.DataFrame(columns=COLUMNS))[COLUMNS]

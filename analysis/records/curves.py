@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import nan
 
 from analysis.arrays import Interval
 
@@ -63,6 +64,32 @@ class Alarm:
     loss: float
     expected: float
     distance: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A forecast that could have been made at a share of training, and the loss that came true.
+
+    Attributes:
+        share: share of the end's steps that had been trained.
+        forecast: the forecast.
+        loss: loss at the end, nats per token.
+    """
+
+    share: float
+    forecast: EndForecast
+    loss: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the forecast."""
+        return (self.forecast.loss or nan) / self.loss - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the loss lies inside the interval."""
+        low, high = self.forecast.interval or (nan, nan)
+        return low <= self.loss <= high
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from analysis.curves.curve import Curve
 from analysis.curves.forecast import find_alarm, forecast_end, forecast_runs
 from analysis.curves.run import Run
 from analysis.curves.schedule import Plan
-from analysis.curves.score import Tried, score, try_forecasts
+from analysis.curves.score import score, try_forecasts
 from analysis.curves.sweep import SweepCurves
 from analysis.curves.table import read_curves
 from analysis.curves.text import ends_at
 from analysis.curves.watch import SweepWatch
-from analysis.records.curves import Basis
+from analysis.records.curves import Basis, Tried
 from harness.records.errors import InputError
 from tests import ROOT
 from tests.analysis.curves.curves import simulated
