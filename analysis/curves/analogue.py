@@ -17,7 +17,8 @@ FEWEST = 2  # ends that a forecast needs
 # Prior of the slopes of the fall per e-fold of size and last step, and of the fall itself.
 SLOPE_SD, FALL_MEAN, FALL_SD = 0.03, -0.1, 0.3
 # Bends of the fall that the straight lines miss: at a distance d in ln size or ln last step they grow as d².
-BEND_SIZE, BEND_STEP = 0.01, 0.02
+# Arms differ by a constant, and each in its own way.
+BEND_SIZE, BEND_STEP, OF_ANOTHER_ARM = 0.01, 0.02, 0.01
 # Scatter of the fall between runs: a constant part, and a share of the fall. Set by coverage.
 # On the committed sweeps the 90 % intervals then hold 88 to 92 % of the ends.
 SCATTER, SCATTER_SHARE = 0.0035, 0.04
@@ -41,8 +42,8 @@ def fall_to(run: Run, end: End, others: Sequence[Run]) -> tuple[float, float] | 
     return _regressed(found) if len(found) >= FEWEST else None
 
 
-def _falls(run: Run, end: End, others: Sequence[Run], share: float) -> Iterator[tuple[float, float, float]]:
-    """Yield distance in ln size and in ln last step, and the fall, of every end that can be compared."""
+def _falls(run: Run, end: End, others: Sequence[Run], share: float) -> Iterator[tuple[float, ...]]:
+    """Yield distances in ln size, ln last step and arm, and the fall, of every end that can be compared."""
     for other in (run, *others):
         if (other.size is None) != (run.size is None):
             continue
@@ -52,19 +53,20 @@ def _falls(run: Run, end: End, others: Sequence[Run], share: float) -> Iterator[
                 continue
             before = other.log_loss_at(share * reached.step)
             if before is not None:
-                yield distance, np.log(reached.step / end.step), np.log(reached.loss) - before
+                apart = np.log(reached.step / end.step)
+                yield distance, apart, float(other.arm != run.arm), np.log(reached.loss) - before
 
 
 def _regressed(found: Array, slope_sd: float = SLOPE_SD) -> tuple[float, float]:
     """Return the fall at distance 0 and its standard deviation for one more run."""
-    distance, fall = found[:, :2], found[:, 2]
+    distance, fall = found[:, :-1], found[:, -1]
     scatter = np.hypot(SCATTER, SCATTER_SHARE * np.median(np.abs(fall)))
-    bends = distance**2 @ np.diag([BEND_SIZE, BEND_STEP])
+    bends = distance**2 @ np.diag([BEND_SIZE, BEND_STEP, OF_ANOTHER_ARM])
     weight = 1 / (scatter**2 + np.sum(bends**2, axis=1))
     columns = np.column_stack([np.ones(len(fall)), distance])
-    prior = np.array([FALL_SD, slope_sd, slope_sd]) ** -2.0
+    prior = np.array([FALL_SD, slope_sd, slope_sd, slope_sd]) ** -2.0
     covariance = np.linalg.inv(columns.T @ (columns * weight[:, None]) + np.diag(prior))
-    solution = covariance @ (columns.T @ (weight * fall) + prior * np.array([FALL_MEAN, 0.0, 0.0]))
+    solution = covariance @ (columns.T @ (weight * fall) + prior * np.array([FALL_MEAN, 0.0, 0.0, 0.0]))
     residual = fall - columns @ solution
     scale = max(float(np.mean(weight * residual**2)), LEAST_SCALE)
     return float(solution[0]), float(np.sqrt(scale * (covariance[0, 0] + scatter**2)))
@@ -84,7 +86,7 @@ def step_band(run: Run, others: Sequence[Run], row: int) -> tuple[float, float] 
         alike = all(abs(run.rate_at(at) - other.rate_at(at)) < SAME_RATE for at in (before, step))
         if first is not None and second is not None and alike:
             distance = np.log(other.size / run.size) if other.size and run.size else 0.0
-            falls.append((distance, 0.0, second - first))
+            falls.append((distance, 0.0, float(other.arm != run.arm), second - first))
     if len(falls) < FEWEST:
         return None
     # Between neighbouring steps the fall is small, and so is its slope.

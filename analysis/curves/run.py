@@ -56,6 +56,7 @@ class Run:
         size: size of the model in any unit; None if unknown.
         cost: compute or steps of the whole run: runs of less are taken to have been trained before.
         noise: standard deviation of the log loss of a row.
+        arm: recipe, if runs of several are compared.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Run:
     size: float | None = None
     cost: float = 0.0
     noise: float = 0.004
+    arm: str = ""
 
     def until(self, step: float) -> Run:
         """Return the run as it was known at a step."""

@@ -59,6 +59,13 @@ def test_intervals_of_real_runs_hold_ninety_percent() -> None:
         assert 0.85 < each.inside_share < 0.96, each
 
 
+def test_arms_are_told_apart() -> None:
+    """Two recipes fall differently; ends of one arm count for the other up to a constant."""
+    for each in score(try_forecasts(runs_of("compare"))):
+        assert each.rms_percent < 1.1
+        assert each.inside_share > 0.75
+
+
 @pytest.mark.slow
 def test_a_run_alone_is_forecast_by_the_law() -> None:
     """Worse than by other runs, but twice as near as the loss now, with intervals that say so."""
