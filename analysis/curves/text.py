@@ -52,7 +52,7 @@ def curves_text(record: CurvesRecord, labels: Mapping[str, str]) -> str:
     """
     ahead = [each for each in record.ends if each.basis is not Basis.MEASURED]
     reached = len(record.ends) - len(ahead)
-    lines = [f"{reached} ends are reached, {len(ahead)} are ahead" + (":" if ahead else "")]
+    lines = [f"ends reached: {reached}, ahead: {len(ahead)}"]
     lines += _table([_row(each, labels) for each in ahead[:SHOWN]]) if ahead else []
     lines += [f"and {len(ahead) - SHOWN} more"] if len(ahead) > SHOWN else []
     lines += [alarm_text(alarm, labels.get(alarm.run)) for alarm in record.alarms]

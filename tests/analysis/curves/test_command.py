@@ -36,7 +36,7 @@ def test_a_foreign_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     table().rename(columns={"step": "iteration", "loss": "val", "N": "weights"}).to_csv(path, index=False)
     assert main([str(path), "--map", "loss=val,N=weights", "--json", str(out)]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("2 ends are reached, 1 are ahead:")
+    assert text.startswith("ends reached: 2, ahead: 1")
     (end,) = [each for each in json.loads(out.read_text())["ends"] if each["run"] == "large"]
     truth = simulated("large", 10_000, WSD, size=2e8, seed=2).loss.iloc[-3:].mean()
     assert end["loss"] == pytest.approx(truth, rel=0.015)
@@ -59,7 +59,7 @@ def test_the_plan_can_be_described() -> None:
 def test_a_finished_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(ROOT / "results" / "chinchilla")]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("74 ends are reached, 0 are ahead\nfrom the first 25% of training: ")
+    assert text.startswith("ends reached: 74, ahead: 0\nfrom the first 25% of training: ")
     assert text.count("\n") == 4
 
 
