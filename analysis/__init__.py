@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.approaches.parametric import fit_law
     from analysis.compare.study import compare_arms
     from analysis.contest.compare import compare_approaches
+    from analysis.curves.table import forecast_curve
     from analysis.design.expected import expected_errors
     from analysis.emergence.study import judge_jumps
     from analysis.forecast.seal import score_forecast, seal_forecast
@@ -66,6 +67,7 @@ __all__ = [
     "fit_isoflop",
     "fit_kaplan",
     "fit_law",
+    "forecast_curve",
     "judge_jumps",
     "load_table",
     "optimal_allocation",
@@ -133,6 +135,10 @@ def _load(name: str) -> Any:
             from analysis.compare import study as arms
 
             return arms.compare_arms
+        case "forecast_curve":
+            from analysis.curves import table as curves
+
+            return curves.forecast_curve
         case "find_frontier" | "optimal_allocation":
             from analysis import frontier
 

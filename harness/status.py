@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from analysis.curves.watch import Outlook, SweepWatch
 from harness.launch import lease
 from harness.records import sweep_file
 from harness.records.columns import checked_columns
@@ -38,8 +40,9 @@ SILENT_SECONDS = 90.0
 WATCH_SECONDS = 2.0
 MAX_ROWS = 100
 RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "MFU", "attempts")
+ENDS_AT = "ends at, 90 %"  # the last end of a run, foretold from its curve so far
 COLUMNS = (
-    "run", "rung", "seed", "status", "points", "trained", "loss", "tokens/s", "MFU", "left",
+    "run", "rung", "seed", "status", "points", "trained", "loss", ENDS_AT, "tokens/s", "MFU", "left",
     "attempts", "last error",
 )  # fmt: skip
 
@@ -153,21 +156,24 @@ def _status(run: RunFolder, state: RunState, is_finished: bool) -> RowStatus:
     return RowStatus.PARTIAL if state.status == RunStatus.DONE else RowStatus(state.status.value)
 
 
-def status_table(rows: list[RunRow], n_rows: int) -> Table:
-    """Return a table of at most `n_rows` runs with progress, speed and time left."""
+def status_table(rows: list[RunRow], n_rows: int, outlooks: Mapping[str, Outlook]) -> Table:
+    """Return a table of at most `n_rows` runs with progress, expected end, speed and time left."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in RIGHT else "left")
+    # Without forecasts, the column would only take the room of others.
+    columns = [name for name in COLUMNS if outlooks or name != ENDS_AT]
+    for name in columns:
+        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=name == ENDS_AT)
     chosen = rows
     if len(rows) > n_rows:
         order = list(RowStatus)
         chosen = sorted(rows, key=lambda row: order.index(row.status))[:n_rows]
     for row in chosen:
-        table.add_row(*_texts(row))
+        texts = dict(zip(COLUMNS, _texts(row, outlooks.get(row.run_id)), strict=True))
+        table.add_row(*(texts[name] for name in columns))
     return table
 
 
-def _texts(row: RunRow) -> list[str | Text]:
+def _texts(row: RunRow, outlook: Outlook | None) -> list[str | Text]:
     """Return the texts of one row, by COLUMNS."""
     state, is_running = row.state, row.status == RowStatus.RUNNING
     ahead, trained, speed = state.tokens_ahead, state.tokens_trained or 0, state.tokens_per_second
@@ -179,6 +185,7 @@ def _texts(row: RunRow) -> list[str | Text]:
         f"{row.n_finished}/{len(row.cells)}",
         f"{trained:,}" if trained else "",
         f"{state.loss:.3f}" if state.loss is not None else "",
+        outlook.ends_at if outlook else "",
         f"{speed:,.0f}" if is_running and speed else "",
         f"{state.mfu:.0%}" if is_running and state.mfu is not None else "",
         duration((ahead - trained) / speed) if is_running and speed and ahead else "",
@@ -246,6 +253,13 @@ def logs(folder: SweepFolder, rows: list[RunRow]) -> list[str]:
     return found
 
 
+def alarms(rows: list[RunRow], outlooks: Mapping[str, Outlook]) -> list[str]:
+    """Return a line for each unfinished run whose loss left its band."""
+    named = ((row.cells[0], outlooks.get(row.run_id)) for row in rows)
+    texts = (o.alarm_text(f"{cell.rung} seed {cell.seed}") for cell, o in named if o)
+    return [text for text in texts if text]
+
+
 class View:
     """The text of the command for one sweep.
 
@@ -258,11 +272,14 @@ class View:
         self._folder = folder
         self._n_rows = n_rows
         self._cooldown_frac = cooldown_share(read_sweep(folder).config.get("optim"))
+        self._watch = SweepWatch(folder.root)
         self.refresh()
 
     def refresh(self) -> None:
         """Read the files again."""
         self.rows = run_rows(self._folder)
+        # Curves take longer to read than everything else, and of finished runs nothing is foretold.
+        self.outlooks = {} if self.has_ended else self._watch.look()
 
     @property
     def has_ended(self) -> bool:
@@ -278,9 +295,11 @@ class View:
     def render(self) -> Group:
         """Return the table, the number of runs left out, paths of logs, and the headline."""
         lines = logs(self._folder, self.rows)[: self._n_rows]
+        lines += alarms(self.rows, self.outlooks)
         if len(self.rows) > self._n_rows:
             lines.insert(0, f"{len(self.rows) - self._n_rows} more runs are not shown; --all shows them")
-        return Group(status_table(self.rows, self._n_rows), *map(Text, [*lines, self.headline()]))
+        table = status_table(self.rows, self._n_rows, self.outlooks)
+        return Group(table, *map(Text, [*lines, self.headline()]))
 
 
 def watch(view: View, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""Curves of losses, and whole-curve laws fitted to them."""
+"""Curves of losses: whole-curve laws fitted to them, and forecasts of where an unfinished run ends."""

@@ -68,6 +68,10 @@ class CurveFit:
         """Return the loss at the seen steps, nats per token [rows]."""
         return self.law.loss(self.theta(group), seen)
 
+    def loss_and_slope(self, seen: Seen, group: int = 0) -> tuple[Array, Array]:
+        """Return the loss [rows] and its derivatives by the coordinates of the fit [rows, coordinates]."""
+        return _predicted(self.law, self.z, self.scale, group, seen)
+
 
 class _Objective:
     """Residuals of the log loss in units of their noise, and their slopes, over all curves."""
@@ -86,17 +90,22 @@ class _Objective:
         for seen, target, group, error in zip(
             self.seen, self.log_loss, self.groups, self.errors, strict=True
         ):
-            theta, by_z = _theta(self.law, z, self.scale, group)
-            loss, by_theta = self.law.loss_and_slope(theta, seen)
+            loss, slope = _predicted(self.law, z, self.scale, group, seen)
             # A law may dip below 0 on the way; the logarithm then needs a floor that still points upwards.
             safe = np.maximum(loss, 1e-3)
-            slope = np.zeros((len(loss), len(z)))
-            own = by_theta @ by_z / safe[:, None]
-            slope[:, OWN * group : OWN * (group + 1)] = own[:, :OWN]
-            slope[:, len(z) - own.shape[1] + OWN :] = own[:, OWN:]
             residuals.append((np.log(safe) - target) / error)
-            slopes.append(slope / np.asarray(error)[:, None])
+            slopes.append(slope / (safe * error)[:, None])
         return np.concatenate(residuals), np.concatenate(slopes)
+
+
+def _predicted(law: CurveLaw, z: Array, scale: Array, group: int, seen: Seen) -> tuple[Array, Array]:
+    """Return the loss [rows] and its derivatives by all coordinates [rows, coordinates]."""
+    theta, by_z = _theta(law, z, scale, group)
+    loss, by_theta = law.loss_and_slope(theta, seen)
+    own, slope = by_theta @ by_z, np.zeros((len(loss), len(z)))
+    slope[:, OWN * group : OWN * (group + 1)] = own[:, :OWN]
+    slope[:, len(z) - own.shape[1] + OWN :] = own[:, OWN:]
+    return loss, slope
 
 
 def _theta(law: CurveLaw, z: Array, scale: Array, group: int) -> tuple[Array, Array]:
@@ -152,7 +161,7 @@ def fit_curves(
 
 def _inverse(curvature: Array) -> Array:
     """Return the inverse of a curvature whose fixed coordinates have rows of 0."""
-    return np.asarray(np.linalg.pinv(curvature, rcond=1e-14, hermitian=True), float)
+    return np.asarray(np.linalg.pinv(curvature, rcond=1e-14, hermitian=True), np.float64)
 
 
 def _minimise(

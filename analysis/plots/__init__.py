@@ -5,6 +5,7 @@ of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 """
 
 from analysis.plots.arms import multipliers
+from analysis.plots.curves import ends
 from analysis.plots.emergence import emergence
 from analysis.plots.frontier import contours, frontier, overview
 from analysis.plots.in_context import in_context
@@ -27,6 +28,7 @@ __all__ = [
     "contours",
     "counting",
     "emergence",
+    "ends",
     "forecast_against_truth",
     "frontier",
     "in_context",

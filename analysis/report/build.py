@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,15 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled, verdict
+from analysis.curves.score import score as score_ends
+from analysis.curves.score import try_forecasts
+from analysis.curves.sweep import finished_runs
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
 from analysis.prediction.text import accuracy_text, answer_names, answer_row, laws_text
 from analysis.records.averages import AveragedQuantity
+from analysis.records.curves import Tried
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord, read_study
@@ -75,6 +80,7 @@ class Sweep:
     evals: pd.DataFrame | None = None
     table: Mapping[str, str] = field(default_factory=dict)
     answers: Answers = NO_ANSWERS
+    tried: tuple[Tried, ...] = ()
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -162,7 +168,17 @@ def read_sweep(root: Path) -> Sweep:
             f"{folder.fits} excludes row {beyond[0]} and {folder.points} has {len(points)} rows: they do not "
             f"belong together; {HOW_MADE}"
         )
-    return sweep
+    return replace(sweep, tried=_forecasts_on_the_way(sweep))
+
+
+def _forecasts_on_the_way(sweep: Sweep) -> tuple[Tried, ...]:
+    """Return where runs were going to end at shares of their training; nothing without curves."""
+    if sweep.about is None or sweep.learning_rate or sweep.curves.empty:
+        return ()
+    # Curves that belong to other points than these say nothing; the rest of the report does not need them.
+    with contextlib.suppress(*CONTRADICTIONS):
+        return tuple(try_forecasts(finished_runs(sweep.about, sweep.curves, sweep.points)))
+    return ()
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -252,6 +268,8 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
         figures["counting"] = plots.counting(fits.frontier_by_count, sweep.chosen_under_each_count)
     for number, (forecast, score) in enumerate(sweep.scored, 1):
         figures[forecast_figure(number)] = plots.forecast_against_truth(forecast, score)
+    if sweep.tried:
+        figures["ends"] = plots.ends(sweep.tried)
     if fits.rollout and chosen:
         figures["rollout"] = plots.rollout(fits.rollout, chosen.law)
     return figures
@@ -321,6 +339,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         emergence=sweep.emergence,
         tasks=task_names(sweep.emergence) if sweep.emergence else [],
         score=sweep.fits.forecast,
+        on_the_way=score_ends(sweep.tried),
         tokens_scored=scored_tokens(sweep.about),
         about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)}
         or sweep.table,

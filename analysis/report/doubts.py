@@ -71,6 +71,22 @@ ADVICE: dict[WarningCode, Advice] = {
         "The exponent depends on which parameters N counts",
         "say what N counts wherever the exponent is quoted, and compare equal counts only",
     ),
+    WarningCode.ONE_SIZE: Advice(
+        "All cells of the design have one size",
+        "add a second and a third size (grid.rungs)",
+    ),
+    WarningCode.CONSTANT_RATIO: Advice(
+        "The design has one ratio of tokens to parameters, or tokens that follow the size",
+        "add cells with other token counts at two or more sizes (grid.n_tokens)",
+    ),
+    WarningCode.SHORT_RANGE: Advice(
+        "The design covers a short range of size, tokens or compute",
+        "spread sizes and token counts further apart (grid.rungs, grid.n_tokens)",
+    ),
+    WarningCode.BEYOND_LINEAR: Advice(
+        "The design leaves a parameter of the law open",
+        "add the cells that analysis.design chooses before a standard error is stated",
+    ),
     WarningCode.FEW_SIZES: Advice(
         "The model sizes are too few or too close together",
         "add smaller or larger rungs (grid.rungs) before the exponent of N is trusted",

@@ -70,7 +70,7 @@ from harness.sweep.folder_recipe import (
     record_before,
 )
 from harness.sweep.folders import cache_folder, check_source, sweep_folder
-from harness.sweep.forecast_notes import notes_on_forecasts
+from harness.sweep.forecast_notes import ends_ahead, notes_on_forecasts
 from harness.sweep.forecasts import (
     check_fit_cells,
     check_forecasts,
@@ -449,7 +449,8 @@ class Sweep:
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
         try:
-            with Progress(self.console, self.folder, plan.open_flops, plan.job_flops) as progress:
+            ends = ends_ahead(self.folder, plan.cells)
+            with Progress(self.console, self.folder, plan.open_flops, plan.job_flops, ends) as progress:
                 for outcome in phases.train(supervisor, (progress.watch, sinks.watch)):
                     progress.finish(outcome.job)
                     sinks.finish(outcome.job)

@@ -1,17 +1,23 @@
-"""What a plan does to the sealed forecasts of a sweep: changed roles, new forecasts, cells without one."""
+"""What a plan does to the sealed forecasts of a sweep: changed roles, new forecasts, cells without one.
+
+And where its running runs will end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from analysis.curves.watch import SweepWatch
 from analysis.records.forecast import ForecastRecord
 from harness.grid.cells import Cell
 from harness.records.number_text import si
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 from harness.sweep.forecasts import intact, place, unforecast, unseen
+from harness.track.progress import Ends
 
 MAX_NAMED = 6  # cells that a note names one by one
+LOOK_SECONDS = 5.0  # between two looks at the curves of running runs
 
 
 def notes_on_forecasts(
@@ -89,3 +95,24 @@ def _named(cells: Iterable[Cell]) -> str:
     names = list(dict.fromkeys(f"{rung} at {si(tokens)} tokens" for rung, tokens in map(place, cells)))
     more = len(names) - MAX_NAMED
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:MAX_NAMED])} and {more} more"
+
+
+def ends_ahead(folder: SweepFolder, cells: Sequence[Cell]) -> Callable[[], Ends]:
+    """Return what tells where the running runs of a sweep will end, at most once in LOOK_SECONDS anew.
+
+    Args:
+        folder: folder of the sweep.
+        cells: cells of the plan.
+    """
+    watch = SweepWatch(folder.root, LOOK_SECONDS)
+    names = {cell.spec.run_id: f"{cell.spec.rung} seed {cell.spec.seed}" for cell in cells}
+
+    def look() -> Ends:
+        found = watch.look()
+        alarms = {run: outlook.alarm_text(names.get(run, run)) for run, outlook in found.items()}
+        return Ends(
+            {run: outlook.ends_at for run, outlook in found.items()},
+            {run: text for run, text in alarms.items() if text},
+        )
+
+    return look

@@ -37,6 +37,7 @@ NAMES = [
     "fit_isoflop",
     "fit_kaplan",
     "fit_law",
+    "forecast_curve",
     "judge_jumps",
     "load_table",
     "optimal_allocation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,9 @@ from harness.records.paths import SweepFolder
 from harness.records.run_files import RunState, RunStatus
 from harness.runs.state import retries_after
 from harness.status import SILENT_SECONDS, main, overall, run_rows
+from tests import ROOT
 from tests.fakes.record import cell, sweep_record
+from tests.fakes.running import running_sweep
 
 CELLS = tuple(cell(run, n, rung) for run, rung in [("aa", "d16"), ("bb", "d32")] for n in (1, 2))
 
@@ -188,3 +191,32 @@ def test_a_file_that_is_no_record(folder: SweepFolder, text: str, capsys: pytest
     folder.sweep.write_text(text)
     assert main([str(folder.root)]) == 2
     assert "is no record of a sweep" in capsys.readouterr().err
+
+
+def test_where_running_runs_end_and_who_left_its_band(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column with the last end and its interval; an alarm names run, step and distance."""
+    longest, true = running_sweep(tmp_path, until=4_000)
+    assert main([str(tmp_path), "--all"]) == 0
+    text = capsys.readouterr().out
+    assert "ends at, 90 %" in text
+    (line,) = [line for line in text.splitlines() if longest in line]
+    (found,) = re.findall(r"(\d\.\d{3}) ± (\d\.\d{3})", line)
+    loss, half = map(float, found)
+    assert 0.01 < half < 0.1
+    assert loss == pytest.approx(min(true.values()), rel=0.03)
+    assert "alarm" not in text
+    running_sweep(tmp_path, until=4_000, factor=1.08, after=2_000)
+    assert main([str(tmp_path), "--all"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(
+        r"alarm: d96 seed 50 left its band at step 2048: loss \d\.\d+, expected \d\.\d+, \d\.\d % "
+        r"\(\d\.\d standard deviations\) above",
+        text,
+    )
+
+
+def test_nothing_is_foretold_of_a_finished_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(ROOT / "results" / "chinchilla"), "--all"]) == 0
+    assert "ends at" not in capsys.readouterr().out

@@ -48,3 +48,22 @@ def test_the_covariance_is_that_of_redrawn_noise() -> None:
         found.append(fit.z[0])
         stated.append(np.sqrt(fit.covariance[0, 0]))
     assert np.std(found) == pytest.approx(np.median(stated), rel=0.3)
+
+
+def test_bins_keep_the_mean_and_count_the_rows() -> None:
+    long = Curve.of(
+        Schedule.logged(np.arange(1, 1_001), np.ones(1_000)), np.arange(1, 1_001), np.full(1_000, 2.0)
+    )
+    few = long.binned(20)
+    assert len(few.steps) <= 20
+    assert few.rows.sum() == 1_000
+    assert few.loss == pytest.approx(2.0)
+
+
+def test_noise_of_a_row_does_not_see_the_trend() -> None:
+    random = np.random.default_rng(1)
+    steps = np.arange(1.0, 801.0)
+    noisy = Curve.of(
+        Schedule.logged(steps, np.ones(800)), steps, 3 * steps**-0.2 * np.exp(0.01 * random.normal(size=800))
+    )
+    assert noisy.noise() == pytest.approx(0.01, rel=0.2)

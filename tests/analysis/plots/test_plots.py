@@ -38,6 +38,7 @@ NAMES = {
     "cloud",
     "profile",
     "counting",
+    "ends",
 }
 
 

@@ -37,6 +37,7 @@ SECTIONS = (
     "corpus",
     "exponents",
     "forecast",
+    "ends",
     "frontier",
     "reference",
     "noise",
@@ -131,8 +132,8 @@ def test_report_needs_no_network_and_no_script(written: SweepFolder, html: str) 
 
 def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder, html: str) -> None:
     names = re.findall(r'<figure id="figure-(\w+)"', html)
-    assert len(names) == 12
-    assert html.count("<figcaption>") == html.count("<svg") == 12
+    assert len(names) == 13
+    assert html.count("<figcaption>") == html.count("<svg") == 13
     on_disk = {path.name for path in written.figures.iterdir()}
     assert on_disk == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
 
@@ -219,7 +220,7 @@ def test_a_figure_of_one_panel_fits_a_telephone(html: str) -> None:
     figure = r'<figure id="figure-(\w+)"[^>]*><div class="plot" style="--natural: ([0-9.]+)pt'
     sizes = dict(re.findall(figure, html))
     single = {"overview", "loss_curves", "loss_against_compute", "isoflop", "contours", "counting", "rollout"}
-    single |= {"cloud"}
+    single |= {"cloud", "ends"}
     # Letters of 9 points are at least 8 pixels high in the 360 pixels that a telephone leaves.
     assert {name for name, width in sizes.items() if 9 * 360 / float(width) >= 8} == single
     assert set(re.findall(r'<figure id="figure-(\w+)" class="wide"', html)) == set(sizes) - single

@@ -15,7 +15,7 @@ from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunState, RunStatus
 from harness.runs.state import write_state
-from harness.track.progress import FRAME_LINES, LINE_SECONDS, Progress
+from harness.track.progress import FRAME_LINES, LINE_SECONDS, Ends, Progress
 from tests.small_sweeps import small_cells
 
 JOBS = jobs(small_cells("grid.seeds=[0,1]"))
@@ -99,6 +99,29 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path, monkeypatch: pytest.Monkey
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert [word for word in ("tokens/s", "40%", "30 s", "━", "of the FLOPs") if word not in text] == []
     assert f"and {40 - (console.height - FRAME_LINES)} more runs" in text
+
+
+def test_ends_and_alarms_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In lines and in the live table; an alarm once."""
+    job, clock, stream = JOBS[0], Clock(monkeypatch), io.StringIO()
+    ends = Ends({job.spec.run_id: "2.187 ± 0.038"}, {job.spec.run_id: "alarm: d16 left [its] band"})
+    write_state(SweepFolder(tmp_path).run(job.spec.run_id), RunState(tokens_ahead=100, tokens_trained=40))
+    console = Console(file=stream, width=200)
+    with Progress(console, SweepFolder(tmp_path), 1e9, job_flops, lambda: ends) as progress:
+        for _ in range(2):
+            clock.now += LINE_SECONDS + 1
+            progress.watch([job])
+    assert stream.getvalue().count("alarm: d16 left [its] band\n") == 1
+    assert stream.getvalue().count(": 40%, ends at 2.187 ± 0.038\n") == 2
+    monkeypatch.delenv("CI", raising=False)
+    terminal = Console(file=io.StringIO(), width=200, force_terminal=True, highlight=False)
+    with Progress(terminal, SweepFolder(tmp_path), 1e9, job_flops, lambda: ends) as progress:
+        progress.watch([job])
+        assert progress._live is not None
+        terminal.print(progress._live.renderable)
+    text = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "ends at, 90 %" in text
+    assert "2.187 ± 0.038" in text
 
 
 def test_state_of_a_run_that_is_not_there(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""Runs of a sweep, finished or running, as their files show them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.curves.curve import Curve
+from analysis.curves.run import End, Run, smoothed, warm_up_end
+from analysis.curves.schedule import KINDS, Plan
+from analysis.laws.annealing import Schedule
+from harness.records import sweep_file
+from harness.records.columns import DONE, with_current_names
+from harness.records.errors import Damaged, InputError
+from harness.records.files import read_table
+from harness.records.json_files import read_checked
+from harness.records.paths import RunFolder, SweepFolder
+from harness.records.sweep_file import SweepCell, SweepRecord
+
+COLUMNS = ["point_id", "step", "n_tokens", "train_loss", "eval_loss", "hidden_lr"]
+REFERENCE, COSINE = "reference", "cosine"  # role of the runs that have this schedule in any sweep
+
+
+class SweepCurves:
+    """Runs of a sweep; what did not change since the last look is not read again.
+
+    Args:
+        root: folder of the sweep.
+    """
+
+    def __init__(self, root: Path):
+        self._folder = SweepFolder(root)
+        self._seen: dict[str, tuple[object, Run | None]] = {}
+
+    def read(self) -> list[Run]:
+        """Return the runs of the plan that have a curve.
+
+        Raises:
+            InputError: the folder is none of a sweep, or its record cannot be read.
+        """
+        if not self._folder.sweep.exists():
+            raise InputError(
+                f"{self._folder.root} is no sweep folder (sweep.json is missing); give results/NAME, or "
+                "a table of curves"
+            )
+        record = sweep_file.read_sweep(self._folder.sweep)
+        cells = _by_run(record)
+        tables = None if self._folder.runs.is_dir() else _Tables.of(self._folder)
+        found = [self._run(run_id, own, record, tables) for run_id, own in cells.items()]
+        return [run for run in found if run is not None]
+
+    def _run(
+        self, run_id: str, cells: Sequence[SweepCell], record: SweepRecord, tables: _Tables | None
+    ) -> Run | None:
+        folder = self._folder.run(run_id)
+        state = None if tables else (_names(folder.curves), _names(folder.points), len(cells))
+        if run_id in self._seen and self._seen[run_id][0] == state:
+            return self._seen[run_id][1]
+        if tables:
+            rows, losses = tables.rows(run_id), tables.losses
+        else:
+            rows, losses = _rows(folder), _losses(folder, cells)
+        run = sweep_run(cells, rows, losses, record.config) if len(rows) else None
+        self._seen[run_id] = (state, run)
+        return run
+
+
+def finished_runs(record: SweepRecord, curves: pd.DataFrame, points: pd.DataFrame) -> list[Run]:
+    """Return the runs of a sweep from its tables, with their columns of today."""
+    tables = _Tables(curves, points)
+    found = ((cells, tables.rows(run_id)) for run_id, cells in _by_run(record).items())
+    return [sweep_run(cells, rows, tables.losses, record.config) for cells, rows in found if len(rows)]
+
+
+def _by_run(record: SweepRecord) -> dict[str, list[SweepCell]]:
+    cells: dict[str, list[SweepCell]] = {}
+    for cell in record.cells:
+        cells.setdefault(cell.run_id, []).append(cell)
+    return cells
+
+
+class _Tables:
+    """Curves and losses of a sweep whose run folders are gone."""
+
+    def __init__(self, curves: pd.DataFrame, points: pd.DataFrame):
+        self._rows = dict(iter(curves.groupby("run_id")))
+        done = points[points["status"] == DONE] if len(points) else points
+        self.losses = dict(zip(done["point_id"], done["loss"], strict=True)) if len(done) else {}
+
+    @classmethod
+    def of(cls, folder: SweepFolder) -> _Tables:
+        if not folder.curves.exists():
+            raise InputError(
+                f"{folder.root} has no curves (curves.parquet is missing): forecasts need them, and the "
+                "sweep's command writes them"
+            )
+        points = read_table(folder.points) if folder.points.exists() else pd.DataFrame()
+        return cls(with_current_names(read_table(folder.curves)), with_current_names(points))
+
+    def rows(self, run_id: str) -> pd.DataFrame:
+        return self._rows.get(run_id, pd.DataFrame(columns=COLUMNS))[COLUMNS]
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """Return the names in a folder; a file of a run never changes once it has its name."""
+    with contextlib.suppress(OSError):
+        return tuple(sorted(path.name for path in folder.iterdir()))
+    return ()
+
+
+def _rows(folder: RunFolder) -> pd.DataFrame:
+    """Return the rows of a run's parts; parts that are damaged or vanish meanwhile are left out."""
+    parts = []
+    for path in sorted(folder.curves.glob("*.parquet")):
+        with contextlib.suppress(OSError, InputError):
+            parts.append(with_current_names(read_table(path)).reindex(columns=COLUMNS))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def _losses(folder: RunFolder, cells: Sequence[SweepCell]) -> dict[str, float]:
+    losses = {}
+    for cell in cells:
+        with contextlib.suppress(OSError, Damaged):
+            point = read_checked(folder.point(cell.point_id))
+            if isinstance(point, dict) and point.get("status") == DONE:
+                losses[cell.point_id] = float(point["loss"])
+    return losses
+
+
+def sweep_run(
+    cells: Sequence[SweepCell], rows: pd.DataFrame, losses: Mapping[str, float], config: Mapping[str, Any]
+) -> Run:
+    """Return a run of a sweep.
+
+    Its rows are evaluations on the way if there are any, else smoothed training losses. Its size is the FLOPs
+    of a token.
+
+    Args:
+        cells: cells of the run.
+        rows: logged rows of trunk and branches, with COLUMNS.
+        losses: losses of finished points by point.
+        config: resolved configuration of the sweep.
+    """
+    rows = rows.sort_values("step")
+    trunk = rows[rows["point_id"].isna()]
+    batch = float((rows["n_tokens"] / rows["step"]).iloc[0])
+    ends = []
+    for cell in sorted(cells, key=lambda each: each.n_tokens):
+        branch = rows[rows["point_id"] == cell.point_id]
+        path = pd.concat([trunk[trunk["step"] < branch["step"].min()], branch]) if len(branch) else trunk
+        last = cell.n_tokens / batch
+        schedule = planned(path[path["step"] <= last], last, cell, config)
+        ends.append(End(cell.point_id, last, schedule, losses.get(cell.point_id)))
+    longest = ends[-1].schedule
+    evaluated = trunk[trunk["eval_loss"].notna() & (trunk["step"] >= warm_up_end(longest))]
+    trained = float(rows["step"].max())
+    first, size, arm = cells[0], cells[0].flops / cells[0].n_tokens, cells[0].arm or ""
+    cost = max(cell.flops for cell in cells)
+    if len(evaluated):
+        curve = Curve.of(longest, evaluated["step"], evaluated["eval_loss"])
+        return Run(first.run_id, curve, trained, tuple(ends), size, cost, arm=arm)
+    behind = trunk[trunk["step"] > warm_up_end(longest)]
+    few, noise = smoothed(Curve.of(longest, behind["step"], behind["train_loss"]))
+    return Run(first.run_id, few, trained, tuple(ends), size, cost, max(noise, 0.004), arm)
+
+
+def planned(path: pd.DataFrame, last: float, cell: SweepCell, config: Mapping[str, Any]) -> Schedule:
+    """Return the schedule of a cell: logged rates as far as they go, then the plan of the sweep."""
+    steps, rates = path["step"].to_numpy(float), path["hidden_lr"].to_numpy(float)
+    if len(steps) and steps[-1] >= 0.999 * last:
+        return Schedule.logged(steps, rates)
+    optim = config.get("optim")
+    settings = optim if isinstance(optim, dict) else {}
+    kind = COSINE if cell.role == REFERENCE else str(settings.get("schedule", "wsd"))
+    share, floor = settings.get("cooldown_frac"), settings.get("final_lr_frac")
+    plan = Plan(
+        kind if kind in KINDS else "constant",
+        decay=float(share) if isinstance(share, int | float) else 0.2,
+        final=float(floor) if isinstance(floor, int | float) else 0.0,
+    )
+    return plan.after(steps, rates, last) if len(steps) else plan.until(last)
+
+
+def labels_of(root: Path) -> dict[str, str]:
+    """Return rung and seed of every run of a sweep, such as `d96 seed 50 (3f2a…)`, by run."""
+    record = sweep_file.read_sweep(SweepFolder(root).sweep)
+    return {cell.run_id: f"{cell.rung} seed {cell.seed} {cell.run_id}" for cell in record.cells}

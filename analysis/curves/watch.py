@@ -1,0 +1,80 @@
+"""Where the runs of a running sweep will end, looked up again only if a curve grew."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.curves.forecast import find_alarm, forecast_end
+from analysis.curves.run import Run
+from analysis.curves.sweep import SweepCurves
+from analysis.curves.text import alarm_text, ends_at
+from analysis.records.curves import Alarm, EndForecast
+from harness.records.errors import InputError
+
+# What numbers of a damaged curve can raise; they must not end the training that they are about.
+CONTRADICTIONS = (ValueError, ArithmeticError, LookupError)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is said of an unfinished run.
+
+    Attributes:
+        forecast: its last end.
+        alarm: where it left its band; None if it did not.
+    """
+
+    forecast: EndForecast
+    alarm: Alarm | None
+
+    @property
+    def ends_at(self) -> str:
+        """Loss at the last end with half its interval, such as `2.187 ± 0.038`; empty if unknown."""
+        return ends_at(self.forecast)
+
+    def alarm_text(self, name: str) -> str:
+        """Return the alarm as a sentence; empty without one."""
+        return alarm_text(self.alarm, name) if self.alarm else ""
+
+
+class SweepWatch:
+    """Outlooks of a sweep's unfinished runs.
+
+    Args:
+        root: folder of the sweep.
+        seconds: least seconds between two looks at the files.
+    """
+
+    def __init__(self, root: Path, seconds: float = 0.0):
+        self._curves = SweepCurves(root)
+        self._seconds = seconds
+        self._looked_at = -float("inf")
+        self._runs: list[Run] = []
+        self._found: dict[str, Outlook] = {}
+
+    def look(self) -> Mapping[str, Outlook]:
+        """Return outlooks by run; none of runs that are too short, and none if there are no curves yet."""
+        if time.monotonic() - self._looked_at < self._seconds:
+            return self._found
+        self._looked_at = time.monotonic()
+        runs: list[Run] = []
+        with contextlib.suppress(InputError):
+            runs = self._curves.read()
+        # The curves return the same object for a run that has not changed.
+        if [id(run) for run in runs] != [id(run) for run in self._runs]:
+            self._runs, self._found = runs, {}
+            for run in runs:
+                with contextlib.suppress(*CONTRADICTIONS):
+                    if (found := self._outlook(run)) is not None:
+                        self._found[run.name] = found
+        return self._found
+
+    def _outlook(self, run: Run) -> Outlook | None:
+        if run.ends[-1].loss is not None:
+            return None
+        others = [other for other in self._runs if other is not run]
+        return Outlook(forecast_end(run, run.ends[-1], others), find_alarm(run, others))

@@ -1,0 +1,185 @@
+"""Forecasts of ends: they beat the loss now, their intervals hold what they state, alarms name the step."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.curves.curve import Curve
+from analysis.curves.forecast import find_alarm, forecast_end, forecast_runs
+from analysis.curves.run import Run
+from analysis.curves.schedule import Plan
+from analysis.curves.score import score, try_forecasts
+from analysis.curves.sweep import SweepCurves
+from analysis.curves.table import read_curves
+from analysis.curves.text import ends_at
+from analysis.curves.watch import SweepWatch
+from analysis.records.curves import Basis, Tried
+from harness.records.errors import InputError
+from tests import ROOT
+from tests.analysis.curves.curves import simulated
+from tests.fakes.running import running_sweep
+
+COMMITTED = ("chinchilla", "chinchilla-standard", "ladder", "emergence", "mixture")
+WSD, COSINE = Plan("wsd", 500), Plan("cosine", 500, final=0.1)
+
+
+@functools.cache
+def runs_of(name: str) -> tuple[Run, ...]:
+    return tuple(SweepCurves(ROOT / "results" / name).read())
+
+
+@functools.cache
+def tried(alone: bool) -> tuple[Tried, ...]:
+    """Forecasts of all committed sweeps, with the runs trained before or with nothing else."""
+    found: list[Tried] = []
+    for name in COMMITTED:
+        groups = [[run] for run in runs_of(name)] if alone else [list(runs_of(name))]
+        found += [each for group in groups for each in try_forecasts(group)]
+    return tuple(found)
+
+
+def test_ends_of_real_runs_are_known_to_one_percent_after_a_quarter() -> None:
+    quarter, half, most = score(tried(alone=False))
+    assert quarter.n_ends > 200
+    assert quarter.rms_percent < 1.1 < 0.06 * quarter.rms_percent_now
+    assert half.rms_percent < 0.7
+    assert most.rms_percent < 0.6
+
+
+def test_intervals_of_real_runs_hold_ninety_percent() -> None:
+    """Every run is forecast without itself; the constants behind the intervals were settled on these runs."""
+    for each in score(tried(alone=False)):
+        assert 0.85 < each.inside_share < 0.96, each
+
+
+def test_arms_are_told_apart() -> None:
+    """Two recipes fall differently; ends of one arm count for the other up to a constant."""
+    for each in score(try_forecasts(runs_of("compare"))):
+        assert each.rms_percent < 1.1
+        assert each.inside_share > 0.75
+
+
+@pytest.mark.slow
+def test_a_run_alone_is_forecast_by_the_law() -> None:
+    """Worse than by other runs, but twice as near as the loss now, with intervals that say so."""
+    found = tried(alone=True)
+    assert {each.forecast.basis for each in found} == {Basis.RUNS, Basis.LAW}
+    for each in score([one for one in found if one.forecast.basis is Basis.LAW]):
+        assert each.rms_percent < 0.55 * each.rms_percent_now
+        assert 0.8 < each.inside_share < 0.97, each
+
+
+def test_another_schedule_of_the_same_size_is_foretold_by_the_law() -> None:
+    """A constant and a short run tell the long cosine: 24 simulated ends."""
+    errors, inside, now = [], [], []
+    for seed in range(8):
+        known = [simulated("constant", 12_000, Plan("constant", 500), seed=100 + seed)]
+        known.append(simulated("short", 6_000, WSD, seed=200 + seed))
+        for share in (0.25, 0.5, 0.75):
+            whole = simulated("long", 20_000, COSINE, seed=seed)
+            cut = whole.assign(loss=whole.loss.where(whole.step <= share * 20_000))
+            record = forecast_runs(read_curves(pd.concat([*known, cut])))
+            (end,) = [each for each in record.ends if each.run == "long"]
+            assert end.basis is Basis.LAW
+            assert end.loss is not None
+            assert end.interval is not None
+            assert end.now is not None
+            truth = whole.loss.iloc[-3:].mean()
+            errors.append(end.loss / truth - 1)
+            now.append(end.now / truth - 1)
+            inside.append(end.interval[0] <= truth <= end.interval[1])
+    assert np.sqrt(np.mean(np.square(errors))) < 0.006 < 0.13 * np.sqrt(np.mean(np.square(now)))
+    assert np.mean(inside) > 0.85
+
+
+def test_nothing_from_behind_the_cut_reaches_a_forecast() -> None:
+    run = max(runs_of("chinchilla"), key=lambda each: each.cost)
+    others = [each for each in runs_of("chinchilla") if each is not run]
+    cut = 0.5 * run.ends[-1].step
+    spoilt = replace(
+        run,
+        rows=Curve.of(run.rows.schedule, run.rows.steps, np.where(run.rows.steps <= cut, run.rows.loss, 9.0)),
+        ends=tuple(replace(end, loss=9.0 if end.step > cut else end.loss) for end in run.ends),
+    )
+    ends = [forecast_end(each.until(cut), each.until(cut).ends[-1], others) for each in (run, spoilt)]
+    assert ends[0] == ends[1]
+    assert ends[0].basis is Basis.RUNS
+
+
+def test_committed_runs_hardly_raise_an_alarm() -> None:
+    found = [
+        find_alarm(run, [other for other in runs_of(name) if other is not run])
+        for name in COMMITTED
+        for run in runs_of(name)
+    ]
+    assert len(found) > 150
+    assert sum(alarm is not None for alarm in found) <= 1
+
+
+@pytest.mark.parametrize("factor", [1.06, 0.94])
+def test_an_alarm_names_step_and_distance(factor: float) -> None:
+    runs = list(runs_of("chinchilla"))
+    run = max(runs, key=lambda each: each.cost)
+    number = len(run.rows.steps) // 2
+    loss = run.rows.loss * np.where(np.arange(len(run.rows.steps)) >= number, factor, 1.0)
+    shifted = replace(run, rows=Curve.of(run.rows.schedule, run.rows.steps, loss))
+    alarm = find_alarm(shifted, [each for each in runs if each is not run])
+    assert alarm is not None
+    assert alarm.step == run.rows.steps[number]
+    assert np.sign(alarm.distance) == np.sign(factor - 1)
+    assert alarm.loss / alarm.expected - 1 == pytest.approx(factor - 1, abs=0.02)
+
+
+def test_a_single_run_has_a_band_too() -> None:
+    quiet = simulated("one", 20_000, COSINE, until=15_000)
+    jump = quiet.assign(loss=quiet.loss.where(quiet.step < 9_000, 1.1 * quiet.loss))
+    for frame, expected in ((quiet, False), (jump, True)):
+        (alarm,) = forecast_runs(read_curves(frame)).alarms or (None,)
+        assert (alarm is not None) == expected
+        assert alarm is None or 9_000 <= alarm.step <= 11_000
+
+
+def test_a_running_sweep_reads_only_what_is_new(tmp_path: Path) -> None:
+    """Parts of runs as a worker writes them; the second look reads nothing that it has seen."""
+    longest, true = running_sweep(tmp_path, until=4_000)
+    watched = SweepCurves(tmp_path)
+    runs = {run.name: run for run in watched.read()}
+    assert longest in runs
+    ends = [each for each in forecast_runs(list(runs.values())).ends if each.run == longest]
+    ahead = [each for each in ends if each.basis is not Basis.MEASURED]
+    assert [each.basis for each in ends].count(Basis.MEASURED) >= 3
+    assert len(ahead) >= 2
+    for each in ahead:
+        assert each.loss == pytest.approx(true[each.end], rel=0.04)
+    again = {run.name: run for run in watched.read()}
+    assert all(again[name] is run for name, run in runs.items())
+
+
+def test_a_sweep_without_curves(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "results" / "chinchilla" / "sweep.json", tmp_path / "sweep.json")
+    with pytest.raises(InputError, match=r"has no curves \(curves.parquet is missing\)"):
+        SweepCurves(tmp_path).read()
+    with pytest.raises(InputError, match="is no sweep folder"):
+        SweepCurves(tmp_path / "none").read()
+
+
+def test_the_watch_looks_again_only_if_a_curve_grew(tmp_path: Path) -> None:
+    longest, true = running_sweep(tmp_path, until=4_000)
+    watch = SweepWatch(tmp_path)
+    first = watch.look()
+    assert list(first) == [longest]
+    assert first[longest].ends_at == ends_at(first[longest].forecast)
+    assert first[longest].alarm_text("d96") == ""
+    assert watch.look() is first
+    running_sweep(tmp_path, until=6_000)
+    later = watch.look()[longest].forecast
+    assert later.step > first[longest].forecast.step
+    assert later.loss == pytest.approx(true[later.end], rel=0.02)
+    assert SweepWatch(tmp_path / "nothing").look() == {}
