@@ -95,7 +95,7 @@ FLOORS = {
 FROM_HARNESS, TO_ANALYSIS = "harness/records", {"harness/sweep", "harness/status.py"}
 # A plan names a run that a recipe can train, so it sees recipes and grids, which need no JAX.
 PLANS = {"analysis/plan", "analysis/design"}
-FOR_PLANS = {"harness/recipe", "harness/grid", "harness/config", "harness/execution"}
+FOR_PLANS = {"harness/recipe", "harness/grid", "harness/config", "harness/execution", "harness/plan"}
 TRAINING = {"jax", "jaxlib", "flax", "optax", "orbax", "hydra", "omegaconf"}
 CONFIGURATION = {"hydra", "omegaconf"}
 TOP_FOLDERS = {"harness", "analysis", "sweeps", "notebooks", "tests", "results"}

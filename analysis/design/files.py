@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from analysis.design.choose import Choice, ChosenCell
+from harness.config.cells_file import cells_text
 from harness.records.files import write_atomic
 
 
@@ -23,13 +22,12 @@ def write_grid(path: Path, choice: Choice, folder: str, command: str) -> None:
         {"d_model": width, "n_layers": depth, "n_tokens": sorted(ends), "seeds": [seed]}
         for (width, depth, seed), ends in sorted(entries.items())
     ]
-    head = (
-        f"# Made by: {command}\n"
-        f"# Expected: the standard error of the loss at {choice.target.flops:.3g} FLOPs falls from "
-        f"{100 * choice.error_before:.2g} to {100 * choice.error_after:.2g} %, for {choice.price:.3g}.\n"
-    )
-    body = yaml.safe_dump({"extends": folder, "cells": cells}, sort_keys=False, default_flow_style=None)
-    write_atomic(path, (head + body).encode())
+    notes = [
+        f"Made by: {command}",
+        f"Expected: the standard error of the loss at {choice.target.flops:.3g} FLOPs falls from "
+        f"{100 * choice.error_before:.2g} to {100 * choice.error_after:.2g} %, for {choice.price:.3g}.",
+    ]
+    write_atomic(path, cells_text(folder, cells, notes).encode())
 
 
 def write_runs(path: Path, choice: Choice) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from analysis.approaches.parametric import fit_law
 from analysis.intervals import LEVEL
 from analysis.plan.demand import demanded_run
-from analysis.plan.shape import planned_run
+from analysis.plan.placement import placement
+from analysis.plan.shape import PlannedRun, planned_run
 from analysis.plan.text import Answer, Effort, answer_text
 from analysis.prediction.predictor import Predictor
 from analysis.records.fit import COUNTS
@@ -22,9 +23,11 @@ from analysis.records.predictions import EffortRecord, PlanRecord, RunRecord
 from analysis.table_options import reading, save
 from analysis.tables.numbers import read_number
 from analysis.tables.table import LossTable, load_table
+from harness.config.cells_file import cells_text
 from harness.execution.devices import Devices
-from harness.records.command_line import CommandParser, output_file
+from harness.records.command_line import CommandParser, output_file, recorded
 from harness.records.errors import InputError
+from harness.records.files import write_atomic
 from harness.records.json_files import to_json
 from harness.records.number_text import percent
 from harness.records.paths import SweepFolder
@@ -35,7 +38,7 @@ from harness.records.sweep_file import SweepRecord, read_sweep
 ASSUMED_MFU = 0.4
 GOALS = {"flops": "flops", "params": "n", "tokens": "d", "loss": "loss"}  # arguments of `Predictor.best`
 EXAMPLE = """\
-python -m analysis.plan results/chinchilla --flops 1e15
+python -m analysis.plan results/chinchilla --flops 1e15 --out plan.yaml
 python -m analysis.plan results/chinchilla --loss 1.9 --inference-tokens 1B
 python -m analysis.plan losses.csv --map N=params,D=tokens --hours 24 --device h100:8 --price-per-hour 2.5"""
 
@@ -79,15 +82,20 @@ def _parser() -> CommandParser:
     parser.add_argument("--resamples", type=int, default=400, help="redrawn estimates of each law")
     parser.add_argument("--level", type=float, default=LEVEL, help="confidence of the intervals")
     parser.add_argument("--seed", type=int, default=0, help="of starts and draws")
+    parser.add_argument(
+        "--out", type=output_file, metavar="FILE", help="write the run as a file for +grid=plan"
+    )
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     if not 0 < arguments.level < 1:
         raise InputError(
             f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
         )
+    if arguments.out is not None and not arguments.table.is_dir():
+        raise InputError("--out writes a run of a sweep's recipe and a table came: give results/NAME")
     effort = _effort(arguments)
     goal = _goal(arguments, effort)
     table, record, scored = _read(arguments)
@@ -103,12 +111,23 @@ def _run(arguments: argparse.Namespace) -> None:
             run=run,
             run_loss=predictor.run(float(run.n), float(run.cell.n_tokens)).loss,
         )
+        if effort is not None and effort.devices is not None:
+            placed = placement(run.cell.spec, run.cell.n_tokens, effort.devices, effort.mfu)
+            answer = replace(answer, placement=placed)
     print(answer_text(answer))
     if answer.run is not None:
-        record_path = SweepFolder(arguments.table).sweep
-        added = " ".join(f"'{each}'" for each in answer.run.overrides)
-        print(f"to train it: python -m harness.sweep --from {record_path} {added}")
+        print(f"to train it: {_command(arguments, answer.run, argv)}")
     save(arguments.json, to_json(_record(answer)))
+
+
+def _command(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]) -> str:
+    """Return the command that trains a run, and write its file if one was asked for."""
+    if arguments.out is None:
+        added = " ".join(f"'{each}'" for each in run.overrides)
+        return f"python -m harness.sweep --from {SweepFolder(arguments.table).sweep} {added}"
+    notes = [f"Made by: {recorded('analysis.plan', argv)}"]
+    write_atomic(arguments.out, cells_text(str(arguments.table), [run.entry], notes).encode())
+    return f"python -m harness.sweep +grid=plan plan={arguments.out}"
 
 
 def _effort(arguments: argparse.Namespace) -> Effort | None:
@@ -130,7 +149,8 @@ def _effort(arguments: argparse.Namespace) -> Effort | None:
         mfu = arguments.mfu or ASSUMED_MFU
         rate = devices.count * sheet.peak(arguments.precision) * mfu
         how = "as typed" if arguments.mfu else "assumed"
-        return Effort(f"on {devices} at {percent(mfu, 0)} of their peak, {how}", rate, devices.count, price)
+        words = f"on {devices} at {percent(mfu, 0)} of their peak, {how}"
+        return Effort(words, rate, devices.count, price, devices, arguments.mfu)
     if arguments.hours or arguments.cost or price:
         given = next(name for name in ("hours", "cost", "price_per_hour") if getattr(arguments, name))
         raise InputError(
@@ -205,12 +225,13 @@ def _record(answer: Answer) -> PlanRecord:
     if answer.effort is not None:
         hours = answer.effort.hours(flops)
         effort = EffortRecord(answer.effort.rate, hours, answer.effort.cost(hours))
-    return PlanRecord(answer.prediction, run, answer.demand, effort)
+    return PlanRecord(answer.prediction, run, answer.demand, effort, answer.placement)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    return _parser().answer(argv, _run)
+    given = sys.argv[1:] if argv is None else argv
+    return _parser().answer(argv, lambda arguments: _run(arguments, given))
 
 
 if __name__ == "__main__":

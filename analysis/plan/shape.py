@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.config.schema import ExtraCells, SweepSettings
+from harness.config.schema import ListedCells, SweepSettings
 from harness.config.settings import load
 from harness.config.values import typed
 from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells, expand
@@ -24,7 +24,6 @@ COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
     "n_params_body": counting.n_params_body,
 }
 WIDEST = 2**16
-RECIPES = ("fit", "holdout")  # roles of cells that the hold-out divides
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,26 @@ class PlannedRun:
     Attributes:
         cell: the run with its token count.
         n: its parameters under the count of the fit.
-        overrides: settings that add the run to its sweep and leave all other cells and roles as they are.
+        listed: the run as an entry of `grid.cells`, held out: it is forecast before it is trained.
+        earlier: entries that the sweep lists already.
         epochs: passes over the training text.
     """
 
     cell: Cell
     n: int
-    overrides: tuple[str, ...]
+    listed: ListedCells
+    earlier: tuple[ListedCells, ...]
     epochs: float
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """The run as it stands in a file of cells."""
+        return _plain(self.listed)
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Settings that add the run to its sweep and leave all other cells and roles as they are."""
+        return (f"grid.cells={typed([_plain(each) for each in (*self.earlier, self.listed)])}",)
 
 
 def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> PlannedRun:
@@ -63,23 +74,19 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
     tokens = max(1, round(flops / counting.train_flops_token(model)))
     chosen = chosen_cells(settings.grid, settings.budget)
     seed = (chosen.seeds or [DEFAULT_SEED])[0]
-    added = ExtraCells(rung.d_model, [tokens], [seed], rung.n_layers)
-    grid = replace(settings.grid, extra=[*(chosen.extra or []), added], references=[], arms=None)
+    earlier = chosen.cells or []
+    wanted = ListedCells(rung.d_model, [tokens], [seed], rung.n_layers, "holdout")
+    grid = replace(settings.grid, cells=[*earlier, wanted], references=[], arms=None)
     settings, _ = rounded(replace(settings, grid=grid))
-    cells = [
+    listed = (settings.grid.cells or [])[-1]
+    (n_tokens,) = listed.n_tokens
+    (cell,) = (
         cell
         for cell in expand(settings, data_of(record), vocab_size)
-        if cell.spec.model == model and cell.spec.seed == seed
-    ]
-    cell = min(cells, key=lambda each: abs(math.log(each.n_tokens / tokens)))
-    overrides = [f"grid.extra={typed([_plain(each) for each in (settings.grid.extra or [])])}"]
-    if chosen.holdout_factor is not None:
-        # The limit of the hold-out is a share of the largest compute, which this run may raise.
-        largest = max(each.flops for each in record.cells if each.role in RECIPES)
-        factor = chosen.holdout_factor * max(1.0, cell.flops / largest)
-        overrides.append(f"grid.holdout_factor={factor:.6g}")
+        if cell.spec.model == model and cell.spec.seed == seed and cell.n_tokens == n_tokens
+    )
     epochs = cell.n_tokens / record.corpus.n_train_tokens
-    return PlannedRun(cell, COUNTERS[count](model), tuple(overrides), epochs)
+    return PlannedRun(cell, COUNTERS[count](model), listed, tuple(earlier), epochs)
 
 
 def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> Rung:
@@ -122,6 +129,6 @@ def data_of(record: SweepRecord) -> DataSpec:
     )
 
 
-def _plain(cells: ExtraCells) -> dict[str, object]:
-    found = {"d_model": cells.d_model, "n_tokens": cells.n_tokens, "seeds": cells.seeds}
+def _plain(cells: ListedCells) -> dict[str, object]:
+    found = {"d_model": cells.d_model, "n_tokens": cells.n_tokens, "seeds": cells.seeds, "role": cells.role}
     return found | ({} if cells.n_layers is None else {"n_layers": cells.n_layers})

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from analysis.plan.shape import PlannedRun
 from analysis.prediction.text import answer_names, answer_row, counted, laws_text
-from analysis.records.predictions import DemandedRun, Estimated, PredictionRecord
+from analysis.records.predictions import DemandedRun, Estimated, PlacementRecord, PredictionRecord
+from harness.execution.devices import Devices
+from harness.plan.machine import gib
 from harness.records.number_text import duration, estimate, percent, power_of_ten, si
 
 
@@ -19,12 +21,16 @@ class Effort:
         rate: FLOP/s of all of them.
         count: devices.
         price_per_hour: of one device; None if it is not known.
+        devices: the devices, if they were named.
+        mfu: share of their peak, as the user measured it; None if it is assumed.
     """
 
     words: str
     rate: float
     count: int
     price_per_hour: float | None
+    devices: Devices | None = None
+    mfu: float | None = None
 
     def hours(self, flops: float) -> float:
         """Return the wall-clock hours of a compute."""
@@ -46,6 +52,7 @@ class Answer:
         demand: the cheapest run of the same loss with inference, if it was asked for.
         run: the run that the sweep's recipe can train; None for a table of other people.
         run_loss: its predicted loss.
+        placement: what it asks of the devices; None if none were named.
     """
 
     prediction: PredictionRecord
@@ -54,6 +61,7 @@ class Answer:
     demand: DemandedRun | None = None
     run: PlannedRun | None = None
     run_loss: Estimated | None = None
+    placement: PlacementRecord | None = None
 
 
 def answer_text(answer: Answer) -> str:
@@ -75,6 +83,8 @@ def answer_text(answer: Answer) -> str:
         lines.append(f"  time: {duration(3600 * hours)} {answer.effort.words}{price}")
     if answer.run and answer.run_loss:
         lines += _run_lines(answer.run, answer.run_loss)
+    if answer.placement:
+        lines += _placement_lines(answer.placement)
     if answer.demand:
         need = answer.demand
         lines.append(
@@ -101,3 +111,12 @@ def _run_lines(run: PlannedRun, loss: Estimated) -> list[str]:
         f"  its learning rates: hidden {rates.hidden:.2g}, embed {rates.embed:.2g}, head {rates.head:.2g}, "
         f"gain {rates.gain:.2g}; batch {spec.batch_tokens:,} tokens",
     ]
+
+
+def _placement_lines(placed: PlacementRecord) -> list[str]:
+    share = f"on {placed.n_devices} of them" if placed.n_devices > 1 else "on one of them"
+    line = (
+        f"  {share} it takes {gib(placed.n_bytes)} of {gib(placed.capacity)} GiB each and "
+        f"{duration(placed.seconds)}, at {percent(placed.mfu, 1)} of their peak, counted step by step"
+    )
+    return [line] if placed.remedy is None else [line, f"  it does not fit: {placed.remedy}"]

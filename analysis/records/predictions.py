@@ -147,6 +147,27 @@ class EffortRecord:
 
 
 @dataclass(frozen=True)
+class PlacementRecord:
+    """What a planned run asks of the devices that train it.
+
+    Attributes:
+        n_devices: devices that share a batch.
+        n_bytes: counted memory of a step on each of them, bytes.
+        capacity: bytes of a device that a run can use.
+        seconds: of its training steps, one after the other.
+        mfu: share of the peak that they reach.
+        remedy: what to type so that it fits; None if it does.
+    """
+
+    n_devices: int
+    n_bytes: float
+    capacity: float
+    seconds: float
+    mfu: float
+    remedy: str | None
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """A plan, as the JSON of `analysis.plan` holds it.
 
@@ -155,9 +176,11 @@ class PlanRecord:
         run: its shape in the recipe of a sweep; None for a table of other people.
         demand: the cheapest run of the same loss with inference; None if it was not asked for.
         effort: time and money; None without devices.
+        placement: memory and time of the run on the devices; None without a run or named devices.
     """
 
     prediction: PredictionRecord
     run: RunRecord | None = None
     demand: DemandedRun | None = None
     effort: EffortRecord | None = None
+    placement: PlacementRecord | None = None

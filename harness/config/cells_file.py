@@ -1,5 +1,7 @@
 """Files that list cells: `cells=FILE.yaml` adds them to a grid, or to the sweep of a results folder.
 
+`plan=FILE.yaml` reads the same file; it is the name that `analysis.plan` gives to the one run that it writes.
+
 extends: results/NAME   # optional: the sweep whose recipe and cells are kept
 settings:               # optional: keys of the configuration
   data.eval_tokens: 196608
@@ -21,7 +23,7 @@ from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
 
 # Grids whose cells stand in a file, which the key of the same name gives.
-FILE_GRIDS = ("cells",)
+FILE_GRIDS = ("cells", "plan")
 MAX_YAML = 1_000_000  # characters
 KEYS = ("extends", "settings", "cells")
 EXAMPLE = "cells: [{d_model: 48, n_tokens: [8000000], seeds: [0]}]"
@@ -75,17 +77,30 @@ def take_file(arguments: list[str]) -> tuple[CellsFile | None, list[str]]:
     rest = [each for each in arguments if each not in named]
     if not named:
         return None, arguments
-    file = read_cells(_key(named[-1]), named[-1].partition("=")[2])
+    key = _key(named[-1])
+    file = read_cells(key, named[-1].partition("=")[2])
     own = [f"+grid={name}" for name in FILE_GRIDS]
     if file.extends is not None:
         other = [each for each in rest if each.startswith("+grid=") and each not in own]
         if other:
             raise InputError(
                 f"{file.path} extends the sweep in {file.extends}, which has a grid, and {other[0]} came; "
-                f"type {own[0]} instead"
+                f"type +grid={key} instead"
             )
         rest = [each for each in rest if each not in own]
     return file, rest
+
+
+def cells_text(extends: str, cells: list[dict[str, Any]], notes: list[str]) -> str:
+    """Return the content of a file of cells that extends a sweep.
+
+    Args:
+        extends: folder of the sweep.
+        cells: entries of `grid.cells`.
+        notes: lines that stand above them as comments.
+    """
+    body = yaml.safe_dump({"extends": extends, "cells": cells}, sort_keys=False, default_flow_style=None)
+    return "".join(f"# {note}\n" for note in notes) + body
 
 
 def _key(argument: str) -> str:
@@ -108,7 +123,7 @@ def read_cells(key: str, path: str) -> CellsFile:
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list) or not content["cells"]:
         raise InputError(
             f"{key}={shown(path)}: expected a YAML file that lists cells, without aliases, such as "
-            f"{EXAMPLE}; analysis.design writes one"
+            f"{EXAMPLE}; analysis.design and analysis.plan write one"
         )
     unknown = [name for name in content if name not in KEYS]
     if unknown:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,19 @@ from scipy.optimize import minimize_scalar
 from analysis.approaches.parametric import fit_law
 from analysis.plan.__main__ import main
 from analysis.plan.demand import demanded_run
+from analysis.plan.placement import placement
 from analysis.plan.shape import data_of, planned_run
 from analysis.prediction.predictor import Predictor
 from harness.config.settings import load
+from harness.execution.devices import Devices
 from harness.grid.cells import expand
 from harness.recipe import counting
 from harness.records.sweep_file import read_sweep
+from harness.sweep.__main__ import load_settings
 from tests import ROOT
 from tests.analysis.prediction.test_predictor import alone, best_at, runs
 from tests.fakes.surfaces import CHINCHILLA
+from tests.small_sweeps import grid_cells
 
 RESULTS = ROOT / "results"
 
@@ -90,6 +96,42 @@ def test_overrides_add_one_cell_and_change_no_other() -> None:
     assert before <= planned
 
 
+def test_a_plan_is_a_file_that_a_sweep_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out, stored = tmp_path / "chinchilla", tmp_path / "plan.yaml", tmp_path / "plan.json"
+    shutil.copytree(RESULTS / "chinchilla", folder)
+    asked = ["--flops", "6e13", "--resamples", "20", "--device", "h100:3", "--json", str(stored)]
+    assert main([str(folder), *asked, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    command = f"+grid=plan plan={out}"
+    assert f"to train it: python -m harness.sweep {command}" in said
+    settings = load_settings(command.split())
+    record = read_sweep(folder / "sweep.json")
+    cells = expand(settings, data_of(record), record.corpus.vocab_size)
+    (added,) = {cell.key for cell in cells} - {(each.run_id, each.n_tokens) for each in record.cells}
+    (cell,) = (each for each in cells if each.key == added)
+    run = json.loads(stored.read_text())["run"]
+    assert (cell.role, cell.spec.rung, cell.n_tokens) == ("holdout", run["rung"], run["n_tokens"])
+    # Four sequences are not split over three devices, and a small model leaves the one that trains waiting.
+    placed = json.loads(stored.read_text())["placement"]
+    assert placed["n_devices"] == 1
+    assert placed["seconds"] > 10 * 6e13 / 989e12
+    assert "on one of them it takes" in said
+
+
+def test_a_run_that_does_not_fit_says_what_does() -> None:
+    """With the peak that the user measured the time is compute over speed."""
+    large = grid_cells("smoke", "grid.rungs=[12288]", "model.n_layers=96", "model.head_dim=128")[0].spec
+    placed = placement(large, 10**9, Devices.parse("a100:8"), 0.5)
+    assert placed.n_bytes > placed.capacity
+    assert placed.remedy is not None
+    assert re.match("(type|put|take) ", placed.remedy)
+    flops = counting.train_flops_token(large.model) * 1e9
+    speed = placed.n_devices * 0.5 * Devices.parse("a100").accelerator.peak(large.model.precision)
+    assert placed.seconds == pytest.approx(flops / speed, rel=1e-3)
+    small = grid_cells("smoke", "grid.rungs=[64]")[0].spec
+    assert placement(small, 10**9, Devices.parse("a100:8"), None).remedy is None
+
+
 def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "plan.json"
     asked = ["--flops", "1e15", "--inference-tokens", "1B", "--resamples", "60", "--json", str(out)]
@@ -97,6 +139,7 @@ def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert "plan for C = 10¹⁵" in text
     assert "to train it: python -m harness.sweep --from" in text
+    assert "role: holdout" in text
     assert "predictions of this sweep were held against runs of up to" in text
     found = json.loads(out.read_text())
     low, high = found["prediction"]["n"]["interval"]
@@ -140,6 +183,7 @@ def test_hours_and_money_become_compute(
         (["--hours", "3", "--device", "cpu"], "--device cpu has no data sheet"),
         (["--hours", "3", "--device", "h1000"], "is not known"),
         (["--hours", "3", "--device", "h100", "--mfu", "2"], "--mfu is 2"),
+        (["--flops", "1e20", "--out", "plan.yaml"], "--out writes a run of a sweep's recipe"),
         (["--flops", "1e30"], "ask for"),
         (["--loss", "1.2"], "the lowest loss is no smaller than"),
         (["--flops", "1e20", "--count", "nparams"], "invalid choice: 'nparams'"),
