@@ -19,6 +19,8 @@ import pandas as pd
 import pytest
 
 from analysis.compare.__main__ import main as compare_main
+from analysis.curves.__main__ import main as curves_main
+from analysis.design.__main__ import main as design_main
 from analysis.fit import main as fit_main
 from analysis.plan.__main__ import main as plan_main
 from harness.config.settings import load
@@ -237,22 +239,55 @@ def test_the_floor_that_is_missed_is_that_of_the_committed_sweep() -> None:
 NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)?")
 
 
-@pytest.mark.parametrize(
-    ("name", "main"), [("predict", fit_main), ("plan", plan_main), ("compare", compare_main)]
-)
+DECISIONS: dict[str, Callable[[list[str]], int]] = {
+    "predict": fit_main,
+    "plan": plan_main,
+    "design": design_main,
+    "compare": compare_main,
+    "forecast": curves_main,
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
 def test_decisions_are_what_the_commands_print(
-    name: str, main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The end of each output, with lines wrapped; other processors may move a last digit."""
     before, rest = TEXT.split(f"<!-- {name}: begin -->")
     (shown,) = re.findall(r"```text\n(.*?)```", rest.split(f"<!-- {name}: end -->")[0], re.DOTALL)
     arguments = before.rstrip().splitlines()[-2].partition("python -m ")[2]
-    assert main(shlex.split(arguments)[1:]) == 0
+    monkeypatch.chdir(tmp_path)
+    for folder in ("results", "notebooks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    assert DECISIONS[name](shlex.split(arguments)[1:]) == 0
     printed = " ".join(capsys.readouterr().out.split()[-len(shown.split()) :])
     shown = " ".join(shown.split())
     assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown)
     values = [[float(found) for found in NUMBER.findall(text)] for text in (printed, shown)]
     assert values[0] == pytest.approx(values[1], rel=0.02)
+
+
+def test_the_curves_to_try_are_those_of_a_committed_sweep() -> None:
+    """Means over 16 rows, two runs without their second half; README says where these ended."""
+    folder = ROOT / "results/chinchilla-standard"
+    points, curves = (pd.read_parquet(folder / f"{name}.parquet") for name in ("points", "curves"))
+    points = points[(points.seed == 22) & (points.n_tokens == 8_388_608) & (points.role != "reference")]
+    shown = pd.read_csv(ROOT / "notebooks/curves.csv")
+    left_out = []
+    for point in points.sort_values("d_model").itertuples():
+        own = curves[curves.run_id == point.run_id]
+        branch = own[own.point_id == point.point_id]
+        trunk = own[own.point_id.isna() & (own.step < branch.step.min())]
+        rows = pd.concat([trunk, branch]).sort_values("step")
+        means = rows.groupby(np.arange(len(rows)) // 16).agg({"step": "max", "train_loss": "mean"})
+        found = shown[shown.run == point.rung]
+        assert set(found.params) == {point.n_params_matmul}
+        if len(found) < len(means):
+            left_out.append(f"{means.train_loss.iloc[-1]:.3f}")
+            means = means[means.step <= means.step.max() / 2]
+        assert list(found.step) == list(means.step)
+        np.testing.assert_allclose(found.loss, means.train_loss, atol=6e-5)
+    assert f"the two reached {' and '.join(left_out)}" in TEXT
 
 
 def sentences() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from analysis.records.curves import Alarm, Basis, CurvesRecord, EndForecast, ShareScore
+from harness.records.number_text import percent
 
 HEAD = ("run", "trained", "loss now", "ends at", "interval", "from")
 FROM = {Basis.RUNS: "other runs", Basis.LAW: "law", Basis.MEASURED: "measured", None: ""}
@@ -36,10 +37,10 @@ def alarm_text(alarm: Alarm, name: str | None = None) -> str:
 def score_line(score: ShareScore) -> str:
     """Return one line on the forecasts made from a share of training."""
     now, rms = f"{score.rms_percent_now:.1f} %", f"{score.rms_percent:.2f} % RMS"
-    inside, half = f"{score.inside_share:.0%}", f"± {score.half_width_percent:.1f} %"
+    inside, half = f"{percent(score.inside_share, 0)}", f"± {score.half_width_percent:.1f} %"
     return (
-        f"from the first {score.share:.0%} of training: {score.n_ends} ends, off by {rms} (the loss at that "
-        f"moment by {now}), {inside} inside {score.level:.0%} intervals of {half}"
+        f"from the first {percent(score.share, 0)} of training: {score.n_ends} ends, off by {rms} (the loss at "
+        f"that moment by {now}), {inside} inside {percent(score.level, 0)} intervals of {half}"
     )
 
 

@@ -39,7 +39,7 @@ def ends(tried: Sequence[Tried]) -> Figure:
             axes.vlines(places, low, high, color=colour, linewidth=0.8, alpha=0.5)
             named = label if label not in axes.get_legend_handles_labels()[1] else None
             axes.plot(places, errors, marker, color=colour, markersize=3, linestyle="none", label=named)
-    axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
+    axes.set_xticks(shares, [f"{share * 100:g} %" for share in shares])
     axes.set_xlabel("share of training that was known")
     axes.set_ylabel("forecast − measured, %")
     legend_below(figure, axes)

@@ -59,7 +59,7 @@ def test_the_plan_can_be_described() -> None:
 def test_a_finished_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(ROOT / "results" / "chinchilla")]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("ends reached: 74, ahead: 0\nfrom the first 25% of training: ")
+    assert text.startswith("ends reached: 74, ahead: 0\nfrom the first 25 % of training: ")
     assert text.count("\n") == 4
 
 
