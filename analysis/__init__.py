@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
     from analysis.laws import LAWS, Law
-    from analysis.records.fit import FitWarning
+    from analysis.records.warning import FitWarning
     from analysis.replications.study import study_replications
     from analysis.result import Fit
     from analysis.study.study import study_sweep

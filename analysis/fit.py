@@ -6,11 +6,13 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.advice import Source, next_steps
 from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
 from analysis.approaches.one_axis import fit_other_axis, shared_axis
 from analysis.contest.compare import compare_approaches, counted_tables
@@ -195,7 +197,9 @@ def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     if not shared or not fits:
         fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
-    text = "\n\n".join(fit.summary() for fit in fits)
+    source = _source(arguments, table)
+    steps = next_steps(fits[0].warnings, replace(source, largest=None) if shared else source)
+    text = "\n".join(["\n\n".join(fit.summary() for fit in fits), *steps])
     if asked.questions:
         if shared:
             raise InputError(f"no run can be predicted: {said[0]}")
@@ -203,7 +207,8 @@ def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
         found = _answered(arguments, frame, table, asked, alone)
         entries[0] |= found.to_json()
         text += f"\n\n{found.text}"
-    return "\n".join([*(said if parametric else ()), text]), entries if len(entries) > 1 else entries[0]
+    text = "\n".join([*(said if parametric else ()), text])
+    return text, entries if len(entries) > 1 else entries[0]
 
 
 def _answered(
@@ -226,8 +231,27 @@ def _report(arguments: argparse.Namespace, asked: Asked) -> Path:
     study = study_table(tables, resamples=arguments.resamples, level=arguments.level, seed=arguments.seed)
     about = {"table": str(arguments.table), "rows": str(len(table)), "read as": table.read_as or "a sweep"}
     found = _answered(arguments, frame, table, asked, None) if asked.questions else NO_ANSWERS
-    write_table_report(arguments.report, arguments.table.stem, tables, study, about=about, answers=found)
+    write_table_report(
+        arguments.report,
+        arguments.table.stem,
+        tables,
+        study,
+        about=about,
+        answers=found,
+        source=_source(arguments, table),
+    )
     return Path(arguments.report)
+
+
+def _source(arguments: argparse.Namespace, table: LossTable) -> Source:
+    """Return how commands name the runs of a table."""
+    largest = None if table.absent else float(table.c.max())
+    path: Path = arguments.table
+    folder = SweepFolder(path.parent)
+    if folder.points == path and folder.sweep.exists():
+        return Source(str(path.parent), True, largest)
+    given = {"--map": arguments.mapping, "--scale": arguments.scale, "--where": arguments.where}
+    return Source.table(path, [*given.items(), ("--loss-is", arguments.loss_is)], largest)
 
 
 def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
@@ -245,7 +269,9 @@ def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
         progress=_progress(),
     )
     entries = to_json(found.to_records())
-    text = "\n".join([*said, comparison_text(found)])
+    source = _source(arguments, next(iter(tables.values())))
+    recommended = () if found.recommended is None else found.fits[found.recommended].warnings
+    text = "\n".join([*said, comparison_text(found), *next_steps(recommended, source)])
     if asked.questions:
         answered = _answered(arguments, frame, next(iter(tables.values())), asked, None)
         entries[found.recommended or 0] |= answered.to_json()

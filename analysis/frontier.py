@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from analysis.arrays import Array
 from analysis.intervals import percentile_interval
 from analysis.laws import Law
-from analysis.records.fit import FitWarning, WarningCode
 from analysis.records.frontier import FrontierRow
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

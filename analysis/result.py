@@ -25,13 +25,12 @@ from analysis.records.fit import (
     ExponentsRecord,
     FitRecord,
     FitStatus,
-    FitWarning,
     FrontierRecord,
     IsoflopRecord,
     KaplanRecord,
     ProfileRecord,
-    WarningCode,
 )
+from analysis.records.warning import FitWarning, WarningCode
 from harness.records.errors import InputError
 from harness.records.number_text import significant, together
 
@@ -248,7 +247,7 @@ class Fit:
         # A law that does not hold is in the warnings.
         holds = self.description is not None and self.description.holds is not False
         lines += [f"description: {self.description.verdict}"] if self.description and holds else []
-        lines += [f"warning {warning.code.value}: {warning.message}" for warning in self.warnings]
+        lines += [warning.line for warning in self.warnings]
         if self.excluded:
             lines.append(f"{len(self.excluded)} rows excluded")
             lines += left_out(entry for entry in self.excluded if entry.reason not in BY_DESIGN)

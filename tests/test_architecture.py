@@ -60,6 +60,7 @@ FLOORS = {
     "analysis/holm.py": 1,
     "analysis/laws": 1,
     "analysis/records": 1,
+    "analysis/advice.py": 2,
     "analysis/tables": 2,
     "analysis/result.py": 2,
     "analysis/solve": 3,

@@ -11,10 +11,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from analysis.records.emergence import EmergenceRecord, Verdict
-from analysis.records.fit import WarningCode
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ForecastRecord
 from analysis.records.replications import ReplicationsRecord
+from analysis.records.warning import SEVERITY, WarningCode
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, point_columns
 from harness.records.json_files import NOT_STORED, PART
 from harness.records.paths import SweepFolder
@@ -103,6 +103,8 @@ def test_every_file_is_listed() -> None:
 
 
 def test_every_warning_code_is_explained_once() -> None:
-    table = section("fits.json").split("| code | doubt |")[1].split("\n\n")[0]
-    explained = [code for row in table.splitlines()[2:] for code in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(explained) == sorted(code.value for code in WarningCode)
+    table = section("fits.json").split("| code | weight | doubt |")[1].split("\n\n")[0]
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    explained = [(code, row[2].strip()) for row in rows for code in re.findall(r"`(\w+)`", row[1])]
+    weights = [(code.value, SEVERITY[code].name.lower()) for code in WarningCode]
+    assert sorted(explained) == sorted(weights)

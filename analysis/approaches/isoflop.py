@@ -30,7 +30,8 @@ from analysis.arrays import Array
 from analysis.frontier import Surface, local_exponent
 from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import family
-from analysis.records.fit import FitWarning, IsoflopRecord, OptimumRow, SlicingBiasRecord, WarningCode, finite
+from analysis.records.fit import IsoflopRecord, OptimumRow, SlicingBiasRecord, finite
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable, TableLike, as_table

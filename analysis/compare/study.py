@@ -25,7 +25,8 @@ from analysis.records.comparison import (
     PairNoiseRecord,
     SeedsRecord,
 )
-from analysis.records.fit import COUNTS, FitWarning, WarningCode
+from analysis.records.fit import COUNTS
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.noise import KNOWN_DOF
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError

@@ -21,7 +21,7 @@ LARGEST = 99.0  # multipliers from here on are said to be beyond
 
 def text_of(found: ComparisonRecord) -> str:
     """Return the comparison as lines: the runs, multipliers by budget, what is seen of it, and doubts."""
-    doubts = [f"warning {each.code.value}: {each.message}" for each in found.warnings]
+    doubts = [each.line for each in found.warnings]
     return "\n".join([*lines_of(found), f"verdict: {verdict(found)}", *doubts])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.laws import Law, family, find_law
-from analysis.records.fit import WarningCode
+from analysis.records.warning import WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.fit_warnings import MIN_SIZE_RANGE, MIN_SIZES, MIN_TOKEN_RANGE, MIN_TOKENS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analysis.contest.compare import Comparison, label, shown_exponent
+from analysis.records.warning import FitWarning, warning_line
 from analysis.result import Fit, left_out
 from harness.records.number_text import percent
 
@@ -62,9 +63,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _warnings(fits: Sequence[Fit]) -> Iterator[str]:
     """Yield each warning once, with the rows of the table that carry it."""
-    rows: dict[tuple[str, str], list[int]] = {}
+    rows: dict[FitWarning, list[int]] = {}
     for position, fit in enumerate(fits):
         for warning in fit.warnings:
-            rows.setdefault((warning.code.value, warning.message), []).append(position + 1)
-    for (code, message), positions in rows.items():
-        yield f"warning {code} (row {', '.join(map(str, positions))}): {message}"
+            rows.setdefault(warning, []).append(position + 1)
+    for warning, positions in rows.items():
+        yield warning_line(warning.code, warning.message, f"row {', '.join(map(str, positions))}")

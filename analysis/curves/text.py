@@ -39,8 +39,8 @@ def score_line(score: ShareScore) -> str:
     now, rms = f"{score.rms_percent_now:.1f} %", f"{score.rms_percent:.2f} % RMS"
     inside, half = f"{percent(score.inside_share, 0)}", f"± {score.half_width_percent:.1f} %"
     return (
-        f"from the first {percent(score.share, 0)} of training: {score.n_ends} ends, off by {rms} (the loss at "
-        f"that moment by {now}), {inside} inside {percent(score.level, 0)} intervals of {half}"
+        f"from the first {percent(score.share, 0)} of training: {score.n_ends} ends, off by {rms} (the loss "
+        f"at that moment by {now}), {inside} inside {percent(score.level, 0)} intervals of {half}"
     )
 
 

@@ -26,7 +26,7 @@ from analysis.frontier import (
 )
 from analysis.laws import with_limits
 from analysis.laws.law import Law
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable, TableLike, as_table

@@ -35,7 +35,7 @@ def errors_text(found: ExpectedErrors, measured: Mapping[str, float | None], nam
             f"at {power_of_ten(target.flops)} FLOPs: N = {si(target.n)}, D = {si(target.d)}; "
             f"one run's own noise is {100 * found.noise:.2g} %"
         )
-    return "\n".join([*lines, *(f"[{w.code}] {w.message}" for w in found.warnings)])
+    return "\n".join([*lines, *(w.line for w in found.warnings)])
 
 
 def choice_text(choice: Choice, spend: float, notes: tuple[str, ...] = ()) -> str:

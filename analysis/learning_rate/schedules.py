@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.records.fit import FitWarning, WarningCode
 from analysis.records.fits import ReferenceRow
+from analysis.records.warning import FitWarning, WarningCode
 
 
 def compare_schedules(

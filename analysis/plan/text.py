@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from analysis.plan.shape import PlannedRun
 from analysis.prediction.text import answer_names, answer_row, counted, laws_text
 from analysis.records.predictions import DemandedRun, Estimated, PlacementRecord, PredictionRecord
+from analysis.records.warning import WarningCode, warning_line
 from harness.execution.devices import Devices
 from harness.plan.machine import gib
 from harness.records.number_text import duration, estimate, percent, power_of_ten, si
@@ -94,10 +95,13 @@ def answer_text(answer: Answer) -> str:
         )
     if answer.scored_to is not None and found.factor > answer.scored_to:
         lines.append(
-            f"warning extrapolation: predictions of this sweep were held against runs of up to "
-            f"{answer.scored_to:.3g} times the fitted compute, and this is {found.factor:.3g} times"
+            warning_line(
+                WarningCode.EXTRAPOLATION,
+                f"predictions of this sweep were held against runs of up to {answer.scored_to:.3g} times the "
+                f"fitted compute, and this is {found.factor:.3g} times",
+            )
         )
-    lines += [f"warning {warning.code.value}: {warning.message}" for warning in found.warnings]
+    lines += [warning.line for warning in found.warnings]
     return "\n".join(lines)
 
 

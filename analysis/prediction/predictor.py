@@ -29,8 +29,8 @@ from analysis.frontier import (
 )
 from analysis.intervals import LEVEL
 from analysis.laws import Law
-from analysis.records.fit import FitWarning, WarningCode
 from analysis.records.predictions import Estimated, PredictionRecord
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import checked_problem
 from analysis.tables.noise import drawn_scale

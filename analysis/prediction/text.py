@@ -30,7 +30,7 @@ def predictions_text(found: Sequence[PredictionRecord]) -> str:
     # Each answer shows how far it lies beyond the runs, so the warning of the farthest one is enough.
     farthest = max((each for each in found if each.warnings), key=lambda each: each.factor, default=None)
     for warning in farthest.warnings if farthest else ():
-        lines.append(f"warning {warning.code.value}: {warning.message}")
+        lines.append(warning.line)
     return "\n".join(lines)
 
 

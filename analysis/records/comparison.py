@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from analysis.arrays import Interval
-from analysis.records.fit import FitWarning
+from analysis.records.warning import FitWarning
 
 
 class NoiseSource(StrEnum):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from analysis.arrays import Interval
+from analysis.records.warning import FitWarning
 from harness.records.json_files import ABSENT_IF_NONE, PART
 
 # Columns of points.parquet that count N, the default first.
@@ -24,54 +25,6 @@ class FitStatus(StrEnum):
 
     CONVERGED = "converged"  # the lowest minimum meets the tolerance
     STOPPED = "stopped before the tolerance was met"  # the steps ran out first
-
-
-class WarningCode(StrEnum):
-    """Stable codes of the warnings that a fit can carry; a report may not hide them."""
-
-    FLAT_VALLEY = "flat_valley"  # alpha cannot be told from beta given their intervals
-    ILL_CONDITIONED = "ill_conditioned"  # some combination of parameters is hardly determined
-    ACTIVE_BOUND = "active_bound"  # a parameter sits at the end of its range
-    COLLINEAR = "collinear"  # N and D (almost) proportional
-    E_NOT_BRACKETED = "e_not_bracketed"  # E far below the lowest loss: not to be quoted
-    FEW_SIZES = "few_sizes"
-    FEW_TOKENS = "few_tokens"
-    FEW_STARTS_AGREE = "few_starts_agree"  # many local minima
-    FEW_CLUSTERS = "few_clusters"  # too few trunks to resample
-    EXTRAPOLATION = "extrapolation"  # asked for more than 30 times the largest fitted compute
-    ROUTES_DISAGREE = "routes_disagree"  # multi-start and variable projection end apart
-    LACK_OF_FIT = "lack_of_fit"  # residuals larger than seed noise or with structure, or gamma other than 1
-    EDGE_OPTIMUM = "edge_optimum"  # an IsoFLOP slice without an interior minimum
-    FEW_BUDGETS = "few_budgets"
-    ONE_AXIS = "one_axis"  # all runs of one size, or of one token count: no law in N and D
-    INTERPOLATED = "interpolated"  # slices read off an interpolated rectangle of cells
-    METHODS_DISAGREE = "methods_disagree"  # two readings of the same data differ
-    APPROACHES_DISAGREE = "approaches_disagree"  # exponents further apart than their intervals say
-    COUNTS_DISAGREE = "counts_disagree"  # the exponent depends on how N is counted
-    FLOPS_APART = "flops_apart"  # C is far from 6·N·D in every row
-    MIXED_CELLS = "mixed_cells"  # losses of equal N and D further apart than seeds
-    UNTUNED_CELLS = "untuned_cells"  # rows of equal N and D differ in a setting, such as the learning rate
-    TRAINING_LOG = "training_log"  # rows are steps of a few runs, not their ends
-    UNPAIRED = "unpaired"  # two arms have too few cells in common
-    NOISE_ASSUMED = "noise_assumed"  # too few repeated cells measure the noise of a comparison
-    CONSTANT_RATIO = "constant_ratio"  # a design with one ratio D/N
-    ONE_SIZE = "one_size"  # a design with one N
-    SHORT_RANGE = "short_range"  # a design that covers too little of N, D or C
-    BEYOND_LINEAR = "beyond_linear"  # a design leaves a parameter open: expected errors are not stated
-    LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
-
-
-@dataclass(frozen=True)
-class FitWarning:
-    """A named doubt about a fit or a study.
-
-    Attributes:
-        code: stable name of the doubt.
-        message: the doubt in one sentence, with its numbers.
-    """
-
-    code: WarningCode
-    message: str
 
 
 @dataclass(frozen=True)

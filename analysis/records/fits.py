@@ -16,10 +16,11 @@ from typing import Any
 
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.comparison import ComparisonRecord
-from analysis.records.fit import COUNTS, Excluded, FitRecord, FitWarning, with_constant
+from analysis.records.fit import COUNTS, Excluded, FitRecord, with_constant
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.records.sources import SourceRecord
+from analysis.records.warning import FitWarning
 from harness.records.errors import InputError
 from harness.records.json_files import ABSENT_IF_NONE, read_record
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.advice import FOREMOST, Source
 from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled, verdict
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
@@ -31,7 +33,7 @@ from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
-from analysis.report.doubts import COUNT_WORDS, UNFOLDED, other_doubts, own_doubts
+from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
 from analysis.report.lead import lead, rate_table
 from analysis.report.numbers import FILTERS
 from analysis.tables.sweep import by_source
@@ -67,7 +69,7 @@ HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a
 class Sweep:
     """The files of a finished sweep, or a table of other people's runs, which has no record of a sweep.
 
-    `table` says what such a table is and how it was read, by name.
+    `table` says what such a table is and how it was read, by name, and `source` how commands name the runs.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Sweep:
     table: Mapping[str, str] = field(default_factory=dict)
     answers: Answers = NO_ANSWERS
     tried: tuple[Tried, ...] = ()
+    source: Source | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -168,7 +171,16 @@ def read_sweep(root: Path) -> Sweep:
             f"{folder.fits} excludes row {beyond[0]} and {folder.points} has {len(points)} rows: they do not "
             f"belong together; {HOW_MADE}"
         )
-    return replace(sweep, tried=_forecasts_on_the_way(sweep))
+    return replace(sweep, tried=_forecasts_on_the_way(sweep), source=_source(sweep))
+
+
+def _source(sweep: Sweep) -> Source | None:
+    """Return how commands name a sweep: by the folder in its record, so that a copy says the same."""
+    if sweep.about is None or sweep.learning_rate:
+        return None
+    typed = sweep.about.config.get("results_dir") or f"results/{sweep.name}"
+    largest = float(sweep.finished["flops"].max()) if sweep.fits.primary else None
+    return Source(shlex.quote(str(typed)), True, largest)
 
 
 def _forecasts_on_the_way(sweep: Sweep) -> tuple[Tried, ...]:
@@ -329,9 +341,9 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
             for each in fits.comparisons or ()
         ],
         rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
-        doubts=own_doubts(fits.warnings, fits.quoted),
+        doubts=own_doubts(fits.warnings, fits.quoted, sweep.source),
         other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
-        unfolded=UNFOLDED,
+        unfolded=FOREMOST,
         primary=sweep.primary,
         rates=sweep.learning_rate,
         forecast=sweep.forecast,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import plots
+from analysis.advice import Source
 from analysis.prediction.answers import NO_ANSWERS, Answers
 from analysis.records.fits import StudyRecord
 from analysis.report.build import Sweep, draw_figures, render
@@ -25,6 +26,7 @@ def write_table_report(
     *,
     about: Mapping[str, str],
     answers: Answers = NO_ANSWERS,
+    source: Source | None = None,
 ) -> None:
     """Write the report of a table as one HTML file.
 
@@ -35,6 +37,7 @@ def write_table_report(
         study: the analysis of these tables (`study_table`).
         about: what the table is and how it was read, by name, for the section on provenance.
         answers: answers to show.
+        source: how commands name the table, for what to do about a warning.
 
     Raises:
         InputError: the file cannot be written.
@@ -48,6 +51,7 @@ def write_table_report(
         None,
         table=about,
         answers=answers,
+        source=source,
     )
     svg = {name: plots.to_svg(figure, name) for name, figure in draw_figures(sweep).items()}
     try:

@@ -28,7 +28,7 @@ from analysis.laws import find_law
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.learning_rate.study import learning_rate_study, rate_warnings, recipe_runs
 from analysis.records.averages import AveragedRecord
-from analysis.records.fit import COUNTS, Excluded, FitWarning, WarningCode
+from analysis.records.fit import COUNTS, Excluded
 from analysis.records.fits import (
     AdequacyRecord,
     CountedOptimum,
@@ -41,6 +41,7 @@ from analysis.records.fits import (
 from analysis.records.forecast import ForecastRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.sources import SourceRecord
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.study.by_source import study_sources
 from analysis.study.words import verdict

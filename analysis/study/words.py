@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from analysis.averaging.quantities import SAID
 from analysis.laws import family, find_law
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
-from analysis.records.fit import FitRecord, WarningCode
+from analysis.records.fit import FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord
+from analysis.records.warning import WarningCode
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant
 

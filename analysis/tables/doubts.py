@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, groups
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.columns import Columns, cell_axes, cells_of
 from analysis.tables.loss_scale import NATS, SCALES, LossScale
 from harness.records.errors import InputError

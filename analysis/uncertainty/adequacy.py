@@ -18,8 +18,9 @@ from analysis.frontier import six_nd_exponents
 from analysis.holm import holm
 from analysis.laws import family, find_law, saturating, with_limits
 from analysis.laws.limited import split_limits
-from analysis.records.fit import BetterLawRecord, DescriptionRecord, FitWarning, WarningCode
+from analysis.records.fit import BetterLawRecord, DescriptionRecord
 from analysis.records.fits import AdequacyRecord, TrendRecord
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import Problem, checked_problem
 from analysis.solve.search import multi_start

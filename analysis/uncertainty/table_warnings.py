@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.checks import FAR
 from analysis.tables.columns import cell_axes

@@ -96,7 +96,10 @@ def test_a_perplexity_is_refused_and_its_logarithm_is_fitted(
 def test_untuned_cells_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     path = STORED / "lr_sweep.csv"
     assert main([str(path), "--resamples", "0"]) == 0
-    assert "warning untuned_cells: rows of equal N and D differ by 1.4 to 2.6 %" in capsys.readouterr().out
+    assert (
+        "warning untuned_cells (widens the interval): rows of equal N and D differ by 1.4 to 2.6 %"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_condition_finds_a_number_in_any_spelling(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_a_training_log_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None
     arguments = ["--map", "N=params,D=tokens_seen,loss=val_loss", "--resamples", "0"]
     assert main([str(STORED / "history.csv"), *arguments]) == 0
     out = capsys.readouterr().out
-    assert "warning training_log: 300 rows of 5 sizes lie on rasters" in out
+    assert "warning training_log (blocks the quote): 300 rows of 5 sizes lie on rasters" in out
     assert "every row is a cluster of its own" in out
 
 

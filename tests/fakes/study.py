@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.forecast.seal import score_forecast
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
-from analysis.records.fit import Excluded, FitWarning, WarningCode
+from analysis.records.fit import Excluded
 from analysis.records.fits import (
     AdequacyRecord,
     ContestRow,
@@ -20,6 +20,7 @@ from analysis.records.fits import (
     TrendRecord,
 )
 from analysis.records.forecast import ForecastRecord
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.noise import noise_report
 from tests.fakes.fits import (
     COUNTS,

@@ -12,7 +12,7 @@ from analysis.approaches.parametric import fit_law
 from analysis.averaging.average import EXCLUDED
 from analysis.contest.adequacy import CANDIDATES, CONTEST_RULE, candidates, contest
 from analysis.laws.saturating import name_of
-from analysis.records.fit import WarningCode
+from analysis.records.warning import WarningCode
 from analysis.uncertainty.adequacy import (
     adequacy,
     gamma_test,

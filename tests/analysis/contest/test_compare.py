@@ -23,7 +23,8 @@ from analysis.contest.rollout import MAX_CUTS, cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.fit import COUNTS, WarningCode
+from analysis.records.fit import COUNTS
+from analysis.records.warning import WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
@@ -218,7 +219,9 @@ def test_the_command_prints_one_table_and_writes_a_list(
     assert list(seen[0]) == list(COUNTS)
     assert seen[1:] == ["joint", {"estimator": "lsq", "resamples": 7, "level": 0.8, "seed": 3}]
     assert json.loads(out.read_text()) == json.loads(json.dumps(to_json(own.to_records())))
-    assert capsys.readouterr().out.strip() == comparison_text(own).strip()
+    table, *steps = capsys.readouterr().out.partition("to do about ")
+    assert table.strip() == comparison_text(own).strip()
+    assert steps[-1].startswith("e_not_bracketed")
 
 
 SHARED = {

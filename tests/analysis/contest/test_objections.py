@@ -10,7 +10,7 @@ import pytest
 
 from analysis.approaches.parametric import fit_law
 from analysis.contest.objections import NOT_TOLD_APART, objection, objections
-from analysis.records.fit import FitWarning, WarningCode
+from analysis.records.warning import FitWarning, WarningCode
 from tests.fakes.tables import joint, ladder
 
 

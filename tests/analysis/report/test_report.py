@@ -17,12 +17,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.advice import ADVICE
 from analysis.records.averages import AveragedQuantity
-from analysis.records.fit import COUNTS, FitWarning, WarningCode
+from analysis.records.fit import COUNTS
 from analysis.records.fits import EvaluationRecord, JackknifeRecord, NoiseRecord, TrendRecord, read_study
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.report import build as report
 from analysis.report.__main__ import main
-from analysis.report.doubts import ADVICE, COUNT_WORDS
+from analysis.report.doubts import COUNT_WORDS
 from analysis.report.lead import lead
 from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
@@ -198,10 +200,6 @@ def test_three_warnings_are_unfolded_and_none_stands_twice(folder: SweepFolder) 
     gravest = [code for code in ADVICE if code in kinds][:2]
     assert all(ADVICE[code].remedy in text_of(unfolded) for code in gravest)
     assert "of another fit alone" in folded
-
-
-def test_every_kind_of_warning_has_words_and_a_remedy() -> None:
-    assert set(ADVICE) == set(WarningCode)
 
 
 def test_every_way_to_count_n_has_words() -> None:

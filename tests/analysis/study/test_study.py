@@ -16,7 +16,7 @@ from analysis.contest.adequacy import CANDIDATES
 from analysis.forecast.seal import seal_forecast
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
-from analysis.records.fit import COUNTS, FitRecord, FitWarning, WarningCode
+from analysis.records.fit import COUNTS, FitRecord
 from analysis.records.fits import (
     JackknifeRecord,
     JackknifeRow,
@@ -27,6 +27,7 @@ from analysis.records.fits import (
     read_study,
 )
 from analysis.records.forecast import sealed
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
 from analysis.tables.noise import noise_report

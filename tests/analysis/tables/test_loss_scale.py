@@ -11,7 +11,7 @@ import pytest
 
 from analysis.contest.compare import counted_tables
 from analysis.fit import main
-from analysis.records.fit import WarningCode
+from analysis.records.warning import WarningCode
 from analysis.tables.loss_scale import read_loss_scale
 from analysis.tables.table import load_table
 from harness.records.errors import InputError

@@ -15,7 +15,7 @@ from scipy import stats
 import analysis as sl
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.fit import WarningCode
+from analysis.records.warning import WarningCode
 from analysis.tables.table import LossTable
 from analysis.uncertainty.adequacy import adequacy, failures, nested_test
 from tests import ROOT
@@ -157,5 +157,5 @@ def test_the_command_starts_from_the_sweep_s_law_or_says_why_not(
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "fits.json, which holds the law of a sweep, is not there" in said
-    assert "warning lack_of_fit: chinchilla does not describe these runs" in said
+    assert "warning lack_of_fit (blocks the quote): chinchilla does not describe these runs" in said
     assert family(json.loads(out.read_text())["description"]["better"]["law"]) in said
