@@ -5,6 +5,7 @@ Functions import the analysis themselves, so that the command starts without mat
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from analysis.advice import Source, next_steps
 from analysis.records.emergence import read_emergence
 from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import read_forecast
@@ -205,13 +207,21 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
 
         console.print(arms_text(result.comparisons), highlight=False, soft_wrap=True)
     for warning in result.warnings:
-        console.print(f"warning [{warning.code}]: {warning.message}")
+        console.print(warning.line, highlight=False)
     console.print(result.verdict)
+    for step in next_steps(result.warnings, _source(folder, result)):
+        console.print(step, highlight=False, soft_wrap=True)
     if rates and folder.optim.exists():
         for group in rates.groups:
             console.print(f"best rate of {rule_line(group)}")
         console.print(f"to train with these rates: optim={folder.optim}")
     console.print(f"report: {folder.report}")
+
+
+def _source(folder: SweepFolder, result: StudyRecord) -> Source:
+    """Return how commands name the sweep, for what to do about a warning."""
+    largest = float(read_table(folder.points)["flops"].max()) if result.primary else None
+    return Source(shlex.quote(str(folder.root)), True, largest)
 
 
 def print_scores(console: Console, result: StudyRecord) -> None:
