@@ -44,7 +44,18 @@ class Attempts:
     def __init__(self, progress: Progress = unheard) -> None:
         self.progress = progress
         self.fits: list[Fit] = []
-        self.warnings: list[FitWarning] = []
+        self.failed: list[tuple[str, WarningCode, str]] = []
+
+    @property
+    def warnings(self) -> list[FitWarning]:
+        """A warning for each reason, with all approaches that failed for it."""
+        by_reason: dict[tuple[WarningCode, str], list[str]] = {}
+        for what, code, reason in self.failed:
+            by_reason.setdefault((code, reason), []).append(what)
+        return [
+            FitWarning(code, f"{_together(whats)} is not possible: {reason}")
+            for (code, reason), whats in by_reason.items()
+        ]
 
     def add(
         self, what: str, code: WarningCode, make: Callable[..., Fit | list[Fit]], *args: Any, **options: Any
@@ -54,11 +65,23 @@ class Attempts:
         try:
             made = make(*args, **options)
         except InputError as error:
-            self.warnings.append(FitWarning(code, f"{what} is not possible: {error}"))
+            self.failed.append((what, code, str(error)))
             return []
         fits = made if isinstance(made, list) else [made]
         self.fits += fits
         return fits
+
+
+def _together(whats: list[str]) -> str:
+    """Return approaches as one subject; those that differ in the count of N alone name it once.
+
+    >>> _together(["IsoFLOP with N = n_params", "IsoFLOP with N = n_params_body"])
+    'IsoFLOP with N = n_params or N = n_params_body'
+    """
+    head, sign, _ = whats[0].partition("N = ")
+    tails = [what.removeprefix(head) for what in whats]
+    same = bool(sign) and all(what.startswith(head + sign) for what in whats)
+    return head + " or ".join(tails) if same else " or ".join(whats)
 
 
 def frontier_flops(table: LossTable, beyond: float = 1.0) -> Array:
@@ -153,7 +176,7 @@ def _isoflop(attempts: Attempts, table: LossTable, options: dict[str, Any]) -> N
         return
     what = f"IsoFLOP by Akima interpolation with N = {table.count}"
     if not attempts.add(what, few, fit_isoflop, table, method="akima", **options) and not made:
-        attempts.warnings.pop()  # what the curve lacks stands for both
+        attempts.failed.pop()  # what the curve lacks stands for both
 
 
 def _envelope(points: pd.DataFrame, curves: pd.DataFrame, count: str, level: float) -> list[Fit]:
