@@ -22,11 +22,13 @@ class Source:
         typed: the table as a command names it: `results/NAME`, or a file with the options that read it.
         is_sweep: whether it is a sweep, whose runs the harness trains.
         largest: largest compute of a run, FLOPs; None if the runs tell no law in N and D.
+        target: compute of the run ahead that further cells are chosen for, FLOPs; by default AHEAD × largest.
     """
 
     typed: str
     is_sweep: bool
     largest: float | None
+    target: float | None = None
 
     @classmethod
     def table(cls, path: Path, options: Sequence[tuple[str, str | None]], largest: float | None) -> Source:
@@ -58,7 +60,8 @@ class Advice:
         if source is None:
             return None
         if self.more_cells and source.largest is not None:
-            wanted = f"--spend {source.largest:.2g} --target {AHEAD * source.largest:.2g}".replace("e+", "e")
+            target = AHEAD * source.largest if source.target is None else source.target
+            wanted = f"--spend {source.largest:.2g} --target {target:.3g}".replace("e+", "e")
             more = f"--next {CELLS} {wanted}"
             out = "more.yaml" if source.is_sweep else "more.csv"
             return f"python -m analysis.design {source.typed} {more} --out {out}"

@@ -206,7 +206,7 @@ def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
         alone = fits[0] if arguments.law is not None else None
         found = _answered(arguments, frame, table, asked, alone)
         entries[0] |= found.to_json()
-        text += f"\n\n{found.text}"
+        text += _answers_text(found, source)
     text = "\n".join([*(said if parametric else ()), text])
     return text, entries if len(entries) > 1 else entries[0]
 
@@ -217,6 +217,18 @@ def _answered(
     """Return the answers, by one fit or over the laws that the rows cannot exclude."""
     options = {"resamples": arguments.resamples, "level": arguments.level, "seed": arguments.seed}
     return asked.answered(frame, table, alone, **options)
+
+
+def _answers_text(found: Answers, source: Source) -> str:
+    """Return the answers, and what to do about the warnings of the farthest one that has any."""
+    doubted = [each for each in found.predictions if each.warnings]
+    farthest = max(doubted, key=lambda each: each.factor, default=None)
+    steps = (
+        []
+        if farthest is None
+        else next_steps(farthest.warnings, replace(source, target=farthest.flops.value))
+    )
+    return "\n".join(["\n", found.text, *steps])
 
 
 def _report(arguments: argparse.Namespace, asked: Asked) -> Path:
@@ -275,7 +287,7 @@ def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     if asked.questions:
         answered = _answered(arguments, frame, next(iter(tables.values())), asked, None)
         entries[found.recommended or 0] |= answered.to_json()
-        text += f"\n\n{answered.text}"
+        text += _answers_text(answered, source)
     return text, entries
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.advice import Source, next_steps
 from analysis.approaches.parametric import fit_law
 from analysis.intervals import LEVEL
 from analysis.plan.demand import demanded_run
@@ -115,6 +117,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
             placed = placement(run.cell.spec, run.cell.n_tokens, effort.devices, effort.mfu)
             answer = replace(answer, placement=placed)
     print(answer_text(answer))
+    for step in next_steps(answer.warnings, _source(arguments, table, found.flops.value)):
+        print(step)
     if answer.run is not None:
         print(f"to train it: {_command(arguments, answer.run, argv)}")
     save(arguments.json, to_json(_record(answer)))
@@ -128,6 +132,15 @@ def _command(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]
     notes = [f"Made by: {recorded('analysis.plan', argv)}"]
     write_atomic(arguments.out, cells_text(str(arguments.table), [run.entry], notes).encode())
     return f"python -m harness.sweep +grid=plan plan={arguments.out}"
+
+
+def _source(arguments: argparse.Namespace, table: LossTable, target: float) -> Source:
+    """Return how commands name the runs behind a plan."""
+    largest = float(table.c.max())
+    if arguments.table.is_dir():
+        return Source(shlex.quote(str(arguments.table)), True, largest, target)
+    options = [("--map", arguments.mapping), ("--scale", arguments.scale), ("--where", arguments.where)]
+    return replace(Source.table(arguments.table, options, largest), target=target)
 
 
 def _effort(arguments: argparse.Namespace) -> Effort | None:
@@ -225,7 +238,7 @@ def _record(answer: Answer) -> PlanRecord:
     if answer.effort is not None:
         hours = answer.effort.hours(flops)
         effort = EffortRecord(answer.effort.rate, hours, answer.effort.cost(hours))
-    return PlanRecord(answer.prediction, run, answer.demand, effort, answer.placement)
+    return PlanRecord(answer.prediction, run, answer.demand, effort, answer.placement, answer.warnings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analysis.plan.shape import PlannedRun
 from analysis.prediction.text import answer_names, answer_row, counted, laws_text
 from analysis.records.predictions import DemandedRun, Estimated, PlacementRecord, PredictionRecord
-from analysis.records.warning import WarningCode, warning_line
+from analysis.records.warning import FitWarning, WarningCode
 from harness.execution.devices import Devices
 from harness.plan.machine import gib
 from harness.records.number_text import duration, estimate, percent, power_of_ten, si
@@ -64,6 +64,18 @@ class Answer:
     run_loss: Estimated | None = None
     placement: PlacementRecord | None = None
 
+    @property
+    def warnings(self) -> tuple[FitWarning, ...]:
+        """What speaks against the plan: the doubts of the prediction, or how far predictions were tested."""
+        found = self.prediction
+        if found.warnings or self.scored_to is None or found.factor <= self.scored_to:
+            return found.warnings
+        message = (
+            f"predictions of this sweep were held against runs of up to {self.scored_to:.3g} times the "
+            f"fitted compute, and this is {found.factor:.3g} times"
+        )
+        return (FitWarning(WarningCode.EXTRAPOLATION, message),)
+
 
 def answer_text(answer: Answer) -> str:
     """Return the plan, a line a matter."""
@@ -93,15 +105,7 @@ def answer_text(answer: Answer) -> str:
             f"{power_of_ten(need.training_flops)} FLOPs to train and {power_of_ten(need.inference_flops)} to "
             f"use, {percent(need.saved, 0)} less than the run above"
         )
-    if answer.scored_to is not None and found.factor > answer.scored_to:
-        lines.append(
-            warning_line(
-                WarningCode.EXTRAPOLATION,
-                f"predictions of this sweep were held against runs of up to {answer.scored_to:.3g} times the "
-                f"fitted compute, and this is {found.factor:.3g} times",
-            )
-        )
-    lines += [warning.line for warning in found.warnings]
+    lines += [warning.line for warning in answer.warnings]
     return "\n".join(lines)
 
 

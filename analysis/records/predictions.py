@@ -177,6 +177,7 @@ class PlanRecord:
         demand: the cheapest run of the same loss with inference; None if it was not asked for.
         effort: time and money; None without devices.
         placement: memory and time of the run on the devices; None without a run or named devices.
+        warnings: what speaks against the plan.
     """
 
     prediction: PredictionRecord
@@ -184,3 +185,4 @@ class PlanRecord:
     demand: DemandedRun | None = None
     effort: EffortRecord | None = None
     placement: PlacementRecord | None = None
+    warnings: tuple[FitWarning, ...] = ()

@@ -140,11 +140,26 @@ def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "plan for C = 10¹⁵" in text
     assert "to train it: python -m harness.sweep --from" in text
     assert "role: holdout" in text
-    assert "predictions of this sweep were held against runs of up to" in text
+    assert "times the largest fitted compute" in text
+    assert "to do about extrapolation: python -m analysis.design " in text
+    assert "--target 1e15" in text
     found = json.loads(out.read_text())
     low, high = found["prediction"]["n"]["interval"]
     assert low < found["run"]["n"] < high
     assert found["demand"]["n"]["value"] < found["prediction"]["n"]["value"]
+    assert [each["code"] for each in found["warnings"]] == ["extrapolation"]
+
+
+def test_a_plan_says_how_far_predictions_of_its_sweep_were_tested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    assert main([str(RESULTS / "compare"), "--flops", "6e12", "--resamples", "20", "--json", str(out)]) == 0
+    (warning,) = json.loads(out.read_text())["warnings"]
+    assert warning["message"].startswith(
+        "predictions of this sweep were held against runs of up to 1.97 times"
+    )
+    assert warning["message"] in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
