@@ -37,7 +37,7 @@ from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
 from harness.grid.cells import Cell, chosen_cells, expand
-from harness.grid.ladder import depth_note
+from harness.grid.ladder import depth_note, moving_depth_note
 from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
 from harness.grid.rules import mlp_notes
@@ -292,7 +292,8 @@ class Sweep:
         notes += mlp_notes((cell.spec.model for cell in cells), settings.model)
         notes += arm_notes(cells, settings)
         notes += recipe_notes(cells, settings.optim)
-        notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
+        depths = {cell.spec.model.n_layers for cell in cells}
+        notes += depth_note(depths, settings.optim) + moving_depth_note(depths)
         notes += refused + without_sinks
         if machine is None:
             notes += elsewhere_note(settings.launcher, mesh, bool(refused))
