@@ -142,6 +142,10 @@ ADVICE: dict[WarningCode, Advice] = {
         "The exponent depends on which parameters N counts",
         "say what N counts wherever the exponent is quoted, and compare equal counts only",
     ),
+    WarningCode.MOVING_DEPTH: Advice(
+        "Depth moves with size, and the laws know nothing of shape",
+        "forecast only shapes of the same rule, and compare with a sweep of one depth (analysis.same_law)",
+    ),
     WarningCode.FEW_SIZES: Advice(
         "The model sizes are too few or too close together",
         "add smaller or larger sizes before the exponent of N is trusted",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.arrays import Interval
 from analysis.contest.agreement import POWER, RESAMPLES, Agreement, Held, compare_laws
+from analysis.contest.depth import FOUND_WITH, DepthPower
 from analysis.records.fit import COUNTS
 from analysis.tables.table import load_table
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
@@ -47,9 +48,20 @@ def text_of(found: Agreement, first: str, second: str) -> str:
         f"  all cells: {_difference(found.shift, found.shift_interval)}",
         _held(forward, second, first, found.level),
         _held(backward, first, second, found.level),
+        *([] if found.depth is None else [depth_line(found.depth, second)]),
         verdict(found, first, second),
     ]
     return "\n".join(lines)
+
+
+def depth_line(depth: DepthPower, second: str) -> str:
+    """Return how the loss varies with depth at equal N and D, and whether the laws differ in more."""
+    power = estimate(depth.power, depth.interval, 3)
+    return (
+        f"depth: at equal N and D the losses of {second} vary as n_layers^{power} (p = {p_value(depth.p)}); "
+        f"a power of {depth.found:.3f} would have been found with probability {FOUND_WITH:g}. Without that "
+        f"power the laws differ with p = {p_value(depth.left)}"
+    )
 
 
 def verdict(found: Agreement, first: str, second: str) -> str:

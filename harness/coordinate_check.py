@@ -120,7 +120,9 @@ def log_slope(sizes: Sequence[float], changes: Sequence[float]) -> float:
 
 def check(overrides: list[str]) -> None:
     """Print the table for the settings that the overrides make; raise InputError for wrong ones."""
-    settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", "model.seq_len=32", *overrides])
+    # Few tokens show how activations move, so the short context does not ask for more sequences.
+    small = ["model.seq_len=32", "optim.batch_size=4"]
+    settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", *small, *overrides])
     rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
     if len(rungs) < 2:
         raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")

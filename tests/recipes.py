@@ -44,6 +44,12 @@ OPTIONS: dict[str, dict[str, object]] = {
     "dropout and z-loss": {"dropout": 0.2, "z_loss": 0.1},
 }
 ALL_OPTIONS = {key: value for changes in OPTIONS.values() for key, value in changes.items()}
+SHAPES = {
+    "plain": model(),
+    "swiglu": model(mlp="swiglu", qk_norm=True, key_shift=True),
+    **{name: model(**changes) for name, changes in OPTIONS.items()},
+    "all": model(**ALL_OPTIONS),
+}
 
 
 def optim(**changes: object) -> OptimSpec:

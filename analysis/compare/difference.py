@@ -21,7 +21,9 @@ from analysis.tables.noise import KNOWN_DOF, TrunkNoise
 from analysis.tables.table import LossTable
 
 USUAL_SD = 0.0045  # of log loss between seeds, pooled over results/replications
-WITHOUT: dict[str, Any] = dict.fromkeys(("loss_sem", "weights", "seed", "role", "unique_d", "rung"))
+WITHOUT: dict[str, Any] = dict.fromkeys(
+    ("loss_sem", "weights", "seed", "role", "unique_d", "rung", "n_layers")
+)
 COMMON = 0.07  # correlation of the noise of two sizes of one seed, over tests/stored/same_recipe.parquet
 SIGNIFICANCE = 0.05  # of the test whether the plane misses more than seeds explain
 LEAST_SPREAD = 0.2  # standard deviation of ln N, ln D, or of what one leaves of the other, that shows a slope

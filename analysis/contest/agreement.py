@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.arrays import Array, Interval, Mask
+from analysis.arrays import Array, Codes, Interval, Mask
 from analysis.averaging.average import LawAverage, average_laws
 from analysis.contest.adequacy import candidates
+from analysis.contest.depth import FOUND_WITH, DepthPower, depth_power
 from analysis.intervals import LEVEL
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
@@ -23,7 +24,7 @@ from harness.records.errors import InputError
 EDGE = 1.25  # cells so far outside the sizes and token counts of the other sweep still count as inside
 DRAWS = 4000
 RESAMPLES = 400
-POWER = 0.8  # probability with which the stated shift would have been found
+POWER = FOUND_WITH  # probability with which the stated shift would have been found
 FEWEST = 3  # sizes, and token counts, in which two laws are compared
 
 
@@ -36,6 +37,7 @@ class Held:
         n: parameters.  d: training tokens.
         loss: geometric mean over seeds, nats per token.
         predicted: by the average over laws of the other sweep.  low, high: interval of one new run.
+        n_layers: depth; None if it is not known.
     """
 
     rung: tuple[str, ...]
@@ -46,6 +48,7 @@ class Held:
     predicted: Array
     low: Array
     high: Array
+    n_layers: Codes | None = None
 
     @property
     def error(self) -> Array:
@@ -85,6 +88,8 @@ class Agreement:
         p: of the test that mean and slopes of the difference are zero.
         found: shift of all losses that the test finds with probability POWER.
         level: share of the intervals; the test rejects at 1 - level.
+        depth: the difference as a power of depth; None unless the first sweep has one depth and the second,
+            where the two overlap, has more.
     """
 
     forward: Held
@@ -95,6 +100,7 @@ class Agreement:
     p: float
     found: float
     level: float
+    depth: DepthPower | None = None
 
     @property
     def differ(self) -> bool:
@@ -136,7 +142,8 @@ def compare_laws(
     n, d = forward.n[inside], forward.d[inside]
     rng = np.random.default_rng(seed)
     difference = _drawn(averages[1], n, d, rng) - _drawn(averages[0], n, d, rng)
-    contrasts = difference @ np.linalg.pinv(_design(n, d)).T
+    to_contrasts = np.linalg.pinv(_design(n, d))
+    contrasts = difference @ to_contrasts.T
     centre, spread = np.median(contrasts, axis=0), np.cov(contrasts.T)
     wald = float(centre @ np.linalg.solve(spread, centre))
     tail = [(1 - level) / 2, (1 + level) / 2]
@@ -150,6 +157,7 @@ def compare_laws(
             RungDifference(str(name), size, int((names == name).sum()), float(np.median(own)), (low, high))
         )
     low, high = map(float, np.quantile(contrasts[:, 0], tail))
+    ratio = _depth_ratio(first, forward)
     return Agreement(
         forward=forward,
         backward=backward,
@@ -159,7 +167,20 @@ def compare_laws(
         p=float(stats.chi2.sf(wald, len(centre))),
         found=_found_shift(spread, level),
         level=level,
+        depth=None
+        if ratio is None
+        else depth_power(contrasts, np.asarray(to_contrasts @ np.log(ratio)), level),
     )
+
+
+def _depth_ratio(first: LossTable, cells: Held) -> Array | None:
+    """Return the depth of the cells inside over that of the first sweep; None if there is nothing to tell."""
+    if first.n_layers is None or cells.n_layers is None:
+        return None
+    own, theirs = np.unique(first.n_layers), cells.n_layers[cells.inside]
+    if len(own) > 1 or len(np.unique(theirs)) == 1 or own[0] == 0 or theirs.min() == 0:
+        return None
+    return np.asarray(theirs / own[0])
 
 
 def _held(table: LossTable, average: LawAverage, other: LossTable, level: float) -> Held:
@@ -173,7 +194,8 @@ def _held(table: LossTable, average: LawAverage, other: LossTable, level: float)
     for values, theirs in ((n, other.n), (d, other.d)):
         inside &= (values >= theirs.min() / EDGE) & (values <= theirs.max() * EDGE)
     names = ("",) * len(first) if table.rung is None else tuple(table.rung[row] for row in first)
-    return Held(names, inside, n, d, np.array(loss), predicted, low, high)
+    depths = None if table.n_layers is None else table.n_layers[first]
+    return Held(names, inside, n, d, np.array(loss), predicted, low, high, depths)
 
 
 def _drawn(average: LawAverage, n: Array, d: Array, rng: np.random.Generator) -> Array:

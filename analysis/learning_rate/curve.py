@@ -16,10 +16,11 @@ FEWEST_RATES = 3  # that determine a parabola
 
 @dataclass(frozen=True)
 class RateCurve:
-    """Finished runs of one cell (rung, n_tokens) that differ in one group's peak rate and in the seed.
+    """Finished runs of one cell (rung, n_tokens, batch) that differ in one group's peak rate and the seed.
 
     Attributes:
         rung: size by name.  d_model: width.  n_params_matmul: N.  n_tokens: D, tokens.
+        batch_tokens: B, tokens of a batch.
         recipe_rate: rate of the recipe.
         rate, loss, seed: of every run [runs]; loss in nats per token.
         diverged: rates at which a run diverged.
@@ -29,6 +30,7 @@ class RateCurve:
     d_model: int
     n_params_matmul: int
     n_tokens: int
+    batch_tokens: int
     recipe_rate: float
     rate: Array
     loss: Array

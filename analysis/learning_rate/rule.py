@@ -1,4 +1,4 @@
-"""Power laws of the best learning rate: in width at each token count, and in size and tokens together."""
+"""Power laws of the best learning rate: in width at each D and B, and in size, tokens and batch together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from analysis.records.learning_rate import RateOptimum, RateRule
 from analysis.tables.noise import Noise
 
 REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
+FEWEST_BATCHES = 3  # that show whether the rate is a power of the batch
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,16 @@ def width_column(optima: Sequence[RateOptimum]) -> Array:
 def joint_rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> RateRule:
     """Fit rate = rate_64·(d_model/64)^exponent·(D/n_tokens)^tokens_exponent to all optima that count.
 
-    `n_tokens` is the geometric mean of the token counts. A second fit takes N, the parameters in matrix
-    products, in place of d_model: rate = rate_1·N^size_exponent·D^tokens_exponent. With a single token count
-    the power of D is None.
+    `n_tokens` is the geometric mean of the token counts. If batches were swept, a further factor is
+    (B/batch_tokens)^batch_exponent. A second fit takes N, the parameters in matrix products, in place of
+    d_model: rate = rate_1·N^size_exponent·D^tokens_exponent. With one token count the power of D is None.
+
+    A batch that moves with width or D has no power of its own: theirs holds it. Optima at fewer than
+    FEWEST_BATCHES batches give none either, because they cannot show where a power ends.
+
+    References:
+        The best rate rises as a power of the batch, such as √B, up to a critical batch, and then no more:
+        McCandlish et al., arXiv:1812.06162, section 2.2; Li et al., arXiv:2405.14578.
     """
     counted = [row for row in optima if row.reason is None]
     none = RateRule(n_optima=len(counted), reason=_too_few(len(counted), len(optima)))
@@ -83,12 +91,18 @@ def joint_rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> Rat
         return none
     columns = [tokens - tokens.mean()] if several else []
     width = width_column(counted)
-    if np.linalg.matrix_rank(np.column_stack([np.ones(len(width)), width, *columns])) < 2 + several:
+    if not _independent([width, *columns]):
         return none
+    batches = np.log([row.batch_tokens or 1 for row in counted])
+    swept = _independent([width, *columns, batches])
+    if swept:
+        columns.append(batches - batches.mean())
     line = fit_line([width, *columns], counted, noise, level)
     log_n = np.log([row.n_params_matmul for row in counted])
     by_size = fit_line([log_n, *columns], counted, noise, level)
     power = by_size.found[2] if several else 0.0
+    n_tried, n_batches = len({row.batch_tokens for row in optima}), len(set(batches))
+    stated = swept and n_batches >= FEWEST_BATCHES
     return RateRule(
         n_optima=len(counted),
         exponent=float(line.found[1]),
@@ -102,6 +116,28 @@ def joint_rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> Rat
         rate_64_interval=line.rate_interval(),
         scatter=line.scatter,
         n_tokens=round(float(np.exp(tokens.mean()))),
+        batch_exponent=float(line.found[-1]) if stated else None,
+        batch_exponent_interval=line.interval(len(line.found) - 1) if stated else None,
+        batch_tokens=round(float(np.exp(batches.mean()))) if swept else None,
+        batch_reason=None if stated else _no_power(n_tried, n_batches, swept),
+    )
+
+
+def _independent(columns: Sequence[Array]) -> bool:
+    """Return whether no column is a combination of a constant and the others."""
+    design = np.column_stack([np.ones(len(columns[0])), *columns])
+    return int(np.linalg.matrix_rank(design)) == design.shape[1]
+
+
+def _no_power(tried: int, counted: int, swept: bool) -> str | None:
+    """Return why several batches give no power of the batch; None if one was tried."""
+    if tried == 1:
+        return None
+    if counted > 1 and not swept:
+        return "no power of the batch of its own: it moves with the width or with D, whose power holds it"
+    return (
+        f"no power of the batch: optima count at {counted} of {tried} batches, and it needs "
+        f"{FEWEST_BATCHES}, so that a bend would show"
     )
 
 

@@ -1,6 +1,6 @@
 """Study of a learning-rate sweep: best peak rate of every group, its rule in width, cost of the recipe.
 
-The sweep is a star: at each rung and token count it scales the rate of one group at a time.
+The sweep is a star: at each rung, token count and batch it scales the rate of one group at a time.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
         candidates = values[counts == counts.max()]
         return float(candidates[(len(candidates) - 1) // 2])
 
-    cells = points.groupby(["rung", "n_tokens"])
+    cells = points.groupby(["rung", "n_tokens", "batch_tokens"])
     return pd.DataFrame({column: cells[column].transform(most_common) for column in RATE_COLUMNS.values()})
 
 
@@ -105,7 +105,7 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
     column = RATE_COLUMNS[group]
     others_fixed = (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
     rows = points.assign(rate=points[column], recipe=recipe[column])[others_fixed]
-    for _, cell in rows.groupby(["n_tokens", "d_model"]):
+    for _, cell in rows.groupby(["n_tokens", "batch_tokens", "d_model"]):
         done = cell[cell.status == "done"]
         if cell.rate.nunique() < 2 or done.empty:
             continue
@@ -114,6 +114,7 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
             d_model=int(cell.d_model.iloc[0]),
             n_params_matmul=int(cell.n_params_matmul.iloc[0]),
             n_tokens=int(cell.n_tokens.iloc[0]),
+            batch_tokens=int(cell.batch_tokens.iloc[0]),
             recipe_rate=float(cell.recipe.iloc[0]),
             rate=done.rate.to_numpy(float),
             loss=done.loss.to_numpy(float),
@@ -165,6 +166,7 @@ def _optimum(curve: RateCurve, parabola: Parabola | None, noise: Noise, level: f
         recipe_rate=curve.recipe_rate,
         recipe_cost_percent=cost,
         recipe_cost_se=cost_se,
+        batch_tokens=curve.batch_tokens,
     )
 
 
@@ -181,15 +183,25 @@ def _reason(curve: RateCurve, parabola: Parabola | None, interval: tuple[float, 
 
 
 def _rules(optima: Sequence[RateOptimum], noise: Noise, level: float) -> tuple[WidthRule, ...]:
-    """Return the power law of the best rate in d_model at each token count."""
-    tokens = sorted({row.n_tokens for row in optima})
-    return tuple(_rule([row for row in optima if row.n_tokens == n], n, noise, level) for n in tokens)
+    """Return the power law of the best rate in d_model at each token count and batch.
+
+    A batch that the widths do not share, because it follows them, belongs to all of them.
+    """
+    by_tokens = [[row for row in optima if row.n_tokens == n] for n in sorted({r.n_tokens for r in optima})]
+    lines = []
+    for rows in by_tokens:
+        batches = sorted({row.batch_tokens or 0 for row in rows})
+        own = [[row for row in rows if row.batch_tokens == batch] for batch in batches]
+        lines += own if all(_widths(each) > 1 for each in own) else [rows]
+    return tuple(_rule(rows, noise, level) for rows in lines)
 
 
-def _rule(optima: Sequence[RateOptimum], n_tokens: int, noise: Noise, level: float) -> WidthRule:
+def _rule(optima: Sequence[RateOptimum], noise: Noise, level: float) -> WidthRule:
     """Return rate = rate_64·(d_model/64)^exponent through the optima that count, weighted by 1/SE²."""
     counted = [row for row in optima if row.reason is None]
-    rule = WidthRule(n_tokens, n_sizes=len(counted))
+    batches = {row.batch_tokens for row in optima}
+    batch = optima[0].batch_tokens if len(batches) == 1 else None
+    rule = WidthRule(optima[0].n_tokens, n_sizes=len(counted), batch_tokens=batch)
     if _widths(optima) > 1:
         rates = np.log([row.recipe_rate for row in optima])
         recipe = weighted_line([width_column(optima)], rates, np.ones(len(rates)))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.records.fit import RunNoiseRecord
-from analysis.records.learning_rate import RateGroup, RateOptimum, WidthRule
+from analysis.records.learning_rate import RateGroup, RateOptimum, RateRule, WidthRule
 from harness.records.number_text import decimals, estimate, significant
 
 WORTH_MOVING = 0.1  # per cent of the loss
@@ -31,14 +31,15 @@ def group_verdict(entry: RateGroup) -> str:
     optima = entry.optima
     counted = [row for row in optima if row.reason is None]
     parts = [_interior(optima), _cost(counted), _direction(counted), _edges(optima, entry.noise)]
-    parts += [_rule(rule, len(entry.rules) > 1) for rule in entry.rules]
+    parts += [_rule(rule, entry.rules) for rule in entry.rules]
+    parts.append(_batch(entry.rule))
     return " ".join(part for part in parts if part)
 
 
 def _interior(optima: Sequence[RateOptimum]) -> str:
     inside = sum(row.interior for row in optima)
     flat = sum(row.interior and row.reason is not None for row in optima)
-    unit = "size" if len({row.n_tokens for row in optima}) == 1 else "cell"
+    unit = "size" if len({(row.n_tokens, row.batch_tokens) for row in optima}) == 1 else "cell"
     where = (
         f"all {len(optima)} {unit}s" if inside == len(optima) > 1 else f"{inside} of {len(optima)} {unit}s"
     )
@@ -94,9 +95,19 @@ def _edges(optima: Sequence[RateOptimum], noise: RunNoiseRecord) -> str:
     return " ".join(parts)
 
 
-def _rule(rule: WidthRule, several: bool) -> str:
-    """Return the power law in width beside the recipe's."""
-    at = f" at {rule.n_tokens:.3g} tokens" if several else ""
+def _batch(rule: RateRule) -> str:
+    """Return the power of the batch, or why several batches give none."""
+    if rule.batch_exponent_interval is None:
+        return "" if rule.batch_reason is None else f"There is {rule.batch_reason}."
+    power = estimate(rule.batch_exponent, rule.batch_exponent_interval, 2, decimals)
+    return f"With the tokens of a batch, B, it varies as B^{power}."
+
+
+def _rule(rule: WidthRule, rules: Sequence[WidthRule]) -> str:
+    """Return the power law in width beside the recipe's; `rules` are those of every D and batch."""
+    at = f" at {rule.n_tokens:.3g} tokens" if len({each.n_tokens for each in rules}) > 1 else ""
+    if len({each.batch_tokens for each in rules}) > 1:
+        at += f" in batches of {rule.batch_tokens} tokens"
     if rule.reason or rule.exponent_interval is None or rule.rate_64_interval is None:
         return f"There is{at} {rule.reason}."
     rate = estimate(rule.rate_64, rule.rate_64_interval, 2, significant)

@@ -35,6 +35,7 @@ class RateOptimum:
         recipe_rate: rate of the recipe.
         recipe_cost_percent: loss of the recipe's rate above the best one, %; None if it was not trained.
         recipe_cost_se: its standard error, %.
+        batch_tokens: B, tokens of a batch; None in files of earlier versions.
     """
 
     rung: str
@@ -59,11 +60,12 @@ class RateOptimum:
     recipe_rate: float
     recipe_cost_percent: float | None
     recipe_cost_se: float | None
+    batch_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class WidthRule:
-    """Best rate = rate_64·(d_model/64)^exponent at one token count; None for numbers without a rule.
+    """Best rate = rate_64·(d_model/64)^exponent at one D and B; None for numbers without a rule.
 
     Attributes:
         n_tokens: the token count.
@@ -77,6 +79,7 @@ class WidthRule:
         scatter: of the minima about the line over their standard errors; None with two minima.
         recipe_exponent: the recipe's own power of d_model; None with one size.
         recipe_rate_64: the recipe's own rate at d_model 64; None with one size.
+        batch_tokens: tokens of a batch; None in files of earlier versions.
     """
 
     n_tokens: int
@@ -90,13 +93,15 @@ class WidthRule:
     scatter: float | None = None
     recipe_exponent: float | None = None
     recipe_rate_64: float | None = None
+    batch_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class RateRule:
     """Best rate = rate_64·(d_model/64)^exponent·(D/n_tokens)^tokens_exponent over all cells.
 
-    The same minima give rate_1·N^size_exponent·D^tokens_exponent; None for numbers without a rule.
+    Where batches differ, times (B/batch_tokens)^batch_exponent. The same minima give
+    rate_1·N^size_exponent·D^tokens_exponent, times the same; None for numbers without a rule.
 
     Attributes:
         exponent: power of d_model.
@@ -112,6 +117,11 @@ class RateRule:
         n_tokens: geometric mean of the token counts, tokens.
         reason: why there is no rule, in words; None if there is one.
         n_optima: minima that count.
+        batch_exponent: power of B, the tokens of a batch; None without one.
+        batch_exponent_interval: its interval.
+        batch_tokens: geometric mean of the batches, tokens; None if one batch was tried, or B moves with
+            width or D.
+        batch_reason: why several batches give no power, in words.
     """
 
     n_optima: int
@@ -127,6 +137,10 @@ class RateRule:
     rate_64_interval: Interval | None = None
     scatter: float | None = None
     n_tokens: int | None = None
+    batch_exponent: float | None = None
+    batch_exponent_interval: Interval | None = None
+    batch_tokens: int | None = None
+    batch_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,8 +152,8 @@ class RateGroup:
         column: its column in points.parquet.
         noise: of one run's loss, behind the standard errors.
         optima: one row a cell.
-        rules: one a token count.
-        rule: one for all sizes and token counts.
+        rules: one a token count and batch.
+        rule: one for all sizes, token counts and batches.
         verdict: the result in words.
     """
 

@@ -46,6 +46,7 @@ class WarningCode(StrEnum):
     ONE_SIZE = "one_size"  # a design with one N
     SHORT_RANGE = "short_range"  # a design that covers too little of N, D or C
     BEYOND_LINEAR = "beyond_linear"  # a design leaves a parameter open: expected errors are not stated
+    MOVING_DEPTH = "moving_depth"  # sizes differ in depth too, of which a law of N and D knows nothing
     LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
 
 
@@ -89,6 +90,7 @@ SEVERITY: dict[WarningCode, Severity] = {
     WarningCode.EXTRAPOLATION: Severity.WIDENS,
     WarningCode.APPROACHES_DISAGREE: Severity.WIDENS,
     WarningCode.COUNTS_DISAGREE: Severity.WIDENS,
+    WarningCode.MOVING_DEPTH: Severity.WIDENS,
     WarningCode.FEW_SIZES: Severity.WIDENS,
     WarningCode.FEW_TOKENS: Severity.WIDENS,
     WarningCode.SHORT_RANGE: Severity.WIDENS,

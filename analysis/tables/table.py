@@ -24,6 +24,7 @@ from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
 
 AXIS_NAMES = {"n": "sizes N", "d": "token counts D", "c": "computes C"}
+DEPTH = "n_layers"  # column of the depth in tables of a sweep
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class LossTable:
         warnings: doubts that the columns of the table raise, such as a training log.
         read_as: what was taken from a table of other people, in words; None for a table of a sweep.
         absent: axes out of n, d and c that the source neither has nor implies; their columns hold 1.
+        n_layers: depth of the models, in tables of a sweep; None if it is not known.
     """
 
     n: Array
@@ -61,6 +63,7 @@ class LossTable:
     warnings: tuple[FitWarning, ...] = ()
     read_as: str | None = None
     absent: str = ""
+    n_layers: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -135,6 +138,7 @@ class LossTable:
             unique_d=rows(self.unique_d),
             row=self.row[keep],
             rung=rows(self.rung),
+            n_layers=rows(self.n_layers),
             excluded=self.excluded + left_out,
         )
 
@@ -250,6 +254,7 @@ def load_table(
         ),
         read_as=None if columns.own else found.read_as,
         absent=absent_axes(names),
+        n_layers=_depths(frame)[kept] if columns.own and DEPTH in frame else None,
     )
 
 
@@ -285,6 +290,11 @@ def _seeds(seeds: Array | None) -> Codes | None:
         return None
     known = np.abs(seeds) < 2.0**62  # False for NaN
     return np.where(known, seeds, -1).astype(np.int64)
+
+
+def _depths(frame: pd.DataFrame) -> Codes:
+    """Return the depth of every row, 0 if it is not known."""
+    return frame[DEPTH].fillna(0).to_numpy(np.int64)
 
 
 def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:

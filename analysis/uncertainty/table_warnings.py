@@ -17,11 +17,11 @@ MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth
 
 
 def table_warnings(table: LossTable) -> tuple[FitWarning, ...]:
-    """Return warnings if C is far from 6·N·D in every row, or if rows of equal N and D hardly agree.
+    """Return warnings if C is far from 6·N·D, rows of equal N and D hardly agree, or depth moves.
 
     Doubts that were found when the table was read come with them.
     """
-    return (*table.warnings, *_flops_apart(table), *_mixed_cells(table))
+    return (*table.warnings, *_flops_apart(table), *_mixed_cells(table), *_moving_depth(table))
 
 
 def with_doubts(fit: Fit, table: LossTable) -> Fit:
@@ -54,3 +54,14 @@ def _mixed_cells(table: LossTable) -> Iterator[FitWarning]:
         "do: keep the rows of one data set and recipe by a condition on a column"
     )
     yield FitWarning(WarningCode.MIXED_CELLS, text)
+
+
+def _moving_depth(table: LossTable) -> Iterator[FitWarning]:
+    depths = np.unique(table.n_layers) if table.n_layers is not None else np.empty(0)
+    if len(depths) < 2:
+        return
+    text = (
+        f"the models have {depths[0]} to {depths[-1]} layers: a law of N and D holds along these shapes "
+        "alone, and no interval knows what another shape adds to a loss"
+    )
+    yield FitWarning(WarningCode.MOVING_DEPTH, text)

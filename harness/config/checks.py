@@ -62,7 +62,7 @@ RANGES = {
     SIZE: (
         "model.n_layers model.head_dim model.seq_len model.n_experts model.n_active_experts "
         "model.n_kv_heads model.kv_group model.window model.full_every "
-        "optim.batch_size mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
+        "optim.batch_size grid.batch_sizes mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
         "grid.extra.n_layers grid.cells.d_model grid.cells.n_layers "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "

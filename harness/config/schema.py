@@ -318,6 +318,7 @@ class GridCells:
         references: cosine runs.
         holdout_factor: cells above 1/factor of the largest compute are held out.
         lr_scale: factors on the learning rate of each parameter group; such a grid is not fitted.
+        batch_sizes: batches of a learning-rate grid, in sequences; null has optim.batch_size alone.
         task_items: test items per task and length.
         settings: values of other keys, by dotted name; what the user sets goes before.
     """
@@ -335,6 +336,7 @@ class GridCells:
     references: list[Reference] | None = None
     holdout_factor: float | None = None
     lr_scale: dict[str, list[float]] | None = None
+    batch_sizes: list[int] | None = None
     task_items: int | None = None
     settings: dict[str, Any] | None = None
 

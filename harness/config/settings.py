@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from yaml import YAMLError  # OmegaConf lets it through
 from harness.config.arms import arm_settings
 from harness.config.cells_file import take_file
 from harness.config.checks import check_budget, check_choices, check_ranges, check_together
+from harness.config.context import BATCH, THETA, Usual, followed
 from harness.config.overrides import (
     PATH_KEYS,
     SWEEPS,
@@ -39,8 +40,28 @@ from harness.records.errors import InputError
 MAX_YAML = 100_000
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Settings as composed, and what followed from them by itself.
+
+    Attributes:
+        settings: the settings, with a number wherever a rule gave one.
+        notes: a sentence for each number that a rule gave.
+    """
+
+    settings: SweepSettings
+    notes: tuple[str, ...] = ()
+
+
 def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSettings:
+    """Return the settings of `load_noted`, without its notes."""
+    return load_noted(arguments, stored).settings
+
+
+def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Loaded:
     """Compose sweeps/config.yaml with overrides and validate the result.
+
+    A context of another length takes along what nobody gave: see `harness.config.context`.
 
     Args:
         arguments: `key=value` as on the command line. `optim=FILE.yaml` sets every key of the file, such as
@@ -67,6 +88,7 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     with initialize_config_dir(str(SWEEPS), version_base="1.3"):
         composed = compose("config", choices)
     values: Any = OmegaConf.to_container(composed)
+    own_context = values["model"]["seq_len"]
     # Paths are set behind OmegaConf's back, which would take `${` in them for something to resolve.
     paths: dict[str, Any] = {}
     kept: dict[str, Any] = {}
@@ -75,11 +97,13 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
         values = _merged(values, kept)
         # A stored grid is whole: what today's file adds to it would give other cells.
         values["grid"] = kept.get("grid", values["grid"])
+    usual = _usual(values, own_context, stored, kept)
     # What the user sets goes before what the grid sets, and decides which grid and budget that is.
     of_grid = [o for o in overrides if o.key == "budget" or o.key.startswith("grid.")]
     for override in of_grid:
         _apply(values, override)
-    for override in _of_grid(values, kept) + [o for o in overrides if o not in of_grid]:
+    others_set = _of_grid(values, kept) + [o for o in overrides if o not in of_grid]
+    for override in others_set:
         if override.key in PATH_KEYS:
             paths[override.key] = override.value
         else:
@@ -93,9 +117,29 @@ def load(arguments: list[str], stored: dict[str, Any] | None = None) -> SweepSet
     check_choices(settings)
     check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
+    settings, notes = followed(settings, usual, {override.key for override in others_set})
     check_together(settings)
     arm_settings(settings)
-    return settings
+    return Loaded(settings, tuple(notes))
+
+
+def _usual(
+    values: dict[str, Any], own_context: int, stored: dict[str, Any] | None, kept: dict[str, Any]
+) -> dict[str, Usual]:
+    """Return what a context takes along, each with the context that it is made for.
+
+    Args:
+        values: the composed configuration, before overrides.
+        own_context: model.seq_len of sweeps/.
+        stored: configuration of an earlier sweep, or None.
+        kept: its part that counts; a section that it lacks is that of sweeps/.
+    """
+    stored_context = (stored or {}).get("model", {}).get("seq_len", own_context)
+    found = {}
+    for key in (THETA, BATCH):
+        section, _, name = key.partition(".")
+        found[key] = Usual(values[section][name], stored_context if section in kept else own_context)
+    return found
 
 
 def _listed(stored: dict[str, Any] | None) -> list[dict[str, Any]]:

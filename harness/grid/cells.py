@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config.arms import arm_settings
 from harness.config.cells_file import FILE_GRIDS
-from harness.config.schema import ExtraCells, GridCells, GridSettings, SweepSettings
+from harness.config.schema import ExtraCells, GridCells, GridSettings, OptimSettings, SweepSettings
 from harness.config.values import typed
 from harness.grid import rules as recipe
 from harness.grid import token_rules
@@ -91,6 +91,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
         return _expand_arms(arms, data, vocab_size)
     chosen = chosen_cells(settings.grid, settings.budget)
     check_seeds(chosen)
+    _check_batches(chosen, settings.optim)
     builder = _Builder(settings, data, vocab_size, chosen)
     cells, listed = _each_once(builder.cells()), builder.listed()
     if not cells and not listed:
@@ -165,6 +166,28 @@ def check_seeds(chosen: GridCells) -> None:
         raise InputError(
             "grid.cells are fitted or forecast and a grid of learning rates is neither; list them under "
             "another grid, or give grid.cells=[]"
+        )
+
+
+def _check_batches(chosen: GridCells, optim: OptimSettings) -> None:
+    """Raise InputError if batches are swept and rates are not, D chooses them too, or one is listed twice."""
+    sizes = chosen.batch_sizes
+    if sizes is None:
+        return
+    if not chosen.lr_scale:
+        raise InputError(
+            f"grid.batch_sizes={typed(sizes)} are swept with learning rates, and this grid sweeps none; use "
+            f"+grid=lr, or optim.batch_size={max(sizes, default=1)} for one batch"
+        )
+    if optim.batch_size_tokens_exponent:
+        raise InputError(
+            f"grid.batch_sizes={typed(sizes)} lists the batches, and optim.batch_size_tokens_exponent="
+            f"{optim.batch_size_tokens_exponent:g} lets D choose them; use optim.batch_size_tokens_exponent=0"
+        )
+    if len(set(sizes)) < max(len(sizes), 1):
+        raise InputError(
+            f"grid.batch_sizes={typed(sizes)} was given, expected one batch or more, each once; type "
+            f"grid.batch_sizes={typed(sorted(set(sizes)) or [2, 4, 8])}"
         )
 
 
@@ -257,8 +280,8 @@ class _Builder:
         optim, seq_len = self.settings.optim, self.settings.model.seq_len
         if optim.schedule in SEPARATE_SCHEDULES:
             longest = n_tokens
-        raster = token_rules.free_batch_size(optim, longest, seq_len) * seq_len
-        raster *= self.settings.grid.log_interval
+        size = token_rules.free_batch_size(optim, longest, seq_len)
+        raster = math.lcm(*(self.chosen.batch_sizes or [size])) * seq_len * self.settings.grid.log_interval
         return max(1, round(n_tokens / raster)) * raster
 
     def _main_cells(self) -> list[Cell]:
@@ -327,8 +350,10 @@ class _Builder:
             raise InputError(
                 f"grid.lr_scale has no parameter group {unknown[0]}; groups are {', '.join(GROUPS)}"
             )
+        sizes: list[int | None] = list(self.chosen.batch_sizes or []) or [None]
         return [
-            self._cell(rung, n_tokens, seed, "lr", {group: factor})
+            self._cell(rung, n_tokens, seed, "lr", {group: factor}, batch_size=size)
+            for size in sizes
             for rung in self.rungs
             for seed in self.seeds
             for n_tokens in self._tokens(rung)
@@ -351,27 +376,46 @@ class _Builder:
         role: str,
         scale: dict[str, float] | None = None,
         schedule: str | None = None,
+        batch_size: int | None = None,
     ) -> Cell:
-        """Return the cell of a rung at `n_tokens`; `scale` multiplies learning rates by parameter group."""
+        """Return the cell of a rung at `n_tokens`.
+
+        Args:
+            rung: width and depth.
+            n_tokens: D.
+            seed: of parameters and data order.
+            role: how its loss is used.
+            scale: factors on learning rates by parameter group.
+            schedule: kind of schedule; None is that of the settings.
+            batch_size: sequences of a batch; None is the setting, or by the rule.
+        """
         kind = schedule or self.settings.optim.schedule
         # Cells of one trunk share a recipe. A cosine or linear run has its own length in it, since its rates
         # depend on it.
         own_length = n_tokens if kind in SEPARATE_SCHEDULES else None
-        key = (rung, own_length, seed, tuple((scale or {}).items()), kind)
+        key = (rung, own_length, seed, tuple((scale or {}).items()), kind, batch_size)
         if key not in self._specs:
-            self._specs[key] = self._spec(rung, own_length, seed, scale or {}, kind)
+            self._specs[key] = self._spec(rung, own_length, seed, scale or {}, kind, batch_size)
         return Cell(self._specs[key], n_tokens, role)
 
     def _spec(
-        self, rung: Rung, own_length: int | None, seed: int, scale: dict[str, float], kind: str
+        self,
+        rung: Rung,
+        own_length: int | None,
+        seed: int,
+        scale: dict[str, float],
+        kind: str,
+        batch_size: int | None,
     ) -> RunSpec:
-        """Return the recipe of a trajectory.
+        """Return the recipe of a trajectory, with the arguments of `_cell`.
 
         `own_length` is the number of tokens of a run that serves one token count alone; a trunk has None.
         """
         settings, model = self.settings, self._model(rung)
         ends = self._trunk_ends(model) if own_length is None else [own_length]
-        size = token_rules.batch_size(settings.optim, ends, model.seq_len, settings.grid.log_interval)
+        size = batch_size or token_rules.batch_size(
+            settings.optim, ends, model.seq_len, settings.grid.log_interval
+        )
         run = RunTokens(
             batch_size=size,
             seq_len=model.seq_len,

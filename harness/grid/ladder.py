@@ -81,6 +81,17 @@ def _body(rung: Rung, model: ModelSettings, vocab_size: int) -> int:
     return n_params_body(model_spec(rung, model, vocab_size))
 
 
+def moving_depth_note(depths: Iterable[int]) -> list[str]:
+    """Return a sentence if rungs differ in depth, of which laws and forecasts know nothing."""
+    found = sorted(set(depths))
+    if len(found) < 2:
+        return []
+    return [
+        f"rungs have {found[0]} to {found[-1]} layers: laws and forecasts are of N and D along these shapes, "
+        "and their intervals leave out what shape adds, as results/ladder shows"
+    ]
+
+
 def depth_note(depths: Iterable[int], settings: OptimSettings) -> list[str]:
     """Return a sentence if rungs differ in depth and their learning rates do not follow it."""
     found = sorted(set(depths))

@@ -21,7 +21,8 @@ def recipe_notes(cells: Sequence[Cell], settings: OptimSettings) -> list[str]:
     notes = []
     free = {spec: free_batch_size(settings, n, spec.model.seq_len) for spec, n in longest.items()}
     kept = [spec for spec in longest if spec.optim.batch_size != free[spec]]
-    if kept:
+    # Without the rule another batch than the setting is one that the grid lists.
+    if kept and settings.batch_size_tokens_exponent:
         first = kept[0]
         notes.append(
             f"{_names(kept)} keep to a batch that ends at all their token counts: {first.optim.batch_size} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -31,10 +32,10 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
         return settings, []
     changed: dict[str, dict[int, int]] = {WIDTHS: {}, COUNTS: {}}
     model = settings.model
-    counts = _counts(chosen_cells(settings.grid, settings.budget))
+    cells = chosen_cells(settings.grid, settings.budget)
     nearest: dict[str, Callable[[int], int]] = {
         WIDTHS: lambda width: _whole_heads(width, model),
-        COUNTS: lambda count: nearest_reachable(count, _raster(settings, count, counts)),
+        COUNTS: lambda count: nearest_reachable(count, _raster(settings, count, cells)),
     }
 
     def near(kind: str, value: int) -> int:
@@ -47,7 +48,7 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     chosen = settings.grid.budgets.get(settings.budget)
     if chosen is not None:
         grid = replace(grid, budgets=settings.grid.budgets | {settings.budget: _rounded_cells(chosen, near)})
-    rasters = {f"{_raster(settings, count, counts):,}" for count in changed[COUNTS]}
+    rasters = {f"{_raster(settings, count, cells):,}" for count in changed[COUNTS]}
     whole = {
         WIDTHS: f"heads of {model.head_dim}",
         COUNTS: f"logging intervals of {' and '.join(sorted(rasters))} tokens",
@@ -67,14 +68,17 @@ def _counts(cells: GridCells) -> list[int]:
     return [*(cells.n_tokens or []), *(n for each in listed for n in each.n_tokens)]
 
 
-def _raster(settings: SweepSettings, count: int, counts: list[int]) -> int:
+def _raster(settings: SweepSettings, count: int, cells: GridCells) -> int:
     """Return the tokens of a logging interval; by the rule of the batch those of the longest run of a trunk.
 
-    The batch is halved until the smallest run has four intervals: a small run would grow otherwise.
+    The batch is halved until the smallest run has four intervals: a small run would grow otherwise. If a grid
+    lists batches, intervals of all of them end there.
     """
     alone = settings.optim.schedule in SEPARATE_SCHEDULES
-    ends = [count] if alone else [count, *counts]
+    ends = [count] if alone else [count, *_counts(cells)]
     interval = settings.model.seq_len * settings.grid.log_interval
+    if cells.batch_sizes:
+        return math.lcm(*cells.batch_sizes) * interval
     size = free_batch_size(settings.optim, max(ends), settings.model.seq_len)
     while settings.optim.batch_size_tokens_exponent and size > 1 and 4 * size * interval > min(ends):
         size //= 2

@@ -108,7 +108,8 @@ class Replicate:
         self.overrides = overrides
         self.record = record
         self.console = console
-        self.settings = load_settings(overrides, record)
+        loaded = load_settings(overrides, record)
+        self.settings, self.notes = loaded.settings, loaded.notes
         given = {key_of(each) for each in overrides}
         self.has_references = REFERENCES in given
         # Twenty times the same sizes would fill the disk with models that nobody asked for.
@@ -149,7 +150,8 @@ class Replicate:
             given = [*self.overrides, *overrides_of(settings), f"results_dir={folder}"]
             given += [] if self.keeps else [f"{KEEP}=none"]
             arguments = given if self.record is None else [*given, "--from", self.record]
-            yield Replication(number, Sweep(settings, arguments, self.console, brief=True))
+            sweep = Sweep(settings, arguments, self.console, brief=True, notes=self.notes)
+            yield Replication(number, sweep)
 
     def _print_plan(self, prepared: list[tuple[Replication, Prepared]]) -> None:
         """Print the plan of the first replication that is not finished, then the total."""

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ from harness.cancel import clear_requests
 from harness.config.cells_file import take_file
 from harness.config.overrides import without_control
 from harness.config.schema import SweepSettings
-from harness.config.settings import known_keys, load, options, plain, resolved_yaml
+from harness.config.settings import Loaded, known_keys, load_noted, options, plain, resolved_yaml
 from harness.data.build import DataConfig
 from harness.data.contamination import read_items, with_contamination
 from harness.data.corpus import Corpus, check_size, mixture_note
@@ -37,7 +37,7 @@ from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
 from harness.grid.cells import Cell, chosen_cells, expand
-from harness.grid.ladder import depth_note
+from harness.grid.ladder import depth_note, moving_depth_note
 from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
 from harness.grid.rules import mlp_notes
@@ -199,12 +199,20 @@ class Sweep:
         arguments: command line, for the record.
         console: where to print.
         brief: write no report and a short fits.json, and print only the scores of the forecasts at the end.
+        notes: what to say about the settings, one sentence each.
     """
 
     def __init__(
-        self, settings: SweepSettings, arguments: list[str], console: Console, *, brief: bool = False
+        self,
+        settings: SweepSettings,
+        arguments: list[str],
+        console: Console,
+        *,
+        brief: bool = False,
+        notes: Sequence[str] = (),
     ):
-        self.settings, self._rounded = with_mesh(*rounded(settings))
+        self.settings, adapted = with_mesh(*rounded(settings))
+        self._adapted = [*notes, *adapted]
         self.arguments = arguments
         self.command = recorded("harness.sweep", arguments)
         self.console = console
@@ -241,7 +249,7 @@ class Sweep:
                 check_source(f"data.sources.{name}.path", source.path)
         config, cache = data_config(settings), cache_folder(settings)
         text = check_before_corpus(self.folder, settings, task_items(settings))
-        for note in [*self._rounded, *self._notes_on_environment(), *([text] if text else [])]:
+        for note in [*self._adapted, *self._notes_on_environment(), *([text] if text else [])]:
             self.console.print(f"note: {note}")
         # Read first: preparing the corpus may take long.
         benchmark = settings.data.contamination
@@ -284,7 +292,8 @@ class Sweep:
         notes += mlp_notes((cell.spec.model for cell in cells), settings.model)
         notes += arm_notes(cells, settings)
         notes += recipe_notes(cells, settings.optim)
-        notes += depth_note((cell.spec.model.n_layers for cell in cells), settings.optim)
+        depths = {cell.spec.model.n_layers for cell in cells}
+        notes += depth_note(depths, settings.optim) + moving_depth_note(depths)
         notes += refused + without_sinks
         if machine is None:
             notes += elsewhere_note(settings.launcher, mesh, bool(refused))
@@ -559,7 +568,7 @@ def command_parser() -> CommandParser:
     return parser
 
 
-def load_settings(overrides: list[str], record: str | None = None) -> SweepSettings:
+def load_settings(overrides: list[str], record: str | None = None) -> Loaded:
     """Compose settings from overrides, over those of a sweep's record if there is one.
 
     A file of cells that extends a sweep names the record as well.
@@ -574,18 +583,18 @@ def load_settings(overrides: list[str], record: str | None = None) -> SweepSetti
                 f"--from {record} and {file.path} each name a sweep, and one was expected; leave --from out"
             )
         record = file.record
-    return load(overrides) if record is None else load(overrides, read_record(record).config)
+    return load_noted(overrides, None if record is None else read_record(record).config)
 
 
 def run(given: argparse.Namespace, arguments: list[str]) -> int:
     """Run the command; return the exit code."""
 
     def act() -> int:
-        settings = load_settings(given.overrides, given.record)
+        found = load_settings(given.overrides, given.record)
         if given.cfg:
-            print(resolved_yaml(settings))
+            print(resolved_yaml(found.settings))
             return 0
-        return Sweep(settings, arguments, plain_console()).run()
+        return Sweep(found.settings, arguments, plain_console(), notes=found.notes).run()
 
     return interruptible(act)
 

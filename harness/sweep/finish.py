@@ -306,7 +306,7 @@ def _learning_rates(group: RateGroup) -> Table:
     """Return a row per cell: best rate of a group, its interval, and the cost of the recipe's rate."""
     table = _table(
         f"best {group.group} rate ({group.column})",
-        ["rung", "tokens", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
+        ["rung", "tokens", "batch", "recipe", "best", "interval", "recipe costs", "1 % at", "not counted"],
     )
     for row in group.optima:
         cost, width = row.recipe_cost_percent, row.half_width
@@ -314,6 +314,7 @@ def _learning_rates(group: RateGroup) -> Table:
         table.add_row(
             row.rung,
             f"{row.n_tokens:.3g}",
+            "–" if row.batch_tokens is None else si(row.batch_tokens),
             number(row.recipe_rate),
             best,
             between,

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 
 import pandas as pd
 
-from analysis.records.learning_rate import LearningRateRecord, RateGroup
+from analysis.records.learning_rate import LearningRateRecord, RateGroup, RateRule
 from harness.config.schema import OptimSettings
 from harness.grid.shape_rules import REFERENCE_N_LAYERS
 from harness.recipe.spec import SEPARATE_SCHEDULES
@@ -28,7 +28,8 @@ def write_rate_recipe(folder: SweepFolder, rates: LearningRateRecord) -> bool:
     """Write optim.yaml: the sweep's own recipe with the measured rate and exponent of each group with a rule.
 
     The rates of a trunk hold at the geometric mean of the token counts that entered the rule. Separate runs,
-    as of cosine, also give the power of D. The comments of the file state that power and all intervals.
+    as of cosine, also give the power of D, and swept batches that of B. The comments of the file state these
+    powers and all intervals.
 
     Args:
         folder: folder of the sweep.
@@ -49,12 +50,14 @@ def write_rate_recipe(folder: SweepFolder, rates: LearningRateRecord) -> bool:
     for entry in rates.groups:
         rule = entry.rule
         if rule.rate_64 is not None and rule.exponent is not None:
-            changes = _in_width(settings, entry.group, rule.rate_64, runs)
+            changes = _in_width(settings, entry.group, rule, runs)
             if settings.schedule in SEPARATE_SCHEDULES and rule.tokens_exponent is not None:
                 power = (settings.reference_tokens / (rule.n_tokens or 1)) ** rule.tokens_exponent
                 changes[f"{entry.group}_lr"] *= power
                 changes[f"{entry.group}_lr_tokens_exponent"] = round(rule.tokens_exponent, 4)
                 recipe["reference_tokens"] = settings.reference_tokens
+            if rule.batch_exponent is not None:
+                recipe["reference_batch_tokens"] = settings.reference_batch_tokens
             changes[f"{entry.group}_lr"] = float(f"{changes[f'{entry.group}_lr']:.4g}")
             recipe |= changes | {f"{entry.group}_lr_exponent": round(rule.exponent, 4)}
             ruled += 1
@@ -66,23 +69,28 @@ def write_rate_recipe(folder: SweepFolder, rates: LearningRateRecord) -> bool:
     return True
 
 
-def _in_width(settings: OptimSettings, group: str, rate: float, runs: pd.DataFrame) -> dict[str, float]:
+def _in_width(settings: OptimSettings, group: str, rule: RateRule, runs: pd.DataFrame) -> dict[str, float]:
     """Return the rate at the reference depth and batch from that at the depth and batch of the runs.
 
-    If depth or batch moved with the width, the measured power of the width has them in it. Then the rule in
-    them is written as 0.
+    A batch that was swept has a measured power, or keeps the one of the recipe if too few optima count. If
+    depth or batch moved with the width, the measured power of the width has them in it. Then the rule in them
+    is written as 0.
     """
-    changes = {f"{group}_lr": rate}
-    for axis, column, reference, exponent in (
-        ("depth", "n_layers", REFERENCE_N_LAYERS, settings.lr_depth_exponent[group]),
-        ("batch", "batch_tokens", settings.reference_batch_tokens, settings.lr_batch_exponent[group]),
+    rate = rule.rate_64 or 0.0
+    changes: dict[str, float] = {}
+    power = settings.lr_batch_exponent[group]
+    if rule.batch_exponent is not None:
+        power = changes[f"{group}_lr_batch_exponent"] = round(rule.batch_exponent, 4)
+    at = runs.batch_tokens.dropna().unique() if rule.batch_tokens is None else [rule.batch_tokens]
+    for axis, found, reference, exponent in (
+        ("depth", runs.n_layers.dropna().unique(), REFERENCE_N_LAYERS, settings.lr_depth_exponent[group]),
+        ("batch", at, settings.reference_batch_tokens, power),
     ):
-        found = runs[column].dropna().unique()
         if exponent and len(found) > 1:
             changes[f"{group}_lr_{axis}_exponent"] = 0.0
         elif exponent:
-            changes[f"{group}_lr"] /= float((found[0] / reference) ** exponent)
-    return changes
+            rate /= float((found[0] / reference) ** exponent)
+    return changes | {f"{group}_lr": rate}
 
 
 def rule_line(entry: RateGroup) -> str:
@@ -96,6 +104,12 @@ def rule_line(entry: RateGroup) -> str:
         in_size += f"·D^{rule.tokens_exponent:.3f}"
     else:
         at = f" at D = {rule.n_tokens}"
+    if rule.batch_exponent is not None:
+        of_batch = f"·(B/{rule.batch_tokens})^"
+        power = f"{of_batch}{estimate(rule.batch_exponent, rule.batch_exponent_interval)}{power}"
+        in_size += f"{of_batch}{rule.batch_exponent:.3f}"
+    elif rule.batch_reason is not None:
+        at += f" ({rule.batch_reason})"
     rate = estimate(rule.rate_64, rule.rate_64_interval)
     exponent = estimate(rule.exponent, rule.exponent_interval)
     return (

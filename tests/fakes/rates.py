@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from harness.records.files import write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.record import cells_of, sweep_record
-from tests.fakes.sweep import point_row
+from tests.fakes.sweep import BATCH_TOKENS, point_row
 
 CURVATURE = 0.03
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -39,21 +40,23 @@ def rate_sweep(
     best: dict[str, tuple[float, float]] = BEST,
     n_tokens: tuple[int, ...] = (524_288,),
     power: float = 0.0,
+    batches: tuple[int, ...] = (BATCH_TOKENS,),
+    batch_power: float = 0.0,
 ) -> pd.DataFrame:
     """points.parquet of a sweep: the base run once per cell and seed, then one group's rate at a time.
 
-    The best rates vary as (tokens/524288)^`power`.
+    The best rates vary as (tokens/524288)^`power` and as (batch/512)^`batch_power`.
     """
     stars = [{}, *({group: factor} for group in groups for factor in factors if factor != 1)]
     rows = []
-    for width in widths:
-        for tokens in n_tokens:
-            for seed in seeds:
-                shift = rng.normal(0, 0.01)  # common to the runs of a seed
-                errors = shift + rng.normal(0, noise, len(stars))
-                moved = (tokens / 524_288) ** power
-                now = {group: (rate_64 * moved, exponent) for group, (rate_64, exponent) in best.items()}
-                rows += [_row(width, tokens, seed, s, now, e) for s, e in zip(stars, errors, strict=True)]
+    for width, tokens, batch, seed in itertools.product(widths, n_tokens, batches, seeds):
+        shift = rng.normal(0, 0.01)  # common to the runs of a seed
+        errors = shift + rng.normal(0, noise, len(stars))
+        moved = (tokens / 524_288) ** power * (batch / BATCH_TOKENS) ** batch_power
+        now = {group: (rate_64 * moved, exponent) for group, (rate_64, exponent) in best.items()}
+        for star, error in zip(stars, errors, strict=True):
+            row = _row(width, tokens, seed, star, now, error)
+            rows.append(row | {"batch_tokens": batch, "run_id": f"{row['run_id']}-b{batch}"})
     return as_table(rows, POINT_COLUMNS)
 
 

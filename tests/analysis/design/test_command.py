@@ -55,9 +55,9 @@ def test_next_cells_of_a_sweep_extend_its_folder(tmp_path: Path, capsys: pytest.
     assert "holds no checkpoints" in printed
     choice = json.loads(out.read_text())["choice"]
     assert choice["error_after"] < choice["error_before"]
-    settings = load_settings(["+grid=cells", f"cells={grid}"])
+    settings = load_settings(["+grid=cells", f"cells={grid}"]).settings
     assert settings.results_dir == SWEEP
-    before = load_settings([], f"{SWEEP}/sweep.json")
+    before = load_settings([], f"{SWEEP}/sweep.json").settings
     data = DataSpec("corpus", "tokenizer", 5.0, 196608, 16384)
     old = {cell.key: cell.role for cell in expand(before, data, 512)}
     new = {cell.key: cell.role for cell in expand(settings, data, 512)}

@@ -129,7 +129,7 @@ def test_intervals_of_optima_cover_the_truth() -> None:
     x = np.log([0.25, 0.5, 1.0, 2.0, 4.0])
     for _ in range(400):
         losses = np.exp(CURVATURE * (x - 0.2) ** 2 + rng.normal(0, 0.005, (3, 5)))
-        curves = [RateCurve("d16", 16, 1, 1, 1.0, np.exp(x), loss, np.zeros(5, int)) for loss in losses]
+        curves = [RateCurve("d16", 16, 1, 1, 1, 1.0, np.exp(x), loss, np.zeros(5, int)) for loss in losses]
         fitted = [fit_parabola(curve) for curve in curves]
         assert all(fitted)
         found = [parabola for parabola in fitted if parabola]

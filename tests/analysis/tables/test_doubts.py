@@ -12,9 +12,10 @@ from analysis.approaches.kaplan import fit_kaplan
 from analysis.approaches.parametric import fit_law
 from analysis.records.warning import WarningCode
 from analysis.tables.table import load_table
-from analysis.uncertainty.table_warnings import table_warnings
+from analysis.uncertainty.table_warnings import table_warnings, with_doubts
 from harness.records.errors import InputError
 from tests import ROOT
+from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 
 STORED = ROOT / "tests/stored/tables"
 CLEAN = pd.read_csv(STORED / "clean.csv")
@@ -155,6 +156,16 @@ def test_untuned_cells_take_the_place_of_mixed_ones() -> None:
     assert codes == [WarningCode.UNTUNED_CELLS]
     codes = [warning.code for warning in table_warnings(load_table(spread.drop(columns="lr")))]
     assert codes == [WarningCode.MIXED_CELLS]
+
+
+def test_sizes_of_several_depths_are_said_of_a_sweep() -> None:
+    points = sweep_points(SMALL_JOINT)
+    assert table_warnings(load_table(points)) == ()
+    points["n_layers"] = points["n_layers"].where(points["rung"] != "d96", 6)
+    (doubt,) = table_warnings(load_table(points))
+    assert (doubt.code, doubt.message[:32]) == (WarningCode.MOVING_DEPTH, "the models have 3 to 6 layers: a")
+    assert table_warnings(load_table(points[points["rung"] == "d96"])) == ()
+    assert doubt in with_doubts(fit_law(load_table(points), resamples=0), load_table(points)).warnings
 
 
 def test_every_fit_carries_the_doubts_of_its_table() -> None:

@@ -78,7 +78,7 @@ def test_a_file_extends_the_sweep_of_a_folder(tmp_path: Path) -> None:
     record = sweep_record(grid="smoke", recipe=RECIPE, config=plain(stored))
     write_record(root / "sweep.json", record)
     file = listed(tmp_path / "more.yaml", f"extends: {root}\ncells: [{BEYOND}]\n")
-    made = load_settings(["+grid=cells", file])
+    made = load_settings(["+grid=cells", file]).settings
     assert (made.grid.name, made.results_dir, made.optim.hidden_lr) == ("smoke", str(root), 0.5)
     assert made.launcher.name == "local"
     before = {cell.key: cell.role for cell in expand(stored, DATA, VOCAB)}
@@ -88,8 +88,8 @@ def test_a_file_extends_the_sweep_of_a_folder(tmp_path: Path) -> None:
     # A second file adds to the first, and the same file again changes nothing.
     write_record(root / "sweep.json", sweep_record(grid="smoke", recipe=RECIPE, config=plain(made)))
     other = listed(tmp_path / "again.yaml", f"extends: {root}\ncells: [{MORE}]\n")
-    assert len(expand(load_settings([other]), DATA, VOCAB)) == len(after) + 1
-    assert load_settings(["+grid=cells", file]).grid.cells == made.grid.cells
+    assert len(expand(load_settings([other]).settings, DATA, VOCAB)) == len(after) + 1
+    assert load_settings(["+grid=cells", file]).settings.grid.cells == made.grid.cells
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from harness.engine.mesh import make_mesh
 from harness.engine.optim import parameter_groups
@@ -15,9 +16,12 @@ from harness.engine.step import Engine, advance, engine_for
 from harness.evaluate.loss import window_losses
 from harness.execution.execution import MeshConfig
 from harness.execution.micro_batch import eval_batch_size, micro_batch_size
+from harness.model import dropout
+from harness.model.decoder import Decoder
 from harness.records.errors import InputError
+from tests.agreement import assert_agree
 from tests.quick_compilation import OPTIONS as QUICK
-from tests.recipes import model, optim, run_spec, windows
+from tests.recipes import SHAPES, model, optim, run_spec, windows
 
 SPEC = run_spec()
 FACTORS = np.ones(4, np.float32)
@@ -132,8 +136,32 @@ def test_a_z_loss_is_trained_and_not_reported(micro_batch):
     loss, grads = jax.jit(engine._gradients, compiler_options=QUICK)(params, micro)
     np.testing.assert_allclose(loss, window_losses(engine, params, np.asarray(batch)).mean(), rtol=1e-6)
     expected = jax.jit(jax.grad(trained), compiler_options=QUICK)(params)
-    for mine, theirs in zip(*map(jax.tree.leaves, (grads, expected)), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+    assert_agree(grads, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+def test_the_gradient_of_a_step_is_that_of_the_textbook_model(shape):
+    engine = Engine(shape, optim(), 2, make_mesh(MeshConfig()))
+    params, batch = fresh(engine)["params"], jnp.asarray(windows(1)[0])
+    keys = None
+    if shape.dropout:
+        keys = dropout.step_keys(dropout.first_key(jax.random.key(5)), jnp.int32(3), 2, 2)
+    graph, state = nnx.split(nnx.eval_shape(lambda: Decoder(shape, nnx.Rngs(0), textbook=True)))
+
+    def textbook(params):
+        nnx.replace_by_pure_dict(state, params)
+        decoder, own = nnx.merge(graph, state), None if keys is None else keys.reshape(4, -1)
+        x = decoder.embedded(batch[:, :-1], own)
+        for block in decoder.blocks:
+            x, _ = block(x, 4, own)
+            own = None if own is None else dropout.folded(own, dropout.NEXT)
+        losses, squares = decoder.token_losses_and_squares(x, batch[:, 1:])
+        return losses.mean() + shape.z_loss * squares.mean(), losses.mean()
+
+    ours = jax.jit(engine._gradients, compiler_options=QUICK)
+    theirs = jax.jit(jax.value_and_grad(textbook, has_aux=True), compiler_options=QUICK)
+    (_, loss), grads = theirs(params)
+    assert_agree(ours(params, batch.reshape(2, 2, -1), keys=keys), (loss, grads))
 
 
 def test_rates_and_seeds_share_a_compiled_program():

@@ -11,6 +11,7 @@ from harness.config.cells_file import FILE_GRIDS
 from harness.config.settings import load, options
 from harness.grid.cells import ROLES, Cell, expand, job_flops, job_tokens, jobs
 from harness.grid.holdout import Reach, reach
+from harness.grid.recipe_notes import recipe_notes
 from harness.recipe import counting
 from harness.recipe.spec import GROUPS, Job, RunSpec
 from harness.records.errors import InputError
@@ -264,6 +265,37 @@ def test_learning_rates_are_varied_one_group_at_a_time() -> None:
     ]
     # The base run is shared by all groups.
     assert sorted(changed) == [[], ["embed"], ["gain"], ["hidden"], ["hidden"]]
+
+
+def test_batches_are_swept_with_the_rates() -> None:
+    rule = "optim.hidden_lr_batch_exponent=0.5"
+    only_hidden = "grid.lr_scale={hidden: [0.5, 1.0, 2.0], embed: [1.0], head: [1.0], gain: [1.0]}"
+    scales = (only_hidden, "grid.n_tokens=[8192]", rule)
+    made = expand(settings(*scales, "grid.batch_sizes=[2,4,8]", grid="lr"), DATA, VOCAB)
+    assert [cell.spec.optim.batch_size for cell in made].count(8) == len(made) / 3 == 3
+    assert recipe_notes(made, settings(*scales, grid="lr").optim) == []
+    plain = expand(settings(*scales, grid="lr"), DATA, VOCAB)
+    assert ids(plain) == ids([cell for cell in made if cell.spec.optim.batch_size == 4])
+    # The rates are swept around those of the rule at each batch.
+    rates = [sorted(c.spec.optim.lr.hidden for c in made if c.spec.optim.batch_size == n) for n in (4, 8)]
+    assert rates[1] == pytest.approx([rate * 2**0.5 for rate in rates[0]])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["grid.batch_sizes=[2,4]"], r"sweeps none; use \+grid=lr, or optim\.batch_size=4 for one batch"),
+        (["grid.lr_scale={hidden: [1.0]}", "grid.batch_sizes=[4,2,4]"], r"type grid\.batch_sizes=\[2,4\]$"),
+        (
+            ["grid.lr_scale={hidden: [1.0]}", "grid.batch_sizes=[2]", "optim.batch_size_tokens_exponent=0.5"],
+            r"lets D choose them; use optim\.batch_size_tokens_exponent=0$",
+        ),
+        (["grid.lr_scale={hidden: [1.0]}", "grid.batch_sizes=[]"], r"type grid\.batch_sizes=\[2,4,8\]$"),
+    ],
+)
+def test_batches_that_cannot_be_swept_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        small_cells(*overrides)
 
 
 def test_an_unknown_parameter_group() -> None:

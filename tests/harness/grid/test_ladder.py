@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
-from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, shape_of
+from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
@@ -103,3 +103,9 @@ def test_rates_that_do_not_follow_depth_are_said() -> None:
     (said,) = depth_note([2, 9, 4], optim)
     assert said.startswith("rungs have 2 to 9 layers")
     assert depth_note([2, 9], load(["+grid=smoke", "optim.transfer=completep"]).optim) == []
+
+
+def test_forecasts_of_rungs_of_several_depths_are_doubted_in_the_plan() -> None:
+    assert moving_depth_note([3, 3]) == []
+    (said,) = moving_depth_note([2, 9, 4])
+    assert said.startswith("rungs have 2 to 9 layers: laws and forecasts are of N and D along these shapes")

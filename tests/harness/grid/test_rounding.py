@@ -46,6 +46,14 @@ def test_the_numbers_of_the_chosen_budget_are_rounded() -> None:
     assert found.grid.budgets["quick"] == asked.grid.budgets["quick"]
 
 
+def test_token_counts_end_intervals_of_every_batch() -> None:
+    scales = ["grid.lr_scale={hidden: [1.0]}", "grid.batch_sizes=[2,6]"]
+    found, notes = rounded(load([*SMALL, *scales, "grid.holdout_factor=null", "grid.n_tokens=[8192]"]))
+    assert found.grid.n_tokens == [5 * 6 * 32 * 8]
+    assert "n_tokens 8,192 became 7,680: whole logging intervals of 1,536 tokens" in notes[0]
+    assert len(expand(found, DATA, VOCAB)) == 2
+
+
 def test_strict_changes_nothing() -> None:
     asked = load([*SMALL, "grid.rungs=[42]", "strict=true"])
     assert rounded(asked) == (asked, [])

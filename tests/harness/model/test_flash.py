@@ -15,6 +15,7 @@ from harness.execution.hardware import platform_here
 from harness.execution.memory import device_memory
 from harness.model import flash, kernels, partition
 from harness.records.errors import InputError
+from tests.agreement import assert_agree
 from tests.quick_compilation import OPTIONS as QUICK
 from tests.recipes import model, run_spec
 
@@ -50,8 +51,7 @@ def test_kernels_equal_the_reference(
     found, expected = (
         outcome(partial(apply, window=window), shape, group) for apply in (OTHERS[name], kernels.attention)
     )
-    for ours, reference in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, reference, rtol=0, atol=2e-5)
+    assert_agree(found, expected)
 
 
 def test_splash_runs_on_a_mesh() -> None:

@@ -24,7 +24,7 @@ from analysis.forecast.seal import table_sha256
 from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord
 from analysis.records.forecast import ForecastRecord, sealed
 from analysis.tables.table import load_table
-from harness.config.schema import SweepSettings
+from harness.config.settings import Loaded
 from harness.records import files
 from harness.records.files import read_table, write_atomic, write_json
 from harness.records.json_files import read_checked, write_checked
@@ -117,11 +117,13 @@ def patched() -> Iterator[None]:
         patch.setattr(command, "print_conclusion", lambda *_: None)
         # Composed once: that takes longer than everything else here.
         patch.setattr(command, "known_keys", cache(command.known_keys))
-        composed = cache(lambda given: command.load(list(given)))
+        composed = cache(lambda given: command.load_noted(list(given)))
 
-        def load(given: list[str], _: None) -> SweepSettings:
+        def load(given: list[str], _: None) -> Loaded:
             *same, results = given
-            return replace(composed(tuple(same)), results_dir=results.removeprefix("results_dir="))
+            made = composed(tuple(same))
+            own = replace(made.settings, results_dir=results.removeprefix("results_dir="))
+            return replace(made, settings=own)
 
         patch.setattr(command, "load_settings", load)
         yield

@@ -31,7 +31,7 @@ def test_a_stored_configuration_comes_back_whole(grid: str) -> None:
 
 def test_overrides_are_laid_over_it(tmp_path: Path) -> None:
     stored = record(tmp_path / "sweep.json", load([*STORED, "cache_dir=/elsewhere", "dry_run=true"]))
-    made = load_settings(["grid.rungs=[16]", "launcher.n_workers=2"], stored)
+    made = load_settings(["grid.rungs=[16]", "launcher.n_workers=2"], stored).settings
     assert (made.grid.rungs, made.grid.seeds, made.optim.hidden_lr) == ([16], [3], 0.5)
     assert (made.cache_dir, made.dry_run) == (None, False), "where it was made is not made again"
     assert (made.launcher.name, made.launcher.n_workers, made.launcher.sbatch) == ("local", 2, {})
@@ -39,9 +39,9 @@ def test_overrides_are_laid_over_it(tmp_path: Path) -> None:
 
 def test_a_group_beside_it_takes_the_place_of_its_own(tmp_path: Path) -> None:
     stored = record(tmp_path / "sweep.json", load(STORED))
-    made = load_settings(["optim=muon"], stored)
+    made = load_settings(["optim=muon"], stored).settings
     assert (made.optim.name, made.optim.hidden_lr != 0.5, made.grid.seeds) == ("muon", True, [3])
-    other = load_settings(["+grid=kaplan"], stored)
+    other = load_settings(["+grid=kaplan"], stored).settings
     assert (other.grid.name, other.grid.seeds, other.optim.hidden_lr) == ("kaplan", None, 0.5)
 
 
