@@ -107,12 +107,15 @@ def read_sweep(folder: str | Path) -> Sweep:
 
 
 def by_source(evals: pd.DataFrame) -> pd.DataFrame:
-    """Return the losses on the sources of a mixture: `point_id`, `source`, `loss`, `loss_sem`; maybe no row.
+    """Return the losses of end points on the sources of a mixture, maybe no row.
+
+    The columns are `point_id`, `source`, `loss` and `loss_sem`.
 
     Args:
         evals: evals.parquet.
     """
     rows = evals[(evals["split"] == OF_SOURCE) & (evals["metric"] == "loss")]
+    rows = rows[rows["point_id"].notna()]  # Others are of a trunk on the way.
     names = {"task": "source", "value": "loss", "sem": "loss_sem"}
     return rows.rename(columns=names)[["point_id", *names.values()]].reset_index(drop=True)
 

@@ -1,8 +1,7 @@
 """`python -m harness.bench.scheduling`: overhead of a sweep, measured with runs that take no time.
 
 Three figures: seconds per trivial run on `local`, start of the workers included; seconds of a second start of
-    a
-finished sweep; seconds and memory of planning and of harness.status for a large sweep.
+a finished sweep; seconds and memory of planning and of harness.status for a large sweep.
 CPU seconds stand beside wall-clock seconds, because others may use the machine.
 """
 

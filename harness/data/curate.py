@@ -49,9 +49,11 @@ def curate(recipe: Recipe, say: Callable[[str], None] = print) -> Curation:
     files, tokenizer = recipe.inputs()
     if importlib.util.find_spec("datatrove") is None:
         raise InputError("curation needs datatrove, which is not installed; type uv run --extra curate")
+    if recipe.extracts and importlib.util.find_spec("resiliparse") is None:
+        raise InputError("extract needs resiliparse, which is not installed; type uv run --extra curate")
     separator = recipe.separator(tokenizer)
     assert separator is not None
-    decided_by = recipe.what_decides(files, tokenizer, version("datatrove"))
+    decided_by = recipe.what_decides(files, tokenizer, {name: version(name) for name in recipe.libraries})
     output = Path(recipe.output).expanduser().absolute()
     found = find_curation(output)
     work = output / WORK

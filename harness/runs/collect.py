@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
+from harness.recipe.schedule import TRUNK
 from harness.records.columns import (
     ADDED,
     ARM,
@@ -27,7 +29,7 @@ from harness.records.files import read_table, remove, set_aside, table_bytes, wr
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.finished import Standing, read_point_file, standings
-from harness.runs.rows import source_rows, unmeasured
+from harness.runs.rows import SOURCES, source_rows, unmeasured
 
 
 def has_point(folder: SweepFolder, cell: Cell) -> bool:
@@ -198,7 +200,7 @@ def collect_evals(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks.
 
-    Losses on the sources of a mixture are the last rows of evals.parquet.
+    Losses on the sources of a mixture are the last rows of evals.parquet, those on the way before others.
 
     Args:
         folder: folder of the sweep.
@@ -215,9 +217,25 @@ def collect_evals(
     rows = _read_parts(evals, EVAL_COLUMNS, damaged)
     sources = [row for cell in cells for row in source_rows(read_point(folder, cell))]
     if sources:
-        parts = [rows, as_table(sources, EVAL_COLUMNS)]
+        before = [row for run in runs for row in _on_the_way(run)]
+        parts = [rows, as_table([*before, *sources], EVAL_COLUMNS)]
         rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
     return rows, _read_parts(items, ITEM_COLUMNS, damaged)
+
+
+def _on_the_way(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """Yield the rows on the sources of a mixture at the steps of a trunk that were evaluated."""
+    found: dict[int, Iterator[dict[str, Any]]] = {}
+    for path in run.curves.glob(f"{TRUNK}-*.parquet"):
+        # `collect_curves` says which parts are damaged.
+        frame = _part(path, run.run_id, CURVE_COLUMNS, [])
+        if frame is None or SOURCES not in frame:
+            continue
+        for row in frame[frame[SOURCES].notna()].to_dict("records"):
+            point = {"run_id": run.run_id, "point_id": None, "n_tokens": row["n_tokens"]}
+            found[row["step"]] = source_rows(point | {SOURCES: json.loads(row[SOURCES])})
+    for step in sorted(found):
+        yield from found[step]
 
 
 def _read_parts(

@@ -11,7 +11,8 @@ from harness.records.columns import OF_SOURCE
 from harness.records.provenance import code_revision
 from harness.records.run_files import RunStatus
 
-# Key of a point's file: the losses of the sources of a mixture, and what of each was read.
+# Key of a point's file: the losses of the sources of a mixture, and what of each was read. Of a part of a
+# trunk's curve: a column with the losses as JSON.
 SOURCES = "sources"
 
 
@@ -61,7 +62,11 @@ def unmeasured(spec: RunSpec, n_tokens: int, status: RunStatus, reason: str) -> 
 
 
 def source_rows(point: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of evals.parquet on the sources of a mixture, from the content of a point's file."""
+    """Yield the rows of evals.parquet on the sources of a mixture.
+
+    Args:
+        point: content of a point's file, or a row of a trunk's curve; None gives no row.
+    """
     for found in (point or {}).get(SOURCES, ()):
         shared = {key: point[key] for key in ("run_id", "point_id", "n_tokens")} if point else {}
         shared |= {"task": found["source"], "length": 0, "n_shot": 0, "split": OF_SOURCE}
@@ -69,4 +74,6 @@ def source_rows(point: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield shared | {"metric": "loss", "value": found["loss"], "sem": found["loss_sem"]}
         if found["bits_per_byte"] is not None:
             yield shared | {"metric": "bits_per_byte", "value": found["bits_per_byte"]}
-        yield shared | {"metric": "n_unique_tokens", "value": float(found["n_unique_tokens"])}
+        # What a run on the way has read is not written down.
+        if "n_unique_tokens" in found:
+            yield shared | {"metric": "n_unique_tokens", "value": float(found["n_unique_tokens"])}

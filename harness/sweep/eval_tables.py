@@ -55,7 +55,7 @@ def source_table(evals: pd.DataFrame, points: pd.DataFrame) -> Table:
         points: points.parquet.
     """
     rows = evals[(evals.split == OF_SOURCE) & (evals.metric == "loss")]
-    rows = rows.merge(points[["point_id", "d_model", "rung"]], on="point_id")
+    rows = rows[rows.point_id.notna()].merge(points[["point_id", "d_model", "rung"]], on="point_id")
     rows = rows[rows.n_tokens == rows.groupby("rung").n_tokens.transform("max")]
     rungs = rows.drop_duplicates("rung").sort_values("d_model").rung
     table = Table(title=SOURCE_TITLE, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))

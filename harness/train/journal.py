@@ -9,6 +9,7 @@ If several processes train one run, only the first one writes.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +123,7 @@ class Journal:
         segment: Segment,
         step: int,
         train_loss: float,
-        eval_loss: float | None,
+        scored: EvalResult | None,
         hidden_lr: float,
         grad_norm: float,
         tokens_per_second: float,
@@ -133,7 +134,7 @@ class Journal:
             segment: Trunk or branch.
             step: Steps trained so far.
             train_loss: Mean training loss of the interval, nats per token.
-            eval_loss: Loss on the curve's evaluation set, nats per token; None if not evaluated.
+            scored: Loss on the curve's evaluation set; None if not evaluated.
             hidden_lr: Learning rate of the hidden matrices at the last step.
             grad_norm: Global norm of the gradient at the last step, before clipping.
             tokens_per_second: Speed of the interval, evaluation included.
@@ -152,12 +153,14 @@ class Journal:
                 "n_tokens": n_tokens,
                 "flops": counting.train_flops(spec.model, n_tokens),
                 "train_loss": train_loss,
-                "eval_loss": eval_loss,
+                "eval_loss": None if scored is None else scored.loss,
                 "hidden_lr": hidden_lr,
                 "grad_norm": grad_norm,
                 "tokens_per_second": tokens_per_second,
                 "mfu": mfu,
             }
+            if scored is not None and scored.sources:
+                row[SOURCES] = json.dumps([asdict(own) for own in scored.sources])
             self._rows.append(row)
         self._state = replace(
             self._state,
@@ -195,7 +198,9 @@ class Journal:
         if self._writes:
             # Parts, because one growing parquet file would be rewritten whole at every checkpoint.
             path = self._folder.curve_part(self._segment, rows[0]["step"], rows[-1]["step"])
-            write_table(path, as_table(rows, CURVE_COLUMNS))
+            # Parts of other corpora lack the column, and so do those without an evaluation.
+            more = {SOURCES: "string"} if any(SOURCES in row for row in rows) else {}
+            write_table(path, as_table(rows, CURVE_COLUMNS | more))
 
     def keep_finished(self, retrained: Sequence[int]) -> None:
         """Keep the rows of the trunk on which end points rest that are not trained again.

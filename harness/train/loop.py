@@ -266,19 +266,17 @@ class Trajectory:
         # The row's loss is the mean over the interval, which is less noisy than its last step.
         loss = float(metrics.loss.astype(np.float64).mean())
         self._check_finite(step + n, metrics.loss)
-        eval_loss = None
+        scored = None
         if segment.n_tokens is None and self._is_eval_step(step + n, n):
             with self.stopwatch.time(EVALUATION):
-                eval_loss = evaluate(
-                    self.engine, self.engine.eval_params(state), self.inputs.curve_eval_set
-                ).loss
+                scored = evaluate(self.engine, self.engine.eval_params(state), self.inputs.curve_eval_set)
         if self.inputs.tasks is not None and segment.n_tokens is None and is_task_step(step + n, n):
             with self.stopwatch.time(TASKS):
                 rows = self.inputs.tasks.on_the_way(self.engine, self.engine.eval_params(state))
                 self.journal.write_step_evals((step + n) * self.spec.batch_tokens, rows)
         speed = n * self.spec.batch_tokens / (time.monotonic() - began)
         hidden_lr = float(factors[-1]) * self.spec.optim.lr.hidden
-        self.journal.log(segment, step + n, loss, eval_loss, hidden_lr, float(metrics.grad_norm[-1]), speed)
+        self.journal.log(segment, step + n, loss, scored, hidden_lr, float(metrics.grad_norm[-1]), speed)
         return state
 
     def _check_finite(self, step: int, losses: np.ndarray) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from harness.data.text.corpora import SourceFile, list_files
+from harness.data.curation.pages import PAGE_SUFFIXES
+from harness.data.text.corpora import TEXT_SUFFIXES, SourceFile, list_files
 from harness.data.text.file_tokenizer import FileTokenizer, read_tokenizer
 from harness.data.text.remote import is_remote
 from harness.records.errors import InputError, near
@@ -25,7 +26,7 @@ NUMBER, COUNT, FLAG, TEXT, TEXTS, LIST, MAPPING = (
 OR_NULL = " or null"
 Options = dict[str, Any]
 # What may stand in each part of a recipe. Names and meanings are those of datatrove's blocks, except for
-# `read`, `language`, `bad_words` and `tokenize`. Without an option, the default of the block holds.
+# `read`, `extract`, `language`, `bad_words` and `tokenize`. Without an option, the block's default holds.
 READ = {"path": TEXT, "text_field": TEXT, "url_field": TEXT}
 TOKENIZE = {
     "tokenizer": TEXT,
@@ -39,6 +40,7 @@ STEPS: dict[str, dict[str, str]] = {
         "extra_domains": TEXTS, "extra_urls": TEXTS, "banned_words": TEXTS, "banned_subwords": TEXTS,
         "soft_banned_words": TEXTS, "soft_word_threshold": COUNT, "use_integrated_lists": FLAG,
     },
+    "extract": {"main_content": FLAG, "timeout": NUMBER},
     "language": {"keep": TEXTS, "min_score": NUMBER, "model": TEXT},
     "gopher_repetition": {
         "dup_line_frac": NUMBER + OR_NULL, "dup_para_frac": NUMBER + OR_NULL,
@@ -78,6 +80,7 @@ EXECUTORS: dict[str, dict[str, str]] = {
     "ray": {**COMMON, **ON_A_CLUSTER, "address": TEXT + OR_NULL},
 }
 PATHS = ("file", "model")  # options that name a file
+EXTRACT = "extract"
 KEYS = ("read", "steps", "tokenize", "output", "executor")
 
 
@@ -117,7 +120,19 @@ class Recipe:
         """Number of parts that are worked on apart."""
         return int(self.executor.get("tasks", 1))
 
-    def what_decides(self, files: Sequence[SourceFile], tokenizer: FileTokenizer, version: str) -> Options:
+    @property
+    def extracts(self) -> bool:
+        """Whether pages are read and their text is extracted."""
+        return any(step.name == EXTRACT for step in self.steps)
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages whose version decides what is left."""
+        return ("datatrove", "resiliparse") if self.extracts else ("datatrove",)
+
+    def what_decides(
+        self, files: Sequence[SourceFile], tokenizer: FileTokenizer, versions: Mapping[str, str]
+    ) -> Options:
         """Return all that decides the bytes of the corpus, as JSON types; paths of the machine do not."""
         lists = [step.options[key] for step in self.steps for key in PATHS if key in step.options]
         steps = [
@@ -130,7 +145,7 @@ class Recipe:
             "lists": _hash([hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in lists]),
             "tokenize": self.tokenize | {"tokenizer": tokenizer.tokenizer_id},
             "tasks": self.n_tasks,
-            "datatrove": version,
+            **versions,
         }
 
     def inputs(self) -> tuple[list[SourceFile], FileTokenizer]:
@@ -139,7 +154,7 @@ class Recipe:
         Raises:
             InputError: there are none, or the tokenizer has no separator.
         """
-        files = list_files(self.read["path"], key="read.path")
+        files = self._files()
         tokenizer = read_tokenizer(self.tokenize["tokenizer"], key="tokenize.tokenizer")
         if self.separator(tokenizer) is None:
             raise InputError(
@@ -147,6 +162,16 @@ class Recipe:
                 "tokenize.separator=TOKEN"
             )
         return files, tokenizer
+
+    def _files(self) -> list[SourceFile]:
+        """List the files to read: pages too if their text is extracted."""
+        path = self.read["path"]
+        try:
+            return list_files(path, (*TEXT_SUFFIXES, *(PAGE_SUFFIXES if self.extracts else ())), "read.path")
+        except InputError:
+            if self.extracts or not _has_pages(path):
+                raise
+        raise InputError(f"read.path={path} holds pages of the web; add the step extract to get their text")
 
     def separator(self, tokenizer: FileTokenizer) -> str | None:
         """Return the token behind each document; None if the tokenizer has none that is known.
@@ -197,6 +222,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"steps holds {twice} {names.count(twice)} times, expected it once; remove the rest")
+    if EXTRACT in names and set(names[: names.index(EXTRACT)]) - {"url"}:
+        raise InputError(
+            f"steps holds {EXTRACT} behind {names[names.index(EXTRACT) - 1]}, which reads text; put it "
+            "first, or behind url"
+        )
     return Recipe(
         _options(content["read"], READ, "read"),
         steps,
@@ -204,6 +234,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         output,
         _executor(content.get("executor") or {}),
     )
+
+
+def _has_pages(path: str) -> bool:
+    try:
+        return bool(list_files(path, PAGE_SUFFIXES, "read.path"))
+    except InputError:
+        return False
 
 
 def _override(content: Options, override: str) -> None:

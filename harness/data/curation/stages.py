@@ -18,10 +18,12 @@ from typing import Any
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.curation.count import Count, Document, Dropped
-from harness.data.curation.recipe import Options, Recipe, Step
+from harness.data.curation.extract import Extract
+from harness.data.curation.pages import PAGE_SUFFIXES, read_pages
+from harness.data.curation.recipe import EXTRACT, Options, Recipe, Step
 from harness.data.text.corpora import SourceFile
 from harness.data.text.document import Unusable
-from harness.data.text.parse import parse
+from harness.data.text.parse import Record, parse
 from harness.data.text.read import READ_ERRORS, read_raw
 from harness.data.text.remote import is_remote, open_binary
 
@@ -66,20 +68,30 @@ class Read:
 
         with Dropped(self.counts, READ_STEP) as unusable:
             for file in self.files[rank::world_size]:
-                is_json = not file.name.lower().endswith((".txt", ".parquet"))
-                records = zip(read_raw(file, self.text_field), self._addresses(file), strict=False)
-                for number, (raw, url) in enumerate(records, 1):
-                    found = parse(file.name, number, raw, self.text_field)
-                    if found is None:
-                        continue
+                for found, known in self._records(file):
                     reason = found.reason if isinstance(found, Unusable) else _why_not(found.text)
                     if isinstance(found, Unusable) or reason:
                         empty = Datatrove(text="", id=found.name, metadata={"filter_reason": reason})
                         unusable.write(empty, rank)
                         continue
-                    address = json.loads(str(raw)).get(self.url_field) if is_json else url
-                    metadata = {"url": address} if isinstance(address, str) else {}
+                    metadata = {key: value for key, value in known.items() if isinstance(value, (str, bool))}
                     yield Datatrove(text=found.text, id=found.name, metadata=metadata)
+
+    def _records(self, file: SourceFile) -> Iterator[tuple[Record, dict[str, Any]]]:
+        """Yield the records of a file with what is known of each: its address, whether it is plain text."""
+        kind = file.name.lower()
+        if kind.endswith(PAGE_SUFFIXES):
+            yield from read_pages(file)
+            return
+        is_json = not kind.endswith((".txt", ".parquet"))
+        records = zip(read_raw(file, self.text_field), self._addresses(file), strict=False)
+        for number, (raw, url) in enumerate(records, 1):
+            found = parse(file.name, number, raw, self.text_field)
+            if isinstance(found, Unusable):
+                yield found, {}
+            elif found is not None:
+                address = json.loads(str(raw)).get(self.url_field) if is_json else url
+                yield found, {"url": address} | ({"plain": True} if kind.endswith(".txt") else {})
 
     def _addresses(self, file: SourceFile) -> Iterator[Any]:
         """Yield the address in each record of a parquet file that has a column of them; else None."""
@@ -196,6 +208,8 @@ def _block(step: Step, dropped: Dropped) -> Any:
 
     if step.name == "pii":
         return PIIFormatter(**step.options)
+    if step.name == EXTRACT:
+        return Extract(dropped, **step.options)
     kinds: dict[str, Any] = {"url": Url, "language": Language, "bad_words": BadWords}
     if step.name in kinds:
         return kinds[step.name](dropped, **step.options)

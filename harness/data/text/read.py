@@ -9,7 +9,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,9 +62,16 @@ def read_raw(file: SourceFile, text_field: str) -> Iterator[Raw]:
     Raises:
         InputError: the file is damaged or cannot be opened, or a parquet file lacks the column.
     """
+    with whole_file(file):
+        yield from _read_one(file, text_field)
+
+
+@contextmanager
+def whole_file(file: SourceFile) -> Iterator[None]:
+    """Raise InputError for whatever goes wrong while a file is read: it is damaged or cannot be opened."""
     try:
         with store_trouble(file.path) if is_remote(file.path) else nullcontext():
-            yield from _read_one(file, text_field)
+            yield
     except READ_ERRORS as error:
         kind = type(error).__name__
         raise InputError(
@@ -126,10 +133,11 @@ def _value(cell: Any) -> Any:
 
 def _open_lines(file: SourceFile) -> TextIO:
     """Open a JSON-lines file, decompressed by its suffix; a byte-order mark is left out."""
-    return io.TextIOWrapper(_decompressed(file), encoding="utf-8-sig", errors=KEEP_BYTES)
+    return io.TextIOWrapper(decompressed(file), encoding="utf-8-sig", errors=KEEP_BYTES)
 
 
-def _decompressed(file: SourceFile) -> Any:
+def decompressed(file: SourceFile) -> Any:
+    """Open a file of bytes, decompressed by its suffix; one that is cut short raises an error at its end."""
     # By the name: the address of a file in an archive ends with that of the archive.
     name, path = file.name.lower(), file.path
     if name.endswith(".gz"):

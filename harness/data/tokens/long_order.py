@@ -1,4 +1,4 @@
-"""Order of the windows of a corpus that is too long for a permutation in memory.
+"""Order of the windows of a long corpus: a permutation of blocks, and one of the windows in each.
 
 The corpus is cut into BLOCKS equal blocks. A round visits each block once, in scrambled bit-reversed order.
 So any 2^k windows in a row come from 2^k equal parts of the corpus. Each block has a permutation of its
@@ -10,6 +10,7 @@ Journal on Computing 17 (permutations from Feistel rounds); Black & Rogaway 2002
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -44,11 +45,15 @@ def _scrambled(place: Words, key: Words) -> Words:
     """Return bit-reversed places, each bit flipped at random by the bits before it."""
     block = np.zeros_like(place)
     for bit in range(BLOCK_BITS):
-        # The leading one tells prefixes of different lengths apart.
-        prefix = block | np.uint64(1 << bit)
-        flip = _mixed(key ^ _mixed(prefix)) & np.uint64(1)
+        flip = _mixed(key ^ _prefixes()[block | np.uint64(1 << bit)]) & np.uint64(1)
         block = block << np.uint64(1) | (place >> np.uint64(bit) & np.uint64(1)) ^ flip
     return block
+
+
+@cache
+def _prefixes() -> Words:
+    """Return a hash of each prefix of a block's number; a leading one tells their lengths apart."""
+    return _mixed(np.arange(BLOCKS, dtype=np.uint64))
 
 
 def _permuted(index: Words, size: int, key: Words) -> Words:

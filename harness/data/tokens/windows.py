@@ -9,21 +9,20 @@ read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from harness.data.tokens.long_order import n_ordered, windows_at
+from harness.data.tokens.spread import spread
 from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
 
 Stream: TypeAlias = "np.ndarray | TokenStream"
-# An epoch of more windows is ordered place by place: its permutation would take gigabytes.
-LONG = 2**22
-# Permutations of at most so many windows are kept for many orders at once: a mixture has one for each source.
-SHORT = 2**19
+# An epoch of more windows is cut into blocks (`long_order`). What stored runs read depends on both numbers.
+LONG = 2**22  # of a corpus alone
+SHORT = 2**19  # of a source of a mixture
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Order:
         seq_len: inputs per window.
         batch_size: windows per step.
         seed: seed of the permutations.
-        longest: windows of an epoch whose permutation may lie in memory, at most LONG.
+        longest: windows of the longest epoch that is not cut into blocks, at most LONG.
 
     Raises:
         InputError: the corpus is shorter than one window.
@@ -121,8 +120,7 @@ class Order:
         size = self.n_windows
         if size > self.longest:
             return windows_at(np.arange(offset, min(offset + n, size)), size, self.seed, epoch)
-        permutation = _short_permutation if size <= SHORT else _permutation
-        return permutation(size, self.seed, epoch)[offset : offset + n]
+        return spread(size, self.seed, epoch).windows(offset, min(n, size - offset))
 
 
 def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:
@@ -161,29 +159,3 @@ def gather(tokens: Stream, starts: np.ndarray, seq_len: int) -> Int32[np.ndarray
         return tokens.windows(starts, seq_len + 1)
     # Files hold 16-bit or 32-bit unsigned ids, compiled programs take int32.
     return tokens[starts[..., None] + np.arange(seq_len + 1)].astype(np.int32)
-
-
-def _spread(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "windows"]:
-    """Return a random order of windows in which every stretch reads all parts of the corpus about equally.
-
-    This is the van der Corput sequence in base 2 with nested random flips (Owen, 1995, "Randomly permuted
-    (t,m,s)-nets", section 3). Any 2^k windows in a row fall one into each of 2^k equal parts of the corpus,
-    if the number of windows is a power of two. So short runs of different seeds read the same mixture of
-    documents.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    n_bits = int(n_windows - 1).bit_length()
-    position = np.arange(1 << n_bits)
-    window = np.zeros_like(position)
-    # Reversed bits: bit `level` of the position, the lowest first, is appended to the window number. Every
-    # prefix of a window number has a random flip of its own.
-    for level in range(n_bits):
-        flips = rng.integers(0, 2, 1 << level)
-        window = window << 1 | ((position >> level & 1) ^ flips[window])
-    # Numbers that do not exist are skipped, which keeps the rest spread nearly as evenly.
-    return np.asarray(window[window < n_windows])
-
-
-# Two, because a batch may end one epoch and begin the next.
-_permutation = lru_cache(maxsize=2)(_spread)
-_short_permutation = lru_cache(maxsize=32)(_spread)

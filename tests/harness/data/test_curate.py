@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -28,7 +30,9 @@ from harness.data.curation.report import Curation, find_curation
 from harness.data.curation.stages import Read
 from harness.data.prepare import prepare_corpus
 from harness.data.text.corpora import list_files
+from harness.data.text.file_tokenizer import read_tokenizer
 from tests import ROOT
+from tests.harness.data.curation.test_pages import ARTICLE, SITE, answer, needs_resiliparse, record
 from tests.harness.data.curation.test_recipe import EXAMPLE, SMALL, tokenizer_json, written
 from tests.slurm_cluster import cluster, why_not
 
@@ -175,6 +179,8 @@ def test_every_step_drops_what_it_should_and_says_so(alone: Path) -> None:
     assert report.languages["fr"].left.documents == 0
     assert report.languages["en"].left.documents > 10
     assert {reason: found.documents for reason, found in steps["bad_words"].dropped.items()} == {"darn": 1}
+    beginning = topics[sorted(topics)[1]][:60]
+    assert [(each.reason, each.text[:60]) for each in steps["bad_words"].examples] == [("darn", beginning)]
     assert steps["minhash"].dropped["near duplicate"].documents == 1
     longest = max(sorted(topics)[:40], key=lambda name: len(topics[name]))
     # One of the two; which one, the order of the files says.
@@ -252,6 +258,10 @@ def test_without_the_extra_it_is_one_sentence(
     assert curate.main([str(recipe), f"output={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err
     assert said == "error: curation needs datatrove, which is not installed; type uv run --extra curate\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "resiliparse" else name)
+    assert curate.main([str(recipe), f"output={tmp_path / 'out'}", "steps=[extract]"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: extract needs resiliparse, which is not installed; type uv run --extra curate\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -301,6 +311,56 @@ def test_a_damaged_file_is_one_sentence(name: str, recipe: Path, tmp_path: Path)
     said = refused(recipe, tmp_path / "out", place, "steps=[pii]")
     # In a process of its own what datatrove says goes into a file.
     assert said.splitlines()[-1].startswith(f"error: {tmp_path}/texts/{name} cannot be read (")
+
+
+@needs_datatrove
+@needs_resiliparse
+def test_pages_of_archives_become_a_corpus_and_all_that_is_left_out_is_counted(
+    recipe: Path, tmp_path: Path
+) -> None:
+    texts = [topics[name] for name in sorted(topics)[:6]]
+    pages = [SITE.format("".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n"))) for text in texts]
+    deep = "<body>" + "<div>" * 100_000 + ARTICLE  # It would take minutes.
+    answers = [answer(page.encode()) for page in [*pages[:4], "<script>only</script>", deep]]
+    answers += [answer(b"gone", status="410 Gone"), answer(b"\x89PNG", "image/png")]
+    data = b"".join(gzip.compress(record("response", f"http://{i}.org/", a)) for i, a in enumerate(answers))
+    banned = record("response", "https://sub.banned.example.com/", answer(pages[4].encode()))
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/a.warc.gz").write_bytes(data + gzip.compress(banned))
+    plain = record("conversion", "http://wet.org/", b"Text that was extracted before: a < b.", "text/plain")
+    (tmp_path / "web/a.warc.wet.gz").write_bytes(gzip.compress(plain))
+    (tmp_path / "web/saved.html").write_text(pages[5])
+    url_step = "{url: {use_integrated_lists: false, extra_domains: [example.com]}}"
+    steps = f"steps=[{url_step}, {{extract: {{timeout: 3}}}}, pii]"
+    place = f"read.path={tmp_path / 'web'}"
+    curated(recipe, tmp_path / "out", place, steps, "executor.tasks=2")
+    report = find_curation(tmp_path / "out")
+    assert report is not None
+    read, url, extract, pii = report.steps
+    assert {reason: found.documents for reason, found in read.dropped.items()} == {
+        "no HTML": 1,
+        "status 410": 1,
+    }
+    assert [step.left.documents for step in report.steps] == [9, 8, 6, 6]
+    assert [example.url for example in url.examples] == ["https://sub.banned.example.com/"]
+    assert {reason: found.documents for reason, found in extract.dropped.items()} == {
+        "longer than 3 s": 1,
+        "no text": 1,
+    }
+    assert {example.url for example in extract.examples} == {"http://4.org/", "http://5.org/"}
+    assert extract.left.bytes < url.left.bytes - len(deep)
+    assert pii.left == extract.left
+    assert report.decided_by["resiliparse"] == version("resiliparse")
+    tokens = [np.fromfile(path, "<u2") for path in sorted((tmp_path / "out").glob("*.ds"))]
+    tokenizer = read_tokenizer(str(tmp_path / "out/tokenizer.json"))
+    corpus = "".join(tokenizer.decode(part) for part in tokens)
+    assert "Text that was extracted before: a < b." in corpus
+    assert all(word not in corpus for word in ("Imprint", "<p>", "Home", "gone"))
+    for text in (*texts[:4], texts[5]):
+        longest = max(text.split("\n\n"), key=len)
+        assert " ".join(longest.split()) in " ".join(corpus.split())
+    refusal = refused(recipe, tmp_path / "other", place, "steps=[pii]")
+    assert refusal == f"error: {place} holds pages of the web; add the step extract to get their text\n"
 
 
 @needs_datatrove

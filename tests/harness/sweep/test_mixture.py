@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.tables.sweep import by_source
 from harness.config.settings import load
-from harness.records.columns import OF_SOURCE
+from harness.records.columns import CURVE_COLUMNS, OF_SOURCE
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
+from harness.sweep.eval_tables import source_table
 from harness.sweep.finish import has_tasks
 from tests.fakes import sealing
 from tests.small_sweeps import SMALL
@@ -63,9 +65,10 @@ def trained(patched: None, tmp_path_factory: pytest.TempPathFactory) -> SweepFol
     return folder
 
 
-def of_sources(folder: SweepFolder, metric: str) -> pd.DataFrame:
+def of_sources(folder: SweepFolder, metric: str, ends: bool = True) -> pd.DataFrame:
+    """Rows on the sources, at end points or on the way."""
     evals = read_table(folder.evals)
-    return evals[(evals.split == OF_SOURCE) & (evals.metric == metric)]
+    return evals[(evals.split == OF_SOURCE) & (evals.metric == metric) & (evals.point_id.notna() == ends)]
 
 
 def test_each_point_has_the_loss_of_each_source_and_their_mean_is_its_loss(trained: SweepFolder) -> None:
@@ -80,6 +83,22 @@ def test_each_point_has_the_loss_of_each_source_and_their_mean_is_its_loss(train
     assert (losses[losses.task == "news"].value.to_numpy() > points.loss).all()
     assert not has_tasks(trained)
     assert not trained.emergence.exists()
+
+
+def test_curves_have_the_loss_of_each_source_on_the_way(trained: SweepFolder) -> None:
+    curves = read_table(trained.curves)
+    scored = curves[curves.eval_loss.notna()].set_index("n_tokens").eval_loss
+    assert len(scored) > 3
+    losses = of_sources(trained, "loss", ends=False).pivot(index="n_tokens", columns="task", values="value")
+    assert losses.index.tolist() == scored.index.tolist()
+    mixed = 0.75 * losses["web"] + 0.25 * losses["code"]
+    np.testing.assert_allclose(mixed.to_numpy(), scored.to_numpy(), rtol=1e-12)
+    assert (losses["news"].iloc[-1] > losses[["web", "code"]].iloc[-1]).all()
+    # What end points say is as before, and curves have no column more.
+    assert set(by_source(read_table(trained.evals)).point_id) == set(read_table(trained.points).point_id)
+    assert list(curves) == list(CURVE_COLUMNS)
+    rows = source_table(read_table(trained.evals), read_table(trained.points)).row_count
+    assert rows == len(WEIGHTS)
 
 
 def test_what_was_read_of_each_source_is_recorded(trained: SweepFolder) -> None:

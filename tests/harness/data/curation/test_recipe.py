@@ -67,7 +67,10 @@ WRONG: dict[str, tuple[object, str]] = {
     "no output": ({key: SMALL[key] for key in ("read", "tokenize")}, "lacks output"),
     "remote output": (SMALL | {"output": "s3://a/b"}, "output=s3://a/b is no folder of this machine"),
     "steps": (SMALL | {"steps": "minhash"}, "steps is a text, expected a list"),
-    "step": (SMALL | {"steps": ["gopher"]}, "steps holds the unknown step gopher; use one of url, language"),
+    "step": (
+        SMALL | {"steps": ["gopher"]},
+        "steps holds the unknown step gopher; use one of url, extract, ",
+    ),
     "step misspelt": (SMALL | {"steps": ["min_hash"]}, "did you mean minhash?"),
     "two in one": (SMALL | {"steps": [{"c4": {}, "pii": {}}]}, "expected the name of a step, or NAME:"),
     "twice": (SMALL | {"steps": ["c4", "c4"]}, "steps holds c4 2 times, expected it once"),
@@ -88,6 +91,10 @@ WRONG: dict[str, tuple[object, str]] = {
     "file": (
         SMALL | {"steps": [{"bad_words": {"file": "none.txt"}}]},
         "bad_words.file=none.txt does not exist",
+    ),
+    "order": (
+        SMALL | {"steps": ["url", "c4", "extract"]},
+        "steps holds extract behind c4, which reads text; put it first, or behind url",
     ),
     "executor": (SMALL | {"executor": {"name": "slrum"}}, "unknown executor slrum; did you mean slurm?"),
     "Slurm": (SMALL | {"executor": {"name": "slurm", "minutes": 5}}, "executor.partition was expected"),
@@ -169,7 +176,7 @@ def test_a_tokenizer_that_will_not_do_is_one_sentence(
 def test_what_decides_the_corpus_is_no_path_and_no_executor(recipe: Recipe, tmp_path: Path) -> None:
     def decided(changed: Recipe, tokenizer: FileTokenizer | None = None) -> dict[str, Any]:
         files, found = changed.inputs()
-        return changed.what_decides(files, tokenizer or found, "1")
+        return changed.what_decides(files, tokenizer or found, {"datatrove": "1"})
 
     words = tmp_path / "words.txt"
     words.write_text("darn\n")
