@@ -23,6 +23,7 @@ from analysis.plan import __main__ as plan
 from analysis.published import __main__ as published
 from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
+from analysis.schemas import __main__ as schemas
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "analysis.design": (design.main, "--next"),
     "analysis.curves": (curves.main, "--schedule"),
     "analysis.compare": (compare.main, "--noise"),
+    "analysis.schemas": (schemas.main, "--out"),
     "analysis.summary": (summary.main, "folder"),
     "analysis.same_law": (same_law.main, "--count"),
     "analysis.report": (report.main, "folder"),
