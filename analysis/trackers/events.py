@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf.message import DecodeError
 
+from analysis.trackers.messages import BYTES, DOUBLE, FLOAT, INT32, INT64, PART, TEXT, Declared, declare
 from analysis.trackers.tracked import RunBuilder, TrackedRun
 from harness.records.errors import Damaged
 
@@ -27,9 +28,7 @@ POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 MASK = 0xA282EAD8
 # Numbers of types in tensors, as NumPy names them.
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
-DOUBLE, FLOAT, INT64, INT32, TEXT, PART, BYTES = 1, 2, 3, 5, 9, 11, 12  # types of fields
-# Messages: number, name, type and message of each field; a * marks a repeated field.
-FIELDS: dict[str, list[tuple[int, str, int, str]]] = {
+FIELDS: dict[str, list[Declared]] = {
     "Event": [(1, "wall_time", DOUBLE, ""), (2, "step", INT64, ""), (5, "summary", PART, "Summary")],
     "Summary": [(1, "value*", PART, "Value")],
     "Value": [(1, "tag", TEXT, ""), (2, "simple_value", FLOAT, ""), (8, "tensor", PART, "Tensor")],
@@ -66,10 +65,11 @@ def read_events(path: Path) -> list[TrackedRun]:
 
 
 def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
+    kind = _event()
     for data in _records(path):
         try:
-            event = _event().FromString(data)
-        except message.DecodeError as error:
+            event = kind.FromString(data)
+        except DecodeError as error:
             raise Damaged(path, "a record is no event of TensorBoard") from error
         for value in event.summary.value:
             found = _scalar(value)
@@ -132,17 +132,4 @@ def _masked(data: bytes) -> int:
 @cache
 def _event() -> Any:
     """Return the class of an event."""
-    file = descriptor_pb2.FileDescriptorProto(name="scalars.proto", package="scalars", syntax="proto2")
-    for name, fields in FIELDS.items():
-        declared = file.message_type.add(name=name)
-        for number, field, kind, part in fields:
-            declared.field.add(
-                name=field.rstrip("*"),
-                number=number,
-                type=kind,
-                label=3 if field.endswith("*") else 1,
-                type_name=f".scalars.{part}" if part else None,
-            )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("scalars.Event"))
+    return declare(FIELDS, "Event")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from analysis.trackers.tracked import RunBuilder, TrackedRun
+from analysis.trackers.tracked import RunBuilder, TrackedRun, told_apart
 from harness.records.errors import Damaged
 
 DATABASE = b"SQLite format 3"
@@ -31,7 +29,7 @@ def read_files(folder: Path) -> list[TrackedRun]:
     Raises:
         Damaged: a file of the store does not hold what MLflow writes there.
     """
-    return _named(list(_from_files(folder)))
+    return told_apart(list(_from_files(folder)))
 
 
 def _from_files(folder: Path) -> Iterator[tuple[str, TrackedRun]]:
@@ -68,7 +66,7 @@ def read_database(path: Path) -> list[TrackedRun]:
     try:
         # Opened for reading alone: a tracker may be writing.
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
-            return _named(list(_from_database(base)))
+            return told_apart(list(_from_database(base)))
     except sqlite3.Error as error:
         raise Damaged(path, f"it is no database of MLflow: {error}") from error
 
@@ -85,9 +83,3 @@ def _from_database(base: sqlite3.Connection) -> Iterator[tuple[str, TrackedRun]]
         for key, step, value, is_nan in rows:
             builder.log(key, step, float("nan") if is_nan else value)
         yield run_id, builder.build("MLflow database", state=(state or "").lower())
-
-
-def _named(runs: list[tuple[str, TrackedRun]]) -> list[TrackedRun]:
-    """Return runs with names that tell them apart: MLflow lets several have one."""
-    count = Counter(run.name for _, run in runs)
-    return [replace(run, name=f"{run.name}-{key[:8]}") if count[run.name] > 1 else run for key, run in runs]

@@ -11,14 +11,15 @@ from analysis.trackers.mlflow_store import DATABASE, read_database, read_files, 
 from analysis.trackers.printed import LARGEST, read_printed
 from analysis.trackers.tables import read_table_of_runs
 from analysis.trackers.tracked import TrackedRun
+from analysis.trackers.wandb_files import SUFFIX, read_wandb, wandb_files
 from harness.records.errors import InputError
 
 KINDS = (
-    "a chart or table of W&B as .csv, event files of TensorBoard, mlruns or mlflow.db of MLflow, a printed "
-    "log, or metrics as .jsonl"
+    "a chart or table of W&B as .csv or its own files, event files of TensorBoard, mlruns or mlflow.db of "
+    "MLflow, a printed log, or metrics as .jsonl"
 )
 PRINTED = (".log", ".txt", ".out", ".err", ".jsonl", "")
-NOT_OURS = (".wandb", ".pt", ".pth", ".ckpt", ".pkl", ".yaml", ".yml")
+NOT_OURS = (".pt", ".pth", ".ckpt", ".pkl", ".yaml", ".yml")
 
 
 def read_source(path: Path) -> list[TrackedRun]:
@@ -37,9 +38,10 @@ def read_source(path: Path) -> list[TrackedRun]:
         start = file.read(len(DATABASE))
     if start == DATABASE:
         return read_database(path)
+    if path.suffix == SUFFIX:
+        return read_wandb([path])
     if path.suffix in NOT_OURS:
-        what = "W&B keeps runs in it" if path.suffix == ".wandb" else "it holds no logged losses"
-        raise InputError(f"{path} cannot be read, {what}: expected {KINDS}")
+        raise InputError(f"{path} holds no logged losses: expected {KINDS}")
     if path.suffix.casefold() in PRINTED and path.stat().st_size <= LARGEST:
         found = read_printed(path, path.read_text(encoding="utf-8", errors="replace"))
         if found is not None:
@@ -63,9 +65,10 @@ def _folder(path: Path) -> list[TrackedRun]:
     base = path / "mlflow.db"
     if base.exists():
         return read_database(base)
-    raise InputError(
-        f"folder {path} holds neither event files of TensorBoard nor runs of MLflow: expected {KINDS}"
-    )
+    files = wandb_files(path)
+    if files:
+        return read_wandb(files)
+    raise InputError(f"folder {path} holds no runs of TensorBoard, MLflow or W&B: expected {KINDS}")
 
 
 def files_of(path: Path) -> list[Path]:
@@ -76,7 +79,8 @@ def files_of(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob(f"*{MARK}*") if file.is_file())
     return sorted(
         [file for folder in run_folders(path) for file in folder.rglob("*") if file.is_file()]
-        or path.glob("mlflow.db")
+        or list(path.glob("mlflow.db"))
+        or wandb_files(path)
     )
 
 

@@ -16,9 +16,10 @@ from analysis.tables.numbers import Kind, mark_of, read_numbers
 from analysis.trackers.tracked import RunBuilder, TrackedRun
 from harness.records.errors import InputError
 
+# W&B counts calls in `_step` unless told otherwise, so a step that the script logged goes before.
 STEPS = (
-    "_step", "step", "Step", "steps", "global_step", "trainer/global_step", "train/global_step", "train/step",
-    "iteration", "iter", "iterations",
+    "step", "Step", "steps", "global_step", "trainer/global_step", "train/global_step", "train/step",
+    "iteration", "iter", "iterations", "_step",
 )  # fmt: skip
 TOKENS = re.compile(r"(^|[/_ .])(total|consumed|seen|train|num|n)?[_ ]*(train[_ ])?tokens([_ ]seen)?$", re.I)
 RUNS = ("tags.mlflow.runName", "run", "run_name", "Name", "name", "run_id", "Run ID", "ID", "id")
@@ -103,9 +104,7 @@ def _chart(frame: pd.DataFrame, path: Path) -> Iterator[TrackedRun]:
         at = _numbers(frame, axis if axis in STEPS or counts_tokens else own)
         values = _numbers(frame, name)
         builder = builders.setdefault(run, RunBuilder(run))
-        for step, value in zip(at, values, strict=True):
-            if np.isfinite(step) and not np.isnan(value):
-                builder.log(metric, step, value)
+        builder.extend(metric, at, values)
         low, high = (f"{name}{end}" for end in WIDE)
         if low in frame and high in frame and np.any(_numbers(frame, low) < _numbers(frame, high)):
             averaged.add(run)
@@ -117,8 +116,7 @@ def _chart(frame: pd.DataFrame, path: Path) -> Iterator[TrackedRun]:
 def _scalar(frame: pd.DataFrame, path: Path) -> TrackedRun:
     found = SCALAR_FILE.fullmatch(path.stem)
     builder = RunBuilder(found["run"] if found else path.stem)
-    for step, value in zip(_numbers(frame, "Step"), _numbers(frame, "Value"), strict=True):
-        builder.log(found["tag"] if found else "loss", step, value)
+    builder.extend(found["tag"] if found else "loss", _numbers(frame, "Step"), _numbers(frame, "Value"))
     return builder.build("TensorBoard scalar")
 
 
@@ -141,9 +139,7 @@ def _histories(frame: pd.DataFrame, path: Path, step: str, by_run: str | None) -
                 known = frame[name].iloc[chosen].dropna()
                 builder.settings |= {name: known.iloc[-1]} if len(known) else {}
                 continue
-            for row in chosen:
-                if not np.isnan(values[name][row]):
-                    builder.log(name, steps[row], values[name][row])
+            builder.extend(name, steps[chosen], values[name][chosen])
         ended = str(frame[state].iloc[chosen[-1]]) if state and len(chosen) else ""
         yield builder.build("table of steps", state=ended)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +59,15 @@ class RunBuilder:
         steps.append(step)
         values.append(value)
 
+    def extend(self, metric: str, steps: ArrayLike, values: ArrayLike) -> None:
+        """Add values [rows] at steps [rows]; NaN stands for what was not logged."""
+        at, logged = np.asarray(steps, float), np.asarray(values, float)
+        known = np.isfinite(at) & ~np.isnan(logged)
+        if known.any():
+            own = self._rows.setdefault(metric, ([], []))
+            own[0].extend(at[known].tolist())
+            own[1].extend(logged[known].tolist())
+
     def build(self, form: str, *, state: str = "", axis: str = "step", averaged: bool = False) -> TrackedRun:
         """Return the run; `form` says what it was read from."""
         found = {name: _curve(*rows) for name, rows in self._rows.items()}
@@ -95,6 +105,12 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         found |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return found
+
+
+def told_apart(runs: Sequence[tuple[str, TrackedRun]]) -> list[TrackedRun]:
+    """Return runs, given with their ids; those of one name get the beginning of the id behind it."""
+    count = Counter(run.name for _, run in runs)
+    return [replace(run, name=f"{run.name}-{key[:8]}") if count[run.name] > 1 else run for key, run in runs]
 
 
 def merged(runs: Iterable[TrackedRun]) -> list[TrackedRun]:

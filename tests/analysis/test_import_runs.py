@@ -1,8 +1,8 @@
 """`python -m analysis.import_runs`: files of other programs become tables that fits and forecasts read.
 
-Files under tests/stored/tracked were made by the libraries themselves: tensorboardX 2.6.5, tensorboard 2.21.0
-and mlflow-skinny 3.17.2 (make.py beside them). W&B exports charts in the browser, and the other logs are
-printed by scripts; their layouts are written out here.
+Files under tests/stored/tracked were made by the libraries themselves: tensorboardX 2.6.5, tensorboard
+2.21.0, wandb 0.31.0 and mlflow-skinny 3.17.2 (make.py beside them). W&B exports charts in the browser, and
+the other logs are printed by scripts; their layouts are written out here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -102,6 +105,20 @@ def test_tensors_of_tensorflow_2() -> None:
     assert (record.loss, record.loss_of) == ("eval/loss", "evaluation")
 
 
+def test_files_of_wandb_itself() -> None:
+    """Steps are those that the script logged as `iter`; W&B's own count rises by one a call."""
+    ends, curves, record = imported(STORED / "wandb", *PER_STEP)
+    check(ends, FEW, 1e-12)
+    assert ends.set_index("run").status.to_dict() == {
+        run.name: "failed" if run is FEW[1] else "finished" for run in FEW
+    }
+    assert curves is not None
+    assert curves.lr.tolist() == [run.lr(step) for run in FEW for step in run.steps]
+    assert {run.n_from for run in record.runs} == {"setting model.n_params"}
+    assert {run.run: run.replaced for run in record.runs if run.replaced} == {FEW[0].name: 2}
+    assert len(record.files) == 4
+
+
 @pytest.mark.parametrize("kind", ["files", "database"])
 def test_a_store_of_mlflow(kind: str) -> None:
     source = STORED / "mlruns"
@@ -132,6 +149,28 @@ def test_what_the_sinks_of_a_sweep_wrote(sink: str) -> None:
     point = ["--params", "1e4", "--loss", "point/loss", "--tokens", "point/n_tokens"]
     ends, _, _ = imported(source, *point)
     assert ends[["D", "loss"]].to_numpy().tolist() == [[4096, 2.5]]
+
+
+def test_deleted_runs_of_mlflow_are_left_out() -> None:
+    shutil.copytree(STORED / "mlruns", "mlruns")
+    meta = next(path for path in Path("mlruns").rglob("meta.yaml") if FEW[0].name in path.read_text())
+    meta.write_text(meta.read_text().replace("lifecycle_stage: active", "lifecycle_stage: deleted"))
+    Path("mlflow.db").write_bytes(gzip.decompress((STORED / "mlflow.db.gz").read_bytes()))
+    with closing(sqlite3.connect("mlflow.db", isolation_level=None)) as base:
+        base.execute("update runs set lifecycle_stage = 'deleted' where name = ?", (FEW[0].name,))
+    for source in ("mlruns", "mlflow.db"):
+        ends, _, _ = imported(source, "--tokens-per-step", "batch_size*seq_len")
+        assert set(ends.run) == {run.name for run in FEW[1:]}
+
+
+def test_tokens_that_are_logged_at_other_steps_than_losses() -> None:
+    """Straight lines between logged counts, and in proportion before the first and behind the last."""
+    rows = [{"step": step, "train_loss": 3.0, "tokens": 1000 * step} for step in (20, 40, 80)]
+    rows += [{"step": step, "val_loss": 3.0} for step in (10, 30, 60, 100)]
+    Path("log.jsonl").write_text("\n".join(map(json.dumps, sorted(rows, key=lambda row: row["step"]))))
+    _, curves, _ = imported("log.jsonl", "--params", "7e7")
+    assert curves is not None
+    assert curves.n_tokens.tolist() == [10_000, 30_000, 60_000, 100_000]
 
 
 def test_the_list_of_runs_of_mlflow() -> None:
@@ -307,7 +346,7 @@ ONE = "step,loss,tokens\n1,3.5,1e6\n2,3.2,2e6\n"
 @pytest.mark.parametrize(
     ("text", "options", "error"),
     [
-        (None, [], "there is no file or folder log.csv: expected a chart or table of W&B as .csv, event fil"),
+        (None, [], "there is no file or folder log.csv: expected a chart or table of W&B as .csv or its own"),
         ("", [], "cannot read log.csv as a .csv"),
         (ONE, [], "the parameters of run 'log' are not known: give a number such as 7e7, one a run as in lo"),
         (ONE, ["--params", "many"], "'many' is neither a positive number such as 7e7 nor a setting of run '"),
@@ -324,7 +363,7 @@ ONE = "step,loss,tokens\n1,3.5,1e6\n2,3.2,2e6\n"
         ("step,loss\n1,nan\n", ["--params", "7e7"], "no run has a logged number: expected losses by step"),
         ("step,val_loss,test_loss\n1,3,3\n", [], "several metrics may be the loss: name one out of 'val_los"),
         ("step,acc\n1,0.3\n", [], "no metric is called a loss: name one out of 'acc' (--loss)"),
-        ("a,b\n1,2\n", [], "log.csv has neither steps (_step, step, Step …) nor names of runs"),
+        ("a,b\n1,2\n", [], "log.csv has neither steps (step, Step, steps …) nor names of runs"),
         ("Step,a - loss,a - loss\n1,2,3\n", [], "log.csv has two columns called 'a - loss': give each run a"),
         ("Relative Time (Process),a - loss,a - loss__MIN\n1,2,2\n", [], "the axis of log.csv is 'Relative T"),
         ("run,step,loss,params,n_params\na,1,3,7,8\n", [], "run 'a' has several counts of parameters: name"),
@@ -358,9 +397,10 @@ def test_what_cannot_be_used_is_one_sentence(
         ),
         (
             "run-1.wandb",
-            b":W&B\xe1\xbe",
-            "run-1.wandb cannot be read, W&B keeps runs in it: expected a chart",
+            b"no log of records",
+            "run-1.wandb cannot be read (it does not begin as a file of",
         ),
+        ("last.pt", b"weights", "last.pt holds no logged losses: expected a chart or table of W&B"),
         ("train.log", b"epoch 1 went well\n", "no line of train.log has a loss in a form that is known"),
         ("train.log", b"step:1/2 val_loss:nan\n", "no run has a number for 'val_loss': name another metric"),
         ("metrics.log", b'x {"tracker": \nmore\n', "line 1 of metrics.log is no JSON: leave it out"),
@@ -377,9 +417,7 @@ def test_damaged_files_are_one_sentence(
 def test_a_folder_without_runs_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
     assert import_runs.main(["empty"]) == 2
-    assert (
-        "folder empty holds neither event files of TensorBoard nor runs of MLflow" in capsys.readouterr().err
-    )
+    assert "folder empty holds no runs of TensorBoard, MLflow or W&B" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_name_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Makes the files beside it, by the libraries that people log with.
 
-Made with tensorboardX 2.6.5, tensorboard 2.21.0 and mlflow-skinny 3.17.2, which need not be installed to run
-the tests, beside the packages of this project: `PYTHONPATH=. python tests/stored/tracked/make.py`.
+Made with tensorboardX 2.6.5, tensorboard 2.21.0, wandb 0.31.0 and mlflow-skinny 3.17.2, which need not be
+installed to run the tests, beside the packages of this project, by `python -m tests.stored.tracked.make`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 
 from tests.analysis.trackers.truth import FEW, RUNS, TOKENS_PER_STEP
@@ -45,6 +46,33 @@ def tensorboard() -> None:
         for step in run.steps:
             writer.add_scalar("eval/loss", run.loss(step), step)
         writer.close()
+
+
+def wandb() -> None:
+    """Files of W&B itself. The first run was resumed, the second failed; a setting of it fills two blocks."""
+    import wandb
+
+    for number, run in enumerate(FEW):
+        parts = [run.steps[:6], run.steps[4:]] if number == 0 else [run.steps]
+        for part, steps in enumerate(parts, 1):
+            with tempfile.TemporaryDirectory() as folder:
+                made = wandb.init(
+                    project="scaling",
+                    name=run.name,
+                    id=f"id{number}",
+                    dir=folder,
+                    mode="offline",
+                    config={"model": {"n_params": int(run.n)}, "notes": "x" * 40_000 * (number == 1)},
+                    settings=wandb.Settings(console="off", disable_git=True, host="", x_disable_meta=True),
+                )
+                for step in steps:
+                    made.log({"iter": step, "val": {"loss": run.loss(step)}, "lr": run.lr(step)})
+                made.finish(exit_code=int(number == 1))
+                time.sleep(3)  # Another process writes the file.
+                (file,) = Path(folder).rglob("*.wandb")
+                target = HERE / "wandb" / f"offline-run-2026010{part}_000000-id{number}"
+                target.mkdir(parents=True)
+                shutil.copy(file, target)
 
 
 def _mlflow(uri: str) -> None:
@@ -113,10 +141,11 @@ def sinks() -> None:
 
 if __name__ == "__main__":
     assert TOKENS_PER_STEP == 512 * 1024
-    for made in ("tensorboardx", "tensorboard", "mlruns", "sinks"):
+    for made in ("tensorboardx", "tensorboard", "mlruns", "sinks", "wandb"):
         shutil.rmtree(HERE / made, ignore_errors=True)
     tensorboardx()
     tensorboard()
+    wandb()
     mlflow_files()
     sinks()
     mlflow_database()  # last, because it sets the tracking address
