@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from analysis.records.imports import SCHEMA, ImportRecord, SourceFile
 from analysis.table_options import parse_pairs
 from analysis.tables.loss_scale import NATS, SCALES, read_loss_scale
 from analysis.tables.names import listed
 from analysis.trackers.imported import NOISY_SHARE, ImportedTables, Reading, import_tables
+from analysis.trackers.record import SCHEMA, ImportRecord, SourceFile
 from analysis.trackers.source import KINDS, describe, read_source
 from analysis.trackers.tracked import TrackedRun, merged
 from analysis.trackers.units import Given

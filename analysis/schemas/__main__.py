@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.records import fits, forecast, imports
+from analysis.records import fits, forecast
 from analysis.schemas.json_schema import schema_of
+from analysis.trackers import record
 from harness.records import sweep_file
 from harness.records.command_line import CommandParser
 from harness.records.files import json_text, write_atomic
@@ -21,7 +22,7 @@ from harness.records.files import json_text, write_atomic
 RECORDS: dict[str, tuple[type, int]] = {
     "fits": (fits.StudyRecord, fits.SCHEMA),
     "forecast": (forecast.ForecastRecord, forecast.SCHEMA),
-    "import": (imports.ImportRecord, imports.SCHEMA),
+    "import": (record.ImportRecord, record.SCHEMA),
     "sweep": (sweep_file.SweepRecord, sweep_file.SWEEP_SCHEMA),
 }
 EXAMPLE = """\

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array
-from analysis.records.imports import ImportedRun, LeftOut
 from analysis.tables.loss_scale import NATS, LossScale
 from analysis.trackers.quantities import EVALUATION, Metrics, find_metrics
+from analysis.trackers.record import ImportedRun, LeftOut
 from analysis.trackers.tracked import Metric, TrackedRun
 from analysis.trackers.units import (
     Given,

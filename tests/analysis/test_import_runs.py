@@ -22,7 +22,7 @@ import pytest
 import analysis as sl
 from analysis import fit, import_runs
 from analysis.curves.table import read_curves
-from analysis.records.imports import SCHEMA, ImportRecord
+from analysis.trackers.record import SCHEMA, ImportRecord
 from harness.records.json_files import read_record
 from tests import ROOT
 from tests.analysis.trackers.truth import FEW, ROWS, RUNS, TOKENS_PER_STEP, Truth
