@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.arrays import Array
 from analysis.tables.frames import read_frame
 from analysis.tables.names import WIDE, listed
 from analysis.tables.numbers import Kind, mark_of, read_numbers
@@ -22,7 +23,7 @@ STEPS = (
     "iteration", "iter", "iterations", "_step",
 )  # fmt: skip
 TOKENS = re.compile(r"(^|[/_ .])(total|consumed|seen|train|num|n)?[_ ]*(train[_ ])?tokens([_ ]seen)?$", re.I)
-RUNS = ("tags.mlflow.runName", "run", "run_name", "Name", "name", "run_id", "Run ID", "ID", "id")
+RUNS = ("tags.mlflow.runName", "run", "run_name", "Name", "name", "run_id", "Run ID", "ID", "id", "model")
 STATES = ("State", "state", "Status", "status")
 LEGEND = " - "  # between the name of a run and that of a metric
 OWN_STEP = "_step"
@@ -71,7 +72,7 @@ def _is_chart(frame: pd.DataFrame) -> bool:
     )
 
 
-def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(frame: pd.DataFrame, name: str) -> Array:
     return read_numbers(frame[name], Kind.COUNT, mark_of(frame[[name]])).values
 
 
@@ -126,6 +127,8 @@ def _histories(frame: pd.DataFrame, path: Path, step: str, by_run: str | None) -
     steps = _numbers(frame, step)
     if not np.isfinite(steps).any():
         raise InputError(f"column {step!r} of {path} holds no steps: rename the column that does to step")
+    if by_run is None:
+        _check_one_run(frame, path, step, steps)
     labels = frame[by_run].astype(str) if by_run else pd.Series(path.stem, index=frame.index)
     names = [name for name in frame.columns if name not in (step, by_run, *STATES)]
     values = {name: _numbers(frame, name) for name in names}
@@ -142,6 +145,21 @@ def _histories(frame: pd.DataFrame, path: Path, step: str, by_run: str | None) -
             builder.extend(name, steps[chosen], values[name][chosen])
         ended = str(frame[state].iloc[chosen[-1]]) if state and len(chosen) else ""
         yield builder.build("table of steps", state=ended)
+
+
+def _check_one_run(frame: pd.DataFrame, path: Path, step: str, steps: Array) -> None:
+    """Raise InputError if the steps begin anew wherever another column changes its words: several runs."""
+    falls = np.flatnonzero(np.diff(steps[np.isfinite(steps)]) < 0)
+    texts = [
+        name
+        for name in frame.columns
+        if name != step and not pd.api.types.is_numeric_dtype(frame[name]) and frame[name].nunique() > 1
+    ]
+    if len(falls) and texts:
+        raise InputError(
+            f"column {step!r} of {path} falls {len(falls)} times and no column is called run: rename the one "
+            f"that names the runs, such as {texts[0]!r}"
+        )
 
 
 def _finished(frame: pd.DataFrame, path: Path, by_run: str | None) -> Iterator[TrackedRun]:

@@ -367,6 +367,7 @@ ONE = "step,loss,tokens\n1,3.5,1e6\n2,3.2,2e6\n"
         ("Step,a - loss,a - loss\n1,2,3\n", [], "log.csv has two columns called 'a - loss': give each run a"),
         ("Relative Time (Process),a - loss,a - loss__MIN\n1,2,2\n", [], "the axis of log.csv is 'Relative T"),
         ("run,step,loss,params,n_params\na,1,3,7,8\n", [], "run 'a' has several counts of parameters: name"),
+        ("step,loss,arm\n1,3,a\n2,2,a\n1,3,b\n", [], "column 'step' of log.csv falls 1 times and no colu"),
         ("Name,loss\na,3\na,4\n", [], "log.csv has several rows of 'a' and no steps: give each a name of it"),
     ],
 )  # fmt: skip
