@@ -54,6 +54,7 @@ LONG_MODULES = [
     "tests/harness/sweep/test_damage.py",
     "tests/harness/sweep/test_stored_smoke.py",
     "tests/test_readme.py",
+    "tests/test_package.py",
     "tests/analysis/forecast/test_forecast.py",
     "tests/harness/launch/local/test_local.py",
     "tests/harness/evaluate/test_tasks.py",

@@ -62,6 +62,7 @@ FLOORS = {
     "analysis/records": 1,
     "analysis/advice.py": 2,
     "analysis/tables": 2,
+    "analysis/trackers": 3,
     "analysis/result.py": 2,
     "analysis/solve": 3,
     "analysis/frontier.py": 3,
@@ -84,8 +85,10 @@ FLOORS = {
     "analysis/published": 10,
     "analysis/bench": 10,
     "analysis/summary.py": 10,
+    "analysis/schemas": 10,
     "analysis/same_law.py": 10,
     "analysis/fit.py": 11,
+    "analysis/import_runs.py": 11,
     "analysis/plan": 11,
     "analysis/design": 11,
     "analysis": 12,  # the front door, analysis/__init__.py

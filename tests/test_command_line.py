@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,17 @@ from typing import TextIO
 import pytest
 from rich.console import Console
 
-from analysis import fit, same_law, summary
+from analysis import fit, import_runs, same_law, summary
 from analysis.bench import __main__ as analysis_bench
+from analysis.compare import __main__ as compare
+from analysis.curves import __main__ as curves
+from analysis.design import __main__ as design
 from analysis.emergence import __main__ as emergence
+from analysis.plan import __main__ as plan
 from analysis.published import __main__ as published
 from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
+from analysis.schemas import __main__ as schemas
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
@@ -28,6 +34,7 @@ from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.replicate import __main__ as replicate
 from harness.sweep import __main__ as sweep
+from tests import ROOT
 
 Main = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Main, str]] = {
@@ -45,6 +52,12 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.bench.scheduling": (scheduling.main, "--large"),
     "harness.bench.preparation": (preparation.main, "--kill"),
     "analysis.fit": (fit.main, "--approach"),
+    "analysis.import_runs": (import_runs.main, "--params-from"),
+    "analysis.plan": (plan.main, "--flops"),
+    "analysis.design": (design.main, "--next"),
+    "analysis.curves": (curves.main, "--schedule"),
+    "analysis.compare": (compare.main, "--noise"),
+    "analysis.schemas": (schemas.main, "--out"),
     "analysis.summary": (summary.main, "folder"),
     "analysis.same_law": (same_law.main, "--count"),
     "analysis.report": (report.main, "folder"),
@@ -53,6 +66,17 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "analysis.published": (published.main, "--resamples"),
     "analysis.bench": (analysis_bench.main, "--curves"),
 }
+
+
+def test_every_command_is_listed() -> None:
+    """A module that makes a parser is a command: its help and its errors are tested here."""
+    found = set()
+    for package in ("harness", "analysis"):
+        for path in (ROOT / package).rglob("*.py"):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            if any(isinstance(call.func, ast.Name) and call.func.id == "CommandParser" for call in calls):
+                found.add(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
+    assert found == set(COMMANDS)
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

@@ -85,7 +85,12 @@ class PairNoiseRecord:
 
 @dataclass(frozen=True)
 class LawWeight:
-    """A law of both arms, and its share of the average."""
+    """A law of both arms, and its share of the average.
+
+    Attributes:
+        law: its name.
+        weight: its share, 0 … 1.
+    """
 
     law: str
     weight: float

@@ -9,10 +9,50 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.records.errors import InputError, exit_code, nearest
 from harness.records.secret_text import redacted
+
+# Names of installed commands begin so; the project's settings list them.
+INSTALLED = "scaling-"
+
+
+def program_name(module: str, path: str | None = None) -> str:
+    """Return what to type for a command: its installed name if it was started by that.
+
+    Args:
+        module: the module behind `python -m`.
+        path: path that the process was started by; that of this process by default.
+
+    >>> program_name("analysis.fit", "/usr/bin/scaling-fit"), program_name("analysis.fit", "fit.py")
+    ('scaling-fit', 'python -m analysis.fit')
+    """
+    name = Path(sys.argv[0] if path is None else path).name
+    return name if name.startswith(INSTALLED) else f"python -m {module}"
+
+
+class _PrintCompletion(argparse.Action):
+    """Option that prints what completes the command in a shell, and ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        try:
+            import shtab
+        except ImportError as error:
+            raise InputError(
+                "completion needs the package shtab, which is not installed; install the extra completion"
+            ) from error
+        for action in parser._actions:
+            if action.type in (Path, output_file):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell=str(values)))
+        parser.exit()
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,13 +66,22 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, module: str, description: str, example: str, keys: Sequence[str] = ()):
+        program = program_name(module)
+        shown = example.replace(f"python -m {module}", program)
         super().__init__(
-            prog=f"python -m {module}",
+            prog=program,
             description=description,
-            epilog=f"example:\n{textwrap.indent(example, '  ')}",
+            epilog=f"example:\n{textwrap.indent(shown, '  ')}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self._keys = keys
+        if program.startswith(INSTALLED):
+            self.add_argument(
+                "--print-completion",
+                action=_PrintCompletion,
+                choices=("bash", "zsh", "tcsh"),
+                help="print what completes this command in a shell, and stop (needs shtab)",
+            )
 
     def answer(self, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int | None]) -> int:
         """Parse, act, and return the exit code: that of `act`, or 2 for an InputError.

@@ -8,7 +8,7 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 # Root of the repository.
@@ -21,7 +21,8 @@ class Provenance:
     """Code, package versions and machine of one process.
 
     Attributes:
-        code_revision: commit of the code, with `+` if files differ from it.
+        code_revision: commit of the code, with `+` if files differ from it; `v` and the version of an
+            installed package.
         code_dirty: whether files differ from the commit; None in old records.
         lock_sha256: SHA-256 of uv.lock; None without the file.
         python: version of Python.
@@ -50,10 +51,29 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
+def installed_version() -> str | None:
+    """Return the version of the package if this code is an installed one; None in a checkout."""
+    try:
+        found = distribution("scaling-harness")
+    except PackageNotFoundError:
+        return None
+    own = Path(__file__).resolve()
+    # An editable install points to the checkout from elsewhere.
+    listed = Path(str(found.locate_file("/".join(own.parts[-3:]))))
+    return found.version if listed.resolve() == own else None
+
+
 # Cached, because rows of points ask for it often and git takes a while.
 @cache
 def code_revision() -> str:
-    """Return the commit of the code, with `+` if files differ from it; `unknown` outside a repository."""
+    """Return the commit of the code, with `+` if files differ from it.
+
+    Of an installed package it is the version, such as `v0.1.0`, even if it lies inside somebody's repository.
+    It is `unknown` outside a repository, and without git.
+    """
+    installed = installed_version()
+    if installed is not None:
+        return f"v{installed}"
     revision = _git("rev-parse", "--short=12", "HEAD")
     if revision is None:
         return "unknown"

@@ -33,13 +33,18 @@ def curve(folder: SweepFolder, segment: str, steps: list[int]) -> None:
     write_table(path, as_table(rows, CURVE_COLUMNS))
 
 
+def point(folder: SweepFolder) -> None:
+    """The run's end point."""
+    found = {"loss": 2.5, "loss_sem": None, "n_tokens": JOB.n_tokens[0]}
+    write_json(folder.run(JOB.spec.run_id).point(JOB.spec.point_id(JOB.n_tokens[0])), found)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     made = SweepFolder(tmp_path)
     curve(made, "trunk", [8, 16])
     curve(made, f"branch-{JOB.n_tokens[0]}", [24, 32])
-    point = {"loss": 2.5, "loss_sem": None, "n_tokens": JOB.n_tokens[0]}
-    write_json(made.run(JOB.spec.run_id).point(JOB.spec.point_id(JOB.n_tokens[0])), point)
+    point(made)
     return made
 
 
