@@ -27,7 +27,7 @@ from analysis.schemas import __main__ as schemas
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
-from harness.bench import preparation, scheduling
+from harness.bench import preparation, scheduling, seeking
 from harness.data import curate
 from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),
     "harness.bench.preparation": (preparation.main, "--kill"),
+    "harness.bench.seeking": (seeking.main, "--seeks"),
     "analysis.fit": (fit.main, "--approach"),
     "analysis.import_runs": (import_runs.main, "--params-from"),
     "analysis.plan": (plan.main, "--flops"),
