@@ -70,7 +70,9 @@ class Fit:
         frontier: exponents and coefficient under C = 6·N·D.
         frontier_exact: exponents under the FLOPs of the table; None if they were not searched.
         estimation: how the parameters were estimated (parametric, kaplan).
-        kaplan, isoflop, envelope: details of that approach (analysis/records/fit.py).
+        kaplan: details of that approach (analysis/records/fit.py), as in the next two.
+        isoflop: details of that approach.
+        envelope: details of that approach.
         cloud: some of the bootstrap estimates (alpha, beta).
         profile: profiles of the parameters.
         contested: error in the contest of laws.
@@ -126,7 +128,7 @@ class Fit:
 
     @property
     def exponents(self) -> Frontier:
-        """Exponents to quote: under the FLOPs of the table if they were searched, else under C = 6·N·D."""
+        """Exponents to quote, under the FLOPs of the table if they were searched, else under C = 6·N·D."""
         return self.frontier_exact or self.frontier
 
     @property
@@ -143,7 +145,7 @@ class Fit:
 
     @property
     def bse(self) -> pd.Series[float]:
-        """Standard errors by parameter: the standard deviation of the bootstrap.
+        """Standard errors by parameter, the standard deviation of the bootstrap.
 
         NaN without bootstrap, and for a parameter whose estimates have tails so heavy that their standard
         deviation says nothing. The interval, `conf_int`, holds there too.

@@ -16,6 +16,7 @@ READMES = [
     "harness/README.md",
     "analysis/README.md",
     "tests/README.md",
+    "tests/INTERVALS.md",
     ".github/CONTRIBUTING.md",
     "results/LOG.md",
 ]

@@ -73,7 +73,9 @@ class Law:
     """A loss law L(N, D, C, U) with its parameters.
 
     Attributes:
-        name: how it is asked for.  formula: for the reader.  params: names in order.
+        name: how it is asked for.
+        formula: for the reader.
+        params: names in order.
         bounds: {parameter: (low, high)} in natural units. Bounds of a coefficient hold for its term at the
             centre of a table, bounds of a scale on an axis hold around that centre.
         terms: its powers of N, D or C.
@@ -132,7 +134,7 @@ class Law:
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """The parameters of the outer search of variable projection: exponents and gamma."""
+        """The parameters of the outer search of variable projection, which are exponents and gamma."""
         inner = {term.coefficient for term in self.terms} | {"E"} | set(self.scales)
         return tuple(name for name in self.params if name not in inner)
 

@@ -32,11 +32,19 @@ class LossTable:
     """Losses of finished runs, one row a point; every number is positive and finite.
 
     Attributes:
-        n: parameters under the count named by `count`.  d: training tokens.  c: training FLOPs.
-        loss: nats per token.  loss_sem: its standard error over the evaluation set.
-        weights: of the rows in a fit.  cluster: code of the trunk whose noise the row shares.
-        seed, role, rung: as in points.parquet.  row: number of the row in the source, from 0.
-        unique_d: tokens without repetition.  excluded: rows left out, with reasons.
+        n: parameters under the count named by `count`.
+        d: training tokens.
+        c: training FLOPs.
+        loss: nats per token.
+        loss_sem: standard error of the loss over the evaluation set.
+        weights: of the rows in a fit.
+        cluster: code of the trunk whose noise the row shares.
+        seed: as in points.parquet.
+        role: as in points.parquet.
+        rung: as in points.parquet.
+        row: number of the row in the source, from 0.
+        unique_d: tokens without repetition.
+        excluded: rows left out, with reasons.
         limits: loss of a unigram model and logarithm of the vocabulary, nats per token: the losses without
             size and without data. None if the table does not have them or they differ between rows.
         warnings: doubts that the columns of the table raise, such as a training log.
@@ -74,7 +82,7 @@ class LossTable:
 
     @cached_property
     def cell(self) -> Codes:
-        """Code of the (n, d) cell of every row: rows of one cell differ by noise only.
+        """Code of the (n, d) cell of every row; rows of one cell differ by noise only.
 
         Without n or d, c tells cells apart.
         """
