@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import importlib
 import json
 import os
@@ -161,6 +162,8 @@ def serve(requests: socket.socket) -> None:
     """Fork at each request, until the process that asks has ended."""
     for name in MODULES:
         importlib.import_module(name)
+    # Forks need not look for garbage among modules, nor copy the memory in which that is noted.
+    gc.freeze()
     while True:
         head, streams, *_ = socket.recv_fds(requests, PID_BYTES, 3)
         if not head:
