@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import sys
@@ -37,6 +38,8 @@ from harness.config import settings
 from tests import ROOT, small_sweeps
 
 sys.dont_write_bytecode = False
+# Traces and tables make millions of objects that live long: the usual thresholds cost 5 % of the time.
+gc.set_threshold(100_000, 50, 100)
 # No test cuts the power: what is written need not reach the disk.
 os.fsync = lambda _: None
 # Shapes and types of annotations are checked at every call, in modules that are imported from here on.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Mapping, Sequence
@@ -161,6 +163,8 @@ def serve(requests: socket.socket) -> None:
     """Fork at each request, until the process that asks has ended."""
     for name in MODULES:
         importlib.import_module(name)
+    # Forks need not look for garbage among modules, nor copy the memory in which that is noted.
+    gc.freeze()
     while True:
         head, streams, *_ = socket.recv_fds(requests, PID_BYTES, 3)
         if not head:
@@ -169,7 +173,7 @@ def serve(requests: socket.socket) -> None:
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
-            os.write(writing, fork_here(job, streams).to_bytes(PID_BYTES))
+            os.write(writing, fork_here(job, streams, orphan=True).to_bytes(PID_BYTES))
             os._exit(0)
         os.waitpid(between, 0)
         requests.sendall(os.read(reading, PID_BYTES))
@@ -177,13 +181,20 @@ def serve(requests: socket.socket) -> None:
             os.close(descriptor)
 
 
-def fork_here(job: dict[str, Any], streams: list[int]) -> int:
-    """Fork this process, and return the child's number; the child runs the command and ends."""
+def fork_here(job: dict[str, Any], streams: list[int], orphan: bool = False) -> int:
+    """Fork this process, and return the child's number; the child runs the command and ends.
+
+    As an `orphan` it begins when this process has ended: a worker takes another parent than at its start for
+    the end of its driver.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    here = os.getpid()
     child = os.fork()
     if child:
         return child
+    while orphan and os.getppid() == here:
+        time.sleep(0.001)
     code = 1
     try:
         begin(job, streams)

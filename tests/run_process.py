@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,9 @@ from harness.engine.distributed import initialize_from_environment
 from harness.engine.mesh import MeshConfig
 from harness.train import checkpoint
 from tests import ROOT, preloaded
-from tests.quick_compilation import FLAGS
+from tests.quick_compilation import without_optimisation
 from tests.recipes import RASTER, model, run_spec, train
+from tests.slurm_cluster import free_port
 
 ENDS = (4 * RASTER, 8 * RASTER)
 SPEC = run_spec(model=model(n_layers=1))
@@ -46,17 +46,13 @@ def start(
 
 def two_processes() -> list[dict[str, str]]:
     """What the environments of two processes that train together say."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    common = {"HARNESS_COORDINATOR": coordinator, "HARNESS_PROCESSES": "2"}
+    common = {"HARNESS_COORDINATOR": f"127.0.0.1:{free_port()}", "HARNESS_PROCESSES": "2"}
     return [common | {"HARNESS_PROCESS": str(i)} for i in range(2)]
 
 
 def start_two(folder: Path, cache: Path, data: int, fsdp: int) -> list[subprocess.Popen[str]]:
-    """Start two processes with one device each that train the run together; they compile quickly."""
-    device = "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"
-    one = {"XLA_FLAGS": f"{device} {FLAGS}"}
+    """Start two processes with one device each that train the run together."""
+    one = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"}
     return [start(folder, cache, data, fsdp, [], **one, **surroundings) for surroundings in two_processes()]
 
 
@@ -83,8 +79,9 @@ def train_in_child(folder: Path, mesh: MeshConfig, kill_at: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@without_optimisation()
 def main() -> None:
-    """Train as the arguments say."""
+    """Train as the arguments say, in programs that compile quickly."""
     folder, mesh = Path(sys.argv[1]), MeshConfig(int(sys.argv[3]), int(sys.argv[4]))
     use_cache(Path(sys.argv[2]))
     initialize_from_environment()

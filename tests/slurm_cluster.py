@@ -73,7 +73,7 @@ def why_not() -> str | None:
 def free_port() -> int:
     """A port below those that the system gives to outgoing connections and Ray to its workers.
 
-    Slurm binds it only later: in the meantime nobody else may be given it.
+    Who asked binds it only later: in the meantime nobody else may be given it.
     """
     while True:
         port = random.SystemRandom().choice(PORTS)

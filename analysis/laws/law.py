@@ -231,7 +231,11 @@ def axis_of(axis: Axis, n: Array, d: Array, c: Array) -> Array:
 def stacked(columns: Sequence[Array]) -> Array:
     """Return columns [..., rows] as [..., rows, params], rows next to each other in memory."""
     # The normal equations sum over rows; neighbours in memory make that sum one vector instruction.
-    return np.stack(np.broadcast_arrays(*columns), axis=-2).swapaxes(-1, -2)
+    shape = np.broadcast(*columns).shape
+    found = np.empty((*shape[:-1], len(columns), shape[-1]))
+    for index, column in enumerate(columns):
+        found[..., index, :] = column
+    return found.swapaxes(-1, -2)
 
 
 def _columns(
@@ -273,25 +277,26 @@ def power_sum(
 
     def parts(
         theta: Array, n: Array, d: Array, c: Array
-    ) -> tuple[dict[str, Array], list[Array], list[Array]]:
+    ) -> tuple[dict[str, Array], list[Array], list[Array], list[Array]]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
         named.setdefault("gamma", np.asarray(power))
-        powers = [np.exp(-named[term.exponent] * np.log(axis_of(term.axis, n, d, c))) for term in terms]
+        logs = [np.log(axis_of(term.axis, n, d, c)) for term in terms]
+        powers = [np.exp(-named[term.exponent] * log) for term, log in zip(terms, logs, strict=True)]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
-        return named, powers, scaled
+        return named, logs, powers, scaled
 
     def value(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
-        named, _powers, scaled = parts(theta, n, d, c)
+        named, _logs, _powers, scaled = parts(theta, n, d, c)
         inner = functools.reduce(np.add, scaled)
         outer = inner ** named["gamma"] if curved else inner
         return named["E"] + outer if offset else outer
 
     def jacobian(theta: Array, n: Array, d: Array, c: Array, _: Array) -> Array:
-        named, powers, scaled = parts(theta, n, d, c)
+        named, logs, powers, scaled = parts(theta, n, d, c)
         by_name: dict[str, Array] = {"E": np.ones(1)}
-        for term, decay, part in zip(terms, powers, scaled, strict=True):
+        for term, log, decay, part in zip(terms, logs, powers, scaled, strict=True):
             by_name[term.coefficient] = decay
-            change = part * -np.log(axis_of(term.axis, n, d, c))
+            change = part * -log
             by_name[term.exponent] = by_name[term.exponent] + change if term.exponent in by_name else change
         if curved:
             inner = functools.reduce(np.add, scaled)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.arrays import Array, Codes
+from analysis.arrays import Array, Codes, Mask
 from analysis.laws.law import Law, centre_of
 from analysis.tables.table import LossTable
 
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     weights: Array
     logs: bool
 
-    def of(self, running: Codes) -> Seen:
+    def of(self, running: Codes | Mask) -> Seen:
         """Return the data of some members of the batch."""
         return Seen(self.measured[running], self.weights[running], self.logs)
 
@@ -65,7 +65,7 @@ class Coordinates:
 
     def inside(self, z: Array) -> Array:
         """Return z clipped to the bounds."""
-        return np.clip(z, self.low, self.high)
+        return np.minimum(np.maximum(z, self.low), self.high)
 
     def residual(self, z: Array, seen: Seen) -> Array:
         """Return measured minus predicted, [batch, rows]."""

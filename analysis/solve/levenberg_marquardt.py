@@ -10,6 +10,7 @@ Communications in Statistics A6 (iterated reweighting).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -30,7 +31,7 @@ DAMPING_LIMITS = (1e-12, 1e9)
 def huber(residual: Array, width: float) -> Array:
     """Return Huber's loss: r²/2 within `width`, width·(|r| − width/2) beyond."""
     size = np.abs(residual)
-    if np.isinf(width):
+    if math.isinf(width):
         return 0.5 * size**2
     inner = np.minimum(size, width)
     return inner * (size - 0.5 * inner)
@@ -76,33 +77,43 @@ def minimise(
     """
 
     def total(residual: Array, seen: Seen) -> Array:
-        return np.asarray(np.sum(seen.weights * huber(freed(residual, seen.weights), width), axis=-1))
+        return np.asarray(np.add.reduce(seen.weights * huber(freed(residual, seen.weights), width), axis=-1))
 
-    z, converged = z.copy(), np.zeros(len(z), bool)
-    damping = np.full(len(z), 1e-2)
+    found, converged = z.copy(), np.zeros(len(z), bool)
+    # The arrays below hold the rows that still run; `running` says which rows of the batch these are.
+    running = np.arange(len(z))
+    z, damping = found.copy(), np.full(len(z), 1e-2)
     residual = coordinates.residual(z, seen)
     value = total(residual, seen)
-    running = np.arange(len(z))
     for _ in range(iterations):
-        here, fitted = z[running], seen.of(running)
-        step, gain = _step(coordinates, freed, here, residual[running], fitted, free, width, damping[running])
-        there = coordinates.inside(here + step)
+        step, gain = _step(coordinates, freed, z, residual, seen, free, width, damping)
+        there = coordinates.inside(z + step)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            left = coordinates.residual(there, fitted)
-            trial = total(left, fitted)
-        better = trial < value[running]
-        z[running[better]] = there[better]
-        residual[running[better]] = left[better]
-        value[running[better]] = trial[better]
+            left = coordinates.residual(there, seen)
+            trial = total(left, seen)
+        better = trial < value
+        z = np.where(better[:, None], there, z)
+        residual = np.where(better[:, None], left, residual)
+        value = np.where(better, trial, value)
         # λ falls by 5 after a success and rises by 5 after a failure; every row has its own.
-        damping[running] = np.clip(damping[running] * np.where(better, 0.2, 5.0), *DAMPING_LIMITS)
+        damping = _between(damping * np.where(better, 0.2, 5.0), *DAMPING_LIMITS)
         # At the largest damping even a tiny step failed: nothing more is to be gained from here.
-        done = (gain <= tolerance * (value[running] + 1e-300)) | (damping[running] >= DAMPING_LIMITS[1])
-        converged[running[done]] = True
-        running = running[~done]
-        if len(running) == 0:
-            break
-    return z, converged
+        done = (gain <= tolerance * (value + 1e-300)) | (damping >= DAMPING_LIMITS[1])
+        if done.any():
+            found[running[done]] = z[done]
+            converged[running[done]] = True
+            going = ~done
+            running, seen = running[going], seen.of(going)
+            z, residual, value, damping = z[going], residual[going], value[going], damping[going]
+            if len(running) == 0:
+                break
+    found[running] = z
+    return found, converged
+
+
+def _between(values: Array, low: float, high: float) -> Array:
+    """Return values clipped to a range, as np.clip does in a fourth of the time for small arrays."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def _step(
@@ -120,7 +131,7 @@ def _step(
     slope = freed(coordinates.slope(z, residual, seen), weights)
     residual = freed(residual, weights)
     size = np.abs(residual)
-    pull = np.clip(residual, -width, width)
+    pull = _between(residual, -width, width)
     gradient = np.einsum("brp,br->bp", slope, weights * pull)
     # A parameter at its bound that would leave its range stands still; else the step of the others is wrong,
     # because it counts on a move that clipping takes back.
@@ -135,7 +146,7 @@ def _step(
     newton = transposed @ (slope * (weights * (size <= width))[..., None])
     reweighted = (
         transposed @ (slope * (weights * width / np.maximum(size, width))[..., None])
-        if np.isfinite(width)
+        if math.isfinite(width)
         else newton
     )
     diagonal = np.einsum("bpp->bp", reweighted)
@@ -146,5 +157,5 @@ def _step(
     matrix[:, index, index] += damping[:, None] * diagonal + floor
     matrix[:, index, index] += np.where(moving, 0.0, 1.0)
     step = np.asarray(np.linalg.solve(matrix, gradient[..., None])[..., 0], dtype=np.float64)
-    gain: Array = 0.5 * np.sum(step * gradient, axis=-1)
+    gain: Array = 0.5 * np.add.reduce(step * gradient, axis=-1)
     return step, gain

@@ -24,6 +24,8 @@ from harness.records.errors import Damaged
 
 # File systems that cannot force a file to the disk say so by one of these.
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+# Size from which a table is read by several threads.
+THREADED_BYTES = 2**20
 # In the metadata of a table, followed by the CRC-32 as hexadecimal digits. The digits count as zeros.
 MARK, NO_DIGITS = b"harness-crc32:", b"00000000"
 
@@ -142,7 +144,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         missing = [name for name in columns or () if name not in file.schema_arrow.names]
         if missing:
             raise Damaged(path, f"it lacks {', '.join(missing)}")
-        found = file.read(columns=None if columns is None else list(columns)).to_pandas()
+        # Threads take longer to wake than a small table takes to read.
+        threads = len(data) > THREADED_BYTES
+        read = file.read(columns=None if columns is None else list(columns), use_threads=threads)
+        found = read.to_pandas(use_threads=threads)
     except Damaged:
         raise
     # Whatever a parser of damaged bytes raises.

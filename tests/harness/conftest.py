@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jax._src import compiler
 
-from tests import ROOT
 from tests.fakes.trained import make_trained
-from tests.quick_compilation import OPTIONS
-
-# Modules whose programs give the same bytes as those of other processes.
-OPTIMISED = {ROOT / "tests/harness/train/test_killed.py"}
-
-
-@contextmanager
-def without_optimisation() -> Iterator[None]:
-    options = compiler.get_compile_options
-
-    def quick_options(*arguments: Any, **named: Any) -> Any:
-        found = options(*arguments, **named)
-        found.env_option_overrides = [*found.env_option_overrides, *OPTIONS.items()]
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "get_compile_options", quick_options)
-        yield
+from tests.quick_compilation import without_optimisation
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile quickly, except in OPTIMISED; processes of their own compile as users do."""
-    if Path(request.node.path) in OPTIMISED:
-        yield
-        return
+def compile_quickly() -> Iterator[None]:
+    """Compile quickly; processes of their own compile as users do."""
     with without_optimisation():
         yield
 

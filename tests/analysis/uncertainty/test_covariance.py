@@ -9,7 +9,6 @@ import pytest
 from analysis.approaches.parametric import fit_law
 from analysis.laws import find_law
 from analysis.solve.problem import Problem
-from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.covariance import gauss_newton_cov
 from tests.fakes.tables import additive, ladder
@@ -44,7 +43,7 @@ def test_errors_are_the_spread_of_estimates(
     for seed in range(100):
         rng = np.random.default_rng(seed)
         problem = Problem(find_law("chinchilla"), simulated(rng, trunk_noise), estimator)
-        theta = multi_start(problem, rng, starts=4).theta
+        (theta,) = problem.solve(TRUTH).theta
         cov = gauss_newton_cov(problem, theta)
         assert cov is not None
         estimates.append(theta[[0, 3, 4]])

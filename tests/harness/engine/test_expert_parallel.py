@@ -45,13 +45,21 @@ class Trained(NamedTuple):
 
 
 @cache
+def start(stacked: bool) -> Any:
+    """The first state: with stacked blocks from a mesh, else from one device."""
+    mesh, execution = MESHES[0] if stacked else (MeshConfig(), DEFAULTS)
+    return jax.device_get(engine_for(SPEC, make_mesh(mesh), execution).init(jax.random.key(0)))
+
+
+@cache
 def trained(mesh: MeshConfig, execution: Execution) -> Trained:
     engine = engine_for(SPEC, make_mesh(mesh), execution)
     batches = windows(STEPS, 16).reshape(STEPS, -1, engine.micro_batch, 17)
     placed = jax.device_put(batches, batch_sharding(engine.mesh, 2, 4))
     rates = {group: np.float32(rate) for group, rate in group_rates(SPEC.optim).items()}
     assert set(rates) == set(GROUPS)
-    inputs = (engine.init(jax.random.key(0)), placed, np.ones(STEPS, np.float32), rates)
+    state = jax.device_put(start(engine.forward.layout.stacked), engine.state_shardings)
+    inputs = (state, placed, np.ones(STEPS, np.float32), rates)
     program = engine.advance.lower(*inputs).compile(QUICK_COMPILE)
     state, metrics = program(*inputs)
     held_out = window_losses(engine, state["params"], windows(1, 10, seed=5)[0])

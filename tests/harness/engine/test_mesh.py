@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,10 +43,21 @@ MESHES = [
 
 
 @cache
+def start(stacked: bool) -> Any:
+    """The first state, whose program takes as long to compile as that of training.
+
+    Stacked blocks are made on a mesh and others on one device, and both lead to one curve.
+    """
+    mesh, execution = (MESHES[-1], SCANNED) if stacked else (MeshConfig(), DEFAULTS)
+    return jax.device_get(engine_for(SPEC, make_mesh(mesh), execution).init(jax.random.key(0)))
+
+
+@cache
 def curve(mesh: MeshConfig, execution: Execution = SCANNED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Losses, gradient norms and the losses of held-out windows after training."""
     engine = engine_for(SPEC, make_mesh(mesh), execution)
-    state, metrics = advance(engine, engine.init(jax.random.key(0)), BATCHES, FACTORS, SPEC.optim)
+    state = jax.device_put(start(engine.forward.layout.stacked), engine.state_shardings)
+    state, metrics = advance(engine, state, BATCHES, FACTORS, SPEC.optim)
     return metrics.loss, metrics.grad_norm, window_losses(engine, state["params"], windows(1, 10, seed=5)[0])
 
 
@@ -124,6 +137,11 @@ def test_collectives_are_those_of_the_parallelism(mesh: MeshConfig, expected: st
         assert found == {"all-reduce"}
 
 
+def at(tree: Any, place: tuple[str | int, ...]) -> Any:
+    """The array at a place of a tree."""
+    return functools.reduce(lambda branch, name: branch[name], place, tree)
+
+
 @pytest.mark.parametrize(
     ("mesh", "place", "parts"),
     [
@@ -138,10 +156,10 @@ def test_state_is_split(mesh: MeshConfig, place: tuple[str | int, ...], parts: i
     engine = engine_for(SPEC, make_mesh(mesh))
     state = engine.init(jax.random.key(0))
     for tree in (state["params"], state["optimiser"][1].mu):
-        leaf = tree
-        for name in place:
-            leaf = leaf[name]
+        leaf = at(tree, place)
         assert leaf.addressable_shards[0].data.size == leaf.size // parts
+    alone = start(engine.forward.layout.stacked)["params"]
+    np.testing.assert_array_equal(at(state["params"], place), at(alone, place))
 
 
 def test_a_pipeline_gets_micro_batches_to_fill_it() -> None:
