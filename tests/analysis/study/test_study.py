@@ -260,7 +260,9 @@ def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> Non
     assert "No loss law could be fitted" in found.verdict
     messages = [warning.message for warning in found.warnings]
     (isoflop,) = (message for message in messages if message.startswith("IsoFLOP with"))
-    assert isoflop.startswith("IsoFLOP with N = n_params_matmul or N = n_params or N = n_params_body is not p")
+    assert isoflop.startswith(
+        "IsoFLOP with N = n_params_matmul or N = n_params or N = n_params_body is not p"
+    )
     assert len(messages) == len(set(messages))
 
 
