@@ -11,12 +11,12 @@ import pytest
 
 from analysis.records.forecast import read_forecast
 from analysis.replications.study import study_replications
+from harness.config.settings import load
 from harness.records.derived import Stage, was_made
 from harness.records.files import read_table, write_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.replicate import __main__ as command
-from harness.sweep import __main__ as sweep
 from tests.fakes import sealing
 from tests.small_sweeps import SMALL, point_times
 
@@ -181,7 +181,7 @@ def test_a_mistake_is_one_sentence(words: list[str], error: str, capsys: pytest.
 
 def test_the_folder_is_named_by_grid_and_budget() -> None:
     def folder(*given: str) -> str:
-        return command.replications_folder(sweep.load([*given]))
+        return command.replications_folder(load([*given]))
 
     assert folder("+grid=smoke") == "results/replications/smoke"
     assert folder("+grid=lr", "budget=full") == "results/replications/lr-full"

@@ -13,6 +13,7 @@ import pytest
 
 from analysis.summary import key_numbers
 from analysis.tables.table import load_table
+from harness.config.settings import load
 from harness.grid.cells import Cell
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.paths import SweepFolder
@@ -258,7 +259,6 @@ def test_a_dry_run_writes_nothing(
 
 
 def test_the_folder_is_named_by_grid_and_budget() -> None:
-    load = sweep.load
     assert sweep.sweep_folder(load(["+grid=smoke"])).root == Path("results/smoke")
     assert sweep.sweep_folder(load(["+grid=lr", "budget=full"])).root == Path("results/lr-full")
     assert sweep.sweep_folder(load(["+grid=lr", "results_dir=x"])).root == Path("x")
