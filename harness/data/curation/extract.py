@@ -6,10 +6,22 @@ References: Bevendorff et al. 2018, "Elastic ChatNoir" (Resiliparse); Li et al.,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from datatrove.pipeline.extractors.base import ExtractorSandbox
 
 from harness.data.curation.count import Document, Dropped
+
+
+class Sandbox(ExtractorSandbox):  # type: ignore[misc, unused-ignore]
+    """datatrove's process for a function of a text, which ends with the process that started it."""
+
+    def _worker(self, conn: Any, extract_fn: Callable[[str], str]) -> None:
+        """Serve texts until the other end of the pipe is closed, of which a fork has a copy."""
+        self.parent_conn.close()
+        super()._worker(conn, extract_fn)
 
 
 @dataclass(frozen=True)
@@ -33,10 +45,8 @@ class Extract:
         world_size: int = 1,  # noqa: ARG002
     ) -> Iterator[Document]:
         """Yield the documents of one task that have a text."""
-        from datatrove.pipeline.extractors.base import ExtractorSandbox
-
         # In a process of its own, because neither time nor a crash of the library can be caught in this one.
-        with self.dropped as dropped, ExtractorSandbox(self.timeout) as sandbox:
+        with self.dropped as dropped, Sandbox(self.timeout) as sandbox:
             for document in data:
                 if document.metadata.get("plain"):
                     yield document

@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.curation.count import Count, Document, Dropped
-from harness.data.curation.extract import Extract
 from harness.data.curation.pages import PAGE_SUFFIXES, read_pages
 from harness.data.curation.recipe import EXTRACT, Options, Recipe, Step
 from harness.data.text.corpora import SourceFile
@@ -209,6 +208,8 @@ def _block(step: Step, dropped: Dropped) -> Any:
     if step.name == "pii":
         return PIIFormatter(**step.options)
     if step.name == EXTRACT:
+        from harness.data.curation.extract import Extract
+
         return Extract(dropped, **step.options)
     kinds: dict[str, Any] = {"url": Url, "language": Language, "bad_words": BadWords}
     if step.name in kinds:

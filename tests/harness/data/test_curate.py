@@ -333,7 +333,7 @@ def test_pages_of_archives_become_a_corpus_and_all_that_is_left_out_is_counted(
     url_step = "{url: {use_integrated_lists: false, extra_domains: [example.com]}}"
     steps = f"steps=[{url_step}, {{extract: {{timeout: 3}}}}, pii]"
     place = f"read.path={tmp_path / 'web'}"
-    curated(recipe, tmp_path / "out", place, steps, "executor.tasks=2")
+    curated(recipe, tmp_path / "out", place, steps, "executor.tasks=2", "executor.workers=2")
     report = find_curation(tmp_path / "out")
     assert report is not None
     read, url, extract, pii = report.steps

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.data.curation.count import Dropped
-from harness.data.curation.extract import Extract
 from harness.data.curation.pages import read_pages
 from harness.data.text.corpora import SourceFile
 from harness.data.text.document import Document
 from harness.records.errors import InputError
+from tests import ROOT
 
 needs_resiliparse = pytest.mark.skipif(
     importlib.util.find_spec("resiliparse") is None, reason="needs the extra curate: uv sync --extra curate"
+)
+needs_datatrove = pytest.mark.skipif(
+    importlib.util.find_spec("datatrove") is None, reason="needs the extra curate: uv sync --extra curate"
 )
 ANSWER = "application/http; msgtype=response"
 
@@ -143,10 +149,38 @@ SITE = "<html><body><nav><a href=1>Home</a></nav><main>{}</main><footer>Imprint<
 
 
 @needs_resiliparse
+@needs_datatrove
 def test_text_is_extracted_without_what_stands_around_it() -> None:
+    from harness.data.curation.extract import Extract
+
     text = "\n\n".join(f"Paragraph {i} says more than a menu does, and ends here." for i in range(5))
     assert Extract(Dropped("", "extract"))._text(SITE.format(ARTICLE)) == text
     everything = Extract(Dropped("", "extract"), main_content=False)._text(SITE.format(ARTICLE))
     assert everything.startswith("Home")
     assert everything.endswith("Imprint")
     assert Extract(Dropped("", "extract"))._text("<html><script>only</script>") == ""
+
+
+ENDLESS = """
+import itertools
+from types import SimpleNamespace as Text
+from harness.data.curation.count import Dropped
+from harness.data.curation.extract import Extract
+pages = (Text(text="<p>a text", metadata={}, id="") for _ in itertools.count())
+for number, page in enumerate(Extract(Dropped("", "extract"))(pages)):
+    if number == 1:
+        print(page.text, flush=True)
+"""
+
+
+@needs_resiliparse
+@needs_datatrove
+def test_a_killed_step_leaves_no_process_behind() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "a text\n"
+        (extractor,) = psutil.Process(process.pid).children()
+        process.kill()
+    extractor.wait(timeout=30)
