@@ -12,13 +12,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.launch.lease import STALE_SECONDS, Lease
 from harness.records.files import write_json
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunState, RunStatus
+from harness.records.status.lease_file import STALE_SECONDS, Lease
+from harness.records.status.progress import overall
+from harness.records.status.rows import SILENT_SECONDS, run_rows
 from harness.runs.state import retries_after
-from harness.status import SILENT_SECONDS, main, overall, run_rows
+from harness.status import main
 from tests import ROOT
 from tests.fakes.record import cell, sweep_record
 from tests.fakes.running import running_sweep
