@@ -20,21 +20,15 @@ from rich.text import Text
 
 from analysis.curves.watch import Outlook, SweepWatch, alarms
 from harness.records.command_line import CommandParser
-from harness.records.number_text import duration
 from harness.records.paths import SweepFolder
 from harness.records.status.progress import cooldown_share, counts, has_ended, headline
 from harness.records.status.rows import RowStatus, RunRow, foremost, read_sweep, run_rows
+from harness.records.status.table import COLUMNS, ENDS_AT, RIGHT, row_texts
 from harness.runs.state import slurm_submission
 from harness.track.console import plain_console
 
 WATCH_SECONDS = 2.0
 MAX_ROWS = 100
-RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "MFU", "attempts")
-ENDS_AT = "ends at, 90 %"  # the last end of a run, foretold from its curve so far
-COLUMNS = (
-    "run", "rung", "seed", "status", "points", "trained", "loss", ENDS_AT, "tokens/s", "MFU", "left",
-    "attempts", "last error",
-)  # fmt: skip
 
 
 def status_table(rows: list[RunRow], n_rows: int, outlooks: Mapping[str, Outlook]) -> Table:
@@ -45,31 +39,11 @@ def status_table(rows: list[RunRow], n_rows: int, outlooks: Mapping[str, Outlook
     for name in columns:
         table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=name == ENDS_AT)
     for row in foremost(rows, n_rows):
-        texts = dict(zip(COLUMNS, _texts(row, outlooks.get(row.run_id)), strict=True))
-        table.add_row(*(texts[name] for name in columns))
-    return table
-
-
-def _texts(row: RunRow, outlook: Outlook | None) -> list[str | Text]:
-    """Return the texts of one row, by COLUMNS."""
-    state, is_running, left = row.state, row.status == RowStatus.RUNNING, row.seconds_left
-    trained, speed = state.tokens_trained or 0, state.tokens_per_second
-    return [
-        row.run_id,
-        row.cells[0].rung,
-        str(row.cells[0].seed),
-        row.status,
-        f"{row.n_finished}/{len(row.cells)}",
-        f"{trained:,}" if trained else "",
-        f"{state.loss:.3f}" if state.loss is not None else "",
-        outlook.ends_at if outlook else "",
-        f"{speed:,.0f}" if is_running and speed else "",
-        f"{state.mfu:.0%}" if is_running and state.mfu is not None else "",
-        "" if left is None else duration(left),
-        "" if state.status is None else str(state.retries + 1),
+        outlook = outlooks.get(row.run_id)
+        texts = row_texts(row, outlook.ends_at if outlook else "")
         # As Text, because rich would read the brackets of "[Errno 28]" as markup.
-        Text(state.error or ""),
-    ]
+        table.add_row(*(Text(texts[name]) for name in columns))
+    return table
 
 
 def logs(folder: SweepFolder, rows: list[RunRow]) -> list[str]:
