@@ -94,10 +94,13 @@ def run_rows(folder: SweepFolder) -> list[RunRow]:
 
 def foremost(rows: list[RunRow], n_rows: int) -> list[RunRow]:
     """Return at most `n_rows` rows; if not all fit, those that matter most, in the order of RowStatus."""
-    if len(rows) <= n_rows:
-        return rows
+    return rows if len(rows) <= n_rows else by_urgency(rows)[:n_rows]
+
+
+def by_urgency(rows: list[RunRow]) -> list[RunRow]:
+    """Return rows in the order of RowStatus, and those of one status in the order of the plan."""
     order = list(RowStatus)
-    return sorted(rows, key=lambda row: order.index(row.status))[:n_rows]
+    return sorted(rows, key=lambda row: order.index(row.status))
 
 
 def _recorded_points(folder: SweepFolder) -> dict[str, RunStatus]:
