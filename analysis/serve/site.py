@@ -48,7 +48,7 @@ FIGURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 
 SCRIPT = re.compile(rb"<script\b[^>]*>(.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
 LEAST_SECONDS = 1.0  # between two looks at the files, whoever asks
 # The look at the files takes at most this share of the time, however large a sweep is.
-SHARE = 0.25
+SHARE = 0.1
 
 
 @dataclass(frozen=True)

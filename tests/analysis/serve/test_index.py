@@ -7,6 +7,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.serve import site
@@ -112,6 +113,20 @@ def test_damaged_fits_are_the_headline(tmp_path: Path) -> None:
         # Written anew, the file is read anew.
         shutil.copy(RESULTS / "chinchilla" / "fits.json", tmp_path / "one" / "fits.json")
         assert "was off by 1.48 % RMS" in entries(pages.ask("/").text)["one"]
+
+
+def test_fits_that_contradict_the_points_hide_no_other_sweep(tmp_path: Path) -> None:
+    """Without a finished point the study has nothing to speak of."""
+    for name in ("sweep.json", "fits.json"):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        shutil.copy(RESULTS / "chinchilla" / name, tmp_path / "odd" / name)
+    points = pd.read_parquet(RESULTS / "chinchilla" / "points.parquet")
+    points.assign(role="reference").to_parquet(tmp_path / "odd" / "points.parquet")
+    planned_sweep(tmp_path / "whole")
+    with served(tmp_path) as pages:
+        found = entries(pages.ask("/").text)
+        assert set(found) == {"odd", "whole"}
+        assert "contradict each other" in found["odd"]
 
 
 def test_a_folder_that_is_a_sweep_itself(tmp_path: Path) -> None:
