@@ -120,11 +120,8 @@ class Index:
             own = SweepFolder(path)
             files = [each.name for each in (own.sweep, own.points, own.fits, own.emergence, own.report)]
             return self._once("entry", path, files, lambda folder: self._entry(name, folder))
-        except InputError as error:
-            return Entry(name, DAMAGED, (f"{error}.",))
-        except OSError as error:
-            reason = (error.strerror or "refused").lower()
-            return Entry(name, DAMAGED, (f"{error.filename or path} cannot be read ({reason}).",))
+        except (InputError, OSError) as error:
+            return Entry(name, DAMAGED, (trouble(error, path),))
 
     def _entry(self, name: str, path: Path) -> Entry:
         folder = SweepFolder(path)
@@ -157,6 +154,13 @@ class Index:
         if kept is None or kept[0] != state:
             kept = self._kept[what, folder] = (state, read(folder))
         return kept[1]
+
+
+def trouble(error: InputError | OSError, path: Path) -> str:
+    """Return the sentence on a sweep whose files cannot be read, for want of permission or of a disk too."""
+    if isinstance(error, InputError):
+        return f"{error}."
+    return f"{error.filename or path} cannot be read ({(error.strerror or 'refused').lower()})."
 
 
 def wall_clock(record: SweepRecord) -> str:

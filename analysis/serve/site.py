@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from urllib.parse import quote, unquote_to_bytes
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.serve.folder import REPORT, Found, find_folders, served_file
-from analysis.serve.index import Index
+from analysis.serve.index import Index, trouble
 from analysis.serve.live import LiveSweep
 from harness.records.errors import InputError
 from harness.records.json_files import plain
@@ -162,8 +163,8 @@ class Site:
     def _view(self, live: LiveSweep, folder: Path) -> Answer:
         try:
             found = asdict(live.view(served_file(self.root, folder, REPORT) is not None))
-        except InputError as error:
-            found = {"problem": f"{error}."}
+        except (InputError, OSError) as error:
+            found = {"problem": trouble(error, folder)}
         return Answer(json.dumps(plain(found), allow_nan=False).encode(), JSON)
 
     def _file(self, asked: str) -> Answer:
@@ -173,7 +174,9 @@ class Site:
             if asked.startswith(f"{name}/"):
                 path = served_file(self.root, folder, asked.removeprefix(f"{name}/"))
                 if path is not None:
-                    return _file_answer(path)
+                    # A sweep may replace its report at this very moment.
+                    with contextlib.suppress(OSError):
+                        return _file_answer(path)
         return missing()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 from html import unescape
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.serve import site
+from harness.records import json_files
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests import ROOT
@@ -99,6 +101,26 @@ def test_a_damaged_record_is_shown_as_such_beside_the_others(tmp_path: Path, tex
         problem = pages.ask("/api/sweep/bro%20ken%3Cb%3E").json["problem"]
         assert "sweep.json" in problem
         assert pages.ask("/sweep/bro%20ken%3Cb%3E").status == 200
+
+
+def test_a_sweep_that_the_system_refuses_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine", "theirs"):
+        planned_sweep(tmp_path / name)
+
+    def refused(path: Path) -> bytes:
+        if path.parent.name == "theirs":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path.read_bytes()
+
+    monkeypatch.setattr(json_files, "read_bytes", refused)
+    with served(tmp_path) as pages:
+        found = entries(pages.ask("/").text)
+        assert "planned" in found["mine"]
+        said = f"{tmp_path / 'theirs' / 'sweep.json'} cannot be read (permission denied)."
+        assert found["theirs"] == f"theirs damaged {said}"
+        assert pages.ask("/api/sweep/theirs").json == {"problem": said}
 
 
 def test_damaged_fits_are_the_headline(tmp_path: Path) -> None:
