@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.launch import lease
 from harness.launch.slurm.slurm import RUNNING_STATES, queued
 from harness.launch.stop import sweep_request
 from harness.records.command_line import CommandParser
@@ -20,8 +19,9 @@ from harness.records.errors import InputError, near
 from harness.records.files import write_json
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus
+from harness.records.status import lease_file
+from harness.records.status.rows import ENDED, RowStatus, read_sweep, run_rows
 from harness.runs.state import set_state, slurm_submission
-from harness.status import ENDED, RowStatus, read_sweep, run_rows
 
 
 def cancel(folder: SweepFolder, run_ids: list[str]) -> str:
@@ -74,7 +74,7 @@ def _leave_the_queue(runs: list[RunFolder]) -> None:
         subprocess.run(["scancel", *(jobs[run] for run in waiting)], check=False, capture_output=True)
     for run in waiting:
         # The job may have started between squeue and scancel, and its worker then writes the status.
-        if lease.holder(run) is None:
+        if lease_file.holder(run) is None:
             set_state(run, RunStatus.INTERRUPTED)
 
 

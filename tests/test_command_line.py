@@ -24,6 +24,7 @@ from analysis.published import __main__ as published
 from analysis.replications import __main__ as replications
 from analysis.report import __main__ as report
 from analysis.schemas import __main__ as schemas
+from analysis.serve import __main__ as serve
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
@@ -62,6 +63,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "analysis.summary": (summary.main, "folder"),
     "analysis.same_law": (same_law.main, "--count"),
     "analysis.report": (report.main, "folder"),
+    "analysis.serve": (serve.main, "--port"),
     "analysis.emergence": (emergence.main, "--axis"),
     "analysis.replications": (replications.main, "--fixed"),
     "analysis.published": (published.main, "--resamples"),

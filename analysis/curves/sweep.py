@@ -16,7 +16,7 @@ from analysis.laws.annealing import Schedule
 from harness.records import sweep_file
 from harness.records.columns import DONE, with_current_names
 from harness.records.errors import Damaged, InputError
-from harness.records.files import read_table
+from harness.records.files import read_table, version
 from harness.records.json_files import read_checked
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.sweep_file import SweepCell, SweepRecord
@@ -35,6 +35,7 @@ class SweepCurves:
     def __init__(self, root: Path):
         self._folder = SweepFolder(root)
         self._seen: dict[str, tuple[object, Run | None]] = {}
+        self._tables: _Tables | None = None
 
     def read(self) -> list[Run]:
         """Return the runs of the plan that have a curve.
@@ -49,15 +50,22 @@ class SweepCurves:
             )
         record = sweep_file.read_sweep(self._folder.sweep)
         cells = _by_run(record)
-        tables = None if self._folder.runs.is_dir() else _Tables.of(self._folder)
+        tables = None if self._folder.runs.is_dir() else self._stored()
         found = [self._run(run_id, own, record, tables) for run_id, own in cells.items()]
         return [run for run in found if run is not None]
+
+    def _stored(self) -> _Tables:
+        """Return the tables of a sweep whose run folders are gone, read anew if they were written anew."""
+        state = tuple(map(version, (self._folder.curves, self._folder.points)))
+        if self._tables is None or self._tables.state != state:
+            self._tables = _Tables.of(self._folder, state)
+        return self._tables
 
     def _run(
         self, run_id: str, cells: Sequence[SweepCell], record: SweepRecord, tables: _Tables | None
     ) -> Run | None:
         folder = self._folder.run(run_id)
-        state = None if tables else (_names(folder.curves), _names(folder.points), len(cells))
+        state = (tables.state if tables else (_names(folder.curves), _names(folder.points))), len(cells)
         if run_id in self._seen and self._seen[run_id][0] == state:
             return self._seen[run_id][1]
         if tables:
@@ -86,20 +94,21 @@ def _by_run(record: SweepRecord) -> dict[str, list[SweepCell]]:
 class _Tables:
     """Curves and losses of a sweep whose run folders are gone."""
 
-    def __init__(self, curves: pd.DataFrame, points: pd.DataFrame):
+    def __init__(self, curves: pd.DataFrame, points: pd.DataFrame, state: object = None):
+        self.state = state
         self._rows = dict(iter(curves.groupby("run_id")))
         done = points[points["status"] == DONE] if len(points) else points
         self.losses = dict(zip(done["point_id"], done["loss"], strict=True)) if len(done) else {}
 
     @classmethod
-    def of(cls, folder: SweepFolder) -> _Tables:
+    def of(cls, folder: SweepFolder, state: object) -> _Tables:
         if not folder.curves.exists():
             raise InputError(
                 f"{folder.root} has no curves (curves.parquet is missing): forecasts need them, and the "
                 "sweep's command writes them"
             )
         points = read_table(folder.points) if folder.points.exists() else pd.DataFrame()
-        return cls(with_current_names(read_table(folder.curves)), with_current_names(points))
+        return cls(with_current_names(read_table(folder.curves)), with_current_names(points), state)
 
     def rows(self, run_id: str) -> pd.DataFrame:
         return self._rows.get(run_id, pd.DataFrame(columns=COLUMNS))[COLUMNS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from analysis.curves.sweep import SweepCurves
 from analysis.curves.text import alarm_text, ends_at
 from analysis.records.curves import Alarm, EndForecast
 from harness.records.errors import InputError
+from harness.records.status.rows import RunRow
 
 # What numbers of a damaged curve can raise; they must not end the training that they are about.
 CONTRADICTIONS = (ValueError, ArithmeticError, LookupError)
@@ -41,6 +42,13 @@ class Outlook:
         return alarm_text(self.alarm, name) if self.alarm else ""
 
 
+def alarms(rows: Iterable[RunRow], outlooks: Mapping[str, Outlook]) -> list[str]:
+    """Return a line for each unfinished run whose loss left its band."""
+    named = ((row.cells[0], outlooks.get(row.run_id)) for row in rows)
+    texts = (o.alarm_text(f"{cell.rung} seed {cell.seed}") for cell, o in named if o)
+    return [text for text in texts if text]
+
+
 class SweepWatch:
     """Outlooks of a sweep's unfinished runs.
 
@@ -55,6 +63,11 @@ class SweepWatch:
         self._looked_at = -float("inf")
         self._runs: list[Run] = []
         self._found: dict[str, Outlook] = {}
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """Runs that have a curve, as of the last look."""
+        return self._runs
 
     def look(self) -> Mapping[str, Outlook]:
         """Return outlooks by run; none of runs that are too short, and none if there are no curves yet."""

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.advice import FOREMOST, Source
-from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled, verdict
+from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
@@ -34,7 +34,7 @@ from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
-from analysis.report.lead import lead, rate_table
+from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.numbers import FILTERS
 from analysis.tables.sweep import by_source
 from harness.records import sweep_file
@@ -88,9 +88,7 @@ class Sweep:
     @property
     def finished(self) -> pd.DataFrame:
         """Finished end points: fitted and held-out ones, or all of a learning-rate sweep."""
-        roles = ["lr"] if self.learning_rate else ["fit", "holdout"]
-        rows = self.points[(self.points["status"] == "done") & self.points["role"].isin(roles)]
-        return rows[rows["excluded_reason"].isna()]
+        return finished_points(self.fits, self.points)
 
     @property
     def scored(self) -> list[tuple[ForecastRecord, ScoreRecord | None]]:
@@ -335,7 +333,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
     return _template().render(
         sweep=sweep,
         fits=fits,
-        lead=[*map(verdict, fits.comparisons or ()), *lead(fits, done, sweep.emergence)],
+        lead=answer(fits, sweep.points, sweep.emergence),
         said_of_arms=[
             (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
             for each in fits.comparisons or ()

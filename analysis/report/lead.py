@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.compare.text import verdict
 from analysis.laws import find_law
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, Verdict
@@ -36,6 +37,25 @@ def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | No
     if fit is None:
         return [_runs(done), *_one_axis(study.fits), *_tasks(emergence)]
     return [_law(study, fit, done), _best_use(study, done), _test(study)]
+
+
+def finished_points(study: StudyRecord, points: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished end points that a study is about: fitted and held-out ones, or all tried rates."""
+    roles = ["lr"] if study.learning_rate else ["fit", "holdout"]
+    rows = points[(points["status"] == "done") & points["role"].isin(roles)]
+    return rows[rows["excluded_reason"].isna()]
+
+
+def answer(study: StudyRecord, points: pd.DataFrame, emergence: EmergenceRecord | None) -> list[str]:
+    """Return the sentences that open a report: of each pair of arms, then the lead.
+
+    Args:
+        study: content of fits.json.
+        points: all end points of the sweep.
+        emergence: content of emergence.json, if the sweep has tasks.
+    """
+    arms = [verdict(each) for each in study.comparisons or ()]
+    return [*arms, *lead(study, finished_points(study, points), emergence)]
 
 
 def _sizes(done: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ number counts. Its owner touches the file every HEARTBEAT_SECONDS. Any process m
 An owner that was believed dead and then finds a higher number ends at once: another process trains the run.
 
 One process alone creates the file (`harness.records.exclusive`). File locks (`flock`, `fcntl`) do not reach
-across hosts on every file system.
+across hosts on every file system. `harness.records.status.lease_file` reads leases.
 """
 
 from __future__ import annotations
@@ -24,52 +24,29 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
-
-import psutil
 
 from harness.records.exclusive import link_new
 from harness.records.files import write_json
 from harness.records.paths import RunFolder
+from harness.records.status.lease_file import (
+    STALE_SECONDS,
+    Lease,
+    highest,
+    live,
+    path_of,
+    started_ticks,
+    system,
+)
 
 HEARTBEAT_SECONDS = 5.0
-STALE_SECONDS = 60.0
 # EX_TEMPFAIL of sysexits.h: try again later.
 LOST_EXIT_CODE = 75
-# Start times that differ by less belong to one process. The kernel counts the start from the time of boot,
-# which moves by a second with its rounding.
-SAME_START_SECONDS = 3
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Held(Exception):
     """Another process holds the lease of the run."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Content of a lease.
-
-    Attributes:
-        owner: random name of the owner, unique among all leases.
-        host: name of its host, for people.
-        system: running system of the owner, see `_system`; `pid` means something on that system only.
-        pid: process number of the owner.
-        started: when that process began, in ticks since boot. A later process may get the same number.
-        released: whether the owner has given the lease back.
-    """
-
-    owner: str
-    host: str
-    system: str
-    pid: int
-    started: str
-    released: bool = False
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
 
 
 class Silence:
@@ -86,7 +63,7 @@ class Silence:
     def end(self, folder: RunFolder) -> None:
         """Look at the lease of a run, and make it stale if its owner has been silent for too long."""
         with contextlib.suppress(OSError):
-            path = _path(folder.lease, _highest(folder.lease))
+            path = path_of(folder.lease, highest(folder.lease))
             touched, now = path.stat().st_mtime, time.monotonic()
             before, since = self._seen.get(folder.run_id, (None, now))
             if touched != before:
@@ -94,12 +71,6 @@ class Silence:
             elif now - since > STALE_SECONDS:
                 # An owner that lives after all touches it again within HEARTBEAT_SECONDS.
                 os.utime(path, (0, 0))
-
-
-def holder(folder: RunFolder) -> Lease | None:
-    """Return the live lease of a run, by this host's clock; None if no worker trains the run."""
-    number = _highest(folder.lease)
-    return _live(folder.lease, number, time.time()) if number else None
 
 
 @contextlib.contextmanager
@@ -130,26 +101,26 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
 def _take(leases: Path) -> Path:
     """Create the next lease and return its path; raise Held if another process holds or takes it."""
     leases.mkdir(parents=True, exist_ok=True)
-    mine = Lease(uuid.uuid4().hex, socket.gethostname(), _system(), os.getpid(), _started(os.getpid()))
+    mine = Lease(uuid.uuid4().hex, socket.gethostname(), system(), os.getpid(), started_ticks(os.getpid()))
     draft = leases / f".{mine.owner}.tmp"
     try:
         draft.write_text(json.dumps(asdict(mine)))
-        number = _highest(leases)
+        number = highest(leases)
         # The time of a file written just now is the file system's own, so clocks of hosts may differ.
-        if number and _live(leases, number, draft.stat().st_mtime):
+        if number and live(leases, number, draft.stat().st_mtime):
             raise Held(f"{leases.parent} is trained by another process")
-        path = _path(leases, number + 1)
+        path = path_of(leases, number + 1)
         if not link_new(draft, path):
             raise Held(f"{leases.parent} was taken by another process just now")
     finally:
         draft.unlink(missing_ok=True)
     # Between `_highest` and `link` others may have taken this number, cleared it away and gone on.
-    if _highest(leases) != number + 1:
+    if highest(leases) != number + 1:
         path.unlink(missing_ok=True)
         raise Held(f"{leases.parent} was taken by another process just now")
     for older in range(number, 0, -1):
         try:
-            _path(leases, older).unlink()
+            path_of(leases, older).unlink()
         except OSError:  # It is gone already. Or it is a folder, and no lease that counts.
             break
     return path
@@ -160,7 +131,7 @@ def _keep(path: Path, ended: threading.Event, lost: Callable[[], None]) -> None:
     # The open file, because the name may be deleted and created anew by another process.
     with open(path) as file:
         while not ended.wait(HEARTBEAT_SECONDS):
-            if _highest(path.parent) != int(path.stem):
+            if highest(path.parent) != int(path.stem):
                 lost()
                 return
             # A network file system may be away for a while; the next heartbeat tries again.
@@ -176,75 +147,9 @@ def _end_at_once() -> None:
 
 def _release(path: Path) -> None:
     """Mark the lease as released, unless another process has taken over."""
-    if _highest(path.parent) == int(path.stem):
+    if highest(path.parent) == int(path.stem):
         try:
             write_json(path, json.loads(path.read_text()) | {"released": True})
         except OSError:
             # A full disk still takes a new time; one long past makes the lease stale.
             os.utime(path, (0, 0))
-
-
-def _live(leases: Path, number: int, now: float) -> Lease | None:
-    """Return a lease if it is neither released nor stale at `now`, and its owner is not known to be dead."""
-    try:
-        # NFS caches attributes: only opening the file asks the server for the time of the last touch.
-        with open(_path(leases, number)) as file:
-            found = Lease(**json.load(file))
-            touched = os.fstat(file.fileno()).st_mtime
-    except (OSError, ValueError, TypeError):
-        return None
-    if found.released or now - touched > STALE_SECONDS:
-        return None
-    if found.system == _system() and not _is_alive(found):
-        return None
-    return found
-
-
-def _is_alive(owner: Lease) -> bool:
-    """Return whether the owner of a lease of this system still runs.
-
-    A start time that this version cannot read proves nothing. Then the heartbeat alone decides, because two
-    owners of a run are worse than a minute of waiting.
-    """
-    started = _started(owner.pid)
-    if not started or not owner.started.isdecimal():
-        return bool(started)
-    return abs(int(started) - int(owner.started)) < SAME_START_SECONDS * TICKS_PER_SECOND
-
-
-def _path(leases: Path, number: int) -> Path:
-    """Return the file of a lease."""
-    return leases / f"{number}.json"
-
-
-def _highest(leases: Path) -> int:
-    """Return the number of the lease that counts; 0 if there was none yet."""
-    with contextlib.suppress(FileNotFoundError):
-        return max((int(name[:-5]) for name in os.listdir(leases) if name[:-5].isdigit()), default=0)
-    return 0
-
-
-@cache
-def _system() -> str:
-    """Return a name of the running system and of its process numbers.
-
-    A host name would not do: containers share it and yet have process numbers of their own.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        # Not Linux: a name of its own, so that no process number is looked up and the heartbeat decides.
-        return f"unknown {uuid.uuid4().hex}"
-
-
-def _started(pid: int) -> str:
-    """Return when a process began, in ticks since boot; empty if there is no such process, or a dead one."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return ""
-        # Since boot, because seconds since the epoch would change whenever somebody sets the clock.
-        return str(round((process.create_time() - psutil.boot_time()) * TICKS_PER_SECOND))
-    except psutil.NoSuchProcess:
-        return ""

@@ -18,6 +18,7 @@ from harness.launch.stop import is_cancelled
 from harness.recipe.spec import Job, Pack
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
+from harness.records.status import lease_file
 from harness.runs.state import record_failure, record_waiting
 
 POLL_SECONDS = 0.2
@@ -157,7 +158,7 @@ class Supervisor:
                 self._ready.append(replace(ended, attempts=self._attempts.get(job.spec.run_id, 0)))
             elif is_cancelled(self._folder.run(job.spec.run_id)):
                 self._ready.append(Outcome(job, RunStatus.INTERRUPTED))
-            elif found := lease.holder(self._folder.run(job.spec.run_id)):
+            elif found := lease_file.holder(self._folder.run(job.spec.run_id)):
                 self._wait_for(found, job)
                 self._postpone((job,), item.spare, LOOK_SECONDS)
             else:
@@ -165,7 +166,7 @@ class Supervisor:
         if mine:
             self._handles.append(self._launcher.submit(tuple(mine), item.spare))
 
-    def _wait_for(self, owner: lease.Lease, job: Job) -> None:
+    def _wait_for(self, owner: lease_file.Lease, job: Job) -> None:
         """Say once for whom the sweep waits and how long at most, and end the lease of a silent owner."""
         self._silence.end(self._folder.run(job.spec.run_id))
         if str(owner) not in self._told:
@@ -173,7 +174,7 @@ class Supervisor:
             self._tell(
                 f"waiting for {owner}, which trains {job.spec.rung} seed {job.spec.seed} "
                 f"({job.spec.run_id}); its runs are taken over once it is silent for "
-                f"{lease.STALE_SECONDS:.0f} s"
+                f"{lease_file.STALE_SECONDS:.0f} s"
             )
 
     def _postpone(self, pack: Pack, spare: bool, seconds: float) -> None:
@@ -211,7 +212,7 @@ class Supervisor:
         run = self._folder.run(outcome.job.spec.run_id)
         state = run.read_state()
         # Another driver may have restarted the run already, and its state must not be overwritten.
-        if lease.holder(run):
+        if lease_file.holder(run):
             return
         if state.status != RunStatus.FAILED or state.error != outcome.error:
             record_failure(run, outcome.error or "ended without a word")

@@ -119,6 +119,15 @@ def read_bytes(path: Path) -> bytes:
         raise Damaged(path, (error.strerror or "it cannot be read").lower()) from error
 
 
+def version(path: Path) -> tuple[int, int] | None:
+    """Return what changes if a file is written anew, its time and size; None if there is no such file."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a parquet table and verify its checksums; columns of schema version 1 get their names of today.
 

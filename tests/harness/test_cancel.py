@@ -19,8 +19,8 @@ from harness.records.files import write_json
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
+from harness.records.status.rows import RunRow, run_rows
 from harness.runs.state import set_state
-from harness.status import RunRow, run_rows
 from tests import small_sweeps
 from tests.fakes.record import cell, sweep_record
 from tests.harness.launch.test_supervise import Pretender

@@ -162,6 +162,17 @@ def test_a_running_sweep_reads_only_what_is_new(tmp_path: Path) -> None:
     assert all(again[name] is run for name, run in runs.items())
 
 
+def test_tables_of_a_sweep_are_read_once_until_they_are_written_anew(tmp_path: Path) -> None:
+    for name in ("sweep.json", "points.parquet", "curves.parquet"):
+        shutil.copy(ROOT / "results" / "chinchilla" / name, tmp_path / name)
+    curves = SweepCurves(tmp_path)
+    first = curves.read()
+    assert all(run is before for run, before in zip(curves.read(), first, strict=True))
+    rows = pd.read_parquet(tmp_path / "curves.parquet")
+    rows[rows["run_id"] == first[0].name].to_parquet(tmp_path / "curves.parquet")
+    assert [run.name for run in curves.read()] == [first[0].name]
+
+
 def test_a_sweep_without_curves(tmp_path: Path) -> None:
     shutil.copy(ROOT / "results" / "chinchilla" / "sweep.json", tmp_path / "sweep.json")
     with pytest.raises(InputError, match=r"has no curves \(curves.parquet is missing\)"):

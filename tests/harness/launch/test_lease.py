@@ -16,8 +16,15 @@ import psutil
 import pytest
 
 from harness.launch import lease
-from harness.launch.lease import Held, Lease, held, holder
+from harness.launch.lease import Held, held
 from harness.records.paths import RunFolder
+from harness.records.status.lease_file import (
+    SAME_START_SECONDS,
+    STALE_SECONDS,
+    TICKS_PER_SECOND,
+    Lease,
+    holder,
+)
 from tests import ROOT
 
 
@@ -64,11 +71,11 @@ def test_a_run_is_given_up_where_the_disk_is_full(run: RunFolder, monkeypatch: p
 
 
 def test_a_lease_of_another_host_holds_until_it_is_stale(run: RunFolder) -> None:
-    path = foreign(run, age=lease.STALE_SECONDS - 10)
+    path = foreign(run, age=STALE_SECONDS - 10)
     assert holder(run)
     with pytest.raises(Held), held(run):
         pass
-    os.utime(path, (time.time() - lease.STALE_SECONDS - 1,) * 2)
+    os.utime(path, (time.time() - STALE_SECONDS - 1,) * 2)
     with held(run):
         mine = holder(run)
         assert mine
@@ -114,7 +121,7 @@ def test_the_start_is_in_ticks_since_boot_as_in_leases_of_earlier_versions(run: 
     with held(run):
         mine = holder(run)
         assert mine
-        assert abs(int(mine.started) - int(ticks)) < lease.SAME_START_SECONDS * lease.TICKS_PER_SECOND
+        assert abs(int(mine.started) - int(ticks)) < SAME_START_SECONDS * TICKS_PER_SECOND
         rewritten(run, started=ticks)
         assert holder(run)
 
@@ -168,7 +175,7 @@ def test_an_owner_thought_dead_lets_go(run: RunFolder, monkeypatch: pytest.Monke
 
 def test_of_many_that_want_a_stale_lease_one_gets_it(run: RunFolder) -> None:
     for n in range(20):
-        foreign(run, age=lease.STALE_SECONDS + 1, number=n + 1)
+        foreign(run, age=STALE_SECONDS + 1, number=n + 1)
         together, done, owners = threading.Barrier(8), threading.Event(), []
 
         def contend(together: threading.Barrier, done: threading.Event, owners: list[int]) -> None:
@@ -216,13 +223,13 @@ def test_a_lease_from_the_future_is_held_no_longer_than_its_owner_is_heard_of(
     silence, now = lease.Silence(), [1000.0]
     monkeypatch.setattr(lease.time, "monotonic", lambda: now[0])
     silence.end(run)
-    now[0] += lease.STALE_SECONDS - 1
+    now[0] += STALE_SECONDS - 1
     silence.end(run)
     assert holder(run)
     # A sign of life begins the count anew.
     os.utime(path, (time.time() + 86_500,) * 2)
     silence.end(run)
-    now[0] += lease.STALE_SECONDS - 1
+    now[0] += STALE_SECONDS - 1
     silence.end(run)
     assert holder(run)
     now[0] += 2

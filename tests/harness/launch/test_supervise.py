@@ -18,6 +18,7 @@ from harness.recipe.spec import Job, Pack
 from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
+from harness.records.status import lease_file
 from harness.runs.state import record_failure, set_state
 from tests.fakes.points import write_point
 from tests.small_sweeps import small_cells
@@ -178,7 +179,7 @@ def test_a_lease_from_the_future_is_not_waited_for(
     """Its host's clock was a day ahead; two runs end although nobody touches the lease."""
     monkeypatch.setattr(lease, "STALE_SECONDS", 0.05)
     path = folder.run(FIRST.spec.run_id).lease / "1.json"
-    write_json(path, vars(lease.Lease("they", "elsewhere", "another system", 1, "0")))
+    write_json(path, vars(lease_file.Lease("they", "elsewhere", "another system", 1, "0")))
     os.utime(path, (time.time() + 86_400,) * 2)
     outcomes, _ = supervised(folder, lambda job: Outcome(job, RunStatus.DONE))
     assert [outcome.status for outcome in outcomes] == ["done"] * 2

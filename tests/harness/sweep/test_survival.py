@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.records.paths import SweepFolder
-from harness.status import run_rows
+from harness.records.status.rows import run_rows
 from harness.sweep import __main__ as sweep
 from tests.small_sweeps import LONG, SMALL, assert_same_runs, point_times, start, train
 

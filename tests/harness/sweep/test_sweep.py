@@ -18,7 +18,7 @@ from harness.grid.cells import Cell
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.paths import SweepFolder
 from harness.records.provenance import usable_cores
-from harness.status import run_rows
+from harness.records.status.rows import run_rows
 from harness.sweep import __main__ as sweep
 from harness.weights.kept import read_card
 from tests import small_sweeps

@@ -25,7 +25,7 @@ from harness.launch.ray import cluster as ray_cluster
 from harness.launch.ray.cluster import room
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunState
-from harness.status import RunRow, run_rows
+from harness.records.status.rows import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.small_sweeps import LONG, SMALL, THREE_SEEDS, assert_same_runs, start, train

@@ -23,7 +23,7 @@ from harness.config.settings import load
 from harness.launch.slurm import slurm
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunState
-from harness.status import RunRow, run_rows
+from harness.records.status.rows import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.harness.launch.local.test_local import config

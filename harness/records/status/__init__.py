@@ -1,0 +1,1 @@
+"""Status of the runs of a sweep, from its files alone."""
