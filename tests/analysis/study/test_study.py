@@ -54,6 +54,12 @@ def result(points: pd.DataFrame) -> StudyRecord:
         return study_sweep(points, sweep_curves(SMALL_JOINT, points), sealed, resamples=60)
 
 
+@pytest.fixture
+def one_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies under one count of parameters, in a third of the time."""
+    monkeypatch.setattr("analysis.study.study.COUNTS", COUNTS[:1])
+
+
 @pytest.fixture(scope="module")
 def quoted(result: StudyRecord) -> FitRecord:
     assert result.quoted is not None
@@ -230,6 +236,7 @@ def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
     return few[few.role == "fit"].reset_index(drop=True)
 
 
+@pytest.mark.usefixtures("one_count")
 def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     held = points.role == "holdout"
     sealed = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
@@ -239,6 +246,7 @@ def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     assert study_sweep(two_sizes(points), resamples=20).primary.law == "chinchilla"
 
 
+@pytest.mark.usefixtures("one_count")
 def test_of_several_forecasts_the_first_whose_cells_are_finished_gives_the_law(points: pd.DataFrame) -> None:
     few, held = two_sizes(points), points.role == "holdout"
     early = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
@@ -266,6 +274,7 @@ def test_too_little_data_ends_in_warnings_and_words(points: pd.DataFrame) -> Non
     assert len(messages) == len(set(messages))
 
 
+@pytest.mark.usefixtures("one_count")
 def test_no_row_is_recommended_on_few_cells(points: pd.DataFrame, result: StudyRecord) -> None:
     """A sweep of few cells has a law that the rule chose, and says why it is not to be quoted."""
     assert result.objection is None

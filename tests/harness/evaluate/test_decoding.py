@@ -15,7 +15,8 @@ from harness.engine.step import DEFAULTS, Engine, engine_for
 from harness.evaluate.decoding import greedy_answers
 from harness.evaluate.token_scores import score
 from harness.execution.execution import Execution, MeshConfig
-from harness.recipe.spec import ModelSpec, RunSpec
+from harness.model.forward import stack
+from harness.recipe.spec import ModelSpec
 from tests import recipes
 
 N_POSITIONS = 5
@@ -26,10 +27,17 @@ DENSE = recipes.model(qk_norm=True, key_shift=True, mlp="swiglu")
 EXPERTS = replace(DENSE, n_experts=4, n_active_experts=2, capacity_factor=4.0)
 
 
+@cache
+def first_params(model: ModelSpec) -> Any:
+    """Parameters of one device; test_mesh has those that other layouts make."""
+    made = engine_for(recipes.run_spec(model=model), make_mesh(MeshConfig()), DEFAULTS)
+    return jax.device_get(made.init(jax.random.key(1))["params"])
+
+
 def engine(model: ModelSpec, mesh: MeshConfig, execution: Execution) -> tuple[Engine, Any]:
-    spec: RunSpec = recipes.run_spec(model=model)
-    made = engine_for(spec, make_mesh(mesh), execution)
-    return made, made.init(jax.random.key(1))["params"]
+    made, params = engine_for(recipes.run_spec(model=model), make_mesh(mesh), execution), first_params(model)
+    params = stack(params) if made.forward.layout.stacked else params
+    return made, jax.device_put(params, made.state_shardings["params"])
 
 
 def written(made: Engine, params: Any, widths: tuple[int, ...]) -> list[np.ndarray]:
