@@ -150,7 +150,9 @@ class Replicate:
             given = [*self.overrides, *overrides_of(settings), f"results_dir={folder}"]
             given += [] if self.keeps else [f"{KEEP}=none"]
             arguments = given if self.record is None else [*given, "--from", self.record]
-            sweep = Sweep(settings, arguments, self.console, brief=True, notes=self.notes)
+            # Replications differ only in their seeds, so the first says it for all.
+            notes = self.notes if number == 1 else ()
+            sweep = Sweep(settings, arguments, self.console, brief=True, notes=notes)
             yield Replication(number, sweep)
 
     def _print_plan(self, prepared: list[tuple[Replication, Prepared]]) -> None:
