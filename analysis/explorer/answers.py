@@ -1,0 +1,78 @@
+"""Answers of every law at many budgets, computed beforehand: a page without Python reads between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Array
+from analysis.averaging.average import LawAverage, average_laws
+from analysis.averaging.quantities import frontiers_by_law
+from analysis.intervals import LEVEL
+from analysis.laws import family
+from analysis.records.frontier import FrontierRow
+from analysis.tables.table import LossTable
+
+# Over the measured range and this factor beyond the largest run; a page says from where it extrapolates.
+BEYOND = 1000.0
+STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less than a thousandth
+DRAWN_ROWS, FEWEST = 400_000, 40  # redrawn losses of a law at most, and the fewest draws
+
+
+@dataclass(frozen=True)
+class LawAnswers:
+    """What one law, or all laws together, say about budgets and about the runs.
+
+    Attributes:
+        name: of the law, without the constants of its corpus; None for all laws together.
+        weight: share of the law in the average; None for all laws together.
+        frontier: the best use of each budget, ascending.
+        predicted: loss of the runs of the table, nats per token [rows].
+    """
+
+    name: str | None
+    weight: float | None
+    frontier: tuple[FrontierRow, ...]
+    predicted: Array
+
+
+def answers_of_laws(
+    table: LossTable, laws: Sequence[str], *, resamples: int, level: float = LEVEL, seed: int = 0
+) -> tuple[LawAnswers, ...]:
+    """Weigh laws on a table and answer for all of them together, then for each by falling weight.
+
+    With the resamples and the seed of a study the sizes and tokens are those of its frontier.
+
+    Args:
+        table: the fitted rows.
+        laws: names of laws that the table can determine.
+        resamples: redrawn estimates of each law, fewer on a long table.
+        level: share of the intervals.
+        seed: of starts and draws.
+
+    Raises:
+        InputError: the table cannot hold one of the laws.
+    """
+    draws = max(min(resamples, DRAWN_ROWS // len(table)), FEWEST)
+    average = average_laws(table, laws, resamples=draws, seed=seed)
+    together, alone = frontiers_by_law(average, table, budgets(table), level)
+    each = [
+        LawAnswers(
+            family(entry.name), entry.weight, alone[entry.name], _of_runs(average.alone(entry.name), table)
+        )
+        for entry in average.laws
+    ]
+    return LawAnswers(None, None, together, _of_runs(average, table)), *each
+
+
+def budgets(table: LossTable) -> Array:
+    """Return the budgets that are answered [flops], FLOPs."""
+    first, last = float(table.c.min()), float(table.c.max()) * BEYOND
+    return np.geomspace(first, last, int(STEPS * np.log10(last / first)) + 2)
+
+
+def _of_runs(average: LawAverage, table: LossTable) -> Array:
+    """Return the median loss of the draws for each row of the table [rows]."""
+    return average.new_runs(table.n, table.d, table.c)[0]
