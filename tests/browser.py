@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NO_BROWSER = "chromium is not installed: apt-get install chromium"
 PATIENCE = 30.0  # seconds for one answer
 FREE = 20  # descriptors from here on collide with none that the protocol asks for

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.colors import to_hex
 
+from analysis.explorer.answers import STEPS
 from analysis.explorer.vega import (
     LOSS_TITLE,
     Axis,
@@ -28,8 +29,8 @@ from analysis.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, rung_styl
 COMPUTE = Axis("training compute C, FLOPs", "flops")
 TOKENS = Axis("training tokens D", "si")
 SHOWN = "indexof(hidden, datum.rung) < 0"
-# The frontier is drawn to ten times the largest run, and farther if the chosen budget lies there.
-DRAWN = "datum.law === law && datum.c <= max(10 * largest, at ? 1.2 * at.c : 0)"
+# The frontier is drawn to ten times the largest run, and to the next computed budget beyond the chosen one.
+DRAWN = f"datum.law === law && datum.c <= max(10 * largest, at ? {10 ** (1 / STEPS):.3f} * at.c : 0)"
 BEST = Series("best", "best by the law", BLUE, "line")
 INTERVAL = Series("interval", "interval", BLUE, "band")
 LARGEST = Series("largest", "largest run", BLACK, "dots")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.approaches.envelope import lower_hull
+from analysis.averaging.average import EXCLUDED
 from analysis.explorer.answers import LawAnswers, answers_of_laws
 from analysis.explorer.charts import curves_chart, overview_chart, residual_charts, size_chart, tokens_chart
 from analysis.explorer.vega import UNITS, Json
@@ -119,6 +120,8 @@ def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, .
 def _label(answers: LawAnswers) -> str:
     if answers.name is None:
         return "all laws, by weight"
+    if answers.weight is not None and answers.weight < EXCLUDED:
+        return f"{answers.name}, excluded by the runs"
     return f"{answers.name}, weight {answers.weight:.2f}"
 
 

@@ -248,9 +248,11 @@ def budget_marks(x: str, y: str, low: str, high: str) -> list[Json]:
         "fill": {"value": VERMILION},
         "stroke": {"value": "white"},
     }
+    # A run below the marker is still hit.
+    drawn = {"clip": True, "interactive": False}
     return [
-        {"type": "rule", "clip": True, "encode": {"update": place | interval}},
-        {"type": "symbol", "clip": True, "name": "budget", "encode": {"update": place | diamond}},
+        drawn | {"type": "rule", "encode": {"update": place | interval}},
+        drawn | {"type": "symbol", "name": "budget", "encode": {"update": place | diamond}},
     ]
 
 

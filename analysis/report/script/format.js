@@ -14,7 +14,8 @@ function si(value, digits = 3) {
 }
 
 function flops(value, digits = 2) {
-  if (!given(value) || value <= 0) return DASH;
+  if (value === 0) return "0";
+  if (!given(value) || value < 0) return DASH;
   const [lead, power] = value.toExponential(digits - 1).split("e");
   const raised = (Number(power) < 0 ? "⁻" : "") + [...String(Math.abs(Number(power)))].map((d) => RAISED[d]).join("");
   return (Number(lead) === 1 ? "" : Number(lead) + "×") + "10" + raised;

@@ -154,8 +154,8 @@ function showCard(id, event) {
   const title = element("b", "", run.rung + (run.role === "holdout" ? ", held out for the forecast" : ""));
   const list = element("dl");
   for (const [name, value] of cardRows(run)) list.append(element("dt", "", name), element("dd", "", value));
-  const link = element("a", "", "its row in the table");
-  link.href = "#point-row-" + id;
+  const link = element("a", "", pinned === id ? "its row in the table" : "click to keep this card");
+  if (pinned === id) link.href = "#point-row-" + id;
   card.replaceChildren(title, list, link);
   card.hidden = false;
   const { clientX, clientY } = event.touches?.[0] ?? event;
@@ -193,6 +193,7 @@ function legendOf(name, place) {
       legend.append(button);
     });
   }
+  if (data.runs.some((run) => run.role === "holdout")) legend.append(element("span", "live-note", "▲ held out for the forecast"));
   const series = new Map(place.charts.flatMap((chart) => chart.usermeta.series.map((each) => [each.name, each])));
   for (const each of series.values()) {
     const button = toggle(each.label, each.colour, each.mark, () => {
