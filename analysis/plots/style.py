@@ -50,6 +50,8 @@ SCALE_OR_COORDINATE = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
 BETWEEN_LINES = re.compile(r"\n\s+")
 SHIFTED = re.compile(r'(<use [^>]*?) transform="translate\(([-\d.]+) 0\)"/>')  # a letter of a text
 INLINE_STYLE = re.compile(r'(?<=style=")[^"]*')
+# Marks in a row with one style, of which the group around them can have it.
+ALIKE = re.compile(r'<use [^>]*? style="([^"]*)"/>\n(?:<use [^>]*? style="\1"/>\n)+')
 ID = re.compile(r'( id="|href="#|url\(#)([^")]+)([")])')
 REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
 GREY, LIGHT = "#6b7280", "#d1d5db"
@@ -248,6 +250,7 @@ def to_svg(figure: Figure, name: str) -> str:
     text = SCALE_OR_COORDINATE.sub(_short, BETWEEN_LINES.sub("\n", text))
     text = SHIFTED.sub(r'\1 x="\2"/>', text)
     text = INLINE_STYLE.sub(lambda found: found[0].replace("; ", ";").replace(": ", ":"), text)
+    text = ALIKE.sub(_grouped, text)
     return ID.sub(_Renamed(prefix, set(REFERENCE.findall(text))), text)
 
 
@@ -264,6 +267,11 @@ class _Renamed:
             return ""
         short = self._names.setdefault(name, f"{self._prefix}-{len(self._names)}")
         return f"{attribute}{short}{end}"
+
+
+def _grouped(found: re.Match[str]) -> str:
+    style = f' style="{found[1]}"'
+    return f"<g{style}>\n{found[0].replace(style, '')}</g>\n"
 
 
 def _short(found: re.Match[str]) -> str:

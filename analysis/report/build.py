@@ -55,6 +55,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
+MOST_LIVE_RUNS = 1500
 AVERAGE_WORDS = {
     AveragedQuantity.E: "E, loss that remains, nats",
     AveragedQuantity.A_SIX_ND: "a, N* ∝ C^a, C = 6ND",
@@ -335,13 +336,16 @@ def ordered_points(sweep: Sweep) -> pd.DataFrame:
 
 
 def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage | None:
-    """Return the live part of the page; None for a sweep over learning rates, which has no such figure.
+    """Return the live part of the page.
+
+    There is none for a sweep over learning rates, which has no such figure. Nor is there for very many runs,
+    which a browser would take long to draw.
 
     Args:
         sweep: its files.
         table: the rows behind the laws; by default the finished points.
     """
-    if sweep.learning_rate:
+    if sweep.learning_rate or len(sweep.finished) > MOST_LIVE_RUNS:
         return None
     done, primary = sweep.finished, sweep.fits.primary
     if table is None and primary:
