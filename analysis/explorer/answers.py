@@ -18,7 +18,8 @@ from analysis.tables.table import LossTable
 # Over the measured range and this factor beyond the largest run; a page says from where it extrapolates.
 BEYOND = 1000.0
 STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less than a thousandth
-DRAWN_ROWS, FEWEST = 400_000, 40  # redrawn losses of a law at most, and the fewest draws
+# Redrawn losses of a law at most, and the fewest and the most draws, whatever a file asks for.
+DRAWN_ROWS, FEWEST, MOST = 400_000, 40, 1000
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def answers_of_laws(
     Raises:
         InputError: the table cannot hold one of the laws.
     """
-    draws = max(min(resamples, DRAWN_ROWS // len(table)), FEWEST)
+    draws = max(min(resamples, DRAWN_ROWS // len(table), MOST), FEWEST)
     average = average_laws(table, laws, resamples=draws, seed=seed)
     together, alone = frontiers_by_law(average, table, budgets(table), level)
     each = [

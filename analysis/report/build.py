@@ -348,10 +348,13 @@ def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage | None:
     if sweep.learning_rate or len(sweep.finished) > MOST_LIVE_RUNS:
         return None
     done, primary = sweep.finished, sweep.fits.primary
-    if table is None and primary:
-        table = load_table(done, count=primary.count)
     places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
-    return live_page(explored(done, sweep.curves, sweep.fits, table, places))
+    # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.
+    with contextlib.suppress(InputError):
+        if table is None and primary:
+            table = load_table(done, count=primary.count)
+        return live_page(explored(done, sweep.curves, sweep.fits, table, places))
+    return live_page(explored(done, sweep.curves, sweep.fits, None, places))
 
 
 def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -> str:
