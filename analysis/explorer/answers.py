@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,17 +10,21 @@ import numpy as np
 
 from analysis.arrays import Array
 from analysis.averaging.average import LawAverage, average_laws
-from analysis.averaging.quantities import frontiers_by_law
+from analysis.averaging.quantities import averaged_frontier, frontiers_by_law
 from analysis.intervals import LEVEL
 from analysis.laws import family
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
+from harness.records.errors import InputError
+from harness.records.number_text import si
 
 # Over the measured range and this factor beyond the largest run; a page says from where it extrapolates.
 BEYOND = 1000.0
 STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less than a thousandth
 # Redrawn losses of a law at most, and the fewest and the most draws, whatever a file asks for.
 DRAWN_ROWS, FEWEST, MOST = 400_000, 40, 1000
+FEWEST_SIZES, MOST_SIZES = 4, 8  # of a table of which each size is left out once
+LEFT_OUT_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,17 @@ class LawAnswers:
 
     Attributes:
         name: of the law, without the constants of its corpus; None for all laws together.
-        weight: share of the law in the average; None for all laws together.
+        weight: share of the law in the average; None for all laws together, and with a size left out.
         frontier: the best use of each budget, ascending.
         predicted: loss of the runs of the table, nats per token [rows].
+        left_out: the size whose runs the law did not see; None if it saw all.
     """
 
     name: str | None
     weight: float | None
     frontier: tuple[FrontierRow, ...]
     predicted: Array
+    left_out: str | None = None
 
 
 def answers_of_laws(
@@ -66,6 +73,42 @@ def answers_of_laws(
         for entry in average.laws
     ]
     return LawAnswers(None, None, together, _of_runs(average, table)), *each
+
+
+def answers_without_each_size(
+    table: LossTable, law: str, *, resamples: int, level: float = LEVEL, seed: int = 0
+) -> tuple[LawAnswers, ...]:
+    """Answer by one law fitted without the runs of each size in turn, smallest first.
+
+    There are none if the sizes are too few to leave one out, or so many that none weighs much. The predictions
+    are for all runs, so those of the size left out test the law.
+
+    Args:
+        table: the fitted rows.
+        law: its name.
+        resamples: redrawn estimates of each fit.
+        level: share of the intervals.
+        seed: of starts and draws.
+    """
+    sizes = np.unique(table.n)
+    if not FEWEST_SIZES <= len(sizes) <= MOST_SIZES:
+        return ()
+    found = []
+    for size in sizes:
+        # Some law of many parameters may need every size.
+        with contextlib.suppress(InputError):
+            seen = table.select(table.n != size)
+            average = average_laws(seen, [law], resamples=min(resamples, LEFT_OUT_DRAWS), seed=seed)
+            frontier = averaged_frontier(average, table, budgets(table), level)
+            name = _size_name(table, size)
+            found.append(LawAnswers(family(law), None, frontier, _of_runs(average, table), name))
+    return tuple(found)
+
+
+def _size_name(table: LossTable, size: float) -> str:
+    """Return the rung of a size, or its count if rows of the size have several names or none."""
+    rungs = set(np.array(table.rung)[table.n == size].tolist()) if table.rung else set()
+    return str(rungs.pop()) if len(rungs) == 1 else f"{si(size)} parameters"
 
 
 def budgets(table: LossTable) -> Array:

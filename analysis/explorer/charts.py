@@ -193,7 +193,7 @@ def curves_chart(rungs: Sequence[str], x: str) -> Json:
         "from": {"facet": {"name": "one", "data": "curves", "groupby": "key"}},
         "clip": True,
         "encode": {"update": inside},
-        "marks": [{"type": "line", "from": {"data": "one"}, "encode": {"update": channels}}],
+        "marks": [{"type": "line", "aria": False, "from": {"data": "one"}, "encode": {"update": channels}}],
     }
     hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
     with_hull = x == "c"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.approaches.envelope import lower_hull
 from analysis.averaging.average import EXCLUDED
-from analysis.explorer.answers import LawAnswers, answers_of_laws
+from analysis.explorer.answers import LawAnswers, answers_of_laws, answers_without_each_size
 from analysis.explorer.charts import curves_chart, overview_chart, residual_charts, size_chart, tokens_chart
 from analysis.explorer.vega import UNITS, Json
 from analysis.plots.frontier import TOKENS_PER_PARAMETER, sizes_by_rule
@@ -38,12 +38,14 @@ class Explored:
     Attributes:
         data: content of the page's JSON.
         laws: label of every law that can be chosen, all laws together first; empty without a law.
+        left_out: labels of the fits without one size, which follow the laws.
         units: {name: label} of the scales of the loss.
         level: share of the intervals; None without a law.
     """
 
     data: Json
     laws: tuple[str, ...]
+    left_out: tuple[str, ...]
     units: Mapping[str, str]
     level: float | None
 
@@ -94,7 +96,8 @@ def explored(
         "speed": _speed(done),
         "bits_per_nat": per_nat if known else None,
         "level": level,
-        "laws": [each.name for each in answers],
+        "laws": [_name(each) for each in answers],
+        "left_out": [each.left_out for each in answers],
         "frontier": [_columns(each.frontier) for each in answers],
         "rule": _rule(done, count, answers),
         "runs": run_rows(done, count, answers, table, places),
@@ -103,7 +106,9 @@ def explored(
         "charts": charts,
     }
     units = {name: label for name, label in UNITS.items() if known or name != "bits"}
-    return Explored(rounded(data), tuple(map(_label, answers)), units, level)
+    laws = tuple(_label(each) for each in answers if each.left_out is None)
+    left_out = tuple(_name(each) or "" for each in answers if each.left_out is not None)
+    return Explored(rounded(data), laws, left_out, units, level)
 
 
 def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, ...]:
@@ -114,7 +119,13 @@ def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, .
     laws = list(dict.fromkeys(row.law for row in study.contest if row.count == fit.count)) or [fit.law]
     if not fit.estimation.resamples:
         return ()
-    return answers_of_laws(table, laws, resamples=fit.estimation.resamples, level=fit.level)
+    options: dict[str, Any] = {"resamples": fit.estimation.resamples, "level": fit.level}
+    return *answers_of_laws(table, laws, **options), *answers_without_each_size(table, fit.law, **options)
+
+
+def _name(answers: LawAnswers) -> str | None:
+    """Return the name that the page's address uses."""
+    return f"{answers.name} without {answers.left_out}" if answers.left_out else answers.name
 
 
 def _label(answers: LawAnswers) -> str:

@@ -19,13 +19,15 @@ SCHEMA = "https://vega.github.io/schema/vega/v6.json"
 FONT = "DejaVu Sans, Verdana, sans-serif"
 HEIGHT = 300  # pixels; the width is that of the page
 # What the page sets: the law by its place, the unit of the loss, bits per byte of a nat, and rungs not shown.
-# `lit` is the point under the pointer, `at` the answer at the chosen budget.
+# `lit` is the point under the pointer, `at` the answer at the chosen budget, `left_out` the rung that the law
+# did not see.
 SIGNALS: dict[str, Any] = {
     "law": 0,
     "unit": "nats",
     "bits_per_nat": 1,
     "hidden": [],
     "lit": None,
+    "left_out": None,
     "at": None,
 }
 UNITS = {"nats": "loss, nats per token", "bits": "loss, bits per byte", "perplexity": "perplexity"}
@@ -118,7 +120,8 @@ def chart(
             {"name": "colour", "type": "ordinal", "domain": list(colours[0]), "range": list(colours[1])},
         ],
         "axes": [_axis("x", x), _axis("y", y)],
-        "marks": list(marks),
+        # The chart as a whole has its description, and the table of points its numbers.
+        "marks": [mark | {"aria": False} for mark in marks],
         "usermeta": {
             "series": [vars(each) for each in series],
             "log": [name for name, axis in (("x", x), ("y", y)) if axis.log],
@@ -263,8 +266,8 @@ def points(data: str, x: str, y: str) -> list[Json]:
     shown = place | {
         "shape": {"signal": "datum.role === 'holdout' ? 'triangle-up' : 'circle'"},
         "fill": {"scale": "colour", "field": "rung"},
-        "stroke": {"signal": f"{lit} ? '{BLACK}' : 'white'"},
-        "strokeWidth": {"signal": f"{lit} ? 2 : 0.6"},
+        "stroke": {"signal": f"{lit} || datum.rung === left_out ? '{BLACK}' : 'white'"},
+        "strokeWidth": {"signal": f"{lit} ? 2 : datum.rung === left_out ? 1.6 : 0.6"},
         "size": {"signal": f"({lit} ? 190 : 46) * (datum.role === 'holdout' ? 1.6 : 1)"},
         "opacity": {"signal": f"isValid(lit) && !({lit}) ? 0.55 : 0.95"},
     }

@@ -36,12 +36,13 @@ class LivePage:
     """What the template adds for a live page.
 
     Attributes:
-        laws, units, level: as in `Explored`.
+        laws, left_out, units, level: as in `Explored`.
         policy: value of the meta element Content-Security-Policy.
         scripts: elements for the place after the first figure and the controls.
     """
 
     laws: tuple[str, ...]
+    left_out: tuple[str, ...]
     units: dict[str, str]
     level: float | None
     policy: str
@@ -57,7 +58,12 @@ def live_page(found: Explored) -> LivePage:
     elements = [f'<script type="application/json" id="live-data">{content}</script>']
     elements += [f"<script>{text}</script>" for text in texts]
     return LivePage(
-        found.laws, dict(found.units), found.level, POLICY.format(hashes=hashes), Markup("\n".join(elements))
+        found.laws,
+        found.left_out,
+        dict(found.units),
+        found.level,
+        POLICY.format(hashes=hashes),
+        Markup("\n".join(elements)),
     )
 
 

@@ -42,6 +42,7 @@ const sharedSignals = () => ({
   bits_per_nat: data.bits_per_nat ?? 1,
   hidden: state.hidden,
   lit: state.lit,
+  left_out: data.left_out[state.law] ?? null,
   at: state.answer,
 });
 
@@ -131,7 +132,7 @@ const card = element("div", "live-card");
 card.id = "live-card";
 card.setAttribute("role", "status");
 card.hidden = true;
-document.body.append(card);
+document.querySelector("main").append(card);
 
 function cardRows(run) {
   const residual = run.residual[state.law];
@@ -151,7 +152,8 @@ function cardRows(run) {
 
 function showCard(id, event) {
   const run = runById.get(id);
-  const title = element("b", "", run.rung + (run.role === "holdout" ? ", held out for the forecast" : ""));
+  const unseen = run.rung === data.left_out[state.law] ? ", left out of this fit" : "";
+  const title = element("b", "", run.rung + (run.role === "holdout" ? ", held out for the forecast" : "") + unseen);
   const list = element("dl");
   for (const [name, value] of cardRows(run)) list.append(element("dt", "", name), element("dd", "", value));
   const link = element("a", "", pinned === id ? "its row in the table" : "click to keep this card");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,8 +10,16 @@ import pytest
 
 from analysis.averaging.average import average_laws
 from analysis.averaging.quantities import averaged_frontier, frontiers_by_law
-from analysis.explorer.answers import BEYOND, FEWEST, LawAnswers, answers_of_laws, budgets
+from analysis.explorer.answers import (
+    BEYOND,
+    FEWEST,
+    LawAnswers,
+    answers_of_laws,
+    answers_without_each_size,
+    budgets,
+)
 from analysis.tables.table import LossTable
+from harness.records.number_text import si
 from tests.analysis.prediction.test_predictor import runs
 from tests.fakes.surfaces import CHINCHILLA
 
@@ -50,6 +59,24 @@ def test_frontiers_of_laws_searched_together_are_those_searched_alone() -> None:
     assert together == averaged_frontier(average, table(), flops)
     for name in LAWS:
         assert alone[name] == averaged_frontier(average.alone(name), table(), flops)
+
+
+def test_each_size_is_left_out_once_and_predicted_by_the_others() -> None:
+    found = answers_without_each_size(table(), "chinchilla", resamples=FEWEST)
+    sizes = np.unique(table().n)
+    assert [each.left_out for each in found] == [f"{si(size)} parameters" for size in sizes]
+    spoiled = replace(table(), loss=np.where(table().n == sizes[2], 1.5, 1.0) * table().loss)
+    without = answers_without_each_size(spoiled, "chinchilla", resamples=FEWEST)[2]
+    # What the left-out runs say does not matter to the law that is fitted without them.
+    assert without.predicted == pytest.approx(found[2].predicted, rel=1e-6)
+    assert [row.n_opt for row in without.frontier] == pytest.approx([row.n_opt for row in found[2].frontier])
+    unseen = table().n == sizes[2]
+    assert np.abs(table().loss / without.predicted - 1)[unseen].max() < 0.02
+
+
+def test_few_sizes_are_not_left_out() -> None:
+    few = table().select(table().n <= np.unique(table().n)[2])
+    assert answers_without_each_size(few, "chinchilla", resamples=FEWEST) == ()
 
 
 def test_the_right_law_is_right() -> None:

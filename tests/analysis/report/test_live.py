@@ -249,6 +249,21 @@ def test_law_changes_answer_frontier_and_residuals(page: Page, data: dict[str, A
     assert f"{abs(off):.2f} %" in page.text("#live-card")
 
 
+def test_a_size_is_left_out_by_a_click(page: Page, data: dict[str, Any]) -> None:
+    rung = data["runs"][largest(data)]["rung"]
+    law = data["left_out"].index(rung)
+    page.choose("#live-law", str(law))
+    assert number(answer(page)["n"]) == pytest.approx(
+        read(data["frontier"][law], "n", data["largest"]), rel=5e-3
+    )
+    black = all_of("#figure-overview .dots path", "e.getAttribute('stroke')")
+    wanted = sum(run["rung"] == rung for run in data["runs"])
+    assert page.run(black).count("#000000") == wanted
+    hover(page, largest(data))
+    assert "left out of this fit" in page.text("#live-card")
+    assert f"{abs(data['runs'][largest(data)]['residual'][law]):.2f} %" in page.text("#live-card")
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_loss_is_shown_in_each_unit(page: Page, data: dict[str, Any], unit: str) -> None:
     page.choose("#live-unit", unit)
