@@ -24,7 +24,7 @@ STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less th
 # Redrawn losses of a law at most, and the fewest and the most draws, whatever a file asks for.
 DRAWN_ROWS, FEWEST, MOST = 400_000, 40, 1000
 FEWEST_SIZES, MOST_SIZES = 4, 8  # of a table of which each size is left out once
-LEFT_OUT_DRAWS = 100
+LEFT_OUT_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def answers_without_each_size(
 ) -> tuple[LawAnswers, ...]:
     """Answer by one law fitted without the runs of each size in turn, smallest first.
 
-    There are none if the sizes are too few to leave one out, or so many that none weighs much. The predictions
+    There are none if the sizes are too few to leave one out, or so many that none weighs much. Predictions
     are for all runs, so those of the size left out test the law.
 
     Args:

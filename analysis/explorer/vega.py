@@ -103,6 +103,7 @@ def chart(
     """
     shared = [{"name": name, "value": value} for name, value in SIGNALS.items()]
     shown = [{"name": f"show_{each.name}", "value": True} for each in series]
+    zoomed: list[Json] = [{"name": f"{axis}_zoom", "value": None} for axis in "xy"]
     return {
         "$schema": SCHEMA,
         "description": description,
@@ -112,7 +113,7 @@ def chart(
         "autosize": {"type": "fit", "contains": "padding"},
         "background": "white",
         "config": {"axis": {"labelFont": FONT, "titleFont": FONT}, "text": {"font": FONT}},
-        "signals": [*shared, *shown, *signals],
+        "signals": [*shared, *shown, *zoomed, *signals],
         "data": list(data),
         "scales": [
             _scale("x", x, domains[0]),
@@ -134,6 +135,7 @@ def _scale(name: str, axis: Axis, fields: Sequence[tuple[str, str]]) -> Json:
         "name": name,
         "type": "log" if axis.log else "linear",
         "range": "width" if name == "x" else "height",
+        "domainRaw": {"signal": f"{name}_zoom"},
         "domain": {"fields": [{"data": data, "field": field} for data, field in fields]},
         "padding": 14,
         "zero": axis.zero,

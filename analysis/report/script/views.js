@@ -178,6 +178,57 @@ document.addEventListener("keydown", (event) => {
   hideCard();
 });
 
+// A rectangle drawn with the mouse becomes the whole chart; two clicks bring everything back.
+const frame = element("div", "live-frame");
+frame.hidden = true;
+document.querySelector("main").append(frame);
+const LEAST_DRAG = 8;
+
+function zoomable(one, holder, i) {
+  let from = null;
+  const corners = (event) => [
+    [Math.min(from.x, event.clientX), Math.max(from.x, event.clientX)],
+    [Math.min(from.y, event.clientY), Math.max(from.y, event.clientY)],
+  ];
+  holder.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse" || event.button !== 0) return;
+    from = { x: event.clientX, y: event.clientY };
+  });
+  // On the window, because the mouse may leave the chart; a captured pointer would take the click from a run.
+  window.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [[left, right], [top, bottom]] = corners(event);
+    frame.hidden = right - left < LEAST_DRAG || bottom - top < LEAST_DRAG;
+    Object.assign(frame.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
+  });
+  window.addEventListener("pointerup", (event) => {
+    if (!from) return;
+    const [across, down] = corners(event);
+    const drawn = !frame.hidden;
+    from = null;
+    frame.hidden = true;
+    if (!drawn) return;
+    const view = one.drawn[i];
+    const box = holder.querySelector("svg").getBoundingClientRect();
+    const [x, y] = view.origin();
+    const inside = (value, most) => Math.min(Math.max(value, 0), most);
+    const ends = {
+      x_zoom: across.map((value) => view.scale("x").invert(inside(value - box.left - x, view.signal("width")))),
+      y_zoom: down.reverse().map((value) => view.scale("y").invert(inside(value - box.top - y, view.signal("height")))),
+    };
+    zoom(one, i, ends);
+  });
+  holder.addEventListener("dblclick", () => zoom(one, i, { x_zoom: null, y_zoom: null }));
+}
+
+function zoom(one, i, ends) {
+  for (const [name, value] of Object.entries(ends)) {
+    one.shown[i].set(name, value);
+    one.drawn[i].signal(name, value);
+  }
+  one.drawn[i].run();
+}
+
 // Legend: a button for every size, for all charts at once, and one for every part of this chart.
 const MOST_RUNGS = 14;
 
@@ -235,6 +286,7 @@ function place(name, charts) {
   views.set(name, one);
   figure.prepend(box, legendOf(name, one));
   figure.classList.add("live");
+  holders.forEach((holder, i) => zoomable(one, holder, i));
   seen.observe(figure);
   resized.observe(box);
 }

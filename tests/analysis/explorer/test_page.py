@@ -87,10 +87,8 @@ def test_frontier_is_that_of_the_study_at_its_budgets(
 def test_labels_name_every_law_with_its_weight(found: Explored) -> None:
     assert found.laws[0] == "all laws, by weight"
     assert all(re.search(r", (weight [01]\.\d\d|excluded by the runs)$", label) for label in found.laws[1:])
-    labels = found.laws + found.left_out
-    assert (
-        len(labels) == len(found.data["laws"]) == len(found.data["frontier"]) == len(found.data["left_out"])
-    )
+    n_laws = len(found.laws + found.left_out)
+    assert all(len(found.data[name]) == n_laws for name in ("laws", "frontier", "left_out"))
     assert [label.rpartition(" ")[2] for label in found.left_out] == ["d16", "d32", "d48", "d64", "d96"]
     assert list(found.units) == ["nats", "bits", "perplexity"]
 

@@ -327,6 +327,32 @@ def test_axes_become_linear(page: Page) -> None:
     assert "0" in after
 
 
+def test_a_part_of_a_figure_is_enlarged_by_the_mouse(page: Page) -> None:
+    labels = all_of("#figure-overview .role-axis-label text", "e.textContent")
+    before = page.run(labels)
+    left, top, width, height = page.run(
+        "(() => {const b = document.querySelector('#figure-overview .live-chart').getBoundingClientRect();"
+        "return [b.x, b.y, b.width, b.height]})()"
+    )
+    corners = [(left + share * width, top + share * height) for share in (0.4, 0.7)]
+    page.point(*corners[0])
+    for kind, corner in (("mousePressed", 0), ("mouseMoved", 1), ("mouseReleased", 1)):
+        x, y = corners[corner]
+        page.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    inside = page.run(labels)
+    assert inside != before
+    losses = [float(text) for text in inside if re.fullmatch(r"\d\.\d+", text)]
+    whole = [float(text) for text in before if re.fullmatch(r"\d(\.\d+)?", text)]
+    assert np.ptp(losses) < 0.6 * np.ptp(whole)
+    page.choose("#live-law", "1")
+    assert page.run(labels) == inside
+    for count in (1, 2):
+        for kind in ("mousePressed", "mouseReleased"):
+            x, y = corners[0]
+            page.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=count)
+    assert page.run(labels) != inside
+
+
 def test_loss_curves_hold_every_trunk_and_branch(page: Page, data: dict[str, Any]) -> None:
     page.place("#figure-loss_curves")
     lines = "document.querySelectorAll('#figure-loss_curves .live-chart svg .mark-line path').length"
