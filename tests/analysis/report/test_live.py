@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,14 @@ def test_the_largest_run_is_the_first_answer(page: Page, data: dict[str, Any]) -
     assert high == pytest.approx(read(curve, "n_high", data["largest"]), rel=5e-3)
     assert number(found["ratio"]) == pytest.approx(number(found["d"]) / number(found["n"]), rel=0.02)
     assert page.text("#live-far") == "Within the compute of the runs."
+
+
+def test_an_objection_stands_beside_the_answer(sweep: Sweep, file: Path) -> None:
+    assert "live-objection" not in file.read_text().partition("<body>")[2]
+    doubted = replace(sweep, fits=replace(sweep.fits, objection="9 cells are few"))
+    text = report.render(doubted, {}, report.explore(doubted))
+    section = text[text.index('id="live-budget"') : text.index('id="live-out-c"')]
+    assert "Not to be quoted yet:</b> 9 cells are few." in section
 
 
 def test_slider_moves_answer_and_markers(page: Page, data: dict[str, Any]) -> None:
