@@ -50,6 +50,15 @@ class Explored:
     level: float | None
 
 
+NOTHING = Explored(
+    {"largest": None, "speed": None, "laws": [], "left_out": [], "frontier": [], "runs": [], "charts": {}},
+    (),
+    (),
+    {},
+    None,
+)
+
+
 def explored(
     done: pd.DataFrame,
     curves: pd.DataFrame,

@@ -22,7 +22,7 @@ from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line,
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
-from analysis.explorer.page import explored
+from analysis.explorer.page import NOTHING, explored
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
@@ -335,18 +335,18 @@ def ordered_points(sweep: Sweep) -> pd.DataFrame:
     return sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"])
 
 
-def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage | None:
+def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage:
     """Return the live part of the page.
 
-    There is none for a sweep over learning rates, which has no such figure. Nor is there for very many runs,
-    which a browser would take long to draw.
+    A sweep over learning rates has no live figure. Nor has a page of very many runs, which a browser would
+    take long to draw. Their tables can be sorted and saved.
 
     Args:
         sweep: its files.
         table: the rows behind the laws; by default the finished points.
     """
     if sweep.learning_rate or len(sweep.finished) > MOST_LIVE_RUNS:
-        return None
+        return live_page(NOTHING)
     done, primary = sweep.finished, sweep.fits.primary
     places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
     # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.

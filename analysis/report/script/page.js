@@ -109,6 +109,7 @@ function recall() {
 }
 
 function start() {
+  if (!data.charts.overview) return;
   Object.assign(state, recall());
   if (data.laws.length) {
     const [low, high] = reach();

@@ -99,15 +99,26 @@ async function svgOf(figure) {
   return [new XMLSerializer().serializeToString(svg)];
 }
 
+const part = (i, n) => (n > 1 ? `-${i + 1}` : "");
+
+async function savePictures(name) {
+  const drawn = views.get(name).drawn;
+  for (const [i, view] of drawn.entries()) {
+    const canvas = await view.toCanvas(2);
+    canvas.toBlob((picture) => save(`${name}${part(i, drawn.length)}.png`, picture, "image/png"));
+  }
+}
+
 function toolsOfFigures() {
   for (const figure of document.querySelectorAll('figure[id^="figure-"]')) {
     const name = figure.id.replace("figure-", "");
     const tools = element("div", "live-tools");
     figure.querySelector("figcaption").before(tools);
+    if (views.has(name)) tools.append(saveButton("PNG", "Save this figure as PNG", () => savePictures(name)));
     tools.append(
       saveButton("SVG", "Save this figure as SVG", async () => {
         const found = await svgOf(figure);
-        found.forEach((svg, i) => save(`${name}${found.length > 1 ? "-" + (i + 1) : ""}.svg`, svg, "image/svg+xml"));
+        found.forEach((svg, i) => save(`${name}${part(i, found.length)}.svg`, svg, "image/svg+xml"));
       }),
     );
   }

@@ -4,9 +4,11 @@ const views = new Map(); // name of a figure: its views with their elements
 const UNPINNED = null;
 let pinned = UNPINNED;
 
-vega.expressionFunction("ticks", ticks);
-vega.expressionFunction("si", (value) => si(value));
-vega.expressionFunction("flops", (value) => flops(value));
+if (Object.keys(data.charts).length) {
+  vega.expressionFunction("ticks", ticks);
+  vega.expressionFunction("si", (value) => si(value));
+  vega.expressionFunction("flops", (value) => flops(value));
+}
 
 const runById = new Map(data.runs.map((run) => [run.id, run]));
 
@@ -171,11 +173,15 @@ function hideCard() {
   card.hidden = true;
 }
 
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+function letGo() {
   pinned = UNPINNED;
   light(null);
   hideCard();
+}
+
+document.addEventListener("keydown", (event) => event.key === "Escape" && letGo());
+document.addEventListener("click", (event) => {
+  if (pinned !== UNPINNED && !event.target.closest(".live-chart, .live-card")) letGo();
 });
 
 // A rectangle drawn with the mouse becomes the whole chart; two clicks bring everything back.

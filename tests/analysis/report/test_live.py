@@ -17,12 +17,12 @@ from matplotlib.image import imread
 from analysis import plots
 from analysis.averaging.average import average_laws
 from analysis.explorer.answers import answers_of_laws
-from analysis.explorer.page import FIELDS
+from analysis.explorer.page import FIELDS, NOTHING
 from analysis.explorer.vega import UNITS
 from analysis.prediction.predictor import Predictor
 from analysis.report import build as report
 from analysis.report.build import Sweep, read_sweep
-from analysis.report.live import HERE
+from analysis.report.live import HERE, live_page
 from harness.records.number_text import power_of_ten, si
 from tests.analysis.prediction.test_predictor import runs
 from tests.analysis.report.pages import SCRIPT
@@ -307,6 +307,10 @@ def test_click_keeps_the_card_and_leads_to_the_row(page: Page, data: dict[str, A
     assert f"{run['loss']:.3f}" in row
     page.press("Escape")
     assert page.run("document.querySelector('#live-card').hidden")
+    page.click("#figure-overview .hits path")
+    assert not page.run("document.querySelector('#live-card').hidden")
+    page.click("h1")
+    assert page.run("document.querySelector('#live-card').hidden")
 
 
 def test_legend_hides_a_size_in_all_figures_and_a_part_in_one(page: Page, data: dict[str, Any]) -> None:
@@ -406,7 +410,8 @@ def test_tables_and_figures_are_saved(page: Page, tmp_path: Path) -> None:
     saved: list[Path] = []
     for selector, name in (
         ("#points ~ .live-tools .live-save", "all-points.csv"),
-        ("#figure-overview .live-save", "overview.svg"),
+        ("#figure-overview .live-save:last-child", "overview.svg"),
+        ("#figure-overview .live-save", "overview.png"),
     ):
         page.browser.events.clear()
         page.click(selector)
@@ -416,7 +421,8 @@ def test_tables_and_figures_are_saved(page: Page, tmp_path: Path) -> None:
         ):
             page.run("1")
         saved.append(tmp_path / name)
-    table, figure = (path.read_text() for path in saved)
+    table, figure = (path.read_text() for path in saved[:2])
+    assert imread(saved[2]).shape[1] > 700  # at twice the width of the page's figure
     rows = table.splitlines()
     assert rows[0].startswith("rung,seed,role")
     assert len(rows) == 1 + page.run(
@@ -424,6 +430,21 @@ def test_tables_and_figures_are_saved(page: Page, tmp_path: Path) -> None:
     )
     assert figure.startswith("<svg")
     assert "training compute C, FLOPs" in figure
+
+
+def test_tables_of_a_page_without_live_figures_sort_too(
+    chromium: Browser, sweep: Sweep, tmp_path: Path
+) -> None:
+    path = tmp_path / "tables.html"
+    path.write_text(report.render(sweep, {}, live_page(NOTHING)))
+    assert path.stat().st_size < 2e5
+    page = chromium.open(path)
+    page.click("#points ~ .scroll thead th:nth-child(8) button")
+    values = [number(text) for text in page.run(all_of("[id^=point-row]", "e.cells[7].innerText"))]
+    assert values == sorted(values)
+    assert page.run("document.querySelector('#live-bar')") is None
+    assert page.complaints() == []
+    page.close()
 
 
 def test_paper_shows_the_static_figures(page: Page) -> None:
