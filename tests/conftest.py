@@ -74,6 +74,7 @@ LONG_MODULES = [
     "tests/analysis/study/test_study.py",
     "tests/analysis/uncertainty/test_profile.py",
     "tests/analysis/report/test_emergence.py",
+    "tests/analysis/report/test_live.py",
     "tests/harness/weights/test_sampling.py",
     "tests/analysis/replications/test_study.py",
     "tests/analysis/test_front_door.py",

@@ -74,6 +74,7 @@ FLOORS = {
     "analysis/approaches": 5,
     "analysis/contest": 6,
     "analysis/plots": 6,
+    "analysis/explorer": 7,
     "analysis/curves": 7,
     "analysis/forecast": 7,
     "analysis/prediction": 7,
@@ -254,12 +255,18 @@ def test_only_the_settings_know_hydra() -> None:
 
 def test_only_figures_and_reports_draw() -> None:
     drawing = {place(path) for path in MODULES if "matplotlib" in packages(path)}
-    assert drawing == {"analysis/plots", "analysis/report"}
+    assert drawing == {"analysis/plots", "analysis/explorer", "analysis/report"}
 
 
 def test_figures_and_reports_are_leaves() -> None:
     """A fit imports neither until a report is asked for; the end of a sweep asks for the report."""
-    leaves = {"analysis/plots", "analysis/report", "analysis/replications", "analysis/serve"}
+    leaves = {
+        "analysis/plots",
+        "analysis/explorer",
+        "analysis/report",
+        "analysis/replications",
+        "analysis/serve",
+    }
     allowed = {*leaves, "analysis", "analysis/summary.py", "analysis/fit.py", "harness/sweep"}
     wrong = [
         f"{name_of(path)} imports {name_of(other)}"

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import summary
+from analysis.averaging import average
 from analysis.emergence import __main__ as emergence
+from analysis.explorer import answers
 from analysis.report import __main__ as report
 from analysis.report import build
 from harness import cancel, status
@@ -76,6 +78,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to spoil; no figure is drawn, and no job is looked for in a queue."""
     monkeypatch.setattr(build, "draw_figures", lambda _: {})
+    # Laws are fitted for the live part of each report: from few starts, for few budgets.
+    monkeypatch.setattr(average, "STARTS", 2)
+    monkeypatch.setattr(answers, "STEPS", 1)
     monkeypatch.setattr(cancel, "_leave_the_queue", lambda _: None)
     return restored(base, tmp_path / "copy")
 

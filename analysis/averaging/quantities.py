@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,10 +50,34 @@ def averaged_frontier(
     average: LawAverage, table: LossTable, flops: Array, level: float = LEVEL
 ) -> tuple[FrontierRow, ...]:
     """Return N*, D* and the loss of one new run at each budget [flops], over the laws."""
-    drawn = [_optima(entry.law, entry.samples, table, flops) for entry in average.kept]
+    drawn = {entry.name: _optima(entry.law, entry.samples, table, flops) for entry in average.kept}
+    return _frontier(average, drawn, table, flops, level)
+
+
+def frontiers_by_law(
+    average: LawAverage, table: LossTable, flops: Array, level: float = LEVEL
+) -> tuple[tuple[FrontierRow, ...], dict[str, tuple[FrontierRow, ...]]]:
+    """Return the frontier over the laws, and {name: frontier} of each law alone, excluded ones too.
+
+    The draws of a law are searched once for both.
+    """
+    drawn = {entry.name: _optima(entry.law, entry.samples, table, flops) for entry in average.laws}
+    alone = {name: _frontier(average.alone(name), drawn, table, flops, level) for name in drawn}
+    return _frontier(average, drawn, table, flops, level), alone
+
+
+def _frontier(
+    average: LawAverage,
+    drawn: Mapping[str, tuple[Array, Array, Array]],
+    table: LossTable,
+    flops: Array,
+    level: float,
+) -> tuple[FrontierRow, ...]:
+    """Return the frontier over the kept laws from {name: N*, D* and loss [draws, flops]}."""
+    found = [drawn[entry.name] for entry in average.kept]
     _, weights = average.draws(irreducible)
     sizes, tokens = (
-        weighted_quantiles(np.concatenate([found[i] for found in drawn]), weights, level) for i in (0, 1)
+        weighted_quantiles(np.concatenate([each[i] for each in found]), weights, level) for i in (0, 1)
     )
     loss = average.new_runs(sizes[1], tokens[1], flops, level)
     best = average.best

@@ -118,7 +118,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> F
     """Draw N* and D* against compute with intervals, flatness band and 20 tokens per parameter."""
     figure, axes = grid(1, 2, (9.2, 3.9))
     flops = np.array([row.flops for row in rows])
-    rule = _sizes_by_rule(points, count, flops)
+    rule = sizes_by_rule(points, count, flops)
     runs = points[points["flops"].between(flops.min(), flops.max())]
     n_opt, d_opt = [row.n_opt for row in rows], [row.d_opt for row in rows]
     n_band, d_band = [(row.n_low, row.n_high) for row in rows], [(row.d_low, row.d_high) for row in rows]
@@ -144,7 +144,7 @@ def frontier(points: pd.DataFrame, rows: Sequence[FrontierRow], count: str) -> F
     return figure
 
 
-def _sizes_by_rule(points: pd.DataFrame, count: str, flops: np.ndarray) -> np.ndarray:
+def sizes_by_rule(points: pd.DataFrame, count: str, flops: np.ndarray) -> np.ndarray:
     """Return N whose training on 20 tokens per parameter costs `flops`, counted as for the runs."""
     runs_n, runs_flops = points[count].to_numpy(float), points["flops"].to_numpy(float)
     cost = cost_between(runs_n, runs_flops / points["n_tokens"].to_numpy(float))

@@ -45,6 +45,15 @@ SINGLE = 4.8  # inches: a figure of one panel is readable at the width of a tele
 LEGEND_CHARACTERS, MARK_CHARACTERS = 72, 6  # that fit into one line of a legend below, and of each mark
 NOT_PLAIN, LONGEST_SLUG = re.compile(r"[^A-Za-z0-9_-]+"), 60
 LONGEST_LABEL = 32  # characters
+# Of a scale every digit counts; of a coordinate in points two decimals are enough.
+SCALE_OR_COORDINATE = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}")
+BETWEEN_LINES = re.compile(r"\n\s+")
+SHIFTED = re.compile(r'(<use [^>]*?) transform="translate\(([-\d.]+) 0\)"/>')  # a letter of a text
+INLINE_STYLE = re.compile(r'(?<=style=")[^"]*')
+# Marks in a row with one style, of which the group around them can have it.
+ALIKE = re.compile(r'<use [^>]*? style="([^"]*)"/>\n(?:<use [^>]*? style="\1"/>\n)+')
+ID = re.compile(r'( id="|href="#|url\(#)([^")]+)([")])')
+REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
 GREY, LIGHT = "#6b7280", "#d1d5db"
 MARKERS = "osD^vP*X<>"
 COUNT_NAMES = {"n_params_matmul": "body and head", "n_params_body": "body", "n_params": "all"}
@@ -238,9 +247,35 @@ def to_svg(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'href="#', f'href="#{prefix}-', text)
-    return re.sub(r"url\(#", f"url(#{prefix}-", text)
+    text = SCALE_OR_COORDINATE.sub(_short, BETWEEN_LINES.sub("\n", text))
+    text = SHIFTED.sub(r'\1 x="\2"/>', text)
+    text = INLINE_STYLE.sub(lambda found: found[0].replace("; ", ";").replace(": ", ":"), text)
+    text = ALIKE.sub(_grouped, text)
+    return ID.sub(_Renamed(prefix, set(REFERENCE.findall(text))), text)
+
+
+class _Renamed:
+    """Replacement of the ids of a figure: short ones with its name; an id without reference goes."""
+
+    def __init__(self, prefix: str, referred: set[str]) -> None:
+        self._prefix, self._referred = prefix, referred
+        self._names: dict[str, str] = {}
+
+    def __call__(self, found: re.Match[str]) -> str:
+        attribute, name, end = found.groups()
+        if name not in self._referred:
+            return ""
+        short = self._names.setdefault(name, f"{self._prefix}-{len(self._names)}")
+        return f"{attribute}{short}{end}"
+
+
+def _grouped(found: re.Match[str]) -> str:
+    style = f' style="{found[1]}"'
+    return f"<g{style}>\n{found[0].replace(style, '')}</g>\n"
+
+
+def _short(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith("scale") else f"{round(float(found[0]), 2):g}"
 
 
 def write_images(figure: Figure, svg: str, folder: Path, name: str) -> None:

@@ -22,6 +22,7 @@ from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line,
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
+from analysis.explorer.page import NOTHING, explored
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
@@ -35,8 +36,10 @@ from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
 from analysis.report.lead import answer, finished_points, rate_table
+from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
 from analysis.tables.sweep import by_source
+from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
 from harness.records.columns import (
     CURVE_COLUMNS,
@@ -52,6 +55,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
 
 LONG_PARTS = ("recipe", "config", "cells")  # keys of sweep.json that the report folds away
+MOST_LIVE_RUNS = 1500
 AVERAGE_WORDS = {
     AveragedQuantity.E: "E, loss that remains, nats",
     AveragedQuantity.A_SIX_ND: "a, N* ∝ C^a, C = 6ND",
@@ -326,8 +330,35 @@ def _template() -> Template:
     return environment.get_template(TEMPLATE)
 
 
-def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
-    """Return the report as HTML text, with the figures inside."""
+def ordered_points(sweep: Sweep) -> pd.DataFrame:
+    """Return all points in the order of the page's table."""
+    return sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"])
+
+
+def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage:
+    """Return the live part of the page.
+
+    A sweep over learning rates has no live figure. Nor has a page of very many runs, which a browser would
+    take long to draw. Their tables can be sorted and saved.
+
+    Args:
+        sweep: its files.
+        table: the rows behind the laws; by default the finished points.
+    """
+    if sweep.learning_rate or len(sweep.finished) > MOST_LIVE_RUNS:
+        return live_page(NOTHING)
+    done, primary = sweep.finished, sweep.fits.primary
+    places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
+    # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.
+    with contextlib.suppress(InputError):
+        if table is None and primary:
+            table = load_table(done, count=primary.count)
+        return live_page(explored(done, sweep.curves, sweep.fits, table, places))
+    return live_page(explored(done, sweep.curves, sweep.fits, None, places))
+
+
+def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -> str:
+    """Return the report as HTML text, with the figures inside; live if there is a live part."""
     done, fits = sweep.finished, sweep.fits
     record = to_json(sweep.about) if sweep.about else {}
     return _template().render(
@@ -360,7 +391,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         average_names=AVERAGE_WORDS,
         done=done,
         rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
-        points=sweep.points.sort_values(["n_params", "n_tokens", "role", "seed"]).to_dict("records"),
+        points=ordered_points(sweep).to_dict("records"),
         answer_names=answer_names(sweep.answers.predictions),
         accuracy_text=accuracy_text,
         bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
@@ -369,6 +400,7 @@ def render(sweep: Sweep, svg: Mapping[str, str]) -> str:
         svg={name: Markup(text) for name, text in svg.items()},
         width={name: svg_width(text) for name, text in svg.items()},
         single=72 * plots.SINGLE,
+        live=live,
     )
 
 
@@ -383,7 +415,7 @@ def write_report(root: Path) -> Path:
     try:
         figures = draw_figures(sweep)
         svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
-        page = render(sweep, svg)
+        page = render(sweep, svg, explore(sweep))
     except InputError as error:
         raise InputError(f"{folder.fits} cannot be shown: {error}") from error
     except CONTRADICTIONS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from analysis import plots
 from analysis.advice import Source
 from analysis.prediction.answers import NO_ANSWERS, Answers
 from analysis.records.fits import StudyRecord
-from analysis.report.build import Sweep, draw_figures, render
+from analysis.report.build import Sweep, draw_figures, explore, render
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
@@ -54,8 +55,11 @@ def write_table_report(
         source=source,
     )
     svg = {name: plots.to_svg(figure, name) for name, figure in draw_figures(sweep).items()}
+    primary = next(iter(tables.values()))
+    # Excluded rows of the file are no points here.
+    page = render(sweep, svg, explore(sweep, replace(primary, row=np.arange(len(primary)))))
     try:
-        write_atomic(path, render(sweep, svg).encode("utf-8", "replace"))
+        write_atomic(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", "report") from error
 

@@ -88,6 +88,17 @@ def test_svg_is_the_same_each_time_and_its_ids_are_its_own(sweep: Sweep) -> None
     ElementTree.fromstring(first)
 
 
+def test_svg_is_short_and_draws_every_mark(sweep: Sweep, figures: dict[str, Figure]) -> None:
+    text = plots.to_svg(figures["residuals"], "residuals")
+    assert re.findall(r"\d\.\d{3,}", re.sub(r"scale\([^)]*\)", "", text)) == []
+    # Letters are drawn at a sixty-fourth of their size: rounding that would blow them up.
+    assert "scale(0.015625)" in text
+    marks = [line for axes in figures["residuals"].axes for line in axes.lines if line.get_marker() != "None"]
+    drawn = ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}use")
+    assert sum(1 for use in drawn if use.get("y")) >= sum(len(line.get_xdata()) for line in marks)
+    assert len(text) < 4000 * len(sweep.finished)
+
+
 def test_images_are_the_same_each_time(figures: dict[str, Figure], tmp_path: Path) -> None:
     figure = figures["frontier"]
     for folder in ("a", "b"):

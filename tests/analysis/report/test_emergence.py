@@ -25,6 +25,7 @@ from harness.records.json_files import write_record
 from harness.records.number_text import number
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
+from tests.analysis.report.pages import SCRIPT, unscripted
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
 
@@ -52,7 +53,7 @@ def text_of(html: str) -> str:
 
 
 def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None:
-    html = folder.report.read_text()
+    html = unscripted(folder.report.read_text())
     found = read_emergence(folder.emergence)
     section = text_of(html[html.index('<h2 id="emergence"') : html.index('<h2 id="points"')])
     wanted = {Verdict.METRIC_ARTEFACT, Verdict.TRANSITION, Verdict.NOT_LEARNED}
@@ -66,7 +67,7 @@ def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None
 
 
 def test_a_figure_a_task_and_one_on_contexts(folder: SweepFolder) -> None:
-    html = folder.report.read_text()
+    html = unscripted(folder.report.read_text())
     wanted = {"emergence_addition", "emergence_recall", "emergence_digit_sum", "emergence_text", "in_context"}
     assert wanted <= set(re.findall(r'<figure id="figure-(\w+)"', html))
     assert all((folder.figures / f"{name}.png").exists() for name in wanted)
@@ -75,7 +76,7 @@ def test_a_figure_a_task_and_one_on_contexts(folder: SweepFolder) -> None:
 
 
 def test_chance_levels_stand_beside_the_scores(folder: SweepFolder) -> None:
-    html = folder.report.read_text()
+    html = unscripted(folder.report.read_text())
     table = html[html.index("Along model size N") : html.index("Along compute C")]
     rows = table.split('<tbody class="pair">')[1:]
     found = read_emergence(folder.emergence).first
@@ -94,7 +95,7 @@ def test_chance_levels_stand_beside_the_scores(folder: SweepFolder) -> None:
 
 
 def test_widths_stand_only_beside_jumps(folder: SweepFolder) -> None:
-    html = folder.report.read_text()
+    html = unscripted(folder.report.read_text())
     table = html[html.index("Along model size N") : html.index("Along compute C")]
     found = read_emergence(folder.emergence).first
     for row, task in zip(table.split('<tbody class="pair">')[1:], found, strict=True):
@@ -167,7 +168,10 @@ def test_names_of_a_foreign_folder_stay_text(folder: SweepFolder, tmp_path: Path
     assert {path.parent for path in made} == {root, files.figures}
     assert all(re.fullmatch(r"[\w-]{1,80}\.(png|svg|html)", path.name) for path in made)
     assert sum(path.name.startswith("emergence_") for path in made) == 2 * len(NAMES)
-    html = files.report.read_text()
+    page = files.report.read_text()
+    # The data, Vega, its interpreter and our own file; a name that ended one of them would leave its rest.
+    assert len(SCRIPT.findall(page)) == 4
+    html = unscripted(page)
     parser = Tags()
     for text in (html, *(path.read_text() for path in made if path.suffix == ".svg")):
         parser.feed(text)
@@ -192,6 +196,7 @@ class Tags(HTMLParser):
 
 def test_without_evaluations_there_is_no_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "draw_figures", lambda _: {})
+    monkeypatch.setattr(report, "explore", lambda _: None)
     html = report.write_report(make_sweep(tmp_path / "plain")).read_text()
     assert 'id="emergence"' not in html
     assert "#emergence" not in html
@@ -210,6 +215,7 @@ def test_runs_of_one_token_count_are_reported_without_a_frontier(
     found = study_sweep(pd.read_parquet(files.points), pd.read_parquet(files.curves), resamples=20)
     write_record(files.fits, found)
     monkeypatch.setattr(report, "draw_figures", lambda _: {})
+    monkeypatch.setattr(report, "explore", lambda _: None)
     html = report.write_report(root).read_text()
     order = [html.index(f'id="{name}"') for name in ("warnings", "emergence", "exponents", "noise", "points")]
     assert order == sorted(order)

@@ -1,0 +1,89 @@
+"""The script of a live report: vendored Vega, our own files and the data, under a strict content policy.
+
+A page may run the scripts whose hashes its policy names, nothing else: no network, no `eval`, no handler in
+an attribute. Vega's expressions are therefore interpreted.
+
+References: Content Security Policy Level 3, https://www.w3.org/TR/CSP3/.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from markupsafe import Markup
+
+from analysis.explorer.page import Explored
+
+HERE = Path(__file__).parent
+VENDORED = HERE / "vendored"
+OWN = ("format.js", "answers.js", "views.js", "page.js", "tables.js")  # in the order of the page
+# The interpreter is published as a module; these two lines tie it to the global of vega.min.js.
+IMPORT = "import { ascending, isString, DisallowedObjectProperties } from 'vega-util';"
+EXPORT = "export { expression as expressionInterpreter };"
+POLICY = (
+    "default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+@dataclass(frozen=True)
+class LivePage:
+    """What the template adds for a live page.
+
+    Attributes:
+        laws, left_out, units, level: as in `Explored`.
+        policy: value of the meta element Content-Security-Policy.
+        scripts: elements for the place after the first figure and the controls.
+    """
+
+    laws: tuple[str, ...]
+    left_out: tuple[str, ...]
+    units: dict[str, str]
+    level: float | None
+    policy: str
+    scripts: Markup
+
+
+def live_page(found: Explored) -> LivePage:
+    """Return the parts of a page that make it live."""
+    # Pages without charts sort and save their tables; they need no Vega.
+    texts = programs() if found.data["charts"] else programs()[-1:]
+    hashes = " ".join(f"'sha256-{_hash(text)}'" for text in texts)
+    # Inside a script element only "<" could end it or begin a comment.
+    content = json.dumps(found.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    elements = [f'<script type="application/json" id="live-data">{content}</script>']
+    elements += [f"<script>{text}</script>" for text in texts]
+    return LivePage(
+        found.laws,
+        found.left_out,
+        dict(found.units),
+        found.level,
+        POLICY.format(hashes=hashes),
+        Markup("\n".join(elements)),
+    )
+
+
+@cache
+def programs() -> tuple[str, str, str]:
+    """Return the text of the scripts: Vega with its licences, the interpreter, and our own files as one."""
+    licences = (VENDORED / "LICENCES.txt").read_text()
+    vega = f"/*!\n{licences}*/\n{(VENDORED / 'vega.min.js').read_text()}"
+    module = (VENDORED / "vega-interpreter.js").read_text()
+    head, body = module.split(IMPORT)
+    body, _source_map = body.split(EXPORT)
+    names = IMPORT[len("import ") : IMPORT.index(" from")]
+    tied = f"const {names} = vega;\n{head}{body}vega.expressionInterpreter = expression;\n"
+    interpreter = f"(() => {{\n{tied}}})();\n"
+    parts = [(HERE / "script" / name).read_text() for name in OWN]
+    data = 'const data = JSON.parse(document.getElementById("live-data").textContent);\n'
+    own = '(() => {\n"use strict";\n' + data + "\n".join(parts) + "})();\n"
+    return vega, interpreter, own
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

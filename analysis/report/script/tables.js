@@ -1,0 +1,138 @@
+// Tables that sort by a click on a heading, and downloads of tables and figures.
+
+const RAISED_SIGNS = new Map([...RAISED].map((sign, digit) => [sign, String(digit)]));
+
+// The number that a cell begins with; NaN for words.
+function numberOf(text) {
+  const found = /^[+−-]?[\d.,]*(?:×?10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?\s*([kMBT](?![a-z]))?/.exec(text.trim());
+  if (!found || !/\d/.test(found[0])) return NaN;
+  const power = found[1] ? Number([...found[1]].map((sign) => RAISED_SIGNS.get(sign) ?? "-").join("")) : 0;
+  const lead = found[0].replace(/×?10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+.*/, "").replace(/[kMBT\s,]/g, "").replace("−", "-");
+  const size = { k: 1e3, M: 1e6, B: 1e9, T: 1e12 }[found[2]] ?? 1;
+  return (lead === "" || lead === "-" ? Number(lead + "1") : Number(lead)) * 10 ** power * size;
+}
+
+// Rows that stand for themselves: none goes on with the one above it.
+function sortable(table) {
+  const rows = [...table.tBodies[0].rows];
+  const plain = rows.every((row) => [...row.cells].every((cell) => cell.colSpan === 1 && cell.rowSpan === 1));
+  return plain && rows.length > 2 && rows.every((row) => row.cells[0].textContent.trim() !== "");
+}
+
+function sortBy(table, heading, column) {
+  const rising = heading.getAttribute("aria-sort") !== "ascending";
+  const rows = [...table.tBodies[0].rows].map((row) => {
+    const text = row.cells[column]?.textContent.trim() ?? "";
+    return { row, text, value: numberOf(text) };
+  });
+  const sign = rising ? 1 : -1;
+  rows.sort((one, other) => {
+    const missing = Number(Number.isNaN(one.value)) - Number(Number.isNaN(other.value));
+    if (missing) return missing;
+    if (Number.isNaN(one.value)) return sign * one.text.localeCompare(other.text);
+    return sign * (one.value - other.value);
+  });
+  table.tBodies[0].append(...rows.map((each) => each.row));
+  for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
+}
+
+function makeSortable(table) {
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    if (!heading.textContent.trim()) return;
+    const button = element("button", "live-sort");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => sortBy(table, heading, column));
+  });
+}
+
+const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
+const plainText = (cell) => cell.innerText.replace(/\s+/g, " ").trim();
+
+function csvOf(table) {
+  const rows = [...(table.tHead?.rows ?? []), ...table.tBodies[0].rows];
+  return rows.map((row) => [...row.cells].map((cell) => quoted(plainText(cell))).join(",")).join("\n") + "\n";
+}
+
+// Name of a file after the heading that a table or a figure stands under.
+function nameBefore(node) {
+  const headings = [...document.querySelectorAll("h2, h3")];
+  const above = headings.filter((each) => each.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_FOLLOWING);
+  const text = above.length ? above[above.length - 1].textContent : document.title;
+  return text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60);
+}
+
+function save(name, content, type) {
+  const link = element("a");
+  link.download = name;
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function saveButton(label, title, act) {
+  const button = element("button", "live-save", label);
+  button.type = "button";
+  button.title = title;
+  button.addEventListener("click", act);
+  return button;
+}
+
+function toolsOfTables() {
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    if (!table.tBodies[0]) continue;
+    if (table.tHead && sortable(table)) makeSortable(table);
+    const tools = element("div", "live-tools");
+    const named = () => save(`${nameBefore(table)}.csv`, csvOf(table), "text/csv");
+    tools.append(saveButton("CSV", "Save this table as CSV", named));
+    table.parentElement.after(tools);
+  }
+}
+
+async function svgOf(figure) {
+  const name = figure.id.replace("figure-", "");
+  const drawn = views.get(name)?.drawn ?? [];
+  if (drawn.length) return Promise.all(drawn.map((view) => view.toSVG()));
+  const svg = figure.querySelector(".plot svg").cloneNode(true);
+  return [new XMLSerializer().serializeToString(svg)];
+}
+
+const part = (i, n) => (n > 1 ? `-${i + 1}` : "");
+
+async function savePictures(name) {
+  const drawn = views.get(name).drawn;
+  for (const [i, view] of drawn.entries()) {
+    const canvas = await view.toCanvas(2);
+    canvas.toBlob((picture) => save(`${name}${part(i, drawn.length)}.png`, picture, "image/png"));
+  }
+}
+
+function toolsOfFigures() {
+  for (const figure of document.querySelectorAll('figure[id^="figure-"]')) {
+    const name = figure.id.replace("figure-", "");
+    const tools = element("div", "live-tools");
+    figure.querySelector("figcaption").before(tools);
+    if (views.has(name)) tools.append(saveButton("PNG", "Save this figure as PNG", () => savePictures(name)));
+    tools.append(
+      saveButton("SVG", "Save this figure as SVG", async () => {
+        const found = await svgOf(figure);
+        found.forEach((svg, i) => save(`${name}${part(i, found.length)}.svg`, svg, "image/svg+xml"));
+      }),
+    );
+  }
+}
+
+function rowsLightRuns() {
+  for (const run of data.runs) {
+    const row = rowOf(run.id);
+    row?.addEventListener("pointerenter", () => pinned === UNPINNED && light(run.id));
+    row?.addEventListener("pointerleave", () => pinned === UNPINNED && light(null));
+  }
+}
+
+// The script stands before most of the page, so that the first figure is not kept waiting.
+start();
+performance.mark("first figure");
+document.addEventListener("DOMContentLoaded", startBelow);

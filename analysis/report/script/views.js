@@ -1,0 +1,321 @@
+// Vega views in the place of static figures, made when they come into sight, and what they have in common.
+
+const views = new Map(); // name of a figure: its views with their elements
+const UNPINNED = null;
+let pinned = UNPINNED;
+
+if (Object.keys(data.charts).length) {
+  vega.expressionFunction("ticks", ticks);
+  vega.expressionFunction("si", (value) => si(value));
+  vega.expressionFunction("flops", (value) => flops(value));
+}
+
+const runById = new Map(data.runs.map((run) => [run.id, run]));
+
+function rowsOf(name) {
+  if (name === "runs") return data.runs.map((run) => ({ ...run }));
+  if (name === "curves" || name === "hull") return data[name].map((row) => ({ ...row }));
+  return data.frontier.flatMap((columns, law) =>
+    columns.c.map((_, i) => {
+      const row = { law };
+      for (const field of Object.keys(columns)) row[field] = columns[field][i];
+      for (const field of Object.keys(data.rule)) row[field] = data.rule[field][i];
+      return row;
+    }),
+  );
+}
+
+function ready(chart) {
+  const spec = structuredClone(chart);
+  const signals = sharedSignals();
+  for (const signal of spec.signals) if (signal.name in signals) signal.value = signals[signal.name];
+  for (const set of spec.data) if (!set.source) set.values = rowsOf(set.name);
+  for (const axis of ["x", "y"]) {
+    const log = spec.usermeta.log.includes(axis) && !state.linear;
+    spec.signals.push({ name: axis + "_log", value: log });
+    spec.scales.find((scale) => scale.name === axis).type = log ? "log" : "linear";
+  }
+  return spec;
+}
+
+const sharedSignals = () => ({
+  law: state.law,
+  unit: state.unit,
+  bits_per_nat: data.bits_per_nat ?? 1,
+  hidden: state.hidden,
+  lit: state.lit,
+  left_out: data.left_out[state.law] ?? null,
+  at: state.answer,
+});
+
+function show(name) {
+  const place = views.get(name);
+  for (const view of place.drawn) view.finalize();
+  place.drawn = place.charts.map((chart, i) => {
+    const holder = place.holders[i];
+    holder.replaceChildren();
+    const view = new vega.View(vega.parse(ready(chart), null, { ast: true }), {
+      expr: vega.expressionInterpreter,
+      renderer: "svg",
+      container: holder,
+      logLevel: vega.Warn,
+    });
+    for (const [signal, value] of place.shown[i]) view.signal(signal, value);
+    view.signal("width", Math.max(holder.clientWidth, 240));
+    listen(view);
+    view.run();
+    return view;
+  });
+}
+
+function listen(view) {
+  const over = (item) => (item && item.mark && item.mark.name === "hits" ? item.datum.id : null);
+  view.addEventListener("pointermove", (event, item) => {
+    if (pinned !== UNPINNED) return;
+    const id = over(item);
+    light(id);
+    if (id === null) hideCard();
+    else showCard(id, event);
+  });
+  view.addEventListener("pointerout", (_, item) => {
+    if (pinned === UNPINNED && over(item) !== null) {
+      light(null);
+      hideCard();
+    }
+  });
+  view.addEventListener("click", (event, item) => {
+    const id = over(item);
+    pinned = id;
+    light(id);
+    if (id === null) hideCard();
+    else showCard(id, event);
+  });
+}
+
+// Sets signals on all views; those out of sight follow when they come back.
+function tell(signals) {
+  for (const place of views.values()) {
+    if (!place.drawn.length) continue;
+    if (!place.visible) {
+      place.stale = true;
+      continue;
+    }
+    for (const view of place.drawn) {
+      for (const [name, value] of Object.entries(signals)) view.signal(name, value);
+      view.run();
+    }
+  }
+}
+
+function rebuild() {
+  for (const [name, place] of views) {
+    if (place.visible) show(name);
+    else place.stale = place.drawn.length > 0;
+  }
+}
+
+function light(id) {
+  if (id === state.lit) return;
+  if (state.lit !== null) rowOf(state.lit)?.classList.remove("lit");
+  state.lit = id;
+  if (id !== null) rowOf(id)?.classList.add("lit");
+  tell({ lit: id });
+  const run = id === null ? null : runById.get(id).run;
+  for (const name of ["loss_curves", "loss_against_compute"]) {
+    const place = views.get(name);
+    if (place && place.visible) for (const view of place.drawn) view.signal("lit_run", run).run();
+  }
+}
+
+const rowOf = (id) => document.getElementById("point-row-" + id);
+
+// The card of a run: all that is known of it, and a link to its row.
+const card = element("div", "live-card");
+card.id = "live-card";
+card.setAttribute("role", "status");
+card.hidden = true;
+document.querySelector("main").append(card);
+
+function cardRows(run) {
+  const residual = run.residual[state.law];
+  const sizes = Object.entries(run.counts).map(([name, value]) => [`N, ${name}`, si(value)]);
+  const loss = shownLoss(run.loss);
+  const error = given(run.sem) && state.unit === "nats" ? ` ± ${decimals(run.sem)}` : "";
+  return [
+    ["run", run.run],
+    ["seed", String(run.seed)],
+    ...(sizes.length ? sizes : [["N", si(run.n)]]),
+    ["D", si(run.d)],
+    ["C", `${flops(run.c)} FLOPs`],
+    ["loss", `${decimals(loss)}${error} ${UNIT_WORDS[state.unit]}`],
+    ...(given(residual) ? [["off the law", `${residual > 0 ? "+" : "−"}${Math.abs(residual).toFixed(2)} %`]] : []),
+  ];
+}
+
+function showCard(id, event) {
+  const run = runById.get(id);
+  const unseen = run.rung === data.left_out[state.law] ? ", left out of this fit" : "";
+  const title = element("b", "", run.rung + (run.role === "holdout" ? ", held out for the forecast" : "") + unseen);
+  const list = element("dl");
+  for (const [name, value] of cardRows(run)) list.append(element("dt", "", name), element("dd", "", value));
+  const link = element("a", "", pinned === id ? "its row in the table" : "click to keep this card");
+  if (pinned === id) link.href = "#point-row-" + id;
+  card.replaceChildren(title, list, link);
+  card.hidden = false;
+  const { clientX, clientY } = event.touches?.[0] ?? event;
+  const box = card.getBoundingClientRect();
+  const beside = clientX + 16 + box.width > window.innerWidth ? clientX - 16 - box.width : clientX + 16;
+  card.style.left = `${Math.max(4, beside)}px`;
+  card.style.top = `${Math.min(Math.max(4, clientY + 12), window.innerHeight - box.height - 4)}px`;
+}
+
+function hideCard() {
+  card.hidden = true;
+}
+
+function letGo() {
+  pinned = UNPINNED;
+  light(null);
+  hideCard();
+}
+
+document.addEventListener("keydown", (event) => event.key === "Escape" && letGo());
+document.addEventListener("click", (event) => {
+  if (pinned !== UNPINNED && !event.target.closest(".live-chart, .live-card")) letGo();
+});
+
+// A rectangle drawn with the mouse becomes the whole chart; two clicks bring everything back.
+const frame = element("div", "live-frame");
+frame.hidden = true;
+document.querySelector("main").append(frame);
+const LEAST_DRAG = 8;
+
+function zoomable(one, holder, i) {
+  let from = null;
+  const corners = (event) => [
+    [Math.min(from.x, event.clientX), Math.max(from.x, event.clientX)],
+    [Math.min(from.y, event.clientY), Math.max(from.y, event.clientY)],
+  ];
+  holder.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse" || event.button !== 0) return;
+    from = { x: event.clientX, y: event.clientY };
+  });
+  // On the window, because the mouse may leave the chart; a captured pointer would take the click from a run.
+  window.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [[left, right], [top, bottom]] = corners(event);
+    frame.hidden = right - left < LEAST_DRAG || bottom - top < LEAST_DRAG;
+    Object.assign(frame.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
+  });
+  window.addEventListener("pointerup", (event) => {
+    if (!from) return;
+    const [across, down] = corners(event);
+    const drawn = !frame.hidden;
+    from = null;
+    frame.hidden = true;
+    if (!drawn) return;
+    const view = one.drawn[i];
+    const box = holder.querySelector("svg").getBoundingClientRect();
+    const [x, y] = view.origin();
+    const inside = (value, most) => Math.min(Math.max(value, 0), most);
+    const ends = {
+      x_zoom: across.map((value) => view.scale("x").invert(inside(value - box.left - x, view.signal("width")))),
+      y_zoom: down.reverse().map((value) => view.scale("y").invert(inside(value - box.top - y, view.signal("height")))),
+    };
+    zoom(one, i, ends);
+  });
+  holder.addEventListener("dblclick", () => zoom(one, i, { x_zoom: null, y_zoom: null }));
+}
+
+function zoom(one, i, ends) {
+  for (const [name, value] of Object.entries(ends)) {
+    one.shown[i].set(name, value);
+    one.drawn[i].signal(name, value);
+  }
+  one.drawn[i].run();
+}
+
+// Legend: a button for every size, for all charts at once, and one for every part of this chart.
+const MOST_RUNGS = 14;
+
+function legendOf(name, place) {
+  const legend = element("div", "live-legend");
+  const [scale] = place.charts[0].scales.filter((each) => each.name === "colour");
+  if (scale.domain.length > 1 && scale.domain.length <= MOST_RUNGS) {
+    scale.domain.forEach((rung, i) => {
+      const button = toggle(rung, scale.range[i], "point", () => {
+        const off = state.hidden.includes(rung);
+        change({ hidden: off ? state.hidden.filter((each) => each !== rung) : [...state.hidden, rung] });
+      });
+      button.dataset.rung = rung;
+      button.setAttribute("aria-pressed", String(!state.hidden.includes(rung)));
+      legend.append(button);
+    });
+  }
+  if (data.runs.some((run) => run.role === "holdout")) legend.append(element("span", "live-note", "▲ held out for the forecast"));
+  const series = new Map(place.charts.flatMap((chart) => chart.usermeta.series.map((each) => [each.name, each])));
+  for (const each of series.values()) {
+    const button = toggle(each.label, each.colour, each.mark, () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(on));
+      place.charts.forEach((chart, i) => {
+        if (!chart.usermeta.series.some((one) => one.name === each.name)) return;
+        place.shown[i].set("show_" + each.name, on);
+        place.drawn[i]?.signal("show_" + each.name, on).run();
+      });
+    });
+    button.dataset.series = each.name;
+    legend.append(button);
+  }
+  return legend;
+}
+
+function toggle(label, colour, mark, act) {
+  const button = element("button", "live-toggle");
+  button.type = "button";
+  button.setAttribute("aria-pressed", "true");
+  const swatch = element("span", `swatch ${mark}`);
+  swatch.style.setProperty("--colour", colour);
+  button.append(swatch, label);
+  button.addEventListener("click", act);
+  return button;
+}
+
+// One or more charts before the static figure of that name, which print and pages without script show.
+function place(name, charts) {
+  const figure = document.getElementById("figure-" + name);
+  if (!figure) return;
+  const box = element("div", "live-charts");
+  const holders = charts.map(() => element("div", "live-chart"));
+  box.append(...holders);
+  const one = { figure, charts, holders, drawn: [], shown: charts.map(() => new Map()), visible: false, stale: false };
+  views.set(name, one);
+  figure.prepend(box, legendOf(name, one));
+  figure.classList.add("live");
+  holders.forEach((holder, i) => zoomable(one, holder, i));
+  seen.observe(figure);
+  resized.observe(box);
+}
+
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      const [name, one] = [...views].find(([, each]) => each.figure === entry.target);
+      one.visible = entry.isIntersecting;
+      if (one.visible && (one.stale || !one.drawn.length)) {
+        one.stale = false;
+        show(name);
+      }
+    }
+  },
+  { rootMargin: "300px" },
+);
+
+const resized = new ResizeObserver(() => {
+  for (const one of views.values()) {
+    one.drawn.forEach((view, i) => {
+      const width = Math.max(one.holders[i].clientWidth, 240);
+      if (view.signal("width") !== width) view.signal("width", width).run();
+    });
+  }
+});

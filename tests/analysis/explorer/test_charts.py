@@ -1,0 +1,116 @@
+"""Specifications of charts: every field, signal and function that they name exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from analysis.explorer.charts import (
+    curves_chart,
+    overview_chart,
+    residual_charts,
+    size_chart,
+    tokens_chart,
+)
+from analysis.explorer.page import FIELDS
+from analysis.explorer.vega import SIGNALS, UNITS
+
+RUNGS = ["d16", "d32"]
+CHARTS = {
+    "overview": overview_chart(RUNGS, with_law=True, largest=1e13),
+    "runs alone": overview_chart(RUNGS, with_law=False, largest=1e13),
+    "size": size_chart(RUNGS, "best size N*", largest=1e13),
+    "tokens": tokens_chart(RUNGS, largest=1e13),
+    "curves": curves_chart(RUNGS, "d"),
+    "compute": curves_chart(RUNGS, "c"),
+    **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, "parameters N", 0.004))},
+}
+# Fields of the rows that the page gives to each data set.
+RUN = {"id", "run", "rung", "seed", "role", "n", "d", "c", "loss", "sem", "residual"}
+ROWS = {
+    "runs": RUN,
+    "frontier": {"law", "n_rule", "d_rule", *FIELDS},
+    "curves": {"key", "run", "rung", "trunk", "flops_per_token", "tokens", "losses"},
+    "hull": {"c", "loss"},
+}
+FUNCTIONS = {"ticks", "si", "flops", "format", "domain", "indexof", "isValid", "exp", "max", "min"}
+
+
+def parts(value: Any) -> Iterator[Any]:
+    yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from parts(part)
+
+
+def expressions(chart: dict[str, Any]) -> set[str]:
+    found = (part for part in parts(chart) if isinstance(part, dict))
+    return {text for part in found for key in ("signal", "expr") if isinstance(text := part.get(key), str)}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_chart_is_plain_json_without_rows(name: str) -> None:
+    chart = CHARTS[name]
+    assert json.loads(json.dumps(chart)) == chart
+    assert all("values" not in data for data in chart["data"])
+    assert {data["name"] for data in chart["data"]} <= set(ROWS)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_field_is_one_of_the_rows_or_made_from_them(name: str) -> None:
+    chart = CHARTS[name]
+    known: dict[str, set[str]] = {}
+    for data in chart["data"]:
+        fields = set(ROWS[data["name"]])
+        for transform in data["transform"]:
+            used = set(re.findall(r"datum\.(\w+)", transform.get("expr", ""))) | set(
+                transform.get("fields", ())
+            )
+            assert used <= fields, (data["name"], used - fields)
+            made = transform.get("as", ())
+            fields |= {made} if isinstance(made, str) else set(made)
+        known[data["name"]] = fields
+    for scale in chart["scales"]:
+        for field in scale["domain"].get("fields", ()) if isinstance(scale["domain"], dict) else ():
+            assert field["field"] in known[field["data"]]
+    for mark in chart["marks"]:
+        source = mark.get("from", {})
+        rows = known.get(source.get("data") or source.get("facet", {}).get("data"), set())
+        for part in parts(mark):
+            if isinstance(part, dict) and isinstance(part.get("field"), str):
+                assert part["field"] in rows
+                assert part.get("scale") in {"x", "y", "colour"}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_expression_uses_known_signals_and_functions(name: str) -> None:
+    chart = CHARTS[name]
+    signals = {signal["name"] for signal in chart["signals"]} | {"width", "height", "datum", "x_log", "y_log"}
+    assert set(SIGNALS) < signals
+    for text in expressions(chart):
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"|\{[^}]*\}", "", text)
+        names = set(re.findall(r"(?<![\w.])([a-zA-Z_]\w*)", bare)) - {"null", "true", "false"}
+        assert names <= signals | FUNCTIONS, (text, names - signals - FUNCTIONS)
+
+
+def test_each_entry_of_the_legend_has_its_signal() -> None:
+    for chart in CHARTS.values():
+        signals = {signal["name"] for signal in chart["signals"]}
+        assert {f"show_{each['name']}" for each in chart["usermeta"]["series"]} <= signals
+        text = json.dumps(chart["marks"])
+        assert all(f"show_{each['name']}" in text for each in chart["usermeta"]["series"])
+
+
+def test_sizes_keep_the_colours_of_the_static_figures() -> None:
+    (colour,) = (scale for scale in CHARTS["overview"]["scales"] if scale["name"] == "colour")
+    assert colour["domain"] == RUNGS
+    assert len(set(colour["range"])) == len(RUNGS)
+    assert all(re.fullmatch("#[0-9a-f]{6}", each) for each in colour["range"])
+
+
+def test_loss_has_a_title_in_every_unit() -> None:
+    title = CHARTS["overview"]["axes"][1]["title"]["signal"]
+    assert all(words in title for words in UNITS.values())
