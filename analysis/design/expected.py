@@ -24,7 +24,7 @@ from analysis.frontier import (
     optimum,
     six_n,
 )
-from analysis.laws import with_limits
+from analysis.laws import family, with_limits
 from analysis.laws.law import Law
 from analysis.records.warning import FitWarning, WarningCode
 from analysis.solve.problem import checked_problem
@@ -195,7 +195,7 @@ def expect(
     if covariance is None or n_cells < len(information.free):
         raise InputError(
             f"{n_cells} different cells do not tell the {len(information.free)} parameters of "
-            f"{truth.law.name} apart, expected more sizes and token counts: add cells"
+            f"the {family(truth.law.name)} law apart, expected more sizes and token counts: add cells"
         )
     ahead = None
     if place is not None:

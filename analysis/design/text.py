@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from analysis.design.choose import Choice
 from analysis.design.expected import ExpectedErrors
+from analysis.laws import family
 from harness.records.number_text import power_of_ten, si
 
 WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "a": "a"}
@@ -20,8 +21,8 @@ def errors_text(found: ExpectedErrors, measured: Mapping[str, float | None], nam
         name: of the runs.
     """
     lines = [
-        f"{name}: {found.n_runs} runs in {found.n_cells} cells; if {found.law} is true, fits by "
-        f"{found.estimator} have these standard errors",
+        f"{name}: {found.n_runs} runs in {found.n_cells} cells; if the {family(found.law)} law is true, fits "
+        f"by {found.estimator} have these standard errors",
         f"{'':8}{'value':>10}{'expected ±':>14}{'bootstrap ±':>14}",
     ]
     for key, value in found.values.items():
