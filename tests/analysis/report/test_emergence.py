@@ -37,6 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     """A made-up sweep with evaluations of other, simulated models beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALING_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # test_report.py has them.
+        patch.setattr(report, "_law_figures", lambda *_: {})
         root = make_sweep(tmp_path_factory.mktemp("results") / "fake")
         points = pd.read_parquet(SweepFolder(root).points)
         tasks = example(seeds=3)
