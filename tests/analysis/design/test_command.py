@@ -77,7 +77,7 @@ def test_next_cells_of_a_sweep_extend_its_folder(tmp_path: Path, capsys: pytest.
 
 def test_a_table_of_others(losses: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([losses, *MAP, "--law", "chinchilla", "--resamples", "0"]) == 0
-    assert "20 runs in 20 cells; if chinchilla is true" in capsys.readouterr().out
+    assert "20 runs in 20 cells; if the chinchilla law is true" in capsys.readouterr().out
     out = tmp_path / "next.csv"
     asked = ["--next", "3", "--spend", "1e21", "--target", "1e22", "--out", str(out)]
     assert main([losses, *MAP, *asked]) == 0
