@@ -93,7 +93,8 @@ def answer_text(answer: Answer) -> str:
         hours = answer.effort.hours(found.flops.value)
         cost = answer.effort.cost(hours)
         price = "" if cost is None else f", cost {cost:,.2f}"
-        lines.append(f"  time: {duration(3600 * hours)} {answer.effort.words}{price}")
+        time = duration(3600 * hours) if 3600 * hours >= 1 else "under 1 s"
+        lines.append(f"  time: {time} {answer.effort.words}{price}")
     if answer.run and answer.run_loss:
         lines += _run_lines(answer.run, answer.run_loss)
     if answer.placement:

@@ -15,8 +15,8 @@ from analysis.serve.site import Site
 from harness.records.command_line import CommandParser
 
 EXAMPLE = """\
-python -m analysis.serve
-python -m analysis.serve results --port 8000"""
+python -m analysis.serve results
+python -m analysis.serve results/replications --port 8000"""
 LARGEST_PORT = 65_535
 
 

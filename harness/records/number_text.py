@@ -157,8 +157,6 @@ def duration(seconds: float | None) -> str:
         return DASH
     if math.isinf(seconds):
         return power_of_ten(seconds)
-    if 0 < seconds < 0.5:
-        return "under 1 s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -220,8 +220,8 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
 
 def _source(folder: SweepFolder, result: StudyRecord) -> Source:
     """Return how commands name the sweep, for what to do about a warning."""
-    largest = float(read_table(folder.points)["flops"].max()) if result.primary else None
-    return Source(shlex.quote(str(folder.root)), True, largest)
+    fitted = [fit.estimation.largest_flops for fit in result.fits if fit.estimation]
+    return Source(shlex.quote(str(folder.root)), True, max(fitted) if result.primary and fitted else None)
 
 
 def print_scores(console: Console, result: StudyRecord) -> None:

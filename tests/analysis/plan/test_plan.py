@@ -104,7 +104,7 @@ def test_a_plan_is_a_file_that_a_sweep_trains(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     command = f"+grid=plan plan={out}"
     assert f"to train it: python -m harness.sweep {command}" in said
-    settings = load_settings(command.split())
+    settings = load_settings(command.split()).settings
     record = read_sweep(folder / "sweep.json")
     cells = expand(settings, data_of(record), record.corpus.vocab_size)
     (added,) = {cell.key for cell in cells} - {(each.run_id, each.n_tokens) for each in record.cells}
