@@ -7,7 +7,7 @@ of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 from analysis.plots.arms import multipliers
 from analysis.plots.curves import ends
 from analysis.plots.emergence import emergence
-from analysis.plots.frontier import contours, frontier, overview
+from analysis.plots.frontier import contours, frontier, frontiers, overview
 from analysis.plots.in_context import in_context
 from analysis.plots.isoflop import isoflop
 from analysis.plots.law_tests import forecast_against_truth, residuals, rollout
@@ -31,6 +31,7 @@ __all__ = [
     "ends",
     "forecast_against_truth",
     "frontier",
+    "frontiers",
     "in_context",
     "isoflop",
     "learning_rate",

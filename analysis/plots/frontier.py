@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from analysis.plots.style import (
     legend_beside,
     log_axis,
     loss_axis,
+    rung_styles,
     styled,
 )
 from analysis.records.fit import FitRecord
@@ -110,6 +111,38 @@ def overview(points: pd.DataFrame, rows: Sequence[FrontierRow]) -> Figure:
         bar.solids.set_edgecolor("face")
     log_axis(bar.ax, "y", si)
     legend_below(figure, axes)
+    return figure
+
+
+@styled
+def frontiers(sweeps: Mapping[str, tuple[pd.DataFrame, Sequence[FrontierRow]]]) -> Figure:
+    """Draw the runs and frontiers of several sweeps: lowest loss and best size against compute.
+
+    Args:
+        sweeps: finished points and rows of the frontier, by the name of the sweep.
+    """
+    figure, (losses, sizes) = grid(1, 2, (9.2, 4.0))
+    for name, (colour, marker) in rung_styles(list(sweeps)).items():
+        points, rows = sweeps[name]
+        losses.plot(
+            points["flops"], points["loss"], marker, color=colour, alpha=0.35, markersize=4, linewidth=0
+        )
+        flops = [row.flops for row in rows]
+        for axes, values, ends in (
+            (losses, [row.loss for row in rows], [(row.loss_low, row.loss_high) for row in rows]),
+            (sizes, [row.n_opt for row in rows], [(row.n_low, row.n_high) for row in rows]),
+        ):
+            axes.plot(flops, values, color=colour, marker=marker, markersize=3.5, label=name)
+            band = np.array(ends, float)
+            axes.fill_between(flops, band[:, 0], band[:, 1], color=colour, alpha=0.18, linewidth=0)
+    for axes in (losses, sizes):
+        log_axis(axes, "x", power_of_ten)
+        axes.set_xlabel("training compute C, FLOPs")
+    loss_axis(losses)
+    log_axis(sizes, "y", si)
+    losses.set_ylabel("lowest loss, nats per token")
+    sizes.set_ylabel("best size N*, parameters")
+    legend_beside(figure, sizes)
     return figure
 
 

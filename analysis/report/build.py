@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -309,8 +309,8 @@ def svg_width(svg: str) -> float:
 
 
 @cache
-def _template() -> Template:
-    """Return the page's template; compiling it takes longer than a small page does."""
+def page_environment() -> Environment:
+    """Return what makes pages of templates; compiling one takes longer than a small page does."""
     environment = Environment(
         loader=FileSystemLoader([HERE / "templates", HERE]),
         autoescape=True,
@@ -327,7 +327,7 @@ def _template() -> Template:
         forecast_figure=forecast_figure,
         multiplier=spelled,
     )
-    return environment.get_template(TEMPLATE)
+    return environment
 
 
 def ordered_points(sweep: Sweep) -> pd.DataFrame:
@@ -361,46 +361,51 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
     """Return the report as HTML text, with the figures inside; live if there is a live part."""
     done, fits = sweep.finished, sweep.fits
     record = to_json(sweep.about) if sweep.about else {}
-    return _template().render(
-        sweep=sweep,
-        fits=fits,
-        lead=answer(fits, sweep.points, sweep.emergence),
-        said_of_arms=[
-            (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
-            for each in fits.comparisons or ()
-        ],
-        rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
-        doubts=own_doubts(fits.warnings, fits.quoted, sweep.source),
-        other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
-        unfolded=FOREMOST,
-        primary=sweep.primary,
-        rates=sweep.learning_rate,
-        forecast=sweep.forecast,
-        scored=sweep.scored,
-        emergence=sweep.emergence,
-        tasks=task_names(sweep.emergence) if sweep.emergence else [],
-        score=sweep.fits.forecast,
-        on_the_way=score_ends(sweep.tried),
-        tokens_scored=scored_tokens(sweep.about),
-        about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)}
-        or sweep.table,
-        record=record,
-        count_names=COUNT_WORDS | {fit.count: fit.count for fit in fits.fits if fit.count not in COUNT_WORDS},
-        predicted=[answer_row(each) for each in sweep.answers.predictions],
-        predicted_by=laws_text(sweep.answers.predictions[0].laws) if sweep.answers.predictions else "",
-        average_names=AVERAGE_WORDS,
-        done=done,
-        rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
-        points=ordered_points(sweep).to_dict("records"),
-        answer_names=answer_names(sweep.answers.predictions),
-        accuracy_text=accuracy_text,
-        bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
-        excluded=excluded_rows(sweep) if sweep.about else [],
-        # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
-        svg={name: Markup(text) for name, text in svg.items()},
-        width={name: svg_width(text) for name, text in svg.items()},
-        single=72 * plots.SINGLE,
-        live=live,
+    return (
+        page_environment()
+        .get_template(TEMPLATE)
+        .render(
+            sweep=sweep,
+            fits=fits,
+            lead=answer(fits, sweep.points, sweep.emergence),
+            said_of_arms=[
+                (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
+                for each in fits.comparisons or ()
+            ],
+            rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
+            doubts=own_doubts(fits.warnings, fits.quoted, sweep.source),
+            other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
+            unfolded=FOREMOST,
+            primary=sweep.primary,
+            rates=sweep.learning_rate,
+            forecast=sweep.forecast,
+            scored=sweep.scored,
+            emergence=sweep.emergence,
+            tasks=task_names(sweep.emergence) if sweep.emergence else [],
+            score=sweep.fits.forecast,
+            on_the_way=score_ends(sweep.tried),
+            tokens_scored=scored_tokens(sweep.about),
+            about={key: value for key, value in record.items() if key not in ("schema", *LONG_PARTS)}
+            or sweep.table,
+            record=record,
+            count_names=COUNT_WORDS
+            | {fit.count: fit.count for fit in fits.fits if fit.count not in COUNT_WORDS},
+            predicted=[answer_row(each) for each in sweep.answers.predictions],
+            predicted_by=laws_text(sweep.answers.predictions[0].laws) if sweep.answers.predictions else "",
+            average_names=AVERAGE_WORDS,
+            done=done,
+            rungs=done.sort_values("n_params").drop_duplicates("rung").to_dict("records"),
+            points=ordered_points(sweep).to_dict("records"),
+            answer_names=answer_names(sweep.answers.predictions),
+            accuracy_text=accuracy_text,
+            bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
+            excluded=excluded_rows(sweep) if sweep.about else [],
+            # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
+            svg={name: Markup(text) for name, text in svg.items()},
+            width={name: svg_width(text) for name, text in svg.items()},
+            single=72 * plots.SINGLE,
+            live=live,
+        )
     )
 
 
