@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from harness.records.paths import SweepFolder
 
 FOREMOST = 3  # warnings that a reader sees without a click, and remedies that a terminal prints
 CELLS = 4  # that a command asks for
-AHEAD = 10.0  # times the largest compute: the run whose loss further cells are chosen for
+AHEAD = 10.0  # times the largest compute: the run ahead, if nobody names one
+
+
+# Options of a command that say how a table is read, with the names of their values.
+READ_BY = {"--map": "mapping", "--scale": "scale", "--where": "where", "--loss-is": "loss_is"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,24 @@ class Source:
     target: float | None = None
 
     @classmethod
-    def table(cls, path: Path, options: Sequence[tuple[str, str | None]], largest: float | None) -> Source:
-        """Return the source of a table of other people's runs; options without a value are left out."""
+    def sweep(cls, folder: Path, largest: float | None, target: float | None = None) -> Source:
+        """Return the source of the runs of a sweep."""
+        return cls(shlex.quote(str(folder)), True, largest, target)
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, largest: float | None, target: float | None = None) -> Source:
+        """Return the source of the runs that a command read: a sweep, or the table with its options."""
+        path: Path = arguments.table
+        if path.is_dir():
+            return cls.sweep(path, largest, target)
+        folder = SweepFolder(path.parent)
+        if folder.points == path and folder.sweep.exists():
+            return cls.sweep(path.parent, largest, target)
         words = [str(path)]
-        for name, value in options:
-            words += [] if value is None else [name, value]
-        return cls(shlex.join(words), False, largest)
+        for option, name in READ_BY.items():
+            value = getattr(arguments, name, None)
+            words += [] if value is None else [option, value]
+        return cls(shlex.join(words), False, largest, target)
 
 
 @dataclass(frozen=True)

@@ -257,13 +257,7 @@ def _report(arguments: argparse.Namespace, asked: Asked) -> Path:
 
 def _source(arguments: argparse.Namespace, table: LossTable) -> Source:
     """Return how commands name the runs of a table."""
-    largest = None if table.absent else float(table.c.max())
-    path: Path = arguments.table
-    folder = SweepFolder(path.parent)
-    if folder.points == path and folder.sweep.exists():
-        return Source(str(path.parent), True, largest)
-    given = {"--map": arguments.mapping, "--scale": arguments.scale, "--where": arguments.where}
-    return Source.table(path, [*given.items(), ("--loss-is", arguments.loss_is)], largest)
+    return Source.of(arguments, None if table.absent else float(table.c.max()))
 
 
 def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:

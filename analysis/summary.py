@@ -64,7 +64,7 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         "law, N": f"{family(fit.law)}, `{fit.count}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
         "laws by weight": _weights(study.contest),
-        "E over the laws": _over_laws(study.average(AveragedQuantity.E)),
+        "E over the laws": over_laws(study.average(AveragedQuantity.E)),
         "a under 6ND": _exponent(fit.frontier, study.average(AveragedQuantity.A_SIX_ND)),
         "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
         "a under 6ND, leaving one size out at a time": _left_out(study.jackknife.a),
@@ -101,14 +101,14 @@ def _param(fit: FitRecord, name: str) -> str:
     return estimate(fit.params[name], fit.interval.get(name))
 
 
-def _exponent(found: ExponentsRecord | None, over_laws: AveragedRecord | None) -> str:
+def _exponent(found: ExponentsRecord | None, average: AveragedRecord | None) -> str:
     """Return the exponent over the laws; that of the chosen law if there is no average."""
-    if over_laws:
-        return _over_laws(over_laws)
+    if average:
+        return over_laws(average)
     return estimate(found.a, found.a_interval) if found else DASH
 
 
-def _over_laws(found: AveragedRecord | None) -> str:
+def over_laws(found: AveragedRecord | None) -> str:
     """Return a quantity over the laws, without a single value if they disagree."""
     if found is None:
         return DASH

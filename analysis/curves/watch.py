@@ -13,11 +13,8 @@ from analysis.curves.run import Run
 from analysis.curves.sweep import SweepCurves
 from analysis.curves.text import alarm_text, ends_at
 from analysis.records.curves import Alarm, EndForecast
-from harness.records.errors import InputError
+from harness.records.errors import CONTRADICTIONS, InputError
 from harness.records.status.rows import RunRow
-
-# What numbers of a damaged curve can raise; they must not end the training that they are about.
-CONTRADICTIONS = (ValueError, ArithmeticError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,7 @@ class SweepWatch:
         if [id(run) for run in runs] != [id(run) for run in self._runs]:
             self._runs, self._found = runs, {}
             for run in runs:
+                # A damaged curve must not end the training that it is about.
                 with contextlib.suppress(*CONTRADICTIONS):
                     if (found := self._outlook(run)) is not None:
                         self._found[run.name] = found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.advice import AHEAD
 from analysis.approaches.parametric import fit_law
 from analysis.design.choose import Choice, choose
 from analysis.design.expected import NORMAL_90, ExpectedErrors, Target, expect, truth_of
@@ -27,7 +28,6 @@ from harness.records.command_line import CommandParser, output_file, recorded
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
-AHEAD = 10.0  # times the largest compute, if no target is given
 EXAMPLE = """\
 python -m analysis.design results/chinchilla --target 1e15
 python -m analysis.design results/chinchilla --next 6 --spend 2e13 --target 6e14 --out more.yaml

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.advice import AHEAD
 from analysis.arrays import Array
 from analysis.design.expected import ExpectedErrors, expect, truth_of
 from analysis.design.information import Cells, Information, Truth
@@ -22,7 +23,6 @@ from harness.records.number_text import power_of_ten, si
 from harness.records.paths import SweepFolder
 
 FEWEST = 6  # different fitted cells: fewer hold no law, whatever their range
-AHEAD = 10.0  # times the largest compute, if nothing is held out
 # The law that the runs of results/chinchilla gave, and the noise between the seeds of results/replications.
 USUAL = Truth(
     law=find_law("saturating(5.3045,6.2383)"),

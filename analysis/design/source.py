@@ -220,12 +220,13 @@ class SweepSource(Source):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        if not self._is_trunked or any(self._has_state(str(run)) for run in self.points["run_id"].unique()):
-            return ()
-        return (
-            f"{self.folder.root} holds no checkpoints, so a further branch is priced with its whole trunk, "
-            "and training there repeats the runs that the tables have",
-        )
+        found = [self.record.note_on_arms] if self.record.note_on_arms else []
+        if self._is_trunked and not any(self._has_state(str(run)) for run in self.points["run_id"].unique()):
+            found.append(
+                f"{self.folder.root} holds no checkpoints, so a further branch is priced with its whole "
+                "trunk, and training there repeats the runs that the tables have"
+            )
+        return tuple(found)
 
 
 def _range(values: Array, largest: float, step: float) -> list[float]:

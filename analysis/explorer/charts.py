@@ -198,7 +198,7 @@ def curves_chart(rungs: Sequence[str], x: str) -> Json:
     hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
     with_hull = x == "c"
     return chart(
-        "Loss on the evaluation text along training, one line a trunk and a branch",
+        "Loss along training, one line a trunk and a branch",
         TOKENS if x == "d" else COMPUTE,
         LOSS_TITLE,
         [_runs(formula("y", in_unit("datum.loss"))), curves, *([hull] if with_hull else [])],

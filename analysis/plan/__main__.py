@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,8 +116,11 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
             placed = placement(run.cell.spec, run.cell.n_tokens, effort.devices, effort.mfu)
             answer = replace(answer, placement=placed)
     print(answer_text(answer))
-    for step in next_steps(answer.warnings, _source(arguments, table, found.flops.value)):
+    source = Source.of(arguments, float(table.c.max()), found.flops.value)
+    for step in next_steps(answer.warnings, source):
         print(step)
+    if record is not None and record.note_on_arms:
+        print(f"note: {record.note_on_arms}")
     if answer.run is not None:
         print(f"to train it: {_command(arguments, answer.run, argv)}")
     save(arguments.json, to_json(_record(answer)))
@@ -132,15 +134,6 @@ def _command(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]
     notes = [f"Made by: {recorded('analysis.plan', argv)}"]
     write_atomic(arguments.out, cells_text(str(arguments.table), [run.entry], notes).encode())
     return f"python -m harness.sweep +grid=plan plan={arguments.out}"
-
-
-def _source(arguments: argparse.Namespace, table: LossTable, target: float) -> Source:
-    """Return how commands name the runs behind a plan."""
-    largest = float(table.c.max())
-    if arguments.table.is_dir():
-        return Source(shlex.quote(str(arguments.table)), True, largest, target)
-    options = [("--map", arguments.mapping), ("--scale", arguments.scale), ("--where", arguments.where)]
-    return replace(Source.table(arguments.table, options, largest), target=target)
 
 
 def _effort(arguments: argparse.Namespace) -> Effort | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -48,7 +47,7 @@ from harness.records.columns import (
     check_done,
     checked_columns,
 )
-from harness.records.errors import Damaged, InputError
+from harness.records.errors import CONTRADICTIONS, Damaged, InputError
 from harness.records.files import read_table, write_atomic
 from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
@@ -64,8 +63,6 @@ AVERAGE_WORDS = {
 KEPT = re.compile(r"sweep\.json|forecast(-\d+)?\.json")  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
-# What numbers of a stranger that no study gives can raise while they are drawn.
-CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration)
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
 
@@ -182,7 +179,7 @@ def _source(sweep: Sweep) -> Source | None:
         return None
     typed = sweep.about.config.get("results_dir") or f"results/{sweep.name}"
     largest = float(sweep.finished["flops"].max()) if sweep.fits.primary else None
-    return Source(shlex.quote(str(typed)), True, largest)
+    return Source.sweep(Path(typed), largest)
 
 
 def _forecasts_on_the_way(sweep: Sweep) -> tuple[Tried, ...]:

@@ -53,7 +53,7 @@ def live_page(found: Explored) -> LivePage:
     """Return the parts of a page that make it live."""
     # Pages without charts sort and save their tables; they need no Vega.
     texts = programs() if found.data["charts"] else programs()[-1:]
-    hashes = " ".join(f"'sha256-{_hash(text)}'" for text in texts)
+    hashes = " ".join(script_hash(text.encode()) for text in texts)
     # Inside a script element only "<" could end it or begin a comment.
     content = json.dumps(found.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     elements = [f'<script type="application/json" id="live-data">{content}</script>']
@@ -85,5 +85,6 @@ def programs() -> tuple[str, str, str]:
     return vega, interpreter, own
 
 
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def script_hash(content: bytes) -> str:
+    """Return the source expression of a policy that lets a script with this very content run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"

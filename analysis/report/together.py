@@ -18,11 +18,11 @@ from analysis.records.frontier import FrontierRow
 from analysis.report.build import AVERAGE_WORDS, Sweep, page_environment, read_sweep, svg_width
 from analysis.report.lead import answer
 from analysis.same_law import check_same_text, text_of
-from analysis.summary import key_numbers
+from analysis.summary import key_numbers, over_laws
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
-from harness.records.number_text import estimate, power_of_ten, si, together
+from harness.records.number_text import DASH, estimate, power_of_ten, si
 from harness.records.paths import SweepFolder
 
 TEMPLATE = "together.html.j2"
@@ -97,7 +97,7 @@ def write_together(folders: Sequence[Path], path: Path, *, resamples: int = RESA
                 name: answer(sweep.fits, sweep.finished, sweep.emergence) for name, sweep in sweeps.items()
             },
             rows=[
-                (label, [found.get(label, "–") for found in numbers.values()])
+                (label, [found.get(label, DASH) for found in numbers.values()])
                 for label in dict.fromkeys(label for found in numbers.values() for label in found)
             ],
             budgets=budget_rows([sweep.fits.frontier for sweep in sweeps.values()]),
@@ -142,17 +142,12 @@ def differences(first: Sweep, other: Sweep) -> tuple[Difference, ...]:
         one, two = (sweep.fits.average(quantity) for sweep in (first, other))
         if one is None or two is None:
             continue
-        shown = "–"
+        shown = DASH
         if one.agree and two.agree:
             value, ends = difference(one, two)
             shown = estimate(value, ends)
-        rows.append(Difference(AVERAGE_WORDS[quantity], _stated(one), _stated(two), shown))
+        rows.append(Difference(AVERAGE_WORDS[quantity], over_laws(one), over_laws(two), shown))
     return tuple(rows)
-
-
-def _stated(found: AveragedRecord) -> str:
-    ends = (found.low, found.high)
-    return estimate(found.value, ends) if found.agree else f"not identified: {together(found.value, ends)[1]}"
 
 
 def law_lines(first: Sweep, other: Sweep, names: tuple[str, str], resamples: int) -> tuple[str, ...]:
@@ -180,16 +175,8 @@ def budget_rows(frontiers: Sequence[Sequence[FrontierRow]]) -> list[tuple[str, l
 
 
 def _best_use(row: FrontierRow) -> tuple[str, str, str]:
-    low, high = row.loss_low, row.loss_high
-    return (
-        _counted(row.n_opt, row.n_low, row.n_high),
-        _counted(row.d_opt, row.d_low, row.d_high),
-        estimate(row.loss, None if low is None or high is None else (low, high)),
+    n, d, loss = (
+        None if low is None or high is None else (low, high)
+        for low, high in ((row.n_low, row.n_high), (row.d_low, row.d_high), (row.loss_low, row.loss_high))
     )
-
-
-def _counted(value: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return si(value)
-    shown, between = together(value, (low, high), spell=si)
-    return f"{shown} {between}"
+    return estimate(row.n_opt, n, spell=si), estimate(row.d_opt, d, spell=si), estimate(row.loss, loss)

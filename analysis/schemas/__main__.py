@@ -16,6 +16,7 @@ from analysis.schemas.json_schema import schema_of
 from analysis.trackers import record
 from harness.records import sweep_file
 from harness.records.command_line import CommandParser
+from harness.records.errors import InputError
 from harness.records.files import json_text, write_atomic
 
 # Record and version by name of the file.
@@ -46,7 +47,10 @@ def folder() -> Path:
 def _run(arguments: argparse.Namespace) -> None:
     for name, schema in schemas().items():
         path = arguments.out / name
-        write_atomic(path, json_text(schema))
+        try:
+            write_atomic(path, json_text(schema))
+        except OSError as error:
+            raise InputError(f"cannot write {path} ({error.strerror}): give another folder", "out") from error
         print(path)
 
 

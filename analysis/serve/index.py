@@ -15,7 +15,7 @@ from analysis.replications import text as replications_text
 from analysis.report.lead import answer
 from analysis.serve.folder import REPLICATIONS, REPORT, Found, served_file
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
-from harness.records.errors import InputError
+from harness.records.errors import CONTRADICTIONS, InputError
 from harness.records.files import read_table, version
 from harness.records.number_text import DASH, duration
 from harness.records.paths import SweepFolder
@@ -27,8 +27,6 @@ DAMAGED = "damaged"
 # States that a reader should see first, in this order; finished sweeps come last.
 ORDER = [*(state for state in SweepState if state != SweepState.FINISHED), DAMAGED, SweepState.FINISHED]
 FEW = 5  # sweeps of a folder that are shown without a click
-# What numbers that contradict each other can raise; they must not hide the other sweeps.
-CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, TypeError)
 
 
 @dataclass(frozen=True)

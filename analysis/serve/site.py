@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -18,6 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from analysis.report.live import script_hash
 from analysis.serve.folder import REPORT, Found, find_folders, served_file
 from analysis.serve.index import Index, trouble
 from analysis.serve.live import LiveSweep
@@ -110,7 +110,10 @@ class Site:
 
     def __init__(self, root: Path):
         if not root.is_dir():
-            raise InputError(f"expected a folder that holds sweeps, got {root}, which is no folder", "folder")
+            raise InputError(
+                f"expected a folder that holds sweeps, got {root}, which is no folder: type results",
+                "folder",
+            )
         self.root = root.resolve()
         self.n_sweeps = len(self._found().sweeps)
         if not self.n_sweeps:
@@ -193,11 +196,8 @@ def missing() -> Answer:
 
 def report_policy(body: bytes) -> str:
     """Return the policy of a report: of scripts, only those that stand in the file itself may run."""
-    hashes = dict.fromkeys(
-        base64.b64encode(hashlib.sha256(script.replace(b"\r\n", b"\n")).digest()).decode()
-        for script in SCRIPT.findall(body)
-    )
-    allowed = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
+    hashes = dict.fromkeys(script_hash(script.replace(b"\r\n", b"\n")) for script in SCRIPT.findall(body))
+    allowed = " ".join(hashes) or "'none'"
     return f"{REPORT_POLICY}; script-src {allowed}"
 
 

@@ -167,7 +167,7 @@ def _finished(frame: pd.DataFrame, path: Path, by_run: str | None) -> Iterator[T
     if by_run is None:
         raise InputError(
             f"{path} has neither steps ({', '.join(STEPS[:3])} …) nor names of runs ({', '.join(RUNS[1:4])} "
-            f"…): it has {listed(frame.columns)}"
+            f"…): it has {listed(frame.columns)}; give a chart, a history or a table of runs"
         )
     state = next((name for name in STATES if name in frame.columns), None)
     names = frame[by_run].astype(str)

@@ -1,6 +1,6 @@
 """Files that list cells: `cells=FILE.yaml` adds them to a grid, or to the sweep of a results folder.
 
-`plan=FILE.yaml` reads the same file; it is the name that `analysis.plan` gives to the one run that it writes.
+`plan=FILE.yaml` is read likewise: `analysis.plan` writes such a file, with one held-out run.
 
 extends: results/NAME   # optional: the sweep whose recipe and cells are kept
 settings:               # optional: keys of the configuration
@@ -73,7 +73,7 @@ def take_file(arguments: list[str]) -> tuple[CellsFile | None, list[str]]:
     Raises:
         InputError: the file cannot be read, or extends a sweep and another grid is chosen.
     """
-    named = [each for each in arguments if _key(each) in FILE_GRIDS and each.endswith((".yaml", ".yml"))]
+    named = [each for each in arguments if _key(each) in FILE_GRIDS]
     rest = [each for each in arguments if each not in named]
     if not named:
         return None, arguments

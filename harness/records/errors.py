@@ -24,6 +24,10 @@ FILE_TROUBLE = (
 NEAR = 0.7
 
 
+# What numbers that contradict each other can raise: each is possible, and only together they are not.
+CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration)
+
+
 class InputError(ValueError):
     """Input that cannot be used; the text says what was expected, what came, and what to type.
 

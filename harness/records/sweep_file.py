@@ -134,6 +134,16 @@ class SweepRecord:
         found = (self.forecast_sha256, *self.later_forecast_sha256)
         return () if found == (None,) else found
 
+    @property
+    def note_on_arms(self) -> str | None:
+        """What further cells of a sweep with arms cost; None without arms."""
+        grid = self.config.get("grid")
+        arms = grid.get("arms") if isinstance(grid, dict) else None
+        if not arms:
+            return None
+        n = len(arms)
+        return f"the sweep has {n} arms, and each trains a further cell: multiply its FLOPs by {n}"
+
     def with_seals(self, seals: Sequence[str | None]) -> SweepRecord:
         """Return the record with the seals of all forecasts."""
         first, *later = seals or (None,)

@@ -5,7 +5,6 @@ Functions import the analysis themselves, so that the command starts without mat
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -221,7 +220,7 @@ def print_conclusion(console: Console, folder: SweepFolder, result: StudyRecord)
 def _source(folder: SweepFolder, result: StudyRecord) -> Source:
     """Return how commands name the sweep, for what to do about a warning."""
     fitted = [fit.estimation.largest_flops for fit in result.fits if fit.estimation]
-    return Source(shlex.quote(str(folder.root)), True, max(fitted) if result.primary and fitted else None)
+    return Source.sweep(folder.root, max(fitted) if result.primary and fitted else None)
 
 
 def print_scores(console: Console, result: StudyRecord) -> None:

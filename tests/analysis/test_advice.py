@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from argparse import Namespace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from analysis.fit import main as fit
 from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
 from tests import ROOT
 
-SWEEP = Source("results/chinchilla", True, 2e13)
-TABLE = Source.table(Path("my losses.csv"), [("--map", "N=params,D=tokens"), ("--scale", None)], 3.8e13)
+SWEEP = Source.sweep(Path("results/chinchilla"), 2e13)
+READ = Namespace(table=Path("my losses.csv"), mapping="N=params,D=tokens", scale=None)
+TABLE = Source.of(READ, 3.8e13)
 
 
 def warned(*codes: WarningCode) -> list[FitWarning]:
@@ -53,7 +55,7 @@ def test_grids_are_trained_by_sweeps_alone_and_cells_follow_from_laws_alone() ->
     along = warned(WarningCode.COLLINEAR)
     assert next_steps(along, SWEEP) == ["to do about collinear: python -m harness.sweep +grid=chinchilla"]
     assert next_steps(along, TABLE) == [f"to do about collinear: {ADVICE[WarningCode.COLLINEAR].remedy}"]
-    alone = Source("results/kaplan", True, None)
+    alone = Source.sweep(Path("results/kaplan"), None)
     assert "analysis.design" not in next_steps(warned(WarningCode.FEW_SIZES), alone)[0]
 
 

@@ -24,7 +24,8 @@ from harness.records.errors import InputError
 from harness.records.number_text import in_percent, number
 from harness.records.paths import SweepFolder
 from harness.sweep.finish import print_conclusion
-from tests.analysis.report.test_report import Balance, text_of
+from tests.analysis.report.pages import text_of
+from tests.analysis.report.test_report import Balance
 from tests.fakes.rates import BEST, CURVATURE, RECIPE, rate, rate_sweep, write_rate_folder
 
 KEPT = {"embed": RECIPE["embed"], "head": RECIPE["head"], "gain": RECIPE["gain"]}

@@ -159,7 +159,9 @@ def test_a_plan_says_how_far_predictions_of_its_sweep_were_tested(
     assert warning["message"].startswith(
         "predictions of this sweep were held against runs of up to 1.97 times"
     )
-    assert warning["message"] in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert warning["message"] in said
+    assert "note: the sweep has 3 arms, and each trains a further cell: multiply its FLOPs by 3" in said
 
 
 @pytest.fixture(scope="module")

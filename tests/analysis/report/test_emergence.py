@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from harness.records.json_files import write_record
 from harness.records.number_text import number
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
-from tests.analysis.report.pages import SCRIPT, unscripted
+from tests.analysis.report.pages import SCRIPT, text_of, unscripted
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
 
@@ -47,11 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
         write_table(SweepFolder(root).points, points)
         report.write_report(root)
     return SweepFolder(root)
-
-
-def text_of(html: str) -> str:
-    bare = re.sub(r"<(svg|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())
 
 
 def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from tests import ROOT
-from tests.analysis.report.pages import unscripted
+from tests.analysis.report.pages import text_of, unscripted
 from tests.fakes.sweep import make_sweep
 
 SECTIONS = (
@@ -85,12 +84,6 @@ def change_fits(folder: SweepFolder, **values: Any) -> None:
 
 def render_without_figures(folder: SweepFolder) -> str:
     return report.render(report.read_sweep(folder.root), {})
-
-
-def text_of(html: str) -> str:
-    """Visible text with single spaces, figures left out."""
-    bare = re.sub(r"<(svg|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())
 
 
 class Balance(HTMLParser):

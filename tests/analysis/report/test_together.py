@@ -16,13 +16,10 @@ from analysis.report.__main__ import main
 from analysis.report.together import difference, write_together
 from harness.records.paths import SweepFolder
 from tests import ROOT
+from tests.analysis.report.pages import text_of
 
 RESULTS = ROOT / "results"
 NAMES = ("chinchilla", "ladder", "chinchilla-synthetic")
-
-
-def text_of(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
 @pytest.fixture(scope="module")

@@ -129,3 +129,6 @@ def test_the_command_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out.split()
     assert [Path(path).name for path in said] == sorted(path.name for path in folder().glob("*.json"))
     assert all(Path(path).read_text() == (folder() / Path(path).name).read_text() for path in said)
+    (tmp_path / "taken").touch()
+    assert schemas.main(["--out", str(tmp_path / "taken" / "inside")]) == 2
+    assert "give another folder (--out)" in capsys.readouterr().err

@@ -121,3 +121,5 @@ def test_a_grid_of_cells_without_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert "add cells=FILE.yaml" in capsys.readouterr().err
     assert main(["+grid=cells", f"cells={tmp_path}/none.yaml", "dry_run=true"]) == 2
     assert "expected a YAML file" in capsys.readouterr().err
+    assert main(["+grid=plan", f"plan={tmp_path}/none.json", "dry_run=true"]) == 2
+    assert "expected a YAML file" in capsys.readouterr().err
