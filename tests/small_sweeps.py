@@ -118,10 +118,11 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import harness.launch.supervise as supervise
 import harness.sweep.__main__ as command
+import harness.sweep.sweep as sweep
 supervise.BACK_OFF_SECONDS, supervise.MAX_BACK_OFF_SECONDS = 0.05, 0.5
-command.matmul_rate = lambda: 1e10
-command.conclude = lambda *_, **__: {}
-command.print_conclusion = lambda *_: None
+sweep.matmul_rate = lambda: 1e10
+sweep.conclude = lambda *_, **__: {}
+sweep.print_conclusion = lambda *_: None
 sys.exit(command.main(sys.argv[1:]))
 """
 

@@ -9,11 +9,15 @@ import pandas as pd
 import pytest
 
 from analysis import fit
+from harness.data.prepare import prepare_corpus
 from harness.records.errors import InputError
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as sweep
+from harness.sweep.finish import enough_to_fit
+from harness.sweep.folder_recipe import recipe_of
+from harness.sweep.preparation import data_config
 from tests.fakes.record import sweep_record
 from tests.small_sweeps import SMALL, settings
 
@@ -78,9 +82,9 @@ def test_no_free_memory(
 def small(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
     """A results folder as the small sweep leaves it, but for its runs."""
     folder, values = SweepFolder(tmp_path_factory.mktemp("small")), settings()
-    corpus = sweep.prepare_corpus(sweep.data_config(values), data_cache)
+    corpus = prepare_corpus(data_config(values), data_cache)
     data = corpus.spec(8192, 2048)
-    write_record(folder.sweep, sweep_record(recipe=sweep.recipe_of(values, data)))
+    write_record(folder.sweep, sweep_record(recipe=recipe_of(values, data)))
     folder.runs.mkdir()
     return folder.root
 
@@ -114,18 +118,20 @@ def test_a_full_disk_of_the_driver_is_one_sentence(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(sweep, "write_record", full)
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.write_record", full)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     assert sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"]) == 2
     assert "the disk is full" in capsys.readouterr().err
-    monkeypatch.setattr(sweep, "write_record", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
+    monkeypatch.setattr(
+        "harness.sweep.sweep.write_record", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no"))
+    )
     with pytest.raises(OSError, match="no"):
         sweep.main([*SMALL, f"results_dir={tmp_path}", f"cache_dir={data_cache}"])
 
 
 def test_nothing_finished_is_one_sentence() -> None:
     with pytest.raises(InputError, match="no run finished"):
-        sweep.enough_to_fit(pd.DataFrame({"status": ["diverged"]}))
+        enough_to_fit(pd.DataFrame({"status": ["diverged"]}))
 
 
 @pytest.mark.parametrize(

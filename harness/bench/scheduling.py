@@ -36,8 +36,8 @@ from harness.records.paths import SweepFolder
 from harness.records.provenance import ROOT, provenance
 from harness.records.run_files import RunStatus
 from harness.runs.state import set_state
-from harness.sweep.__main__ import Sweep
 from harness.sweep.finish import made_from
+from harness.sweep.sweep import Sweep
 from harness.track.console import plain_console
 
 DESCRIPTION = """\

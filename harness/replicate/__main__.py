@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from harness.config.folders import sweep_folder
 from harness.config.overrides import key_of, without_control
 from harness.config.schema import SweepSettings
 from harness.config.settings import known_keys, options
+from harness.launch.ending import interruptible
 from harness.plan.machine_table import time_words
 from harness.plan.plan import Plan
 from harness.plan.speed import matmul_rate
@@ -27,11 +29,11 @@ from harness.records.files import read_table
 from harness.records.number_text import duration, given
 from harness.records.paths import SweepFolder
 from harness.replicate.seeds import overrides_of, replicated
-from harness.sweep.__main__ import Prepared, Sweep, load_settings
-from harness.sweep.ending import interruptible
+from harness.sweep.__main__ import load_settings
 from harness.sweep.finish import forecast_line
-from harness.sweep.folders import sweep_folder
 from harness.sweep.forecasts import intact
+from harness.sweep.preparation import Prepared
+from harness.sweep.sweep import Sweep
 from harness.track.console import plain_console
 
 COUNT = "n"  # key of the number of replications

@@ -12,7 +12,7 @@ from harness.launch.stop import StopFlag
 from harness.launch.worker import WorkerConfig, build_inputs, run_pack
 from harness.recipe.spec import Pack
 from harness.records.paths import SweepFolder
-from harness.sweep import __main__ as command
+from harness.sweep import sweep
 
 
 class HereLauncher:
@@ -49,6 +49,6 @@ class HereLauncher:
 
 def train_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `python -m harness.sweep` train in this process, without measuring the machine."""
-    monkeypatch.setattr(command, "make_launcher", lambda settings, config, cost: HereLauncher(config))  # noqa: ARG005
-    monkeypatch.setattr(command, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr(sweep, "make_launcher", lambda settings, config, cost: HereLauncher(config))  # noqa: ARG005
+    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
     monkeypatch.setattr(compiled, "use_cache", lambda folder: None)  # noqa: ARG005

@@ -12,7 +12,6 @@ from analysis.forecast.series import quoted, score_all
 from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord
 from analysis.records.forecast import ForecastRecord, sealed
 from analysis.tables.table import load_table
-from harness.sweep import __main__ as command
 from tests.fakes import launcher
 from tests.fakes.fits import kaplan_fit
 
@@ -51,4 +50,4 @@ def without_fits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("analysis.study.study.study_sweep", study)
     patch.setattr("analysis.report.build.write_report", lambda root: root)
     patch.setattr("analysis.forecast.seal.seal_forecast", seal)
-    patch.setattr(command, "check_fit_cells", lambda cells: None)  # noqa: ARG005
+    patch.setattr("harness.sweep.preparation.check_fit_cells", lambda cells: None)  # noqa: ARG005

@@ -67,7 +67,7 @@ def test_a_stored_sweep_is_made_for_its_own_context() -> None:
 def test_the_plan_says_so(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     free = [each for each in SMALL if "rope_theta" not in each and "batch_size" not in each]
     folders = [f"results_dir={tmp_path}", f"cache_dir={data_cache}"]
     said: Callable[[], str] = lambda: " ".join(capsys.readouterr().out.split())  # noqa: E731

@@ -80,8 +80,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_cache: Path) -> 
     def prepare(config: DataConfig, *_: Any) -> Corpus:
         return corpus(config, data_cache)
 
-    monkeypatch.setattr(sweep, "prepare_corpus", prepare)
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.preparation.prepare_corpus", prepare)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

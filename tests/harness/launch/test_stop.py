@@ -13,6 +13,7 @@ import pytest
 
 from harness.launch.stop import as_interrupt
 from harness.sweep import __main__ as sweep
+from harness.sweep.sweep import Sweep
 from tests.small_sweeps import SMALL
 
 SIGNALS = [signal.SIGTERM, signal.SIGHUP]
@@ -81,8 +82,8 @@ def test_every_signal_ends_the_command_with_the_same_sentence(
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
-    monkeypatch.setattr(sweep.Sweep, "_train", train)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
+    monkeypatch.setattr(Sweep, "_train", train)
     code = sweep.main([*SMALL, f"results_dir={tmp_path}/results", f"cache_dir={data_cache}"])
     assert code == 130
     said = capsys.readouterr().err

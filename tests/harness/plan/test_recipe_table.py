@@ -60,7 +60,7 @@ def test_recipes_are_printed_if_they_follow_more_than_the_width(tmp_path: Path, 
 def test_the_command_prints_them_for_this_machine_and_for_others(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     common = [*SMALL, *RULES, "dry_run=true", f"results_dir={tmp_path}", f"cache_dir={data_cache}"]
     for device in ([], ["plan.device=h100:8", "model.precision=bf16"]):
         assert sweep.main([*common, *device]) == 0

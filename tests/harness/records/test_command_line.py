@@ -21,7 +21,7 @@ def test_letters_that_a_terminal_lacks_are_replaced(
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     # The byte of a file name that is no UTF-8 comes as a lone surrogate.
     folder = f"results_dir={tmp_path}/größer☃\udcff"
     assert sweep.main([*SMALL, folder, f"cache_dir={data_cache}", "dry_run=true"]) == 0

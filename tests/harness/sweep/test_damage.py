@@ -113,8 +113,8 @@ def patched() -> Iterator[None]:
         patch.setattr("analysis.emergence.study.conclude", judge)
         patch.setattr("analysis.report.build.write_report", report)
         patch.setattr("analysis.forecast.seal.seal_forecast", seal)
-        patch.setattr(command, "check_fit_cells", lambda cells: None)  # noqa: ARG005
-        patch.setattr(command, "print_conclusion", lambda *_: None)
+        patch.setattr("harness.sweep.preparation.check_fit_cells", lambda cells: None)  # noqa: ARG005
+        patch.setattr("harness.sweep.sweep.print_conclusion", lambda *_: None)
         # Composed once: that takes longer than everything else here.
         patch.setattr(command, "known_keys", cache(command.known_keys))
         composed = cache(lambda given: command.load_noted(list(given)))

@@ -12,14 +12,18 @@ import pytest
 
 from harness.config.settings import load
 from harness.execution.execution import Execution, MeshConfig
+from harness.grid.cells import expand
 from harness.launch.local import environment
 from harness.launch.ray import cluster
 from harness.launch.slurm import slurm
 from harness.plan import plan
 from harness.replicate import __main__ as replicate
 from harness.sweep import __main__ as sweep
+from harness.sweep.folder_recipe import recipe_of
 from harness.sweep.launchers import elsewhere_note, planned_machine
+from harness.sweep.preparation import Prepared
 from harness.sweep.record import MACHINE_KEYS
+from harness.sweep.sweep import Sweep
 from harness.track import sinks
 from tests.small_sweeps import DATA, SMALL
 
@@ -33,7 +37,7 @@ def run(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Run:
     """Exit code, standard output on one line, and standard error of the command."""
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     monkeypatch.delenv("XLA_CLIENT_MEM_FRACTION", raising=False)
 
     def call(*overrides: str) -> tuple[int, str, str]:
@@ -112,8 +116,9 @@ def test_without_device_platform_or_package_a_plan_is_printed(
 def test_a_plan_for_other_devices_asks_this_machine_for_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
-    for name in ("check_available", "check_here", "check_installed", "matmul_rate"):
-        monkeypatch.setattr(sweep, name, refuse)
+    for name in ("check_available", "check_here", "check_installed"):
+        monkeypatch.setattr(f"harness.sweep.preparation.{name}", refuse)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", refuse)
     code, said, error = run(*GPU, f"launcher={launcher}", "execution.attention=cudnn", "dry_run=true")
     assert (code, error) == (0, "")
     assert CANNOT not in said
@@ -166,15 +171,15 @@ def test_on_a_real_run_only_the_estimate_is_for_other_devices(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver on a login node plans for the devices of its jobs, and trains as ever."""
-    carried: list[sweep.Prepared] = []
+    carried: list[Prepared] = []
 
-    def carry_out(self: sweep.Sweep, ready: sweep.Prepared) -> int:
+    def carry_out(_: Sweep, ready: Prepared) -> int:
         carried.append(ready)
         # Packs are those of the launcher's platform, which here is a CPU.
-        assert self._lanes(ready.plan.cells[0].spec.model) == 1
+        assert ready.lanes(ready.plan.cells[0].spec.model) == 1
         return 0
 
-    monkeypatch.setattr(sweep.Sweep, "carry_out", carry_out)
+    monkeypatch.setattr(Sweep, "carry_out", carry_out)
     code, said, _ = run("plan.device=h100:8", "launcher.n_workers=2")
     assert code == 0
     assert "on 8 × h100, 2 run(s) at a time" in said
@@ -238,9 +243,9 @@ def test_a_plan_for_this_machine_has_no_note_on_others() -> None:
 def test_the_plan_is_no_part_of_what_is_trained_or_made_again() -> None:
     assert "plan" in MACHINE_KEYS
     plain, planned = (load([*SMALL, *more]) for more in ([], ["plan.device=h100:8", "plan.mfu=0.3"]))
-    recipes = [sweep.recipe_of(each, DATA) for each in (plain, planned)]
+    recipes = [recipe_of(each, DATA) for each in (plain, planned)]
     assert recipes[0] == recipes[1]
-    ids = [[cell.spec.run_id for cell in sweep.expand(each, DATA, 32)] for each in (plain, planned)]
+    ids = [[cell.spec.run_id for cell in expand(each, DATA, 32)] for each in (plain, planned)]
     assert ids[0] == ids[1]
 
 

@@ -135,7 +135,7 @@ def test_a_full_disk_fails_runs_with_the_reason_and_they_go_on_once_there_is_roo
 def test_a_read_only_folder_is_one_sentence(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     results = tmp_path / "results"
     with mounted(results, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
         assert sweep.main([*SMALL, f"results_dir={results}", f"cache_dir={data_cache}"]) == 2

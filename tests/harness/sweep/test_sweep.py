@@ -13,13 +13,16 @@ import pytest
 
 from analysis.summary import key_numbers
 from analysis.tables.table import load_table
+from harness.config.folders import sweep_folder
 from harness.config.settings import load
-from harness.grid.cells import Cell
+from harness.data.prepare import prepare_corpus
+from harness.grid.cells import Cell, expand
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.paths import SweepFolder
 from harness.records.provenance import usable_cores
 from harness.records.status.rows import run_rows
 from harness.sweep import __main__ as sweep
+from harness.sweep.preparation import data_config
 from harness.weights.kept import read_card
 from tests import small_sweeps
 from tests.small_sweeps import SMALL, point_times
@@ -243,15 +246,15 @@ def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_ca
 def trained_cells(overrides: list[str], cache: Path) -> list[Cell]:
     """The cells with the identity of the corpus that the command prepares."""
     settings = small_sweeps.settings(*overrides)
-    corpus = sweep.prepare_corpus(sweep.data_config(settings), cache)
+    corpus = prepare_corpus(data_config(settings), cache)
     data = corpus.spec(8192, 2048)
-    return [cell for cell in sweep.expand(settings, data, corpus.vocab_size) if cell.spec.rung == "d16"]
+    return [cell for cell in expand(settings, data, corpus.vocab_size) if cell.spec.rung == "d16"]
 
 
 def test_a_dry_run_writes_nothing(
     tmp_path: Path, data_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
     results = tmp_path / "results"
     assert sweep.main([*SMALL, "dry_run=true", f"results_dir={results}", f"cache_dir={data_cache}"]) == 0
     assert "2 cells, 2 to train" in capsys.readouterr().out
@@ -259,6 +262,6 @@ def test_a_dry_run_writes_nothing(
 
 
 def test_the_folder_is_named_by_grid_and_budget() -> None:
-    assert sweep.sweep_folder(load(["+grid=smoke"])).root == Path("results/smoke")
-    assert sweep.sweep_folder(load(["+grid=lr", "budget=full"])).root == Path("results/lr-full")
-    assert sweep.sweep_folder(load(["+grid=lr", "results_dir=x"])).root == Path("x")
+    assert sweep_folder(load(["+grid=smoke"])).root == Path("results/smoke")
+    assert sweep_folder(load(["+grid=lr", "budget=full"])).root == Path("results/lr-full")
+    assert sweep_folder(load(["+grid=lr", "results_dir=x"])).root == Path("x")

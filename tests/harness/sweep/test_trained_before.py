@@ -18,14 +18,14 @@ from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
-from harness.sweep import __main__ as sweep
 from harness.sweep import folder_recipe
+from harness.sweep.sweep import Sweep
 from harness.track.console import plain_console
 from tests.fakes.points import write_point
 from tests.small_sweeps import SMALL
 
 
-class Finished(sweep.Sweep):
+class Finished(Sweep):
     """A sweep whose runs are finished at once; it fits nothing."""
 
     def _train(self, plan: Plan, config: DataConfig) -> list[Damaged]:  # noqa: ARG002
@@ -40,7 +40,7 @@ class Finished(sweep.Sweep):
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: 1e10)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: 1e10)
 
 
 def run(folder: Path, cache: Path, *overrides: str) -> str:
@@ -118,7 +118,7 @@ def test_another_recipe_is_told_before_the_corpus_is_prepared(
     def prepare(*_: object) -> None:
         raise AssertionError("the corpus was prepared")
 
-    monkeypatch.setattr(sweep, "prepare_corpus", prepare)
+    monkeypatch.setattr("harness.sweep.preparation.prepare_corpus", prepare)
     for override, key in (
         ("data.source_seed=7", "data.source_seed=0 and this sweep has data.source_seed=7"),
         ("model.n_layers=2", "model.n_layers=1"),
@@ -146,26 +146,25 @@ def test_another_path_may_hold_the_same_text(tmp_path: Path, data_cache: Path) -
     assert folder_recipe.check_before_corpus(folder, same, 0) is None
 
 
-def test_of_two_recipes_on_an_empty_folder_one_is_refused(tmp_path: Path, data_cache: Path) -> None:
+def test_of_two_recipes_on_an_empty_folder_one_is_refused(
+    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both plan before either writes; the second to write finds the claim of the first."""
     arguments = [*SMALL, f"results_dir={tmp_path / 'results'}", f"cache_dir={data_cache}"]
     first, second = (
         Finished(load(given), given, plain_console(file=io.StringIO()))
         for given in (arguments, [*arguments, "optim.hidden_lr=0.5"])
     )
-    claimed = folder_recipe.claim_recipe
+    claimed, target = folder_recipe.claim_recipe, "harness.sweep.sweep.claim_recipe"
 
     def claim_late(folder: SweepFolder, recipe: dict[str, object]) -> None:
-        sweep.claim_recipe = claimed  # type: ignore[attr-defined]
+        monkeypatch.setattr(target, claimed)
         assert second.run() == 0
         claimed(folder, recipe)
 
-    sweep.claim_recipe = claim_late  # type: ignore[attr-defined]
-    try:
-        with pytest.raises(InputError, match=r"optim\.hidden_lr=0\.5 and this sweep has"):
-            first.run()
-    finally:
-        sweep.claim_recipe = claimed  # type: ignore[attr-defined]
+    monkeypatch.setattr(target, claim_late)
+    with pytest.raises(InputError, match=r"optim\.hidden_lr=0\.5 and this sweep has"):
+        first.run()
     record = read_sweep(SweepFolder(tmp_path / "results").sweep)
     assert record.recipe["optim.hidden_lr"] == 0.5
 

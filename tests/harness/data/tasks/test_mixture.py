@@ -9,7 +9,7 @@ import pytest
 from harness.config.settings import load
 from harness.data.tasks.mixture import TaskConfig
 from harness.records.errors import InputError
-from harness.sweep.__main__ import data_config
+from harness.sweep.preparation import data_config
 
 
 def test_a_task_is_added_and_taken_away_by_its_name() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.folders import check_source, usable_folder
 from harness.records.errors import InputError
 from harness.sweep import __main__ as sweep
-from harness.sweep.folders import check_source, usable_folder
 from tests.small_sweeps import SMALL
 
 
@@ -96,7 +96,7 @@ def test_a_plan_in_a_folder_with_markup_in_its_name(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "matmul_rate", lambda: None)
+    monkeypatch.setattr("harness.sweep.sweep.matmul_rate", lambda: None)
     arguments = [*SMALL, f"results_dir={tmp_path}/[/b]", f"cache_dir={data_cache}", "dry_run=true"]
     assert sweep.main(arguments) == 0
     said = capsys.readouterr()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.sweep.ending import disk_trouble
+from harness.launch.ending import disk_trouble
 
 
 def refusal(code: int, path: Path) -> OSError:
