@@ -305,4 +305,9 @@ def test_sentences_are_short() -> None:
     lengths = [len(sentence.split()) for sentence in sentences()]
     assert statistics.median(lengths) <= 15
     assert [sentence for sentence in sentences() if len(sentence.split()) > 30] == []
-    assert len(re.findall(r"^!\[", TEXT, re.MULTILINE)) == 1, "one figure"
+
+
+def test_the_first_link_and_the_one_figure_open_the_live_report() -> None:
+    assert re.search(r"\]\(([^)]+)\)", TEXT)[1] == "results/chinchilla/report.html"  # type: ignore[index]
+    assert re.findall(r"!\[[^\]]*\]\([^)]+\)\]\(([^)]+)\)", TEXT) == ["results/chinchilla/report.html"]
+    assert TEXT.count("![") == 1, "one figure"
