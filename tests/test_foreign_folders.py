@@ -7,6 +7,8 @@ import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 
 from analysis import summary
 from analysis.averaging import average
+from analysis.curves.score import SHARES, try_forecasts
 from analysis.emergence import __main__ as emergence
 from analysis.explorer import answers
+from analysis.records.emergence import read_emergence
 from analysis.report import __main__ as report
 from analysis.report import build
 from harness import cancel, status
@@ -60,6 +64,7 @@ VALUES: tuple[Any, ...] = (
     "<script>", "../x", "\ud800", "x" * 400, [], [[1]], {}, {"zzz": None},
 )  # fmt: skip
 DELETED = object()
+SHOWN = 4  # tasks of the folder's record; more of them only make the tests longer
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep with tasks, of which one run is recorded as failed."""
     root = make_sweep(tmp_path_factory.mktemp("results") / "base")
     folder = SweepFolder(root)
-    shutil.copy(ROOT / "results" / "emergence" / "emergence.json", folder.emergence)
+    found = read_emergence(ROOT / "results" / "emergence" / "emergence.json")
+    write_record(folder.emergence, replace(found, tasks=found.tasks[:SHOWN]))
     run = folder.run(read_sweep(folder.sweep).cells[0].run_id)
     state = RunState(status=RunStatus.FAILED, failures=(Failure(1.0, "[Errno 28]"),), error="[/b]")
     write_record(run.state, state)
@@ -78,6 +84,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to spoil; no figure is drawn, and no job is looked for in a queue."""
     monkeypatch.setattr(build, "draw_figures", lambda _: {})
+    monkeypatch.setattr(build, "try_forecasts", partial(try_forecasts, shares=SHARES[:1]))
     # Laws are fitted for the live part of each report: from few starts, for few budgets, with all sizes.
     monkeypatch.setattr(average, "STARTS", 2)
     monkeypatch.setattr(answers, "STEPS", 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.arrays import Array
-from analysis.averaging.average import EXCLUDED, average_laws
+from analysis.averaging.average import EXCLUDED, LawAverage, average_laws
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.laws import saturating, with_limits
 from analysis.records.fits import ContestRow
@@ -61,7 +61,11 @@ def candidates(table: LossTable) -> tuple[str, ...]:
 
 
 def contest(
-    table: LossTable, laws: Sequence[str] | None = None, seed: int = 0, at: Array | None = None
+    table: LossTable,
+    laws: Sequence[str] | None = None,
+    seed: int = 0,
+    at: Array | None = None,
+    average: LawAverage | None = None,
 ) -> list[Entrant]:
     """Weigh laws by CONTEST_RULE; the one of largest weight is chosen. Rollouts stand beside the weights.
 
@@ -70,10 +74,12 @@ def contest(
         laws: names of the laws; `candidates(table)` by default.
         seed: of the starts.
         at: computes of the cuts, FLOPs; all that the laws allow (`rollout.cuts`) by default.
+        average: of the same laws on the same table with the same seed, if there is one already.
     """
     laws = candidates(table) if laws is None else laws
     at = cuts(table, laws) if at is None else at
-    weighed = {entry.name: entry for entry in average_laws(table, laws, resamples=0, seed=seed).laws}
+    average = average or average_laws(table, laws, resamples=0, seed=seed)
+    weighed = {entry.name: entry for entry in average.laws}
     chosen = max(laws, key=lambda law: weighed[law].weight)
     entrants = []
     for law in laws:

@@ -70,7 +70,8 @@ class CurveFit:
 
     def loss_and_slope(self, seen: Seen, group: int = 0) -> tuple[Array, Array]:
         """Return the loss [rows] and its derivatives by the coordinates of the fit [rows, coordinates]."""
-        return _predicted(self.law, self.z, self.scale, group, seen)
+        theta, by_z = _theta(self.law, self.z, self.scale, group)
+        return _predicted(self.law, theta, by_z, len(self.z), group, seen)
 
 
 class _Objective:
@@ -87,10 +88,11 @@ class _Objective:
 
     def __call__(self, z: Array) -> tuple[Array, Array]:
         residuals, slopes = [], []
+        thetas = [_theta(self.law, z, self.scale, group) for group in range(len(self.scale))]
         for seen, target, group, error in zip(
             self.seen, self.log_loss, self.groups, self.errors, strict=True
         ):
-            loss, slope = _predicted(self.law, z, self.scale, group, seen)
+            loss, slope = _predicted(self.law, *thetas[group], len(z), group, seen)
             # A law may dip below 0 on the way; the logarithm then needs a floor that still points upwards.
             safe = np.maximum(loss, 1e-3)
             residuals.append((np.log(safe) - target) / error)
@@ -98,13 +100,17 @@ class _Objective:
         return np.concatenate(residuals), np.concatenate(slopes)
 
 
-def _predicted(law: CurveLaw, z: Array, scale: Array, group: int, seen: Seen) -> tuple[Array, Array]:
-    """Return the loss [rows] and its derivatives by all coordinates [rows, coordinates]."""
-    theta, by_z = _theta(law, z, scale, group)
+def _predicted(
+    law: CurveLaw, theta: Array, by_z: Array, n_coordinates: int, group: int, seen: Seen
+) -> tuple[Array, Array]:
+    """Return the loss [rows] and its derivatives by all coordinates [rows, coordinates].
+
+    `theta` and `by_z` are those of the group.
+    """
     loss, by_theta = law.loss_and_slope(theta, seen)
-    own, slope = by_theta @ by_z, np.zeros((len(loss), len(z)))
+    own, slope = by_theta @ by_z, np.zeros((len(loss), n_coordinates))
     slope[:, OWN * group : OWN * (group + 1)] = own[:, :OWN]
-    slope[:, len(z) - own.shape[1] + OWN :] = own[:, OWN:]
+    slope[:, n_coordinates - own.shape[1] + OWN :] = own[:, OWN:]
     return loss, slope
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from analysis.arrays import Array, Codes
 from analysis.emergence.read import AXES, EXACT, SMOOTH, by_task
 from analysis.emergence.statistics.sharpness import Design
+from analysis.emergence.statistics.width import JumpGrid
 from analysis.records.emergence import Axis
 from harness.records.errors import InputError
 
@@ -41,7 +43,7 @@ class Curve:
     def n_sizes(self) -> int:
         return len(self.at)
 
-    @property
+    @cached_property
     def n_seeds(self) -> Array:
         """Seeds by size, as floats: they are weights of the fits."""
         return np.asarray(self.rows.groupby("size").size().to_numpy(float))
@@ -49,13 +51,22 @@ class Curve:
     @property
     def design(self) -> Design:
         """Positions and weights of the sizes, for the sup-F test."""
-        return Design(self.x, self.n_seeds)
+        return _design(*self._sizes)
+
+    @property
+    def jump_grid(self) -> JumpGrid:
+        """Jumps on smooth laws for these sizes."""
+        return _jump_grid(*self._sizes)
+
+    @property
+    def _sizes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return tuple(self.x.tolist()), tuple(self.n_seeds.tolist())
 
     def mean(self, column: str) -> Array:
         """Return the mean over seeds by size; NaN for a size without values."""
         return np.asarray(self.rows.groupby("size")[column].mean().to_numpy(float))
 
-    @property
+    @cached_property
     def ln_nll(self) -> Array:
         """Mean of ln NLL over the seeds of each size: the unit of analysis of every test."""
         return np.asarray(np.log(self.rows[SMOOTH]).groupby(self.rows["size"]).mean().to_numpy(float))
@@ -87,13 +98,25 @@ class Curve:
         known = self.rows["split"].dropna()
         return str(known.iloc[0]) if len(known) else None
 
+    @cached_property
     def seed_sd(self) -> float | None:
-        """Return the pooled standard deviation of ln NLL between seeds; None without repetitions."""
+        """The pooled standard deviation of ln NLL between seeds; None without repetitions."""
         groups = np.log(self.rows[SMOOTH]).groupby(self.rows["size"])
         freedom = int((groups.size() - 1).sum())
         if freedom < 1:
             return None
         return float(np.sqrt(((groups.size() - 1) * groups.var().fillna(0)).sum() / freedom))
+
+
+@lru_cache(maxsize=64)
+def _design(x: tuple[float, ...], n_seeds: tuple[float, ...]) -> Design:
+    """Return the design of these sizes, which many tasks share; its bases are computed once."""
+    return Design(np.array(x), np.array(n_seeds))
+
+
+@lru_cache(maxsize=64)
+def _jump_grid(x: tuple[float, ...], n_seeds: tuple[float, ...]) -> JumpGrid:
+    return JumpGrid(_design(x, n_seeds))
 
 
 def _only(column: pd.Series) -> float | None:

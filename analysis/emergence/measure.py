@@ -16,7 +16,7 @@ from analysis.emergence.statistics.seed_groups import MIN_SEEDS, SeedSplit, spli
 from analysis.emergence.statistics.sharpness import MIN_SIZES, SIGNIFICANCE
 from analysis.emergence.statistics.smooth_law import MIN_VALUES, SmoothLaw, fit_smooth_law, improves
 from analysis.emergence.statistics.two_step import forecast
-from analysis.emergence.statistics.width import JumpGrid, Jumps
+from analysis.emergence.statistics.width import Jumps
 from analysis.emergence.verdict import EXTRAPOLATES, Evidence, decide, label_of, sentence
 from analysis.records.emergence import (
     Axis,
@@ -77,7 +77,7 @@ def examine(
         n_positions=length or None,
         chance=curve.chance if curve.has_exact else None,
         chance_nll=curve.chance_nll,
-        seed_sd=curve.seed_sd(),
+        seed_sd=curve.seed_sd,
         sizes=_sizes(curve, law, errors, length),
         law=_law(law),
         fall_p=facts.fall_p,
@@ -98,9 +98,9 @@ def examine(
 
 def best_jump(curve: Curve) -> Jumps:
     """Return the best jump on a slope with the limits of its width."""
-    sd = curve.seed_sd()
+    sd = curve.seed_sd
     freedom = 0 if sd is None else int(curve.n_seeds.sum()) - curve.n_sizes
-    return JumpGrid(curve.design).fit(curve.ln_nll[None], (sd or 0.0) ** 2, freedom)
+    return curve.jump_grid.fit(curve.ln_nll[None], (sd or 0.0) ** 2, freedom)
 
 
 def _with_jump(sharpness: SharpnessRecord, curve: Curve, jump: Jumps) -> SharpnessRecord:
@@ -137,7 +137,7 @@ def _power(curve: Curve, law: SmoothLaw, significance: float, seed: int, rng: np
     The noise is the larger of the noise between seeds and the scatter about the law. With few seeds the
     first is poorly known, and without repetitions it is unknown.
     """
-    y, between = curve.ln_nll, curve.seed_sd()
+    y, between = curve.ln_nll, curve.seed_sd
     sd = max(between or 0.0, law.residual_sd * float(np.sqrt(curve.n_seeds.mean())))
     fall = max(float(y[:2].mean() - y[-2:].mean()), 0.0)
     return power(curve.design, fall, sd, significance, seed, rng)

@@ -75,8 +75,8 @@ def seal_forecast(
     table = as_table(points, mapping)
     laws = candidates(table) if laws is None else laws
     wanted = _checked_cells(table, pd.DataFrame(cells))
-    entrants = contest(table, laws, seed)
     average = average_laws(table, laws, resamples=resamples or UNCERTAIN, seed=seed)
+    entrants = contest(table, laws, seed, average=average)
     chosen = average.best.name
     fit = fit_law(table, chosen, estimator=FORECAST_ESTIMATOR, resamples=resamples, level=level, seed=seed)
     far = extrapolation_warning(float(table.c.max()), float(wanted["flops"].max()))

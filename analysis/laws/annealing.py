@@ -116,6 +116,16 @@ class Seen:
     steps_since: Array
     sum_since: Array
 
+    @functools.cached_property
+    def log_lr_sum(self) -> Array:
+        """Logarithm of `lr_sum`."""
+        return np.asarray(np.log(self.lr_sum))
+
+    @functools.cached_property
+    def log_behind(self) -> Array:
+        """Logarithm of `behind`."""
+        return np.asarray(np.log(self.behind))
+
 
 # (kernel parameters, what is seen) → gain of each change for B = 1 [rows, changes] and its derivatives by the
 # parameters, without the factor B.
@@ -162,8 +172,12 @@ class CurveLaw:
         gain, slopes = self.kernel(values[4:], seen)
         gained = gain @ seen.fall
         loss = e + a * power - b * gained
-        columns = [np.ones_like(power), power, -a * power * np.log(seen.lr_sum), -gained]
-        return loss, np.column_stack([*columns, *(-b * (slope @ seen.fall) for slope in slopes)])
+        by_theta = np.empty((len(power), len(values)))
+        by_theta[:, 0], by_theta[:, 1], by_theta[:, 3] = 1.0, power, -gained
+        by_theta[:, 2] = -a * power * seen.log_lr_sum
+        for column, slope in enumerate(slopes, 4):
+            by_theta[:, column] = -b * (slope @ seen.fall)
+        return loss, by_theta
 
 
 def _multi_power(params: Array, seen: Seen) -> tuple[Array, list[Array]]:
@@ -171,7 +185,7 @@ def _multi_power(params: Array, seen: Seen) -> tuple[Array, list[Array]]:
     x = c * seen.behind**-gamma * seen.sum_since
     left = (1 + x) ** -beta
     by_x = beta * left / (1 + x)
-    return 1 - left, [by_x * x / c, left * np.log1p(x), -by_x * x * np.log(seen.behind)]
+    return 1 - left, [by_x * x / c, left * np.log1p(x), -by_x * x * seen.log_behind]
 
 
 def _stretched(params: Array, seen: Seen) -> tuple[Array, list[Array]]:
@@ -180,7 +194,7 @@ def _stretched(params: Array, seen: Seen) -> tuple[Array, list[Array]]:
     power = x**beta
     left = np.exp(-power)
     by_log = left * power  # derivative by ln x, over beta
-    return 1 - left, [by_log * beta / c, by_log * np.log(x), -by_log * beta * np.log(seen.behind)]
+    return 1 - left, [by_log * beta / c, by_log * np.log(x), -by_log * beta * seen.log_behind]
 
 
 def _momentum(params: Array, seen: Seen) -> tuple[Array, list[Array]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.arrays import Array, Codes, Mask
 from analysis.laws.law import Law, centre_of
+from analysis.tables.noise import WeightedTrunks
 from analysis.tables.table import LossTable
 
 
@@ -24,15 +25,24 @@ def centred_columns(table: LossTable, centre: Mapping[str, float]) -> tuple[Arra
 
 
 class Seen(NamedTuple):
-    """The data of a batch [batch, rows]: losses, or with `logs` their logarithms, and weights."""
+    """The data of a batch [batch, rows]: losses, or with `logs` their logarithms, and weights.
+
+    `trunks` hold noise that rows share; without them all rows are independent.
+    """
 
     measured: Array
     weights: Array
     logs: bool
+    trunks: WeightedTrunks | None = None
 
     def of(self, running: Codes | Mask) -> Seen:
         """Return the data of some members of the batch."""
-        return Seen(self.measured[running], self.weights[running], self.logs)
+        trunks = None if self.trunks is None else self.trunks.of(running)
+        return Seen(self.measured[running], self.weights[running], self.logs, trunks)
+
+    def independent(self, values: Array) -> Array:
+        """Return residuals [batch, rows] or slopes [batch, rows, params] without noise that rows share."""
+        return values if self.trunks is None else self.trunks.remove(values)
 
 
 class Coordinates:

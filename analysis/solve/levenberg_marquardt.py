@@ -11,14 +11,12 @@ Communications in Statistics A6 (iterated reweighting).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis.arrays import Array, Mask
 from analysis.solve.coordinates import Coordinates, Seen
-
-Freed = Callable[[Array, Array], Array]
 
 # Continuation: at a wide delta the objective is least squares, and its minimum moves little as delta shrinks.
 # At the final width most residuals of a start lie on the linear part, which has no curvature to guide a step.
@@ -48,7 +46,6 @@ def narrowing(width: float) -> Iterator[float]:
 
 def minimise(
     coordinates: Coordinates,
-    freed: Freed,
     z: Array,
     seen: Seen,
     free: Mask,
@@ -64,7 +61,6 @@ def minimise(
 
     Args:
         coordinates: law, columns and bounds.
-        freed: removes shared noise from residuals [batch, rows] and slopes [batch, rows, params].
         z: starts [batch, params].
         seen: data of the batch.
         free: parameters that may move [params].
@@ -76,25 +72,31 @@ def minimise(
         Minima [batch, params], and whether each converged [batch].
     """
 
-    def total(residual: Array, seen: Seen) -> Array:
-        return np.asarray(np.add.reduce(seen.weights * huber(freed(residual, seen.weights), width), axis=-1))
+    def total(own: Array, seen: Seen) -> Array:
+        return np.asarray(np.add.reduce(seen.weights * huber(own, width), axis=-1))
 
     found, converged = z.copy(), np.zeros(len(z), bool)
     # The arrays below hold the rows that still run; `running` says which rows of the batch these are.
     running = np.arange(len(z))
     z, damping = found.copy(), np.full(len(z), 1e-2)
     residual = coordinates.residual(z, seen)
-    value = total(residual, seen)
+    own = seen.independent(residual)  # without the noise that rows share
+    value = total(own, seen)
     for _ in range(iterations):
-        step, gain = _step(coordinates, freed, z, residual, seen, free, width, damping)
+        step, gain = _step(coordinates, z, residual, own, seen, free, width, damping)
         there = coordinates.inside(z + step)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             left = coordinates.residual(there, seen)
-            trial = total(left, seen)
+            own_left = seen.independent(left)
+            trial = total(own_left, seen)
         better = trial < value
-        z = np.where(better[:, None], there, z)
-        residual = np.where(better[:, None], left, residual)
-        value = np.where(better, trial, value)
+        if better.all():
+            z, residual, own, value = there, left, own_left, trial
+        else:
+            z = np.where(better[:, None], there, z)
+            own = np.where(better[:, None], own_left, own)
+            residual = own if seen.trunks is None else np.where(better[:, None], left, residual)
+            value = np.where(better, trial, value)
         # λ falls by 5 after a success and rises by 5 after a failure; every row has its own.
         damping = _between(damping * np.where(better, 0.2, 5.0), *DAMPING_LIMITS)
         # At the largest damping even a tiny step failed: nothing more is to be gained from here.
@@ -104,7 +106,9 @@ def minimise(
             converged[running[done]] = True
             going = ~done
             running, seen = running[going], seen.of(going)
-            z, residual, value, damping = z[going], residual[going], value[going], damping[going]
+            z, value, damping = z[going], value[going], damping[going]
+            own = own[going]
+            residual = own if seen.trunks is None else residual[going]
             if len(running) == 0:
                 break
     found[running] = z
@@ -118,20 +122,22 @@ def _between(values: Array, low: float, high: float) -> Array:
 
 def _step(
     coordinates: Coordinates,
-    freed: Freed,
     z: Array,
     residual: Array,
+    own: Array,
     seen: Seen,
     free: Mask,
     width: float,
     damping: Array,
 ) -> tuple[Array, Array]:
-    """Return the damped step [batch, params] and the decrease that it predicts [batch]."""
+    """Return the damped step [batch, params] and the decrease that it predicts [batch].
+
+    `own` is the residual [batch, rows] without the noise that rows share.
+    """
     weights = seen.weights
-    slope = freed(coordinates.slope(z, residual, seen), weights)
-    residual = freed(residual, weights)
-    size = np.abs(residual)
-    pull = _between(residual, -width, width)
+    slope = seen.independent(coordinates.slope(z, residual, seen))
+    narrow = math.isfinite(width)
+    pull = _between(own, -width, width) if narrow else own
     gradient = np.einsum("brp,br->bp", slope, weights * pull)
     # A parameter at its bound that would leave its range stands still; else the step of the others is wrong,
     # because it counts on a move that clipping takes back.
@@ -143,12 +149,12 @@ def _step(
 
     transposed = slope.transpose(0, 2, 1)
     # H alone can be singular or useless: with a narrow width few rows lie inside it. M always sees all rows.
-    newton = transposed @ (slope * (weights * (size <= width))[..., None])
-    reweighted = (
-        transposed @ (slope * (weights * width / np.maximum(size, width))[..., None])
-        if math.isfinite(width)
-        else newton
-    )
+    if narrow:
+        size = np.abs(own)
+        newton = transposed @ (slope * (weights * (size <= width))[..., None])
+        reweighted = transposed @ (slope * (weights * width / np.maximum(size, width))[..., None])
+    else:
+        newton = reweighted = transposed @ (slope * weights[..., None])
     diagonal = np.einsum("bpp->bp", reweighted)
     matrix = newton + damping[:, None, None] * reweighted
     # Keeps the matrix regular if a parameter has no effect at all, as an exponent whose term vanished.

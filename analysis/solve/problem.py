@@ -19,7 +19,7 @@ from analysis.laws import find_law
 from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
 from analysis.solve.levenberg_marquardt import WIDE_TOLERANCE, huber, minimise, narrowing
-from analysis.tables.noise import TrunkNoise, trunk_share
+from analysis.tables.noise import TrunkNoise, WeightedTrunks, trunk_share
 from analysis.tables.table import AXIS_NAMES, LossTable
 from harness.records.errors import InputError
 
@@ -97,6 +97,11 @@ class Problem:
     def independent(self, values: Array, weights: Array) -> Array:
         """Return residuals [batch, rows] or slopes [batch, rows, params] as the estimator weighs them."""
         return self._trunk_noise.remove(values, weights) if self.estimator == "gls" else values
+
+    def _trunks(self, weights: Array) -> WeightedTrunks | None:
+        """Return the noise that rows of given weights [batch, rows] share; None if they share none."""
+        shares = self.estimator == "gls" and self._trunk_noise.ratio > 0
+        return self._trunk_noise.weighted(weights) if shares else None
 
     @property
     def columns(self) -> tuple[Array, Array, Array, Array | None]:
@@ -176,7 +181,8 @@ class Problem:
 
         def part(rows: slice) -> Solution:
             logs = self.estimator != "lsq_loss"
-            seen = Seen(np.log(losses[rows]) if logs else losses[rows], weights[rows], logs)
+            measured = np.log(losses[rows]) if logs else losses[rows]
+            seen = Seen(measured, weights[rows], logs, self._trunks(weights[rows]))
             theta, converged = self._solve(coordinates, starts[rows], seen, usable, iterations, near)
             return Solution(theta, self.objective(theta, weights[rows], losses[rows]), converged)
 
@@ -191,10 +197,8 @@ class Problem:
         z = coordinates.inside(coordinates.forward(starts))
         *wider, last = narrowing(self.width)
         for width in () if near else wider:
-            z, _ = minimise(
-                coordinates, self.independent, z, seen, free, width, WIDE_ITERATIONS, WIDE_TOLERANCE
-            )
-        z, converged = minimise(coordinates, self.independent, z, seen, free, last, iterations)
+            z, _ = minimise(coordinates, z, seen, free, width, WIDE_ITERATIONS, WIDE_TOLERANCE)
+        z, converged = minimise(coordinates, z, seen, free, last, iterations)
         return coordinates.backward(z), converged
 
 

@@ -20,7 +20,7 @@ from analysis.compare.text import verdict as verdict_of
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
 from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
-from analysis.contest.rollout import cuts, rollout, rollout_rows, thinned
+from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rows, thinned
 from analysis.forecast.series import Scored, quoted, score_all
 from analysis.frontier import find_frontier
 from analysis.intervals import LEVEL
@@ -209,7 +209,7 @@ def _study(
         rollout=tuple(
             row
             for entrant in entrants
-            for row in rollout_rows(table, rollout(table, entrant.law, at, seed=seed))
+            for row in rollout_rows(table, _rolled(table, entrant, at, seed))
         ),
         averages=averages,
         frontier=frontier,
@@ -291,6 +291,13 @@ def _contest(table: LossTable, seed: int, at: Array | None) -> tuple[list[Entran
         return contest(table.fitted(), seed=seed, at=at), []
     except InputError as error:
         return [], [FitWarning(WarningCode.FEW_SIZES, f"the laws cannot be compared: {error}")]
+
+
+def _rolled(table: LossTable, entrant: Entrant, at: Array | None, seed: int) -> Sequence[Rolled]:
+    """Return the rollouts of a law over all rows: those of its contest if no row was held out."""
+    if at is not None and table.fitted() is table:
+        return entrant.rolled
+    return rollout(table, entrant.law, at, seed=seed)
 
 
 def _primary_law(entrants: Sequence[Entrant], forecast: ForecastRecord | None) -> str:

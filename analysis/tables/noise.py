@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Array, Codes, Index, groups
+from analysis.arrays import Array, Codes, Index, Mask, groups
 from analysis.records.fit import RunNoiseRecord
 from analysis.records.fits import EvaluationRecord, NoiseCell, NoiseRecord
 from analysis.tables.table import LossTable
@@ -107,19 +107,51 @@ class TrunkNoise:
 
         `weights` [..., rows] are equal within a trunk, or 0.
         """
-        if self.ratio == 0:
-            return values
-        if values.ndim > weights.ndim:
-            # Rows last: a trunk is then a stretch of neighbours in memory.
-            return self.remove(values.swapaxes(-1, -2), weights[..., None, :]).swapaxes(-1, -2)
-        total = self._sums(weights)
-        mean = self._sums(weights * values) / np.where(total > 0, total, 1.0)
-        taken = 1 - 1 / np.sqrt(1 + self.ratio * self._sums((weights > 0).astype(float)))
-        return np.asarray(values - (taken * mean)[..., self.trunk])
+        return values if self.ratio == 0 else self.weighted(weights).remove(values)
 
-    def _sums(self, values: Array) -> Array:
+    def weighted(self, weights: Array) -> WeightedTrunks:
+        """Return what depends on the weights [..., rows] alone, for many values."""
+        total = self.sums(weights)
+        taken = 1 - 1 / np.sqrt(1 + self.ratio * self.sums((weights > 0).astype(float)))
+        return WeightedTrunks(self, weights, np.where(total > 0, total, 1.0), taken)
+
+    def sums(self, values: Array) -> Array:
         """Return the sum over the rows of each trunk, [..., trunks]."""
-        return np.asarray(np.add.reduceat(values[..., self.order], self.first, axis=-1))
+        # np.take, unlike values[..., order], leaves the rows next to each other in memory.
+        return np.asarray(np.add.reduceat(np.take(values, self.order, axis=-1), self.first, axis=-1))
+
+
+@dataclass(frozen=True)
+class WeightedTrunks:
+    """Trunk noise of rows with given weights.
+
+    Attributes:
+        noise: its structure.
+        weights: of the rows [..., rows], equal within a trunk, or 0.
+        total: sum of the weights of each trunk, 1 if that is 0 [..., trunks].
+        taken: share of a trunk's mean that is subtracted [..., trunks].
+    """
+
+    noise: TrunkNoise
+    weights: Array
+    total: Array
+    taken: Array
+
+    def of(self, running: Codes | Mask) -> WeightedTrunks:
+        """Return the trunks of some members of a batch."""
+        return WeightedTrunks(self.noise, self.weights[running], self.total[running], self.taken[running])
+
+    def remove(self, values: Array) -> Array:
+        """Return `values` [..., rows] or [..., rows, params] made independent, over rows with weight > 0."""
+        if values.ndim == self.weights.ndim:
+            return self._remove(values, self.weights, self.total, self.taken)
+        # Rows last: a trunk is then a stretch of neighbours in memory.
+        weights, total, taken = (each[..., None, :] for each in (self.weights, self.total, self.taken))
+        return self._remove(values.swapaxes(-1, -2), weights, total, taken).swapaxes(-1, -2)
+
+    def _remove(self, values: Array, weights: Array, total: Array, taken: Array) -> Array:
+        mean = self.noise.sums(weights * values) / total
+        return np.asarray(values - np.take(taken * mean, self.noise.trunk, axis=-1))
 
 
 def draw_noise(table: LossTable, noise: Noise, resamples: int, rng: np.random.Generator) -> Array:

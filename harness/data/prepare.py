@@ -142,7 +142,7 @@ def _check_and_list(config: DataConfig) -> tuple[DataConfig, list[SourceFile], l
     else:
         config = replace(config, vocab_size=tokenizer_of(config).vocab_size)
     if config.name == "python":
-        return config, list_python(config.packages), []
+        return config, list(list_python(tuple(config.packages))), []
     files = list_files(config.path)
     return replace(config, path=_absolute(config.path)), files, []
 

@@ -5,6 +5,7 @@ Listing a source takes milliseconds (names, sizes, times). Its files are read on
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import stat
@@ -72,8 +73,11 @@ class SourceFile:
     mtime_ns: int
 
 
-def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
+@functools.cache
+def list_python(packages: tuple[str, ...]) -> tuple[SourceFile, ...]:
     """List the .py files of the standard library (`stdlib`) and of installed distributions, by name.
+
+    A process lists them once: it imported from the same files, and replications of a sweep share their text.
 
     Raises:
         InputError: a distribution is not installed or has no list of its files, or no .py file is found.
@@ -86,7 +90,7 @@ def list_python(packages: tuple[str, ...]) -> list[SourceFile]:
         files += [_stat(f"{package}/{name}", path) for name, path in paths.items() if os.path.isfile(path)]
     if not files:
         raise InputError(f"data.packages={list(packages)} holds no .py file: add stdlib or a distribution")
-    return sorted(files, key=lambda file: file.name)
+    return tuple(sorted(files, key=lambda file: file.name))
 
 
 def list_files(

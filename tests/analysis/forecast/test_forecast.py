@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.approaches.parametric import fit_law
 from analysis.contest.rollout import FORECAST_ESTIMATOR, cuts, rollout, rollout_rms
 from analysis.forecast.seal import score_forecast, seal_forecast, table_sha256
 from analysis.laws import find_law
@@ -163,6 +164,14 @@ def test_table_hash_ignores_order_and_sees_every_number() -> None:
     assert table_sha256(changed) != table_sha256(FITTED)
 
 
+@pytest.fixture
+def intervals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forecasts without the rollouts and the single fit beside them, which their intervals do not use."""
+    fit = fit_law(FITTED, "chinchilla", resamples=0)
+    monkeypatch.setattr("analysis.forecast.seal.contest", lambda *_, **__: [])
+    monkeypatch.setattr("analysis.forecast.seal.fit_law", lambda *_, **__: fit)
+
+
 def inside_shares(
     surface: str, factor: float, seeds: range, resamples: int, limits: bool = True
 ) -> list[float]:
@@ -176,6 +185,7 @@ def inside_shares(
     return shares
 
 
+@pytest.mark.usefixtures("intervals_alone")
 def test_held_out_cells_fall_inside() -> None:
     """Nominal 90 % intervals ten times beyond the fit; the slow test holds the figure.
 
@@ -189,6 +199,7 @@ def test_held_out_cells_fall_inside() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("intervals_alone")
 @pytest.mark.parametrize("limits", [False, True])
 @pytest.mark.parametrize("factor", [8, 15])
 @pytest.mark.parametrize("surface", SURFACES)
