@@ -36,8 +36,8 @@ class Kind(Enum):
 
 
 MISSING = {
-    "", "#div/0!", "#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "-", "--", ".", "<na>", "?", "k.a.", "missing", "n.a.", "n/a", "na", "nan", "nil",
-    "none", "null", "tbd", "unknown", "–", "—", "―",
+    "", "#div/0!", "#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "-", "--", ".", "<na>", "?",
+    "k.a.", "missing", "n.a.", "n/a", "na", "nan", "nil", "none", "null", "tbd", "unknown", "–", "—", "―",
 }  # fmt: skip
 # What trackers write about the state of a run, in a column of its own or in the place of a loss.
 DONE = {
