@@ -50,9 +50,8 @@ MARKS = {
     b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
 }  # fmt: skip
 PARQUET = b"PAR1"
-SYSTEM_FILES = re.compile(
-    r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)"
-)  # that packing puts beside the table
+# What systems pack beside a table.
+SYSTEM_FILES = re.compile(r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)")
 NOT_FLAT = 'expected a list of flat records, one a finished run, such as [{"N": 7e7, "D": 1e9, "loss": 3.2}]'
 
 
