@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -100,9 +101,10 @@ def _outputs(arguments: argparse.Namespace) -> tuple[Path, Path, Path]:
     """Return the paths of end points, curves and record; refuse to overwrite what is not from here."""
     ends: Path = arguments.out if arguments.out.suffix else arguments.out.with_suffix(".csv")
     curves, record = ends.with_suffix(".curves.csv"), ends.with_suffix(".import.json")
-    sources = {source.resolve() for source in arguments.sources}
+    # Not Path.resolve, which fails if links lead in a circle.
+    sources = {os.path.realpath(source) for source in arguments.sources}
     for path in (ends, curves):
-        if path.resolve() in sources or (path.exists() and not record.exists()):
+        if os.path.realpath(path) in sources or (path.exists() and not record.exists()):
             raise InputError(f"{path} is there already and no import wrote it: give another --out")
     return ends, curves, record
 

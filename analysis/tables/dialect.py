@@ -1,4 +1,4 @@
-"""Tables in plain text, whatever separates their columns: commas, semicolons, tabs or blanks."""
+"""Tables in plain text, whatever separates their columns: commas, semicolons, tabs, bars or blanks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from analysis.tables.numbers import Mark, mark_of, read_number, with_point
 from harness.records.errors import InputError
 
 BLANKS = r"\s+"
-SEPARATORS = (",", ";", "\t", BLANKS)  # the first of equally good ones is taken
+SEPARATORS = (",", ";", "\t", "|", BLANKS)  # the first of equally good ones is taken
 UNEVEN = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas says it
 SAMPLE = 100  # lines that decide
+RULE = re.compile(r"(?=.*--)[\s|:+=-]+")  # a line that is drawn below the names
 DECLARED = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)  # first line of a spreadsheet's export
 
 
@@ -44,7 +45,7 @@ def read_text(text: str) -> pd.DataFrame:
         elif line.strip():
             break
         start += 1
-    body = [line for line in lines[start:] if not line.lstrip().startswith("#")]
+    body = [line for line in lines[start:] if not (line.lstrip().startswith("#") or RULE.fullmatch(line))]
     sample = [line for line in body if line.strip()][:SAMPLE]
     if not sample:
         raise InputError("it is empty")
@@ -155,9 +156,10 @@ def _as_named(frame: pd.DataFrame, header: list[str]) -> pd.DataFrame:
 
 
 def _names_rows(column: pd.Series[str]) -> bool:
-    """Return whether a column without a name holds words, or counts from 1: names of rows."""
+    """Return whether a column without a name holds words, or counts from 0 or 1: names of rows."""
     numbers = [read_number(str(cell)) for cell in column.tolist()]
-    return all(n is None for n in numbers) or numbers == list(range(1, len(numbers) + 1))
+    first = 0 if numbers[:1] == [0] else 1
+    return all(n is None for n in numbers) or numbers == list(range(first, first + len(numbers)))
 
 
 def _with_points(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,16 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import IO, Any, BinaryIO, TypeGuard
 
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-import zstandard
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from analysis.tables.dialect import read_text
 from analysis.tables.names import with_plain_names
@@ -24,6 +26,7 @@ from harness.records.files import read_table
 FORMATS = ".csv, .tsv, .txt, .json, .jsonl or .parquet"
 JSON = (".json", ".jsonl", ".ndjson")
 MAX_BYTES = 2**30  # of a table that was packed
+AT_ONCE = 2**20  # bytes
 # First bytes of files that are no table, and what to say of them.
 OTHERS = {
     b"\xd0\xcf\x11\xe0": "it is an old Excel workbook: save the sheet as .csv",
@@ -38,9 +41,17 @@ PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda file: zstandard.ZstdDecompressor().stream_reader(file),
+    # Arrow's reader goes on after the first frame, and it says if the last one is cut short.
+    b"\x28\xb5\x2f\xfd": lambda file: pa.CompressedInputStream(file, "zstd"),
 }
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte order marks
+# Byte order marks, the longer ones first.
+MARKS = {
+    b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
+PARQUET = b"PAR1"
+# What systems pack beside a table.
+SYSTEM_FILES = re.compile(r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)")
 NOT_FLAT = 'expected a list of flat records, one a finished run, such as [{"N": 7e7, "D": 1e9, "loss": 3.2}]'
 
 
@@ -60,18 +71,20 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise InputError(f"cannot read {path} as a table: it is a folder, give a file{inside}")
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
-        if start == b"PAR1":
+            start = file.read(len(PARQUET))
+        if start == PARQUET:
             return with_plain_names(read_table(path))
         return with_plain_names(_from_bytes(path.read_bytes(), path.suffix.casefold()))
-    except (OSError, ValueError, EOFError, RecursionError, pa.ArrowException, zstandard.ZstdError,
-            zipfile.BadZipFile, lzma.LZMAError) as error:  # fmt: skip
+    except (OSError, ValueError, EOFError, RecursionError, pa.ArrowException, zlib.error,
+            zipfile.BadZipFile, lzma.LZMAError, RuntimeError) as error:  # fmt: skip
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"cannot read {path} as a {FORMATS} table: {reason}") from error
 
 
 def _from_bytes(data: bytes, suffix: str) -> pd.DataFrame:
     data = _unpacked(data)
+    if data.startswith(PARQUET):
+        return pq.read_table(pa.BufferReader(data)).to_pandas()
     if not data.strip():
         raise InputError("it is empty")
     for start, reason in OTHERS.items():
@@ -94,21 +107,28 @@ def _unpacked(data: bytes) -> bytes:
     for start, unpack in PACKED.items():
         if data.startswith(start):
             with unpack(io.BytesIO(data)) as file:
-                content = bytes(file.read(MAX_BYTES + 1))
-            if len(content) > MAX_BYTES:
-                raise InputError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
-            return content
+                return _read_at_most(file)
     if not data.startswith(b"PK\x03\x04"):
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [n for n in archive.namelist() if not (n.endswith("/") or SYSTEM_FILES.search(n))]
         if any(name.startswith("xl/") for name in names):
             raise InputError("it is an Excel workbook: save the sheet as .csv")
         if len(names) != 1:
             raise InputError(f"it is an archive of {len(names)} files: unpack it and give one of them")
-        if archive.getinfo(names[0]).file_size > MAX_BYTES:
+        with archive.open(names[0]) as file:
+            return _read_at_most(file)
+
+
+def _read_at_most(file: IO[bytes]) -> bytes:
+    """Return the rest of a file; refuse one of more than MAX_BYTES before it fills the memory."""
+    parts, size = [], 0
+    while part := file.read(AT_ONCE):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BYTES:
             raise InputError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
-        return archive.read(names[0])
+    return b"".join(parts)
 
 
 def _decoded(data: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.tables.numbers import read_number
+from analysis.tables.numbers import read_number, visible
 from harness.records.errors import InputError
 
 SHOWN = 30  # names of columns that an error lists
@@ -32,7 +32,7 @@ def with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(name: Any) -> str:
-    levels = [str(level).strip() for level in name] if isinstance(name, tuple) else [str(name).strip()]
+    levels = [visible(str(level)).strip() for level in (name if isinstance(name, tuple) else (name,))]
     return " ".join(level for level in levels if level)
 
 

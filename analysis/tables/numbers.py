@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,8 +36,8 @@ class Kind(Enum):
 
 
 MISSING = {
-    "", "#div/0!", "#n/a", "#value!", "-", "--", ".", "<na>", "?", "missing", "n/a", "na", "nan", "nil",
-    "none", "null", "tbd", "unknown", "–", "—", "―",
+    "", "#div/0!", "#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "-", "--", ".", "<na>", "?",
+    "k.a.", "missing", "n.a.", "n/a", "na", "nan", "nil", "none", "null", "tbd", "unknown", "–", "—", "―",
 }  # fmt: skip
 # What trackers write about the state of a run, in a column of its own or in the place of a loss.
 DONE = {
@@ -52,6 +53,9 @@ INFINITE = {"inf", "infinity", "∞"}
 POWERS = {
     "k": 3, "thousand": 3, "m": 6, "mn": 6, "mio": 6, "million": 6, "millions": 6, "b": 9, "bn": 9, "g": 9,
     "billion": 9, "billions": 9, "t": 12, "tn": 12, "trillion": 12, "trillions": 12,
+    # Billion has two meanings in Europe, these have one.
+    "mln": 6, "millionen": 6, "mrd": 9, "mld": 9, "milliard": 9, "milliards": 9, "milliarde": 9,
+    "milliarden": 9, "万": 4, "萬": 4, "亿": 8, "億": 8,
 }  # fmt: skip
 FLOPS_POWERS = {"p": 15, "e": 18, "z": 21, "y": 24}
 UNIT = r"(?:parameters|params?|tokens|toks?|flops?)"
@@ -59,7 +63,7 @@ GROUPED = {mark: re.compile(rf"[0-9]{{1,3}}(?:{re.escape(mark)}[0-9]{{3}})+") fo
 NUMBER = re.compile(
     r"(?P<sign>[+-]?)(?P<digits>[0-9][0-9.,'’_ ]*|[.,][0-9]+)"
     r"(?:e(?P<exponent>[+-]?[0-9]{1,4})|\s*[x×*·]\s*10(?:\s*(?:\^|\*\*)\s*(?P<power>[+-]?[0-9]{1,4})|(?P<raised>[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)))?"
-    rf"\s*(?:(?P<percent>%)|(?P<suffix>[a-z]+?)??\s*(?P<unit>{UNIT})?)?",
+    rf"\s*(?:(?P<percent>%)|(?P<suffix>[a-z]+?|[万萬亿億])??\.?\s*(?P<unit>{UNIT})?)?",
     re.IGNORECASE,
 )
 RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
@@ -127,8 +131,16 @@ def read_number(text: str, mark: Mark = Mark.UNKNOWN) -> float | None:
 
 
 def _bare(text: str) -> str:
-    """Return a text without blanks around it, and with plain blanks within."""
-    return text.strip().translate(SPACES)
+    """Return a text without blanks around it, with plain blanks and digits within, and nothing invisible."""
+    if text.isascii():
+        return text.strip()
+    seen = visible(text.translate(SPACES))
+    return "".join(str(unicodedata.decimal(sign, sign)) for sign in seen).strip()
+
+
+def visible(text: str) -> str:
+    """Return a text without signs that nobody sees, such as blanks of no width; copied texts hold them."""
+    return text if text.isascii() else "".join(s for s in text if unicodedata.category(s) != "Cf")
 
 
 def mark_of(frame: pd.DataFrame, default: Mark = Mark.UNKNOWN) -> Mark:
@@ -155,13 +167,13 @@ def mark_of(frame: pd.DataFrame, default: Mark = Mark.UNKNOWN) -> Mark:
 def with_point(text: str) -> str:
     """Return a number that was written with a decimal comma as one with a point; other texts stay.
 
-    >>> with_point("1.234,5"), with_point("1,3B"), with_point("20.000"), with_point("run 1,5")
-    ('1234.5', '1.3B', '20000', 'run 1,5')
+    >>> with_point("1.234,5"), with_point("1,3B"), with_point("20.000"), with_point("1,5 x")
+    ('1234.5', '1.3B', '20000', '1,5 x')
     """
     bare = _bare(text)
     found = NUMBER.fullmatch(bare) if len(bare) <= LONGEST else None
     number = None if found is None else _mantissa(found["digits"], Mark.DECIMAL)
-    if found is None or number is None:
+    if found is None or number is None or _power(found, Kind.ANY) is None:
         return text
     start, end = found.span("digits")
     return f"{bare[:start]}{number}{bare[end:]}"

@@ -12,7 +12,7 @@ from analysis.arrays import Array
 from analysis.tables.loss_scale import NATS, LossScale
 from analysis.trackers.quantities import EVALUATION, Metrics, find_metrics
 from analysis.trackers.record import ImportedRun, LeftOut
-from analysis.trackers.tracked import Metric, TrackedRun
+from analysis.trackers.tracked import Metric, TrackedRun, as_logged
 from analysis.trackers.units import (
     Given,
     Known,
@@ -121,9 +121,8 @@ def _losses(run: TrackedRun, name: str, scale: LossScale | None) -> Metric[float
     if run.metrics:
         curve = run.metrics.get(name)
     else:  # Of a table with a row a run, whose step and tokens are settings too.
-        value = run.settings.get(name)
-        number = value if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-        curve = pd.Series([float(number)], index=[1.0])
+        number = as_logged(run.settings.get(name))
+        curve = pd.Series([np.nan if number is None else number], index=[1.0])
     if curve is None:
         return None
     kept = curve[np.isfinite(curve.to_numpy())]
@@ -154,11 +153,12 @@ def _tokens(run: TrackedRun, curve: Metric[float], name: str | None, reading: Re
     if total is not None:
         return total.value * steps / steps[-1], total.source
     if not run.metrics:
-        stated = run.settings.get(name) if name and given is None else None
-        if isinstance(stated, int | float) and stated > 0:
-            return np.array([float(stated)]), f"setting {name}"
-        step = next((run.settings[key] for key in ("_step", "step", "Step") if key in run.settings), None)
-        if not isinstance(step, int | float) or not step > 0:
+        stated = as_logged(run.settings.get(name)) if name and given is None else None
+        if stated is not None and 0 < stated < np.inf:
+            return np.array([stated]), f"setting {name}"
+        named = (run.settings[key] for key in ("_step", "step", "Step") if key in run.settings)
+        step = as_logged(next(named, None))
+        if step is None or not 0 < step < np.inf:
             raise InputError(
                 f"the tokens of run {run.name!r} are not known: give a number such as 2e9, one a run as in "
                 f"{run.name}=2e9, the column that counts them, or a product of columns",

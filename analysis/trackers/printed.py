@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.tables.numbers import Mark, read_number
-from analysis.trackers.tracked import RunBuilder, TrackedRun, flattened
+from analysis.trackers.tracked import RunBuilder, TrackedRun, as_logged, flattened
 from harness.records.errors import InputError
 
 NUMBER = r"([-+]?(?:nan|inf|[\d.][\d.,]*(?:e[-+]?\d+)?))"
@@ -107,7 +107,7 @@ def _levanter(builder: RunBuilder, path: Path, lines: list[str]) -> TrackedRun:
             continue
         try:
             record = json.loads(line[line.index("{") :])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):  # A killed process leaves half a line.
                 break
             raise InputError(f"line {number} of {path} is no JSON: leave it out") from error
@@ -119,11 +119,12 @@ def _levanter(builder: RunBuilder, path: Path, lines: list[str]) -> TrackedRun:
 
 def take_event(builder: RunBuilder, record: Mapping[str, Any]) -> None:
     """Take one event of Levanter's JSON tracker: metrics of a step, hyperparameters or a summary."""
-    step, metrics = record.get("step"), record.get("metrics")
+    step, metrics = as_logged(record.get("step")), record.get("metrics")
     if record.get("event") == "log" and step is not None and isinstance(metrics, Mapping):
         for name, value in flattened(metrics).items():
-            if isinstance(value, int | float):
-                builder.log(name, float(step), float(value))
+            number = as_logged(value)
+            if number is not None:
+                builder.log(name, step, number)
         return
     for key in ("hparams", "metrics", "summary"):
         part = record.get(key)

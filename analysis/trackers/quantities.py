@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.tables.names import listed
 from analysis.trackers.tables import is_token_count
-from analysis.trackers.tracked import TrackedRun
+from analysis.trackers.tracked import TrackedRun, as_logged
 from analysis.trackers.units import Given
 from harness.records.errors import InputError
 
@@ -94,13 +94,9 @@ def _names(runs: Iterable[TrackedRun]) -> list[str]:
     names: dict[str, None] = {}
     for run in runs:
         names |= dict.fromkeys(
-            run.metrics or [key for key, value in run.settings.items() if _is_number(value)]
+            run.metrics or [key for key, value in run.settings.items() if as_logged(value) is not None]
         )
     return list(names)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _loss(names: Sequence[str]) -> tuple[str, str]:

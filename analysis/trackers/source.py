@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from analysis.tables.frames import MARKS
 from analysis.trackers.events import MARK, has_events, read_events
 from analysis.trackers.mlflow_store import DATABASE, read_database, read_files, run_folders
 from analysis.trackers.printed import LARGEST, read_printed
@@ -12,7 +13,7 @@ from analysis.trackers.record import SourceFile
 from analysis.trackers.tables import read_table_of_runs
 from analysis.trackers.tracked import TrackedRun
 from analysis.trackers.wandb_files import SUFFIX, read_wandb, wandb_files
-from harness.records.errors import InputError
+from harness.records.errors import Damaged, InputError
 
 KINDS = (
     "a chart or table of W&B as .csv or its own files, event files of TensorBoard, mlruns or mlflow.db of "
@@ -34,8 +35,11 @@ def read_source(path: Path) -> list[TrackedRun]:
         return _folder(path)
     if MARK in path.name:
         return read_events(path)
-    with open(path, "rb") as file:
-        start = file.read(len(DATABASE))
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(DATABASE))
+    except OSError as error:
+        raise Damaged(path, (error.strerror or "it cannot be read").lower()) from error
     if start == DATABASE:
         return read_database(path)
     if path.suffix == SUFFIX:
@@ -43,7 +47,9 @@ def read_source(path: Path) -> list[TrackedRun]:
     if path.suffix in NOT_OURS:
         raise InputError(f"{path} holds no logged losses: expected {KINDS}")
     if path.suffix.casefold() in PRINTED and path.stat().st_size <= LARGEST:
-        found = read_printed(path, path.read_text(encoding="utf-8", errors="replace"))
+        # Shells of Windows write what a program prints as UTF-16.
+        encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
+        found = read_printed(path, path.read_text(encoding=encoding, errors="replace"))
         if found is not None:
             return [found]
     try:

@@ -45,12 +45,15 @@ def read_table_of_runs(path: Path) -> list[TrackedRun]:
     frame = read_frame(path)
     if frame.empty:
         raise InputError(f"{path} has no rows: expected logged steps or finished runs")
+    _check_names(frame, path)
     if set(frame.columns) >= SCALAR:
         return [_scalar(frame, path)]
     if _is_chart(frame):
         return list(_chart(frame, path))
     step = next((name for name in STEPS if name in frame.columns), None)
     by_run = next((name for name in RUNS if name in frame.columns), None)
+    if by_run is not None:
+        _check_named(frame[by_run], by_run, path)
     if step is None or (by_run is not None and frame[by_run].is_unique and len(frame) > 1):
         return list(_finished(frame, path, by_run))
     return list(_histories(frame, path, step, by_run))
@@ -66,10 +69,9 @@ def is_token_count(name: str) -> bool:
 
 
 def _is_chart(frame: pd.DataFrame) -> bool:
-    names = list(frame.columns)
-    return any(name.endswith(WIDE) for name in names) or (
-        len(names) > 1 and names[0] in STEPS and all(LEGEND in name for name in names[1:])
-    )
+    axis, *others = frame.columns
+    by_axis = bool(others) and (axis in STEPS or is_token_count(axis))
+    return any(name.endswith(WIDE) for name in others) or (by_axis and all(LEGEND in n for n in others))
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> Array:
@@ -83,9 +85,17 @@ def _check_names(frame: pd.DataFrame, path: Path) -> None:
         raise InputError(f"{path} has two columns called {twice[0]!r}: give each run a name of its own")
 
 
+def _check_named(names: pd.Series[Any], by_run: str, path: Path) -> None:
+    unnamed = np.flatnonzero(names.isna())
+    if len(unnamed):
+        raise InputError(
+            f"row {unnamed[0]} of {path} ({len(unnamed)} rows in all) has no name in the column {by_run!r}: "
+            "expected the name of its run, fill it in or leave the row out"
+        )
+
+
 def _chart(frame: pd.DataFrame, path: Path) -> Iterator[TrackedRun]:
     """Yield the runs of an exported chart: a column a run and metric, with __MIN and __MAX beside it."""
-    _check_names(frame, path)
     axis, *others = frame.columns
     curves = [name for name in others if not name.endswith(WIDE) and LEGEND in name]
     if not curves:
@@ -123,7 +133,6 @@ def _scalar(frame: pd.DataFrame, path: Path) -> TrackedRun:
 
 def _histories(frame: pd.DataFrame, path: Path, step: str, by_run: str | None) -> Iterator[TrackedRun]:
     """Yield the runs of a table with a row for each logged step."""
-    _check_names(frame, path)
     steps = _numbers(frame, step)
     if not np.isfinite(steps).any():
         raise InputError(f"column {step!r} of {path} holds no steps: rename the column that does to step")
@@ -176,11 +185,15 @@ def _finished(frame: pd.DataFrame, path: Path, by_run: str | None) -> Iterator[T
         raise InputError(
             f"{path} has several rows of {twice.iloc[0]!r} and no steps: give each a name of its own"
         )
-    for (_, row), name in zip(frame.iterrows(), names, strict=True):
-        cells = {PREFIX.sub("", str(key)): _plain(cell) for key, cell in row.items() if not pd.isna(cell)}
-        ended = str(row[state]) if state and not pd.isna(row[state]) else ""
+    # A word in one row, such as `diverged`, makes texts of the numbers in the others.
+    numbers = {name: _numbers(frame, name) for name in frame.columns}
+    for at, name in enumerate(names):
+        cells: dict[str, Any] = {}
+        for column in frame.columns:
+            number, cell = numbers[column][at], frame[column].iloc[at]
+            if not np.isnan(number):
+                cells[PREFIX.sub("", column)] = float(number)
+            elif isinstance(cell, str):
+                cells[PREFIX.sub("", column)] = cell
+        ended = str(cells.get(state, "")) if state else ""
         yield TrackedRun(name, {}, cells, ended, "table of runs")
-
-
-def _plain(cell: Any) -> Any:
-    return cell.item() if isinstance(cell, np.generic) else cell

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from harness.records.errors import InputError
 
+NOT_FINITE = ("nan", "inf", "infinity")
 Metric = pd.Series  # values by step; an infinite value was logged as NaN or infinity
 
 
@@ -95,6 +96,24 @@ def _curve(steps: ArrayLike, values: ArrayLike) -> tuple[Metric[float], int]:
     return pd.Series(finite[kept], index=at[kept], dtype=float), int((~kept).sum())
 
 
+def as_logged(value: object) -> float | None:
+    """Return a logged value as a number; None if it is none.
+
+    JSON has no word for NaN and infinity, so trackers write them as texts.
+
+    >>> as_logged(3), as_logged("NaN"), as_logged(True), as_logged([1]), as_logged(10**400)
+    (3.0, nan, None, None, inf)
+    """
+    if isinstance(value, str) and value.lstrip("+-").casefold() in NOT_FINITE:
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings as one dictionary, keys joined by points.
 
@@ -116,11 +135,14 @@ def told_apart(runs: Sequence[tuple[str, TrackedRun]]) -> list[TrackedRun]:
 def merged(runs: Iterable[TrackedRun]) -> list[TrackedRun]:
     """Return runs with those of one name made one: a chart of losses, one of rates, a table of settings.
 
+    Bytes in a name of a file that are no text become question marks, since tables hold text.
+
     Raises:
         InputError: two of one name have the same metric.
     """
     found: dict[str, TrackedRun] = {}
-    for run in runs:
+    for each in runs:
+        run = replace(each, name=each.name.encode(errors="replace").decode())
         before = found.get(run.name)
         if before is None:
             found[run.name] = run

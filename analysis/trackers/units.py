@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.tables.names import listed
 from analysis.tables.numbers import Mark, read_number
-from analysis.trackers.tracked import TrackedRun
+from analysis.trackers.tracked import TrackedRun, as_logged
 from harness.records.errors import InputError
 
 TIMES = "*"  # between the factors of a number
@@ -120,9 +120,11 @@ def _numbers(run: TrackedRun) -> dict[str, float]:
     """Return the settings that are positive numbers, and metrics that never change."""
     found = {}
     for key, value in run.settings.items():
-        number = value if isinstance(value, int | float) else read_number(str(value), Mark.GROUP)
-        if number is not None and not isinstance(value, bool) and 0 < number < np.inf:
-            found[key] = float(number)
+        number = as_logged(value)
+        if isinstance(value, str):
+            number = read_number(value, Mark.GROUP)
+        if number is not None and 0 < number < np.inf:
+            found[key] = number
     for name, curve in run.metrics.items():
         if len(curve) and curve.iloc[0] > 0 and (curve == curve.iloc[0]).all():
             found.setdefault(name, float(curve.iloc[0]))
@@ -141,7 +143,7 @@ def _given(run: TrackedRun, given: Given, argument: str) -> Known | None:
         if number is None or not 0 < number < np.inf:
             raise InputError(
                 f"{factor.strip()!r} is neither a positive number such as 7e7 nor a setting of run "
-                f"{run.name!r}: it has {listed(known)}",
+                f"{run.name!r}: it has {listed(known) or 'none'}",
                 argument,
             )
         value *= number

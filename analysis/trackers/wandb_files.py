@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from analysis.trackers.messages import DOUBLE, INT32, INT64, PART, SINT64, TEXT, Declared, declare
 from analysis.trackers.tables import STEPS
-from analysis.trackers.tracked import RunBuilder, TrackedRun, flattened, told_apart
+from analysis.trackers.tracked import RunBuilder, TrackedRun, as_logged, flattened, told_apart
 from harness.records.errors import Damaged
 
 SUFFIX = ".wandb"
@@ -77,25 +77,25 @@ def _take(builder: RunBuilder, path: Path) -> str:
     for data in _records(path):
         try:
             record = kind.FromString(data)
-        except DecodeError as error:
+            for part in (record.run.config, record.config, record.summary):
+                builder.settings |= flattened(_values(part.update))
+            if record.HasField("history"):
+                _log(builder, record.history)
+        except (DecodeError, ValueError, RecursionError) as error:  # The latter two from JSON inside.
             raise Damaged(path, "a record is none of W&B") from error
         builder.name = record.run.display_name or builder.name
-        for part in (record.run.config, record.config, record.summary):
-            builder.settings |= flattened(_values(part.update))
         if record.HasField("exit"):
             state = "failed" if record.exit.exit_code else "finished"
-        if record.HasField("history"):
-            _log(builder, record.history)
     return state
 
 
 def _log(builder: RunBuilder, history: Any) -> None:
     values = {name.replace(".", "/"): value for name, value in flattened(_values(history.item)).items()}
-    named = next((values[name] for name in STEPS if isinstance(values.get(name), int | float)), None)
-    step = history.step.num if named is None else named
-    for name, value in values.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and not name.startswith("_"):
-            builder.log(name, float(step), float(value))
+    logged = {name: number for name, value in values.items() if (number := as_logged(value)) is not None}
+    step = next((logged[name] for name in STEPS if name in logged), float(history.step.num))
+    for name, number in logged.items():
+        if not name.startswith("_"):
+            builder.log(name, step, number)
 
 
 def _values(items: Any) -> dict[str, Any]:
@@ -107,9 +107,7 @@ def _values(items: Any) -> dict[str, Any]:
         elif item.HasField("integer"):
             found[key] = item.integer
         elif item.value_json:
-            value = json.loads(item.value_json)
-            # What JSON cannot hold is written as a word.
-            found[key] = float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+            found[key] = json.loads(item.value_json)
     return found
 
 

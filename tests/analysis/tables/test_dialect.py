@@ -53,6 +53,12 @@ DIALECTS = {
     "decimal comma, a name with a comma": german(CLEAN).replace("N;D;loss", "N;D;loss, nats"),
     "groups of digits": "N,D,loss\n" + "\n".join(f'"{r.N:,}","{r.D:,}",{r.loss}' for r in CLEAN.itertuples()),
     "blank lines": PLAIN.replace("\n", "\n\n"),
+    "bars": PLAIN.replace(",", "|"),
+    "a drawn table": "| N | D | loss |\n|---|:-:|---|\n"
+    + "\n".join(f"| {r.N} | {r.D} | {r.loss} |" for r in CLEAN.itertuples()),
+    "printed by a database": " N | D | loss\n---+---+------\n" + PLAIN.split("\n", 1)[1].replace(",", " | "),
+    "printed by pandas": CLEAN.astype(str).to_string(),
+    "signs that nobody sees": "\u200b" + PLAIN.replace("D,", "D\u200e,", 1),
     "a header over two lines": PLAIN.replace("N,D,loss", 'N,D,"loss\nnats"'),
 }  # fmt: skip
 

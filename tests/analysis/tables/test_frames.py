@@ -76,7 +76,36 @@ def test_packed_text(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_frame(stored(tmp_path / f"runs.csv.{kind}", packed(kind))), FRAME)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_two_frames_are_one_table(tmp_path: Path) -> None:
+    head, rows = TEXT.encode().split(b"\n", 1)
+    pack = zstandard.ZstdCompressor().compress
+    path = stored(tmp_path / "runs.csv.zst", pack(head + b"\n") + pack(rows))
+    np.testing.assert_array_equal(read_frame(path), FRAME)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_what_is_cut_short_is_refused_however_long(kind: str, tmp_path: Path) -> None:
+    """Readers of one format hand out what was there, and say nothing."""
+    rows = np.random.default_rng(0).uniform(1e7, 1e9, [9000, 3])
+    text = pd.DataFrame(rows, columns=["N", "D", "loss"]).to_csv(index=False).encode()
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lambda data: lzma.compress(data, preset=0)}
+    data = pack.get(kind, zstandard.ZstdCompressor().compress)(text)
+    for cut in (data[: len(data) // 2], data[:-1]):
+        with pytest.raises(InputError, match="cannot read"):
+            read_frame(stored(tmp_path / f"runs.csv.{kind}", cut))
+
+
+def test_packed_parquet_and_what_macs_pack_beside_a_table(tmp_path: Path) -> None:
+    FRAME.to_parquet(tmp_path / "runs.parquet")
+    data = gzip.compress((tmp_path / "runs.parquet").read_bytes(), mtime=0)
+    np.testing.assert_array_equal(read_frame(stored(tmp_path / "runs.parquet.gz", data)), FRAME)
+    with zipfile.ZipFile(tmp_path / "runs.zip", "w") as archive:
+        for name in ("runs.csv", "__MACOSX/._runs.csv", "sub/.DS_Store"):
+            archive.writestr(name, TEXT)
+    np.testing.assert_array_equal(read_frame(tmp_path / "runs.zip"), FRAME)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 def test_encodings(encoding: str, tmp_path: Path) -> None:
     path = stored(tmp_path / "runs.csv", TEXT.replace("loss", "Verlust für é").encode(encoding))
     assert read_frame(path).columns.tolist() == ["N", "D", "Verlust für é"]
