@@ -31,8 +31,18 @@ from harness.records.provenance import provenance
 DESCRIPTION = """\
 Measure how many CPU milliseconds it takes to reach a step of a run over a mixture of sources, within an
 epoch and at the beginning of new ones."""
-# Windows and weight of each source: the longest that is not cut into blocks, two shorter ones, one that is.
-SOURCES = {"long": (SHORT, 0.4), "odd": (300_007, 0.3), "short": (40_009, 0.1), "blocks": (4 * SHORT, 0.2)}
+# Windows and weight of each source: the longest that is not cut into blocks, two shorter ones, one that is;
+# then the same again in other sizes.
+SOURCES = {
+    "long": (SHORT, 0.2),
+    "odd": (300_007, 0.2),
+    "short": (40_009, 0.05),
+    "blocks": (4 * SHORT, 0.15),
+    "half": (262_145, 0.1),
+    "tiny": (997, 0.05),
+    "more_blocks": (9 * SHORT + 4321, 0.15),
+    "prime": (100_003, 0.1),
+}
 FAR = 10**6  # steps
 EXAMPLE = "python -m harness.bench.seeking --batch-size 64"
 
@@ -94,7 +104,7 @@ def measured(n_sources: int, seq_len: int, batch_size: int, n: int) -> dict[str,
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
     parser = CommandParser("harness.bench.seeking", DESCRIPTION, EXAMPLE)
-    parser.add_argument("--sources", type=int, default=3, help="sources of the mixture, 1 to 4 (default 3)")
+    parser.add_argument("--sources", type=int, default=8, help="sources of the mixture, 1 to 8 (default 8)")
     parser.add_argument("--seq-len", type=int, default=128, help="inputs per window (default 128)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows per step (default 32)")
     parser.add_argument("--seeks", type=int, default=30, help="seeks of each kind (default 30)")

@@ -4,8 +4,8 @@ The corpus is cut into BLOCKS equal blocks. A round visits each block once, in s
 So any 2^k windows in a row come from 2^k equal parts of the corpus. Each block has a permutation of its
 windows, computed place by place: any position is found at once.
 
-References: Owen 1995, "Randomly permuted (t,m,s)-nets", section 3 (scrambling); Luby & Rackoff 1988, SIAM
-Journal on Computing 17 (permutations from Feistel rounds); Black & Rogaway 2002 (cycle walking).
+References: Luby & Rackoff 1988, SIAM Journal on Computing 17 (permutations from Feistel rounds); Black &
+Rogaway 2002 (cycle walking).
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 from jaxtyping import Int64
 
 from harness.data.text.hashes import GAMMA, mix
+from harness.data.tokens.scramble import scrambled
 
 Words: TypeAlias = np.ndarray  # 64-bit, unsigned [n]
 BLOCK_BITS = 12
 BLOCKS = 1 << BLOCK_BITS
 ROUNDS = 4  # of Feistel's network; three are enough for a pseudo-random permutation
+FEW = 2**13  # hashes that cost less than the calls that they save
 
 
 def n_ordered(n_windows: int) -> int:
@@ -30,49 +32,59 @@ def n_ordered(n_windows: int) -> int:
 
 
 def windows_at(
-    position: Int64[np.ndarray, "n"], n_windows: int, seed: int, epoch: int
+    position: Int64[np.ndarray, "n"],
+    n_windows: Int64[np.ndarray, "n"],
+    seed: Int64[np.ndarray, "n"],
+    epoch: Int64[np.ndarray, "n"],
 ) -> Int64[np.ndarray, "n"]:
-    """Return the windows at positions of an epoch, each from 0 to below `n_ordered(n_windows)`."""
-    size = n_windows // BLOCKS
-    turn, place = np.divmod(position, BLOCKS)
-    key = _mixed(np.uint64(seed) ^ _mixed(np.full(1, epoch, np.uint64)))[0]
-    block = _scrambled(place.astype(np.uint64), _mixed(key ^ turn.astype(np.uint64)))
-    inside = _permuted(turn.astype(np.uint64), size, _mixed(key + block + np.uint64(1)))
-    return (block * np.uint64(size) + inside).astype(np.int64)
+    """Return the windows at positions of epochs, each from 0 to below `n_ordered(n_windows)`.
+
+    Args:
+        position: positions, each in the epoch of its own that the other arrays describe.
+        n_windows: windows of the corpus.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+    """
+    size = (n_windows // BLOCKS).astype(np.uint64)
+    turn, place = (position >> BLOCK_BITS).astype(np.uint64), position & BLOCKS - 1
+    key = _mixed(seed.astype(np.uint64) ^ _mixed(epoch.astype(np.uint64)))
+    row = _mixed(key ^ turn)[:, None]
+    block = scrambled(place, BLOCK_BITS, lambda node: _flips(row, node)).astype(np.uint64)
+    inside = _permuted(turn, size, _mixed(key + block + np.uint64(1)))
+    return (block * size + inside).astype(np.int64)
 
 
-def _scrambled(place: Words, key: Words) -> Words:
-    """Return bit-reversed places, each bit flipped at random by the bits before it."""
-    block = np.zeros_like(place)
-    for bit in range(BLOCK_BITS):
-        flip = _mixed(key ^ _prefixes()[block | np.uint64(1 << bit)]) & np.uint64(1)
-        block = block << np.uint64(1) | (place >> np.uint64(bit) & np.uint64(1)) ^ flip
-    return block
+def _flips(key: Words, node: Int64[np.ndarray, "n candidates"]) -> Int64[np.ndarray, "n candidates"]:
+    """Return the flip behind each prefix of a block's number; a leading one tells their lengths apart."""
+    return (_mixed(key ^ _hashed(BLOCKS)[0, node]) & np.uint64(1)).astype(np.int64)
 
 
-@cache
-def _prefixes() -> Words:
-    """Return a hash of each prefix of a block's number; a leading one tells their lengths apart."""
-    return _mixed(np.arange(BLOCKS, dtype=np.uint64))
-
-
-def _permuted(index: Words, size: int, key: Words) -> Words:
-    """Return the images of indices under keyed permutations of 0 … size − 1."""
-    half = max(1, (int(size - 1).bit_length() + 1) // 2)
-    found = _feistel(index, half, key)
+def _permuted(index: Words, size: Words, key: Words) -> Words:
+    """Return the images of indices under keyed permutations of 0 … size − 1, by Feistel rounds."""
+    bits = np.frexp(size - np.uint64(1))[1]  # of the largest image
+    half = np.maximum((bits + 1) // 2, 1).astype(np.uint64)
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    hashed = _hashed(1 << int(half.max()))
+    few = len(key) * hashed.size <= FEW
+    values = _mixed(key[:, None, None] ^ hashed) if few else hashed
+    found, row = index.copy(), np.arange(len(index))
     # Images beyond the size are mapped again until they are inside: still a permutation.
-    while (outside := found >= size).any():
-        found[outside] = _feistel(found[outside], half, key[outside])
+    while len(row):
+        own = mask[row]
+        left, right = found[row] >> half[row], found[row] & own
+        for step in range(ROUNDS):
+            value = values[row, step, right] if few else _mixed(key[row] ^ values[step, right])
+            left, right = right, left ^ value & own
+        found[row] = left << half[row] | right
+        row = row[found[row] >= size[row]]
     return found
 
 
-def _feistel(index: Words, half: int, key: Words) -> Words:
-    """Return the images of indices under keyed permutations of 0 … 4^half − 1."""
-    mask, bits = np.uint64((1 << half) - 1), np.uint64(half)
-    left, right = index >> bits, index & mask
-    for step in range(ROUNDS):
-        left, right = right, left ^ (_mixed(key ^ _mixed(right + np.uint64(step << 40))) & mask)
-    return left << bits | right
+@cache
+def _hashed(n: int) -> Words:
+    """Return a hash of each number below `n` in each round."""
+    step = np.arange(ROUNDS, dtype=np.uint64)[:, None]
+    return _mixed(np.arange(n, dtype=np.uint64) + (step << np.uint64(40)))
 
 
 def _mixed(value: Words) -> Words:

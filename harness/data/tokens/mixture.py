@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from harness.data.tokens.interleave import Interleaving
-from harness.data.tokens.windows import SHORT, Order, Stream, gather
+from harness.data.tokens.windows import SHORT, Order, Stream, gather, windows_of
 from harness.records.errors import InputError
 
 
@@ -106,13 +106,17 @@ class MixtureOrder:
             raise ValueError(f"order is over {self.mixture.names}, got another mixture of {tokens.names}")
         first, size = first_step * self.batch_size, n * self.batch_size
         turns = self.interleaving.sources(first, size)
-        before = self.interleaving.before(first)
+        before = self.interleaving.before(first).tolist()
         found = np.empty((size, self.seq_len + 1), np.int32)
-        for source in np.unique(turns):
-            rows, order = np.flatnonzero(turns == source), self.orders[source]
-            assert order is not None
-            starts = order.windows(int(before[source]), len(rows)) * self.seq_len
-            found[rows] = gather(tokens.streams[source], starts, self.seq_len)
+        counts = np.bincount(turns, minlength=len(before)).tolist()
+        read = [source for source, count in enumerate(counts) if count]
+        asked = [(self._trained(source), before[source], counts[source]) for source in read]
+        rows = turns.argsort(kind="stable")
+        end = 0
+        for source, windows in zip(read, windows_of(asked), strict=True):
+            begin, end = end, end + counts[source]
+            starts = windows * self.seq_len
+            found[rows[begin:end]] = gather(tokens.streams[source], starts, self.seq_len)
         return found.reshape(n, self.batch_size, -1)
 
     def epochs(self, n_tokens: int) -> dict[str, float]:
@@ -126,6 +130,11 @@ class MixtureOrder:
     def unique_tokens(self, n_tokens: int) -> int:
         """Return the number of distinct tokens among the first `n_tokens` that a run reads."""
         return sum(self.unique_by_source(n_tokens).values())
+
+    def _trained(self, source: int) -> Order:
+        order = self.orders[source]
+        assert order is not None
+        return order
 
     def _read(self, n_tokens: int) -> list[tuple[str, Order, int]]:
         """Return name, order and windows read of each source that is trained on."""

@@ -2,7 +2,7 @@
 
 The state of a linear congruential generator after j steps is s + d·(1 + M + … + M^(j−1)), d being the
 change of the first step. These sums are a table that all seeds share. So a state far on costs
-one product of 128 bits.
+one product of 128 bits, and one call finds bits of many seeds.
 
 References: O'Neill 2014, "PCG", HMC-CS-2014-0905 (XSL RR 128/64); Brown 1994, "Random number generation with
 arbitrary strides" (jumps).
@@ -11,66 +11,72 @@ arbitrary strides" (jumps).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int64
 
-Words: TypeAlias = np.ndarray  # 64-bit, unsigned [n]
+Words: TypeAlias = np.ndarray  # 64-bit, unsigned
 Wide: TypeAlias = tuple[Words, Words]  # upper and lower halves of numbers of 128 bits
 MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 FULL, HALF = (1 << 128) - 1, (1 << 64) - 1
-STRIDE_BITS = 13
+STRIDE_BITS = 18
 STRIDE = 1 << STRIDE_BITS  # steps between two states that are kept
-DRAWN = 1 << 14  # bits that are drawn one after the other: up to there this is faster
+DRAWN = 1 << 12  # bits that are drawn one after the other: up to there this is faster
 
 
 class RandomBits:
-    """The bits that `default_rng(seed).integers(0, 2, n)` draws, in one call or in several.
+    """The bits that `default_rng(seed).integers(0, 2, n)` draws for each of several seeds.
 
     Args:
-        seed: entropy of the generator.
-        n: how many bits may be asked for.
+        seeds: entropy of each generator.
+        n: how many bits of each may be asked for.
 
-    >>> RandomBits([3, 0], 4).at(np.arange(4)).tolist()
-    [1, 0, 0, 0]
+    >>> bits = RandomBits([[3, 0], [3, 1]], 4)
+    >>> bits.at(np.zeros(4, int), np.arange(4)).tolist(), bits.at(np.ones(4, int), np.arange(4)).tolist()
+    ([1, 0, 0, 0], [1, 0, 1, 0])
     >>> np.random.default_rng([3, 0]).integers(0, 2, 4).tolist()
     [1, 0, 0, 0]
     """
 
-    def __init__(self, seed: Sequence[int], n: int):
+    def __init__(self, seeds: Sequence[Sequence[int]], n: int):
+        generators = [np.random.PCG64(np.random.SeedSequence(seed)) for seed in seeds]
+        self._inner = [generator.state["state"] for generator in generators]
+        self._n_drawn = min(n + n % 2, DRAWN)
+        self._n_strides = -(-n // (2 * STRIDE))
         # Of each 64 bits the generator uses the highest of the lower half, then that of the upper half.
-        generator = np.random.PCG64(seed)
-        inner = generator.state["state"]
-        state, increment = int(inner["state"]), int(inner["inc"])
-        raw = generator.random_raw(-(-min(n, DRAWN) // 2))
-        self._drawn = (raw.astype("<u8", copy=False).view("<u4") >> 31).astype(np.int64)
-        states, changes = [], []
-        power, total = _jump()
-        for _ in range(-(-n // (2 * STRIDE)) if n > DRAWN else 0):
-            states.append(state)
-            changes.append((state * MULTIPLIER + increment - state) & FULL)
-            state = (state * power + total * increment) & FULL
-        self._states, self._changes = _wide(states), _wide(changes)
+        raw = np.concatenate([generator.random_raw(self._n_drawn // 2) for generator in generators])
+        self._drawn = raw.astype("<u8", copy=False).view("<u4")
 
-    def at(self, place: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-        """Return the bits at places from 0 on."""
-        if not len(place) or place.max() < len(self._drawn):
-            return self._drawn[place]
-        stride, step = place >> STRIDE_BITS + 1, place >> 1 & STRIDE - 1
-        upper, lower = _state(_picked(self._states, stride), _picked(self._changes, stride), step)
+    def at(self, seed: Int64[np.ndarray, "..."], place: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+        """Return the bits at places from 0 on; `seed` has the number of the seed of each."""
+        if not place.size or place.max() < self._n_drawn:
+            return self._drawn[seed * self._n_drawn + place].astype(np.int64) >> 31
+        stride, step = seed * self._n_strides + (place >> STRIDE_BITS + 1), place >> 1 & STRIDE - 1
+        states, changes = self._strides
+        upper, lower = _sum(
+            _picked(states, stride), _product(_picked(_sums(), step), _picked(changes, stride))
+        )
         # The output is the exclusive or of both halves, rotated to the right by the highest six bits.
         # An odd place has the highest bit of the output, an even one the highest of its lower half.
         turned = (upper >> np.uint64(58)) + ((place.view(np.uint64) << np.uint64(5)) + np.uint64(31))
         return ((upper ^ lower) >> (turned & np.uint64(63)) & np.uint64(1)).view(np.int64)
 
+    @cached_property
+    def _strides(self) -> tuple[Wide, Wide]:
+        """State of each seed before each stride, and its change in the first step from there."""
+        first = [inner["state"] for inner in self._inner]
+        change = [(inner["state"] * (MULTIPLIER - 1) + inner["inc"]) & FULL for inner in self._inner]
+        sums, powers = _jumps(self._n_strides)
+        one, d = _column(_wide(first)), _column(_wide(change))
+        return _flat(_sum(one, _product(sums, d))), _flat(_product(powers, d))
 
-def _state(state: Wide, change: Wide, step: Int64[np.ndarray, "n"]) -> Wide:
-    """Return states after `step` + 1 steps: one output more than the number of those before it."""
-    upper, lower = _product(_picked(_sums(), step), change)
-    low = lower + state[1]
-    return upper + state[0] + (low < lower), low
+
+def _sum(a: Wide, b: Wide) -> Wide:
+    """Return sums modulo 2^128."""
+    lower = a[1] + b[1]
+    return a[0] + b[0] + (lower < a[1]), lower
 
 
 def _product(a: Wide, b: Wide) -> Wide:
@@ -83,8 +89,16 @@ def _product(a: Wide, b: Wide) -> Wide:
     return carried + a[0] * b[1] + a[1] * b[0], a[1] * b[1]
 
 
-def _picked(numbers: Wide, index: Int64[np.ndarray, "n"]) -> Wide:
+def _picked(numbers: Wide, index: Int64[np.ndarray, "..."]) -> Wide:
     return numbers[0][index], numbers[1][index]
+
+
+def _column(numbers: Wide) -> Wide:
+    return numbers[0][:, None], numbers[1][:, None]
+
+
+def _flat(numbers: Wide) -> Wide:
+    return numbers[0].ravel(), numbers[1].ravel()
 
 
 def _wide(numbers: Sequence[int]) -> Wide:
@@ -94,15 +108,22 @@ def _wide(numbers: Sequence[int]) -> Wide:
 @cache
 def _sums() -> Wide:
     """Return 1 + M + … + M^j for each step j of a stride."""
-    found, total = [], 0
-    for _ in range(STRIDE):
-        total = (total * MULTIPLIER + 1) & FULL
-        found.append(total)
-    return _wide(found)
+    found, power, total = _wide([1]), MULTIPLIER, 1
+    for _ in range(STRIDE_BITS):
+        # What is known of the first steps, as many steps on.
+        later = _sum(_wide([total]), _product(found, _wide([power])))
+        found = np.concatenate([found[0], later[0]]), np.concatenate([found[1], later[1]])
+        power, total = power * power & FULL, (total * power + total) & FULL
+    return found
 
 
 @cache
-def _jump() -> tuple[int, int]:
-    """Return M^STRIDE and 1 + M + … + M^(STRIDE − 1)."""
+def _jumps(n: int) -> tuple[Wide, Wide]:
+    """Return 1 + M + … + M^(j − 1) and M^j for j of 0, STRIDE, …, (n − 1)·STRIDE."""
     upper, lower = _sums()
-    return pow(MULTIPLIER, STRIDE, 1 << 128), int(upper[-1]) << 64 | int(lower[-1])
+    power, total = pow(MULTIPLIER, STRIDE, 1 << 128), int(upper[-1]) << 64 | int(lower[-1])
+    sums, powers = [0], [1]
+    for _ in range(n - 1):
+        sums.append((sums[-1] * power + total) & FULL)
+        powers.append(powers[-1] * power & FULL)
+    return _wide(sums), _wide(powers)

@@ -3,107 +3,120 @@
 This is the van der Corput sequence in base 2 with nested random flips. Any 2^k windows in a row fall one into
 each of 2^k equal parts of the corpus, if the number of windows is a power of two. So short runs of different
 seeds read the same mixture of documents. Any position is found at once: flips are found by their place, and
-the numbers that are skipped can be counted.
+the numbers that are skipped can be counted. Epochs of several sources are read in one call, because calls
+cost more than numbers.
 
 References: Owen 1995, "Randomly permuted (t,m,s)-nets", section 3.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from harness.data.tokens.random_bits import RandomBits
+from harness.data.tokens.scramble import scrambled
 
-TABLED = 9  # bits of a window number that are looked up
+NEVER, NEVER_BITS = 1 << 61, 62  # residue and exponent of a class without places
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Order of the windows of one epoch.
+class Epoch(NamedTuple):
+    """One reading of the windows of a corpus.
 
     Attributes:
         n_windows: windows of the epoch.
         seed: seed of the run.
-        epoch: number of the epoch, from 0.
-
-    >>> Spread(n_windows=5, seed=0, epoch=0).windows(0, 5)
-    array([2, 4, 0, 3, 1])
+        number: number of the epoch, from 0.
     """
 
     n_windows: int
     seed: int
-    epoch: int
+    number: int
 
-    def windows(self, first: int, n: int) -> Int64[np.ndarray, "n"]:
-        """Return the windows at the positions `first` to `first + n` − 1, all below `n_windows`."""
-        if n < 1:
-            return np.zeros(0, np.int64)
-        begin = self._place(first, 0, 1 << self._n_bits)
-        # At most every second place is skipped.
-        end = self._place(first + n - 1, begin, begin + 2 * n)
-        places = np.arange(begin, end + 1)
+
+@dataclass(frozen=True)
+class Spread:
+    """Orders of the windows of some epochs.
+
+    Attributes:
+        epochs: the epochs.
+
+    >>> Spread((Epoch(5, 0, 0), Epoch(3, 0, 1))).windows([0, 1], [5, 2])
+    array([2, 4, 0, 3, 1, 2, 0])
+    """
+
+    epochs: tuple[Epoch, ...]
+
+    def windows(self, first: Sequence[int], n: Sequence[int]) -> Int64[np.ndarray, "windows"]:
+        """Return the windows at positions `first` to `first + n` − 1 of each epoch, one after the other."""
+        start = np.array(first)
+        begin, end = self._place(np.array([start, start + n]))
+        size = end - begin
+        epoch = np.arange(len(size)).repeat(size)
+        place = np.arange(1, len(epoch) + 1) + (begin - (size.cumsum() - size)).repeat(size)
+        row = epoch[:, None]
+        window = scrambled(place, self._most_bits, lambda node: self._flips.at(row, node - 1))
+        # Bits beyond those of an epoch's own windows come last.
+        window >>= (self._most_bits - self._n_bits)[epoch]
         # A place whose window does not exist is skipped, which keeps the rest spread nearly as evenly.
-        window = self._flipped(places)
-        return window[window < self.n_windows]
+        return window[window < self._n_windows[epoch]]
 
     @cached_property
-    def _n_bits(self) -> int:
-        return int(self.n_windows - 1).bit_length()
+    def _n_windows(self) -> Int64[np.ndarray, "epochs"]:
+        return np.array([epoch.n_windows for epoch in self.epochs])
+
+    @cached_property
+    def _n_bits(self) -> Int64[np.ndarray, "epochs"]:
+        return np.array([(epoch.n_windows - 1).bit_length() for epoch in self.epochs])
+
+    @cached_property
+    def _most_bits(self) -> int:
+        return int(self._n_bits.max())
 
     @cached_property
     def _flips(self) -> RandomBits:
         """Flips of all prefixes of a window number: of the empty one, of 0 and 1, of 00 to 11, and so on."""
-        return RandomBits([self.seed, self.epoch], (1 << self._n_bits) - 1)
+        seeds = [(epoch.seed, epoch.number) for epoch in self.epochs]
+        return RandomBits(seeds, max((1 << self._most_bits) - 1, 1))
 
-    def _flipped(self, place: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-        """Return reversed bits of places, each flipped at random by the bits before it."""
-        tabled = len(self._beginnings).bit_length() - 1
-        window = self._beginnings[place & len(self._beginnings) - 1]
-        for level in range(tabled, self._n_bits):
-            flip = self._flips.at((1 << level) - 1 + window)
-            window = window << 1 | (place >> level & 1) ^ flip
-        return window
+    def _place(self, position: Int64[np.ndarray, "rows epochs"]) -> Int64[np.ndarray, "rows epochs"]:
+        """Return a place of each epoch up to which it has `position` windows."""
+        place = (position << self._n_bits) // self._n_windows - 1
+        # The count is off by a few. It moves by one at most from place to place, so this goes too far in
+        # neither direction.
+        while (missing := position - self._n_up_to(place)).any():
+            place += missing
+        return place
 
-    @cached_property
-    def _beginnings(self) -> Int64[np.ndarray, "beginnings"]:
-        """First bits of the window at a place, by the last bits of the place."""
-        window = np.zeros(1, np.int64)
-        for level in range(min(self._n_bits, TABLED)):
-            flipped = window << 1 | self._flips.at((1 << level) - 1 + window)
-            window = np.concatenate([flipped, flipped ^ 1])
-        return window
-
-    def _place(self, position: int, low: int, high: int) -> int:
-        """Return the place, from `low` to below `high`, of the window at a position."""
-        return bisect_left(range(high), position + 1, low, key=self._n_up_to)
-
-    def _n_up_to(self, place: int) -> int:
+    def _n_up_to(self, place: Int64[np.ndarray, "rows epochs"]) -> Int64[np.ndarray, "rows epochs"]:
         """Return how many of the places up to `place` are not skipped."""
-        return place + 1 - sum((place - low >> bits) + 1 for low, bits in self._classes)
+        low, exponent = self._classes
+        return place + 1 - ((place[..., None] - low >> exponent) + 1).sum(-1)
 
     @cached_property
-    def _classes(self) -> list[tuple[int, int]]:
-        """Places that are skipped, as residues modulo powers of two: (residue, exponent).
+    def _classes(self) -> tuple[Int64[np.ndarray, "epochs bits"], Int64[np.ndarray, "epochs bits"]]:
+        """Places that are skipped, as residues modulo powers of two: residues, and exponents.
 
         A number beyond the last window's differs from it first in a bit that is 0 there. Places of all such
-        numbers share the bits up to that one.
+        numbers share the bits up to that one. A bit that is 1 stands for a class without places.
         """
-        level = np.arange(self._n_bits)
-        prefix = self.n_windows - 1 >> self._n_bits - level
-        flips = self._flips.at((1 << level) - 1 + prefix)
-        bits = self.n_windows - 1 >> self._n_bits - level - 1 & 1
-        found, low = [], 0
-        for exponent, (bit, flip) in enumerate(zip(bits.tolist(), flips.tolist(), strict=True)):
-            if not bit:
-                found.append((low | (1 ^ flip) << exponent, exponent + 1))
-            low |= (bit ^ flip) << exponent
-        return found
+        level = np.arange(self._most_bits)
+        n_bits, last = self._n_bits[:, None], self._n_windows[:, None] - 1
+        # Zeros below the last bit stand for levels that an epoch does not have.
+        last = last << self._most_bits - n_bits
+        node = (last | 1 << self._most_bits) >> self._most_bits - level
+        flip = self._flips.at(np.arange(len(self.epochs))[:, None], node - 1)
+        bit = last >> self._most_bits - level - 1 & 1
+        turned = (bit ^ flip) << level
+        low = turned.cumsum(axis=1) - turned | (1 ^ flip) << level
+        skipped = (bit == 0) & (level < n_bits)
+        return np.where(skipped, low, NEVER), np.where(skipped, level + 1, NEVER_BITS)
 
 
-# One for each source of a mixture, and the next epoch of each.
+# The epochs of all sources of a mixture, and those with the next epoch of some.
 spread = lru_cache(maxsize=64)(Spread)

@@ -8,14 +8,16 @@ read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from harness.data.tokens.long_order import n_ordered, windows_at
-from harness.data.tokens.spread import spread
+from harness.data.tokens.spread import Epoch, spread
 from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
 
@@ -67,11 +69,16 @@ class Order:
                 f"needs {self.seq_len + 1}: give more text or a smaller seq_len"
             )
 
-    @property
+    @cached_property
     def n_windows(self) -> int:
         """Number of windows in one epoch."""
         n = (self.n_train_tokens - 1) // self.seq_len
         return n_ordered(n) if n > self.longest else n
+
+    @cached_property
+    def is_long(self) -> bool:
+        """Whether an epoch is cut into blocks."""
+        return self.n_windows > self.longest
 
     def epochs(self, n_tokens: int) -> float:
         """Return how many epochs a run of `n_tokens` takes."""
@@ -106,21 +113,48 @@ class Order:
 
     def windows(self, first: int, n: int) -> Int64[np.ndarray, "windows"]:
         """Return the windows that a run reads at positions `first` to `first + n` − 1, across epochs."""
-        parts = []
+        return windows_of([(self, first, n)])[0]
+
+    def stretches(self, first: int, n: int) -> Iterator[tuple[Epoch, int, int]]:
+        """Yield epoch, first position and number of the windows that lie in each epoch."""
         position = first
         while position < first + n:
-            epoch, offset = divmod(position, self.n_windows)
-            part = self._stretch(epoch, offset, first + n - position)
-            parts.append(part)
-            position += len(part)
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+            number, offset = divmod(position, self.n_windows)
+            part = min(first + n - position, self.n_windows - offset)
+            yield Epoch(self.n_windows, self.seed, number), offset, part
+            position += part
 
-    def _stretch(self, epoch: int, offset: int, n: int) -> Int64[np.ndarray, "windows"]:
-        """Return up to `n` windows of an epoch from position `offset` on."""
-        size = self.n_windows
-        if size > self.longest:
-            return windows_at(np.arange(offset, min(offset + n, size)), size, self.seed, epoch)
-        return spread(size, self.seed, epoch).windows(offset, min(n, size - offset))
+
+def windows_of(asked: Sequence[tuple[Order, int, int]]) -> list[Int64[np.ndarray, "windows"]]:
+    """Return the windows of several orders, each from a position on.
+
+    Args:
+        asked: orders, the first position in each, and the number of windows.
+    """
+    found = [np.zeros(0, np.int64)] * len(asked)
+    for is_long, read in ((False, _short), (True, _long)):
+        chosen = [i for i, (order, _, n) in enumerate(asked) if n and order.is_long == is_long]
+        if not chosen:
+            continue
+        windows = read([each for i in chosen for each in asked[i][0].stretches(*asked[i][1:])])
+        end = 0
+        for i in chosen:
+            begin, end = end, end + asked[i][2]
+            found[i] = windows[begin:end]
+    return found
+
+
+def _short(stretches: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
+    epochs, first, n = zip(*stretches, strict=True)
+    return spread(epochs).windows(first, n)
+
+
+def _long(stretches: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
+    rows = np.array([(*epoch, first, n) for epoch, first, n in stretches], np.int64)
+    n = rows[:, -1]
+    n_windows, seed, number, first, _ = rows.repeat(n, axis=0).T
+    position = first + np.arange(len(first)) - (n.cumsum() - n).repeat(n)
+    return windows_at(position, n_windows, seed, number)
 
 
 def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:

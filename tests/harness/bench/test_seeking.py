@@ -23,5 +23,5 @@ def test_figures_are_printed_and_wrong_numbers_refused(capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert set(found["cpu_milliseconds"]["new_epoch_of"]) == {"long", "odd"} == set(found["windows"])
     assert found["cpu_milliseconds"]["within_an_epoch"]["largest"] > 0
-    assert main(["--sources", "5"]) == 2
-    assert capsys.readouterr().err == "error: sources is 5, expected 1 to 4 (--sources)\n"
+    assert main(["--sources", "9"]) == 2
+    assert capsys.readouterr().err == "error: sources is 9, expected 1 to 8 (--sources)\n"

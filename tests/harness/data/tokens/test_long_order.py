@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,12 @@ SIZE = 37
 N = BLOCKS * SIZE + 11
 
 
+def windows(position: np.ndarray, n_windows: int, seed: int, epoch: int) -> np.ndarray:
+    return windows_at(position, *(np.full(len(position), value) for value in (n_windows, seed, epoch)))
+
+
 def epoch_of(seed: int, epoch: int) -> np.ndarray:
-    return windows_at(np.arange(n_ordered(N)), N, seed, epoch)
+    return windows(np.arange(n_ordered(N)), N, seed, epoch)
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -41,10 +47,25 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 def test_a_place_far_into_a_huge_corpus_is_found_without_what_comes_before() -> None:
     n = 78_000_000 * 16
-    found = windows_at(np.arange(10**9, 10**9 + 4), n, 0, 3)
-    assert np.array_equal(found[2:], windows_at(np.arange(10**9 + 2, 10**9 + 4), n, 0, 3))
+    found = windows(np.arange(10**9, 10**9 + 4), n, 0, 3)
+    assert np.array_equal(found[2:], windows(np.arange(10**9 + 2, 10**9 + 4), n, 0, 3))
     assert found.min() >= 0
     assert found.max() < n
+
+
+def test_few_windows_of_several_corpora_are_those_of_each_alone() -> None:
+    """Few windows take another way than many."""
+    sizes, seeds, epochs = np.array([N, 40 * N, BLOCKS]), np.array([5, 0, 7]), np.array([0, 9, 2])
+    at = np.array([123_456, 3_000_000, 17])
+    found = windows_at(at, sizes, seeds, epochs)
+    for corpus, position in enumerate(at):
+        many = windows(np.arange(position, position + 500), *(a[corpus] for a in (sizes, seeds, epochs)))
+        assert found[corpus] == many[0]
+
+
+def test_what_stored_runs_have_read_stays() -> None:
+    found = windows(np.arange(10**6, 10**6 + 5000), 20_000_003, 11, 2)
+    assert hashlib.sha256(found.astype("<i8").tobytes()).hexdigest()[:16] == "ded2fd6a87ccb835"
 
 
 def test_orders_of_all_batch_sizes_read_the_same_windows() -> None:

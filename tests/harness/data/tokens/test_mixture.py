@@ -1,10 +1,12 @@
 """Windows of a mixture: the same for every batch size, from every step, each source in its own order."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from harness.data.tokens.mixture import Mixture, MixtureOrder, batches, order_of
-from harness.data.tokens.windows import Order
+from harness.data.tokens.windows import SHORT, Order, windows_of
 from harness.records.errors import InputError
 
 SEQ_LEN = 8
@@ -66,6 +68,17 @@ def test_a_source_keeps_its_order_beside_others() -> None:
     np.testing.assert_array_equal(web[0][:30], web[1][:30])
     other = windows(MixtureOrder(mixture((1, 3, 0)), SEQ_LEN, 4, 4), 160)
     assert not np.array_equal(both, other)
+
+
+def test_what_stored_runs_have_read_stays() -> None:
+    """Eight sources, short and long, all of them in epochs of their own."""
+    sizes = (997, 40_009, 100_003, 262_145, 300_007, SHORT, 4 * SHORT, 9 * SHORT + 4_321)
+    held = tuple(np.broadcast_to(np.uint16(0), 4 * size + 1) for size in sizes)
+    order = MixtureOrder(Mixture(tuple("abcdefgh"), (1, 1, 2, 3, 4, 4, 3, 2), held), 4, 40, 5)
+    before = order.interleaving.before(10**9).tolist()
+    found = windows_of([(each, at, 8) for each, at in zip(order.orders, before, strict=True) if each])
+    digest = hashlib.sha256(np.concatenate(found).astype("<i8").tobytes()).hexdigest()
+    assert digest[:16] == "bdb1591b46ecb8c1"
 
 
 def test_repetition_is_counted_by_source() -> None:
