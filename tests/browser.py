@@ -11,6 +11,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NO_BROWSER = "chromium is not installed: apt-get install chromium"
 PATIENCE = 30.0  # seconds for one answer
+TYPED = {"Enter": "\r", " ": " "}  # keys that a page takes as text
+CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}  # by which a box scrolls
 FREE = 20  # descriptors from here on collide with none that the protocol asks for
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars "
@@ -83,16 +86,27 @@ class Browser:
             self.events.append(found)
         return found
 
-    def open(self, path: Path, fragment: str = "", *, width: int = 1280, height: int = 900) -> Page:
-        """Open a file in a tab of its own and wait until it is loaded."""
+    def open(
+        self,
+        place: Path | str,
+        fragment: str = "",
+        *,
+        width: int = 1280,
+        height: int = 900,
+        script: bool = True,
+    ) -> Page:
+        """Open a file or an address in a tab of its own and wait until it is loaded; its scripts may not run."""
+        address = place if isinstance(place, str) else place.resolve().as_uri()
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session, target)
+        page = Page(self, session, target, address)
         for part in ("Page", "Runtime", "Log", "Network"):
             page.send(f"{part}.enable")
         page.size(width, height)
-        page.send("Page.navigate", url=path.resolve().as_uri() + fragment)
+        page.send("Emulation.setScriptExecutionDisabled", value=not script)
+        page.send("Page.navigate", url=address + fragment)
         self.wait_for("Page.loadEventFired", session)
+        page.send("Emulation.setScriptExecutionDisabled", value=False)
         return page
 
     def close(self) -> None:
@@ -110,8 +124,9 @@ class Browser:
 class Page:
     """A tab."""
 
-    def __init__(self, browser: Browser, session: str, target: str) -> None:
+    def __init__(self, browser: Browser, session: str, target: str, address: str) -> None:
         self.browser, self.session, self.target = browser, session, target
+        self.own = ("file:", "data:", "blob:", *re.findall("^https?://[^/]+/", address))
 
     def send(self, method: str, **params: Any) -> Any:
         return self.browser.send(method, self.session, **params)
@@ -167,10 +182,12 @@ class Page:
             "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true}))})()"
         )
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key on what has the focus."""
-        for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+        text = {"text": TYPED[key]} if key in TYPED else {}
+        code = {"windowsVirtualKeyCode": CODES[key]} if key in CODES else {}
+        for kind, more in (("keyDown", text | code), ("keyUp", code)):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=8 * shift, **more)
 
     def picture(self) -> bytes:
         """Return what is seen as PNG."""
@@ -185,7 +202,7 @@ class Page:
         said += [str(each["params"]["args"]) for each in own if each["method"] == "Runtime.consoleAPICalled"]
         urls = [each["params"]["request"]["url"] for each in own
                 if each["method"] == "Network.requestWillBeSent"]  # fmt: skip
-        return said + [url for url in urls if not url.startswith(("file:", "data:", "blob:"))]
+        return said + [url for url in urls if not url.startswith(self.own)]
 
     def close(self) -> None:
         self.browser.send("Target.closeTarget", targetId=self.target)

@@ -14,6 +14,7 @@ from analysis.records.replications import ReplicationsRecord
 from analysis.replications import text
 from analysis.report import build
 from analysis.report.numbers import FILTERS
+from analysis.report.reach import reachable
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 
@@ -48,7 +49,7 @@ def _template() -> Template:
 def render(found: ReplicationsRecord) -> str:
     """Return the report as HTML text."""
     svg = drawn(found)
-    return _template().render(
+    page = _template().render(
         found=found,
         part=found.judged,
         lead=text.lead(found),
@@ -60,6 +61,7 @@ def render(found: ReplicationsRecord) -> str:
         width={name: build.svg_width(image) for name, image in svg.items()},
         single=72 * plots.SINGLE,
     )
+    return reachable(page)
 
 
 def write_page(found: ReplicationsRecord, path: Path) -> None:

@@ -37,6 +37,7 @@ from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
 from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
+from analysis.report.reach import reachable
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
@@ -358,7 +359,7 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
     """Return the report as HTML text, with the figures inside; live if there is a live part."""
     done, fits = sweep.finished, sweep.fits
     record = to_json(sweep.about) if sweep.about else {}
-    return (
+    return reachable(
         page_environment()
         .get_template(TEMPLATE)
         .render(

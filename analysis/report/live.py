@@ -21,7 +21,7 @@ from analysis.explorer.page import Explored
 
 HERE = Path(__file__).parent
 VENDORED = HERE / "vendored"
-OWN = ("format.js", "answers.js", "views.js", "page.js", "tables.js")  # in the order of the page
+OWN = ("format.js", "answers.js", "views.js", "page.js", "boxes.js", "tables.js")  # in the order of the page
 # The interpreter is published as a module; these two lines tie it to the global of vega.min.js.
 IMPORT = "import { ascending, isString, DisallowedObjectProperties } from 'vega-util';"
 EXPORT = "export { expression as expressionInterpreter };"

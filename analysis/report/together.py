@@ -17,6 +17,7 @@ from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.frontier import FrontierRow
 from analysis.report.build import AVERAGE_WORDS, Sweep, page_environment, read_sweep, svg_width
 from analysis.report.lead import answer
+from analysis.report.reach import reachable
 from analysis.same_law import check_same_text, text_of
 from analysis.summary import key_numbers, over_laws
 from analysis.tables.table import load_table
@@ -84,7 +85,7 @@ def write_together(folders: Sequence[Path], path: Path, *, resamples: int = RESA
     (first, base), *others = sweeps.items()
     figure = plots.frontiers({name: (sweep.finished, sweep.fits.frontier) for name, sweep in sweeps.items()})
     svg = plots.to_svg(figure, "frontiers")
-    page = (
+    page = reachable(
         page_environment()
         .get_template(TEMPLATE)
         .render(

@@ -1,0 +1,41 @@
+"""A browser and a live report that tests of pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from analysis import plots
+from analysis.report import build as report
+from tests.browser import Browser, browser
+from tests.fakes.sweep import make_sweep
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The report of a made-up sweep: its live figures, and a static one beside them."""
+
+    def make(folder: Path) -> None:
+        sweep = report.read_sweep(make_sweep(folder / "fake"))
+        done, fits = sweep.finished, sweep.fits
+        assert fits.primary
+        assert sweep.primary
+        figures = {
+            "overview": plots.overview(done, fits.frontier),
+            "loss_curves": plots.loss_curves(done, sweep.curves),
+            "contours": plots.contours(done, sweep.primary, fits.frontier),
+            "frontier": plots.frontier(done, fits.frontier, fits.primary.count),
+            "residuals": plots.residuals(done, sweep.parametric, fits.noise.pooled_relative),
+        }
+        svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
+        (folder / "report.html").write_text(report.render(sweep, svg, report.explore(sweep)))
+
+    return made_once("live_report", make) / "report.html"

@@ -1,0 +1,242 @@
+"""Pages for keyboards, screen readers and weak eyes: axe-core finds nothing, and keys reach everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.explorer.page import NOTHING
+from analysis.records.replications import read_replications_record
+from analysis.replications import page as replications
+from analysis.report import build as report
+from analysis.report import table as table_report
+from analysis.report import together
+from analysis.report.live import live_page
+from analysis.tables.table import load_table
+from harness.records.paths import SweepFolder
+from tests import ROOT
+from tests.analysis.serve.pages import served
+from tests.axe import violations
+from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
+from tests.fakes.running import running_sweep
+from tests.fakes.runs import planned_sweep, state
+from tests.fakes.sweep import make_sweep
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
+RESULTS = ROOT / "results"
+# Light on a desktop and dark on a telephone: no colour hangs on the width, and no width on the colours.
+LOOKS = {"desktop": (1280, False), "telephone": (390, True)}
+DRAWING = '<svg width="{}pt" height="200pt" viewBox="0 0 9 2"><path d="M0 0L9 2"/></svg>'
+NAMED = re.compile(r'figure\("(\w+)"')
+
+
+def drawings(sweep: report.Sweep) -> dict[str, str]:
+    """A line as wide as each figure that a report may have: the insides are not looked at."""
+    templates = [path.read_text() for path in (report.HERE / "templates").iterdir()]
+    names = [name for text in templates for name in NAMED.findall(text)]
+    if sweep.emergence:
+        names += map(report.task_figure, report.task_names(sweep.emergence))
+    if sweep.learning_rate:
+        names += [report.rate_figure(group.group) for group in sweep.learning_rate.groups]
+    names += [report.forecast_figure(i) for i, _ in enumerate(sweep.scored, 1)]
+    return {name: DRAWING.format(340 if name == "overview" else 700) for name in names}
+
+
+def of_sweep(name: str) -> Callable[[Path], Any]:
+    """What writes the report of a committed sweep."""
+
+    def write(path: Path) -> None:
+        sweep = report.read_sweep(RESULTS / name)
+        path.write_text(report.render(sweep, drawings(sweep), live_page(NOTHING)))
+
+    return write
+
+
+def of_table(path: Path) -> None:
+    """The table of a made-up sweep, with the study of that sweep."""
+    sweep = report.read_sweep(make_sweep(path.parent / "fake"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_report, "draw_figures", lambda _: {})
+        patch.setattr(table_report, "explore", lambda *_: live_page(NOTHING))
+        tables = {"n_params_matmul": load_table(sweep.finished)}
+        study = replace(sweep.fits, forecast=None)
+        table_report.write_table_report(path, "theirs", tables, study, about={"table": "theirs.csv"})
+
+
+def of_several(path: Path) -> None:
+    """Sweeps on different texts, whose laws are not compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(together.plots, "to_svg", lambda *_: DRAWING.format(700))
+        together.write_together([RESULTS / "chinchilla", RESULTS / "chinchilla-synthetic"], path)
+
+
+def of_replications(path: Path) -> None:
+    found = read_replications_record(RESULTS / "replications" / "chinchilla" / "replications.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replications, "drawn", lambda _: dict.fromkeys(PARTS, DRAWING.format(700)))
+        replications.write_page(found, path)
+
+
+PARTS = ("errors", "intervals", "parameters")
+WRITERS = {
+    "table": of_table,
+    "together": of_several,
+    "replications": of_replications,
+    "tasks": of_sweep("emergence"),
+    "rates": of_sweep("lr"),
+    "arms": of_sweep("compare"),
+    "sources": of_sweep("mixture"),
+}
+
+
+def seen(chromium: Browser, place: Path | str, look: str, *, script: bool = True) -> Page:
+    width, dark = LOOKS[look]
+    page = chromium.open(place, width=width, height=844, script=script)
+    page.media(dark=dark)
+    return page
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("script", [True, False], ids=["live", "static"])
+def test_the_report_of_a_sweep_breaks_no_rule(
+    chromium: Browser, live_report: Path, look: str, script: bool
+) -> None:
+    page = seen(chromium, live_report, look, script=script)
+    if script:
+        page.until("document.querySelector('#figure-overview .live-chart svg')")
+    assert violations(page) == []
+    page.close()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_other_report_breaks_no_rule(chromium: Browser, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "report.html"
+    WRITERS[kind](path)
+    for look in LOOKS:
+        page = seen(chromium, path, look)
+        assert violations(page) == [], look
+        page.close()
+
+
+def test_served_pages_break_no_rule(chromium: Browser, tmp_path: Path) -> None:
+    """The index, and the pages of a running sweep and of one whose runs failed."""
+    (tmp_path / "live").mkdir()
+    run, _ = running_sweep(tmp_path / "live", until=4_000)
+    state(SweepFolder(tmp_path / "live"), "running", run=run, loss=2.71)
+    state(planned_sweep(tmp_path / "old" / "lost"), "failed", error="out of memory")
+    with served(tmp_path) as pages:
+        for place, shown in (("", "#connection"), ("sweep/live", "#curves"), ("sweep/old/lost", "#runs")):
+            for look in LOOKS:
+                page = seen(chromium, f"{pages.address}{place}", look)
+                page.until(f"document.querySelector('{shown}:not([hidden])')?.innerText")
+                assert violations(page) == [], (place, look)
+                assert page.complaints() == []
+                page.close()
+
+
+# Every element that the Tab key should stop at, in the order of the page: folded parts have none.
+STOPS = """[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+  .filter((each) => each.checkVisibility({visibilityProperty: true}) && each.getClientRects().length)"""
+# Place of the focused element among them, whether its outline is drawn, and whether it lies on top.
+STOPPED = """(() => {
+  const at = document.activeElement;
+  const box = at.getClientRects()[0] ?? new DOMRect();
+  const x = (Math.max(box.left, 0) + Math.min(box.right, innerWidth)) / 2;
+  const y = (Math.max(box.top, 0) + Math.min(box.bottom, innerHeight)) / 2;
+  const look = getComputedStyle(at);
+  const drawn = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
+  return [stops.indexOf(at), drawn, at.contains(document.elementFromPoint(x, y))];
+})()"""
+
+
+@pytest.fixture
+def page(chromium: Browser, live_report: Path) -> Iterator[Page]:
+    opened = chromium.open(live_report)
+    opened.until("document.querySelector('#figure-overview .live-chart svg')")
+    yield opened
+    assert opened.complaints() == []
+    opened.close()
+
+
+def focus(page: Page, selector: str) -> None:
+    page.run(f"document.querySelector({selector!r}).focus()")
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_tab_reaches_every_control_in_order_and_in_sight(page: Page, backwards: bool) -> None:
+    n_stops = page.run(f"(window.stops = {STOPS}).length")
+    assert n_stops > 50
+    reached = []
+    for _ in range(n_stops + 1):
+        page.press("Tab", shift=backwards)
+        place, is_outlined, is_on_top = page.run(STOPPED)
+        if place < 0:
+            break
+        reached.append(place)
+        assert is_outlined, page.run("document.activeElement.outerHTML")
+        assert is_on_top, page.run("document.activeElement.outerHTML")
+    assert reached == sorted(range(n_stops), reverse=backwards)
+
+
+SIZE = "document.querySelector('#live-out-n').innerText"
+
+
+def test_arrows_move_the_budget(page: Page) -> None:
+    place = "Number(document.querySelector('#live-slider').value)"
+    size, before = page.run(SIZE), page.run(place)
+    focus(page, "#live-slider")
+    for key, times, moved in (("ArrowRight", 40, 40), ("ArrowLeft", 15, 25)):
+        for _ in range(times):
+            page.press(key)
+        assert page.run(place) == before + moved
+        assert page.run(SIZE) != size
+    page.press("End")
+    assert page.run(place) == 1000
+
+
+def test_arrows_change_the_law(page: Page) -> None:
+    focus(page, "#live-law")
+    by_keys = []
+    for law in ("1", "2"):
+        page.press("ArrowDown")
+        assert page.run("document.querySelector('#live-law').value") == law
+        by_keys.append(page.run(SIZE))
+    assert by_keys[1] != by_keys[0]
+    page.choose("#live-law", "1")
+    assert page.run(SIZE) == by_keys[0]
+
+
+def test_enter_and_space_do_what_a_click_does(page: Page) -> None:
+    focus(page, "summary")
+    for is_open in (True, False):
+        page.press("Enter")
+        assert page.run("document.querySelector('details').open") == is_open
+    for key, pressed in (("Enter", "false"), (" ", "true")):
+        focus(page, "#figure-overview [data-rung]")
+        page.press(key)
+        button = "document.querySelector('#figure-overview [data-rung]')"
+        assert page.run(f"{button}.getAttribute('aria-pressed')") == pressed
+        assert page.run(f"document.activeElement === {button}")
+    focus(page, "#live-linear")
+    page.press(" ")
+    assert page.run("document.querySelector('#live-linear').checked")
+    heading = "#points ~ .scroll thead th:nth-child(8)"
+    focus(page, f"{heading} button")
+    page.press("Enter")
+    assert page.run(f"document.querySelector({heading!r}).getAttribute('aria-sort')") == "ascending"
+
+
+def test_wide_tables_are_pushed_by_arrows_where_they_do_not_fit(page: Page) -> None:
+    box = "document.querySelector('#points ~ .scroll')"
+    for width, is_stop in ((1280, False), (390, True)):
+        page.size(width, 844)
+        page.until(f"{box}.hasAttribute('tabindex') === {str(is_stop).lower()}")
+    assert page.run(f"{box}.getAttribute('aria-label')") == "Table: All points"
+    page.run(f"{box}.focus()")
+    page.press("ArrowRight")
+    page.until(f"{box}.scrollLeft > 0")
