@@ -75,6 +75,7 @@ FLOORS = {
     "analysis/contest": 6,
     "analysis/plots": 6,
     "analysis/explorer": 7,
+    "analysis/explorer/sections": 8,
     "analysis/curves": 7,
     "analysis/forecast": 7,
     "analysis/prediction": 7,
@@ -255,7 +256,7 @@ def test_only_the_settings_know_hydra() -> None:
 
 def test_only_figures_and_reports_draw() -> None:
     drawing = {place(path) for path in MODULES if "matplotlib" in packages(path)}
-    assert drawing == {"analysis/plots", "analysis/explorer", "analysis/report"}
+    assert drawing == {"analysis/plots", "analysis/explorer", "analysis/explorer/sections", "analysis/report"}
 
 
 def test_figures_and_reports_are_leaves() -> None:
@@ -263,6 +264,7 @@ def test_figures_and_reports_are_leaves() -> None:
     leaves = {
         "analysis/plots",
         "analysis/explorer",
+        "analysis/explorer/sections",
         "analysis/report",
         "analysis/replications",
         "analysis/serve",

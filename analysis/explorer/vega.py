@@ -8,8 +8,8 @@ References: Satyanarayan et al. 2016, "Reactive Vega", IEEE TVCG 22; https://veg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.plots.style import BLACK, GREY, VERMILION
@@ -61,12 +61,16 @@ class Series:
         label: in the legend.
         colour: of the swatch.
         mark: `line`, `dashes`, `dots`, `band` or `point`.
+        on: whether it is shown at first.
+        when: the options of lists with which the legend names it; always without them.
     """
 
     name: str
     label: str
     colour: str
     mark: str
+    on: bool = True
+    when: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 LOSS_TITLE = Axis(f"{UNITS!r}[unit]".replace("'", '"'), computed=True)
@@ -102,7 +106,7 @@ def chart(
         signals: of this chart alone.
     """
     shared = [{"name": name, "value": value} for name, value in SIGNALS.items()]
-    shown = [{"name": f"show_{each.name}", "value": True} for each in series]
+    shown = [{"name": f"show_{each.name}", "value": each.on} for each in series]
     zoomed: list[Json] = [{"name": f"{axis}_zoom", "value": None} for axis in "xy"]
     return {
         "$schema": SCHEMA,

@@ -71,6 +71,22 @@ def recipe_runs(points: pd.DataFrame) -> pd.DataFrame:
     return points[at_recipe & (points.status == "done")]
 
 
+def rate_runs(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the finished runs behind the curves of every group.
+
+    Returns:
+        One row a run and group: `group`, `rung`, `n_tokens`, `batch_tokens`, its `rate`, and `point`, its
+        index in `points`. A run at the recipe's rates belongs to every group.
+    """
+    recipe, done = _recipe_rates(points), points.status == "done"
+    parts = []
+    for group, column in RATE_COLUMNS.items():
+        own = points[_others_at_recipe(points, recipe, column) & done]
+        cells = own[["rung", "n_tokens", "batch_tokens"]]
+        parts.append(cells.assign(group=group, rate=own[column], point=own.index))
+    return pd.concat(parts, ignore_index=True)
+
+
 def rate_warnings(study: LearningRateRecord) -> list[FitWarning]:
     """Return a warning for each reason why optima do not count, and for each rule without a fit."""
     warnings = []
@@ -103,8 +119,8 @@ def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
 def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[RateCurve]:
     """Yield the cells in which the rate of `group` was varied, smallest size first."""
     column = RATE_COLUMNS[group]
-    others_fixed = (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
-    rows = points.assign(rate=points[column], recipe=recipe[column])[others_fixed]
+    rows = points.assign(rate=points[column], recipe=recipe[column])
+    rows = rows[_others_at_recipe(points, recipe, column)]
     for _, cell in rows.groupby(["n_tokens", "batch_tokens", "d_model"]):
         done = cell[cell.status == "done"]
         if cell.rate.nunique() < 2 or done.empty:
@@ -121,6 +137,11 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
             seed=done.seed.to_numpy(np.int64),
             diverged=tuple(sorted(set(cell.rate[cell.status == "diverged"]))),
         )
+
+
+def _others_at_recipe(points: pd.DataFrame, recipe: pd.DataFrame, column: str) -> pd.Series:
+    """Return whether every group but that of a column has the recipe's rate."""
+    return (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
 
 
 def _noise(

@@ -6,7 +6,7 @@ of a notebook cell a figure shows itself; `figure.savefig(path)` writes it.
 
 from analysis.plots.arms import multipliers
 from analysis.plots.curves import ends
-from analysis.plots.emergence import emergence
+from analysis.plots.emergence import emergence, emergence_overview
 from analysis.plots.frontier import contours, frontier, frontiers, overview
 from analysis.plots.in_context import in_context
 from analysis.plots.isoflop import isoflop
@@ -28,6 +28,7 @@ __all__ = [
     "contours",
     "counting",
     "emergence",
+    "emergence_overview",
     "ends",
     "forecast_against_truth",
     "frontier",

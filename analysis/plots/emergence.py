@@ -1,4 +1,4 @@
-"""Figures on emergence: the smooth metric of a task, its exact match, and ln(−ln exact match)."""
+"""Figures on emergence: the smooth metric of a task, its exact match, and ln(−ln exact match); all tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from analysis.plots.style import (
     SKY,
     VERMILION,
     Drawing,
+    grid,
     log_axis,
+    rung_styles,
     short_name,
     styled,
 )
@@ -41,7 +43,9 @@ PREDICTORS: tuple[tuple[Callable[[SizeRow], float | None], str, str, str], ...] 
 )
 CELLS = 6  # columns of the grid behind a row, which one, two or three panels divide
 FEWEST = 3  # points of ln(−ln exact match) that make a curve
+TASKS_A_ROW = 2
 LOWEST_TOP = 0.05  # exact match at the top of a panel in which hardly an answer is right
+Colour = tuple[float, ...]
 Panel = Callable[[Axes, TaskRecord, Array], None]
 
 
@@ -74,6 +78,53 @@ def emergence(tasks: Sequence[TaskRecord]) -> Figure:
         handles |= dict(zip(drawn[1], drawn[0], strict=True))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
     return figure
+
+
+@styled
+def emergence_overview(tasks: Sequence[TaskRecord]) -> Figure:
+    """Draw all tasks on one axis: the smooth metric and exact match of each, a colour a length.
+
+    Lines are the fitted law, and the product of the accuracies of the positions. Levels of guessing are
+    dashed.
+    """
+    names = list(dict.fromkeys(task.task for task in tasks))
+    rows = -(-len(names) // TASKS_A_ROW)
+    columns = 2 * min(TASKS_A_ROW, len(names))
+    figure, axes = grid(rows, columns, (2.8 * columns, 0.4 + 2.3 * rows))
+    for place, name in enumerate(names):
+        own = [task for task in tasks if task.task == name]
+        styles = rung_styles([f"{task.length:g}" for task in own])
+        smooth, exact = axes[2 * place : 2 * place + 2]
+        for task in own:
+            colour, marker = styles[f"{task.length:g}"]
+            _one_length(smooth, exact, task, colour, marker)
+        smooth.set_title(short_name(name).replace("_", " "))
+        log_axis(smooth, "y", lambda value: f"{value:.3g}")
+        smooth.set_ylabel("NLL, nats per token")
+        exact.set_ylabel("exact match")
+        for panel in (smooth, exact):
+            _size_axis(panel, own[0].axis)
+        if own[0].length:
+            smooth.legend(title="length", fontsize=6.5, title_fontsize=6.5)
+        exact.set_visible(any(task.has_exact for task in own))
+        exact.set_ylim(bottom=-0.03 * exact.get_ylim()[1])
+    for spare in axes[2 * len(names) :]:
+        spare.set_visible(False)
+    return figure
+
+
+def _one_length(smooth: Axes, exact: Axes, task: TaskRecord, colour: Colour, marker: str) -> None:
+    at = np.array([size.at for size in task.sizes])
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.2, "linestyle": "none"}
+    smooth.plot(at, _values(task, lambda size: size.nll), label=f"{task.length:g}", **look)
+    if task.law:
+        smooth.plot(at, _values(task, lambda size: size.law), color=colour, linewidth=0.9)
+    if task.chance_nll:
+        smooth.axhline(task.chance_nll, color=colour, linestyle="--", linewidth=0.6)
+    exact.plot(at, _values(task, lambda size: size.exact), **look)
+    exact.plot(at, _values(task, lambda size: size.product), color=colour, linewidth=0.9)
+    if task.chance:
+        exact.axhline(task.chance, color=colour, linestyle="--", linewidth=0.6)
 
 
 def _values(task: TaskRecord, value: Callable[[SizeRow], float | None]) -> Array:

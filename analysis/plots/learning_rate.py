@@ -30,11 +30,11 @@ def learning_rate(group: RateGroup) -> Figure:
     """Draw loss above the best of each size against the rate of a group; one panel a D and batch."""
     optima = sorted(group.optima, key=lambda row: row.d_model)
     styles = rung_styles(list(dict.fromkeys(row.rung for row in optima)))
-    panels = sorted({_panel_of(row, optima) for row in optima})
+    panels = sorted({panel_of(row, optima) for row in optima})
     width = SINGLE if len(panels) == 1 else 3.0 + 3.2 * len(panels)
     figure, axes = grid(1, len(panels), (width, 3.8), sharey=True)
     for panel, (n_tokens, batch) in zip(axes, panels, strict=True):
-        _panel(panel, [row for row in optima if _panel_of(row, optima) == (n_tokens, batch)], styles)
+        _panel(panel, [row for row in optima if panel_of(row, optima) == (n_tokens, batch)], styles)
         panel.set_title(f"{si(n_tokens)} tokens" + (f", batch of {si(batch)}" if batch else ""))
         panel.set_xlabel(f"peak rate, {short_name(group.group)}")
     axes[0].set_ylabel("loss above the best, %")
@@ -42,7 +42,7 @@ def learning_rate(group: RateGroup) -> Figure:
     return figure
 
 
-def _panel_of(row: RateOptimum, optima: Sequence[RateOptimum]) -> tuple[int, int]:
+def panel_of(row: RateOptimum, optima: Sequence[RateOptimum]) -> tuple[int, int]:
     """Return token count and batch of the panel that shows a cell; batch 0 if sizes differ in no batch."""
     batches = {each.batch_tokens for each in optima if (each.n_tokens, each.rung) == (row.n_tokens, row.rung)}
     return row.n_tokens, (row.batch_tokens or 0) if len(batches) > 1 else 0

@@ -9,10 +9,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis import plots
+from analysis.explorer.page import NOTHING
+from analysis.explorer.sections.figure import with_figures
+from analysis.explorer.sections.replications import replication_figures
 from analysis.laws import family
 from analysis.records.replications import ReplicationsRecord
 from analysis.replications import text
 from analysis.report import build
+from analysis.report.live import live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
 from harness.records.errors import InputError
@@ -36,7 +40,7 @@ def drawn(found: ReplicationsRecord) -> dict[str, str]:
 def _template() -> Template:
     """Return the page's template, which shares its style with the report of a sweep."""
     environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent / "templates", build.HERE]),
+        loader=FileSystemLoader([Path(__file__).parent / "templates", build.HERE / "templates", build.HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -60,6 +64,7 @@ def render(found: ReplicationsRecord) -> str:
         svg={name: Markup(image) for name, image in svg.items()},
         width={name: build.svg_width(image) for name, image in svg.items()},
         single=72 * plots.SINGLE,
+        live=live_page(with_figures(NOTHING, replication_figures(found))),
     )
     return reachable(page)
 

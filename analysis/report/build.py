@@ -21,7 +21,8 @@ from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line,
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
-from analysis.explorer.page import NOTHING, explored
+from analysis.explorer.page import NOTHING, Explored, explored, rounded, run_rows
+from analysis.explorer.sections.figure import with_figures
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
@@ -29,7 +30,7 @@ from analysis.prediction.text import accuracy_text, answer_names, answer_row, la
 from analysis.records.averages import AveragedQuantity
 from analysis.records.curves import Tried
 from analysis.records.emergence import EmergenceRecord, read_emergence
-from analysis.records.fit import FitRecord
+from analysis.records.fit import COUNTS, FitRecord
 from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
@@ -38,6 +39,7 @@ from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
+from analysis.report.sections import TASKS_FIGURE, forecast_figure, rate_figure, section_figures
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
@@ -224,34 +226,11 @@ def _source_figure(sweep: Sweep) -> dict[str, Figure]:
 
 
 def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:
-    """Return a figure a task on the first axis, and in-context learning, if the sweep evaluated tasks."""
+    """Return the figure of the tasks on the first axis, and in-context learning, if tasks were evaluated."""
     if not found:
         return {}
-    figures = {
-        task_figure(name): plots.emergence([task for task in found.first if task.task == name])
-        for name in task_names(found)
-    }
+    figures = {TASKS_FIGURE: plots.emergence_overview(found.first)} if found.first else {}
     return figures | ({"in_context": plots.in_context(found.in_context)} if found.in_context else {})
-
-
-def task_names(found: EmergenceRecord) -> list[str]:
-    """Return the tasks on the first axis, each once."""
-    return list(dict.fromkeys(task.task for task in found.first))
-
-
-def task_figure(task: str) -> str:
-    """Return the name of a task's figure, which is part of a file's name and of ids in the page."""
-    return f"emergence_{plots.slug(task)}"
-
-
-def forecast_figure(number: int) -> str:
-    """Return the name of the figure of a forecast, by its place in the report from 1."""
-    return "forecast" if number == 1 else f"forecast_{number}"
-
-
-def rate_figure(group: str) -> str:
-    """Return the name of the figure of a group of learning rates."""
-    return f"learning_rate_{plots.slug(group)}"
 
 
 def _law_figures(sweep: Sweep) -> dict[str, Figure]:
@@ -320,7 +299,6 @@ def page_environment() -> Environment:
         FILTERS,
         family=family,
         normal_interval=normal_interval,
-        task_figure=task_figure,
         rate_figure=rate_figure,
         forecast_figure=forecast_figure,
         multiplier=spelled,
@@ -336,23 +314,31 @@ def ordered_points(sweep: Sweep) -> pd.DataFrame:
 def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage:
     """Return the live part of the page.
 
-    A sweep over learning rates has no live figure. Nor has a page of very many runs, which a browser would
-    take long to draw. Their tables can be sorted and saved.
+    A page of very many runs, which a browser would take long to draw, has no live figure. Its tables can be
+    sorted and saved.
 
     Args:
         sweep: its files.
         table: the rows behind the laws; by default the finished points.
     """
-    if sweep.learning_rate or len(sweep.finished) > MOST_LIVE_RUNS:
+    if len(sweep.finished) > MOST_LIVE_RUNS:
         return live_page(NOTHING)
-    done, primary = sweep.finished, sweep.fits.primary
     places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
+    return live_page(with_figures(_explored(sweep, table, places), section_figures(sweep, places)))
+
+
+def _explored(sweep: Sweep, table: LossTable | None, places: Mapping[Any, int]) -> Explored:
+    """Return runs and laws of a live page; of a sweep over learning rates the runs alone."""
+    done, primary = sweep.finished, sweep.fits.primary
+    if sweep.learning_rate:
+        runs = run_rows(done, COUNTS[1], (), None, places)
+        return replace(NOTHING, data=NOTHING.data | {"runs": rounded(runs)})
     # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.
     with contextlib.suppress(InputError):
         if table is None and primary:
             table = load_table(done, count=primary.count)
-        return live_page(explored(done, sweep.curves, sweep.fits, table, places))
-    return live_page(explored(done, sweep.curves, sweep.fits, None, places))
+        return explored(done, sweep.curves, sweep.fits, table, places)
+    return explored(done, sweep.curves, sweep.fits, None, places)
 
 
 def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -> str:
@@ -379,7 +365,6 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             forecast=sweep.forecast,
             scored=sweep.scored,
             emergence=sweep.emergence,
-            tasks=task_names(sweep.emergence) if sweep.emergence else [],
             score=sweep.fits.forecast,
             on_the_way=score_ends(sweep.tried),
             tokens_scored=scored_tokens(sweep.about),

@@ -21,7 +21,8 @@ from analysis.explorer.page import Explored
 
 HERE = Path(__file__).parent
 VENDORED = HERE / "vendored"
-OWN = ("format.js", "answers.js", "views.js", "page.js", "boxes.js", "tables.js")  # in the order of the page
+# In the order of the page.
+OWN = ("format.js", "answers.js", "views.js", "sections.js", "page.js", "boxes.js", "tables.js")
 # The interpreter is published as a module; these two lines tie it to the global of vega.min.js.
 IMPORT = "import { ascending, isString, DisallowedObjectProperties } from 'vega-util';"
 EXPORT = "export { expression as expressionInterpreter };"
@@ -37,6 +38,7 @@ class LivePage:
 
     Attributes:
         laws, left_out, units, level: as in `Explored`.
+        charts: whether it has live figures.
         policy: value of the meta element Content-Security-Policy.
         scripts: elements for the place after the first figure and the controls.
     """
@@ -45,6 +47,7 @@ class LivePage:
     left_out: tuple[str, ...]
     units: dict[str, str]
     level: float | None
+    charts: bool
     policy: str
     scripts: Markup
 
@@ -63,6 +66,7 @@ def live_page(found: Explored) -> LivePage:
         found.left_out,
         dict(found.units),
         found.level,
+        bool(found.data["charts"]),
         POLICY.format(hashes=hashes),
         Markup("\n".join(elements)),
     )

@@ -27,6 +27,11 @@ function decimals(value, digits = 3) {
   return value.toFixed(Math.max(digits - whole, 0)).replace("-", "−");
 }
 
+const figures = (value) => significant(value, 3);
+const share = (value) => (given(value) ? `${figures(100 * value)} %` : DASH);
+const times = (value) => (given(value) ? `${figures(value)}×` : DASH);
+const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
+
 const between = (low, high, spell) => (given(low) && given(high) ? `[${spell(low)}, ${spell(high)}]` : "");
 
 // Device-hours; less than one in minutes or seconds.

@@ -10,6 +10,7 @@ const state = {
   value: data.largest,
   speed: data.speed,
   answer: null,
+  chosen: {}, // options of the lists above figures
 };
 const UNIT_WORDS = { nats: "nats", bits: "bits per byte", perplexity: "perplexity" };
 const SPELLED = { c: (value) => flops(value, 3), n: (value) => si(value), d: (value) => si(value) };
@@ -86,6 +87,7 @@ function remember() {
   if (state.linear) kept.set("axes", "linear");
   if (state.hidden.length) kept.set("hide", state.hidden.join(","));
   if (state.answer && (state.name !== "c" || state.value !== data.largest)) kept.set(state.name, significant(state.value, 6));
+  rememberChoices(kept);
   const fragment = kept.toString();
   const before = location.hash.includes("=") ? location.hash : "";
   if (fragment || before) history.replaceState(null, "", "#" + fragment);
@@ -94,7 +96,7 @@ function remember() {
 function recall() {
   if (!location.hash.includes("=")) return {};
   const kept = new URLSearchParams(location.hash.slice(1));
-  const found = {};
+  const found = { chosen: firstChoices(kept) };
   const law = data.laws.indexOf(kept.get("law"));
   if (law > 0) found.law = law;
   if (kept.get("unit") in UNIT_WORDS && (kept.get("unit") !== "bits" || data.bits_per_nat)) found.unit = kept.get("unit");
@@ -109,8 +111,8 @@ function recall() {
 }
 
 function start() {
-  if (!data.charts.overview) return;
-  Object.assign(state, recall());
+  if (!Object.keys(data.charts).length) return;
+  Object.assign(state, { chosen: firstChoices() }, recall());
   if (data.laws.length) {
     const [low, high] = reach();
     state.value = Math.min(Math.max(state.value, low), high);
@@ -134,11 +136,14 @@ function start() {
     writeAnswer();
     control("budget").hidden = false;
   }
-  control("unit").value = state.unit;
-  control("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
+  if (control("unit")) {
+    control("unit").value = state.unit;
+    control("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
+  }
   control("linear").checked = state.linear;
   control("linear").addEventListener("change", (event) => change({ linear: event.target.checked }));
   control("bar").hidden = false;
+  if (!data.charts.overview) return;
   place("overview", data.charts.overview);
   show("overview");
 }
@@ -146,6 +151,7 @@ function start() {
 // What lies below the script in the page.
 function startBelow() {
   for (const [name, charts] of Object.entries(data.charts)) if (name !== "overview") place(name, charts);
+  for (const [name, charts] of Object.entries(data.charts)) if (charts[0].usermeta.card) choose(name);
   toolsOfTables();
   toolsOfFigures();
   rowsLightRuns();

@@ -8,11 +8,13 @@ if (Object.keys(data.charts).length) {
   vega.expressionFunction("ticks", ticks);
   vega.expressionFunction("si", (value) => si(value));
   vega.expressionFunction("flops", (value) => flops(value));
+  for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
 }
 
 const runById = new Map(data.runs.map((run) => [run.id, run]));
 
 function rowsOf(name) {
+  if (data.rows && name in data.rows) return sectionRows(name);
   if (name === "runs") return data.runs.map((run) => ({ ...run }));
   if (name === "curves" || name === "hull") return data[name].map((row) => ({ ...row }));
   return data.frontier.flatMap((columns, law) =>
@@ -63,6 +65,7 @@ function show(name) {
     for (const [signal, value] of place.shown[i]) view.signal(signal, value);
     view.signal("width", Math.max(holder.clientWidth, 240));
     listen(view);
+    listenTold(view, chart);
     view.run();
     return view;
   });
@@ -155,12 +158,17 @@ function cardRows(run) {
 function showCard(id, event) {
   const run = runById.get(id);
   const unseen = run.rung === data.left_out[state.law] ? ", left out of this fit" : "";
-  const title = element("b", "", run.rung + (run.role === "holdout" ? ", held out for the forecast" : "") + unseen);
+  const title = run.rung + (run.role === "holdout" ? ", held out for the forecast" : "") + unseen;
+  fillCard(title, cardRows(run), id, pinned === id, event);
+}
+
+// The card at the pointer. One that is kept links to the row of its run, if it is of one.
+function fillCard(title, rows, id, kept, event) {
   const list = element("dl");
-  for (const [name, value] of cardRows(run)) list.append(element("dt", "", name), element("dd", "", value));
-  const link = element("a", "", pinned === id ? "its row in the table" : "click to keep this card");
-  if (pinned === id) link.href = "#point-row-" + id;
-  card.replaceChildren(title, list, link);
+  for (const [name, value] of rows) list.append(element("dt", "", name), element("dd", "", value));
+  const link = element("a", "", !kept ? "click to keep this card" : id === null ? "" : "its row in the table");
+  if (kept && id !== null) link.href = "#point-row-" + id;
+  card.replaceChildren(element("b", "", title), list, link);
   card.hidden = false;
   const { clientX, clientY } = event.touches?.[0] ?? event;
   const box = card.getBoundingClientRect();
@@ -218,8 +226,11 @@ function zoomable(one, holder, i) {
     const box = holder.querySelector("svg").getBoundingClientRect();
     const [x, y] = view.origin();
     const inside = (value, most) => Math.min(Math.max(value, 0), most);
+    // Ends rise also where an axis falls from left to right.
     const ends = {
-      x_zoom: across.map((value) => view.scale("x").invert(inside(value - box.left - x, view.signal("width")))),
+      x_zoom: across
+        .map((value) => view.scale("x").invert(inside(value - box.left - x, view.signal("width"))))
+        .sort((one, other) => one - other),
       y_zoom: down.reverse().map((value) => view.scale("y").invert(inside(value - box.top - y, view.signal("height")))),
     };
     zoom(one, i, ends);
@@ -252,7 +263,8 @@ function legendOf(name, place) {
       legend.append(button);
     });
   }
-  if (data.runs.some((run) => run.role === "holdout")) legend.append(element("span", "live-note", "▲ held out for the forecast"));
+  const ofRuns = place.charts[0].data.some((set) => set.name === "runs");
+  if (ofRuns && data.runs.some((run) => run.role === "holdout")) legend.append(element("span", "live-note", "▲ held out for the forecast"));
   const series = new Map(place.charts.flatMap((chart) => chart.usermeta.series.map((each) => [each.name, each])));
   for (const each of series.values()) {
     const button = toggle(each.label, each.colour, each.mark, () => {
@@ -264,6 +276,8 @@ function legendOf(name, place) {
         place.drawn[i]?.signal("show_" + each.name, on).run();
       });
     });
+    const shown = place.shown.map((parts) => parts.get("show_" + each.name)).find((on) => on !== undefined);
+    button.setAttribute("aria-pressed", String(shown ?? each.on));
     button.dataset.series = each.name;
     legend.append(button);
   }

@@ -1,4 +1,4 @@
-"""The report's section on tasks: a panel a task, verdicts in words, what was not examined; else nothing."""
+"""The report's section on tasks: all tasks drawn, verdicts in words, what was not examined; else nothing."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_verdicts_stand_in_words_with_their_numbers(folder: SweepFolder) -> None
     assert '<a href="#emergence">' in html
 
 
-def test_a_figure_a_task_and_one_on_contexts(folder: SweepFolder) -> None:
+def test_one_figure_of_all_tasks_and_one_on_contexts(folder: SweepFolder) -> None:
     html = unscripted(folder.report.read_text())
-    wanted = {"emergence_addition", "emergence_recall", "emergence_digit_sum", "emergence_text", "in_context"}
+    wanted = {"emergence_overview", "in_context"}
     assert wanted <= set(re.findall(r'<figure id="figure-(\w+)"', html))
     assert all((folder.figures / f"{name}.png").exists() for name in wanted)
     ids = re.findall(r'\sid="([^"]+)"', html)
@@ -126,6 +126,21 @@ def test_a_panel_without_data_is_left_out(folder: SweepFolder) -> None:
     assert exact.get_ylim()[1] < 0.1, "where no answer is right the axis shows the upper limits"
 
 
+def test_the_overview_draws_both_metrics_of_every_task(folder: SweepFolder) -> None:
+    tasks = read_emergence(folder.emergence).first
+    names = list(dict.fromkeys(task.task for task in tasks))
+    axes = plots.emergence_overview(tasks).axes
+    titles = [panel.get_title("left") for panel in axes if panel.get_title("left")]
+    assert titles == [name.replace("_", " ") for name in names]
+    for name, smooth, exact in zip(names, axes[::2], axes[1::2], strict=False):
+        own = [task for task in tasks if task.task == name]
+        drawn = [line.get_ydata().tolist() for line in smooth.get_lines()]
+        assert all([size.nll for size in task.sizes] in drawn for task in own)
+        assert exact.get_visible() == any(task.has_exact for task in own)
+        levels = [line.get_ydata()[0] for line in exact.get_lines() if line.get_linestyle() == "--"]
+        assert levels == [task.chance for task in own if task.chance]
+
+
 NAMES = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -163,7 +178,7 @@ def test_names_of_a_foreign_folder_stay_text(folder: SweepFolder, tmp_path: Path
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert {path.parent for path in made} == {root, files.figures}
     assert all(re.fullmatch(r"[\w-]{1,80}\.(png|svg|html)", path.name) for path in made)
-    assert sum(path.name.startswith("emergence_") for path in made) == 2 * len(NAMES)
+    assert {path.name for path in made} >= {"emergence_overview.png", "emergence_overview.svg"}
     page = files.report.read_text()
     # The data, Vega, its interpreter and our own file; a name that ended one of them would leave its rest.
     assert len(SCRIPT.findall(page)) == 4

@@ -1,0 +1,63 @@
+"""Live figures of a report's sections, by the names of the static figures in whose place they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from analysis import plots
+from analysis.explorer.sections import arms, emergence, forecast, learning_rate, sources
+from analysis.explorer.sections.figure import LiveFigure
+from analysis.learning_rate.study import rate_runs
+from analysis.tables.sweep import by_source
+
+if TYPE_CHECKING:
+    from analysis.report.build import Sweep
+
+
+TASKS_FIGURE = "emergence_overview"
+
+
+def forecast_figure(number: int) -> str:
+    """Return the name of the figure of a forecast, by its place in the report from 1."""
+    return "forecast" if number == 1 else f"forecast_{number}"
+
+
+def rate_figure(group: str) -> str:
+    """Return the name of the figure of a group of learning rates."""
+    return f"learning_rate_{plots.slug(group)}"
+
+
+def section_figures(sweep: Sweep, places: Mapping[Any, int]) -> dict[str, LiveFigure]:
+    """Return {name: live figure} of tasks, learning rates, arms, forecasts and sources that a sweep has.
+
+    Args:
+        sweep: its files.
+        places: {index of a point: its row in the page's table of points}.
+    """
+    fits, done = sweep.fits, sweep.finished
+    figures: dict[str, LiveFigure] = {}
+    if fits.comparisons:
+        figures["arms"] = arms.arms_figure(fits.comparisons)
+    if sweep.learning_rate:
+        runs = rate_runs(sweep.points)
+        for group in sweep.learning_rate.groups:
+            own = runs[runs.group == group.group]
+            figures[rate_figure(group.group)] = learning_rate.rate_figure(group, sweep.points, own, places)
+    by_point = {str(point): places[index] for index, point in done["point_id"].items()}
+    for number, (sealed, score) in enumerate(sweep.scored, 1):
+        held_out = done[done["role"] == "holdout"]
+        cells = zip(held_out[sealed.count], held_out["n_tokens"], held_out.index, strict=True)
+        rows = {(int(n), int(d)): places[index] for n, d, index in cells}
+        figures[forecast_figure(number)] = forecast.forecast_figure(number, sealed, score, rows)
+    if sweep.tried:
+        rungs = {str(end): str(rung) for end, rung in zip(done["point_id"], done["rung"], strict=True)}
+        figures["ends"] = forecast.ends_figure(sweep.tried, by_point, rungs)
+    if fits.sources and sweep.evals is not None:
+        losses = by_source(sweep.evals).merge(done[["point_id", "flops"]], on="point_id")
+        figures["loss_by_source"] = sources.sources_figure(losses, fits.sources, by_point)
+    if sweep.emergence:
+        figures[TASKS_FIGURE] = emergence.emergence_figure(sweep.emergence)
+        if sweep.emergence.in_context:
+            figures["in_context"] = emergence.in_context_figure(sweep.emergence.in_context)
+    return figures
