@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -50,9 +51,8 @@ def _template() -> Template:
     return environment.get_template(TEMPLATE)
 
 
-def render(found: ReplicationsRecord) -> str:
-    """Return the report as HTML text."""
-    svg = drawn(found)
+def render(found: ReplicationsRecord, svg: Mapping[str, str]) -> str:
+    """Return the report as HTML text, with the figures inside."""
     page = _template().render(
         found=found,
         part=found.judged,
@@ -71,7 +71,7 @@ def render(found: ReplicationsRecord) -> str:
 
 def write_page(found: ReplicationsRecord, path: Path) -> None:
     """Write the report; raise InputError if the file cannot be written."""
-    page = render(found)
+    page = render(found, drawn(found))
     try:
         write_atomic(path, page.encode("utf-8", "replace"))
     except OSError as error:

@@ -35,23 +35,23 @@ def section_figures(sweep: Sweep, places: Mapping[Any, int]) -> dict[str, LiveFi
         sweep: its files.
         places: {index of a point: its row in the page's table of points}.
     """
-    fits, done = sweep.fits, sweep.finished
+    fits, done, points = sweep.fits, sweep.finished, sweep.points
     figures: dict[str, LiveFigure] = {}
     if fits.comparisons:
         figures["arms"] = arms.arms_figure(fits.comparisons)
     if sweep.learning_rate:
-        runs = rate_runs(sweep.points)
+        runs = rate_runs(points)
         for group in sweep.learning_rate.groups:
             own = runs[runs.group == group.group]
-            figures[rate_figure(group.group)] = learning_rate.rate_figure(group, sweep.points, own, places)
-    by_point = {str(point): places[index] for index, point in done["point_id"].items()}
+            figures[rate_figure(group.group)] = learning_rate.rate_figure(group, points, own, places)
+    by_point = {str(point): places[index] for index, point in points["point_id"].items()}
     for number, (sealed, score) in enumerate(sweep.scored, 1):
         held_out = done[done["role"] == "holdout"]
         cells = zip(held_out[sealed.count], held_out["n_tokens"], held_out.index, strict=True)
         rows = {(int(n), int(d)): places[index] for n, d, index in cells}
         figures[forecast_figure(number)] = forecast.forecast_figure(number, sealed, score, rows)
     if sweep.tried:
-        rungs = {str(end): str(rung) for end, rung in zip(done["point_id"], done["rung"], strict=True)}
+        rungs = {str(end): str(rung) for end, rung in zip(points["point_id"], points["rung"], strict=True)}
         figures["ends"] = forecast.ends_figure(sweep.tried, by_point, rungs)
     if fits.sources and sweep.evals is not None:
         losses = by_source(sweep.evals).merge(done[["point_id", "flops"]], on="point_id")

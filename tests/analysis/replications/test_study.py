@@ -15,7 +15,7 @@ from analysis.records.fits import read_study
 from analysis.records.forecast import read_forecast, sealed
 from analysis.records.replications import ReplicationsRecord, read_replications_record
 from analysis.replications.__main__ import main
-from analysis.replications.page import render
+from analysis.replications.page import drawn, render
 from analysis.replications.study import study_replications
 from analysis.replications.text import lead, text_of
 from harness.records.errors import InputError
@@ -246,7 +246,7 @@ def test_without_a_hold_out_only_parameters_are_judged(copy: Path) -> None:
     assert found.parts[0].held_out == ()
     assert found.parts[0].parameters
     assert "nothing was held out" in lead(found)[0]
-    page = render(found)
+    page = render(found, drawn(found))
     assert "Nothing was held out" in page
     assert 'id="figure-parameters"' in page
 

@@ -134,7 +134,7 @@ def test_the_overview_draws_both_metrics_of_every_task(folder: SweepFolder) -> N
     assert titles == [name.replace("_", " ") for name in names]
     for name, smooth, exact in zip(names, axes[::2], axes[1::2], strict=False):
         own = [task for task in tasks if task.task == name]
-        drawn = [line.get_ydata().tolist() for line in smooth.get_lines()]
+        drawn = [list(line.get_ydata()) for line in smooth.get_lines()]
         assert all([size.nll for size in task.sizes] in drawn for task in own)
         assert exact.get_visible() == any(task.has_exact for task in own)
         levels = [line.get_ydata()[0] for line in exact.get_lines() if line.get_linestyle() == "--"]
