@@ -63,7 +63,8 @@ def read_documents(blocks: list[Path]) -> Documents:
             for name, found in parts.items():
                 found.append(arrays[name])
     ends = np.cumsum([len(part) for part in parts["keys"]], dtype=np.int64)
-    keys, sizes, characters = (np.concatenate(found) for found in parts.values())
+    # One after the other, so that no more than one of them is there twice.
+    keys, sizes, characters = (np.concatenate(parts.pop(name)) for name in ("keys", "sizes", "characters"))
     return Documents(keys, sizes, characters, ends)
 
 
@@ -88,10 +89,9 @@ def select(
             return Selection(arrays["sides"], read_facts(path))
     exact = _first_of_equal(documents.keys)
     _join_signatures(folder, blocks)
-    order = np.lexsort((np.arange(len(exact)), -documents.characters))
-    rank = np.empty(len(exact), np.int64)
-    rank[order] = np.arange(len(exact))
-    near = exact & ~near_duplicates(folder.signatures, rank, exact)
+    longest = np.argsort(-documents.characters, kind="stable").astype(np.int32)
+    near = exact.copy()
+    near[near_duplicates(folder.signatures, len(exact), longest[exact[longest]])] = False
     steps = {
         "without exact duplicates": _counts(documents, exact),
         "without near duplicates": _counts(documents, near),
@@ -106,8 +106,10 @@ def select(
 
 def _first_of_equal(keys: UInt64[np.ndarray, "documents"]) -> np.ndarray:
     """Return which documents are the first of those with their key."""
-    found = np.zeros(len(keys), bool)
-    found[np.unique(keys, return_index=True)[1]] = True
+    order = keys.argsort(kind="stable")
+    ordered = keys[order]
+    found = np.ones(len(keys), bool)
+    found[order[1:][ordered[1:] == ordered[:-1]]] = False
     return found
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.data.streaming import minhash
 from harness.data.streaming.minhash import near_duplicates, resemblance
 from harness.data.streaming.signature import N_VALUES, signatures
 from harness.data.text.hashes import shingle_hashes
@@ -36,7 +38,7 @@ def test_equal_minima_estimate_the_resemblance(tmp_path: Path, n: int, common: i
     """Short documents too: the mean over 100 pairs is right within four standard errors."""
     path = stored(tmp_path, pairs(np.random.default_rng(n), n, common, 100))
     first = np.arange(0, 200, 2)
-    found = resemblance(path, 200, first, first + 1)
+    found = resemblance(path, first, first + 1)
     truth = common / (2 * n - common)
     error = np.sqrt(truth * (1 - truth) / N_VALUES / 100)
     assert abs(found.mean() - truth) < 4 * error
@@ -68,10 +70,9 @@ def test_planted_near_duplicates_go_and_the_longest_stays(tmp_path: Path) -> Non
     mixed = words[:250] + [f"x{n}" for n in rng.integers(0, 50_000, 350)]
     texts = [" ".join(each) for each in (edited, words, mixed, *([f"y{n}"] * 30 for n in range(50)))]
     path = stored(tmp_path, [shingle_hashes(text) for text in texts])
-    rank = np.arange(len(texts))
-    rank[[0, 1]] = [1, 0]
-    dropped = near_duplicates(path, rank, np.ones(len(texts), bool))
-    assert np.flatnonzero(dropped).tolist() == [0]
+    order = np.arange(len(texts), dtype=np.int32)
+    order[[0, 1]] = [1, 0]
+    assert near_duplicates(path, len(texts), order).tolist() == [0]
 
 
 def test_links_are_passed_on_and_one_of_a_group_stays(tmp_path: Path) -> None:
@@ -79,12 +80,30 @@ def test_links_are_passed_on_and_one_of_a_group_stays(tmp_path: Path) -> None:
     steps = shingles(rng, 1600)
     chain = [steps[start : start + 1000] for start in (0, 200, 400, 600)]
     path = stored(tmp_path, [shingles(rng, 300), *chain])
-    dropped = near_duplicates(path, np.array([0, 4, 3, 1, 2]), np.ones(5, bool))
-    assert dropped.tolist() == [False, True, True, False, True]
+    dropped = near_duplicates(path, 5, np.array([0, 3, 4, 2, 1], np.int32))
+    assert sorted(dropped.tolist()) == [1, 2, 4]
 
 
 def test_documents_that_are_not_chosen_are_left_alone(tmp_path: Path) -> None:
     both = shingles(np.random.default_rng(4), 100)
     path = stored(tmp_path, [both, both, both])
-    dropped = near_duplicates(path, np.arange(3), np.array([False, True, True]))
-    assert dropped.tolist() == [False, False, True]
+    assert near_duplicates(path, 3, np.array([1, 2], np.int32)).tolist() == [2]
+
+
+def test_a_document_takes_a_few_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corpora have millions of documents, and all of them are compared."""
+    monkeypatch.setattr(minhash, "DOCUMENTS_AT_ONCE", 2**10)
+    monkeypatch.setattr(minhash, "PAIRS_AT_ONCE", 2**6)
+    n = 30_000
+    values = np.random.default_rng(5).integers(0, 2**16, (n, N_VALUES), dtype=np.uint16)
+    values[1::4] = values[::4]
+    values.tofile(tmp_path / "signatures.bin")
+    order = np.arange(n, dtype=np.int32)
+    tracemalloc.start()
+    try:
+        dropped = near_duplicates(tmp_path / "signatures.bin", n, order)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sorted(dropped.tolist()) == list(range(1, n, 4))
+    assert most < 90 * n, "12 bytes for places and groups, 32 for keys, 8 for each array of a sort"
