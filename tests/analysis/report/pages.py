@@ -5,12 +5,28 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import pytest
+
+from analysis import plots
+from analysis.plots.style import Drawing
+
+LAW_FIGURES = (
+    "overview", "loss_curves", "loss_against_compute", "isoflop", "contours", "residuals", "cloud",
+    "profiles", "frontier", "counting", "forecast_against_truth", "ends", "rollout",
+)  # fmt: skip
 SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 
 
 def unscripted(html: str) -> str:
     """Return a page without its scripts and their data."""
     return SCRIPT.sub("", html)
+
+
+def draw_only(patch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let reports have all figures of laws, of which only some are drawn and the others are empty."""
+    for name in LAW_FIGURES:
+        if name not in names:
+            patch.setattr(plots, name, lambda *_: Drawing(figsize=(1, 1)))
 
 
 def text_of(html: str) -> str:

@@ -24,7 +24,7 @@ from harness.records.json_files import write_record
 from harness.records.number_text import number
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
-from tests.analysis.report.pages import SCRIPT, text_of, unscripted
+from tests.analysis.report.pages import SCRIPT, draw_only, text_of, unscripted
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
 
@@ -153,14 +153,22 @@ NAMES = (
 )
 
 
-def test_names_of_a_foreign_folder_stay_text(folder: SweepFolder, tmp_path: Path) -> None:
+def test_names_of_a_foreign_folder_stay_text(
+    folder: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tasks, sizes and the grid may be called anything: no script runs, no file lies outside."""
+    draw_only(monkeypatch, "overview", "loss_curves")  # which show names of sizes
     root = tmp_path / "outer" / "foreign"
     shutil.copytree(folder.root, root, ignore=shutil.ignore_patterns("figures", "report.html"))
     files = SweepFolder(root)
     found = read_emergence(files.emergence)
     (task,) = [task for task in found.first if task.task == "addition"]
-    tasks = [replace(task, task=name, name=name, words=name, label=name) for name in NAMES]
+    # Panels of exact match, in which no name stands, for one of them.
+    plain = replace(task, sizes=tuple(replace(size, exact=None, loglog=None) for size in task.sizes))
+    tasks = [
+        replace(each, task=name, name=name, words=name, label=name)
+        for each, name in zip((task, *[plain] * (len(NAMES) - 1)), NAMES, strict=True)
+    ]
     write_record(
         files.emergence,
         replace(found, tasks=tuple(tasks), axes=found.axes[:1], verdict="; ".join(NAMES), not_examined=NAMES),

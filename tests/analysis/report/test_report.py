@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,8 +28,8 @@ from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
-from tests import ROOT
-from tests.analysis.report.pages import text_of, unscripted
+from tests import ROOT, preloaded
+from tests.analysis.report.pages import draw_only, text_of, unscripted
 from tests.fakes.sweep import make_sweep
 
 SECTIONS = (
@@ -74,8 +73,10 @@ def folder(written: SweepFolder, tmp_path: Path) -> SweepFolder:
 
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither figures nor what takes as long: answers of laws, and ends forecast on the way."""
     monkeypatch.setattr(report, "draw_figures", lambda _: {})
     monkeypatch.setattr(report, "explore", lambda _: None)
+    monkeypatch.setattr(report, "try_forecasts", lambda _: [])
 
 
 def change_fits(folder: SweepFolder, **values: Any) -> None:
@@ -177,6 +178,7 @@ def test_the_lead_follows_what_was_found(written: SweepFolder) -> None:
     assert "The best size grows" not in against
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_three_warnings_are_unfolded_and_none_stands_twice(folder: SweepFolder) -> None:
     fits = read_study(folder.fits)
     kinds = [code for code in WarningCode if code != WarningCode.ONE_AXIS]
@@ -369,6 +371,7 @@ def test_text_from_files_is_escaped(folder: SweepFolder) -> None:
     assert "&lt;script&gt;alert(1)" in html
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_evaluation_error_that_cells_do_not_share_is_stated(folder: SweepFolder) -> None:
     noise, about = read_study(folder.fits).noise, read_sweep(folder.sweep)
     assert "not common to the cells" not in render_without_figures(folder)
@@ -392,7 +395,8 @@ def test_broken_seal_is_the_first_warning(folder: SweepFolder) -> None:
     assert "Warnings The seal of the forecast is broken" in text
 
 
-def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
+def test_missing_parts_are_said_in_sentences(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_only(monkeypatch)
     change_fits(
         folder,
         fits=tuple(fit for fit in read_study(folder.fits).fits if fit.kaplan),
@@ -429,7 +433,12 @@ def test_missing_parts_are_said_in_sentences(folder: SweepFolder) -> None:
         assert sentence in text
 
 
-def test_forecast_without_a_score_is_shown_as_open(folder: SweepFolder) -> None:
+def test_forecast_without_a_score_is_shown_as_open(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "explore", lambda _: None)
+    monkeypatch.setattr(report, "try_forecasts", lambda _: [])
+    draw_only(monkeypatch, "forecast_against_truth")
     change_fits(folder, forecast=None)
     html = report.write_report(folder.root).read_text()
     assert "The held-out runs are not finished, so there is no score yet." in text_of(html)
@@ -496,7 +505,7 @@ def test_bad_input_is_one_sentence_and_exit_2(
 
 
 def test_command_runs_as_a_module(tmp_path: Path) -> None:
-    run = subprocess.run(
+    run = preloaded.run(
         [sys.executable, "-m", "analysis.report", str(tmp_path / "nothing")],
         capture_output=True,
         text=True,
