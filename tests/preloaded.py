@@ -58,6 +58,8 @@ PARAMETERS = (
     "shell", "p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite", "restore_signals", "gid",
     "gids", "uid", "umask", "start_new_session",
 )  # fmt: skip
+# macOS has no subreapers, and other versions of Python have other `PARAMETERS`.
+HAS_FORKS = sys.platform == "linux" and sys.version_info[:2] == VERSION
 start_from_scratch = subprocess.Popen
 
 
@@ -90,16 +92,19 @@ def run(command: Sequence[str], **named: Any) -> subprocess.CompletedProcess[str
         return subprocess.run(command, **named)
 
 
+def preload(*names: str) -> None:
+    """Let later forks begin with these modules too, of which only one module of tests has need."""
+    if HAS_FORKS:
+        server().load(names)
+
+
 # Whether this process is a fork of a server. It then forks by itself.
 is_fork = False
 
 
 def can_fork(command: Any, environment: Mapping[str, str]) -> bool:
-    """Whether a fork gives the same as a start from scratch.
-
-    macOS has no subreapers, and other versions of Python have other `PARAMETERS`.
-    """
-    if sys.platform != "linux" or sys.version_info[:2] != VERSION:
+    """Whether a fork gives the same as a start from scratch."""
+    if not HAS_FORKS:
         return False
     python = not isinstance(command, str) and command[0] == sys.executable and command[1] in ("-m", "-c")
     return python and read_early(environment) == read_early(ENVIRONMENT)
@@ -132,12 +137,20 @@ class Server:
         # The server's child ends at once, and the kernel gives its own child to the next subreaper above.
         prctl(SUBREAPER, 1, 0, 0, 0)
         try:
-            said = json.dumps(job).encode()
-            socket.send_fds(self._requests, [len(said).to_bytes(PID_BYTES)], streams)
-            self._requests.sendall(said)
-            answer = received(self._requests, PID_BYTES)
+            return self._ask(job, streams)
         finally:
             prctl(SUBREAPER, 0, 0, 0, 0)
+
+    def load(self, names: Sequence[str]) -> None:
+        """Let later forks begin with these modules too."""
+        self._ask({"modules": list(names)}, [0])
+
+    def _ask(self, request: dict[str, Any], streams: list[int]) -> int:
+        """Send a request with open files, and return the answer."""
+        said = json.dumps(request).encode()
+        socket.send_fds(self._requests, [len(said).to_bytes(PID_BYTES)], streams)
+        self._requests.sendall(said)
+        answer = received(self._requests, PID_BYTES)
         assert answer, "the server of processes has ended"
         return int.from_bytes(answer)
 
@@ -161,15 +174,18 @@ def received(connection: socket.socket, n_bytes: int) -> bytes:
 
 def serve(requests: socket.socket) -> None:
     """Fork at each request, until the process that asks has ended."""
-    for name in MODULES:
-        importlib.import_module(name)
-    # Forks need not look for garbage among modules, nor copy the memory in which that is noted.
-    gc.freeze()
+    import_all(MODULES)
     while True:
         head, streams, *_ = socket.recv_fds(requests, PID_BYTES, 3)
         if not head:
             return
         job = json.loads(received(requests, int.from_bytes(head)))
+        if "modules" in job:
+            import_all(job["modules"])
+            requests.sendall((0).to_bytes(PID_BYTES))
+            for descriptor in streams:
+                os.close(descriptor)
+            continue
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
@@ -179,6 +195,14 @@ def serve(requests: socket.socket) -> None:
         requests.sendall(os.read(reading, PID_BYTES))
         for descriptor in (reading, writing, *streams):
             os.close(descriptor)
+
+
+def import_all(names: Sequence[str]) -> None:
+    """Import modules, about which forks need no longer think."""
+    for name in names:
+        importlib.import_module(name)
+    # Forks need not look for garbage among modules, nor copy the memory in which that is noted.
+    gc.freeze()
 
 
 def fork_here(job: dict[str, Any], streams: list[int], orphan: bool = False) -> int:

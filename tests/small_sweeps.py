@@ -116,10 +116,12 @@ TRAIN_ONLY = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+import harness.launch.slurm.slurm as slurm
 import harness.launch.supervise as supervise
 import harness.sweep.__main__ as command
 import harness.sweep.sweep as sweep
 supervise.BACK_OFF_SECONDS, supervise.MAX_BACK_OFF_SECONDS = 0.05, 0.5
+slurm.ASK_SECONDS = 0.5
 sweep.matmul_rate = lambda: 1e10
 sweep.conclude = lambda *_, **__: {}
 sweep.print_conclusion = lambda *_: None

@@ -64,6 +64,13 @@ def test_everything_is_imported_and_jax_not_started() -> None:
     assert done.stdout == ("True {}\n" if sys.platform == "linux" else "False {}\n")
 
 
+def test_a_module_of_tests_has_more_imported() -> None:
+    preloaded.preload("tests.damages")
+    code = "import sys; print('tests.damages' in sys.modules)"
+    done = preloaded.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{sys.platform == 'linux'}\n"
+
+
 def test_what_python_and_jax_read_early_takes_a_start_from_scratch() -> None:
     code = "import jax, os, sys; print(jax.config.jax_enable_x64, 'harness.train.loop' in sys.modules)"
     changed = os.environ | {"JAX_ENABLE_X64": "1"}

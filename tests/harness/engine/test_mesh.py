@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 from harness.engine.mesh import batch_sharding, make_mesh
 from harness.engine.optim import group_rates
-from harness.engine.step import DEFAULTS, Engine, advance, engine_for, micro_batches
+from harness.engine.step import DEFAULTS, Engine, engine_for, micro_batches
 from harness.evaluate.loss import window_losses
 from harness.execution.execution import Execution, MeshConfig, check_divides, check_mesh
 from harness.model.forward import Forward, Layout, stack
@@ -35,7 +36,7 @@ BATCHES = windows(6, batch=16)
 MESHES = [
     MeshConfig(data=8),
     MeshConfig(fsdp=8),
-    MeshConfig(tensor=4, data=2),
+    MeshConfig(tensor=4),
     MeshConfig(stage=4, data=2),
     MeshConfig(data=2, fsdp=2, tensor=2),
     MeshConfig(fsdp=2, tensor=2, stage=2),
@@ -43,32 +44,45 @@ MESHES = [
 
 
 @cache
-def start(stacked: bool) -> Any:
+def first_state(stacked: bool) -> Any:
     """The first state, whose program takes as long to compile as that of training.
 
     Stacked blocks are made on a mesh and others on one device, and both lead to one curve.
     """
     mesh, execution = (MESHES[-1], SCANNED) if stacked else (MeshConfig(), DEFAULTS)
-    return jax.device_get(engine_for(SPEC, make_mesh(mesh), execution).init(jax.random.key(0)))
+    return engine_for(SPEC, make_mesh(mesh), execution).init(jax.random.key(0))
+
+
+class Trained(NamedTuple):
+    """Losses, gradient norms, the losses of held-out windows after training, and the compiled program."""
+
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    held_out: np.ndarray
+    program: str
 
 
 @cache
-def curve(mesh: MeshConfig, execution: Execution = SCANNED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses, gradient norms and the losses of held-out windows after training."""
+def trained(mesh: MeshConfig, execution: Execution = SCANNED) -> Trained:
     engine = engine_for(SPEC, make_mesh(mesh), execution)
-    state = jax.device_put(start(engine.forward.layout.stacked), engine.state_shardings)
-    state, metrics = advance(engine, state, BATCHES, FACTORS, SPEC.optim)
-    return metrics.loss, metrics.grad_norm, window_losses(engine, state["params"], windows(1, 10, seed=5)[0])
+    first = jax.device_get(first_state(engine.forward.layout.stacked))
+    placed = jax.device_put(micro_batches(engine, BATCHES), batch_sharding(engine.mesh, 2, 4))
+    rates = {group: np.float32(rate) for group, rate in group_rates(SPEC.optim).items()}
+    inputs = (jax.device_put(first, engine.state_shardings), placed, FACTORS, rates)
+    program = engine.advance.lower(*inputs).compile()
+    state, metrics = program(*inputs)
+    held_out = window_losses(engine, state["params"], windows(1, 10, seed=5)[0])
+    return Trained(*jax.device_get((metrics["loss"], metrics["grad_norm"])), held_out, program.as_text())
 
 
 @pytest.fixture(scope="module")
-def alone() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return curve(MeshConfig(), DEFAULTS)
+def alone() -> Trained:
+    return trained(MeshConfig(), DEFAULTS)
 
 
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
-def test_meshes_train_like_one_device(mesh: MeshConfig, alone: tuple[np.ndarray, ...]) -> None:
-    for obtained, expected in zip(curve(mesh), alone, strict=True):
+def test_meshes_train_like_one_device(mesh: MeshConfig, alone: Trained) -> None:
+    for obtained, expected in zip(trained(mesh)[:3], alone[:3], strict=True):
         np.testing.assert_allclose(obtained, expected, rtol=1e-5)
 
 
@@ -78,12 +92,12 @@ def test_meshes_train_like_one_device(mesh: MeshConfig, alone: tuple[np.ndarray,
         SCANNED,
         Execution(remat="full"),
         Execution(remat="dots", scan_layers=True),
-        Execution(micro_batch=16),
+        Execution(micro_batch=16, scan_layers=True),
     ],
     ids=str,
 )
-def test_execution_leaves_the_curve_as_it_is(execution: Execution, alone: tuple[np.ndarray, ...]) -> None:
-    for obtained, expected in zip(curve(MeshConfig(), execution), alone, strict=True):
+def test_execution_leaves_the_curve_as_it_is(execution: Execution, alone: Trained) -> None:
+    for obtained, expected in zip(trained(MeshConfig(), execution)[:3], alone[:3], strict=True):
         np.testing.assert_allclose(obtained, expected, rtol=1e-5)
 
 
@@ -110,27 +124,20 @@ def test_layers_left_over_by_a_period_of_windows_come_last() -> None:
     np.testing.assert_allclose(jax.jit(scanned.losses)(stack(params), batch), expected, rtol=1e-5)
 
 
-def compiled(mesh: MeshConfig) -> str:
-    engine = engine_for(SPEC, make_mesh(mesh), SCANNED)
-    batches = BATCHES.reshape(6, -1, engine.micro_batch, BATCHES.shape[-1])
-    rates = dict.fromkeys(("hidden", "embed", "head", "gain"), np.float32(0.1))
-    return engine.advance.lower(engine.abstract_state, batches, FACTORS, rates).compile().as_text()
-
-
 @pytest.mark.parametrize(
     ("mesh", "expected"),
     [
         (MeshConfig(data=8), "all-reduce"),
         (MeshConfig(fsdp=8), "all-reduce all-gather"),
         (MeshConfig(tensor=4), "all-reduce"),
-        (MeshConfig(stage=4), "collective-permute"),
+        (MeshConfig(stage=4, data=2), "collective-permute"),
         (MeshConfig(), ""),
     ],
     ids=str,
 )
 def test_collectives_are_those_of_the_parallelism(mesh: MeshConfig, expected: str) -> None:
     names = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
-    found = set(re.findall(rf" ({names})(?:-start)?\(", compiled(mesh)))
+    found = set(re.findall(rf" ({names})(?:-start)?\(", trained(mesh).program))
     assert set(expected.split()) <= found
     assert bool(found) == bool(expected), "one device has nobody to talk to"
     if mesh == MeshConfig(data=8):
@@ -148,18 +155,29 @@ def at(tree: Any, place: tuple[str | int, ...]) -> Any:
         (MeshConfig(fsdp=8), ("blocks", 0, "mlp", "up", "kernel"), 8),
         (MeshConfig(tensor=4), ("blocks", 0, "attention", "qkv", "kernel"), 4),
         (MeshConfig(fsdp=2, tensor=4), ("embed",), 8),
-        (MeshConfig(stage=4, tensor=2), ("blocks", "mlp", "down", "kernel"), 8),
     ],
     ids=str,
 )
 def test_state_is_split(mesh: MeshConfig, place: tuple[str | int, ...], parts: int) -> None:
-    engine = engine_for(SPEC, make_mesh(mesh))
-    state = engine.init(jax.random.key(0))
+    """A model of one layer, whose programs compile sooner."""
+    state = split_state(mesh)
     for tree in (state["params"], state["optimiser"][1].mu):
         leaf = at(tree, place)
         assert leaf.addressable_shards[0].data.size == leaf.size // parts
-    alone = start(engine.forward.layout.stacked)["params"]
-    np.testing.assert_array_equal(at(state["params"], place), at(alone, place))
+    np.testing.assert_array_equal(at(state["params"], place), at(split_state(MeshConfig())["params"], place))
+
+
+@cache
+def split_state(mesh: MeshConfig) -> Any:
+    one = replace(SPEC, model=replace(SPEC.model, n_layers=1))
+    return engine_for(one, make_mesh(mesh)).init(jax.random.key(0))
+
+
+def test_state_is_split_over_stages() -> None:
+    state = first_state(True)
+    for tree in (state["params"], state["optimiser"][1].mu):
+        leaf = at(tree, ("blocks", "mlp", "down", "kernel"))
+        assert leaf.addressable_shards[0].data.size == leaf.size // 8
 
 
 def test_a_pipeline_gets_micro_batches_to_fill_it() -> None:
@@ -168,10 +186,9 @@ def test_a_pipeline_gets_micro_batches_to_fill_it() -> None:
 
 
 def test_every_layout_starts_with_the_same_parameters() -> None:
-    plain = engine_for(SPEC, make_mesh(MeshConfig())).init(jax.random.key(3))["params"]
-    stacked = engine_for(SPEC, make_mesh(MeshConfig(stage=4))).init(jax.random.key(3))["params"]
-    up = [plain["blocks"][i]["mlp"]["up"]["kernel"] for i in range(4)]
-    np.testing.assert_array_equal(stacked["blocks"]["mlp"]["up"]["kernel"], np.stack(up))
+    plain, stacked = (first_state(is_stacked)["params"] for is_stacked in (False, True))
+    assert jax.tree.structure(stack(plain)) == jax.tree.structure(stacked)
+    jax.tree.map(np.testing.assert_array_equal, stack(plain), stacked)
 
 
 @pytest.mark.parametrize(
@@ -216,22 +233,40 @@ def test_engines_of_layouts_are_apart() -> None:
     assert isinstance(engine_for(SPEC, mesh), Engine)
 
 
+ENDS = (4 * RASTER, 6 * RASTER)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped on one device."""
+    folder, asked = tmp_path_factory.mktemp("interrupted"), iter(range(100))
+    with pytest.raises(Interrupted):
+        train(folder, run_spec(), ENDS, should_stop=lambda: next(asked) >= 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of the run if nobody stops it."""
+    folder = tmp_path_factory.mktemp("expected")
+    assert train(folder, run_spec(), ENDS) == "done"
+    return end_losses(folder)
+
+
+def end_losses(run: Path) -> list[float]:
+    return [json.loads(path.read_text())["loss"] for path in sorted((run / "points").glob("*"))]
+
+
 @pytest.mark.parametrize(
     "second", [(MeshConfig(), SCANNED), (MeshConfig(stage=2, data=2), DEFAULTS)], ids=str
 )
 def test_a_run_goes_on_where_layers_are_laid_out_otherwise(
-    tmp_path: Path, second: tuple[MeshConfig, Execution]
+    tmp_path: Path, interrupted: Path, expected: list[float], second: tuple[MeshConfig, Execution]
 ) -> None:
     """Checkpoints have one tree, whether blocks were stacked, in stages, or neither."""
-    ends = (4 * RASTER, 6 * RASTER)
-    assert train(tmp_path / "alone", run_spec(), ends) == "done"
-    asked = iter(range(100))
-    with pytest.raises(Interrupted):
-        train(tmp_path / "moved", run_spec(), ends, should_stop=lambda: next(asked) >= 2)
-    assert train(tmp_path / "moved", run_spec(), ends, mesh=second[0], execution=second[1]) == "done"
-    losses = [
-        [json.loads(path.read_text())["loss"] for path in sorted((tmp_path / name / "points").glob("*"))]
-        for name in ("alone", "moved")
-    ]
-    assert len(losses[0]) == 2
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    moved = tmp_path / "moved"
+    shutil.copytree(interrupted, moved)
+    assert end_losses(moved) == []
+    assert train(moved, run_spec(), ENDS, mesh=second[0], execution=second[1]) == "done"
+    assert len(expected) == 2
+    np.testing.assert_allclose(end_losses(moved), expected, rtol=1e-5)

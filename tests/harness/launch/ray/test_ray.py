@@ -29,6 +29,8 @@ from harness.records.run_files import RunState
 from harness.records.status.rows import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
+from tests.preloaded import preload
+from tests.quick_compilation import FLAGS
 from tests.small_sweeps import LONG, SMALL, THREE_SEEDS, assert_same_runs, start, train
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -42,6 +44,8 @@ QUICK_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
+    # Workers that wait for work which never comes.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 
@@ -122,6 +126,7 @@ def ray_nodes() -> Iterator[Cluster]:
     before = os.environ.get("RAY_AUTH_MODE")
     os.environ["RAY_AUTH_MODE"] = "disabled"
     cluster = Cluster(folder)
+    preload("ray")
     try:
         cluster.begin()
         yield cluster
@@ -132,9 +137,14 @@ def ray_nodes() -> Iterator[Cluster]:
         os.environ.pop("RAY_AUTH_MODE") if before is None else os.environ.update(RAY_AUTH_MODE=before)
 
 
+def on(nodes: Cluster) -> list[str]:
+    """The settings of a sweep on a cluster."""
+    return ["launcher=ray", f"launcher.address={nodes.address}", "launcher.checkpoint_seconds=0.25"]
+
+
 @pytest.fixture
 def on_ray(ray_nodes: Cluster) -> list[str]:
-    return ["launcher=ray", f"launcher.address={ray_nodes.address}", "launcher.checkpoint_seconds=0.25"]
+    return on(ray_nodes)
 
 
 def rows(results: Path) -> list[RunRow]:
@@ -171,42 +181,53 @@ def test_three_runs_finish_on_two_warm_workers(
     pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
 
 
-@pytest.mark.ray
-@needs_ray
-def test_workers_are_stopped_and_killed_and_then_the_driver(
-    on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    """A worker that its node asks to stop saves; the run goes on, which is no failed attempt."""
-    driver = start(tmp_path, data_cache, *on_ray, *TWO, OFTEN)
-    wait_for(lambda: saved(tmp_path), driver)
-    stopped = saved(tmp_path)[0]
+def failures(results: Path) -> list[str]:
+    """Why attempts of the sweep's runs failed, sorted."""
+    return sorted(failed.error for state in states(results) for failed in state.failures)
+
+
+@pytest.fixture(scope="module")
+def survivor(ray_nodes: Cluster, tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    """Two runs: one worker is stopped, another killed, a node is lost, and then the driver is killed."""
+    results = tmp_path_factory.mktemp("survivor")
+    command = [*on(ray_nodes), *TWO]
+    driver = start(results, data_cache, *command, OFTEN)
+    wait_for(lambda: saved(results), driver)
+    stopped = saved(results)[0]
     os.kill(stopped, signal.SIGTERM)
-    wait_for(lambda: not Path(f"/proc/{stopped}").exists() and set(saved(tmp_path)) - {stopped}, driver)
-    os.kill((set(saved(tmp_path)) - {stopped}).pop(), signal.SIGKILL)
-    wait_for(lambda: any(state.failures for state in states(tmp_path)), driver)
+    wait_for(lambda: not Path(f"/proc/{stopped}").exists() and set(saved(results)) - {stopped}, driver)
+    os.kill((set(saved(results)) - {stopped}).pop(), signal.SIGKILL)
+    wait_for(lambda: failures(results), driver)
+
+    wait_for(lambda: set(saved(results)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
+    ray_nodes.remove()
+    wait_for(lambda: len(failures(results)) == 2, driver)
     driver.kill()
     driver.communicate()
-    done = train(tmp_path, data_cache, *on_ray, *TWO)
+    # On the node that is left.
+    done = train(results, data_cache, *command, "launcher.n_workers=1")
+    ray_nodes.add(f"--address={ray_nodes.address}")
     assert done.returncode == 0, done.stdout + done.stderr
-    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
-    assert "signal 9" in error
-    assert_same_runs(tmp_path, long_sweep, 2)
+    return results
 
 
 @pytest.mark.ray
 @needs_ray
-def test_a_node_is_removed_and_its_run_goes_on_on_another(
-    ray_nodes: Cluster, on_ray: list[str], long_sweep: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    driver = start(tmp_path, data_cache, *on_ray, *TWO, OFTEN)
-    wait_for(lambda: set(saved(tmp_path)) & set(tree(ray_nodes.nodes[-1].pid)), driver)
-    ray_nodes.remove()
-    _, errors = driver.communicate(timeout=400)
-    ray_nodes.add(f"--address={ray_nodes.address}")
-    assert driver.returncode == 0, errors
-    (error,) = (failed.error for state in states(tmp_path) for failed in state.failures)
-    assert "a worker on the Ray cluster was lost" in error
-    assert_same_runs(tmp_path, long_sweep, 2)
+def test_workers_are_stopped_and_killed_and_then_the_driver(survivor: Path, long_sweep: Path) -> None:
+    """A worker that its node asks to stop saves; the run goes on, which is no failed attempt."""
+    lost, killed = failures(survivor)
+    assert "signal 9" in killed
+    assert "signal 9" not in lost
+    assert_same_runs(survivor, long_sweep, 2)
+
+
+@pytest.mark.ray
+@needs_ray
+def test_a_node_is_removed_and_its_run_goes_on_on_another(survivor: Path) -> None:
+    """The tables are compared above."""
+    lost, _ = failures(survivor)
+    assert "a worker on the Ray cluster was lost" in lost
+    assert {row.status for row in rows(survivor)} == {"finished"}
 
 
 @pytest.mark.ray
@@ -219,7 +240,8 @@ def test_two_nodes_train_one_run_together(
     The first end point is after 128 steps. After 1,024 steps rounding has grown to 2e-3 on some processors.
     """
     short = ["grid.n_tokens=[16384]", "grid.seeds=[0]", "launcher.checkpoint_seconds=60"]
-    done = train(tmp_path, data_cache, *on_ray, *short, "mesh.data=2", "launcher.nodes=2")
+    two = ["mesh.data=2", "launcher.nodes=2"]
+    done = train(tmp_path, data_cache, *on_ray, *short, *two, XLA_FLAGS=FLAGS)
     assert done.returncode == 0, done.stdout + done.stderr
     mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
     theirs = theirs[theirs.point_id.isin(mine.point_id)]
@@ -253,7 +275,8 @@ print(json.dumps(heard))
 @pytest.mark.ray
 @needs_ray
 def test_a_cluster_of_this_machine_alone_is_open_to_this_machine_alone(data_cache: Path) -> None:
-    done = small_sweeps.finish([sys.executable, "-c", LISTENING], data_cache)
+    # Ray reads when it is imported to whom a cluster is open.
+    done = small_sweeps.finish([sys.executable, "-c", LISTENING], data_cache, fresh=True)
     assert done.returncode == 0, done.stderr
     heard = json.loads(done.stdout.splitlines()[-1])
     assert len(heard) > 3

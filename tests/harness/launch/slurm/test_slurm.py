@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from harness.records.status.rows import RunRow, run_rows
 from harness.sweep import __main__ as sweep
 from tests import small_sweeps
 from tests.harness.launch.local.test_local import config
+from tests.quick_compilation import FLAGS
 from tests.slurm_cluster import cluster, empty_queue, squeue, why_not
 from tests.small_sweeps import LONG, SMALL, assert_same_runs, start, train
 
@@ -96,90 +98,131 @@ def saved(results: Path) -> list[RunState]:
     ]
 
 
-@pytest.mark.slurm
-@pytest.mark.usefixtures("queue")
-def test_two_runs_submitted_left_alone_killed_and_found_again(
-    long_sweep: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    command = [*SLURM, seeds(0, 1)]
-    left = train(tmp_path, data_cache, *command, "launcher.detach=true")
-    assert left.returncode == 0, left.stderr
-    assert "2 runs are queued or under way; the same command later goes on from here" in left.stdout
-    jobs = submissions(tmp_path)
-    assert len(set(jobs.values())) == 2
-    assert {row.status for row in rows(tmp_path)} <= {"waiting", "running"}
+def running_job(results: Path) -> str | None:
+    """The number of a job that has started."""
+    jobs = submissions(results).values()
+    return next((job for job in jobs if squeue("-j", job, "-o", "%T") == "RUNNING"), None)
 
-    driver = start(tmp_path, data_cache, *command)
-    wait_for(lambda: list(tmp_path.glob("runs/*/points/*.json")), driver)
+
+@dataclass(frozen=True)
+class Sweep:
+    """What happened to a sweep whose jobs were disturbed, and its end.
+
+    Attributes:
+        results: its folder.
+        left: the command that submitted its jobs and ended.
+        jobs: Slurm's job numbers by run, in the beginning and after each disturbance.
+        before: its runs at the first of these moments.
+        queue: what Slurm had in its queue once no driver was left.
+        end: exit code and errors of the last command.
+    """
+
+    results: Path
+    left: subprocess.CompletedProcess[str]
+    jobs: list[dict[str, str]]
+    before: list[RunRow]
+    queue: str
+    end: tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def survivor(running: None, tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Sweep:  # noqa: ARG001
+    """Two runs that are submitted and left alone; then a worker, the driver and both jobs are disturbed."""
+    results, command = tmp_path_factory.mktemp("survivor"), [*SLURM, seeds(0, 1)]
+    left = train(results, data_cache, *command, "launcher.detach=true")
+    assert left.returncode == 0, left.stderr
+    jobs, before = [submissions(results)], rows(results)
+
+    driver = start(results, data_cache, *command)
+    wait_for(lambda: saved(results), driver)
+    os.kill(saved(results)[0].pid or 0, signal.SIGKILL)
+    wait_for(lambda: any(row.state.retries for row in rows(results)), driver)
+    wait_for(lambda: list(results.glob("runs/*/points/*.json")), driver)
     driver.kill()
     driver.communicate()
-    assert squeue(), "the jobs go on without a driver"
+    queue = squeue()
+    jobs.append(submissions(results))
 
-    done = train(tmp_path, data_cache, *command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert submissions(tmp_path) == jobs, "nothing was submitted twice"
-    assert all(row.state.retries == 0 for row in rows(tmp_path))
-    assert len(small_sweeps.tables(tmp_path)[0]) == 4
-    assert_same_runs(tmp_path, long_sweep, 2)
-
-
-@pytest.mark.slurm
-@pytest.mark.usefixtures("queue")
-def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(
-    long_sweep: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    driver = start(tmp_path, data_cache, *SLURM, seeds(0, 1))
-    wait_for(lambda: saved(tmp_path), driver)
-    victim = saved(tmp_path)[0]
-    os.kill(victim.pid or 0, signal.SIGKILL)
-    wait_for(lambda: any(row.state.retries for row in rows(tmp_path)), driver)
-    jobs = submissions(tmp_path)
-
-    wait_for(lambda: saved(tmp_path), driver)
+    wait_for(lambda: saved(results))
     urgent = ["sbatch", "-p", "high", "-N", "2", "-o", "/dev/null", "--wrap", "sleep 1"]
     subprocess.run(urgent, check=True, capture_output=True)
-    _, errors = driver.communicate(timeout=400)
-    assert driver.returncode == 0, errors
-    assert submissions(tmp_path) == jobs, "the jobs went back into the queue by themselves"
-    log = "".join(path.read_text() for path in tmp_path.glob("log/*/*.out"))
-    assert "Requeued job" in log
-    assert_same_runs(tmp_path, long_sweep, 2)
+    wait_for(lambda: "Requeued job" in logs(results))
+    done = train(results, data_cache, *command)
+    jobs.append(submissions(results))
+    empty_queue()
+    return Sweep(results, left, jobs, before, queue, (done.returncode, done.stdout + done.stderr))
+
+
+def logs(results: Path) -> str:
+    """What the jobs of a sweep wrote."""
+    return "".join(path.read_text() for path in results.glob("log/*/*.out"))
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("queue")
-def test_a_job_that_vanishes_is_submitted_again(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
-    driver = start(tmp_path, data_cache, *SLURM, "launcher.checkpoint_seconds=60", seeds(0))
-    wait_for(lambda: submissions(tmp_path), driver)
-    (first,) = submissions(tmp_path).values()
-    subprocess.run(["scancel", "--signal=KILL", "--full", first], check=True)
-    _, errors = driver.communicate(timeout=400)
-    assert driver.returncode == 0, errors
-    (second,) = submissions(tmp_path).values()
-    assert second != first
-    (row,) = rows(tmp_path)
-    assert f"the Slurm job {first} ended before the run did; see " in row.state.failures[0].error
-    assert_same_runs(tmp_path, long_sweep, 1)
+def test_two_runs_submitted_left_alone_killed_and_found_again(survivor: Sweep, long_sweep: Path) -> None:
+    words = "2 runs are queued or under way; the same command later goes on from here"
+    assert words in survivor.left.stdout
+    assert len(set(survivor.jobs[0].values())) == 2
+    assert {row.status for row in survivor.before} <= {"waiting", "running"}
+    assert survivor.queue, "the jobs go on without a driver"
+    code, said = survivor.end
+    assert code == 0, said
+    assert survivor.jobs[1] == survivor.jobs[0], "nothing was submitted twice"
+    assert len(small_sweeps.tables(survivor.results)[0]) == 4
+    assert_same_runs(survivor.results, long_sweep, 2)
 
 
 @pytest.mark.slurm
-@pytest.mark.usefixtures("queue")
-def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
-    long_sweep: Path, tmp_path: Path, data_cache: Path
-) -> None:
-    command = [*SLURM, seeds(0, 1, 2)]
-    one = ["launcher.n_workers=1", "launcher.detach=true"]
-    assert train(tmp_path, data_cache, *command, *one).returncode == 0
-    wait_for(lambda: saved(tmp_path))
-    assert cancel.main([str(tmp_path)]) == 0
+def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(survivor: Sweep) -> None:
+    """Its tables are compared above."""
+    assert sorted(len(row.state.failures) for row in rows(survivor.results)) == [0, 1], "the killed worker"
+    assert survivor.jobs[2] == survivor.jobs[0], "the jobs went back into the queue by themselves"
+    assert "Requeued job" in logs(survivor.results)
+
+
+@pytest.fixture(scope="module")
+def cancelled(running: None, tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Sweep:  # noqa: ARG001
+    """Two runs that are cancelled under way; of their next jobs one is lost."""
+    results, command = tmp_path_factory.mktemp("cancelled"), [*SLURM, seeds(0, 1)]
+    left = train(results, data_cache, *command, "launcher.n_workers=1", "launcher.detach=true")
+    wait_for(lambda: saved(results))
+    jobs = [submissions(results)]
+    assert cancel.main([str(results)]) == 0
     wait_for(lambda: not squeue())
-    statuses = [row.status for row in rows(tmp_path)]
-    assert set(statuses) <= {"finished", "interrupted"}
-    assert statuses.count("interrupted") >= 2
-    done = train(tmp_path, data_cache, *command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert {row.status for row in rows(tmp_path)} == {"finished"}
-    assert_same_runs(tmp_path, long_sweep, 3)
+    before = rows(results)
+
+    driver = start(results, data_cache, *command)
+    wait_for(lambda: not set(submissions(results).values()) & set(jobs[0].values()), driver)
+    wait_for(lambda: running_job(results), driver)
+    jobs.append(submissions(results))
+    lost = running_job(results)
+    assert lost is not None
+    subprocess.run(["scancel", "--signal=KILL", "--full", lost], check=True)
+    errors = driver.communicate(timeout=400)[1]
+    jobs.append(submissions(results))
+    empty_queue()
+    return Sweep(results, left, jobs, before, "", (driver.returncode, errors))
+
+
+@pytest.mark.slurm
+def test_a_job_that_vanishes_is_submitted_again(cancelled: Sweep) -> None:
+    """Its tables are compared below."""
+    before, after = cancelled.jobs[1:]
+    (run_id,) = (run_id for run_id, job in before.items() if after[run_id] != job)
+    errors = {row.run_id: [failed.error for failed in row.state.failures] for row in rows(cancelled.results)}
+    (error,) = errors.pop(run_id)
+    assert f"the Slurm job {before[run_id]} ended before the run did; see " in error
+    assert list(errors.values()) == [[]]
+
+
+@pytest.mark.slurm
+def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(cancelled: Sweep, long_sweep: Path) -> None:
+    assert cancelled.left.returncode == 0
+    assert [row.status for row in cancelled.before] == ["interrupted"] * 2
+    code, said = cancelled.end
+    assert code == 0, said
+    assert {row.status for row in rows(cancelled.results)} == {"finished"}
+    assert_same_runs(cancelled.results, long_sweep, 2)
 
 
 @pytest.mark.slurm
@@ -187,7 +230,8 @@ def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(
 def test_two_nodes_train_one_run_together(long_sweep: Path, tmp_path: Path, data_cache: Path) -> None:
     """Losses that differ from those of one device by rounding alone."""
     short = ["grid.n_tokens=[16384]", "launcher.checkpoint_seconds=60"]
-    done = train(tmp_path, data_cache, *SLURM, *short, seeds(0), "mesh.data=2", "launcher.nodes=2")
+    two = ["mesh.data=2", "launcher.nodes=2"]
+    done = train(tmp_path, data_cache, *SLURM, *short, seeds(0), *two, XLA_FLAGS=FLAGS)
     assert done.returncode == 0, done.stdout + done.stderr
     mine, theirs = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
     theirs = theirs[theirs.point_id.isin(mine.point_id)]
