@@ -37,7 +37,12 @@ class End:
     def shape(self) -> Array:
         """Learning rates relative to their peak, at equal shares of training."""
         rates = np.interp(SHAPE_AT * self.step, self.schedule.steps, self.schedule.lr)
-        return np.asarray(rates / self.schedule.lr.max())
+        return np.asarray(rates / self.peak)
+
+    @functools.cached_property
+    def peak(self) -> float:
+        """Highest learning rate of the schedule."""
+        return float(self.schedule.lr.max())
 
     def is_like(self, other: End) -> bool:
         """Return whether two ends have schedules of the same shape."""
@@ -57,6 +62,8 @@ class Run:
         cost: compute or steps of the whole run: runs of less are taken to have been trained before.
         noise: standard deviation of the log loss of a row.
         arm: recipe, if runs of several are compared.
+        order: name of the order of its text: runs of one order have read the same up to a step; empty if it
+            is unknown.
     """
 
     name: str
@@ -67,6 +74,7 @@ class Run:
     cost: float = 0.0
     noise: float = 0.004
     arm: str = ""
+    order: str = ""
 
     def until(self, step: float) -> Run:
         """Return the run as it was known at a step."""

@@ -165,16 +165,17 @@ def sweep_run(
         schedule = planned(path[path["step"] <= last], last, cell, config)
         ends.append(End(cell.point_id, last, schedule, losses.get(cell.point_id)))
     longest = ends[-1].schedule
+    order = f"seed {cells[0].seed}, batch {batch:g}"
     evaluated = trunk[trunk["eval_loss"].notna() & (trunk["step"] >= warm_up_end(longest))]
     trained = float(rows["step"].max())
     first, size, arm = cells[0], cells[0].flops / cells[0].n_tokens, cells[0].arm or ""
     cost = max(cell.flops for cell in cells)
     if len(evaluated):
         curve = Curve.of(longest, evaluated["step"], evaluated["eval_loss"])
-        return Run(first.run_id, curve, trained, tuple(ends), size, cost, arm=arm)
+        return Run(first.run_id, curve, trained, tuple(ends), size, cost, arm=arm, order=order)
     behind = trunk[trunk["step"] > warm_up_end(longest)]
     few, noise = smoothed(Curve.of(longest, behind["step"], behind["train_loss"]))
-    return Run(first.run_id, few, trained, tuple(ends), size, cost, max(noise, 0.004), arm)
+    return Run(first.run_id, few, trained, tuple(ends), size, cost, max(noise, 0.004), arm, order)
 
 
 def planned(path: pd.DataFrame, last: float, cell: SweepCell, config: Mapping[str, Any]) -> Schedule:
