@@ -112,7 +112,7 @@ def _regressed(found: _Falls, slope_sd: float = SLOPE_SD) -> tuple[float, float]
     other = np.where(mine, 0.0, weight)
 
     def sums(values: Array) -> Array:
-        return np.bincount(text, other * values)
+        return np.asarray(np.bincount(text, other * values), float)
 
     shrunk = 1 / (1 / common + sums(np.ones(len(fall))))
     by_text = np.array([sums(column) for column in columns.T])
