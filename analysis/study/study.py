@@ -207,9 +207,7 @@ def _study(
         adequacy=tests,
         jackknife=jackknife(table, law, seed) if best and few_sizes else JackknifeRecord(),
         rollout=tuple(
-            row
-            for entrant in entrants
-            for row in rollout_rows(table, _rolled(table, entrant, at, seed))
+            row for entrant in entrants for row in rollout_rows(table, _rolled(table, entrant, at, seed))
         ),
         averages=averages,
         frontier=frontier,
