@@ -37,9 +37,12 @@ def fingerprint(notebook: Any) -> dict[str, Any]:
     }
 
 
-def execute(notebook: Any) -> None:
-    """Run all cells in the folder of the notebooks, as a reader does."""
-    NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False).execute(cwd=str(FOLDER))
+def execute(notebook: Any, kernel: Any = None) -> None:
+    """Run all cells in the folder of the notebooks, as a reader does: in a new kernel, or in `kernel`."""
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, km=kernel)
+    client.execute(cwd=str(FOLDER))
+    if kernel is not None:
+        client.kc.stop_channels()
 
 
 def _hash(data: bytes) -> str:

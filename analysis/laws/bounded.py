@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
+from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, Remembered, stacked
 
 PARAMS = ("E", "A", "B", "alpha", "beta", "room")
 # L0 − E, nats per token: below the least the law cannot reach the losses of a table, above the most no loss
@@ -41,6 +41,7 @@ def jacobian(theta: Array, n: Array, d: Array, _c: Array, _u: Array) -> Array:
     return stacked(columns)
 
 
+@Remembered
 def _parts(theta: Array, n: Array, d: Array) -> tuple[Array, ...]:
     """Return E, N^-alpha, D^-beta, L0 − E, s and t."""
     e, a, b, alpha, beta, room = (theta[..., index, None] for index in range(len(PARAMS)))

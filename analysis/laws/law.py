@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from operator import is_
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,12 +20,32 @@ from analysis.arrays import Array
 
 Axis = Literal["n", "d", "c", "c/m", "c*m"]
 Function = Callable[[Array, Array, Array, Array, Array], Array]
+Found = TypeVar("Found")
 
 EXPONENT_BOUNDS = (1e-3, 4.0)
 GAMMA_BOUNDS = (0.05, 3.0)
 SCALE_BOUNDS = (1e-4, 1e4)  # of a parameter on an axis, around the centre of the table
 SCALE_START = 2.0  # such a parameter starts within so many e-folds of the centre
 COEFFICIENT_BOUNDS = (1e-9, 1e9)  # of the term at the centre of the table, where losses are of order 1
+
+
+class Remembered(Generic[Found]):
+    """A function of arrays that keeps its last result for the very same arrays, which nobody may change.
+
+    A solver asks for the slope of a law where it just asked for its value, and both need the same powers.
+    """
+
+    def __init__(self, of: Callable[..., Found]) -> None:
+        self._of = of
+        self._last: tuple[tuple[Array, ...], Found] | None = None
+
+    def __call__(self, *arrays: Array) -> Found:
+        last = self._last
+        if last is not None and all(map(is_, last[0], arrays)):
+            return last[1]
+        found = self._of(*arrays)
+        self._last = arrays, found
+        return found
 
 
 class Measured(Protocol):
@@ -80,7 +101,8 @@ class Law:
             centre of a table, bounds of a scale on an axis hold around that centre.
         terms: its powers of N, D or C.
         value_of: (theta, n, d, c, u) → loss. theta is [..., params] in natural units, the columns are [rows],
-            u holds the tokens without repetition; the loss is [..., rows], nats per token.
+            u holds the tokens without repetition; the loss is [..., rows], nats per token. It may keep what
+            it computed for these very arrays, so callers never change them; `value` asks for no such care.
         jacobian_of: (theta, n, d, c, u) → derivative by every parameter, [..., rows, params].
         power: fixed exponent of the sum of terms, if gamma is not a parameter.
         rises_with_sum: whether the loss depends on the terms through their sum alone.
@@ -113,7 +135,7 @@ class Law:
 
         Each argument is a number, a list, an array or a Series.
         """
-        return self.value_of(np.asarray(theta, float), *_columns(n, d, c, u))
+        return self.value_of(np.asarray(theta, float)[...], *_columns(n, d, c, u))
 
     def jacobian(
         self,
@@ -124,7 +146,7 @@ class Law:
         u: ArrayLike | None = None,
     ) -> Array:
         """Return the derivative of `value` by every parameter, [..., rows, params]."""
-        return self.jacobian_of(np.asarray(theta, float), *_columns(n, d, c, u))
+        return self.jacobian_of(np.asarray(theta, float)[...], *_columns(n, d, c, u))
 
     @property
     def axes(self) -> str:
@@ -275,12 +297,17 @@ def power_sum(
     bounds |= {"gamma": GAMMA_BOUNDS} if gamma else {}
     curved = gamma or power != 1
 
+    @Remembered
+    def logs_of(n: Array, d: Array, c: Array) -> list[Array]:
+        return [np.log(axis_of(term.axis, n, d, c)) for term in terms]
+
+    @Remembered
     def parts(
         theta: Array, n: Array, d: Array, c: Array
     ) -> tuple[dict[str, Array], list[Array], list[Array], list[Array]]:
         named = {name: theta[..., index, None] for index, name in enumerate(params)}
         named.setdefault("gamma", np.asarray(power))
-        logs = [np.log(axis_of(term.axis, n, d, c)) for term in terms]
+        logs = logs_of(n, d, c)
         powers = [np.exp(-named[term.exponent] * log) for term, log in zip(terms, logs, strict=True)]
         scaled = [named[term.coefficient] * power for term, power in zip(terms, powers, strict=True)]
         return named, logs, powers, scaled

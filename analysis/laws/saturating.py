@@ -22,7 +22,7 @@ import re
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, stacked
+from analysis.laws.law import COEFFICIENT_BOUNDS, EXPONENT_BOUNDS, SIZE_AND_DATA, Law, Remembered, stacked
 from harness.records.errors import InputError
 
 FAMILY = "saturating"
@@ -57,6 +57,7 @@ def parse(name: str) -> Law | None:
 def saturating(no_size: float, no_data: float) -> Law:
     """Return the saturating law with limits U = `no_size` and V = `no_data`, nats per token."""
 
+    @Remembered
     def parts(theta: Array, n: Array, d: Array) -> tuple[Array, ...]:
         e, a, b, alpha, beta = (theta[..., index, None] for index in range(len(PARAMS)))
         size, data = np.exp(-alpha * np.log(n)), np.exp(-beta * np.log(d))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.arrays import Array, Codes, Mask
-from analysis.laws.law import Law, centre_of
+from analysis.laws.law import Law, Remembered, centre_of
 from analysis.tables.noise import WeightedTrunks
 from analysis.tables.table import LossTable
 
@@ -58,6 +58,8 @@ class Coordinates:
         with np.errstate(divide="ignore"):
             limits[self.is_log] = np.log(limits[self.is_log])
         self.low, self.high = limits[:, 0], limits[:, 1]
+        # The solver takes the slope where it took the residual.
+        self._centred_once = Remembered(self.centred)
 
     def forward(self, theta: Array) -> Array:
         """Return z of natural parameters."""
@@ -78,8 +80,8 @@ class Coordinates:
         return np.minimum(np.maximum(z, self.low), self.high)
 
     def residual(self, z: Array, seen: Seen) -> Array:
-        """Return measured minus predicted, [batch, rows]."""
-        predicted = self.law.value(self.centred(z), *self.columns)
+        """Return measured minus predicted, [batch, rows]. Nobody may change z afterwards."""
+        predicted = self.law.value_of(self._centred_once(z), *self.columns)
         return seen.measured - (np.log(predicted) if seen.logs else predicted)
 
     def slope(self, z: Array, residual: Array, seen: Seen) -> Array:
@@ -87,8 +89,8 @@ class Coordinates:
 
         `residual` [batch, rows] is the residual at z.
         """
-        theta = self.centred(z)
-        jacobian = self.law.jacobian(theta, *self.columns)
+        theta = self._centred_once(z)
+        jacobian = self.law.jacobian_of(theta, *self.columns)
         # d/d ln A = A·d/dA. In place, one factor after the other: the rows stay next to each other in memory.
         jacobian *= np.where(self.is_log, theta, 1.0)[:, None, :]
         if seen.logs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.laws.law import Law, Term, centre_of
+from analysis.laws.law import Law, Remembered, Term, centre_of
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem, Solution
 from analysis.tables.table import LossTable
@@ -112,6 +112,7 @@ def _in_logarithm(law: Law, term: Term, log_centre: float) -> Law:
     """
     at, exponent = law.params.index(term.coefficient), law.params.index(term.exponent)
 
+    @Remembered
     def centred(theta: Array) -> Array:
         changed = theta.copy()
         changed[..., at] = np.exp(theta[..., at] - theta[..., exponent] * log_centre)

@@ -159,9 +159,9 @@ def _step(
     matrix = newton + damping[:, None, None] * reweighted
     # Keeps the matrix regular if a parameter has no effect at all, as an exponent whose term vanished.
     floor = 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
-    index = np.arange(z.shape[1])
-    matrix[:, index, index] += damping[:, None] * diagonal + floor
-    matrix[:, index, index] += np.where(moving, 0.0, 1.0)
+    of_matrix = np.einsum("bpp->bp", matrix)  # a view
+    of_matrix += damping[:, None] * diagonal + floor
+    of_matrix += np.where(moving, 0.0, 1.0)
     step = np.asarray(np.linalg.solve(matrix, gradient[..., None])[..., 0], dtype=np.float64)
     gain: Array = 0.5 * np.add.reduce(step * gradient, axis=-1)
     return step, gain

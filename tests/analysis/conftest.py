@@ -1,4 +1,4 @@
-"""A browser and a live report that tests of pages share."""
+"""Set-up that tests of the analysis share: searches from few starts, a browser, a live report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from analysis import plots
+from analysis.averaging import average
+from analysis.contest import rollout
 from analysis.report import build as report
+from analysis.solve import search
 from tests.browser import Browser, browser
 from tests.fakes.sweep import make_sweep
 
@@ -39,3 +42,14 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
         (folder / "report.html").write_text(report.render(sweep, svg, report.explore(sweep)))
 
     return made_once("live_report", make) / "report.html"
+
+
+@pytest.fixture(scope="module")
+def few_starts() -> Iterator[None]:
+    """Searches from few starts, for modules that ask what is said of a fit and not how good it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.multi_start, "__defaults__", (8,))
+        patch.setattr(search, "ROUNDS", 12)
+        for module in (average, rollout):
+            patch.setattr(module, "STARTS", 4)
+        yield

@@ -15,6 +15,8 @@ from analysis.fit import main as fit
 from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
 from tests import ROOT
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 SWEEP = Source.sweep(Path("results/chinchilla"), 2e13)
 READ = Namespace(table=Path("my losses.csv"), mapping="N=params,D=tokens", scale=None)
 TABLE = Source.of(READ, 3.8e13)

@@ -11,11 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.fit import main
 from tests.fuzzing import fuzzed
+
+pytestmark = pytest.mark.usefixtures("few_starts")
 
 EXAMPLES = 80
 KINDS = ("csv", "CSV", "tsv", "txt", "json")

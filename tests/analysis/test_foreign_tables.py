@@ -13,6 +13,8 @@ import pytest
 from analysis.fit import main
 from tests import ROOT
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 STORED = ROOT / "tests/stored/tables"
 CLEAN = pd.read_csv(STORED / "clean.csv")
 PLAIN = CLEAN.to_csv(index=False)

@@ -20,6 +20,8 @@ from analysis.records.warning import FitWarning, WarningCode
 from tests import ROOT
 from tests.fakes.tables import additive, ladder
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 NAMES = [
     "LAWS",
     "Fit",

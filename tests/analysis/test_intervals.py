@@ -28,6 +28,8 @@ from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 from tests.fakes.sweep import make_sweep
 from tests.fakes.tables import additive, ladder
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 ENDS = ("", "n_", "d_", "loss_", "law_", "from_law_")
 BRACKETS = re.compile(r"\[([^\[\],]+), ([^\[\],]+)\]")
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.approaches.parametric import fit_law
 from analysis.averaging.average import EXCLUDED
 from analysis.contest.adequacy import CANDIDATES, CONTEST_RULE, candidates, contest
 from analysis.laws.saturating import name_of
 from analysis.records.warning import WarningCode
+from analysis.solve.problem import checked_problem
+from analysis.solve.search import multi_start
 from analysis.uncertainty.adequacy import (
     adequacy,
     gamma_test,
@@ -26,6 +27,7 @@ from tests.fakes.tables import LIMITS, SURFACES, additive, joint, ladder, satura
 WITHOUT_LIMITS = tuple(law for law in CANDIDATES if law != "saturating")
 JOINT = ladder(joint, np.random.default_rng(1))
 ADDITIVE = ladder(additive, np.random.default_rng(1))
+NO_CUTS = np.empty(0)  # rollouts stand beside the weights and do not choose
 
 
 def test_the_wrong_law_is_found_out() -> None:
@@ -85,7 +87,7 @@ def test_a_size_trend_is_located() -> None:
 def test_the_contest_keeps_the_true_law_and_excludes_a_wrong_one(surface: str, law: str, wrong: str) -> None:
     for seed in range(4):
         below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed)))
-        entrants = contest(below)
+        entrants = contest(below, at=NO_CUTS)
         assert sum(entrant.chosen for entrant in entrants) == 1
         weights = {entrant.law: entrant.weight for entrant in entrants}
         assert sum(weights.values()) == pytest.approx(1)
@@ -108,7 +110,7 @@ def test_the_saturating_law_competes_where_the_table_has_its_limits() -> None:
     for seed in range(4):
         below, _ = split(ladder(saturates, np.random.default_rng(seed), limits=True))
         assert set(candidates(below)) == {*WITHOUT_LIMITS, name}
-        chosen += [entrant.law for entrant in contest(below) if entrant.chosen]
+        chosen += [entrant.law for entrant in contest(below, at=NO_CUTS) if entrant.chosen]
     assert chosen == [name] * 4
 
 
@@ -116,7 +118,8 @@ def test_the_saturating_law_competes_where_the_table_has_its_limits() -> None:
 def test_the_saturating_law_is_not_trusted_where_it_does_not_hold(surface: str) -> None:
     for seed in range(2):
         below, _ = split(ladder(SURFACES[surface], np.random.default_rng(seed), limits=True))
-        assert not next(entrant.law for entrant in contest(below) if entrant.chosen).startswith("saturating")
+        (chosen,) = (entrant.law for entrant in contest(below, at=NO_CUTS) if entrant.chosen)
+        assert not chosen.startswith("saturating")
 
 
 def test_a_special_case_that_does_not_hold_is_not_chosen() -> None:
@@ -140,12 +143,11 @@ def test_near_cells_do_not_tell_the_joint_law_from_the_saturating_one_but_far_ce
         below, above = split(ladder(saturates, np.random.default_rng(seed), limits=True))
         entrants = {entrant.law: entrant.rollout_rms for entrant in contest(below, ("joint", name))}
         near.append((entrants["joint"] or 0) / (entrants[name] or 1))
+        problems = [checked_problem(below, law, "gls") for law in ("joint", name)]
+        estimates = [multi_start(each, np.random.default_rng(0)).theta for each in problems]
         errors = [
-            np.log(
-                fit_law(below, law, estimator="gls", resamples=0).predict(above.n, above.d)
-                / saturates(above.n, above.d)
-            )
-            for law in ("joint", name)
+            np.log(each.law.value(theta, above.n, above.d) / saturates(above.n, above.d))
+            for each, theta in zip(problems, estimates, strict=True)
         ]
         far.append(np.abs(errors).max(axis=1))
     assert np.median(near) < 1.5

@@ -13,6 +13,8 @@ from analysis.prediction.questions import parse_questions
 from harness.records.errors import InputError
 from tests.analysis.prediction.test_predictor import best_at, runs
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> str:

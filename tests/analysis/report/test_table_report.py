@@ -12,6 +12,8 @@ from analysis.fit import main
 from analysis.report.__main__ import main as report_main
 from tests.analysis.prediction.test_predictor import runs
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
