@@ -36,8 +36,8 @@ from tests.fakes.fits import kaplan_fit
 from tests.small_sweeps import SMALL, without_times
 
 GRID = (
-    "grid.rungs=[16,32]", "grid.n_tokens=[4096,5120]", "grid.holdout_factor=1.1", "data.eval_tokens=512",
-    "data.curve_eval_tokens=256",
+    "grid.rungs=[16,32]", "grid.log_interval=4", "grid.n_tokens=[2048,2560]", "grid.holdout_factor=1.1",
+    "data.eval_tokens=512", "data.curve_eval_tokens=256",
 )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ class Killed(BaseException):
 def narrowed(sweeps: Sweeps, root: Path) -> Path:
     """The folder of a sweep of fewer cells that was extended, up to the end of training."""
     shutil.copytree(sweeps.whole, root)
-    assert sweeps.run(root, "grid.n_tokens=[4096]") == 0
+    assert sweeps.run(root, "grid.n_tokens=[2048]") == 0
     assert len(read_table(root / "points.parquet")) == 2
     return root
 
