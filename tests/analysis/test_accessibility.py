@@ -20,6 +20,7 @@ from analysis.report.live import live_page
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from tests import ROOT
+from tests.analysis.report.section_pages import section_page, sweep_of
 from tests.analysis.serve.pages import served
 from tests.axe import violations
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
@@ -39,8 +40,6 @@ def drawings(sweep: report.Sweep) -> dict[str, str]:
     """A line as wide as each figure that a report may have: the insides are not looked at."""
     templates = [path.read_text() for path in (report.HERE / "templates").iterdir()]
     names = [name for text in templates for name in NAMED.findall(text)]
-    if sweep.emergence:
-        names += map(report.task_figure, report.task_names(sweep.emergence))
     if sweep.learning_rate:
         names += [report.rate_figure(group.group) for group in sweep.learning_rate.groups]
     names += [report.forecast_figure(i) for i, _ in enumerate(sweep.scored, 1)]
@@ -51,8 +50,7 @@ def of_sweep(name: str) -> Callable[[Path], Any]:
     """What writes the report of a committed sweep."""
 
     def write(path: Path) -> None:
-        sweep = report.read_sweep(RESULTS / name)
-        path.write_text(report.render(sweep, drawings(sweep), live_page(NOTHING)))
+        path.write_text(section_page(name, drawings(sweep_of(name))))
 
     return write
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from analysis.explorer.page import explored
 from analysis.explorer.sections.figure import LiveFigure, with_figures
@@ -42,18 +42,13 @@ def places_of(sweep: Sweep) -> dict[object, int]:
     return {index: place for place, index in enumerate(build.ordered_points(sweep).index)}
 
 
-def write_section_page(name: str, folder: Path) -> Path:
-    """Write the page of a committed sweep, or of the replications, and return its path."""
-    path = folder / f"{name}.html"
-    static = dict.fromkeys(figures_of(name), STATIC)
+def section_page(name: str, static: Mapping[str, str] | None = None) -> str:
+    """The page of a committed sweep, or of the replications; its static figures are sketches by default."""
+    drawn = static or dict.fromkeys(("overview", *figures_of(name)), STATIC)
     if name == "replications":
-        path.write_text(page.render(replications(), static))
-        return path
+        return page.render(replications(), drawn)
     sweep = sweep_of(name)
     if sweep.learning_rate:
-        path.write_text(build.render(sweep, static, build.explore(sweep)))
-        return path
+        return build.render(sweep, drawn, build.explore(sweep))
     runs = explored(sweep.finished, sweep.curves, sweep.fits, None, places_of(sweep))
-    live = live_page(with_figures(runs, figures_of(name)))
-    path.write_text(build.render(sweep, static, live))
-    return path
+    return build.render(sweep, drawn, live_page(with_figures(runs, figures_of(name))))
