@@ -18,7 +18,7 @@ from tests.browser import Page
 
 FAMILY = "Same on every machine"
 BLOCK = 12  # pixels of a small picture, a line or two of text: letters become an even grey
-COLOURS = 32  # of a stored picture
+COLOURS = 64  # of a stored picture
 
 
 @cache
@@ -83,8 +83,8 @@ def _blocks(image: Image.Image) -> NDArray[np.float64]:
 
 
 def write_side_by_side(path: Path, wanted: Image.Image, found: Image.Image) -> None:
-    """Write what was wanted, what was found, and where they differ: the whiter, the more."""
-    off = Image.fromarray((255 * differences(wanted, found)).astype(np.uint8))
+    """Write what was wanted, what was found, and where they differ: white from a quarter on."""
+    off = Image.fromarray((255 * np.minimum(4 * differences(wanted, found), 1)).astype(np.uint8))
     off = off.resize((off.width * BLOCK, off.height * BLOCK), Image.Resampling.NEAREST)
     parts = [wanted, found, off.convert("RGB")]
     sheet = Image.new("RGB", (sum(part.width for part in parts), max(part.height for part in parts)), "red")
