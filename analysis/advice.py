@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from harness.records.command_line import as_typed
 from harness.records.paths import SweepFolder
 
 FOREMOST = 3  # warnings that a reader sees without a click, and remedies that a terminal prints
@@ -251,5 +252,5 @@ def next_steps(warnings: Sequence[FitWarning], source: Source) -> list[str]:
         if command is None:
             lines += [f"to do about {code}: {ADVICE[code].remedy}" for code in asking]
         else:
-            lines.append(f"to do about {', '.join(asking)}: {command}")
+            lines.append(f"to do about {', '.join(asking)}: {as_typed(command)}")
     return lines

@@ -17,7 +17,7 @@ from analysis.trackers.record import SCHEMA, ImportRecord, SourceFile
 from analysis.trackers.source import KINDS, describe, read_source
 from analysis.trackers.tracked import TrackedRun, merged
 from analysis.trackers.units import Given
-from harness.records.command_line import CommandParser, output_file, recorded
+from harness.records.command_line import CommandParser, output_file, program_name, recorded
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 from harness.records.json_files import write_record
@@ -161,10 +161,10 @@ def _said(found: ImportedTables, n_files: int, paths: tuple[Path, Path, Path]) -
         lines.append("rows are means, as W&B exports long or grouped charts: ends may lie off by their noise")
     mapped = " --map cluster=run" if len(table) > len(found.runs) else ""
     lines.append(f"written: {ends}{f', {curves}' if len(found.curves) else ''}, {record}")
-    lines.append(f"next: python -m analysis.fit {ends}{mapped}")
+    lines.append(f"next: {program_name('analysis.fit')} {ends}{mapped}")
     if len(found.curves):
         rates = "" if "lr" in found.curves else " --schedule cosine"
-        lines.append(f"      python -m analysis.curves {curves}{rates}")
+        lines.append(f"      {program_name('analysis.curves')} {curves}{rates}")
     return "\n".join(lines)
 
 

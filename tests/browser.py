@@ -95,7 +95,11 @@ class Browser:
         height: int = 900,
         script: bool = True,
     ) -> Page:
-        """Open a file or an address in a tab of its own, and wait until it is loaded."""
+        """Open a file or an address in a tab of its own and wait until it is loaded.
+
+        Args:
+            script: whether the scripts of the page run.
+        """
         address = place if isinstance(place, str) else place.resolve().as_uri()
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]

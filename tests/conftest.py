@@ -67,6 +67,8 @@ LONG_MODULES = [
     "tests/analysis/report/test_report.py",
     "tests/analysis/uncertainty/test_profile.py",
     "tests/analysis/report/test_live.py",
+    "tests/analysis/test_accessibility.py",
+    "tests/analysis/report/test_looks.py",
     "tests/analysis/forecast/test_forecast.py",
     "tests/test_package.py",
     "tests/harness/train/test_loop.py",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,8 +20,13 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis import import_runs
+from analysis.advice import Source, next_steps
+from analysis.records.warning import FitWarning, WarningCode
+from analysis.report import __main__ as report_command
 from analysis.schemas.__main__ import schemas
-from harness.records.command_line import CommandParser
+from analysis.serve import site
+from harness.records.command_line import COMMAND, CommandParser, as_typed, installed_names
 from tests import ROOT
 from tests.small_sweeps import SMALL
 
@@ -123,6 +130,88 @@ def test_installed_commands_are_those_of_python_m(
     assert said.startswith(f"usage: {script} ")
     assert f"example:\n  {script} " in said
     assert f"python -m {module.removesuffix('.__main__')}" not in said.partition("example:")[2]
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed commands on the path, by one of which this process was started."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for script in SCRIPTS:
+        (folder / script).touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(folder / "scaling-import")])
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("UV", raising=False)
+    return folder
+
+
+def test_commands_are_named_as_they_run_here(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name on the path, else by their file; by the same Python if nothing is installed for them."""
+    assert installed_names() == {
+        target.partition(":")[0].removesuffix(".__main__"): script for script, target in SCRIPTS.items()
+    }
+    text = "python -m analysis.fit A && python -m harness.sweep.x, python -m harness.bench; python -m pip"
+    python = shlex.quote(sys.executable)
+    beyond = f"{python} -m harness.sweep.x, {python} -m harness.bench; python -m pip"
+    assert as_typed(text) == f"scaling-fit A && {beyond}"
+    monkeypatch.setenv("UV", "/bin/uv")
+    assert as_typed(text) == f"{commands}/scaling-fit A && {beyond}"
+    monkeypatch.delenv("UV")
+    monkeypatch.setenv("PATH", "")
+    assert as_typed(text) == f"{commands}/scaling-fit A && {beyond}"
+    monkeypatch.setattr(sys, "argv", ["/home/me/harness/sweep/__main__.py"])
+    assert as_typed(text) == text
+
+
+@pytest.mark.usefixtures("commands")
+def test_next_steps_of_installed_commands_are_installed_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "run.csv"
+    log.write_text("Step,val/loss\n" + "".join(f"{step},{4 - step / 1000}\n" for step in (100, 200, 300)))
+    out = tmp_path / "runs.csv"
+    known = ["--params", "1e6", "--tokens-per-step", "512", "--loss", "val/loss"]
+    assert import_runs.main([str(log), *known, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"next: scaling-fit {out}" in said
+    assert "      scaling-curves " in said
+    assert report_command.main([str(out)]) == 2
+    assert f"type scaling-fit {out} --report" in capsys.readouterr().err
+    source = Source("losses.csv", is_sweep=False, largest=1e20)
+    (step,) = next_steps([FitWarning(WarningCode.FEW_SIZES, "two")], source)
+    assert step.startswith("to do about few_sizes: scaling-design losses.csv --next")
+    assert (
+        "<code>scaling-status</code> prints the same table"
+        in site.page("live.html.j2", name="a").body.decode()
+    )
+
+
+# Where a command may be written out as `python -m`: what CommandParser shows, errors, and the advice that
+# reports hold; all of these are spelled for the reader where they are printed.
+SPELLED_LATER = {"EXAMPLE", "example", "HOW_MADE"}
+
+
+def test_no_next_step_is_written_for_one_way_to_start() -> None:
+    wrong = []
+    for path in [*(ROOT / "harness").rglob("*.py"), *(ROOT / "analysis").rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and COMMAND.search(node.value):
+                around = [node]
+                while around[-1] in parents:
+                    around.append(parents[around[-1]])
+                if not any(is_spelled_later(each) for each in around) and path.name != "advice.py":
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert wrong == []
+
+
+def is_spelled_later(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign):
+        return isinstance(node.targets[0], ast.Name) and node.targets[0].id in SPELLED_LATER
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "CommandParser"
+    return isinstance(node, ast.Expr | ast.Raise)  # A docstring, or an error.
 
 
 def parser_of_an_installed_command(monkeypatch: pytest.MonkeyPatch) -> CommandParser:

@@ -24,7 +24,7 @@ from analysis.solve.problem import ESTIMATORS
 from analysis.table_options import reading, save
 from analysis.tables.numbers import read_number
 from analysis.tables.table import load_table
-from harness.records.command_line import CommandParser, output_file, recorded
+from harness.records.command_line import CommandParser, output_file, program_name, recorded
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
@@ -156,7 +156,7 @@ def _write(arguments: argparse.Namespace, source: Source, choice: Choice, argv: 
         return
     if isinstance(source, SweepSource):
         write_grid(arguments.out, choice, source.name, recorded("analysis.design", argv))
-        print(f"to train them: python -m harness.sweep +grid=cells cells={arguments.out}")
+        print(f"to train them: {program_name('harness.sweep')} +grid=cells cells={arguments.out}")
     else:
         write_runs(arguments.out, choice)
         print(f"written to {arguments.out}: N, D and FLOPs of each run")

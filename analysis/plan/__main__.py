@@ -26,7 +26,7 @@ from analysis.tables.numbers import read_number
 from analysis.tables.table import LossTable, load_table
 from harness.config.cells_file import cells_text
 from harness.execution.devices import Devices
-from harness.records.command_line import CommandParser, output_file, recorded
+from harness.records.command_line import CommandParser, output_file, program_name, recorded
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 from harness.records.json_files import to_json
@@ -128,12 +128,13 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
 
 def _command(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]) -> str:
     """Return the command that trains a run, and write its file if one was asked for."""
+    train = program_name("harness.sweep")
     if arguments.out is None:
         added = " ".join(f"'{each}'" for each in run.overrides)
-        return f"python -m harness.sweep --from {SweepFolder(arguments.table).sweep} {added}"
+        return f"{train} --from {SweepFolder(arguments.table).sweep} {added}"
     notes = [f"Made by: {recorded('analysis.plan', argv)}"]
     write_atomic(arguments.out, cells_text(str(arguments.table), [run.entry], notes).encode())
-    return f"python -m harness.sweep +grid=plan plan={arguments.out}"
+    return f"{train} +grid=plan plan={arguments.out}"
 
 
 def _effort(arguments: argparse.Namespace) -> Effort | None:

@@ -21,6 +21,7 @@ from analysis.report.live import script_hash
 from analysis.serve.folder import REPORT, Found, find_folders, served_file
 from analysis.serve.index import Index, trouble
 from analysis.serve.live import LiveSweep
+from harness.records.command_line import as_typed
 from harness.records.errors import InputError
 from harness.records.json_files import plain
 
@@ -205,7 +206,7 @@ def page(template: str, **values: object) -> Answer:
     """Return a page of the site."""
     text = _environment().get_template(template).render(**values)
     # Names of files may hold bytes that are no text.
-    return Answer(text.encode(errors="replace"), HTML)
+    return Answer(as_typed(text).encode(errors="replace"), HTML)
 
 
 def address(name: str) -> str:

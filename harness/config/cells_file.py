@@ -123,7 +123,7 @@ def read_cells(key: str, path: str) -> CellsFile:
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list) or not content["cells"]:
         raise InputError(
             f"{key}={shown(path)}: expected a YAML file that lists cells, without aliases, such as "
-            f"{EXAMPLE}; analysis.design and analysis.plan write one"
+            f"{EXAMPLE}; python -m analysis.design and python -m analysis.plan write one"
         )
     unknown = [name for name in content if name not in KEYS]
     if unknown:

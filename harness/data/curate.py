@@ -25,7 +25,7 @@ from harness.data.curation.recipe import Recipe, read_recipe
 from harness.data.curation.report import FILE, SCHEMA, Amount, Curation, count_steps, find_curation, masked
 from harness.data.curation.stages import COUNTS, READ_STEP, TOKENS, masking, stages
 from harness.data.text.file_tokenizer import FileTokenizer
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, program_name
 from harness.records.errors import InputError
 from harness.records.files import write_json
 from harness.records.json_files import read_json, write_record
@@ -171,7 +171,7 @@ def _what_next(recipe: Recipe, tokenizer: FileTokenizer, output: Path) -> str:
     named = recipe.tokenize.get("separator")
     if named is not None and tokenizer.id_of(named) != tokenizer.separator:
         options += f" data.separator={tokenizer.id_of(named)}"
-    return f"train on it with python -m harness.sweep +grid=chinchilla {options}"
+    return f"train on it with {program_name('harness.sweep')} +grid=chinchilla {options}"
 
 
 def parser() -> CommandParser:

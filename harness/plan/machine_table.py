@@ -22,6 +22,7 @@ from harness.plan.machine import (
 from harness.plan.plan import Plan
 from harness.plan.table import print_cells, print_tokens_saved
 from harness.recipe.spec import RunSpec
+from harness.records.command_line import program_name
 from harness.records.number_text import DASH, duration, given, number, percent, si
 
 COLUMNS = ("rung", "runs", "GiB a device", "fits", "tokens/s", "ms a step", "MFU", "time")
@@ -99,7 +100,8 @@ def fit_lines(estimate: Estimate, machine: Machine) -> list[str]:
                 f"of one {name}; {machine.remedy(rung.spec, rung.n_runs)}"
             )
         elif fit == "tight":
-            lines.append(f"{rung.spec.rung}{packed} fits only just: {rest}; harness.aot asks the compiler")
+            asked = f"{program_name('harness.aot')} asks the compiler"
+            lines.append(f"{rung.spec.rung}{packed} fits only just: {rest}; {asked}")
     return lines
 
 
@@ -151,7 +153,8 @@ def basis_lines(machine: Machine, specs: Sequence[RunSpec]) -> list[str]:
         f"the {promise} that the data sheet of one {name} promises, and waits for its memory "
         f"({sheet.bandwidth / 1e12:g} TB/s){link} and {1e3 * LAYER_SECONDS[sheet.platform]:g} ms a layer for "
         "work to start; loading data, checkpoints and the network between machines are left out",
-        "MFU is the share of the promise that remains; python -m harness.bench on such a device measures it, "
+        f"MFU is the share of the promise that remains; {program_name('harness.bench')} on such a device "
+        "measures it, "
         "and plan.mfu=0.3 plans with the measured share",
     ]
 

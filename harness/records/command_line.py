@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import re
 import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,20 +21,56 @@ from harness.records.secret_text import redacted
 
 # Names of installed commands begin so; the project's settings list them.
 INSTALLED = "scaling-"
+PACKAGE = "scaling-harness"
+
+
+# A command of ours in a text.
+COMMAND = re.compile(r"\bpython -m ((?:harness|analysis)(?:\.\w+)+)")
 
 
 def program_name(module: str, path: str | None = None) -> str:
-    """Return what to type for a command: its installed name if it was started by that.
+    """Return what to type for a command, in the way in which this process was started.
+
+    After `python -m` that is `python -m`. After an installed name it is the installed name of the command,
+    or its file where the shell would not find it by that name; for a command without an installed name it is
+    `python -m` of the same environment.
 
     Args:
         module: the module behind `python -m`.
         path: path that the process was started by; that of this process by default.
 
-    >>> program_name("analysis.fit", "/usr/bin/scaling-fit"), program_name("analysis.fit", "fit.py")
+    >>> program_name("analysis.fit", "/bin/scaling-sweep"), program_name("analysis.fit", "fit.py")
     ('scaling-fit', 'python -m analysis.fit')
     """
-    name = Path(sys.argv[0] if path is None else path).name
-    return name if name.startswith(INSTALLED) else f"python -m {module}"
+    started = Path(sys.argv[0] if path is None else path)
+    if not started.name.startswith(INSTALLED):
+        return f"python -m {module}"
+    name = installed_names().get(module)
+    if name is None:
+        return f"{_found_by('python', Path(sys.executable))} -m {module}"
+    return _found_by(name, started.with_name(name))
+
+
+def as_typed(text: str) -> str:
+    """Return a text whose commands `python -m …` of ours are those that run here (`program_name`)."""
+    return COMMAND.sub(lambda found: program_name(found[1]), text)
+
+
+@cache
+def installed_names() -> dict[str, str]:
+    """Return {module: installed name} of the commands that have one."""
+    try:
+        scripts = distribution(PACKAGE).entry_points.select(group="console_scripts")
+    except PackageNotFoundError:  # A checkout on the path, of which nothing is installed.
+        return {}
+    return {each.module.removesuffix(".__main__"): each.name for each in scripts}
+
+
+def _found_by(name: str, file: Path) -> str:
+    """Return a name by which a shell finds a file, or else its path; the name if there is no such file."""
+    # uv adds the folder of an environment to the path of what it starts, not to that of the shell.
+    is_found = "UV" not in os.environ and shutil.which(name) == str(file.absolute())
+    return name if is_found or not file.exists() else shlex.quote(str(file.absolute()))
 
 
 class _PrintCompletion(argparse.Action):
@@ -67,15 +108,14 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, module: str, description: str, example: str, keys: Sequence[str] = ()):
         program = program_name(module)
-        shown = example.replace(f"python -m {module}", program)
         super().__init__(
             prog=program,
-            description=description,
-            epilog=f"example:\n{textwrap.indent(shown, '  ')}",
+            description=as_typed(description),
+            epilog=f"example:\n{textwrap.indent(as_typed(example), '  ')}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self._keys = keys
-        if program.startswith(INSTALLED):
+        if Path(sys.argv[0]).name.startswith(INSTALLED):
             self.add_argument(
                 "--print-completion",
                 action=_PrintCompletion,
@@ -92,7 +132,7 @@ class CommandParser(argparse.ArgumentParser):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        return exit_code(lambda: act(self.read(arguments)), self._options_for)
+        return exit_code(lambda: act(self.read(arguments)), self._sentence)
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse the arguments, by default those of the process; raises InputError."""
@@ -107,13 +147,13 @@ class CommandParser(argparse.ArgumentParser):
         """Raise InputError in place of printing the usage and ending the process."""
         raise InputError(f"{message}; --help explains the options")
 
-    def _options_for(self, error: InputError) -> str:
-        """Return ` (--law, --map)` for arguments `law` and `mapping`, if options store under these names."""
+    def _sentence(self, error: InputError) -> str:
+        """Return the text of an error, with ` (--law, --map)` behind it if options store what it names."""
         options = {
             action.dest: action.option_strings[-1] for action in self._actions if action.option_strings
         }
         found = [options[name] for name in error.arguments if name in options]
-        return f" ({', '.join(found)})" if found else ""
+        return as_typed(str(error)) + (f" ({', '.join(found)})" if found else "")
 
     def _knows(self, word: str) -> bool:
         """Whether a word is an option, or an abbreviation of one; argparse tells whether it is ambiguous."""

@@ -81,18 +81,18 @@ def printable(text: str) -> str:
     )
 
 
-def exit_code(act: Callable[[], int | None], options_for: Callable[[InputError], str] = lambda _: "") -> int:
+def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], str] = str) -> int:
     """Act, and return the exit code: that of `act`, 2 after an InputError, 141 if the reader has left.
 
-    The sentence of an InputError goes to standard error; `options_for` adds the options that repair it. A
-    file that the system refuses is named likewise. Any other exception is a bug and keeps its traceback.
+    The sentence of an InputError goes to standard error, as `sentence` spells it. A file that the system
+    refuses is named likewise. Any other exception is a bug and keeps its traceback.
     `command | head -1` ends quietly.
     """
     try:
         try:
             code = act() or 0
         except InputError as error:
-            print(printable(f"error: {error}{options_for(error)}"), file=sys.stderr)
+            print(printable(f"error: {sentence(error)}"), file=sys.stderr)
             code = WRONG_INPUT_EXIT_CODE
         except OSError as error:
             if error.errno not in FILE_TROUBLE or error.filename is None:

@@ -23,7 +23,7 @@ from harness.plan.machine_table import time_words
 from harness.plan.plan import Plan
 from harness.plan.speed import matmul_rate
 from harness.records.columns import DONE, POINT_COLUMNS, checked_columns
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, program_name
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.number_text import duration, given
@@ -140,7 +140,8 @@ class Replicate:
                 each.sweep.print_plan(ready)
                 planned = True
             code = max(code, each.sweep.carry_out(ready))
-        self.console.print(f"to compare the replications: python -m analysis.replications {self.root}")
+        compare = program_name("analysis.replications")
+        self.console.print(f"to compare the replications: {compare} {self.root}")
         return code
 
     def _replications(self) -> Iterator[Replication]:
