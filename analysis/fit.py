@@ -25,12 +25,12 @@ from analysis.records.fits import read_study
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
 from analysis.study.study import study_table
-from analysis.table_options import reading, save
+from analysis.table_options import MOST_RESAMPLES, reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import KINDS
-from harness.records.command_line import CommandParser, output_file
+from harness.records.command_line import CommandParser, output_file, whole_number
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
@@ -77,14 +77,18 @@ def _parser() -> CommandParser:
         "if a token holds 4.2 bytes; it is converted to nats per token",
     )
     command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
-    command.add_argument("--resamples", type=int, default=1000, help="bootstrap refits, 0 for none")
+    command.add_argument(
+        "--resamples", type=whole_number(0, MOST_RESAMPLES), default=1000, help="bootstrap refits, 0 for none"
+    )
     command.add_argument(
         "--bootstrap", dest="kind", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}"
     )
     command.add_argument(
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
-    command.add_argument("--seed", type=int, default=0, help="of random starts and of the bootstrap")
+    command.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of random starts and of the bootstrap"
+    )
     command.add_argument(
         "--predict",
         action="append",
@@ -113,10 +117,6 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
         )
-    if arguments.resamples < 0:
-        raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
-    if arguments.seed < 0:
-        raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
     if arguments.kind != KINDS[0] and arguments.approach != "parametric":
         raise InputError(
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "

@@ -17,15 +17,18 @@ from analysis.arrays import Interval
 from analysis.contest.agreement import POWER, RESAMPLES, Agreement, Held, compare_laws
 from analysis.contest.depth import FOUND_WITH, DepthPower
 from analysis.records.fit import COUNTS
+from analysis.table_options import MOST_RESAMPLES
 from analysis.tables.table import load_table
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, whole_number
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.number_text import estimate, in_percent, p_value, percent, si
 from harness.records.paths import SweepFolder
 
 SAME = ("corpus_id", "tokenizer_id", "vocab_size")  # without them losses do not compare
+
+FEWEST_RESAMPLES = 100  # that an interval needs
 
 
 def text_of(found: Agreement, first: str, second: str) -> str:
@@ -126,13 +129,16 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--count", choices=COUNTS, default="n_params_matmul", help="what N counts, at which sizes are equal"
     )
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="redrawn estimates of each law")
+    parser.add_argument(
+        "--resamples",
+        type=whole_number(FEWEST_RESAMPLES, MOST_RESAMPLES),
+        default=RESAMPLES,
+        help="redrawn estimates of each law",
+    )
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.resamples < 100:
-        raise InputError(f"--resamples is {arguments.resamples}: expected 100 or more, such as {RESAMPLES}")
     points = [read_points(folder) for folder in (arguments.first, arguments.second)]
     check_same_text(*points)
     tables = [load_table(frame, count=arguments.count) for frame in points]

@@ -12,6 +12,7 @@ import numpy as np
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
+MOST_RESAMPLES = 100_000  # more would fill the memory
 QUOTED = r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'"  # a quote inside is written twice, as in CSV
 # A key, and a value behind `=`: each in quotes, or up to the next sign that ends it.
 PAIR = re.compile(

@@ -215,13 +215,13 @@ def exponents_of(
 def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> JackknifeRecord:
     """Leave out one size at a time and refit: the exponent a under C = 6·N·D, and its standard error.
 
-    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. A size stays if its removal leaves too few rows.
+    SE² = (k − 1)/k · Σ (a_i − mean a)² over the k sizes. A size stays if its removal leaves too few cells.
     """
     found = find_law(law)
     rows: list[JackknifeRow] = []
     for size in np.unique(table.n):
         rest = table.select(table.n != size)
-        if len(rest) < found.n_free or len(np.unique(rest.n)) < 2:
+        if rest.n_cells < found.n_free or any(len(np.unique(axis)) < 2 for axis in (rest.n, rest.d)):
             continue
         # Over the budgets of the whole table: a shorter range would itself move a searched exponent.
         without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)

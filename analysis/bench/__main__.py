@@ -29,7 +29,7 @@ from analysis.laws import find_law
 from analysis.solve.problem import Problem, checked_problem
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap, resampled_weights
-from harness.records.command_line import CommandParser
+from harness.records.command_line import CommandParser, whole_number
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -208,7 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Time the fits of this machine against goals, and against SciPy's L-BFGS-B.",
         "python -m analysis.bench",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of starts, resamples and simulated data")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of starts, resamples and simulated data"
+    )
     parser.add_argument("--curves", type=Path, help="only fit the envelope of the sweep in this folder")
     return parser.answer(argv, _run)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.compare.calibrate import compare_with_itself
-from analysis.compare.read import read_arms, read_source, split_arms
+from analysis.compare.read import check_one_arm, read_arms, read_source, split_arms
 from analysis.compare.study import RESAMPLES, compare_arms
 from analysis.compare.text import calibration_text, texts_of
 from analysis.intervals import LEVEL
 from analysis.records.comparison import ComparisonRecord
 from analysis.records.fit import COUNTS
-from analysis.table_options import reading, save
+from analysis.table_options import MOST_RESAMPLES, reading, save
 from analysis.tables.frames import FORMATS
 from harness.records.columns import ARM
-from harness.records.command_line import CommandParser, output_file
+from harness.records.command_line import CommandParser, output_file, whole_number
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
@@ -68,8 +68,13 @@ def _parser() -> CommandParser:
     command.add_argument(
         "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
     )
-    command.add_argument("--resamples", type=int, default=RESAMPLES, help="redrawn estimates of each law")
-    command.add_argument("--seed", type=int, default=0, help="of everything random")
+    command.add_argument(
+        "--resamples",
+        type=whole_number(1, MOST_RESAMPLES),
+        default=RESAMPLES,
+        help="redrawn estimates of each law",
+    )
+    command.add_argument("--seed", type=whole_number(0), default=0, help="of everything random")
     command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
@@ -83,8 +88,6 @@ def _flops(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.seed < 0:
-        raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
     mapping, scale, where = reading(arguments)
     column = mapping.pop("arm", ARM)
     frame = read_source(arguments.first)
@@ -143,7 +146,10 @@ def _arms(arguments: argparse.Namespace, frame: pd.DataFrame, column: str) -> di
     names = [_name(path, other) for path, other in _both(arguments.first, arguments.second)]
     if names[0] == names[1]:
         raise InputError(f"{arguments.first} was given twice: expected two arms, such as results/OTHER")
-    return dict(zip(names, (frame, read_source(arguments.second)), strict=True))
+    frames = frame, read_source(arguments.second)
+    for each, name in zip(frames, names, strict=True):
+        check_one_arm(each, column, name)
+    return dict(zip(names, frames, strict=True))
 
 
 def _both(first: Path, second: Path) -> list[tuple[Path, Path]]:

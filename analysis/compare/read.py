@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from analysis.records.fit import COUNTS
@@ -88,6 +89,12 @@ def split_arms(frame: pd.DataFrame, column: str = ARM, base: str | None = None) 
             "mapping",
         )
     labels = frame[column].map(str).where(frame[column].notna())
+    unnamed = np.flatnonzero(labels.isna())
+    if len(unnamed) and not _is_of_sweep(frame):
+        raise InputError(
+            f"row {unnamed[0]} has no arm in column {column} ({len(unnamed)} of {len(frame)} rows): expected "
+            "the name of its arm, fill it in or leave the row out"
+        )
     names = list(dict.fromkeys(labels.dropna()))
     if len(names) < 2:
         raise InputError(
@@ -105,9 +112,24 @@ def split_arms(frame: pd.DataFrame, column: str = ARM, base: str | None = None) 
     return {name: _as_fitted(frame[labels == name]) for name in ordered}
 
 
+def check_one_arm(frame: pd.DataFrame, column: str, name: str) -> None:
+    """Raise InputError if a table that stands for one arm has a column that names several."""
+    if column in frame and not _is_of_sweep(frame):
+        arms = list(dict.fromkeys(frame[column].dropna().map(str)))
+        if len(arms) > 1:
+            raise InputError(
+                f"{name} has several arms in column {column}, {', '.join(arms[:3])}, and a second table "
+                "came: give it alone, or a table of one arm"
+            )
+
+
+def _is_of_sweep(frame: pd.DataFrame) -> bool:
+    return set(OWN_KEYS) <= set(frame.columns)
+
+
 def _as_fitted(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of a sweep's arm as runs that a fit sees."""
-    if not set(OWN_KEYS) <= set(rows.columns) or "role" not in rows:
+    if not _is_of_sweep(rows) or "role" not in rows:
         return rows.reset_index(drop=True)
     return rows.assign(role=rows["role"].replace(ARM_ROLE, "fit")).reset_index(drop=True)
 

@@ -21,13 +21,14 @@ from analysis.design.source import COOLDOWN, ForeignSource, Source, SweepSource,
 from analysis.design.text import choice_text, errors_text
 from analysis.frontier import six_nd_exponents, table_cost
 from analysis.solve.problem import ESTIMATORS
-from analysis.table_options import reading, save
+from analysis.table_options import MOST_RESAMPLES, reading, save
 from analysis.tables.numbers import read_number
 from analysis.tables.table import load_table
-from harness.records.command_line import CommandParser, output_file, program_name, recorded
+from harness.records.command_line import CommandParser, output_file, program_name, recorded, whole_number
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
+MOST_CELLS = 50  # choosing takes the cube of their number
 EXAMPLE = """\
 python -m analysis.design results/chinchilla --target 1e15
 python -m analysis.design results/chinchilla --next 6 --spend 2e13 --target 6e14 --out more.yaml
@@ -53,7 +54,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--target", type=_number, metavar="C", help=f"FLOPs of a run ahead (default {AHEAD:g} × the largest)"
     )
-    parser.add_argument("--next", type=int, metavar="K", help="choose up to K further cells")
+    parser.add_argument(
+        "--next", type=whole_number(1, MOST_CELLS), metavar="K", help="choose up to K further cells"
+    )
     parser.add_argument("--spend", type=_number, metavar="FLOPS", help="training FLOPs of all at most")
     parser.add_argument(
         "--max-flops", type=_number, metavar="FLOPS", help="compute of each of them at most (the target's)"
@@ -73,7 +76,12 @@ def _parser() -> CommandParser:
     parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
     parser.add_argument("--loss-is", metavar="SCALE", help="scale of the loss column, as for analysis.fit")
     parser.add_argument("--where", help="keep rows with these values")
-    parser.add_argument("--resamples", type=int, default=200, help="bootstrap refits beside what is expected")
+    parser.add_argument(
+        "--resamples",
+        type=whole_number(0, MOST_RESAMPLES),
+        default=200,
+        help="bootstrap refits beside what is expected",
+    )
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return parser
 
@@ -101,14 +109,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if (arguments.next is None) != (arguments.spend is None):
         given, lacking = ("--spend", "--next 6") if arguments.next is None else ("--next", "--spend 1e15")
         raise InputError(f"{given} was given alone, and cells are chosen by number and FLOPs: add {lacking}")
-    if arguments.next is not None and arguments.next < 1:
-        raise InputError(f"--next is {arguments.next}: expected 1 or more cells")
     if arguments.next is not None and arguments.target is None:
         raise InputError("--next chooses cells for a loss ahead: add --target with its FLOPs, such as 1e21")
     if arguments.next is None and arguments.out is not None:
         raise InputError("--out writes chosen cells and none are chosen: add --next 6 --spend FLOPS")
-    if arguments.resamples < 0:
-        raise InputError(f"--resamples is {arguments.resamples}: expected 0 or more")
     if not 0 < arguments.cooldown <= 1:
         raise InputError(
             f"--cooldown is {arguments.cooldown:g}: expected a share up to 1 such as {COOLDOWN:g}"

@@ -11,7 +11,7 @@ from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
 from analysis.table_options import parse_pairs, parse_scale, save
-from harness.records.command_line import CommandParser, output_file
+from harness.records.command_line import CommandParser, output_file, whole_number
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
@@ -38,7 +38,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--scale", help="factors on columns: score=0.01 for percent, C=1e21")
     parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
     parser.add_argument("--chance", type=float, help="exact match of a guesser where the table has none")
-    parser.add_argument("--seed", type=int, default=0, help="of simulated nulls and bootstraps")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of simulated nulls and bootstraps")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return parser
 
@@ -46,8 +46,6 @@ def _parser() -> CommandParser:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.chance is not None and not 0 <= arguments.chance < 1:
         raise InputError(f"--chance is {arguments.chance:g}: expected a share from 0 to below 1 such as 0.1")
-    if arguments.seed < 0:
-        raise InputError(f"--seed is {arguments.seed}: expected 0 or a positive whole number")
     found = read_evaluations(
         arguments.table,
         parse_pairs(arguments.mapping, "--map", EXAMPLE),

@@ -21,12 +21,12 @@ from analysis.prediction.predictor import Predictor
 from analysis.records.fit import COUNTS
 from analysis.records.fits import read_study
 from analysis.records.predictions import EffortRecord, PlanRecord, RunRecord
-from analysis.table_options import reading, save
+from analysis.table_options import MOST_RESAMPLES, reading, save
 from analysis.tables.numbers import read_number
 from analysis.tables.table import LossTable, load_table
 from harness.config.cells_file import cells_text
 from harness.execution.devices import Devices
-from harness.records.command_line import CommandParser, output_file, program_name, recorded
+from harness.records.command_line import CommandParser, output_file, program_name, recorded, whole_number
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 from harness.records.json_files import to_json
@@ -80,9 +80,11 @@ def _parser() -> CommandParser:
     parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
     parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
     parser.add_argument("--where", help="keep rows with these values")
-    parser.add_argument("--resamples", type=int, default=400, help="redrawn estimates of each law")
+    parser.add_argument(
+        "--resamples", type=whole_number(0, MOST_RESAMPLES), default=400, help="redrawn estimates of each law"
+    )
     parser.add_argument("--level", type=float, default=LEVEL, help="confidence of the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of starts and draws")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of starts and draws")
     parser.add_argument(
         "--out", type=output_file, metavar="FILE", help="write the run as a file for +grid=plan"
     )

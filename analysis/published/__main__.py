@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from analysis.published.refits import Outcome, refit_set
 from analysis.published.registry import SETS, find_set
-from harness.records.command_line import CommandParser, output_file
+from analysis.table_options import MOST_RESAMPLES
+from harness.records.command_line import CommandParser, output_file, whole_number
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
@@ -23,8 +24,13 @@ def _parser() -> CommandParser:
         "python -m analysis.published gadre",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets, all of them when none is named")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap refits of Chinchilla")
-    parser.add_argument("--seed", type=int, default=0, help="of starts and resamples")
+    parser.add_argument(
+        "--resamples",
+        type=whole_number(FEWEST_RESAMPLES, MOST_RESAMPLES),
+        default=RESAMPLES,
+        help="bootstrap refits of Chinchilla",
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of starts and resamples")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the comparisons here")
     return parser
 
@@ -53,8 +59,6 @@ def _closing(outcomes: Sequence[Outcome]) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.resamples < FEWEST_RESAMPLES:
-        raise InputError(f"--resamples is {arguments.resamples}: expected {FEWEST_RESAMPLES} or more")
     chosen = [find_set(name) for name in arguments.names] or list(SETS)
     outcomes = []
     for dataset in chosen:

@@ -243,4 +243,9 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
         raise InputError(
             f"all {len(table)} losses equal {table.loss[0]:g}: check the column of the loss", "loss"
         )
+    if table.n_cells < need:
+        raise InputError(
+            f"{len(table)} rows of {table.n_cells} different cells for the {need} parameters of {law}: give "
+            f"at least {need} cells, since rows of one N and D are one point of a law"
+        )
     return Problem(found, table, estimator, delta)

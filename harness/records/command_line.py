@@ -26,6 +26,8 @@ PACKAGE = "scaling-harness"
 
 # A command of ours in a text.
 COMMAND = re.compile(r"\bpython -m ((?:harness|analysis)(?:\.\w+)+)")
+WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+MOST = 2**32 - 1  # of a seed
 
 
 def program_name(module: str, path: str | None = None) -> str:
@@ -184,6 +186,25 @@ def output_file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a folder; give the name of a file")
     return path
+
+
+def whole_number(least: int, most: int = MOST) -> Callable[[str], int]:
+    """Return what reads an option that is a whole number from `least` to `most`.
+
+    >>> whole_number(0)("12")
+    12
+    """
+
+    def read(text: str) -> int:
+        # Shorter texts alone: Python refuses to read thousands of digits.
+        found = int(text) if WHOLE.fullmatch(text) else None
+        if found is None or not least <= found <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} was given, expected a whole number from {least:,} to {most:,}"
+            )
+        return found
+
+    return read
 
 
 def recorded(module: str, arguments: Sequence[str]) -> str:

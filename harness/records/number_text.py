@@ -25,13 +25,13 @@ def given(value: float | None) -> TypeGuard[float]:
 def si(value: float | None, digits: int = 3) -> str:
     """Return a count in few characters.
 
-    >>> si(25_700), si(1_048_576), si(1.5e9)
-    ('25.7k', '1.05M', '1.5B')
+    >>> si(25_700), si(1_048_576), si(1.5e9), si(1.5e15)
+    ('25.7k', '1.05M', '1.5B', '1.5×10¹⁵')
     """
     if not given(value):
         return DASH
-    if math.isinf(value):
-        return power_of_ten(value)
+    if math.isinf(value) or value >= 1000 * SUFFIXES[0][0]:
+        return power_of_ten(value, digits)
     for size, suffix in SUFFIXES:
         if abs(value) >= size * (1 - 1e-9):
             return f"{value / size:.{digits}g}{suffix}"

@@ -123,7 +123,7 @@ BAD_TABLES = {
     "unknown law": (grid_columns(), ["--law", "joynt"], r"did you mean joint.* \(--law\)$"),
     "map without =": (grid_columns(), ["--map", "N"], "without '='"),
     "level": (grid_columns(), ["--level", "95"], "expected a share between 0 and 1"),
-    "resamples": (grid_columns(), ["--resamples", "-1"], "expected 0 or more"),
+    "resamples": (grid_columns(), ["--resamples", "-1"], "expected a whole number from 0 to"),
     "two rows, all": (
         {k: v[:2] for k, v in grid_columns().items()},
         ["--approach", "all"],

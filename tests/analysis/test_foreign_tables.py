@@ -134,6 +134,21 @@ def test_reasons_of_rows_that_are_left_out_are_printed(
         assert "read as: N = 'N', D = 'D', C = 6·N·D, loss = 'loss'; 'state' tells" in out
 
 
+@pytest.mark.parametrize("asked", [["--approach", "all"], ["--predict", "C=1e19"], ["--report"]])
+def test_seeds_of_few_cells_leave_out_laws_of_more_parameters(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five cells with three seeds each hold five parameters; laws of six do not stop the others."""
+    cells = CLEAN[CLEAN.N.isin(sorted(set(CLEAN.N))[:3]) & CLEAN.D.isin(sorted(set(CLEAN.D))[:2])][:5]
+    runs = pd.concat([cells.assign(loss=cells.loss * factor) for factor in (1, 1.004, 0.997)])
+    path = tmp_path / "runs.csv"
+    runs.to_csv(path, index=False)
+    asked = [*asked, str(tmp_path / "out.html")] if asked == ["--report"] else asked
+    assert main([str(path), *asked, "--resamples", "5"]) == 0
+    assert main([str(path), "--law", "joint"]) == 2
+    assert "15 rows of 5 different cells for the 6 parameters of joint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -142,7 +157,7 @@ def test_reasons_of_rows_that_are_left_out_are_printed(
         ("width,1e+18,3e+18\nw64,1.07,—\n", ["--map", "N=params"], "numbers as names.*melt it"),
         (PLAIN, ["--map", "N="], r"leaves out N, which is needed.*\(--map\)$"),
         (PLAIN, ["--map", "N=a, b"], "--map has ' b' without '='.*quotes around a name"),
-        (PLAIN, ["--seed", "-1"], "--seed is -1: expected 0 or a positive whole number"),
+        (PLAIN, ["--seed", "-1"], "'-1' was given, expected a whole number from 0 to"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(

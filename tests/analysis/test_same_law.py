@@ -52,4 +52,7 @@ def test_other_texts_and_missing_tables_are_one_sentence(
     assert main([FIRST, str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {SweepFolder(tmp_path).points} was expected")
     assert main([FIRST, SECOND, "--resamples", "3"]) == 2
-    assert capsys.readouterr().err == "error: --resamples is 3: expected 100 or more, such as 400\n"
+    assert capsys.readouterr().err == (
+        "error: argument --resamples: '3' was given, expected a whole number from 100 to 100,000; --help "
+        "explains the options\n"
+    )

@@ -30,6 +30,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     both.assign(text=np.where(both.recipe == "old", "a", "b")).rename(columns={"text": "dataset"}).to_csv(
         folder / "texts.csv", index=False
     )
+    both.assign(recipe=both.recipe.where(both.recipe == "new")).to_csv(folder / "blank.csv", index=False)
     return folder
 
 
@@ -87,10 +88,15 @@ def test_a_recipe_against_itself(tables: Path, capsys: pytest.CaptureFixture[str
         (["old.csv", "old.csv"], "was given twice"),
         (["old.csv", "new.csv", "--base", "old"], "chooses among the arms of one table"),
         (["old.csv", "."], "points.parquet is not there"),
+        (["old.csv", "both.csv", "--map", "arm=recipe"], "both has several arms in column recipe, old, new"),
+        (["blank.csv", "--map", "arm=recipe"], "row 0 has no arm in column recipe (27 of 54 rows)"),
         (["both.csv", "--map", "arm=recipe", "--target", "much"], "expected training FLOPs such as 1e20"),
         (["both.csv", "--map", "arm=recipe", "--target=-1"], "target is -1: expected training FLOPs"),
         (["both.csv", "--map", "arm=recipe", "--noise", "2"], "noise is 2: expected the standard deviation"),
-        (["both.csv", "--map", "arm=recipe", "--seed=-1"], "--seed is -1: expected 0"),
+        (
+            ["both.csv", "--map", "arm=recipe", "--seed=-1"],
+            "'-1' was given, expected a whole number from 0 to",
+        ),
         (["both.csv", "--map", "arm=recipe", "--where", "size=d16"], "the arms have 2 sizes, expected 3"),
         (["old.csv", "--itself", "1", "--map", "seed=run"], "has no column run, expected the seed"),
     ],

@@ -119,7 +119,11 @@ def test_trunks_of_others_are_branched(
         ([SWEEP, "--next", "4", "--target", "6e14"], "add --spend"),
         ([SWEEP, "--spend", "1e14"], "add --next 6"),
         ([SWEEP, "--next", "4", "--spend", "1e14"], "add --target"),
-        ([SWEEP, "--next", "0", "--spend", "1e14", "--target", "6e14"], "expected 1 or more"),
+        (
+            [SWEEP, "--next", "0", "--spend", "1e14", "--target", "6e14"],
+            "whole number from 1 to 50",
+        ),
+        ([SWEEP, "--next", "100000", *NEXT[2:]], "whole number from 1 to 50"),
         ([SWEEP, "--out", "OUT"], "add --next 6 --spend FLOPS"),
         ([SWEEP, "--target", "1e3"], "expected one from 8.17e+10"),
         ([SWEEP, "--target", "1e30"], "expected one from"),

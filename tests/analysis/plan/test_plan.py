@@ -204,6 +204,9 @@ def test_hours_and_money_become_compute(
         (["--flops", "1e30"], "ask for"),
         (["--loss", "1.2"], "the lowest loss is no smaller than"),
         (["--flops", "1e20", "--count", "nparams"], "invalid choice: 'nparams'"),
+        (["--flops", "1e20", "--resamples", "-5"], "expected a whole number from 0 to 100,000"),
+        (["--flops", "1e20", "--seed", "-1"], "expected a whole number from 0 to"),
+        (["--flops", "1e20", "--seed", "9" * 5000], "expected a whole number from 0 to"),
         (["--flops", "1e20", "--law", "kaplan_n"], "kaplan_n is no law in N and D"),
     ],
 )
