@@ -28,7 +28,7 @@ from analysis.serve import __main__ as serve
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
-from harness.bench import preparation, scheduling, seeking
+from harness.bench import preparation, scheduling, seeking, shards
 from harness.data import curate
 from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.bench.scheduling": (scheduling.main, "--large"),
     "harness.bench.preparation": (preparation.main, "--kill"),
     "harness.bench.seeking": (seeking.main, "--seeks"),
+    "harness.bench.shards": (shards.main, "--repeats"),
     "analysis.fit": (fit.main, "--approach"),
     "analysis.import_runs": (import_runs.main, "--params-from"),
     "analysis.plan": (plan.main, "--flops"),

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.tokens.mixture import AnyOrder, Mixture, MixtureOrder, batches, order_of
+from harness.data.tokens.mixture import AnyOrder, Mixture, MixtureOrder, Reader, order_of
 from harness.data.tokens.windows import Stream
 from harness.engine import distributed
 from harness.engine.peak import peak_flops
@@ -128,6 +128,7 @@ class Trajectory:
         self.inputs = inputs
         self.engine = engine_for(job.spec, inputs.mesh, inputs.execution)
         self.order = data_order(job.spec, inputs.tokens)
+        self.reader = Reader(self.order, inputs.tokens)
         last = max(map(job.spec.n_steps, job.n_tokens))
         steps = None if inputs.tasks is None else task_steps(job.spec, last)
         peak = partial(peak_flops, inputs.mesh, job.spec.model.precision)
@@ -260,7 +261,7 @@ class Trajectory:
     def _interval(self, segment: Segment, step: int, n: int, state: Any) -> Asking:
         """Train `n` steps from `step` on, evaluate if it is time, and log one row of the curve."""
         began = time.monotonic()
-        windows = batches(self.order, self.inputs.tokens, step, n)
+        windows = self.reader.batches(step, n)
         factors = lr_factors(self.spec.schedule, segment, step, n)
         state, metrics = yield Interval(self.engine, state, windows, factors, self.spec.optim)
         # The row's loss is the mean over the interval, which is less noisy than its last step.

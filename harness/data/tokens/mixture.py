@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
 from harness.data.tokens.interleave import Interleaving
+from harness.data.tokens.stream import TokenStream
 from harness.data.tokens.windows import SHORT, Order, Stream, gather, windows_of
 from harness.records.errors import InputError
 
@@ -36,6 +37,20 @@ class Mixture:
     def __len__(self) -> int:
         """Return the tokens of the sources that are trained on."""
         return sum(len(each) for each, count in zip(self.streams, self.counts, strict=True) if count)
+
+
+class Part(NamedTuple):
+    """Windows of one source among those of some steps.
+
+    Attributes:
+        stream: tokens of the source.
+        rows: places among the windows of the steps.
+        starts: first token of each window.
+    """
+
+    stream: Stream
+    rows: Int64[np.ndarray, "windows"]
+    starts: Int64[np.ndarray, "windows"]
 
 
 @dataclass(frozen=True)
@@ -104,20 +119,22 @@ class MixtureOrder:
         """
         if tokens is not self.mixture:
             raise ValueError(f"order is over {self.mixture.names}, got another mixture of {tokens.names}")
-        first, size = first_step * self.batch_size, n * self.batch_size
-        turns = self.interleaving.sources(first, size)
+        return _gathered(self.parts(first_step, n), self.seq_len).reshape(n, self.batch_size, -1)
+
+    def parts(self, first_step: int, n: int) -> list[Part]:
+        """Return what each source gives to `n` steps from `first_step` on."""
+        first = first_step * self.batch_size
+        turns = self.interleaving.sources(first, n * self.batch_size)
         before = self.interleaving.before(first).tolist()
-        found = np.empty((size, self.seq_len + 1), np.int32)
         counts = np.bincount(turns, minlength=len(before)).tolist()
         read = [source for source, count in enumerate(counts) if count]
         asked = [(self._trained(source), before[source], counts[source]) for source in read]
         rows = turns.argsort(kind="stable")
-        end = 0
+        found, end = [], 0
         for source, windows in zip(read, windows_of(asked), strict=True):
             begin, end = end, end + counts[source]
-            starts = windows * self.seq_len
-            found[rows[begin:end]] = gather(tokens.streams[source], starts, self.seq_len)
-        return found.reshape(n, self.batch_size, -1)
+            found.append(Part(self.mixture.streams[source], rows[begin:end], windows * self.seq_len))
+        return found
 
     def epochs(self, n_tokens: int) -> dict[str, float]:
         """Return how often a run of `n_tokens` reads each source that is trained on."""
@@ -156,12 +173,45 @@ def order_of(tokens: Stream | Mixture, seq_len: int, batch_size: int, seed: int)
     return Order(len(tokens), seq_len, batch_size, seed)
 
 
-def batches(
-    order: AnyOrder, tokens: Stream | Mixture, first_step: int, n: int
-) -> Int32[np.ndarray, "steps batch window"]:
-    """Return the windows of `n` steps from `first_step` on, from the tokens that the order was made for."""
-    if isinstance(order, MixtureOrder):
-        assert isinstance(tokens, Mixture)
-        return order.batches(tokens, first_step, n)
-    assert not isinstance(tokens, Mixture)
-    return order.batches(tokens, first_step, n)
+class Reader:
+    """Windows of a run, some steps at a time.
+
+    Pages of files that are mapped from disk are asked for while the steps before them are computed.
+
+    Args:
+        order: order of the windows.
+        tokens: the tokens that the order was made for.
+    """
+
+    def __init__(self, order: AnyOrder, tokens: Stream | Mixture) -> None:
+        self.order, self.tokens = order, tokens
+        self._ahead: tuple[tuple[int, int], list[Part]] | None = None
+
+    def batches(self, first_step: int, n: int) -> Int32[np.ndarray, "steps batch window"]:
+        """Return the windows of `n` steps from `first_step` on; the `n` steps behind them are next."""
+        parts = self._parts(first_step, n)
+        found = _gathered(parts, self.order.seq_len).reshape(n, self.order.batch_size, -1)
+        if any(isinstance(part.stream, TokenStream) for part in parts):
+            behind = first_step + n
+            self._ahead = (behind, n), self._parts(behind, n)
+            for part in self._ahead[1]:
+                if isinstance(part.stream, TokenStream):
+                    part.stream.fetch(part.starts, self.order.seq_len + 1)
+        return found
+
+    def _parts(self, first_step: int, n: int) -> list[Part]:
+        if self._ahead is not None and self._ahead[0] == (first_step, n):
+            return self._ahead[1]
+        if isinstance(self.order, MixtureOrder):
+            return self.order.parts(first_step, n)
+        assert not isinstance(self.tokens, Mixture)
+        size = n * self.order.batch_size
+        windows = self.order.windows(first_step * self.order.batch_size, size)
+        return [Part(self.tokens, np.arange(size), windows * self.order.seq_len)]
+
+
+def _gathered(parts: list[Part], seq_len: int) -> Int32[np.ndarray, "windows window"]:
+    found = np.empty((sum(len(part.rows) for part in parts), seq_len + 1), np.int32)
+    for part in parts:
+        found[part.rows] = gather(part.stream, part.starts, seq_len)
+    return found

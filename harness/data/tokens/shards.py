@@ -28,6 +28,33 @@ MEGATRON_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """A file of tokens mapped from disk.
+
+    Attributes:
+        file: the mapped bytes.
+        tokens: the tokens in them.
+        offset: bytes before the first token.
+    """
+
+    file: mmap.mmap
+    tokens: np.ndarray
+    offset: int
+
+    def fetch(self, first: int, n: int) -> None:
+        """Ask the system for the pages of `n` tokens from `first` on; do not wait for them.
+
+        A page that is not in memory stops the process when it is touched, as long as the disk takes.
+        Asked for before, many pages come at once and beside the computation.
+        """
+        if hasattr(mmap, "MADV_WILLNEED"):
+            size = self.tokens.itemsize
+            low = self.offset + first * size
+            begin = low - low % mmap.PAGESIZE
+            self.file.madvise(mmap.MADV_WILLNEED, begin, low + n * size - begin)
+
+
+@dataclass(frozen=True)
 class Shard:
     """One file of tokens.
 
@@ -49,14 +76,16 @@ class Shard:
 
     def map(self) -> np.ndarray:
         """Return the tokens, mapped from disk."""
-        if self.n_tokens == 0:
-            return np.zeros(0, self.dtype)
+        return self.open().tokens if self.n_tokens else np.zeros(0, self.dtype)
+
+    def open(self) -> Mapped:
+        """Map the file, which has tokens."""
         with open(self.path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         # Windows lie anywhere: reading ahead would fetch 128 KB for each of them.
         if hasattr(mmap, "MADV_RANDOM"):
             mapped.madvise(mmap.MADV_RANDOM)
-        return np.frombuffer(mapped, self.dtype, self.n_tokens, self.offset)
+        return Mapped(mapped, np.frombuffer(mapped, self.dtype, self.n_tokens, self.offset), self.offset)
 
     def document_ends(self) -> Int64[np.ndarray, "documents"] | None:
         """Return the position after the last token of each document, rising; None if they are unknown.

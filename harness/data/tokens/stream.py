@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from harness.data.tokens.shards import Shard
+from harness.data.tokens.shards import Mapped, Shard
 from harness.records.errors import InputError
 
 
@@ -36,14 +37,21 @@ class TokenStream:
         return np.cumsum(self.stretches[:, 2] - self.stretches[:, 1])
 
     @cached_property
-    def _maps(self) -> dict[int, np.ndarray]:
+    def _maps(self) -> dict[int, Mapped]:
         return {}
 
-    def _mapped(self, shard: int) -> np.ndarray:
-        """Return the tokens of a shard, mapped when they are first read: a corpus may have many files."""
+    def _mapped(self, shard: int) -> Mapped:
+        """Return a shard, mapped when it is first read: a corpus may have many files."""
         if shard not in self._maps:
-            self._maps[shard] = self.shards[shard].map()
+            self._maps[shard] = self.shards[shard].open()
         return self._maps[shard]
+
+    def fetch(self, starts: Int64[np.ndarray, "n"], width: int) -> None:
+        """Ask the system for the windows from each start on, which will be read soon."""
+        _, shard, at, _ = self._places(starts)
+        # Of a window over several stretches its beginning is enough: there are few.
+        for each, first in zip(shard.tolist(), at.tolist(), strict=True):
+            self._mapped(each).fetch(first, width)
 
     def windows(self, starts: Int64[np.ndarray, "*starts"], width: int) -> Int32[np.ndarray, "*starts width"]:
         """Return the tokens [*starts, width] from each start on.
@@ -51,48 +59,63 @@ class TokenStream:
         Raises:
             InputError: an id is no id of the vocabulary; the sentence names the file and the place.
         """
-        flat = starts.ravel()
-        found = np.empty((len(flat), width), np.int32)
-        stretch = np.searchsorted(self._ends, flat, "right")
-        shard, _, high = self.stretches[stretch].T
-        at = high - self._ends[stretch] + flat
-        inside = at + width <= high
-        # One gather a file: nearly all windows lie in one stretch.
-        for each in np.unique(shard[inside]):
-            rows = inside & (shard == each)
-            places = at[rows, None] + np.arange(width)
-            found[rows] = self._checked(self._mapped(each)[places], each, places)
-        for row in np.flatnonzero(~inside):
-            found[row] = self._across(int(stretch[row]), int(at[row]), width)
-        return found.reshape(*starts.shape, width)
+        stretch, shard, at, high = self._places(starts.ravel())
+        found = np.empty((len(at), width), self._unsigned)
+        inside = (at + width <= high).tolist()
+        # A corpus has many files, so a loop over windows is as good as one over files.
+        for row, (each, first) in enumerate(zip(shard.tolist(), at.tolist(), strict=True)):
+            if inside[row]:
+                found[row] = self._mapped(each).tokens[first : first + width]
+            else:
+                found[row] = self._across(int(stretch[row]), first, width)
+        wrong = found >= self.vocab_size
+        if wrong.any():
+            self._refuse(starts.ravel()[:, None] + np.arange(width), wrong)
+        narrow = found.astype(np.uint32, copy=False)
+        return narrow.view(np.int32).reshape(*starts.shape, width)
 
-    def _across(self, stretch: int, at: int, width: int) -> Int32[np.ndarray, "width"]:
-        """Return a window from token `at` of a stretch's shard on that goes on in the next stretches."""
-        parts: list[np.ndarray] = []
+    @cached_property
+    def _unsigned(self) -> type[np.unsignedinteger]:
+        """Type in which an id is itself, and a negative one is beyond any vocabulary."""
+        wide = any(np.dtype(shard.dtype).itemsize > 4 for shard in self.shards)
+        return np.uint64 if wide else np.uint32
+
+    def _places(self, starts: Int64[np.ndarray, "n"]) -> tuple[Int64[np.ndarray, "n"], ...]:
+        """Return stretch, shard, place in the shard and end of the stretch of tokens of the stream."""
+        stretch = np.searchsorted(self._ends, starts, "right")
+        shard, _, high = self.stretches[stretch].T
+        return stretch, shard, high - self._ends[stretch] + starts, high
+
+    def _across(self, stretch: int, at: int, width: int) -> np.ndarray:
+        """Return a window [width] from token `at` of a stretch's shard on, over the next stretches."""
+        pieces: list[tuple[int, int, int]] = []
         left = width
         while left:
             shard, low, high = self.stretches[stretch].tolist()
-            first = low if parts else at
-            places = np.arange(first, min(first + left, high))
-            parts.append(self._checked(self._mapped(shard)[places], shard, places))
-            left, stretch = left - len(places), stretch + 1
-        return np.concatenate(parts).astype(np.int32)
+            first = low if pieces else at
+            pieces.append((shard, first, min(first + left, high)))
+            left, stretch = left - (pieces[-1][2] - first), stretch + 1
+        # All before the first is read: a window over many stretches is an evaluation split.
+        for shard, first, end in pieces:
+            self._mapped(shard).fetch(first, end - first)
+        parts = [self._mapped(shard).tokens[first:end] for shard, first, end in pieces]
+        return np.concatenate(parts)
 
-    def _checked(self, tokens: np.ndarray, shard: int, places: np.ndarray) -> np.ndarray:
-        """Return tokens at `places` of a shard; raise InputError for an id beyond the vocabulary."""
-        wrong = (tokens < 0) | (tokens >= self.vocab_size)
-        if wrong.any():
-            raise InputError(
-                f"{self.shards[shard].path} has the id {tokens[wrong][0]} at token {places[wrong][0]:,}, "
-                f"expected ids below data.vocab_size={self.vocab_size}; type that of its tokenizer"
-            )
-        return tokens
+    def _refuse(self, positions: np.ndarray, wrong: np.ndarray) -> NoReturn:
+        """Raise InputError for the first id beyond the vocabulary."""
+        _, shard, at, _ = (int(each[0]) for each in self._places(positions[wrong][:1]))
+        raise InputError(
+            f"{self.shards[shard].path} has the id {self._mapped(shard).tokens[at]} at token {at:,}, "
+            f"expected ids below data.vocab_size={self.vocab_size}; type that of its tokenizer"
+        )
 
     def sample(self, n_tokens: int, width: int = 4096) -> Int32[np.ndarray, "windows width"]:
         """Return windows [windows, width] of about `n_tokens` together, spread evenly over the stream."""
         width = min(width, len(self))
         n = max(1, min(n_tokens, len(self)) // max(width, 1))
-        return self.windows(np.linspace(0, len(self) - width, n).round().astype(np.int64), width)
+        starts = np.linspace(0, len(self) - width, n).round().astype(np.int64)
+        self.fetch(starts, width)
+        return self.windows(starts, width)
 
 
 def whole(shards: Sequence[Shard]) -> Int64[np.ndarray, "stretches 3"]:

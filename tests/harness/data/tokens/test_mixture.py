@@ -1,11 +1,14 @@
 """Windows of a mixture: the same for every batch size, from every step, each source in its own order."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.data.tokens.mixture import Mixture, MixtureOrder, batches, order_of
+from harness.data.tokens.mixture import Mixture, MixtureOrder, Reader, order_of
+from harness.data.tokens.shards import Mapped, Shard
+from harness.data.tokens.stream import TokenStream, whole
 from harness.data.tokens.windows import SHORT, Order, windows_of
 from harness.records.errors import InputError
 
@@ -96,12 +99,43 @@ def test_one_corpus_is_read_as_before() -> None:
     tokens = streams()[0]
     order = order_of(tokens, SEQ_LEN, 4, 3)
     assert order == Order(len(tokens), SEQ_LEN, 4, 3)
-    np.testing.assert_array_equal(batches(order, tokens, 5, 2), order.batches(tokens, 5, 2))
+    np.testing.assert_array_equal(Reader(order, tokens).batches(5, 2), order.batches(tokens, 5, 2))
     mixed = mixture()
     np.testing.assert_array_equal(
-        batches(order_of(mixed, SEQ_LEN, 4, 3), mixed, 5, 2),
+        Reader(order_of(mixed, SEQ_LEN, 4, 3), mixed).batches(5, 2),
         MixtureOrder(mixed, SEQ_LEN, 4, 3).batches(mixed, 5, 2),
     )
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_pages_of_the_next_steps_are_asked_for(
+    sources: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for covers what is read next; steps in another order are read all the same."""
+    mapped = []
+    for number in range(sources):
+        np.arange(8_000, dtype="<u2").tofile(tmp_path / f"{number}.bin")
+        shard = Shard("a", str(tmp_path / f"{number}.bin"), "<u2", 6, 7_997)
+        mapped.append(TokenStream((shard,), whole([shard]), 8_000))
+    tokens = mapped[0] if sources == 1 else Mixture(("a", "b"), (1, 1), tuple(mapped))
+    order = order_of(tokens, SEQ_LEN, 4, 3)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(Mapped, "fetch", lambda _, first, n: asked.append((first, first + n)))
+    reader = Reader(order, tokens)
+    for step, n in ((0, 2), (2, 2), (4, 1), (90, 2), (3, 2)):
+        expected = order.batches(tokens, step, n)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(reader.batches(step, n), expected)
+        behind = order.batches(tokens, step + n, n)  # type: ignore[arg-type]
+        assert {(int(w[0]) - 3, int(w[-1]) - 2) for w in behind.reshape(-1, SEQ_LEN + 1)} == set(asked)
+        asked.clear()
+
+
+def test_asking_for_pages_takes_any_place(tmp_path: Path) -> None:
+    np.arange(40_000, dtype="<u4").tofile(tmp_path / "a.bin")
+    mapped = Shard("a", str(tmp_path / "a.bin"), "<u4", 12, 39_997).open()
+    for first in (0, 1_020, 1_021, 5_000, 39_990):
+        mapped.fetch(first, 7)
+    assert mapped.tokens[[0, -1]].tolist() == [3, 39_999]
 
 
 def test_faults_are_named() -> None:
