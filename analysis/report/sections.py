@@ -56,8 +56,8 @@ def section_figures(sweep: Sweep, places: Mapping[Any, int]) -> dict[str, LiveFi
     if fits.sources and sweep.evals is not None:
         losses = by_source(sweep.evals).merge(done[["point_id", "flops"]], on="point_id")
         figures["loss_by_source"] = sources.sources_figure(losses, fits.sources, by_point)
-    if sweep.emergence:
+    if sweep.emergence and sweep.emergence.tasks:
         figures[TASKS_FIGURE] = emergence.emergence_figure(sweep.emergence)
-        if sweep.emergence.in_context:
-            figures["in_context"] = emergence.in_context_figure(sweep.emergence.in_context)
-    return figures
+    if sweep.emergence and sweep.emergence.in_context:
+        figures["in_context"] = emergence.in_context_figure(sweep.emergence.in_context)
+    return {name: figure for name, figure in figures.items() if figure.charts}

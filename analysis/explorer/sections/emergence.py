@@ -114,7 +114,7 @@ def _row(task: TaskRecord, size: SizeRow) -> Json:
     row["nll_low"] = None if spread is None else size.nll * math.exp(-spread)
     row["nll_high"] = None if spread is None else size.nll * math.exp(spread)
     straight, product = None, size.product
-    if task.n_positions and size.law is not None:
+    if task.n_positions and size.law is not None and size.law > 0:
         straight = math.log(task.n_positions * size.law)
     bent = product is not None and SMALLEST < product < 1
     row["loglog_law"] = straight
