@@ -18,7 +18,7 @@ from analysis.plots.replications import (
     replication_parameters,
 )
 from analysis.plots.runs import loss_against_compute, loss_curves
-from analysis.plots.sources import loss_by_source
+from analysis.plots.sources import loss_by_source, loss_by_source_and_tokens
 from analysis.plots.style import SINGLE, slug, to_svg, write_images
 from analysis.plots.uncertainty import cloud, counting, profiles
 
@@ -38,6 +38,7 @@ __all__ = [
     "learning_rate",
     "loss_against_compute",
     "loss_by_source",
+    "loss_by_source_and_tokens",
     "loss_curves",
     "multipliers",
     "overview",

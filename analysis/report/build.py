@@ -40,7 +40,7 @@ from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
 from analysis.report.sections import TASKS_FIGURE, forecast_figure, rate_figure, section_figures
-from analysis.tables.sweep import by_source
+from analysis.tables.sweep import by_source, by_source_on_the_way
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
 from harness.records.columns import (
@@ -213,16 +213,19 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
 def draw_figures(sweep: Sweep) -> dict[str, Figure]:
     """Return {name: figure} for every figure that the sweep has the data for."""
     arms = {"arms": plots.multipliers(sweep.fits.comparisons)} if sweep.fits.comparisons else {}
-    return arms | _law_figures(sweep) | _source_figure(sweep) | _task_figures(sweep.emergence)
+    return arms | _law_figures(sweep) | _source_figures(sweep) | _task_figures(sweep.emergence)
 
 
-def _source_figure(sweep: Sweep) -> dict[str, Figure]:
-    """Return the figure of the losses on the sources of a mixture, if the corpus is one."""
+def _source_figures(sweep: Sweep) -> dict[str, Figure]:
+    """Return the figures of the losses on the sources of a mixture, if the corpus is one."""
     if not sweep.fits.sources or sweep.evals is None:
         return {}
-    losses = by_source(sweep.evals)
-    losses = losses.merge(sweep.finished[["point_id", "flops"]], on="point_id")
-    return {"loss_by_source": plots.loss_by_source(losses, sweep.fits.sources)}
+    ends, on_the_way = by_source(sweep.evals), by_source_on_the_way(sweep.evals)
+    losses = ends.merge(sweep.finished[["point_id", "flops"]], on="point_id")
+    return {
+        "loss_by_source": plots.loss_by_source(losses, sweep.fits.sources),
+        "loss_by_source_and_tokens": plots.loss_by_source_and_tokens(sweep.finished, ends, on_the_way),
+    }
 
 
 def _task_figures(found: EmergenceRecord | None) -> dict[str, Figure]:

@@ -120,5 +120,19 @@ def by_source(evals: pd.DataFrame) -> pd.DataFrame:
     return rows.rename(columns=names)[["point_id", *names.values()]].reset_index(drop=True)
 
 
+def by_source_on_the_way(evals: pd.DataFrame) -> pd.DataFrame:
+    """Return the losses of trunks on the way on the sources of a mixture, maybe no row.
+
+    The columns are `run_id`, `n_tokens`, `source` and `loss`, in nats per token. The rate has not cooled down
+    there, so a loss lies above that of an end point.
+
+    Args:
+        evals: evals.parquet.
+    """
+    rows = evals[(evals["split"] == OF_SOURCE) & (evals["metric"] == "loss") & evals["point_id"].isna()]
+    rows = rows.rename(columns={"task": "source", "value": "loss"})
+    return rows[["run_id", "n_tokens", "source", "loss"]].reset_index(drop=True)
+
+
 def _table(path: Path) -> pd.DataFrame | None:
     return read_table(path) if path.exists() else None

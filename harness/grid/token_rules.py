@@ -47,10 +47,16 @@ def free_batch_size(settings: OptimSettings, n_tokens: float, seq_len: int) -> i
     The rule is reference_batch_tokens · (D / reference_tokens)^batch_size_tokens_exponent tokens. Powers of
     two divide evenly over meshes and micro-batches, which must not enter a recipe.
 
+    The critical batch is the same rule with another power. Kaplan et al. wrote it as 2.1·10^8 · L^-4.8
+    tokens. That form is left out: it needs a loss before the run, which would hang the recipe on a law. At
+    equal D it also gives larger models larger batches, which Zhang et al. did not find. Where L falls as
+    D^-0.095, as in the same work, it grows as D^0.456: nearly the power that others measured.
+
     References:
         Li et al., arXiv:2503.04715, equation 1: the best batch grows as D^0.571, whatever N.
         Bergsma et al., arXiv:2505.13738, figure 1: the best batch as D^0.383, the critical one as D^0.462.
         Zhang et al., arXiv:2410.21676: the critical batch follows D, and hardly N.
+        Kaplan et al., arXiv:2001.08361, section 5.1 and figure 10: the critical batch from the loss.
     """
     return _nearest(settings, n_tokens, seq_len, SIZES)
 

@@ -9,6 +9,7 @@ import pytest
 from analysis import plots
 from analysis.records.averages import AveragedQuantity
 from analysis.study.by_source import study_sources
+from analysis.tables.sweep import by_source, by_source_on_the_way
 from harness.records.columns import EVAL_COLUMNS, OF_SOURCE, as_table
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 
@@ -64,3 +65,25 @@ def test_a_source_without_a_law_says_why(points: pd.DataFrame) -> None:
     bare = study_sources(points, evals(points, {"web": 1.0}), {}, COUNT, resamples=0)
     assert bare[0].reason is None
     assert bare[0].averages == ()
+
+
+def test_trunks_on_the_way_are_drawn_beside_their_ends(points: pd.DataFrame) -> None:
+    done = points[points.status == "done"]
+    every = evals(done, FACTORS)
+    ends = by_source(every)
+    assert by_source_on_the_way(every).empty
+    trunk = every[every.run_id == done.run_id.iloc[0]].assign(point_id=None, value=9.0)
+    rows = pd.concat([every, trunk], ignore_index=True)
+    assert len(by_source(rows)) == len(ends)
+    on_the_way = by_source_on_the_way(rows)
+    assert set(on_the_way.source) == set(FACTORS)
+    assert (on_the_way.loss == 9.0).all()
+    panels = plots.loss_by_source_and_tokens(done, ends, on_the_way).axes
+    assert [axes.get_title(loc="left") for axes in panels[:3]] == list(FACTORS)
+    assert not panels[3].get_visible()
+    rungs = done.rung.nunique()
+    for axes in panels[:3]:
+        lines = [line for line in axes.lines if line.get_marker() == "None"]
+        assert len(axes.lines) == rungs + len(lines) == rungs + 1
+        assert set(lines[0].get_ydata()) == {9.0}
+    assert len(plots.loss_by_source_and_tokens(done, ends, on_the_way[:0]).axes[0].lines) == rungs
