@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to spoil; no figure is drawn, and no job is looked for in a queue."""
     monkeypatch.setattr(build, "draw_figures", lambda _: {})
-    monkeypatch.setattr(build, "try_forecasts", partial(try_forecasts, shares=SHARES[:1]))
+    monkeypatch.setattr(build, "try_forecasts", lambda runs: try_forecasts(runs[:3], SHARES[:1]))
     # Laws are fitted for the live part of each report: from few starts, for few budgets, with all sizes.
     monkeypatch.setattr(average, "STARTS", 2)
     monkeypatch.setattr(answers, "STEPS", 1)

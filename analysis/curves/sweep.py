@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.arrays import Array
 from analysis.curves.curve import Curve
 from analysis.curves.run import End, Run, smoothed, warm_up_end
 from analysis.curves.schedule import KINDS, Plan
@@ -155,14 +157,19 @@ def sweep_run(
         config: resolved configuration of the sweep.
     """
     rows = rows.sort_values("step")
-    trunk = rows[rows["point_id"].isna()]
+    in_trunk = rows["point_id"].isna().to_numpy()
+    trunk = rows[in_trunk]
     batch = float((rows["n_tokens"] / rows["step"]).iloc[0])
+    steps, rates = rows["step"].to_numpy(float), rows["hidden_lr"].to_numpy(float)
+    points = np.where(in_trunk, "", rows["point_id"].to_numpy(object))
     ends = []
     for cell in sorted(cells, key=lambda each: each.n_tokens):
-        branch = rows[rows["point_id"] == cell.point_id]
-        path = pd.concat([trunk[trunk["step"] < branch["step"].min()], branch]) if len(branch) else trunk
+        path = points == cell.point_id
+        # The trunk up to where the branch leaves it.
+        path = path | (in_trunk & (steps < steps[path].min())) if path.any() else in_trunk
         last = cell.n_tokens / batch
-        schedule = planned(path[path["step"] <= last], last, cell, config)
+        path = path & (steps <= last)
+        schedule = planned(steps[path], rates[path], last, cell, config)
         ends.append(End(cell.point_id, last, schedule, losses.get(cell.point_id)))
     longest = ends[-1].schedule
     order = f"seed {cells[0].seed}, batch {batch:g}"
@@ -178,9 +185,8 @@ def sweep_run(
     return Run(first.run_id, few, trained, tuple(ends), size, cost, max(noise, 0.004), arm, order)
 
 
-def planned(path: pd.DataFrame, last: float, cell: SweepCell, config: Mapping[str, Any]) -> Schedule:
+def planned(steps: Array, rates: Array, last: float, cell: SweepCell, config: Mapping[str, Any]) -> Schedule:
     """Return the schedule of a cell: logged rates as far as they go, then the plan of the sweep."""
-    steps, rates = path["step"].to_numpy(float), path["hidden_lr"].to_numpy(float)
     if len(steps) and steps[-1] >= 0.999 * last:
         return Schedule.logged(steps, rates)
     optim = config.get("optim")
