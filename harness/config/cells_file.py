@@ -118,6 +118,10 @@ def read_cells(key: str, path: str) -> CellsFile:
         # An alias names a value twice, and a few of them in each other make billions.
         aliased = len(text) > MAX_YAML or any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text))
         content = None if aliased else yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{key}={shown(path)}: there is no such file; give one that lists cells, such as {EXAMPLE}"
+        ) from error
     except (OSError, RuntimeError, ValueError, RecursionError, yaml.YAMLError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list) or not content["cells"]:

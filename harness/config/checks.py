@@ -275,12 +275,17 @@ def _check_schedule(settings: SweepSettings) -> None:
 
 
 def _check_sources(settings: SweepSettings) -> None:
-    """Raise InputError if sources are given and not mixed, or a mixture is given what it does not read."""
+    """Raise InputError for sources that are not mixed or read, and for a source without a token."""
     data = settings.data
     if data.sources and data.name != "mixture":
         raise InputError(
             f"data.sources are read by data=mixture alone, and data.name={data.name} was given; add "
             "data=mixture, or leave data.sources out"
+        )
+    if data.name == "synthetic" and data.synthetic_tokens < 1:
+        raise InputError(
+            f"data.synthetic_tokens={data.synthetic_tokens} leaves data=synthetic nothing to train on; "
+            "use 1000000 or more"
         )
     for key, value in (("path", data.path), ("eval_path", data.eval_path), ("tasks", data.tasks or None)):
         if data.name == "mixture" and value is not None:

@@ -17,6 +17,7 @@ TRUE, FALSE = {"true", "yes", "on", "y", "1"}, {"false", "no", "off", "n", "0"}
 MAX_INTEGER = 2**63
 # Products of a few settings stay far below the largest float.
 MAX_NUMBER = 1e60
+NO_VALUE = "???"  # as OmegaConf writes a key that still needs one
 # A value with more levels was never meant, and would end in Python's own limit.
 MAX_DEPTH = 12
 MAX_SHOWN = 160
@@ -218,7 +219,7 @@ def _is_scalar(kind: Any, value: Any) -> bool:
     """Return whether a value is of a scalar type, or text that reads as one."""
     if isinstance(value, dict | list):
         return False
-    if isinstance(value, str) and "${" in value:
+    if isinstance(value, str) and ("${" in value or value == NO_VALUE):
         return False
     if kind is bool:
         return isinstance(value, bool) or str(value).lower() in TRUE | FALSE
@@ -249,6 +250,8 @@ def _because(kind: Any, value: Any) -> str:
     """Return the end of a sentence on why a scalar does not fit; empty if the value says it."""
     if isinstance(value, str) and "${" in value:
         return ", ${…} is not resolved; type the value itself"
+    if value == NO_VALUE:
+        return f", and {NO_VALUE} stands for none; type the value itself"
     number = _number(value)
     if kind in (int, float) and number is not None and not isinstance(value, bool):
         if not math.isfinite(number):

@@ -120,6 +120,6 @@ def test_a_grid_of_cells_without_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["+grid=cells", "dry_run=true"]) == 2
     assert "add cells=FILE.yaml" in capsys.readouterr().err
     assert main(["+grid=cells", f"cells={tmp_path}/none.yaml", "dry_run=true"]) == 2
-    assert "expected a YAML file" in capsys.readouterr().err
+    assert "there is no such file; give one that lists cells" in capsys.readouterr().err
     assert main(["+grid=plan", f"plan={tmp_path}/none.json", "dry_run=true"]) == 2
-    assert "expected a YAML file" in capsys.readouterr().err
+    assert "there is no such file; give one that lists cells" in capsys.readouterr().err
