@@ -23,7 +23,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from harness.config.schema import SweepSettings
-from harness.config.settings import known_keys, load
+from harness.config.settings import known_keys, load_noted
 from harness.engine.optim import Optimiser, group_rates
 from harness.engine.step import quickly
 from harness.grid.rules import Rung, model_spec, optim_spec
@@ -122,12 +122,15 @@ def check(overrides: list[str]) -> None:
     """Print the table for the settings that the overrides make; raise InputError for wrong ones."""
     # Few tokens show how activations move, so the short context does not ask for more sequences.
     small = ["model.seq_len=32", "optim.batch_size=4"]
-    settings = load(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", *small, *overrides])
+    loaded = load_noted(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", *small, *overrides])
+    settings, console = loaded.settings, plain_console()
+    for note in loaded.notes:
+        console.print(f"note: {note}")
     rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
     if len(rungs) < 2:
         raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")
     found = [activation_changes(settings, rung) for rung in rungs]
-    plain_console().print(_table(settings, rungs, found))
+    console.print(_table(settings, rungs, found))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from harness.aot.topology import EXAMPLES, Topology
 from harness.config.schema import SweepSettings
-from harness.config.settings import known_keys, load, options, plain
+from harness.config.settings import known_keys, load_noted, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
 from harness.grid.cells import expand
@@ -199,7 +199,10 @@ def compile_all(arguments: list[str]) -> int:
     """Compile for the topology among the arguments, with the settings that the others make."""
     topology, overrides = without_topology(arguments)
     console = plain_console()
-    return run(topology, load(overrides), console)
+    found = load_noted(overrides)
+    for note in found.notes:
+        console.print(f"note: {note}")
+    return run(topology, found.settings, console)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
 from harness.config.schema import SweepSettings
-from harness.config.settings import known_keys, load
+from harness.config.settings import Loaded, known_keys, load, load_noted
 from harness.config.values import typed
 from harness.execution.hardware import platform_here
 from harness.grid.rules import Rung, model_spec, optim_spec
@@ -90,7 +90,7 @@ def rungs_of(text: str, settings: SweepSettings) -> list[Rung]:
     return [Rung(int(width), settings.model.n_layers) for width in dict.fromkeys(widths)]
 
 
-def settings_of(arguments: argparse.Namespace) -> SweepSettings:
+def settings_of(arguments: argparse.Namespace) -> Loaded:
     """Return the configuration of a sweep with the options of this command; raise InputError if invalid."""
     for name, low in (("seq_len", 1), ("vocab", 2), ("batch_tokens", 1), ("repeats", 1)):
         value = getattr(arguments, name)
@@ -99,18 +99,23 @@ def settings_of(arguments: argparse.Namespace) -> SweepSettings:
             raise InputError(f"--{option} expected at least {low}, got {value}; type a larger number")
     if not arguments.seconds > 0:
         raise InputError(f"--seconds expected more than 0, got {arguments.seconds:g}; type for example 0.5")
-    settings = load(["+grid=chinchilla", *arguments.overrides])
-    settings.model.seq_len = arguments.seq_len or settings.model.seq_len
-    settings.data.vocab_size = arguments.vocab or settings.data.vocab_size
+    overrides = ["+grid=chinchilla", *arguments.overrides]
+    if arguments.seq_len:
+        # Nothing is evaluated here, so no amount of text limits the context.
+        scored = [f"data.{name}={arguments.seq_len}" for name in ("eval_tokens", "curve_eval_tokens")]
+        overrides += [*scored, f"model.seq_len={arguments.seq_len}"]
     if arguments.batch_tokens:
-        sequences, rest = divmod(arguments.batch_tokens, settings.model.seq_len)
+        seq_len = arguments.seq_len or load(overrides).model.seq_len
+        sequences, rest = divmod(arguments.batch_tokens, seq_len)
         if rest:
             raise InputError(
-                f"--batch-tokens expected a multiple of the context {settings.model.seq_len}, got "
-                f"{arguments.batch_tokens}; type {max(1, sequences) * settings.model.seq_len}"
+                f"--batch-tokens expected a multiple of the context {seq_len}, got "
+                f"{arguments.batch_tokens}; type {max(1, sequences) * seq_len}"
             )
-        settings.optim.batch_size = sequences
-    return settings
+        overrides.append(f"optim.batch_size={sequences}")
+    found = load_noted(overrides)
+    found.settings.data.vocab_size = arguments.vocab or found.settings.data.vocab_size
+    return found
 
 
 def spec_of(rung: Rung, settings: SweepSettings) -> RunSpec:
@@ -163,9 +168,8 @@ def run_rung(job: RungJob) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def results(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def results(arguments: argparse.Namespace, settings: SweepSettings) -> Iterator[dict[str, Any]]:
     """Yield the figures of each rung; all input is checked before the first rung is timed."""
-    settings = settings_of(arguments)
     specs = [spec_of(rung, settings) for rung in rungs_of(arguments.rungs, settings)]
     compare = tuple(dict.fromkeys(arguments.compare))
     if TORCH in compare:
@@ -263,8 +267,11 @@ def measure(options: argparse.Namespace) -> int:
     """Time every rung and print the tables; return the exit code."""
     console = plain_console(LOG_WIDTH)
     rows: list[dict[str, Any]] = []
+    found = settings_of(options)
+    for note in found.notes:
+        console.print(f"note: {note}")
     try:
-        for row in results(options):
+        for row in results(options, found.settings):
             rows.append(row)
             print(f"{row['rung']} timed", file=sys.stderr)
         print_tables(console, rows)

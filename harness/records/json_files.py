@@ -15,15 +15,17 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from reprlib import repr as shortened
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
-from cattrs.v import transform_error
+from cattrs.v import format_exception, transform_error
 
 from harness.records.errors import Damaged, InputError
 from harness.records.files import read_bytes, write_json
@@ -104,7 +106,7 @@ def _number(value: Any, _: Any) -> float:
     if value is None:  # A number that is not finite was written as null.
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a number, got {value!r}")
+        raise TypeError(f"expected a number, got {shortened(value)}")
     return float(value)
 
 
@@ -113,7 +115,7 @@ def _exactly(value: Any, kind: type) -> Any:
     if issubclass(kind, Enum):  # A StrEnum comes here as a kind of str.
         return kind(value)
     if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+        raise TypeError(f"expected {kind.__name__}, got {shortened(value)}")
     # Tables have no larger integers, and quotients of them overflow.
     if isinstance(value, int) and abs(value) >= LARGEST:
         raise TypeError(f"expected an integer of 64 bits, got one of {value.bit_length()}")
@@ -123,6 +125,49 @@ def _exactly(value: Any, kind: type) -> Any:
 CONVERTER.register_structure_hook(float, _number)
 for _kind in (int, str, bool):
     CONVERTER.register_structure_hook(_kind, _exactly)
+
+
+# Kinds whose own reader is asked for at this moment.
+_asked: ContextVar[frozenset[Any]] = ContextVar("asked", default=frozenset())
+
+
+def _is_container(kind: Any) -> bool:
+    of = get_origin(kind) or kind
+    holds = isinstance(of, type) and (is_dataclass(of) or issubclass(of, tuple | Mapping))
+    return holds and kind not in _asked.get()
+
+
+@CONVERTER.register_structure_hook_factory(_is_container)
+def _container_reader(kind: Any) -> Callable[[Any, Any], Any]:
+    """Return a reader that takes a JSON list for a tuple, and a JSON object for a record or a mapping.
+
+    cattrs alone would take a word as the list of its letters, and an object as the list of its keys.
+    """
+    token = _asked.set(_asked.get() | {kind})
+    try:
+        read = CONVERTER.get_structure_hook(kind, cache_result=False)
+    finally:
+        _asked.reset(token)
+    is_list = issubclass(get_origin(kind) or kind, tuple)
+    types, name = ((list, tuple), "a list") if is_list else (Mapping, "an object")
+    of = get_args(kind)
+    length = len(of) if is_list and of and of[-1] is not Ellipsis else None
+
+    def checked_first(value: Any, wanted: Any) -> Any:
+        if not isinstance(value, types):
+            raise TypeError(f"expected {name}, got {shortened(value)}")
+        if length is not None and len(value) != length:
+            raise TypeError(f"expected {length} values, got {shortened(value)}")
+        return read(value, wanted)
+
+    return checked_first
+
+
+def _spelled(error: BaseException, kind: type | None) -> str:
+    """Return what was expected and what came, where our own readers say so."""
+    text = str(error)
+    own = isinstance(error, TypeError) and text.startswith("expected ")
+    return text if own else format_exception(error, kind)
 
 
 def plain(value: Any) -> Any:
@@ -179,8 +224,9 @@ def from_json(value: Any, kind: type[Record], source: str) -> Record:
     try:
         return CONVERTER.structure(value, kind)
     except (BaseValidationError, ForbiddenExtraKeysError, KeyError, TypeError, ValueError) as error:
-        causes = transform_error(error, path="")[:SHOWN_CAUSES]
-        raise InputError(f"{source} is not as expected: {'; '.join(causes)}") from error
+        causes = transform_error(error, path="", format_exception=_spelled)[:SHOWN_CAUSES]
+        said = "; ".join(cause.removesuffix(" @ ") for cause in causes)
+        raise InputError(f"{source} is not as expected: {said}") from error
 
 
 def read_record(

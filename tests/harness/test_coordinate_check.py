@@ -111,4 +111,5 @@ def test_the_command_prints_a_slope_for_every_activation(capsys: pytest.CaptureF
     assert "grid.rungs=[16, 32, 64, 128]" in capsys.readouterr().err
     assert coordinate_check.main(["grid.rungs=[16,32]", "model.n_layers=1", "optim.transfer=mup"]) == 0
     printed = capsys.readouterr().out
+    assert printed.startswith("note: model.seq_len=32 takes along model.rope_theta=")
     assert all(word in printed for word in ("embedding", "block 1", "label's logit", "slope", "d32"))

@@ -134,6 +134,14 @@ def test_wrong_input_is_one_sentence(
     assert len(error.strip().splitlines()) == 1
 
 
+def test_what_a_context_takes_along_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(aot, "run", lambda *_: 0)
+    assert aot.main(["+grid=smoke", "topology=v5e:4x4", "model.seq_len=256"]) == 0
+    assert capsys.readouterr().out.startswith("note: model.seq_len=256 takes along model.rope_theta=441.6")
+
+
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"needs the extra 'tpu'.*uv sync --extra tpu"):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.bench import __main__ as bench
 from harness.bench.__main__ import main, print_tables, rungs_of, settings_of, spec_of
 from harness.bench.__main__ import parser as command_line
 from harness.bench.rung import MATMUL, STEP, TEXTBOOK, RungJob, data_sheet_share, figures, spread, take_turns
@@ -27,7 +28,7 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 
 
 def spec(*arguments: str) -> Any:
-    return spec_of(Rung(16, 1), settings_of(command_line().parse_args([*TINY, *arguments])))
+    return spec_of(Rung(16, 1), settings_of(command_line().parse_args([*TINY, *arguments])).settings)
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +114,37 @@ def test_a_job_survives_the_way_to_its_process() -> None:
 
 def test_the_configuration_of_a_sweep_is_what_is_timed() -> None:
     arguments = command_line().parse_args(["--batch-tokens", "1024", "optim.beta2=0.95"])
-    settings = settings_of(arguments)
+    settings = settings_of(arguments).settings
     assert settings.optim.batch_size == 8
     assert settings.optim.beta2 == 0.95
     widths = [rung.d_model for rung in rungs_of(arguments.rungs, settings)]
     assert widths == [16, 32, 48, 64, 96, 128]
+
+
+def test_a_context_takes_along_what_it_does_in_a_sweep() -> None:
+    """By the option as by the key; a note says so unless the batch was given too."""
+    angles = "model.seq_len=256 takes along model.rope_theta=441.6 (200 at 128)"
+    batch = "optim.batch_size=2 (512 tokens, as at 128)"
+    for given in (["--seq-len", "256"], ["model.seq_len=256"]):
+        found = settings_of(command_line().parse_args(given))
+        assert found.notes == (f"{angles} and {batch}; what is given stays",)
+        assert found.settings.optim.batch_size == 2
+    found = settings_of(command_line().parse_args(["--seq-len", "256", "--batch-tokens", "1024"]))
+    assert found.notes == (f"{angles}; what is given stays",)
+    assert found.settings.optim.batch_size == 4
+    long = settings_of(command_line().parse_args(["--seq-len", "131072"])).settings
+    assert (long.model.seq_len, long.optim.batch_size) == (131_072, 1)
+
+
+def test_the_notes_stand_before_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "results", lambda *_: iter(()))
+    monkeypatch.setattr(bench, "print_tables", lambda console, _: console.print("tables"))
+    assert main(["model.seq_len=256"]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("note: model.seq_len=256 takes along model.rope_theta=441.6")
+    assert last == "tables"
 
 
 @pytest.mark.parametrize(

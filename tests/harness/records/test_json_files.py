@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,11 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Lamp:
+    watts: int
+
+
+@dataclass(frozen=True)
 class Bicycle:
     name: str
     colour: Colour
@@ -42,18 +48,31 @@ class Bicycle:
     wheel: Wheel | None = field(default=None, metadata=PART)
     note: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     checked: bool = field(default=True, metadata=NOT_STORED)
+    riders: tuple[str, ...] = ()
+    former: tuple[str, ...] | None = None
+    size: tuple[float, float] = (1.0, 2.0)
+    prices: Mapping[str, float] | None = None
+    lamps: tuple[Lamp, ...] = ()
     schema: int = 1
 
 
-PLAIN = {"name": "b", "colour": "red", "gears": [1, 2], "schema": 1}
+OTHERS = {
+    "riders": ["Ada"],
+    "former": None,
+    "size": [1.0, 2.0],
+    "prices": {"new": 9.0},
+    "lamps": [{"watts": 3}],
+}
+HAS: dict[str, Any] = {"riders": ("Ada",), "prices": {"new": 9.0}, "lamps": (Lamp(3),)}
+PLAIN = {"name": "b", "colour": "red", "gears": [1, 2], **OTHERS, "schema": 1}
 
 
 @pytest.mark.parametrize(
     ("record", "written"),
     [
-        (Bicycle("b", Colour.RED, (1, 2)), PLAIN),
+        (Bicycle("b", Colour.RED, (1, 2), **HAS), PLAIN),
         (
-            Bicycle("b", Colour.RED, (1, 2), Wheel(0.5, None), "new"),
+            Bicycle("b", Colour.RED, (1, 2), Wheel(0.5, None), "new", **HAS),
             PLAIN | {"radius": 0.5, "spokes": None, "note": "new"},
         ),
     ],
@@ -77,6 +96,17 @@ def test_numbers_that_are_not_finite_are_null() -> None:
         ({"name": 3}, r"name"),
         ({"gears": [1.5]}, r"gears"),
         ({"gears": [True]}, r"gears"),
+        # Neither the letters of a word nor the keys of an object are a list of words.
+        ({"riders": "Ada"}, r"expected a list, got 'Ada' @ \.riders$"),
+        ({"riders": {"Ada": 1}}, r"expected a list, got \{'Ada': 1\} @ \.riders$"),
+        ({"riders": ["Ada", ["B"]]}, r"expected str, got \['B'\] @ \.riders\[1\]$"),
+        ({"former": "Bob"}, r"expected a list, got 'Bob' @ \.former$"),
+        ({"size": "12"}, r"expected a list, got '12' @ \.size$"),
+        ({"size": [1.0]}, r"expected 2 values, got \[1\.0\] @ \.size$"),
+        ({"prices": "x" * 1000}, r"expected an object, got 'x+\.\.\.x+' @ \.prices$"),
+        ({"prices": ["new"]}, r"expected an object, got \['new'\] @ \.prices$"),
+        ({"lamps": "ab"}, r"expected a list, got 'ab' @ \.lamps$"),
+        ({"lamps": ["ab"]}, r"expected an object, got 'ab' @ \.lamps\[0\]$"),
         ({"colour": "blue"}, r"colour"),
         ({"radius": "x", "spokes": 1}, r"radius"),
         ({"radius": 1.0}, r"spokes"),
