@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
@@ -35,6 +34,7 @@ from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
+from analysis.report.inline import inlined
 from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
@@ -383,8 +383,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             accuracy_text=accuracy_text,
             bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
             excluded=excluded_rows(sweep) if sweep.about else [],
-            # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
-            svg={name: Markup(text) for name, text in svg.items()},
+            # Everything else in the template is escaped.
+            svg=inlined(svg),
             width={name: svg_width(text) for name, text in svg.items()},
             single=72 * plots.SINGLE,
             live=live,

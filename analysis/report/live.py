@@ -83,10 +83,16 @@ def programs() -> tuple[str, str, str]:
     names = IMPORT[len("import ") : IMPORT.index(" from")]
     tied = f"const {names} = vega;\n{head}{body}vega.expressionInterpreter = expression;\n"
     interpreter = f"(() => {{\n{tied}}})();\n"
-    parts = [(HERE / "script" / name).read_text() for name in OWN]
+    parts = [_lean((HERE / "script" / name).read_text()) for name in OWN]
     data = 'const data = JSON.parse(document.getElementById("live-data").textContent);\n'
     own = '(() => {\n"use strict";\n' + data + "\n".join(parts) + "})();\n"
     return vega, interpreter, own
+
+
+def _lean(script: str) -> str:
+    """Return a script of ours without indentation and lines of comment; no text in it spans lines."""
+    lines = (line.strip() for line in script.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
 
 
 def script_hash(content: bytes) -> str:
