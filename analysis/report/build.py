@@ -20,7 +20,7 @@ from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line,
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
-from analysis.explorer.page import NOTHING, Explored, explored, rounded, run_rows
+from analysis.explorer.page import NOTHING, Explored, counts_of, explored, rounded, run_rows
 from analysis.explorer.sections.figure import with_figures
 from analysis.intervals import normal_interval
 from analysis.laws import family
@@ -331,14 +331,16 @@ def _explored(sweep: Sweep, table: LossTable | None, places: Mapping[Any, int]) 
     """Return runs and laws of a live page; of a sweep over learning rates the runs alone."""
     done, primary = sweep.finished, sweep.fits.primary
     if sweep.learning_rate:
-        runs = run_rows(done, COUNTS[1], (), None, places)
-        return replace(NOTHING, data=NOTHING.data | {"runs": rounded(runs)})
+        counts = counts_of(done, COUNTS[1])
+        runs = run_rows(done, counts, (), None, places)
+        names = [plots.style.COUNT_NAMES.get(name, name) for name in counts]
+        return replace(NOTHING, data=NOTHING.data | {"runs": rounded(runs), "counts": names})
     # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.
     with contextlib.suppress(InputError):
         if table is None and primary:
             table = load_table(done, count=primary.count)
-        return explored(done, sweep.curves, sweep.fits, table, places)
-    return explored(done, sweep.curves, sweep.fits, None, places)
+        return explored(done, sweep.points, sweep.curves, sweep.fits, table, places, sweep.tried)
+    return explored(done, sweep.points, sweep.curves, sweep.fits, None, places, sweep.tried)
 
 
 def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -> str:
