@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Array
+from analysis.approaches.slices import rows_by_flops
+from analysis.arrays import Array, Mask
 from analysis.averaging.average import LawAverage, average_laws
 from analysis.averaging.quantities import averaged_frontier, frontiers_by_law
+from analysis.frontier import table_cost
 from analysis.intervals import LEVEL
 from analysis.laws import family
+from analysis.prediction.demand import DemandTable, demand_table
+from analysis.prediction.predictor import Predictor
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
-from harness.records.number_text import si
+from harness.records.number_text import power_of_ten, si
 
 # Over the measured range and this factor beyond the largest run; a page says from where it extrapolates.
 BEYOND = 1000.0
 STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less than a thousandth
 # Redrawn losses of a law at most, and the fewest and the most draws, whatever a file asks for.
 DRAWN_ROWS, FEWEST, MOST = 400_000, 40, 1000
-FEWEST_SIZES, MOST_SIZES = 4, 8  # of a table of which each size is left out once
+FEWEST_PARTS, MOST_PARTS = 4, 8  # sizes or budgets of a table of which each is left out once
 LEFT_OUT_DRAWS = 200
+FEWEST_OF_SLICE = 3  # sizes at one budget; with fewer the budgets of a grid are bands of compute
+BANDS = 2  # of a decade of compute
+# Inference tokens, in multiples of D*, for which the cheapest run is known: none, and evenly spaced in
+# ln(FIRST_DEMAND + r) up to MOST_DEMAND. At every DEMAND_EVERY-th budget, two decades apart: the factors on
+# N* and D* hardly change with the budget.
+FIRST_DEMAND, MOST_DEMAND, DEMANDS, DEMAND_EVERY = 0.1, 1e4, 12, 2 * STEPS
 
 
 @dataclass(frozen=True)
@@ -33,17 +43,23 @@ class LawAnswers:
 
     Attributes:
         name: of the law, without the constants of its corpus; None for all laws together.
-        weight: share of the law in the average; None for all laws together, and with a size left out.
+        weight: share of the law in the average; None for all laws together, and with a part left out.
         frontier: the best use of each budget, ascending.
         predicted: loss of the runs of the table, nats per token [rows].
-        left_out: the size whose runs the law did not see; None if it saw all.
+        demand: cheapest runs with inference at some of the budgets and at `demands` times their D*.
+        part: "size" or "budget" if the law did not see the runs of one; None if it saw all.
+        left_out: name of that size or budget.
+        unseen: those runs [rows]; None if it saw all.
     """
 
     name: str | None
     weight: float | None
     frontier: tuple[FrontierRow, ...]
     predicted: Array
+    demand: DemandTable
+    part: str | None = None
     left_out: str | None = None
+    unseen: Mask | None = None
 
 
 def answers_of_laws(
@@ -66,22 +82,21 @@ def answers_of_laws(
     draws = max(min(resamples, DRAWN_ROWS // len(table), MOST), FEWEST)
     average = average_laws(table, laws, resamples=draws, seed=seed)
     together, alone = frontiers_by_law(average, table, budgets(table), level)
+    rest = {entry.name: average.alone(entry.name) for entry in average.laws}
     each = [
-        LawAnswers(
-            family(entry.name), entry.weight, alone[entry.name], _of_runs(average.alone(entry.name), table)
-        )
+        _answers(rest[entry.name], table, alone[entry.name], level, name=entry.name, weight=entry.weight)
         for entry in average.laws
     ]
-    return LawAnswers(None, None, together, _of_runs(average, table)), *each
+    return _answers(average, table, together, level), *each
 
 
-def answers_without_each_size(
+def answers_with_a_part_left_out(
     table: LossTable, law: str, *, resamples: int, level: float = LEVEL, seed: int = 0
 ) -> tuple[LawAnswers, ...]:
-    """Answer by one law fitted without the runs of each size in turn, smallest first.
+    """Answer by one law fitted without the runs of each size in turn, then of each budget, smallest first.
 
-    There are none if the sizes are too few to leave one out, or so many that none weighs much. Predictions
-    are for all runs, so those of the size left out test the law.
+    There are none if sizes or budgets are too few to leave one out, or so many that none weighs much.
+    Predictions are for all runs, so those of the part left out test the law.
 
     Args:
         table: the fitted rows.
@@ -90,19 +105,59 @@ def answers_without_each_size(
         level: share of the intervals.
         seed: of starts and draws.
     """
-    sizes = np.unique(table.n)
-    if not FEWEST_SIZES <= len(sizes) <= MOST_SIZES:
-        return ()
+    sizes = {_size_name(table, size): table.n == size for size in np.unique(table.n)}
     found = []
-    for size in sizes:
-        # Some law of many parameters may need every size.
-        with contextlib.suppress(InputError):
-            seen = table.select(table.n != size)
-            average = average_laws(seen, [law], resamples=min(resamples, LEFT_OUT_DRAWS), seed=seed)
-            frontier = averaged_frontier(average, table, budgets(table), level)
-            name = _size_name(table, size)
-            found.append(LawAnswers(family(law), None, frontier, _of_runs(average, table), name))
+    for part, each in (("size", sizes), ("budget", budget_parts(table))):
+        if not FEWEST_PARTS <= len(each) <= MOST_PARTS:
+            continue
+        for name, unseen in each.items():
+            # Some law of many parameters may need every part.
+            with contextlib.suppress(InputError):
+                draws = min(resamples, LEFT_OUT_DRAWS)
+                average = average_laws(table.select(~unseen), [law], resamples=draws, seed=seed)
+                frontier = averaged_frontier(average, table, budgets(table), level)
+                known = _answers(average, table, frontier, level, name=law)
+                found.append(replace(known, part=part, left_out=name, unseen=unseen))
     return tuple(found)
+
+
+def budget_parts(table: LossTable) -> dict[str, Mask]:
+    """Return {name: rows} of the budgets of a table, smallest first.
+
+    They are its IsoFLOP budgets if all rows lie on such, else bands of compute of half a decade.
+    """
+    rows = [np.isin(np.arange(len(table)), own) for own in rows_by_flops(table.c)]
+    if all(len(np.unique(table.n[own])) >= FEWEST_OF_SLICE for own in rows):
+        return {f"C near {power_of_ten(float(np.median(table.c[own])))}": own for own in rows}
+    first, last = float(table.c.min()), float(table.c.max())
+    n_bands = max(1, round(BANDS * np.log10(last / first)))
+    edges = np.geomspace(first, last, n_bands + 1)
+    band = np.clip(np.searchsorted(edges, table.c, side="right") - 1, 0, n_bands - 1)
+    return {
+        f"C from {power_of_ten(edges[i])} to {power_of_ten(edges[i + 1])}": band == i for i in np.unique(band)
+    }
+
+
+def demands() -> Array:
+    """Return the inference tokens for which the cheapest runs are computed, in multiples of D*."""
+    top = np.log1p(MOST_DEMAND / FIRST_DEMAND)
+    return np.asarray(FIRST_DEMAND * np.expm1(np.linspace(0, top, DEMANDS)))
+
+
+def _answers(
+    average: LawAverage,
+    table: LossTable,
+    frontier: tuple[FrontierRow, ...],
+    level: float,
+    *,
+    name: str | None = None,
+    weight: float | None = None,
+) -> LawAnswers:
+    known = frontier[::DEMAND_EVERY]
+    n, d, flops = (np.array([getattr(row, field) for row in known]) for field in ("n_opt", "d_opt", "flops"))
+    asked = Predictor(average, table, table_cost(table), level)
+    demand = demand_table(asked, n, d, flops, d[:, None] * demands())
+    return LawAnswers(family(name) if name else None, weight, frontier, _of_runs(average, table), demand)
 
 
 def _size_name(table: LossTable, size: float) -> str:

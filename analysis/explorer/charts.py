@@ -1,7 +1,8 @@
-"""Charts of a report as Vega specifications: runs and frontier, sizes and tokens, residuals, loss curves."""
+"""Charts of a report as Vega specifications: runs and frontier, sizes and tokens, residuals."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from matplotlib.colors import to_hex
@@ -19,6 +20,7 @@ from analysis.explorer.vega import (
     in_unit,
     kept,
     line,
+    marked,
     points,
     shown_if,
     upright,
@@ -28,6 +30,7 @@ from analysis.plots.style import BLACK, BLUE, GREY, ORANGE, VERMILION, rung_styl
 
 COMPUTE = Axis("training compute C, FLOPs", "flops")
 TOKENS = Axis("training tokens D", "si")
+RATIO = Axis("tokens per parameter D/N", "si")
 SHOWN = "indexof(hidden, datum.rung) < 0"
 # The frontier is drawn to ten times the largest run, and to the next computed budget beyond the chosen one.
 DRAWN = f"datum.law === law && datum.c <= max(10 * largest, at ? {10 ** (1 / STEPS):.3f} * at.c : 0)"
@@ -64,15 +67,19 @@ def overview_chart(rungs: Sequence[str], *, with_law: bool, largest: float) -> J
         upright("largest", BLACK, "largest"),
         upright("(at ? at.c : null)", VERMILION, dash=(5, 3)),
     ]
-    budget = _loss_of_budget("c")
+    budget = budget_marks("c", "loss", in_unit)
+    along, up = marked("c", "loss", in_unit) if with_law else ([], [])
+    if with_law:
+        along.append(("frontier", "c"))
+        up += [("frontier", "low"), ("frontier", "high")]
     return chart(
         "Loss of every run against its training compute, with the lowest loss that each budget reaches",
         COMPUTE,
         LOSS_TITLE,
-        [_runs(formula("y", in_unit("datum.loss"))), *([frontier] if with_law else [])],
+        [runs_data(formula("y", in_unit("datum.loss"))), *([frontier] if with_law else [])],
         (
-            [("runs", "c"), *([("frontier", "c")] if with_law else [])],
-            [("runs", "y"), *([("frontier", name) for name in ("low", "high")] if with_law else [])],
+            [("runs", "c"), *along],
+            [("runs", "y"), *up],
         ),
         [*(law_marks if with_law else []), *points("runs", "c", "y"), *(budget if with_law else [])],
         colours=colours_of(rungs),
@@ -81,42 +88,59 @@ def overview_chart(rungs: Sequence[str], *, with_law: bool, largest: float) -> J
     )
 
 
-def size_chart(rungs: Sequence[str], title: str, *, largest: float) -> Json:
-    """Return the best size against compute with its interval, the flat range and the rule of 20 tokens."""
-    return _allocation(
-        rungs, "n", title, largest, "Best size against training compute, with its interval and flat range"
-    )
+def size_chart(rungs: Sequence[str], titles: Sequence[str], *, largest: float) -> Json:
+    """Return the best size against compute with its interval, the flat range and the rule of 20 tokens.
+
+    Args:
+        rungs: names of the sizes, smallest first.
+        titles: of the axis of N, one a way to count it.
+        largest: largest compute of a run, FLOPs.
+    """
+    description = "Best size against training compute, with its interval and flat range"
+    return _allocation(rungs, "n", by_count(titles), largest, description)
 
 
 def tokens_chart(rungs: Sequence[str], *, largest: float) -> Json:
     """Return the best number of tokens against compute with its interval and the rule of 20 tokens."""
-    return _allocation(
-        rungs, "d", "best number of tokens D*", largest, "Best number of tokens against training compute"
-    )
+    title = Axis("best number of tokens D*", "si")
+    return _allocation(rungs, "d", title, largest, "Best number of tokens against training compute")
 
 
-def _allocation(rungs: Sequence[str], axis: str, title: str, largest: float, description: str) -> Json:
+def by_count(titles: Sequence[str]) -> Axis:
+    """Return an axis of sizes whose title names the way to count them."""
+    return Axis(f"{json.dumps(list(titles), ensure_ascii=False)}[count]", "si", computed=True)
+
+
+def _allocation(rungs: Sequence[str], axis: str, title: Axis, largest: float, description: str) -> Json:
     flat = Series("flat", "loss within 0.1 % of best", ORANGE, "band")
     rule = Series("rule", f"{TOKENS_PER_PARAMETER:g} tokens per parameter", VERMILION, "dashes")
     is_size = axis == "n"
+    fields = ("n", "n_low", "n_high", "flat_low", "flat_high") if is_size else ("d", "d_low", "d_high")
+    spelled = "counted(datum.{}, count)" if is_size else "datum.{}"
+    shown = [formula(f"y_{each}", spelled.format(each)) for each in fields]
+    along, up = marked("c", axis)
+    rule_of = formula("y_rule", f"datum.{axis}_rule[count]")
     return chart(
         description,
         COMPUTE,
-        Axis(title, "si"),
-        [_runs(), {"name": "frontier", "transform": [kept(DRAWN)]}],
+        title,
+        [
+            runs_data(formula("y", "datum.n[count]" if is_size else "datum.d")),
+            {"name": "frontier", "transform": [kept(DRAWN), *shown, rule_of]},
+        ],
         (
-            [("runs", "c"), ("frontier", "c")],
-            [("runs", axis), ("frontier", f"{axis}_low"), ("frontier", f"{axis}_high")],
+            [("runs", "c"), ("frontier", "c"), *along],
+            [("runs", "y"), ("frontier", f"y_{axis}_low"), ("frontier", f"y_{axis}_high"), *up],
         ),
         [
-            *([band("frontier", "c", "flat_low", "flat_high", ORANGE, "flat")] if is_size else []),
-            band("frontier", "c", f"{axis}_low", f"{axis}_high", BLUE, "interval"),
-            line("frontier", "c", axis, BLUE, "best"),
-            line("frontier", "c", f"{axis}_rule", VERMILION, "rule", 1.4, strokeDash={"value": [6, 4]}),
+            *([band("frontier", "c", "y_flat_low", "y_flat_high", ORANGE, "flat")] if is_size else []),
+            band("frontier", "c", f"y_{axis}_low", f"y_{axis}_high", BLUE, "interval"),
+            line("frontier", "c", f"y_{axis}", BLUE, "best"),
+            line("frontier", "c", "y_rule", VERMILION, "rule", 1.4, strokeDash={"value": [6, 4]}),
             upright("largest", BLACK, "largest"),
             upright("(at ? at.c : null)", VERMILION, dash=(5, 3)),
-            *points("runs", "c", axis),
-            *budget_marks("at.c", f"at.{axis}", f"at.{axis}_low", f"at.{axis}_high"),
+            *points("runs", "c", "y"),
+            *budget_marks("c", axis),
         ],
         colours=colours_of(rungs),
         series=(BEST, INTERVAL, *([flat] if is_size else []), rule, LARGEST),
@@ -124,12 +148,12 @@ def _allocation(rungs: Sequence[str], axis: str, title: str, largest: float, des
     )
 
 
-def residual_charts(rungs: Sequence[str], size_title: str, seed_sd: float | None) -> list[Json]:
+def residual_charts(rungs: Sequence[str], size_titles: Sequence[str], seed_sd: float | None) -> list[Json]:
     """Return what the chosen law leaves unexplained, %, along N, D and D/N: three charts.
 
     Args:
         rungs: names of the sizes, smallest first.
-        size_title: title of the axis of N.
+        size_titles: of the axis of N, one a way to count it.
         seed_sd: standard deviation between seeds, relative to the loss; None if it is not known.
     """
     noise = Series("noise", "± noise between seeds", GREY, "band")
@@ -147,82 +171,29 @@ def residual_charts(rungs: Sequence[str], size_title: str, seed_sd: float | None
     }
     return [
         chart(
-            f"Residuals of the chosen law in per cent of the loss, along {title}",
-            Axis(title, "si"),
+            f"Residuals of the chosen law in per cent of the loss, along {words}",
+            title,
             Axis("measured − predicted loss, %", log=False, zero=True),
-            [_runs(formula("x", along), formula("y", "datum.residual[law]"))],
-            ([("runs", "x")], [("runs", "y")]),
-            [*([level] if seed_sd else []), zero, *points("runs", "x", "y")],
+            [runs_data(formula("x", along), formula("y", "datum.residual[law]"))],
+            ([("runs", "x"), f"[{budget('at')}, {budget('(need || at)')}]"], [("runs", "y")]),
+            [
+                *([level] if seed_sd else []),
+                zero,
+                upright(f"(need ? {budget('need')} : null)", VERMILION, dash=(1, 4)),
+                upright(f"(at ? {budget('at')} : null)", VERMILION, dash=(5, 3)),
+                *points("runs", "x", "y"),
+            ],
             colours=colours_of(rungs),
             series=(noise,) if seed_sd else (),
         )
-        for title, along in (
-            (size_title, "datum.n"),
-            (TOKENS.title, "datum.d"),
-            ("tokens per parameter D/N", "datum.d / datum.n"),
+        for words, title, along, budget in (
+            ("N", by_count(size_titles), "datum.n[count]", "{}.n".format),
+            ("D", TOKENS, "datum.d", "{}.d".format),
+            ("D/N", RATIO, "datum.d / datum.n[count]", "{0}.d / {0}.n".format),
         )
     ]
 
 
-def curves_chart(rungs: Sequence[str], x: str) -> Json:
-    """Return the loss along training of every run, with the finished points.
-
-    Args:
-        rungs: names of the sizes, smallest first.
-        x: `d` for training tokens; `c` for training compute, with the lower hull of the finished points.
-    """
-    curves = {
-        "name": "curves",
-        "transform": [
-            kept(SHOWN),
-            {"type": "flatten", "fields": ["tokens", "losses"], "as": ["d", "loss"]},
-            formula("c", "datum.d * datum.flops_per_token"),
-            formula("y", in_unit("datum.loss")),
-        ],
-    }
-    channels = {
-        "x": {"scale": "x", "field": x},
-        "y": {"scale": "y", "field": "y"},
-        "stroke": {"scale": "colour", "field": "rung"},
-        "strokeWidth": {"signal": "lit_run === datum.run ? 3 : datum.trunk ? 1.4 : 0.9"},
-        "opacity": {"signal": "!show_curves ? 0 : lit_run === datum.run ? 1 : 0.6"},
-    }
-    inside = {"width": {"signal": "width"}, "height": {"signal": "height"}}
-    trajectories = {
-        "type": "group",
-        "from": {"facet": {"name": "one", "data": "curves", "groupby": "key"}},
-        "clip": True,
-        "encode": {"update": inside},
-        "marks": [{"type": "line", "aria": False, "from": {"data": "one"}, "encode": {"update": channels}}],
-    }
-    hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
-    with_hull = x == "c"
-    return chart(
-        "Loss along training, one line a trunk and a branch",
-        TOKENS if x == "d" else COMPUTE,
-        LOSS_TITLE,
-        [_runs(formula("y", in_unit("datum.loss"))), curves, *([hull] if with_hull else [])],
-        ([("runs", x), ("curves", x)], [("runs", "y"), ("curves", "y")]),
-        [
-            *([line("hull", "c", "y", BLACK, "hull")] if with_hull else []),
-            trajectories,
-            upright(f"(at ? at.{x} : null)", VERMILION, dash=(5, 3)),
-            *points("runs", x, "y"),
-            *_loss_of_budget(x),
-        ],
-        colours=colours_of(rungs),
-        series=(
-            Series("curves", "trunks and branches", GREY, "line"),
-            *([Series("hull", "lower hull", BLACK, "line")] if with_hull else []),
-        ),
-        signals=[{"name": "lit_run", "value": None}],
-    )
-
-
-def _loss_of_budget(x: str) -> list[Json]:
-    """Return the marker of the chosen budget at its loss."""
-    return budget_marks(f"at.{x}", in_unit("at.loss"), in_unit("at.loss_low"), in_unit("at.loss_high"))
-
-
-def _runs(*added: Json) -> Json:
+def runs_data(*added: Json) -> Json:
+    """Return the data set of the shown runs."""
     return {"name": "runs", "transform": [kept(SHOWN), *added]}

@@ -12,19 +12,34 @@ import pandas as pd
 
 from analysis.approaches.envelope import lower_hull
 from analysis.averaging.average import EXCLUDED
-from analysis.explorer.answers import LawAnswers, answers_of_laws, answers_without_each_size
-from analysis.explorer.charts import curves_chart, overview_chart, residual_charts, size_chart, tokens_chart
+from analysis.explorer.answers import (
+    DEMAND_EVERY,
+    DEMANDS,
+    FIRST_DEMAND,
+    MOST_DEMAND,
+    LawAnswers,
+    answers_of_laws,
+    answers_with_a_part_left_out,
+)
+from analysis.explorer.charts import overview_chart, residual_charts, size_chart, tokens_chart
+from analysis.explorer.curve_charts import curves_chart, rates_chart
+from analysis.explorer.curves import curve_data, foretold_ends
 from analysis.explorer.vega import UNITS, Json
+from analysis.frontier import cost_between
 from analysis.plots.frontier import TOKENS_PER_PARAMETER, sizes_by_rule
 from analysis.plots.runs import rungs_by_size
 from analysis.plots.style import COUNT_NAMES, count_axis
+from analysis.prediction.demand import DemandTable
+from analysis.records.curves import Tried
 from analysis.records.fit import COUNTS
 from analysis.records.fits import StudyRecord
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
 
 DIGITS = 6  # significant ones of a number in the page
-CURVE_POINTS = 120  # of one trajectory at most
+READ_DIGITS = 5  # of a number that is read between others
+DEMAND_UNIT = 1e-4  # factors under inference demand are whole numbers of it
+SIZE_STEPS = 6  # of a decade of N, between which another count is read in logs
 # Names in the page of the fields of a frontier.
 FIELDS = {"c": "flops", "n": "n_opt", "d": "d_opt"}
 FIELDS |= {name: name for name in ("loss", "n_low", "n_high", "d_low", "d_high", "loss_low", "loss_high")}
@@ -38,42 +53,51 @@ class Explored:
     Attributes:
         data: content of the page's JSON.
         laws: label of every law that can be chosen, all laws together first; empty without a law.
-        left_out: labels of the fits without one size, which follow the laws.
+        left_out: {"size" or "budget": labels of the fits without one}, which follow the laws.
         units: {name: label} of the scales of the loss.
+        counts: label of every way to count N, that of the fits first.
         level: share of the intervals; None without a law.
     """
 
     data: Json
     laws: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, tuple[str, ...]]
     units: Mapping[str, str]
+    counts: tuple[str, ...]
     level: float | None
 
 
 NOTHING = Explored(
-    {"largest": None, "speed": None, "laws": [], "left_out": [], "frontier": [], "runs": [], "charts": {}},
-    (),
+    {"largest": None, "speed": None, "bits_per_nat": None, "charts": {}}
+    | {name: [] for name in ("laws", "left_out", "unseen", "frontier", "counts", "runs", "foretold")}
+    | {"curves": {"rows": [], "kinds": [], "first": None}},
     (),
     {},
+    {},
+    (),
     None,
 )
 
 
 def explored(
     done: pd.DataFrame,
+    points: pd.DataFrame,
     curves: pd.DataFrame,
     study: StudyRecord,
     table: LossTable | None,
     places: Mapping[Any, int],
+    tried: Sequence[Tried] = (),
 ) -> Explored:
     """Return the content of a live page.
 
     Args:
         done: finished points, columns as in points.parquet.
+        points: all end points, finished or not.
         curves: losses along training, columns as in curves.parquet; may be empty.
         study: content of fits.json.
         table: the fitted rows, whose `row` counts those of `done`; None without a law in N and D.
         places: {index of a point: its row in the page's table of points}.
+        tried: where runs were going to end at shares of their training.
 
     Raises:
         InputError: the table cannot hold a law of the study.
@@ -87,17 +111,19 @@ def explored(
     charts: dict[str, list[Json]] = {
         "overview": [overview_chart(rungs, with_law=bool(answers), largest=largest)],
     }
-    segments = curve_rows(done, curves)
-    if segments:
-        charts["loss_curves"] = [curves_chart(rungs, "d")]
-        charts["loss_against_compute"] = [curves_chart(rungs, "c")]
+    along = curve_data(done, points, curves)
+    counts = counts_of(done, count)
+    titles = [count_axis(name) for name in counts]
+    if along["rows"]:
+        has_rates = any(row["rates"] for row in along["rows"])
+        for name, x in (("loss_curves", "d"), ("loss_against_compute", "c")):
+            charts[name] = [curves_chart(rungs, x, with_law=bool(answers))]
+        if has_rates:
+            charts["loss_curves"].append(rates_chart(rungs, with_law=bool(answers)))
     if answers:
-        title = count_axis(count)
-        charts["frontier"] = [
-            size_chart(rungs, f"best size N*, {COUNT_NAMES.get(count, count)}", largest=largest),
-            tokens_chart(rungs, largest=largest),
-        ]
-        charts["residuals"] = residual_charts(rungs, title, study.noise.pooled_relative)
+        best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
+        charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]
+        charts["residuals"] = residual_charts(rungs, titles, study.noise.pooled_relative)
     level = study.quoted.level if study.quoted and answers else None
     data = {
         "count": count,
@@ -107,17 +133,26 @@ def explored(
         "level": level,
         "laws": [_name(each) for each in answers],
         "left_out": [each.left_out for each in answers],
+        "unseen": [_unseen(each, done, table, places) for each in answers],
         "frontier": [_columns(each.frontier) for each in answers],
-        "rule": _rule(done, count, answers),
-        "runs": run_rows(done, count, answers, table, places),
-        "curves": segments,
-        "hull": _hull(done) if segments else [],
+        "demand": [_demand(each) for each in answers],
+        "demands": {"first": FIRST_DEMAND, "most": MOST_DEMAND, "steps": DEMANDS - 1, "unit": DEMAND_UNIT},
+        "rule": [_rule(done, name, answers) for name in counts],
+        "counts": [COUNT_NAMES.get(name, name) for name in counts],
+        "sizes": _sizes(done, counts, answers),
+        "runs": run_rows(done, counts, answers, table, places),
+        "curves": along,
+        "foretold": foretold_ends(done, tried, places) if along["rows"] else [],
+        "hull": _hull(done) if along["rows"] else [],
         "charts": charts,
     }
     units = {name: label for name, label in UNITS.items() if known or name != "bits"}
     laws = tuple(_label(each) for each in answers if each.left_out is None)
-    left_out = tuple(_name(each) or "" for each in answers if each.left_out is not None)
-    return Explored(rounded(data), laws, left_out, units, level)
+    left_out = {
+        kind: tuple(str(_name(each)) for each in answers if each.part == kind) for kind in ("size", "budget")
+    }
+    labels = tuple(COUNT_NAMES.get(name, name) for name in counts)
+    return Explored(rounded(data), laws, left_out, units, labels, level)
 
 
 def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, ...]:
@@ -129,7 +164,7 @@ def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, .
     if not fit.estimation.resamples:
         return ()
     options: dict[str, Any] = {"resamples": fit.estimation.resamples, "level": fit.level}
-    return *answers_of_laws(table, laws, **options), *answers_without_each_size(table, fit.law, **options)
+    return *answers_of_laws(table, laws, **options), *answers_with_a_part_left_out(table, fit.law, **options)
 
 
 def _name(answers: LawAnswers) -> str | None:
@@ -146,7 +181,64 @@ def _label(answers: LawAnswers) -> str:
 
 
 def _columns(frontier: Sequence[FrontierRow]) -> dict[str, list[float]]:
-    return {name: [getattr(row, field) for row in frontier] for name, field in FIELDS.items()}
+    return {
+        name: [float(f"{getattr(row, field):.{READ_DIGITS}g}") for row in frontier]
+        for name, field in FIELDS.items()
+    }
+
+
+def counts_of(done: pd.DataFrame, count: str) -> list[str]:
+    """Return the columns that count N for every run, that of the fits first."""
+    whole = [name for name in COUNTS if name in done and (done[name].to_numpy(float) > 0).all()]
+    return [count, *(name for name in whole if name != count)]
+
+
+def _sizes(done: pd.DataFrame, counts: Sequence[str], answers: Sequence[LawAnswers]) -> list[list[float]]:
+    """Return sizes under the first count, and the same ones under each other count, to be read between.
+
+    Between the runs the page draws one model per size, so its counts follow from each other.
+    """
+    known = done[counts[0]].to_numpy(float)
+    fields = ("n_low", "n_opt", "n_high", "flat_low", "flat_high")
+    rows = [getattr(row, field) for each in answers for row in each.frontier for field in fields]
+    ends = np.array([*known, *(value for value in rows if math.isfinite(value) and value > 0)])
+    steps = int(SIZE_STEPS * np.log10(ends.max() / ends.min())) + 2
+    sizes = np.geomspace(ends.min(), ends.max(), steps)
+    others = [cost_between(known, done[name].to_numpy(float))(sizes) for name in counts[1:]]
+    return [sizes.tolist(), *(other.tolist() for other in others)]
+
+
+def _unseen(
+    answers: LawAnswers, done: pd.DataFrame, table: LossTable | None, places: Mapping[Any, int]
+) -> list[int]:
+    """Return the runs that the law did not see, by their places in the page's table."""
+    if answers.unseen is None or table is None:
+        return []
+    return [places[index] for index in done.index[table.row[answers.unseen]]]
+
+
+def _demand(answers: LawAnswers) -> dict[str, Any]:
+    """Return the cheapest runs with inference as factors on the best training run of the same loss.
+
+    The ends of the interval are factors on the size itself. What no size in reach gives is null.
+    """
+    found: DemandTable = answers.demand
+    known = answers.frontier[::DEMAND_EVERY]
+    n, d, flops = (np.array([getattr(row, field) for row in known]) for field in ("n_opt", "d_opt", "flops"))
+    factors = {
+        "n": found.n / n[:, None],
+        "n_low": found.n_low / found.n,
+        "n_high": found.n_high / found.n,
+        "d": found.d / d[:, None],
+        "c": found.training / flops[:, None],
+    }
+    return {"flops": flops.tolist()} | {
+        name: [
+            [round(value / DEMAND_UNIT) if math.isfinite(value) else None for value in row]
+            for row in factor.tolist()
+        ]
+        for name, factor in factors.items()
+    }
 
 
 def _rule(done: pd.DataFrame, count: str, answers: Sequence[LawAnswers]) -> dict[str, list[float]]:
@@ -169,7 +261,7 @@ def _speed(done: pd.DataFrame) -> float | None:
 
 def run_rows(
     done: pd.DataFrame,
-    count: str,
+    counts: Sequence[str],
     answers: Sequence[LawAnswers],
     table: LossTable | None,
     places: Mapping[Any, int],
@@ -179,7 +271,6 @@ def run_rows(
     for law, each in enumerate(answers):
         if table is not None:
             residuals[table.row, law] = 100 * (table.loss / each.predicted - 1)
-    counts = [name for name in COUNTS if name in done]
     rows = []
     for number, (index, point) in enumerate(done.iterrows()):
         row = {
@@ -188,55 +279,21 @@ def run_rows(
             "rung": str(point["rung"]),
             "seed": int(point["seed"]),
             "role": str(point["role"]),
-            "n": float(point[count]),
+            "n": [float(point[name]) for name in counts],
             "d": float(point["n_tokens"]),
             "c": float(point["flops"]),
             "loss": float(point["loss"]),
             "sem": float(point.get("loss_sem", math.nan)),
-            "counts": {COUNT_NAMES[name]: float(point[name]) for name in counts},
-            "residual": residuals[number].tolist(),
+            "residual": np.round(residuals[number], 3).tolist(),
         }
         rows.append(row)
     return rows
-
-
-def curve_rows(done: pd.DataFrame, curves: pd.DataFrame) -> list[Json]:
-    """Return one entry a trunk and a branch of the finished runs, with its losses.
-
-    The losses are those on the evaluation text if there are any, else those of training.
-    """
-    if curves.empty:
-        return []
-    rung_of = dict(zip(done["run_id"].astype(str), done["rung"].astype(str), strict=True))
-    loss = "eval_loss" if curves["eval_loss"].notna().any() else "train_loss"
-    rows = curves[curves["run_id"].isin(done["run_id"])].dropna(subset=[loss])
-    found = []
-    for key, ((run, _), segment) in enumerate(rows.groupby(["run_id", "point_id"], dropna=False)):
-        ordered = segment.sort_values("step")
-        shown = ordered.iloc[_thinned(len(ordered))]
-        found.append(
-            {
-                "key": key,
-                "run": str(run),
-                "rung": rung_of[str(run)],
-                "trunk": bool(segment["point_id"].isna().all()),
-                "flops_per_token": float((shown["flops"] / shown["n_tokens"]).iloc[-1]),
-                "tokens": shown["n_tokens"].tolist(),
-                "losses": shown[loss].tolist(),
-            }
-        )
-    return found
 
 
 def _hull(done: pd.DataFrame) -> list[Json]:
     """Return the finished points on the lower convex hull of loss over compute, both in logs."""
     c, loss = done["flops"].to_numpy(float), done["loss"].to_numpy(float)
     return [{"c": float(c[row]), "loss": float(loss[row])} for row in lower_hull(np.log(c), np.log(loss))]
-
-
-def _thinned(length: int) -> list[int]:
-    """Return the places of the rows that are shown of so many, both ends among them."""
-    return sorted({round(place) for place in np.linspace(0, length - 1, min(length, CURVE_POINTS))})
 
 
 def rounded(value: Any) -> Any:

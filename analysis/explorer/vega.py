@@ -1,34 +1,42 @@
 """Pieces of Vega specifications: axes, scales, marks and signals that all charts of a page share.
 
-A page calls three functions that Vega lacks: `ticks(low, high, log)` returns round numbers, `si(value)` and
-`flops(value)` spell a count and a compute as the rest of the page does (analysis/report/script/format.js).
+A page calls functions that Vega lacks (analysis/report/script). `ticks(low, high, log)` returns round
+numbers. `si(value)` and `flops(value)` spell a count and a compute as the rest of the page does.
+`counted(n, count)` returns a size under another way to count.
 
 References: Satyanarayan et al. 2016, "Reactive Vega", IEEE TVCG 22; https://vega.github.io/vega/docs/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.plots.style import BLACK, GREY, VERMILION
 
 Json = dict[str, Any]
+Covered = tuple[str, str] | str
 SCHEMA = "https://vega.github.io/schema/vega/v6.json"
 FONT = "DejaVu Sans, Verdana, sans-serif"
 HEIGHT = 300  # pixels; the width is that of the page
-# What the page sets: the law by its place, the unit of the loss, bits per byte of a nat, and rungs not shown.
-# `lit` is the point under the pointer, `at` the answer at the chosen budget, `left_out` the rung that the law
-# did not see.
+# What the page sets. `law` and `count` are places of the law and of the way to count N; `hidden` are rungs
+# not shown. `foretold` is the share of training from which ends are foretold. `lit` is the point under the
+# pointer. `picked` are selected ones, `picked_runs` their runs, `unseen` those that the law did not see. `at`
+# is the answer at the chosen budget, `need` the cheapest run of its loss with inference.
 SIGNALS: dict[str, Any] = {
     "law": 0,
     "unit": "nats",
     "bits_per_nat": 1,
+    "count": 0,
     "hidden": [],
     "lit": None,
-    "left_out": None,
+    "picked": [],
+    "picked_runs": [],
+    "unseen": [],
+    "foretold": None,
     "at": None,
+    "need": None,
 }
 UNITS = {"nats": "loss, nats per token", "bits": "loss, bits per byte", "perplexity": "perplexity"}
 
@@ -86,12 +94,13 @@ def chart(
     x: Axis,
     y: Axis,
     data: Sequence[Json],
-    domains: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]],
+    domains: tuple[Sequence[Covered], Sequence[Covered]],
     marks: Sequence[Json],
     *,
     colours: tuple[Sequence[str], Sequence[str]] = ((), ()),
     series: Sequence[Series] = (),
     signals: Sequence[Json] = (),
+    height: int = HEIGHT,
 ) -> Json:
     """Return the specification of a chart with two axes, without rows.
 
@@ -99,11 +108,12 @@ def chart(
         description: for people who hear the page.
         x, y: its axes.
         data: data sets; the page gives rows to those that have no source.
-        domains: for x and for y the (data set, field) pairs that the axis covers.
+        domains: for x and for y what the axis covers: (data set, field) pairs, and expressions of lists.
         marks: what is drawn, in order.
         colours: names of the rungs and the colour of each.
         series: entries of the legend besides the rungs.
         signals: of this chart alone.
+        height: of the chart, pixels.
     """
     shared = [{"name": name, "value": value} for name, value in SIGNALS.items()]
     shown = [{"name": f"show_{each.name}", "value": each.on} for each in series]
@@ -112,7 +122,7 @@ def chart(
         "$schema": SCHEMA,
         "description": description,
         "width": 480,
-        "height": HEIGHT,
+        "height": height,
         "padding": 4,
         "autosize": {"type": "fit", "contains": "padding"},
         "background": "white",
@@ -134,13 +144,16 @@ def chart(
     }
 
 
-def _scale(name: str, axis: Axis, fields: Sequence[tuple[str, str]]) -> Json:
+def _scale(name: str, axis: Axis, covered: Sequence[Covered]) -> Json:
+    fields = [
+        {"signal": each} if isinstance(each, str) else {"data": each[0], "field": each[1]} for each in covered
+    ]
     return {
         "name": name,
         "type": "log" if axis.log else "linear",
         "range": "width" if name == "x" else "height",
         "domainRaw": {"signal": f"{name}_zoom"},
-        "domain": {"fields": [{"data": data, "field": field} for data, field in fields]},
+        "domain": {"fields": fields},
         "padding": 14,
         "zero": axis.zero,
         "nice": False,
@@ -164,6 +177,8 @@ def _axis(name: str, axis: Axis) -> Json:
         "grid": True,
         "gridColor": "#e5e7eb",
         "labelOverlap": True,
+        # Charts above each other have the same left edge.
+        "minExtent": 32 if name == "y" else 0,
         "values": {"signal": f"ticks({ends}, {name}_log)"},
         "encode": {"labels": {"update": {"text": {"signal": spelled}}}},
     }
@@ -236,46 +251,65 @@ def upright(value: str, colour: str, series: str | None = None, dash: Sequence[i
     }
 
 
-def budget_marks(x: str, y: str, low: str, high: str) -> list[Json]:
-    """Return the marker of the chosen budget: its interval and a diamond, at expressions of `at`."""
-    here = {"signal": "at ? 1 : 0"}
-    place = {"x": {"scale": "x", "signal": f"at ? {x} : domain('x')[0]"}, "opacity": here}
+def budget_marks(x: str, y: str, spelled: Callable[[str], str] = str) -> list[Json]:
+    """Return the markers of the chosen budget: a diamond with its interval, and a hollow one with inference.
 
-    def height(expression: str) -> Json:
-        return {"scale": "y", "signal": f"at ? {expression} : domain('y')[0]"}
+    Args:
+        x, y: names of quantities of the answers.
+        spelled: turns the expression of y into what the axis shows.
+    """
+    return [mark for of in ("need", "at") for mark in _budget_mark(of, x, y, spelled)]
 
-    interval = {
-        "y": height(low),
-        "y2": height(high),
+
+def marked(x: str, y: str, spelled: Callable[[str], str] = str) -> tuple[list[Covered], list[Covered]]:
+    """Return what the axes cover besides the data, so that the markers of the chosen budget are seen."""
+    return [f"[at.{x}, (need || at).{x}]"], [f"[{spelled(f'at.{y}')}, {spelled(f'(need || at).{y}')}]"]
+
+
+def _budget_mark(of: str, x: str, y: str, spelled: Callable[[str], str]) -> list[Json]:
+    here = {"signal": f"{of} ? 1 : 0"}
+    place = {"x": {"scale": "x", "signal": f"{of} ? {of}.{x} : domain('x')[0]"}, "opacity": here}
+
+    def height(name: str) -> Json:
+        known = f"{of} && isValid({of}.{name})"
+        return {"scale": "y", "signal": f"{known} ? {spelled(f'{of}.{name}')} : domain('y')[0]"}
+
+    ends = f"{of} && isValid({of}.{y}_low) && isValid({of}.{y}_high) ? 1 : 0"
+    interval = place | {
+        "y": height(f"{y}_low"),
+        "y2": height(f"{y}_high"),
         "stroke": {"value": VERMILION},
         "strokeWidth": {"value": 3},
+        "opacity": {"signal": ends},
     }
-    diamond = {
+    diamond = place | {
         "y": height(y),
         "shape": {"value": "diamond"},
         "size": {"value": 170},
-        "fill": {"value": VERMILION},
-        "stroke": {"value": "white"},
+        "fill": {"value": VERMILION if of == "at" else "white"},
+        "stroke": {"value": "white" if of == "at" else VERMILION},
+        "strokeWidth": {"value": 1 if of == "at" else 2},
     }
     # A run below the marker is still hit.
     drawn = {"clip": True, "interactive": False}
     return [
-        drawn | {"type": "rule", "encode": {"update": place | interval}},
-        drawn | {"type": "symbol", "name": "budget", "encode": {"update": place | diamond}},
+        drawn | {"type": "rule", "encode": {"update": interval}},
+        drawn | {"type": "symbol", "name": "budget" if of == "at" else of, "encode": {"update": diamond}},
     ]
 
 
 def points(data: str, x: str, y: str) -> list[Json]:
     """Return the runs as symbols, larger under the pointer, and around each a transparent one to be hit."""
     place = {"x": {"scale": "x", "field": x}, "y": {"scale": "y", "field": y}}
-    lit = "lit === datum.id"
+    lit, unseen = "lit === datum.id", "indexof(unseen, datum.id) >= 0"
+    faint = "picked.length && indexof(picked, datum.id) < 0"
     shown = place | {
         "shape": {"signal": "datum.role === 'holdout' ? 'triangle-up' : 'circle'"},
         "fill": {"scale": "colour", "field": "rung"},
-        "stroke": {"signal": f"{lit} || datum.rung === left_out ? '{BLACK}' : 'white'"},
-        "strokeWidth": {"signal": f"{lit} ? 2 : datum.rung === left_out ? 1.6 : 0.6"},
+        "stroke": {"signal": f"{lit} || {unseen} ? '{BLACK}' : 'white'"},
+        "strokeWidth": {"signal": f"{lit} ? 2 : {unseen} ? 1.6 : 0.6"},
         "size": {"signal": f"({lit} ? 190 : 46) * (datum.role === 'holdout' ? 1.6 : 1)"},
-        "opacity": {"signal": f"isValid(lit) && !({lit}) ? 0.55 : 0.95"},
+        "opacity": {"signal": f"{lit} ? 0.95 : {faint} ? 0.12 : isValid(lit) ? 0.55 : 0.95"},
     }
     hit = place | {
         "shape": {"value": "circle"},

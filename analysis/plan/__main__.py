@@ -13,10 +13,10 @@ from typing import Any
 from analysis.advice import Source, next_steps
 from analysis.approaches.parametric import fit_law
 from analysis.intervals import LEVEL
-from analysis.plan.demand import demanded_run
 from analysis.plan.placement import placement
 from analysis.plan.shape import PlannedRun, planned_run
 from analysis.plan.text import Answer, Effort, answer_text
+from analysis.prediction.demand import demanded_run
 from analysis.prediction.predictor import Predictor
 from analysis.records.fit import COUNTS
 from analysis.records.fits import read_study

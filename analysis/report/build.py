@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
@@ -21,7 +20,7 @@ from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line,
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
-from analysis.explorer.page import NOTHING, Explored, explored, rounded, run_rows
+from analysis.explorer.page import NOTHING, Explored, counts_of, explored, rounded, run_rows
 from analysis.explorer.sections.figure import with_figures
 from analysis.intervals import normal_interval
 from analysis.laws import family
@@ -35,6 +34,7 @@ from analysis.records.fits import ScoreRecord, StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
+from analysis.report.inline import inlined
 from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
@@ -334,14 +334,16 @@ def _explored(sweep: Sweep, table: LossTable | None, places: Mapping[Any, int]) 
     """Return runs and laws of a live page; of a sweep over learning rates the runs alone."""
     done, primary = sweep.finished, sweep.fits.primary
     if sweep.learning_rate:
-        runs = run_rows(done, COUNTS[1], (), None, places)
-        return replace(NOTHING, data=NOTHING.data | {"runs": rounded(runs)})
+        counts = counts_of(done, COUNTS[1])
+        runs = run_rows(done, counts, (), None, places)
+        names = [plots.style.COUNT_NAMES.get(name, name) for name in counts]
+        return replace(NOTHING, data=NOTHING.data | {"runs": rounded(runs), "counts": names})
     # A stranger's points may be none that a law can be fitted to; then the runs are shown alone.
     with contextlib.suppress(InputError):
         if table is None and primary:
             table = load_table(done, count=primary.count)
-        return explored(done, sweep.curves, sweep.fits, table, places)
-    return explored(done, sweep.curves, sweep.fits, None, places)
+        return explored(done, sweep.points, sweep.curves, sweep.fits, table, places, sweep.tried)
+    return explored(done, sweep.points, sweep.curves, sweep.fits, None, places, sweep.tried)
 
 
 def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -> str:
@@ -386,8 +388,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             accuracy_text=accuracy_text,
             bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
             excluded=excluded_rows(sweep) if sweep.about else [],
-            # The SVG is our own, with names as slugs in its ids; everything else in the template is escaped.
-            svg={name: Markup(text) for name, text in svg.items()},
+            # Everything else in the template is escaped.
+            svg=inlined(svg),
             width={name: svg_width(text) for name, text in svg.items()},
             single=72 * plots.SINGLE,
             live=live,

@@ -21,8 +21,18 @@ from analysis.explorer.page import Explored
 
 HERE = Path(__file__).parent
 VENDORED = HERE / "vendored"
-# In the order of the page.
-OWN = ("format.js", "answers.js", "views.js", "sections.js", "page.js", "boxes.js", "tables.js")
+OWN = (
+    "format.js",
+    "answers.js",
+    "views.js",
+    "zoom.js",
+    "curves.js",
+    "sections.js",
+    "budget.js",
+    "page.js",
+    "boxes.js",
+    "tables.js",
+)  # in the order of the page
 # The interpreter is published as a module; these two lines tie it to the global of vega.min.js.
 IMPORT = "import { ascending, isString, DisallowedObjectProperties } from 'vega-util';"
 EXPORT = "export { expression as expressionInterpreter };"
@@ -37,15 +47,16 @@ class LivePage:
     """What the template adds for a live page.
 
     Attributes:
-        laws, left_out, units, level: as in `Explored`.
+        laws, left_out, units, counts, level: as in `Explored`.
         charts: whether it has live figures.
         policy: value of the meta element Content-Security-Policy.
         scripts: elements for the place after the first figure and the controls.
     """
 
     laws: tuple[str, ...]
-    left_out: tuple[str, ...]
+    left_out: dict[str, tuple[str, ...]]
     units: dict[str, str]
+    counts: tuple[str, ...]
     level: float | None
     charts: bool
     policy: str
@@ -63,8 +74,9 @@ def live_page(found: Explored) -> LivePage:
     elements += [f"<script>{text}</script>" for text in texts]
     return LivePage(
         found.laws,
-        found.left_out,
+        dict(found.left_out),
         dict(found.units),
+        found.counts,
         found.level,
         bool(found.data["charts"]),
         POLICY.format(hashes=hashes),
@@ -83,10 +95,16 @@ def programs() -> tuple[str, str, str]:
     names = IMPORT[len("import ") : IMPORT.index(" from")]
     tied = f"const {names} = vega;\n{head}{body}vega.expressionInterpreter = expression;\n"
     interpreter = f"(() => {{\n{tied}}})();\n"
-    parts = [(HERE / "script" / name).read_text() for name in OWN]
+    parts = [_lean((HERE / "script" / name).read_text()) for name in OWN]
     data = 'const data = JSON.parse(document.getElementById("live-data").textContent);\n'
     own = '(() => {\n"use strict";\n' + data + "\n".join(parts) + "})();\n"
     return vega, interpreter, own
+
+
+def _lean(script: str) -> str:
+    """Return a script of ours without indentation and lines of comment; no text in it spans lines."""
+    lines = (line.strip() for line in script.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
 
 
 def script_hash(content: bytes) -> str:

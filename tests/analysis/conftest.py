@@ -34,6 +34,7 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
         figures = {
             "overview": plots.overview(done, fits.frontier),
             "loss_curves": plots.loss_curves(done, sweep.curves),
+            "loss_against_compute": plots.loss_against_compute(done, sweep.curves),
             "contours": plots.contours(done, sweep.primary, fits.frontier),
             "frontier": plots.frontier(done, fits.frontier, fits.primary.count),
             "residuals": plots.residuals(done, sweep.parametric, fits.noise.pooled_relative),

@@ -103,6 +103,7 @@ def curve_rows(points: pd.DataFrame) -> list[Json]:
         n, per_token = runs.n_params_matmul.iloc[0], (runs.flops / runs.n_tokens).iloc[0]
         last = int(runs.n_tokens.max())
         steps = np.unique(np.geomspace(40, last * 0.8 / BATCH_TOKENS, 60).astype(int))
+        rate = float(runs.hidden_lr.iloc[0])
         segments = [(None, steps, np.full(len(steps), 1.06))]
         for point_id, n_tokens in zip(runs.point_id, runs.n_tokens, strict=True):
             ramp = np.linspace(0, 1, 8)
@@ -120,11 +121,11 @@ def curve_rows(points: pd.DataFrame) -> list[Json]:
                     "flops": float(per_token * token),
                     "train_loss": value,
                     "eval_loss": value if step % 3 == 0 or point_id else float("nan"),
-                    "lr": 0.01,
+                    "hidden_lr": rate * (value_factor - 1) / 0.06,
                     "grad_norm": 0.5,
                     "tokens_per_second": 4e5,
                 }
-                for step, token, value in zip(at, tokens, loss, strict=True)
+                for step, token, value, value_factor in zip(at, tokens, loss, factor, strict=True)
             ]
     return rows
 

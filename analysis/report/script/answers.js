@@ -14,6 +14,14 @@ function interpolate(xs, ys, x) {
   return ys[low] * (ys[high] / ys[low]) ** share;
 }
 
+// The same beyond both ends, along the last piece.
+function carriedOn(xs, ys, x) {
+  const last = xs.length - 1;
+  if (x >= xs[0] && x <= xs[last]) return interpolate(xs, ys, x);
+  const [from, to] = x < xs[0] ? [0, 1] : [last - 1, last];
+  return ys[from] * (ys[to] / ys[from]) ** (Math.log(x / xs[from]) / Math.log(xs[to] / xs[from]));
+}
+
 // The x at which a rising curve reaches y; null beyond its ends.
 function reached(xs, ys, y) {
   if (y < ys[0] || y > ys[ys.length - 1]) return null;
@@ -46,4 +54,39 @@ function answerOf(frontier, name, value) {
   return found;
 }
 
-const tokensPerParameter = (answer) => answer.d / answer.n;
+// A value between evenly spaced ones, on the cubic through the four next to it; null beside an unknown one.
+function cubic(values, place) {
+  const first = Math.min(Math.max(Math.floor(place) - 1, 0), values.length - 4);
+  const near = values.slice(first, first + 4);
+  if (near.some((value) => !given(value))) return null;
+  const x = place - first;
+  const others = (i) => [0, 1, 2, 3].filter((j) => j !== i);
+  const weight = (i) => others(i).reduce((product, j) => (product * (x - j)) / (i - j), 1);
+  return near.reduce((sum, value, i) => sum + value * weight(i), 0);
+}
+
+// The run of the answer's loss whose training and inference cost least together (analysis/prediction/demand.py);
+// null for more inference than was computed beforehand, undefined for none.
+function demandOf(known, demands, answer, tokens) {
+  if (!(tokens > 0)) return undefined;
+  const place = (demands.steps * Math.log1p(tokens / answer.d / demands.first)) / Math.log1p(demands.most / demands.first);
+  if (!(place <= demands.steps)) return null;
+  let low = 0;
+  while (low < known.flops.length - 2 && known.flops[low + 1] < answer.c) low += 1;
+  const high = Math.min(low + 1, known.flops.length - 1);
+  const between = high > low ? Math.log(answer.c / known.flops[low]) / Math.log(known.flops[high] / known.flops[low]) : 0;
+  const share = Math.min(Math.max(between, 0), 1);
+  const factor = (name) => {
+    const [one, other] = [low, high].map((row) =>
+      cubic(known[name][row].map((value) => (value === null ? null : Math.log(value * demands.unit))), place),
+    );
+    return given(one) && given(other) ? Math.exp(one + share * (other - one)) : null;
+  };
+  const times = (value, by) => (by === null ? null : value * by);
+  const [n, d, c] = ["n", "d", "c"].map((name) => times(answer[name], factor(name)));
+  if (n === null || d === null) return null;
+  const inference = (c / d / 3) * tokens;
+  const least = answer.c * (1 + tokens / answer.d / 3);
+  const ends = { n_low: times(n, factor("n_low")), n_high: times(n, factor("n_high")) };
+  return { c, n, d, loss: answer.loss, ...ends, inference, saved: 1 - (c + inference) / least };
+}

@@ -40,6 +40,14 @@ function lasting(seconds) {
   return seconds >= 60 ? `${significant(seconds / 60, 3)} min` : `${significant(seconds, 3)} s`;
 }
 
+// Money of whatever currency the price has.
+function money(value) {
+  if (!given(value)) return DASH;
+  return value < 1 ? significant(value, 2) : value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+}
+
+const percent = (share) => (given(share) ? `${significant(100 * share, 2)} %` : DASH);
+
 // What people type: 3e12, 3×10^12, 250k, 1.5M, 2,000.
 function typed(text) {
   const plain = text.trim().replace(/,/g, "").replace(/\s*[×x*]\s*10\s*\^?\s*/, "e").replace("−", "-");

@@ -1,19 +1,28 @@
 // The state of the page, its controls, and what follows from a change.
 
+const FIRST_SHARE = 0.5; // of training, from which ends are foretold
 const state = {
   law: 0,
   unit: "nats",
   linear: false,
   hidden: [],
   lit: null,
-  name: "c", // what is given: compute, size or tokens
+  picked: [],
+  drag: "zoom", // or "pick"
+  count: 0,
+  curve: data.curves.first,
+  foretold: data.foretold.length ? FIRST_SHARE : null,
+  name: "c", // what is given: compute, size, tokens, device-hours or their cost
   value: data.largest,
-  speed: data.speed,
+  speed: data.speed, // FLOP/s of one device
+  price: null, // of one device for an hour
+  inference: null, // tokens after training
   answer: null,
+  need: null, // the cheapest run of that loss with inference; undefined without any
+  figures: {}, // parts that are switched and ranges that are enlarged, as the address had them
   chosen: {}, // options of the lists above figures
 };
 const UNIT_WORDS = { nats: "nats", bits: "bits per byte", perplexity: "perplexity" };
-const SPELLED = { c: (value) => flops(value, 3), n: (value) => si(value), d: (value) => si(value) };
 const control = (name) => document.getElementById("live-" + name);
 
 function element(tag, className = "", text = "") {
@@ -28,84 +37,104 @@ function shownLoss(loss) {
   return state.unit === "bits" ? loss * data.bits_per_nat : state.unit === "perplexity" ? Math.exp(loss) : loss;
 }
 
-// Ends of the slider.
-function reach() {
-  const curve = data.frontier[state.law][state.name];
-  return [curve[0], curve[curve.length - 1]];
-}
-
 function change(changed) {
   const before = { ...state };
   Object.assign(state, changed);
-  if (data.laws.length) {
-    if (state.name !== before.name) state.value = before.answer[state.name];
-    const [low, high] = reach();
-    state.value = Math.min(Math.max(state.value, low), high);
-    state.answer = answerOf(data.frontier[state.law], state.name, state.value);
-    writeAnswer();
-  }
+  if (data.laws.length) answerBudget(before);
   if (state.linear !== before.linear) rebuild();
-  else tell(sharedSignals());
+  else {
+    if (state.curve !== before.curve) redrawCurves();
+    tell(sharedSignals());
+  }
   for (const button of document.querySelectorAll(".live-toggle[data-rung]"))
     button.setAttribute("aria-pressed", String(!state.hidden.includes(button.dataset.rung)));
+  writePicked();
+  writeCurveControls();
   remember();
-}
-
-function writeAnswer() {
-  const found = state.answer;
-  const [low, high] = reach();
-  const slider = control("slider");
-  slider.value = Math.round((1000 * Math.log(state.value / low)) / Math.log(high / low));
-  slider.setAttribute("aria-valuetext", SPELLED[state.name](state.value));
-  if (document.activeElement !== control("value")) control("value").value = SPELLED[state.name](state.value);
-  const loss = (value) => decimals(shownLoss(value));
-  const rows = {
-    c: [flops(found.c, 3), between(found.c_low, found.c_high, flops)],
-    n: [si(found.n), between(found.n_low, found.n_high, si)],
-    d: [si(found.d), between(found.d_low, found.d_high, si)],
-    loss: [`${loss(found.loss)} ${UNIT_WORDS[state.unit]}`, between(found.loss_low, found.loss_high, loss)],
-    flat: [`${si(found.flat_low)} – ${si(found.flat_high)}`, ""],
-    ratio: [significant(tokensPerParameter(found), 3), ""],
-    hours: [given(state.speed) && state.speed > 0 ? lasting(found.c / state.speed) : DASH, ""],
-  };
-  for (const [name, [value, interval]] of Object.entries(rows)) {
-    control("out-" + name).textContent = value;
-    const beside = control("low-high-" + name);
-    if (beside) beside.textContent = interval;
-  }
-  const factor = found.c / data.largest;
-  control("far").textContent =
-    factor > 1.001 ? `${significant(factor, 2)} times the largest run: extrapolation.` : "Within the compute of the runs.";
-  control("far").classList.toggle("warn", factor > 30);
 }
 
 // The view as the fragment of the address, so that it can be sent.
 function remember() {
   const kept = new URLSearchParams();
+  const keep = (name, value, usual) => value !== usual && kept.set(name, value ?? "");
   if (state.law) kept.set("law", data.laws[state.law]);
-  if (state.unit !== "nats") kept.set("unit", state.unit);
+  keep("unit", state.unit, "nats");
   if (state.linear) kept.set("axes", "linear");
-  if (state.hidden.length) kept.set("hide", state.hidden.join(","));
+  keep("hide", state.hidden.join(","), "");
+  keep("count", data.counts[state.count], data.counts[0]);
+  keep("curve", state.curve, data.curves.first);
+  keep("foretold", state.foretold, data.foretold.length ? FIRST_SHARE : null);
+  keep("drag", state.drag, "zoom");
+  keep("pick", state.picked.join(","), "");
+  for (const name of ["speed", "price", "inference"]) {
+    if (given(state[name]) && state[name] !== data[name]) kept.set(name, significant(state[name], 6));
+  }
   if (state.answer && (state.name !== "c" || state.value !== data.largest)) kept.set(state.name, significant(state.value, 6));
+  const { parts, zooms } = figuresAsText();
+  keep("parts", parts, "");
+  keep("zoom", zooms, "");
   rememberChoices(kept);
   const fragment = kept.toString();
   const before = location.hash.includes("=") ? location.hash : "";
   if (fragment || before) history.replaceState(null, "", "#" + fragment);
 }
 
+function figuresAsText() {
+  const parts = [];
+  const zooms = [];
+  for (const [name, one] of views) {
+    parts.push(...[...one.switched].map((series) => `${name}.${series}`));
+    one.shown.forEach((shown, i) => {
+      for (const axis of ["x", "y"]) {
+        const ends = shown.get(axis + "_zoom");
+        if (ends) zooms.push([name, i, axis, ...ends.map((end) => significant(end, 5))].join("~"));
+      }
+    });
+  }
+  return { parts: parts.join(","), zooms: zooms.join(",") };
+}
+
+// Figures that an address names, as `place` takes them; what is no figure, part or range does nothing.
+function figuresOf(kept) {
+  const found = {};
+  const figure = (name) => (found[name] ??= { parts: [], zooms: [] });
+  const parts = (name) => (kept.get(name) ?? "").split(",").filter(Boolean);
+  for (const each of parts("parts")) {
+    const [name, series] = each.split(".");
+    if (name in data.charts) figure(name).parts.push(series);
+  }
+  for (const each of parts("zoom")) {
+    const [name, i, axis, ...ends] = each.split("~");
+    const values = ends.map(Number);
+    if (!(name in data.charts) || !/^[xy]$/.test(axis) || !/^\d$/.test(i)) continue;
+    if (values.length !== 2 || !values.every(Number.isFinite) || !(values[0] < values[1])) continue;
+    (figure(name).zooms[i] ??= {})[axis + "_zoom"] = values;
+  }
+  return found;
+}
+
 function recall() {
   if (!location.hash.includes("=")) return {};
   const kept = new URLSearchParams(location.hash.slice(1));
-  const found = { chosen: firstChoices(kept) };
+  const found = { figures: figuresOf(kept), chosen: firstChoices(kept) };
   const law = data.laws.indexOf(kept.get("law"));
   if (law > 0) found.law = law;
   if (kept.get("unit") in UNIT_WORDS && (kept.get("unit") !== "bits" || data.bits_per_nat)) found.unit = kept.get("unit");
   if (kept.get("axes") === "linear") found.linear = true;
   const rungs = new Set(data.runs.map((run) => run.rung));
   if (kept.has("hide")) found.hidden = kept.get("hide").split(",").filter((rung) => rungs.has(rung));
-  for (const name of ["c", "n", "d"]) {
+  const count = data.counts.indexOf(kept.get("count"));
+  if (count > 0) found.count = count;
+  if (data.curves.kinds.includes(kept.get("curve"))) found.curve = kept.get("curve");
+  const share = Number(kept.get("foretold"));
+  if (kept.get("foretold") === "") found.foretold = null;
+  else if (data.foretold.some((each) => each.share === share)) found.foretold = share;
+  if (kept.get("drag") === "pick") found.drag = "pick";
+  if (kept.has("pick")) found.picked = kept.get("pick").split(",").map(Number).filter((id) => runById.has(id));
+  for (const name of ["speed", "price", "inference", "c", "n", "d", "hours", "cost"]) {
     const value = Number(kept.get(name));
-    if (data.laws.length && value > 0 && Number.isFinite(value)) Object.assign(found, { name, value });
+    if (!data.laws.length || !(value > 0) || !Number.isFinite(value)) continue;
+    Object.assign(found, name in state ? { [name]: value } : { name, value });
   }
   return found;
 }
@@ -114,27 +143,8 @@ function start() {
   if (!Object.keys(data.charts).length) return;
   Object.assign(state, { chosen: firstChoices() }, recall());
   if (data.laws.length) {
-    const [low, high] = reach();
-    state.value = Math.min(Math.max(state.value, low), high);
-    state.answer = answerOf(data.frontier[state.law], state.name, state.value);
-    control("law").value = state.law;
-    control("given").value = state.name;
-    if (given(state.speed)) control("speed").value = flops(state.speed, 3);
-    control("law").addEventListener("change", (event) => change({ law: Number(event.target.value) }));
-    control("given").addEventListener("change", (event) => change({ name: event.target.value }));
-    control("slider").addEventListener("input", (event) => {
-      const [first, last] = reach();
-      change({ value: first * (last / first) ** (event.target.value / 1000) });
-    });
-    control("value").addEventListener("change", (event) => {
-      const value = typed(event.target.value);
-      event.target.setAttribute("aria-invalid", String(!(value > 0)));
-      if (value > 0) change({ value });
-    });
-    control("value").addEventListener("blur", writeAnswer);
-    control("speed").addEventListener("change", (event) => change({ speed: typed(event.target.value) }));
-    writeAnswer();
-    control("budget").hidden = false;
+    answerBudget({ ...state, answer: answerOf(data.frontier[state.law], "c", data.largest) });
+    listenToBudget();
   }
   if (control("unit")) {
     control("unit").value = state.unit;
@@ -142,10 +152,18 @@ function start() {
   }
   control("linear").checked = state.linear;
   control("linear").addEventListener("change", (event) => change({ linear: event.target.checked }));
+  if (control("drag")) {
+    control("drag").value = state.drag;
+    control("drag").addEventListener("change", (event) => change({ drag: event.target.value }));
+    control("let-go").addEventListener("click", () => change({ picked: [] }));
+  }
+  control("count")?.addEventListener("change", (event) => change({ count: Number(event.target.value) }));
+  if (control("count")) control("count").value = state.count;
   control("bar").hidden = false;
   if (!data.charts.overview) return;
   place("overview", data.charts.overview);
   show("overview");
+  writePicked();
 }
 
 // What lies below the script in the page.
@@ -155,4 +173,5 @@ function startBelow() {
   toolsOfTables();
   toolsOfFigures();
   rowsLightRuns();
+  if (data.charts.overview) writePicked();
 }

@@ -101,8 +101,27 @@ async function svgOf(figure) {
 
 const part = (i, n) => (n > 1 ? `-${i + 1}` : "");
 
+// A static figure is drawn at twice its size, on white.
+function pictureOf(svg) {
+  const box = svg.viewBox.baseVal;
+  const picture = new Image();
+  const canvas = element("canvas");
+  Object.assign(canvas, { width: 2 * box.width, height: 2 * box.height });
+  picture.onload = () => {
+    const paper = canvas.getContext("2d");
+    paper.fillStyle = "white";
+    paper.fillRect(0, 0, canvas.width, canvas.height);
+    paper.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((found) => save(`${nameOf(svg)}.png`, found, "image/png"));
+  };
+  picture.src = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }));
+}
+
+const nameOf = (part) => part.closest("figure").id.replace("figure-", "");
+
 async function savePictures(name) {
-  const drawn = views.get(name).drawn;
+  const drawn = views.get(name)?.drawn ?? [];
+  if (!drawn.length) pictureOf(document.querySelector(`#figure-${CSS.escape(name)} .plot svg`));
   for (const [i, view] of drawn.entries()) {
     const canvas = await view.toCanvas(2);
     canvas.toBlob((picture) => save(`${name}${part(i, drawn.length)}.png`, picture, "image/png"));
@@ -114,8 +133,8 @@ function toolsOfFigures() {
     const name = figure.id.replace("figure-", "");
     const tools = element("div", "live-tools");
     figure.querySelector("figcaption").before(tools);
-    if (views.has(name)) tools.append(saveButton("PNG", "Save this figure as PNG", () => savePictures(name)));
     tools.append(
+      saveButton("PNG", "Save this figure as PNG", () => savePictures(name)),
       saveButton("SVG", "Save this figure as SVG", async () => {
         const found = await svgOf(figure);
         found.forEach((svg, i) => save(`${name}${part(i, found.length)}.svg`, svg, "image/svg+xml"));

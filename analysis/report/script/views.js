@@ -9,19 +9,28 @@ if (Object.keys(data.charts).length) {
   vega.expressionFunction("si", (value) => si(value));
   vega.expressionFunction("flops", (value) => flops(value));
   for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
+  vega.expressionFunction("counted", counted);
 }
 
 const runById = new Map(data.runs.map((run) => [run.id, run]));
 
+// A size of the first count under another one, and back.
+function counted(n, count) {
+  return count && given(n) ? carriedOn(data.sizes[0], data.sizes[count], n) : n;
+}
+
+const shownSize = (n) => counted(n, state.count);
+const typedSize = (n) => (state.count ? carriedOn(data.sizes[state.count], data.sizes[0], n) : n);
+
 function rowsOf(name) {
   if (data.rows && name in data.rows) return sectionRows(name);
-  if (name === "runs") return data.runs.map((run) => ({ ...run }));
-  if (name === "curves" || name === "hull") return data[name].map((row) => ({ ...row }));
+  if (name === "curves" || name === "others") return curveRows(name === "curves");
+  if (name !== "frontier") return data[name].map((row) => ({ ...row }));
   return data.frontier.flatMap((columns, law) =>
     columns.c.map((_, i) => {
       const row = { law };
       for (const field of Object.keys(columns)) row[field] = columns[field][i];
-      for (const field of Object.keys(data.rule)) row[field] = data.rule[field][i];
+      for (const field of Object.keys(data.rule[0])) row[field] = data.rule.map((rule) => rule[field][i]);
       return row;
     }),
   );
@@ -40,14 +49,29 @@ function ready(chart) {
   return spec;
 }
 
+const SIZES = ["n", "n_low", "n_high", "flat_low", "flat_high"];
+
+// An answer with its sizes under the chosen count; null if there is none.
+function shownAnswer(answer) {
+  if (!answer) return null;
+  const shown = { ...answer };
+  for (const name of SIZES) if (name in shown) shown[name] = shownSize(shown[name]);
+  return shown;
+}
+
 const sharedSignals = () => ({
   law: state.law,
   unit: state.unit,
   bits_per_nat: data.bits_per_nat ?? 1,
+  count: state.count,
   hidden: state.hidden,
   lit: state.lit,
-  left_out: data.left_out[state.law] ?? null,
-  at: state.answer,
+  picked: state.picked,
+  picked_runs: [...new Set(state.picked.map((id) => runById.get(id).run))],
+  unseen: data.unseen[state.law] ?? [],
+  foretold: state.foretold,
+  at: shownAnswer(state.answer),
+  need: shownAnswer(state.need),
 });
 
 function show(name) {
@@ -124,7 +148,7 @@ function light(id) {
   if (id !== null) rowOf(id)?.classList.add("lit");
   tell({ lit: id });
   const run = id === null ? null : runById.get(id).run;
-  for (const name of ["loss_curves", "loss_against_compute"]) {
+  for (const name of CURVES) {
     const place = views.get(name);
     if (place && place.visible) for (const view of place.drawn) view.signal("lit_run", run).run();
   }
@@ -139,25 +163,33 @@ card.setAttribute("role", "status");
 card.hidden = true;
 document.querySelector("main").append(card);
 
+// Loss with its standard error, in the unit that the page shows.
+function lossWords(run) {
+  const loss = shownLoss(run.loss);
+  const each = { nats: 1, bits: data.bits_per_nat, perplexity: loss }[state.unit];
+  const error = given(run.sem) ? ` ± ${decimals(run.sem * each)}` : "";
+  return `${decimals(loss)}${error} ${UNIT_WORDS[state.unit]}`;
+}
+
 function cardRows(run) {
   const residual = run.residual[state.law];
-  const sizes = Object.entries(run.counts).map(([name, value]) => [`N, ${name}`, si(value)]);
-  const loss = shownLoss(run.loss);
-  const error = given(run.sem) && state.unit === "nats" ? ` ± ${decimals(run.sem)}` : "";
+  const end = data.foretold.find((each) => each.id === run.id && each.share === state.foretold);
+  const loss = (value) => decimals(shownLoss(value));
   return [
     ["run", run.run],
     ["seed", String(run.seed)],
-    ...(sizes.length ? sizes : [["N", si(run.n)]]),
+    ...run.n.map((n, i) => [`N, ${data.counts[i]}`, si(n)]),
     ["D", si(run.d)],
     ["C", `${flops(run.c)} FLOPs`],
-    ["loss", `${decimals(loss)}${error} ${UNIT_WORDS[state.unit]}`],
+    ["loss", lossWords(run)],
     ...(given(residual) ? [["off the law", `${residual > 0 ? "+" : "−"}${Math.abs(residual).toFixed(2)} %`]] : []),
+    ...(end ? [[`foretold at ${percent(end.share)}`, `${loss(end.loss)} ${between(end.low, end.high, loss)}`]] : []),
   ];
 }
 
 function showCard(id, event) {
   const run = runById.get(id);
-  const unseen = run.rung === data.left_out[state.law] ? ", left out of this fit" : "";
+  const unseen = data.unseen[state.law]?.includes(id) ? ", left out of this fit" : "";
   const title = run.rung + (run.role === "holdout" ? ", held out for the forecast" : "") + unseen;
   fillCard(title, cardRows(run), id, pinned === id, event);
 }
@@ -185,66 +217,16 @@ function letGo() {
   pinned = UNPINNED;
   light(null);
   hideCard();
+  if (state.picked.length) change({ picked: [] });
 }
 
 document.addEventListener("keydown", (event) => event.key === "Escape" && letGo());
 document.addEventListener("click", (event) => {
-  if (pinned !== UNPINNED && !event.target.closest(".live-chart, .live-card")) letGo();
+  if (pinned === UNPINNED || event.target.closest(".live-chart, .live-card")) return;
+  pinned = UNPINNED;
+  light(null);
+  hideCard();
 });
-
-// A rectangle drawn with the mouse becomes the whole chart; two clicks bring everything back.
-const frame = element("div", "live-frame");
-frame.hidden = true;
-document.querySelector("main").append(frame);
-const LEAST_DRAG = 8;
-
-function zoomable(one, holder, i) {
-  let from = null;
-  const corners = (event) => [
-    [Math.min(from.x, event.clientX), Math.max(from.x, event.clientX)],
-    [Math.min(from.y, event.clientY), Math.max(from.y, event.clientY)],
-  ];
-  holder.addEventListener("pointerdown", (event) => {
-    if (event.pointerType !== "mouse" || event.button !== 0) return;
-    from = { x: event.clientX, y: event.clientY };
-  });
-  // On the window, because the mouse may leave the chart; a captured pointer would take the click from a run.
-  window.addEventListener("pointermove", (event) => {
-    if (!from) return;
-    const [[left, right], [top, bottom]] = corners(event);
-    frame.hidden = right - left < LEAST_DRAG || bottom - top < LEAST_DRAG;
-    Object.assign(frame.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
-  });
-  window.addEventListener("pointerup", (event) => {
-    if (!from) return;
-    const [across, down] = corners(event);
-    const drawn = !frame.hidden;
-    from = null;
-    frame.hidden = true;
-    if (!drawn) return;
-    const view = one.drawn[i];
-    const box = holder.querySelector("svg").getBoundingClientRect();
-    const [x, y] = view.origin();
-    const inside = (value, most) => Math.min(Math.max(value, 0), most);
-    // Ends rise also where an axis falls from left to right.
-    const ends = {
-      x_zoom: across
-        .map((value) => view.scale("x").invert(inside(value - box.left - x, view.signal("width"))))
-        .sort((one, other) => one - other),
-      y_zoom: down.reverse().map((value) => view.scale("y").invert(inside(value - box.top - y, view.signal("height")))),
-    };
-    zoom(one, i, ends);
-  });
-  holder.addEventListener("dblclick", () => zoom(one, i, { x_zoom: null, y_zoom: null }));
-}
-
-function zoom(one, i, ends) {
-  for (const [name, value] of Object.entries(ends)) {
-    one.shown[i].set(name, value);
-    one.drawn[i].signal(name, value);
-  }
-  one.drawn[i].run();
-}
 
 // Legend: a button for every size, for all charts at once, and one for every part of this chart.
 const MOST_RUNGS = 14;
@@ -270,11 +252,14 @@ function legendOf(name, place) {
     const button = toggle(each.label, each.colour, each.mark, () => {
       const on = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(on));
+      if (on === each.on) place.switched.delete(each.name);
+      else place.switched.add(each.name);
       place.charts.forEach((chart, i) => {
         if (!chart.usermeta.series.some((one) => one.name === each.name)) return;
         place.shown[i].set("show_" + each.name, on);
         place.drawn[i]?.signal("show_" + each.name, on).run();
       });
+      remember();
     });
     const shown = place.shown.map((parts) => parts.get("show_" + each.name)).find((on) => on !== undefined);
     button.setAttribute("aria-pressed", String(shown ?? each.on));
@@ -302,11 +287,19 @@ function place(name, charts) {
   const box = element("div", "live-charts");
   const holders = charts.map(() => element("div", "live-chart"));
   box.append(...holders);
-  const one = { figure, charts, holders, drawn: [], shown: charts.map(() => new Map()), visible: false, stale: false };
+  charts.forEach((chart, i) => holders[i].classList.toggle("live-low", chart.height < 200));
+  const kept = state.figures[name] ?? { parts: [], zooms: [] };
+  const switched = new Set(kept.parts);
+  const shown = charts.map((chart, i) => {
+    const parts = chart.usermeta.series.filter((each) => switched.has(each.name));
+    return new Map([...parts.map((each) => ["show_" + each.name, !each.on]), ...Object.entries(kept.zooms[i] ?? {})]);
+  });
+  const one = { figure, charts, holders, drawn: [], shown, switched, visible: false, stale: false };
   views.set(name, one);
   figure.prepend(box, legendOf(name, one));
+  if (CURVES.includes(name)) box.before(curveControls());
   figure.classList.add("live");
-  holders.forEach((holder, i) => zoomable(one, holder, i));
+  holders.forEach((holder, i) => draggable(one, holder, i));
   seen.observe(figure);
   resized.observe(box);
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.averaging.average import average_laws
@@ -15,11 +17,13 @@ from analysis.explorer.answers import (
     FEWEST,
     LawAnswers,
     answers_of_laws,
-    answers_without_each_size,
+    answers_with_a_part_left_out,
+    budget_parts,
     budgets,
+    demands,
 )
-from analysis.tables.table import LossTable
-from harness.records.number_text import si
+from analysis.tables.table import LossTable, load_table
+from harness.records.number_text import power_of_ten, si
 from tests.analysis.prediction.test_predictor import runs
 from tests.fakes.surfaces import CHINCHILLA
 
@@ -34,6 +38,15 @@ def table() -> LossTable:
 @cache
 def answers() -> tuple[LawAnswers, ...]:
     return answers_of_laws(table(), LAWS, resamples=60)
+
+
+@cache
+def parts_left_out() -> tuple[LawAnswers, ...]:
+    return answers_with_a_part_left_out(table(), "chinchilla", resamples=FEWEST)
+
+
+def left_out(part: str) -> list[LawAnswers]:
+    return [each for each in parts_left_out() if each.part == part]
 
 
 def test_all_laws_come_first_then_each_by_weight() -> None:
@@ -61,22 +74,57 @@ def test_frontiers_of_laws_searched_together_are_those_searched_alone() -> None:
         assert alone[name] == averaged_frontier(average.alone(name), table(), flops)
 
 
-def test_each_size_is_left_out_once_and_predicted_by_the_others() -> None:
-    found = answers_without_each_size(table(), "chinchilla", resamples=FEWEST)
-    sizes = np.unique(table().n)
-    assert [each.left_out for each in found] == [f"{si(size)} parameters" for size in sizes]
-    spoiled = replace(table(), loss=np.where(table().n == sizes[2], 1.5, 1.0) * table().loss)
-    without = answers_without_each_size(spoiled, "chinchilla", resamples=FEWEST)[2]
-    # What the left-out runs say does not matter to the law that is fitted without them.
-    assert without.predicted == pytest.approx(found[2].predicted, rel=1e-6)
-    assert [row.n_opt for row in without.frontier] == pytest.approx([row.n_opt for row in found[2].frontier])
-    unseen = table().n == sizes[2]
-    assert np.abs(table().loss / without.predicted - 1)[unseen].max() < 0.02
+def test_each_size_and_each_budget_is_left_out_once() -> None:
+    sizes, bands = left_out("size"), left_out("budget")
+    assert [each.left_out for each in sizes] == [f"{si(size)} parameters" for size in np.unique(table().n)]
+    assert [each.left_out for each in bands] == list(budget_parts(table()))
+    for each in (sizes, bands):
+        unseen = np.array([one.unseen for one in each])
+        assert (unseen.sum(axis=0) == 1).all()
+
+
+def test_what_left_out_runs_say_does_not_matter_to_their_prediction() -> None:
+    # The last size and the last budget share runs, which neither fit sees.
+    size, band = left_out("size")[-1], left_out("budget")[-1]
+    assert size.unseen is not None
+    assert band.unseen is not None
+    both = size.unseen & band.unseen
+    spoiled = replace(table(), loss=np.where(both, 1.5, 1.0) * table().loss)
+    found = answers_with_a_part_left_out(spoiled, "chinchilla", resamples=FEWEST)
+    for known in (size, band):
+        (without,) = (each for each in found if each.left_out == known.left_out)
+        assert without.predicted == pytest.approx(known.predicted, rel=1e-6)
+        assert [row.n_opt for row in without.frontier] == pytest.approx([row.n_opt for row in known.frontier])
+        assert np.abs(table().loss / without.predicted - 1)[known.unseen].max() < 0.03
+
+
+def test_budgets_of_a_grid_are_bands_and_those_of_slices_the_slices() -> None:
+    parts = budget_parts(table())
+    decades = np.log10(table().c.max() / table().c.min())
+    assert len(parts) == round(2 * decades)
+    ends = [(table().c[rows].min(), table().c[rows].max()) for rows in parts.values()]
+    assert all(before < after for (_, before), (after, _) in itertools.pairwise(ends))
+    assert next(iter(parts)).startswith(f"C from {power_of_ten(table().c.min())} to ")
+    n, c = (axis.ravel() for axis in np.meshgrid([1e8, 3e8, 1e9], [1e19, 1e20, 1e21, 1e22]))
+    frame = pd.DataFrame({"N": n, "D": c / (6 * n), "loss": CHINCHILLA.loss(n, c / (6 * n))})
+    slices = budget_parts(load_table(frame))
+    assert list(slices) == [f"C near {power_of_ten(each)}" for each in (1e19, 1e20, 1e21, 1e22)]
+    assert all(rows.sum() == 3 for rows in slices.values())
+
+
+def test_demands_begin_with_none_and_reach_far() -> None:
+    assert demands()[0] == 0
+    assert demands()[-1] == pytest.approx(1e4)
+    assert (np.diff(demands()) > 0).all()
+    for each in answers():
+        assert each.demand.n.shape == (len(each.frontier[::12]), len(demands()))
+        assert (np.diff(each.demand.n) < 0).all()
 
 
 def test_few_sizes_are_not_left_out() -> None:
     few = table().select(table().n <= np.unique(table().n)[2])
-    assert answers_without_each_size(few, "chinchilla", resamples=FEWEST) == ()
+    found = answers_with_a_part_left_out(few, "chinchilla", resamples=FEWEST)
+    assert not any(each.part == "size" for each in found)
 
 
 def test_the_right_law_is_right() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from analysis.explorer.charts import (
-    curves_chart,
     overview_chart,
     residual_charts,
     size_chart,
     tokens_chart,
 )
+from analysis.explorer.curve_charts import curves_chart, rates_chart
 from analysis.explorer.page import FIELDS
 from analysis.explorer.vega import SIGNALS, UNITS
 
@@ -23,21 +23,25 @@ RUNGS = ["d16", "d32"]
 CHARTS = {
     "overview": overview_chart(RUNGS, with_law=True, largest=1e13),
     "runs alone": overview_chart(RUNGS, with_law=False, largest=1e13),
-    "size": size_chart(RUNGS, "best size N*", largest=1e13),
+    "size": size_chart(RUNGS, ["best size N*, all", "best size N*, body"], largest=1e13),
     "tokens": tokens_chart(RUNGS, largest=1e13),
-    "curves": curves_chart(RUNGS, "d"),
-    "compute": curves_chart(RUNGS, "c"),
-    **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, "parameters N", 0.004))},
+    "curves": curves_chart(RUNGS, "d", with_law=True),
+    "compute": curves_chart(RUNGS, "c", with_law=False),
+    "rates": rates_chart(RUNGS, with_law=True),
+    **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, ["parameters N"], 0.004))},
 }
 # Fields of the rows that the page gives to each data set.
+CURVE = {"key", "run", "rung", "trunk", "seen", "flops_per_token", "tokens", "losses", "rate_tokens", "rates"}
 RUN = {"id", "run", "rung", "seed", "role", "n", "d", "c", "loss", "sem", "residual"}
 ROWS = {
     "runs": RUN,
     "frontier": {"law", "n_rule", "d_rule", *FIELDS},
-    "curves": {"key", "run", "rung", "trunk", "flops_per_token", "tokens", "losses"},
+    "curves": CURVE,
+    "others": CURVE,
+    "foretold": {"id", "rung", "share", "d", "c", "loss", "low", "high"},
     "hull": {"c", "loss"},
 }
-FUNCTIONS = {"ticks", "si", "flops", "format", "domain", "indexof", "isValid", "exp", "max", "min"}
+FUNCTIONS = {"ticks", "si", "flops", "counted", "format", "domain", "indexof", "isValid", "exp", "max", "min"}
 
 
 def parts(value: Any) -> Iterator[Any]:
@@ -75,7 +79,7 @@ def test_every_field_is_one_of_the_rows_or_made_from_them(name: str) -> None:
         known[data["name"]] = fields
     for scale in chart["scales"]:
         for field in scale["domain"].get("fields", ()) if isinstance(scale["domain"], dict) else ():
-            assert field["field"] in known[field["data"]]
+            assert "signal" in field or field["field"] in known[field["data"]]
     for mark in chart["marks"]:
         source = mark.get("from", {})
         rows = known.get(source.get("data") or source.get("facet", {}).get("data"), set())

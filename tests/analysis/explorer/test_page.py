@@ -12,7 +12,7 @@ import pytest
 
 from analysis.averaging.average import average_laws
 from analysis.averaging.quantities import averaged_frontier
-from analysis.explorer.page import Explored, curve_rows, explored, rounded
+from analysis.explorer.page import Explored, explored, rounded
 from analysis.report.build import Sweep, ordered_points, read_sweep
 from analysis.tables.table import LossTable, load_table
 from tests.fakes.sweep import make_sweep
@@ -32,7 +32,7 @@ def table(sweep: Sweep) -> LossTable:
 @pytest.fixture(scope="module")
 def found(sweep: Sweep, table: LossTable) -> Explored:
     places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
-    return explored(sweep.finished, sweep.curves, sweep.fits, table, places)
+    return explored(sweep.finished, sweep.points, sweep.curves, sweep.fits, table, places, sweep.tried)
 
 
 def test_runs_are_those_of_the_table_with_their_residuals(
@@ -49,7 +49,8 @@ def test_runs_are_those_of_the_table_with_their_residuals(
             point["seed"],
         )
         assert row["loss"] == pytest.approx(point["loss"], rel=1e-5)
-        assert row["counts"]["all"] == point["n_params"]
+        by_count = dict(zip(found.counts, row["n"], strict=True))
+        assert by_count["all"] == pytest.approx(point["n_params"], rel=1e-5)
     fit = sweep.fits.quoted
     assert fit is not None
     assert fit.estimation is not None
@@ -87,26 +88,40 @@ def test_frontier_is_that_of_the_study_at_its_budgets(
 def test_labels_name_every_law_with_its_weight(found: Explored) -> None:
     assert found.laws[0] == "all laws, by weight"
     assert all(re.search(r", (weight [01]\.\d\d|excluded by the runs)$", label) for label in found.laws[1:])
-    n_laws = len(found.laws + found.left_out)
-    assert all(len(found.data[name]) == n_laws for name in ("laws", "frontier", "left_out"))
-    assert [label.rpartition(" ")[2] for label in found.left_out] == ["d16", "d32", "d48", "d64", "d96"]
+    sizes, bands = found.left_out["size"], found.left_out["budget"]
+    n_laws = len(found.laws + sizes + bands)
+    assert all(
+        len(found.data[name]) == n_laws for name in ("laws", "frontier", "left_out", "unseen", "demand")
+    )
+    assert [label.rpartition(" ")[2] for label in sizes] == ["d16", "d32", "d48", "d64", "d96"]
+    assert all(" without C from " in label for label in bands)
     assert list(found.units) == ["nats", "bits", "perplexity"]
-
-
-def test_curves_hold_every_trunk_and_branch_to_its_end(sweep: Sweep) -> None:
-    rows = curve_rows(sweep.finished, sweep.curves)
-    assert sum(row["trunk"] for row in rows) == sweep.finished["run_id"].nunique()
-    trunk = next(row for row in rows if row["trunk"])
-    own = sweep.curves[(sweep.curves["run_id"] == trunk["run"]) & sweep.curves["point_id"].isna()]
-    assert trunk["tokens"][-1] == own.dropna(subset=["eval_loss"])["n_tokens"].max()
-    unevaluated = curve_rows(sweep.finished, sweep.curves.assign(eval_loss=np.nan))
-    assert sum(len(row["losses"]) for row in unevaluated) > sum(len(row["losses"]) for row in rows)
-    assert curve_rows(sweep.finished, sweep.curves.head(0)) == []
 
 
 def test_speed_is_that_of_the_largest_run(sweep: Sweep, found: Explored) -> None:
     largest = sweep.finished.loc[sweep.finished["flops"].idxmax()]
     assert found.data["speed"] == pytest.approx(largest["flops"] / largest["seconds"], rel=1e-5)
+
+
+def test_runs_that_a_law_did_not_see_are_those_of_its_part(sweep: Sweep, found: Explored) -> None:
+    rung = {row["id"]: row["rung"] for row in found.data["runs"]}
+    first = len(found.laws)
+    for law, name in enumerate(found.left_out["size"], first):
+        unseen = found.data["unseen"][law]
+        assert {rung[each] for each in unseen} == {name.rpartition(" ")[2]}
+        assert len(unseen) == (sweep.finished["rung"] == name.rpartition(" ")[2]).sum()
+    bands = range(first + len(found.left_out["size"]), len(found.data["laws"]))
+    assert sorted(each for law in bands for each in found.data["unseen"][law]) == sorted(rung)
+    assert found.data["unseen"][0] == []
+
+
+def test_sizes_under_every_count_are_those_of_the_runs(found: Explored) -> None:
+    sizes = found.data["sizes"]
+    assert found.counts == ("body and head", "all", "body")
+    for row in found.data["runs"]:
+        for count in (1, 2):
+            read = np.exp(np.interp(np.log(row["n"][0]), np.log(sizes[0]), np.log(sizes[count])))
+            assert read == pytest.approx(row["n"][count], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +141,6 @@ def test_numbers_are_short_and_finite(value: Any, short: Any) -> None:
 
 def test_without_a_law_there_are_the_runs_alone(sweep: Sweep) -> None:
     places = dict.fromkeys(sweep.finished.index, 0)
-    plain = explored(sweep.finished, sweep.curves, sweep.fits, None, places)
+    plain = explored(sweep.finished, sweep.points, sweep.curves, sweep.fits, None, places)
     assert plain.laws == ()
     assert set(plain.data["charts"]) == {"overview", "loss_curves", "loss_against_compute"}

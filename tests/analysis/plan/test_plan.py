@@ -14,9 +14,9 @@ from scipy.optimize import minimize_scalar
 
 from analysis.approaches.parametric import fit_law
 from analysis.plan.__main__ import main
-from analysis.plan.demand import demanded_run
 from analysis.plan.placement import placement
 from analysis.plan.shape import data_of, planned_run
+from analysis.prediction.demand import demanded_run
 from analysis.prediction.predictor import Predictor
 from harness.config.settings import load
 from harness.execution.devices import Devices

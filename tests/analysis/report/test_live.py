@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,111 +13,21 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from analysis import plots
 from analysis.averaging.average import average_laws
 from analysis.explorer.answers import answers_of_laws
 from analysis.explorer.page import FIELDS, NOTHING
 from analysis.explorer.vega import UNITS
 from analysis.prediction.predictor import Predictor
 from analysis.report import build as report
-from analysis.report.build import Sweep, read_sweep
+from analysis.report.build import Sweep
 from analysis.report.live import HERE, live_page
 from harness.records.number_text import power_of_ten, si
 from tests.analysis.prediction.test_predictor import runs
-from tests.analysis.report.pages import SCRIPT
-from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page, browser
-from tests.fakes.sweep import make_sweep
+from tests.analysis.report.live_pages import DRAWN, all_of, answer, hidden_text, hover, largest, number, read
+from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
-DRAWN = "document.querySelector('#figure-overview .live-chart svg')"
 SECONDS, MILLISECONDS = 6.0, 500.0  # generous: a machine of tests is shared; results/LOG.md has the figures
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return read_sweep(make_sweep(tmp_path_factory.mktemp("results") / "fake"))
-
-
-@pytest.fixture(scope="module")
-def file(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report with its live figures alone: drawing the others takes longer than the tests."""
-    done, fits = sweep.finished, sweep.fits
-    assert fits.primary
-    figures = {
-        "overview": plots.overview(done, fits.frontier),
-        "loss_curves": plots.loss_curves(done, sweep.curves),
-        "frontier": plots.frontier(done, fits.frontier, fits.primary.count),
-        "residuals": plots.residuals(done, sweep.parametric, fits.noise.pooled_relative),
-    }
-    svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(report.render(sweep, svg, report.explore(sweep)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def data(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(SCRIPT.findall(file.read_text())[0])
-    return found
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
-@pytest.fixture
-def page(chromium: Browser, file: Path) -> Iterator[Page]:
-    opened = chromium.open(file)
-    opened.until(DRAWN)
-    yield opened
-    assert opened.complaints() == []
-    opened.close()
-
-
-def answer(page: Page) -> dict[str, str]:
-    """The answer at the budget as the page states it."""
-    names = ("c", "n", "d", "loss", "flat", "ratio", "hours")
-    return {name: page.text(f"#live-out-{name}") for name in names}
-
-
-def number(text: str) -> float:
-    """The number at the beginning of a text such as 1.2M or 3×10¹²."""
-    plain = text.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")).replace("×10", "e")
-    plain = re.sub(r"^10(?=\d)", "1e", plain).replace("−", "-")
-    found = re.match(r"(-?[\d.]+(?:e\d+)?)([kMBT]?)", plain)
-    assert found, text
-    return float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[found[2]]
-
-
-def read(curve: dict[str, list[float]], name: str, flops: float) -> float:
-    return float(np.exp(np.interp(np.log(flops), np.log(curve["c"]), np.log(curve[name]))))
-
-
-def largest(data: dict[str, Any]) -> int:
-    """The place of the run of largest compute, which no other one covers."""
-    return int(np.argmax([run["c"] for run in data["runs"]]))
-
-
-def all_of(selector: str, of: str) -> str:
-    """The expression of a list: `of` each element `e`."""
-    return f"[...document.querySelectorAll({selector!r})].map(e => {of})"
-
-
-def hover(page: Page, run: int, figure: str = "overview") -> None:
-    """Put the mouse on a run in the first chart of a figure."""
-    page.place(f"#figure-{figure} .live-chart")
-    page.until(f"document.querySelectorAll('#figure-{figure} .hits path')[{run}]")
-    x, y = page.run(
-        f"(() => {{const b = document.querySelectorAll('#figure-{figure} .hits path')[{run}]"
-        ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]})()"
-    )
-    page.point(x, y)
-
-
-def hidden_text(page: Page, selector: str) -> str:
-    return str(page.run(f"document.querySelector({selector!r}).textContent"))
 
 
 def script(*names: str) -> str:
@@ -286,7 +195,7 @@ def test_hover_shows_the_run_and_lights_it_everywhere(page: Page, data: dict[str
     run = data["runs"][largest(data)]
     hover(page, largest(data))
     said = page.text("#live-card")
-    words = [run["rung"], run["run"], si(run["d"]), f"{run['loss']:.3f}", *map(si, run["counts"].values())]
+    words = [run["rung"], run["run"], si(run["d"]), f"{run['loss']:.3f}", *map(si, run["n"])]
     assert all(word in said for word in words)
     assert "click to keep" in said
     assert page.run(f"document.querySelector('#point-row-{run['id']}').classList.contains('lit')")
@@ -368,8 +277,8 @@ def test_a_part_of_a_figure_is_enlarged_by_the_mouse(page: Page) -> None:
 
 def test_loss_curves_hold_every_trunk_and_branch(page: Page, data: dict[str, Any]) -> None:
     page.place("#figure-loss_curves")
-    lines = "document.querySelectorAll('#figure-loss_curves .live-chart svg .mark-line path').length"
-    page.until(f"{lines} === {len(data['curves'])}")
+    lines = "document.querySelectorAll('#figure-loss_curves .live-chart:first-child .mark-line path').length"
+    page.until(f"{lines} === {len(data['curves']['rows'])}")
 
 
 def test_view_travels_in_the_address(page: Page, chromium: Browser, file: Path, data: dict[str, Any]) -> None:

@@ -1,0 +1,160 @@
+"""Charts of curves as Vega specifications: losses along training, foretold ends, and learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.explorer.charts import COMPUTE, SHOWN, TOKENS, colours_of, runs_data
+from analysis.explorer.vega import (
+    LOSS_TITLE,
+    Axis,
+    Json,
+    Series,
+    budget_marks,
+    chart,
+    formula,
+    in_unit,
+    kept,
+    line,
+    marked,
+    points,
+    upright,
+)
+from analysis.plots.style import BLACK, GREY, VERMILION
+
+RATES_HEIGHT = 130  # pixels
+NOT_PICKED = "picked_runs.length && indexof(picked_runs, datum.run) < 0"
+OTHERS = Series("others", "runs that no fit saw", GREY, "dashes")
+LIT_RUN = {"name": "lit_run", "value": None}
+
+
+def curves_chart(rungs: Sequence[str], x: str, *, with_law: bool) -> Json:
+    """Return the loss along training of every run, with the finished points and where they were to end.
+
+    Args:
+        rungs: names of the sizes, smallest first.
+        x: `d` for training tokens; `c` for training compute, with the lower hull of the finished points.
+        with_law: whether there is a law, which has answers.
+    """
+    hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
+    spelled = {"y": "datum.loss", "y_low": "datum.low", "y_high": "datum.high"}
+    in_units = [formula(name, in_unit(loss)) for name, loss in spelled.items()]
+    ends = {"name": "foretold", "transform": [kept(SHOWN), kept("datum.share === foretold"), *in_units]}
+    with_hull = x == "c"
+    along, up = marked(x, "loss", in_unit) if with_law else ([], [])
+    return chart(
+        "Loss along training, one line a trunk and a branch",
+        TOKENS if x == "d" else COMPUTE,
+        LOSS_TITLE,
+        [
+            runs_data(formula("y", in_unit("datum.loss"))),
+            _flat("curves", "losses"),
+            _flat("others", "losses"),
+            ends,
+            *([hull] if with_hull else []),
+        ],
+        ([("runs", x), ("curves", x), *along], [("runs", "y"), ("curves", "y"), *up]),
+        [
+            *([line("hull", "c", "y", BLACK, "hull")] if with_hull else []),
+            _lines("others", x),
+            _lines("curves", x),
+            upright(f"(at ? at.{x} : null)", VERMILION, dash=(5, 3)),
+            *_foretold(x),
+            *points("runs", x, "y"),
+            *budget_marks(x, "loss", in_unit),
+        ],
+        colours=colours_of(rungs),
+        series=(
+            Series("curves", "trunks and branches", GREY, "line"),
+            OTHERS,
+            Series("foretold", "foretold ends", BLACK, "line"),
+            *([Series("hull", "lower hull", BLACK, "line")] if with_hull else []),
+        ),
+        signals=[LIT_RUN],
+    )
+
+
+def rates_chart(rungs: Sequence[str], *, with_law: bool) -> Json:
+    """Return the learning rate of the hidden matrices of every run along training: its schedule."""
+    along = marked("d", "loss")[0] if with_law else []
+    return chart(
+        "Learning rate along training, one line a trunk and a branch",
+        TOKENS,
+        Axis("learning rate", log=False, zero=True),
+        [_flat("curves", "rates"), _flat("others", "rates")],
+        ([("curves", "d"), ("others", "d"), *along], [("curves", "y"), ("others", "y")]),
+        [
+            _lines("others", "d"),
+            _lines("curves", "d"),
+            upright("(at ? at.d : null)", VERMILION, dash=(5, 3)),
+            upright("(need ? need.d : null)", VERMILION, dash=(1, 4)),
+        ],
+        colours=colours_of(rungs),
+        series=(Series("curves", "trunks and branches", GREY, "line"), OTHERS),
+        signals=[LIT_RUN],
+        height=RATES_HEIGHT,
+    )
+
+
+def _flat(name: str, values: str) -> Json:
+    """Return a data set of curves with a row for each point, `y` as the axis shows it."""
+    of_loss = values == "losses"
+    fields = ["tokens" if of_loss else "rate_tokens", values]
+    return {
+        "name": name,
+        "transform": [
+            kept(SHOWN),
+            {"type": "flatten", "fields": fields, "as": ["d", "value"]},
+            formula("c", "datum.d * datum.flops_per_token"),
+            formula("y", in_unit("datum.value") if of_loss else "datum.value"),
+        ],
+    }
+
+
+def _lines(name: str, x: str) -> Json:
+    """Return one line a trunk and a branch; runs that no fit saw are dashed."""
+    usual = 0.6 if name == "curves" else 0.35
+    channels = {
+        "x": {"scale": "x", "field": x},
+        "y": {"scale": "y", "field": "y"},
+        "stroke": {"scale": "colour", "field": "rung"},
+        "strokeWidth": {"signal": "lit_run === datum.run ? 3 : datum.trunk ? 1.4 : 0.9"},
+        "strokeDash": {"value": [4, 3] if name == "others" else []},
+        "opacity": {
+            "signal": f"!show_{name} ? 0 : lit_run === datum.run ? 1 : {NOT_PICKED} ? 0.08 : {usual}",
+        },
+    }
+    one = f"one_of_{name}"
+    return {
+        "type": "group",
+        "from": {"facet": {"name": one, "data": name, "groupby": "key"}},
+        "clip": True,
+        "encode": {"update": {"width": {"signal": "width"}, "height": {"signal": "height"}}},
+        "marks": [{"type": "line", "aria": False, "from": {"data": one}, "encode": {"update": channels}}],
+    }
+
+
+def _foretold(x: str) -> list[Json]:
+    """Return the intervals in which runs were going to end, each with a short line at the forecast."""
+    faint = "picked.length && indexof(picked, datum.id) < 0 ? 0.08 : 0.85"
+    drawn = {"from": {"data": "foretold"}, "clip": True, "interactive": False}
+    place = {
+        "x": {"scale": "x", "field": x},
+        "stroke": {"value": BLACK},
+        "opacity": {"signal": f"!show_foretold ? 0 : {faint}"},
+    }
+    interval = place | {
+        "y": {"scale": "y", "field": "y_low"},
+        "y2": {"scale": "y", "field": "y_high"},
+        "strokeWidth": {"value": 1.2},
+    }
+    forecast = place | {
+        "y": {"scale": "y", "field": "y"},
+        "shape": {"value": "stroke"},
+        "size": {"value": 60},
+        "strokeWidth": {"value": 1.6},
+    }
+    return [
+        drawn | {"type": "rule", "name": "foretold", "encode": {"update": interval}},
+        drawn | {"type": "symbol", "name": "forecasts", "encode": {"update": forecast}},
+    ]
