@@ -31,13 +31,13 @@ def slopes(values: SweepSettings, rungs: list[Rung], sizes: list[int]) -> list[f
 
 
 def by_width(*overrides: str) -> list[float]:
-    widths = [16, 48, 128]
+    widths = [16, 128]
     return slopes(check(*overrides), [Rung(width, 1) for width in widths], widths)
 
 
 def by_depth(*overrides: str) -> float:
     """Of the last block."""
-    depths = [2, 4]
+    depths = [2, 3]
     return slopes(check(*overrides), [Rung(16, depth) for depth in depths], depths)[1]
 
 

@@ -19,7 +19,7 @@ from harness.bench.rung import MATMUL, STEP, TEXTBOOK, RungJob, data_sheet_share
 from harness.grid.rules import Rung
 from harness.recipe import counting
 from harness.track.console import plain_console
-from tests import ROOT
+from tests import ROOT, preloaded
 
 TINY = ["--seq-len", "16", "--vocab", "32", "--batch-tokens", "32", "--seconds", "0.01", "--repeats", "1"]
 TINY += ["model.n_layers=1"]
@@ -37,6 +37,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bench") / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", QUICK)
+        patch.setattr(subprocess, "Popen", preloaded.Popen)
         assert main([*TINY, "--rungs", "16", "--compare", "textbook", "--json", str(out)]) == 0
     return json.loads(out.read_text())  # type: ignore[no-any-return]
 

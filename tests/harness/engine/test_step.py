@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -42,31 +43,38 @@ def test_one_batch_is_learnt_by_heart():
     assert metrics.loss[-1] < 0.05
 
 
+@cache
+def first_state():
+    """The first state of SPEC, which no size of micro-batches changes."""
+    return jax.device_get(fresh(Engine(SPEC.model, SPEC.optim, 4, make_mesh(MeshConfig()))))
+
+
+@cache
+def losses_and_norms(micro_batch):
+    engine = Engine(SPEC.model, SPEC.optim, micro_batch, make_mesh(MeshConfig()))
+    state = jax.device_put(first_state(), engine.state_shardings)
+    _, metrics = advance(engine, state, windows(4), FACTORS, SPEC.optim)
+    return metrics.loss, metrics.grad_norm
+
+
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch):
-    mesh = make_mesh(MeshConfig())
-    outcomes = []
-    for size in (micro_batch, 4):
-        engine = Engine(SPEC.model, SPEC.optim, size, mesh)
-        _, metrics = advance(engine, fresh(engine), windows(4), FACTORS, SPEC.optim)
-        outcomes.append((metrics.loss, metrics.grad_norm))
-    np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-5)
+    np.testing.assert_allclose(losses_and_norms(micro_batch), losses_and_norms(4), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [MeshConfig(), MeshConfig(4, 1), MeshConfig(1, 3)])
 def test_every_window_is_scored_once_however_many_devices_share_it(shape):
     engine = engine_for(replace(SPEC, optim=optim(batch_size=12)), make_mesh(shape))
-    held_out = windows(1, 10, seed=5)[0]
-    state = fresh(engine)
-    params = jax.device_get(state["params"])
+    held_out, params = windows(1, 10, seed=5)[0], first_state()["params"]
     alone = engine_for(SPEC, make_mesh(MeshConfig()))
     expected = [float(alone.window_losses(params, held_out[None, None, i])[0, 0]) for i in range(10)]
-    np.testing.assert_allclose(window_losses(engine, state["params"], held_out), expected, rtol=1e-5)
+    placed = jax.device_put(params, engine.state_shardings["params"])
+    np.testing.assert_allclose(window_losses(engine, placed, held_out), expected, rtol=1e-5)
 
 
 def test_evaluation_sets_of_any_size_share_one_program():
     engine = Engine(SPEC.model, SPEC.optim, 1, make_mesh(MeshConfig()))
-    params = fresh(engine)["params"]
+    params = first_state()["params"]
     call = engine.eval_call * engine.eval_batch
     for n in (3, call + 1, 2 * call):
         assert len(window_losses(engine, params, windows(1, n)[0])) == n

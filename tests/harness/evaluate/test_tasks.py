@@ -59,7 +59,7 @@ def trained(data_cache: Path) -> Trained:
     engine = engine_for(spec, make_mesh(MeshConfig()))
     state = engine.init(jax.random.key(0))
     order = Order(len(corpus.train), SEQ_LEN, spec.optim.batch_size, 0)
-    for first in range(0, 600, 100):
+    for first in range(0, 400, 100):
         batches = order.batches(corpus.train, first, 100)
         state, _ = advance(engine, state, batches, np.ones(100, np.float32), spec.optim)
     windows = eval_windows(corpus.eval, SEQ_LEN, 10 * SEQ_LEN)

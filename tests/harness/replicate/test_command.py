@@ -20,7 +20,10 @@ from harness.replicate import __main__ as command
 from tests.fakes import sealing
 from tests.small_sweeps import SMALL, point_times
 
-GRID = ("grid.rungs=[16,32]", "grid.n_tokens=[4096,8192,16384]", "grid.holdout_factor=2", "grid.seeds=[5]")
+GRID = (
+    "grid.rungs=[16,32]", "grid.n_tokens=[2048,4096,8192]", "grid.log_interval=4", "grid.holdout_factor=2",
+    "grid.seeds=[5]", "data.eval_tokens=512", "data.curve_eval_tokens=256",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import RunFolder, SweepFolder
 from harness.runs.finished import RESTS_ON, standings, unfinished
 from harness.train.loop import Diverged, Trajectory
-from tests.recipes import RASTER, collected, run_spec, train
+from tests.recipes import RASTER, collected, model, run_spec, train
 
-SPEC = run_spec()
+# Of one layer, which compiles soonest.
+SPEC = run_spec(model=model(n_layers=1))
 ENDS = (4 * RASTER, 8 * RASTER, 16 * RASTER)
 
 

@@ -28,7 +28,10 @@ from tests.fakes.points import write_point
 from tests.fakes.sweep import make_points
 from tests.small_sweeps import SMALL, point_times, small_cells
 
-GRID = ("grid.n_tokens=[4096,8192,16384]", "grid.holdout_factor=2")
+GRID = (
+    "grid.n_tokens=[2048,4096,8192]", "grid.log_interval=4", "grid.holdout_factor=2",
+    "data.eval_tokens=512", "data.curve_eval_tokens=256",
+)  # fmt: skip
 OLD, NEW = "grid.rungs=[16,32]", "grid.rungs=[16,32,48]"
 
 
@@ -185,7 +188,7 @@ def test_more_seeds_need_no_further_forecast(grown: Grown, tmp_path: Path) -> No
     """A forecast holds for every seed of its cells."""
     root = tmp_path / "sweep"
     shutil.copytree(grown.before.root, root)
-    assert grown.run(root, OLD, "grid.seeds=[0,1]", "grid.n_tokens=[4096,16384]") == 0
+    assert grown.run(root, OLD, "grid.seeds=[0,1]", "grid.n_tokens=[2048,8192]") == 0
     folder = SweepFolder(root)
     assert [path.name for path in folder.forecasts] == ["forecast.json"]
     assert folder.forecast.read_bytes() == grown.before.forecast.read_bytes()

@@ -25,6 +25,7 @@ from harness.sweep import __main__ as sweep
 from harness.sweep.preparation import data_config
 from harness.weights.kept import read_card
 from tests import small_sweeps
+from tests.quick_compilation import FLAGS
 from tests.small_sweeps import SMALL, point_times
 
 
@@ -51,7 +52,7 @@ def full_command(results: Path, texts: Path) -> list[str]:
 def first(tmp_path_factory: pytest.TempPathFactory, texts: Path, data_cache: Path) -> tuple[SweepFolder, str]:
     """A whole sweep, and what it printed."""
     results = tmp_path_factory.mktemp("full") / "results"
-    done = small_sweeps.finish(full_command(results, texts), data_cache, fresh=True)
+    done = small_sweeps.finish(full_command(results, texts), data_cache, fresh=True, XLA_FLAGS=FLAGS)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return SweepFolder(results), done.stdout
@@ -187,7 +188,8 @@ def test_a_sweep_over_two_devices_finds_the_same_losses(
 
     tests/harness/engine/test_step.py has the other meshes.
     """
-    done = small_sweeps.train(tmp_path, data_cache, "grid.n_tokens=[16384]", "mesh.fsdp=2")
+    two_devices = ["grid.n_tokens=[16384]", "mesh.fsdp=2"]
+    done = small_sweeps.train(tmp_path, data_cache, *two_devices, XLA_FLAGS=FLAGS)
     assert done.returncode == 0, done.stderr
     two, three = (small_sweeps.tables(results)[0] for results in (tmp_path, long_sweep))
     one = three[(three.seed == 0) & (three.n_tokens == 16384)]
@@ -216,7 +218,7 @@ def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_ca
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FULL_DISK)
     results = tmp_path / "results"
-    extra = {"PYTHONPATH": str(tmp_path / "site"), "FULL": unlucky.run_id}
+    extra = {"PYTHONPATH": str(tmp_path / "site"), "FULL": unlucky.run_id, "XLA_FLAGS": FLAGS}
     done = small_sweeps.train(results, data_cache, *wide, **extra)
     assert done.returncode == 1, done.stderr
     assert (
@@ -233,7 +235,7 @@ def test_failed_and_diverged_runs_do_not_stop_the_others(tmp_path: Path, data_ca
     }
     kept = point_times(results)
 
-    again = small_sweeps.train(results, data_cache, *wide)
+    again = small_sweeps.train(results, data_cache, *wide, XLA_FLAGS=FLAGS)
     assert again.returncode == 0
     assert "8 cells, 2 to train" in again.stdout
     assert kept.items() <= point_times(results).items()

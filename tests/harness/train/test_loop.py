@@ -14,9 +14,10 @@ import pytest
 from harness.recipe.spec import RunSpec
 from harness.records.paths import RunFolder
 from harness.train.loop import EXPLODED_NATS, Interrupted
-from tests.recipes import RASTER, VOCAB, collected, optim, run_spec, train
+from tests.recipes import RASTER, VOCAB, collected, model, optim, run_spec, train
 
-SPEC = run_spec()
+# Of one layer, which compiles soonest.
+SPEC = run_spec(model=model(n_layers=1))
 ENDS = (4 * RASTER, 8 * RASTER)
 
 
@@ -123,14 +124,14 @@ def test_seeds_differ_and_repeat(tmp_path, undisturbed):
 
 
 def test_cosine_runs_end_once(tmp_path):
-    spec = run_spec(kind="cosine", n_steps=32)
+    spec = replace(SPEC, schedule=run_spec(kind="cosine", n_steps=32).schedule)
     assert run_in(tmp_path, spec, (8 * RASTER,)) == "done"
     points, curves = tables(tmp_path, spec, (8 * RASTER,))
     assert points.schedule[0] == "cosine"
     assert curves.hidden_lr.iloc[-1] == pytest.approx(0.0, abs=1e-9)
 
 
-AVERAGED = replace(run_spec(kind="constant"), optim=optim(name="schedule_free"))
+AVERAGED = replace(SPEC, schedule=run_spec(kind="constant").schedule, optim=optim(name="schedule_free"))
 ORTHOGONAL = replace(SPEC, optim=optim(name="muon"))
 
 
