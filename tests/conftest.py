@@ -67,6 +67,7 @@ LONG_MODULES = [
     "tests/analysis/report/test_report.py",
     "tests/analysis/uncertainty/test_profile.py",
     "tests/analysis/report/test_live.py",
+    "tests/analysis/report/test_live_sections.py",
     "tests/analysis/test_accessibility.py",
     "tests/analysis/report/test_looks.py",
     "tests/analysis/forecast/test_forecast.py",

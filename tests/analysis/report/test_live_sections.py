@@ -173,6 +173,22 @@ def test_metric_and_axis_are_chosen_and_travel_in_the_address(opened: Opened) ->
         assert page.run(f"document.querySelector('{TASKS} [data-choice=task]').value") == "addition"
 
 
+def test_a_part_of_a_turned_axis_stays_turned(opened: Opened) -> None:
+    with opened("emergence", TASKS, "#task=text&along=loss") as page:
+        before = spots(page, TASKS, "skills")
+        (left, _), (right, _) = before[2], before[8]
+        top, bottom = (edge(y for _, y in before) for edge in (min, max))
+        for kind, x, y in (
+            ("mousePressed", left - 4, top - 8),
+            ("mouseMoved", right, bottom),
+            ("mouseReleased", right + 4, bottom + 8),
+        ):
+            page.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        after = [x for x, _ in spots(page, TASKS, "skills")]
+        assert after == sorted(after)
+        assert after[8] - after[2] > 1.2 * (right - left)
+
+
 def test_a_task_without_exact_match_shows_the_smooth_metric(opened: Opened) -> None:
     with opened("emergence", TASKS, "#task=text&metric=exact") as page:
         assert "NLL, nats per token" in charts(page, TASKS)
@@ -380,3 +396,8 @@ def test_a_telephone_needs_no_sideways_scrolling(opened: Opened) -> None:
     for name, figure in (("emergence", TASKS), ("lr", "#figure-learning_rate_hidden")):
         with opened(name, figure, width=390, height=844) as page:
             assert page.run("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_of_many_tasks_leaves_room_for_its_static_figures() -> None:
+    """Scripts, data and tables; a report may have 2.2 MB."""
+    assert len(section_page("emergence").encode()) < 1.25e6

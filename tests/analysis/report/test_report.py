@@ -213,7 +213,7 @@ def test_the_page_follows_dark_settings_and_prints_whole_tables(html: str) -> No
 
 
 def test_a_figure_of_one_panel_fits_a_telephone(html: str) -> None:
-    figure = r'<figure id="figure-(\w+)"[^>]*><div class="plot" style="--natural: ([0-9.]+)pt'
+    figure = r'<figure id="figure-(\w+)"[^>]*><div class="plot"[^>]* style="--natural: ([0-9.]+)pt'
     sizes = dict(re.findall(figure, html))
     single = {"overview", "loss_curves", "loss_against_compute", "isoflop", "contours", "counting", "rollout"}
     single |= {"cloud", "ends"}
