@@ -9,6 +9,8 @@ from analysis.compare.calibrate import compare_with_itself
 from analysis.records.comparison import NoiseSource
 from tests import ROOT
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 STORED = ROOT / "tests/stored/same_recipe.parquet"
 
 
