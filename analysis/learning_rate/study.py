@@ -21,6 +21,9 @@ from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
+OF_CURVES = [
+    "rung", "d_model", "n_params_matmul", "n_tokens", "batch_tokens", "status", "loss", "seed"
+]  # fmt: skip
 FEWEST_DOF = 2  # degrees of freedom of residuals that can give the noise
 
 
@@ -104,7 +107,8 @@ def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[
     """Yield the cells in which the rate of `group` was varied, smallest size first."""
     column = RATE_COLUMNS[group]
     others_fixed = (points[recipe.columns] == recipe).drop(columns=column).all(axis=1)
-    rows = points.assign(rate=points[column], recipe=recipe[column])[others_fixed]
+    # A table has sixty columns more, which each cell would copy.
+    rows = points[OF_CURVES].assign(rate=points[column], recipe=recipe[column])[others_fixed]
     for _, cell in rows.groupby(["n_tokens", "batch_tokens", "d_model"]):
         done = cell[cell.status == "done"]
         if cell.rate.nunique() < 2 or done.empty:
