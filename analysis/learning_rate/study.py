@@ -21,6 +21,9 @@ from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
+OF_CURVES = [
+    "rung", "d_model", "n_params_matmul", "n_tokens", "batch_tokens", "status", "loss", "seed"
+]  # fmt: skip
 FEWEST_DOF = 2  # degrees of freedom of residuals that can give the noise
 
 
@@ -119,7 +122,8 @@ def _recipe_rates(points: pd.DataFrame) -> pd.DataFrame:
 def _curves(points: pd.DataFrame, recipe: pd.DataFrame, group: str) -> Iterator[RateCurve]:
     """Yield the cells in which the rate of `group` was varied, smallest size first."""
     column = RATE_COLUMNS[group]
-    rows = points.assign(rate=points[column], recipe=recipe[column])
+    # A table has sixty columns more, which each cell would copy.
+    rows = points[OF_CURVES].assign(rate=points[column], recipe=recipe[column])
     rows = rows[_others_at_recipe(points, recipe, column)]
     for _, cell in rows.groupby(["n_tokens", "batch_tokens", "d_model"]):
         done = cell[cell.status == "done"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,7 +48,13 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
 
 @pytest.fixture(scope="module")
 def few_starts() -> Iterator[None]:
-    """Searches from few starts, for modules that ask what is said of a fit and not how good it is."""
+    """Searches from few starts, for modules that ask what is said of a fit and not how good it is.
+
+    Slow tests measure what users get.
+    """
+    if os.environ.get("RUN_SLOW"):
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search.multi_start, "__defaults__", (8,))
         patch.setattr(search, "ROUNDS", 12)

@@ -18,6 +18,8 @@ from analysis.tables.table import LossTable, load_table
 from tests import ROOT
 from tests.fakes.arms import LAW, THETA
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 STORED = ROOT / "tests/stored/same_recipe.parquet"
 
 

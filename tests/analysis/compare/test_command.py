@@ -14,6 +14,8 @@ from analysis.records.comparison import ComparisonRecord
 from harness.records.json_files import from_json
 from tests.fakes.arms import Truth, simulated
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 MAP = "rung=size,seed=seed,cluster=trunk"
 QUICK = ["--resamples", "20"]
 

@@ -16,6 +16,8 @@ from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from tests.fakes.arms import MAPPING, SEED_SD, Truth, simulated
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 # The frontier falls by about 0.14 for a factor e of compute. Arms may differ in everything else too.
 TRUTHS = {
     "1.0": Truth(),

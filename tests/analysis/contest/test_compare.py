@@ -36,6 +36,8 @@ from tests.analysis.test_fit import KEYS
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 from tests.fakes.tables import additive, joint, ladder, saturates
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.fixture(scope="module")
 def own() -> Comparison:

@@ -43,9 +43,10 @@ def inside(seed: int, resamples: int) -> bool:
     return bool(shown.interval[0] <= truth <= shown.interval[1])
 
 
-def test_interval_holds_a_new_run() -> None:
-    sweeps = 12
-    assert sum(inside(seed, 60) for seed in range(sweeps)) >= stats.binom.ppf(CERTAIN, sweeps, 0.86)
+def test_interval_holds_a_new_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps, draws = 12, 60
+    monkeypatch.setattr("analysis.prediction.accuracy.DRAWS", draws)
+    assert sum(inside(seed, draws) for seed in range(sweeps)) >= stats.binom.ppf(CERTAIN, sweeps, 0.86)
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ from harness.records.errors import InputError
 from harness.records.json_files import write_record
 from tests.fakes.surfaces import SMALL_JOINT, sweep_curves, sweep_points
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 DOUBT = FitWarning(WarningCode.COUNTS_DISAGREE, "a = 0.5 against 0.6")
 
 

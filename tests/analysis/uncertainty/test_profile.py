@@ -74,6 +74,13 @@ def covered(
     return np.array(hits)
 
 
+@pytest.fixture
+def one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minima at one value, which has no neighbours to start from."""
+    monkeypatch.setattr("analysis.solve.fixed_parameter.SWEEPS", 0)
+
+
+@pytest.mark.usefixtures("one_value")
 @pytest.mark.parametrize(
     ("surface", "estimator", "rows", "parameters"),
     [
@@ -92,6 +99,7 @@ def test_intervals_are_not_ruled_out(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_value")
 @pytest.mark.parametrize("surface", TRUTHS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("rows", MAKERS)
