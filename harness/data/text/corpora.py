@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from harness.data.text.remote import is_remote, list_remote
-from harness.records.errors import InputError
+from harness.records.errors import InputError, printable
 
 # Distributions whose .py files make the default corpus. All are run-time dependencies pinned by uv.lock, so
 # every environment has the same text.
@@ -54,6 +54,7 @@ PYTHON_PACKAGES = (
 # Vendored packages are copies of others, and site-packages may lie inside the standard library's folder.
 SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "_vendor", "_vendored"}
 TEXT_SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+TOKEN_FILES = (".bin", ".npy", ".ds", ".arrow")  # files of tokens alone
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,18 @@ def list_files(
     if not path:
         raise InputError(f"a file or folder was expected and none is given: add {key}=FILE_OR_FOLDER")
     if is_remote(path):
-        files = [SourceFile(*each) for each in list_remote(path, key)]
-        files = [file for file in files if file.name.lower().endswith(suffixes)]
+        every = [SourceFile(*each) for each in list_remote(path, key)]
+        files = [file for file in every if file.name.lower().endswith(suffixes)]
         if not files:
-            raise InputError(f"{key}={path} holds no file of a known kind: expected {', '.join(suffixes)}")
+            raise _no_file(key, path, suffixes, [file.name for file in every])
         return files
     root = Path(path).expanduser()
     try:
-        found = _found(root, f"{key}={path}", suffixes)
-        return [_stat(name.as_posix(), place) for name, place in found]
+        found = _found(root, f"{key}={path}")
+        known = sorted(each for each in found if each[0].name.lower().endswith(suffixes))
+        if not known:
+            raise _no_file(key, path, suffixes, [name.as_posix() for name, _ in found])
+        return [_stat(name.as_posix(), place) for name, place in known]
     except InputError:  # A ValueError too, whose sentence is whole.
         raise
     except (OSError, ValueError) as error:
@@ -127,18 +131,24 @@ def list_files(
         ) from error
 
 
-def _found(root: Path, said: str, suffixes: tuple[str, ...]) -> list[tuple[PurePath, str]]:
-    """Return the name and place of each file of a kind at or below `root`, in the order of the names."""
+def _found(root: Path, said: str) -> list[tuple[PurePath, str]]:
+    """Return the name and place of each file at or below `root`."""
     # os.stat and not Path.exists, which calls a folder that may not be entered missing or raises.
     try:
         is_folder = stat.S_ISDIR(os.stat(root).st_mode)
     except FileNotFoundError:
         raise InputError(f"{said} does not exist: give an existing file or folder") from None
-    found = _below(root) if is_folder else [(PurePath(root.name), str(root))]
-    known = [(name, place) for name, place in found if name.name.lower().endswith(suffixes)]
-    if not known:
-        raise InputError(f"{said} holds no file of a known kind: expected {', '.join(suffixes)}")
-    return sorted(known)
+    return _below(root) if is_folder else [(PurePath(root.name), str(root))]
+
+
+def _no_file(key: str, path: str, suffixes: tuple[str, ...], names: list[str]) -> InputError:
+    """Return the error for a folder without a file of a kind, with the setting that reads what is there."""
+    text = f"{key}={path} holds no file of a known kind: expected {', '.join(suffixes)}"
+    other, kind = (TOKEN_FILES, "tokens") if suffixes == TEXT_SUFFIXES else (TEXT_SUFFIXES, "text")
+    fitting = sorted(name for name in names if name.lower().endswith(other))
+    if fitting and key in ("data.path", "data.eval_path"):
+        text += f"; {printable(fitting[0])} is read by data={kind}"
+    return InputError(text)
 
 
 def _below(root: Path) -> list[tuple[PurePath, str]]:

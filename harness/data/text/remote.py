@@ -98,10 +98,14 @@ def store_trouble(said: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        package = f"uv sync --extra s3, or {error}" if "s3://" in said else f"{error}"
-        raise InputError(f"{said} needs a package that is not installed; type {package}") from error
+        how = "uv sync --extra s3" if "s3://" in said else "uv pip install and its name"
+        reason = printable(str(error)).rstrip(".")
+        raise InputError(f"{said} needs a package that is not installed ({reason}); type {how}") from error
     except FileNotFoundError as error:
-        raise InputError(f"{said} does not exist: give an address of files that are there") from error
+        # Servers that do not answer are such an error too.
+        raise InputError(
+            f"{said} does not exist or does not answer: give an address of files that are there"
+        ) from error
     except Exception as error:  # The library of every store has exceptions of its own.
         reason = printable(f"{type(error).__name__}: {error}"[:LONGEST_REASON])
         if type(error).__name__ in NO_CREDENTIALS or "AccessDenied" in reason:

@@ -103,10 +103,14 @@ class TokenStream:
 
     def _refuse(self, positions: np.ndarray, wrong: np.ndarray) -> NoReturn:
         """Raise InputError for the first id beyond the vocabulary."""
-        _, shard, at, _ = (int(each[0]) for each in self._places(positions[wrong][:1]))
+        _, number, at, _ = (int(each[0]) for each in self._places(positions[wrong][:1]))
+        shard = self.shards[number]
+        how = "type that of its tokenizer"
+        if self.vocab_size > 2**16 and np.dtype(shard.dtype).itemsize == 4:
+            how += ", or write its tokens with 32 bits, which such a vocabulary needs, if they have 16"
         raise InputError(
-            f"{self.shards[shard].path} has the id {self._mapped(shard).tokens[at]} at token {at:,}, "
-            f"expected ids below data.vocab_size={self.vocab_size}; type that of its tokenizer"
+            f"{shard.path} has the id {self._mapped(number).tokens[at]} at token {at:,}, expected ids below "
+            f"data.vocab_size={self.vocab_size}; {how}"
         )
 
     def sample(self, n_tokens: int, width: int = 4096) -> Int32[np.ndarray, "windows width"]:

@@ -23,7 +23,7 @@ from harness.data.build import DataConfig
 from harness.data.corpus import Corpus, check_size
 from harness.data.prepare import prepare_corpus
 from harness.data.text import read
-from harness.data.text.corpora import list_files, list_python
+from harness.data.text.corpora import TEXT_SUFFIXES, list_files, list_python
 from harness.data.text.document import Document, Unusable
 from harness.data.text.parse import TOO_LONG
 from harness.data.text.read import PIECE_CHARACTERS, read_text
@@ -442,3 +442,23 @@ def test_preparing_needs_neither_jax_nor_hydra() -> None:
     code = "import sys, harness.data.prepare; print({'jax', 'flax', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("file", "suffixes", "key", "hint"),
+    [
+        ("deep/a.bin", TEXT_SUFFIXES, "data.path", "; deep/a.bin is read by data=tokens"),
+        ("a.jsonl.zst", (".bin", ".npy"), "data.path", "; a.jsonl.zst is read by data=text"),
+        ("a.docx", TEXT_SUFFIXES, "data.path", ""),
+        ("a.bin", TEXT_SUFFIXES, "data.contamination", ""),
+    ],
+)
+def test_files_of_another_kind_name_the_setting_that_reads_them(
+    file: str, suffixes: tuple[str, ...], key: str, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    with pytest.raises(InputError) as error:
+        list_files(str(tmp_path), suffixes, key)
+    said = f"{key}={tmp_path} holds no file of a known kind: expected {', '.join(suffixes)}{hint}"
+    assert str(error.value) == said

@@ -156,7 +156,7 @@ def test_a_web_server_is_read(texts: Path, tmp_path: Path) -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         same_text(f"{address}/e.txt", texts / "e.txt", tmp_path)
-        with pytest.raises(InputError, match=r"/missing.txt does not exist: give an address"):
+        with pytest.raises(InputError, match=r"/missing.txt does not exist or does not answer: give"):
             list_files(f"{address}/missing.txt")
         server.shutdown()
 
@@ -185,10 +185,13 @@ def test_a_copy_that_is_whole_is_not_made_again(
 
 
 def test_addresses_that_lead_nowhere_are_one_sentence(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"^data.path=memory://nothing does not exist: give an address"):
+    with pytest.raises(InputError, match=r"^data.path=memory://nothing does not exist or does not answer"):
         list_files(f"{memory}nothing")
     with pytest.raises(InputError, match=r"^data.path=memory://tokens/\*.npy holds no file of a known kind"):
         list_files(f"{memory}tokens/*.npy")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(InputError, match=r"that is not installed \(Please install gcsfs .*\); type uv pip"):
+        list_files("gs://bucket/x")
     with pytest.raises(InputError, match=r"^data.path=nope://x cannot be read .*Protocol not known: nope"):
         list_files("nope://x")
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)

@@ -209,6 +209,16 @@ def test_an_id_beyond_the_vocabulary_that_no_sample_met_stops_the_step(data: Pat
         fresh.windows(np.array([0, 70]), 20)
 
 
+def test_tokens_of_16_bits_under_a_vocabulary_that_needs_32(data: Path, tmp_path: Path) -> None:
+    """Shards of mixed widths are read as they are, as long as the vocabulary fits both."""
+    even = [EVERY[: len(EVERY) // 2 * 2]]
+    made.raw(data / "a.bin", even)
+    made.raw(data / "b.bin", even, dtype="<u4")
+    assert prepared(tmp_path).n_train_tokens + prepared(tmp_path).n_eval_tokens == 2 * len(even[0])
+    with pytest.raises(InputError, match=r"a\.bin .* below data\.vocab_size=70000; .* with 32 bits"):
+        prepared(tmp_path, vocab_size=70_000)
+
+
 @pytest.mark.parametrize(
     ("separator", "said"),
     [
