@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 
 from analysis import summary
 from analysis.averaging import average
+from analysis.curves import __main__ as curves
 from analysis.curves.score import SHARES, try_forecasts
+from analysis.design import __main__ as design
 from analysis.emergence import __main__ as emergence
 from analysis.explorer import answers
+from analysis.plan import __main__ as plan
 from analysis.records.emergence import read_emergence
 from analysis.report import __main__ as report
 from analysis.report import build
+from analysis.serve.site import Site
 from harness import cancel, status
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
@@ -199,6 +203,33 @@ def test_a_damaged_file_is_named_with_a_way_out(
 ) -> None:
     FOREIGN_DAMAGES[damage](place(root, name))
     run_all(root, capsys, name)
+
+
+DECIDING: dict[str, Callable[[Path], int]] = {
+    "plan": lambda root: plan.main([str(root), "--flops", "1e13", "--resamples", "0"]),
+    "design": lambda root: design.main([str(root), "--resamples", "0"]),
+    "curves": lambda root: curves.main([str(root)]),
+    "two reports": lambda root: report.main([str(root), str(root.parent / "other")]),
+}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "half", "folder", "null", "a list", "loop"])
+@pytest.mark.parametrize("name", ["sweep.json", "fits.json", "points.parquet"])
+def test_commands_that_decide_name_a_damaged_file(
+    base: Path, root: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
+) -> None:
+    (root.parent / "other").symlink_to(base)
+    FOREIGN_DAMAGES[damage](root / name)
+    for command in DECIDING.values():
+        code = command(root)
+        error = capsys.readouterr().err
+        assert code in (0, 2)
+        assert (error.startswith("error: "), error.count("\n")) == ((True, 1) if code else (False, 0))
+    # The pages of the folder say what is wrong with it.
+    if (root / "sweep.json").is_file():
+        site = Site(root.parent)
+        for path in ("/", "/sweep/copy", "/api/sweep/copy", "/files/copy/report.html"):
+            assert site.answer(path).status in (200, 404)
 
 
 @pytest.mark.parametrize(

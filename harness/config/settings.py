@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError  # OmegaConf lets it through
 
 from harness.config.arms import arm_settings
@@ -109,7 +109,13 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
         else:
             _apply(values, override)
     values = converted(SweepSettings, values)
-    settings = OmegaConf.to_object(OmegaConf.merge(schema(), values))
+    try:
+        settings = OmegaConf.to_object(OmegaConf.merge(schema(), values))
+    except MissingMandatoryValue as error:  # All files of sweeps/ have a value.
+        raise InputError(
+            f"the stored configuration has no value for {error.full_key}, which every sweep needs; give the "
+            f"record of another sweep, or type {error.full_key}=VALUE"
+        ) from error
     assert isinstance(settings, SweepSettings)
     for key, value in paths.items():
         section, _, name = key.rpartition(".")

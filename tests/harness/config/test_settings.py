@@ -120,6 +120,14 @@ def test_a_budget_sets_keys_outside_of_the_grid_and_the_user_sets_them_again() -
         of("grid.budgets.quick.settings={model: three}")
 
 
+def test_a_stored_grid_without_a_key_that_is_needed_is_one_sentence() -> None:
+    stored = plain(load(["+grid=smoke"]))
+    del stored["grid"]["log_interval"]
+    with pytest.raises(InputError, match=r"no value for grid\.log_interval, which every sweep needs"):
+        load([], stored)
+    assert load(["grid.log_interval=8"], stored).grid.log_interval == 8
+
+
 def test_a_stored_grid_takes_nothing_from_the_file_of_today() -> None:
     """A record of an earlier version lacks keys that its grid has got since."""
     stored = plain(load(["+grid=chinchilla", "data.eval_tokens=1048576"]))
