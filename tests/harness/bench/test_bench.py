@@ -20,11 +20,10 @@ from harness.grid.rules import Rung
 from harness.recipe import counting
 from harness.track.console import plain_console
 from tests import ROOT, preloaded
+from tests.quick_compilation import FLAGS
 
 TINY = ["--seq-len", "16", "--vocab", "32", "--batch-tokens", "32", "--seconds", "0.01", "--repeats", "1"]
 TINY += ["model.n_layers=1"]
-# Programs that run for milliseconds need no optimising compiler.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def spec(*arguments: str) -> Any:
@@ -36,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Figures of one rung beside the textbook kernels, through the command."""
     out = tmp_path_factory.mktemp("bench") / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", QUICK)
+        patch.setenv("XLA_FLAGS", FLAGS)
         patch.setattr(subprocess, "Popen", preloaded.Popen)
         assert main([*TINY, "--rungs", "16", "--compare", "textbook", "--json", str(out)]) == 0
     return json.loads(out.read_text())  # type: ignore[no-any-return]
