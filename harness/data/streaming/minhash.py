@@ -20,8 +20,6 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16, UInt64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from harness.data.streaming.signature import N_VALUES, ROWS
 
@@ -117,6 +115,10 @@ def _joined(
     """Return the groups after those of each pair became one, each named by its first document."""
     if len(one) == 0:
         return group
+    # Imported here, so that workers, which look for no duplicates, start sooner.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.append(group[one], group[other])
     names, ends = np.unique(ends, return_inverse=True)
     size, shape = len(one), (len(names), len(names))
