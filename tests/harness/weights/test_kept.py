@@ -80,8 +80,8 @@ def test_half_precision_rounds_each_parameter(run: RunFolder, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("spec", "options"),
     [
-        (replace(run_spec(kind="constant"), optim=optim(name="schedule_free")), {}),
-        (run_spec(kind="cosine", n_steps=16), {}),
+        (run_spec(kind="constant", model=model(n_layers=1), optim=optim(name="schedule_free")), {}),
+        (run_spec(kind="cosine", n_steps=16, model=model(n_layers=1)), {}),
         (
             run_spec(model=model(n_experts=2)),
             {"execution": Execution(scan_layers=True), "mesh": MeshConfig(fsdp=2)},
