@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analysis.explorer.charts import COMPUTE, SHOWN, TOKENS, colours_of, runs_data
 from analysis.explorer.vega import (
@@ -16,32 +17,48 @@ from analysis.explorer.vega import (
     in_unit,
     kept,
     line,
-    marked,
     points,
     upright,
 )
 from analysis.plots.style import BLACK, GREY, VERMILION
 
 RATES_HEIGHT = 130  # pixels
+STEPS, LOSS_STEP = 2, 0.25  # of a decade, and nats, by which axes of curves grow beyond the runs
 NOT_PICKED = "picked_runs.length && indexof(picked_runs, datum.run) < 0"
 OTHERS = Series("others", "runs that no fit saw", GREY, "dashes")
 LIT_RUN = {"name": "lit_run", "value": None}
 
 
-def curves_chart(rungs: Sequence[str], x: str, *, with_law: bool) -> Json:
+@dataclass(frozen=True)
+class Known:
+    """Ends of the finished runs.
+
+    Attributes:
+        d: most training tokens.
+        c: largest compute, FLOPs.
+        loss: lowest loss, nats per token.
+    """
+
+    d: float
+    c: float
+    loss: float
+
+
+def curves_chart(rungs: Sequence[str], x: str, known: Known | None) -> Json:
     """Return the loss along training of every run, with the finished points and where they were to end.
 
     Args:
         rungs: names of the sizes, smallest first.
         x: `d` for training tokens; `c` for training compute, with the lower hull of the finished points.
-        with_law: whether there is a law, which has answers.
+        known: ends of the runs; None without a law, which has answers to mark.
     """
     hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
     spelled = {"y": "datum.loss", "y_low": "datum.low", "y_high": "datum.high"}
     in_units = [formula(name, in_unit(loss)) for name, loss in spelled.items()]
     ends = {"name": "foretold", "transform": [kept(SHOWN), kept("datum.share === foretold"), *in_units]}
     with_hull = x == "c"
-    along, up = marked(x, "loss", in_unit) if with_law else ([], [])
+    far = _far_signals(x, known)
+    along, up = (["[x_far]"], [f"[{in_unit('y_low')}]"]) if far else ([], [])
     return chart(
         "Loss along training, one line a trunk and a branch",
         TOKENS if x == "d" else COMPUTE,
@@ -70,13 +87,31 @@ def curves_chart(rungs: Sequence[str], x: str, *, with_law: bool) -> Json:
             Series("foretold", "foretold ends", BLACK, "line"),
             *([Series("hull", "lower hull", BLACK, "line")] if with_hull else []),
         ),
-        signals=[LIT_RUN],
+        signals=[LIT_RUN, *far],
     )
 
 
-def rates_chart(rungs: Sequence[str], *, with_law: bool) -> Json:
+def _far_signals(x: str, known: Known | None) -> list[Json]:
+    """Return how far the axes reach so that the markers of the budget are seen.
+
+    These numbers change only beyond the runs, and in steps: with an axis all curves are drawn anew.
+    """
+    if known is None:
+        return []
+    last = known.d if x == "d" else known.c
+    far = f"max(at.{x}, (need || at).{x})"
+    step = f"pow(10, ceil({STEPS} * log({far}) / LN10) / {STEPS})"
+    below = f"floor(at.loss / {LOSS_STEP:g}) * {LOSS_STEP:g}"
+    return [
+        {"name": "x_far", "update": f"{far} > {last:.6g} ? {step} : {last:.6g}"},
+        {"name": "y_low", "update": f"at.loss < {known.loss:.6g} ? {below} : {known.loss:.6g}"},
+    ]
+
+
+def rates_chart(rungs: Sequence[str], known: Known | None) -> Json:
     """Return the learning rate of the hidden matrices of every run along training: its schedule."""
-    along = marked("d", "loss")[0] if with_law else []
+    far = _far_signals("d", known)[:1]
+    along = ["[x_far]"] if far else []
     return chart(
         "Learning rate along training, one line a trunk and a branch",
         TOKENS,
@@ -91,7 +126,7 @@ def rates_chart(rungs: Sequence[str], *, with_law: bool) -> Json:
         ],
         colours=colours_of(rungs),
         series=(Series("curves", "trunks and branches", GREY, "line"), OTHERS),
-        signals=[LIT_RUN],
+        signals=[LIT_RUN, *far],
         height=RATES_HEIGHT,
     )
 
@@ -155,6 +190,6 @@ def _foretold(x: str) -> list[Json]:
         "strokeWidth": {"value": 1.6},
     }
     return [
-        drawn | {"type": "rule", "name": "foretold", "encode": {"update": interval}},
+        drawn | {"type": "rule", "name": "foretold_ends", "encode": {"update": interval}},
         drawn | {"type": "symbol", "name": "forecasts", "encode": {"update": forecast}},
     ]

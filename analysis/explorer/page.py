@@ -22,7 +22,7 @@ from analysis.explorer.answers import (
     answers_with_a_part_left_out,
 )
 from analysis.explorer.charts import overview_chart, residual_charts, size_chart, tokens_chart
-from analysis.explorer.curve_charts import curves_chart, rates_chart
+from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
 from analysis.explorer.curves import curve_data, foretold_ends
 from analysis.explorer.vega import UNITS, Json
 from analysis.frontier import cost_between
@@ -115,11 +115,13 @@ def explored(
     counts = counts_of(done, count)
     titles = [count_axis(name) for name in counts]
     if along["rows"]:
+        most, lowest = float(done["n_tokens"].max()), float(done["loss"].min())
+        ends = Known(most, largest, lowest) if answers else None
         has_rates = any(row["rates"] for row in along["rows"])
         for name, x in (("loss_curves", "d"), ("loss_against_compute", "c")):
-            charts[name] = [curves_chart(rungs, x, with_law=bool(answers))]
+            charts[name] = [curves_chart(rungs, x, ends)]
         if has_rates:
-            charts["loss_curves"].append(rates_chart(rungs, with_law=bool(answers)))
+            charts["loss_curves"].append(rates_chart(rungs, ends))
     if answers:
         best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
         charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]

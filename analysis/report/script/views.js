@@ -59,6 +59,17 @@ function shownAnswer(answer) {
   return shown;
 }
 
+// The same list as long as nothing changes: with another one every curve would be drawn anew.
+const NOBODY = [];
+const runsOf = { picked: NOBODY, runs: NOBODY };
+
+function runsOfPicked() {
+  if (runsOf.picked !== state.picked) {
+    Object.assign(runsOf, { picked: state.picked, runs: [...new Set(state.picked.map((id) => runById.get(id).run))] });
+  }
+  return runsOf.runs;
+}
+
 const sharedSignals = () => ({
   law: state.law,
   unit: state.unit,
@@ -67,8 +78,8 @@ const sharedSignals = () => ({
   hidden: state.hidden,
   lit: state.lit,
   picked: state.picked,
-  picked_runs: [...new Set(state.picked.map((id) => runById.get(id).run))],
-  unseen: data.unseen[state.law] ?? [],
+  picked_runs: runsOfPicked(),
+  unseen: data.unseen[state.law] ?? NOBODY,
   foretold: state.foretold,
   at: shownAnswer(state.answer),
   need: shownAnswer(state.need),

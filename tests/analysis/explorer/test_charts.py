@@ -15,7 +15,7 @@ from analysis.explorer.charts import (
     size_chart,
     tokens_chart,
 )
-from analysis.explorer.curve_charts import curves_chart, rates_chart
+from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
 from analysis.explorer.page import FIELDS
 from analysis.explorer.vega import SIGNALS, UNITS
 
@@ -25,9 +25,9 @@ CHARTS = {
     "runs alone": overview_chart(RUNGS, with_law=False, largest=1e13),
     "size": size_chart(RUNGS, ["best size N*, all", "best size N*, body"], largest=1e13),
     "tokens": tokens_chart(RUNGS, largest=1e13),
-    "curves": curves_chart(RUNGS, "d", with_law=True),
-    "compute": curves_chart(RUNGS, "c", with_law=False),
-    "rates": rates_chart(RUNGS, with_law=True),
+    "curves": curves_chart(RUNGS, "d", Known(1e7, 1e13, 2.0)),
+    "compute": curves_chart(RUNGS, "c", None),
+    "rates": rates_chart(RUNGS, Known(1e7, 1e13, 2.0)),
     **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, ["parameters N"], 0.004))},
 }
 # Fields of the rows that the page gives to each data set.
@@ -61,6 +61,14 @@ def test_chart_is_plain_json_without_rows(name: str) -> None:
     assert json.loads(json.dumps(chart)) == chart
     assert all("values" not in data for data in chart["data"])
     assert {data["name"] for data in chart["data"]} <= set(ROWS)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_marks_and_data_sets_have_names_of_their_own(name: str) -> None:
+    # Vega keeps both in one place.
+    chart = CHARTS[name]
+    names = [part["name"] for part in (*chart["data"], *chart["marks"]) if "name" in part]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -50,5 +50,5 @@ def section_page(name: str, static: Mapping[str, str] | None = None) -> str:
     sweep = sweep_of(name)
     if sweep.learning_rate:
         return build.render(sweep, drawn, build.explore(sweep))
-    runs = explored(sweep.finished, sweep.curves, sweep.fits, None, places_of(sweep))
+    runs = explored(sweep.finished, sweep.points, sweep.curves, sweep.fits, None, places_of(sweep))
     return build.render(sweep, drawn, live_page(with_figures(runs, figures_of(name))))
