@@ -155,6 +155,6 @@ def _foretold(x: str) -> list[Json]:
         "strokeWidth": {"value": 1.6},
     }
     return [
-        drawn | {"type": "rule", "name": "foretold", "encode": {"update": interval}},
+        drawn | {"type": "rule", "name": "foretold_ends", "encode": {"update": interval}},
         drawn | {"type": "symbol", "name": "forecasts", "encode": {"update": forecast}},
     ]

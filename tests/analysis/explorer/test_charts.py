@@ -64,6 +64,14 @@ def test_chart_is_plain_json_without_rows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHARTS)
+def test_marks_and_data_sets_have_names_of_their_own(name: str) -> None:
+    # Vega keeps both in one place.
+    chart = CHARTS[name]
+    names = [part["name"] for part in (*chart["data"], *chart["marks"]) if "name" in part]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", CHARTS)
 def test_every_field_is_one_of_the_rows_or_made_from_them(name: str) -> None:
     chart = CHARTS[name]
     known: dict[str, set[str]] = {}

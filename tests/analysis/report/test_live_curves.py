@@ -84,7 +84,7 @@ def test_schedule_stands_below_with_the_same_tokens(curves: Page, data: dict[str
 def test_ends_are_foretold_from_a_share_of_training(curves: Page, data: dict[str, Any], sweep: Sweep) -> None:
     shares = sorted({end["share"] for end in data["foretold"]})
     assert shares == [0.25, 0.5, 0.75]
-    bars = f"document.querySelectorAll('{LOSSES} .foretold line').length"
+    bars = f"document.querySelectorAll('{LOSSES} .foretold_ends line').length"
     last = int(np.argmax([run["c"] for run in data["runs"]]))
     tried = {(each.forecast.end, each.share): each.forecast for each in sweep.tried}
     point = sweep.finished.iloc[last]["point_id"]
