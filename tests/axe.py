@@ -13,13 +13,14 @@ from tests.browser import Page
 
 PACKAGE = "axe_playwright_python"  # of which only the script of axe-core is used
 # Everything is unfolded. Contrast is computed for each text anew, so rows that repeat others go, and so do
-# the insides of drawings, whose letters are paths.
-SHORTENED = """
+# the insides of static figures, whose letters are paths, and of all live ones but the first.
+SHORTENED = """{
 for (const each of document.querySelectorAll("details")) each.open = true;
-for (const each of document.querySelectorAll(".plot svg")) each.replaceChildren();
+const drawings = [...document.querySelectorAll(".live-chart svg")].slice(1);
+for (const each of [...drawings, ...document.querySelectorAll(".plot svg")]) each.replaceChildren();
 for (const body of document.querySelectorAll("tbody"))
   for (const row of [...body.rows].slice(3)) if (!row.className) row.remove();
-"""
+}"""
 FOUND = """
 axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations.flatMap((rule) =>
   rule.nodes.map((node) => `${rule.id}: ${rule.help}; ${node.target.join(" ")}: ${node.html.slice(0, 160)}`)))

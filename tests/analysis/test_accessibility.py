@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 
 from analysis.explorer.page import NOTHING
-from analysis.records.replications import read_replications_record
-from analysis.replications import page as replications
 from analysis.report import build as report
 from analysis.report import table as table_report
 from analysis.report import together
 from analysis.report.live import live_page
+from analysis.report.sections import forecast_figure
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from tests import ROOT
-from tests.analysis.report.section_pages import section_page, sweep_of
-from tests.analysis.serve.pages import served
+from tests.analysis.report.section_pages import figures_of, section_page, sweep_of
+from tests.analysis.serve.pages import Pages, served
 from tests.axe import violations
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
 from tests.fakes.running import running_sweep
@@ -36,23 +35,20 @@ DRAWING = '<svg width="{}pt" height="200pt" viewBox="0 0 9 2"><path d="M0 0L9 2"
 NAMED = re.compile(r'figure\("(\w+)"')
 
 
-def drawings(sweep: report.Sweep) -> dict[str, str]:
+def drawings(name: str) -> dict[str, str]:
     """A line as wide as each figure that a report may have: the insides are not looked at."""
+    if name == "replications":
+        return dict.fromkeys((*figures_of(name), "errors", "intervals", "parameters"), DRAWING.format(700))
+    sweep = sweep_of(name)
     templates = [path.read_text() for path in (report.HERE / "templates").iterdir()]
-    names = [name for text in templates for name in NAMED.findall(text)]
-    if sweep.learning_rate:
-        names += [report.rate_figure(group.group) for group in sweep.learning_rate.groups]
-    names += [report.forecast_figure(i) for i, _ in enumerate(sweep.scored, 1)]
-    return {name: DRAWING.format(340 if name == "overview" else 700) for name in names}
+    names = [*figures_of(name), *(each for text in templates for each in NAMED.findall(text))]
+    names += [forecast_figure(i) for i, _ in enumerate(sweep.scored, 1)]
+    return {each: DRAWING.format(340 if each == "overview" else 700) for each in names}
 
 
-def of_sweep(name: str) -> Callable[[Path], Any]:
-    """What writes the report of a committed sweep."""
-
-    def write(path: Path) -> None:
-        path.write_text(section_page(name, drawings(sweep_of(name))))
-
-    return write
+def of_sections(name: str) -> Callable[[Path], Any]:
+    """What writes the report of a committed sweep, or of the replications, with its live sections."""
+    return lambda path: path.write_text(section_page(name, drawings(name)))
 
 
 def of_table(path: Path) -> None:
@@ -73,22 +69,15 @@ def of_several(path: Path) -> None:
         together.write_together([RESULTS / "chinchilla", RESULTS / "chinchilla-synthetic"], path)
 
 
-def of_replications(path: Path) -> None:
-    found = read_replications_record(RESULTS / "replications" / "chinchilla" / "replications.json")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replications, "drawn", lambda _: dict.fromkeys(PARTS, DRAWING.format(700)))
-        replications.write_page(found, path)
-
-
-PARTS = ("errors", "intervals", "parameters")
 WRITERS = {
     "table": of_table,
     "together": of_several,
-    "replications": of_replications,
-    "tasks": of_sweep("emergence"),
-    "rates": of_sweep("lr"),
-    "arms": of_sweep("compare"),
-    "sources": of_sweep("mixture"),
+    "replications": of_sections("replications"),
+    "tasks": of_sections("emergence"),
+    "rates": of_sections("lr"),
+    "arms": of_sections("compare"),
+    "forecast": of_sections("chinchilla"),
+    "sources": of_sections("mixture"),
 }
 
 
@@ -107,8 +96,20 @@ def test_the_report_of_a_sweep_breaks_no_rule(
     page = seen(chromium, live_report, look, script=script)
     if script:
         page.until("document.querySelector('#figure-overview .live-chart svg')")
+        use(page)
     assert violations(page) == []
     page.close()
+
+
+def use(page: Page) -> None:
+    """Leave the page as somebody who uses it: far ahead, with a wrong number, a part hidden, a card open."""
+    page.choose("#live-slider", "1000")
+    page.until("document.querySelector('#live-far.warn')")
+    page.choose("#live-value", "many")
+    page.click("#figure-overview [data-rung]")
+    page.click("#points ~ .scroll thead th button")
+    page.click("#figure-overview .hits path")
+    page.until("document.querySelector('#live-card:not([hidden])')")
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -117,24 +118,62 @@ def test_every_other_report_breaks_no_rule(chromium: Browser, tmp_path: Path, ki
     WRITERS[kind](path)
     for look in LOOKS:
         page = seen(chromium, path, look)
+        for figure in page.run("[...document.querySelectorAll('figure.live')].map((each) => each.id)"):
+            page.place(f"#{figure}")
+            page.until(f"document.querySelector('#{figure} .live-chart svg')")
         assert violations(page) == [], look
         page.close()
 
 
-def test_served_pages_break_no_rule(chromium: Browser, tmp_path: Path) -> None:
-    """The index, and the pages of a running sweep and of one whose runs failed."""
-    (tmp_path / "live").mkdir()
-    run, _ = running_sweep(tmp_path / "live", until=4_000)
-    state(SweepFolder(tmp_path / "live"), "running", run=run, loss=2.71)
-    state(planned_sweep(tmp_path / "old" / "lost"), "failed", error="out of memory")
-    with served(tmp_path) as pages:
-        for place, shown in (("", "#connection"), ("sweep/live", "#curves"), ("sweep/old/lost", "#runs")):
-            for look in LOOKS:
-                page = seen(chromium, f"{pages.address}{place}", look)
-                page.until(f"document.querySelector('{shown}:not([hidden])')?.innerText")
-                assert violations(page) == [], (place, look)
-                assert page.complaints() == []
-                page.close()
+# Every colour that served pages give to words, of which no sweep has all.
+COLOURED = "".join(
+    [f"<p class=c{i}>d{i}</p>" for i in range(8)]
+    + [f"<p><span class='state {name}'>{name}</span></p>" for name in ("running", "finished", "failed", "")]
+    + ["<table><thead><tr><th>run</th></tr></thead><tr class=lost><td>d16</td></tr></table>"]
+)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A server of a running sweep and of one whose runs failed."""
+    root = tmp_path_factory.mktemp("results")
+    (root / "live").mkdir()
+    run, _ = running_sweep(root / "live", until=4_000)
+    state(SweepFolder(root / "live"), "running", run=run, loss=2.71)
+    state(planned_sweep(root / "old" / "lost"), "failed", error="out of memory")
+    with served(root) as found:
+        yield found
+
+
+# Pages by what they show last.
+PLACES = {"": "#connection", "sweep/live": "#curves", "sweep/old/lost": "#runs"}
+
+
+def test_served_pages_break_no_rule(chromium: Browser, pages: Pages) -> None:
+    for place, shown in PLACES.items():
+        for look in LOOKS:
+            page = seen(chromium, f"{pages.address}{place}", look)
+            page.until(f"document.querySelector('{shown}:not([hidden])')?.innerText")
+            page.run(f"document.querySelector('{shown}').insertAdjacentHTML('beforeend', {COLOURED!r})")
+            assert violations(page) == [], (place, look)
+            assert page.complaints() == []
+            page.close()
+
+
+def test_served_pages_are_walked_through_by_keys(chromium: Browser, pages: Pages) -> None:
+    """The index has two sweeps and a folded group, a page its way back and, on a telephone, its table."""
+    for place, shown in PLACES.items():
+        page = seen(chromium, f"{pages.address}{place}", "telephone")
+        page.until(f"document.querySelector('{shown}:not([hidden])')?.innerText")
+        assert walk(page) >= 2
+        if not place:
+            focus(page, "summary")
+            page.press("Enter")
+            is_open = page.run("document.querySelector('details').open")
+            page.press("Enter")
+            assert page.run("document.querySelector('details').open") != is_open
+        assert page.complaints() == []
+        page.close()
 
 
 # Every element that the Tab key should stop at, in the order of the page: folded parts have none.
@@ -167,8 +206,12 @@ def focus(page: Page, selector: str) -> None:
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_tab_reaches_every_control_in_order_and_in_sight(page: Page, backwards: bool) -> None:
-    n_stops = page.run(f"(window.stops = {STOPS}).length")
-    assert n_stops > 50
+    assert walk(page, backwards) > 50
+
+
+def walk(page: Page, backwards: bool = False) -> int:
+    """Return how many stops a page has for the Tab key, after all were seen in their order."""
+    n_stops: int = page.run(f"(window.stops = {STOPS}).length")
     reached = []
     for _ in range(n_stops + 1):
         page.press("Tab", shift=backwards)
@@ -179,6 +222,7 @@ def test_tab_reaches_every_control_in_order_and_in_sight(page: Page, backwards: 
         assert is_outlined, page.run("document.activeElement.outerHTML")
         assert is_on_top, page.run("document.activeElement.outerHTML")
     assert reached == sorted(range(n_stops), reverse=backwards)
+    return n_stops
 
 
 SIZE = "document.querySelector('#live-out-n').innerText"
