@@ -26,7 +26,7 @@ from tests.analysis.prediction.test_predictor import runs
 from tests.analysis.report.live_pages import DRAWN, all_of, answer, hidden_text, hover, largest, number, read
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER), pytest.mark.usefixtures("few_starts")]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 SECONDS, MILLISECONDS = 6.0, 500.0  # generous: a machine of tests is shared; results/LOG.md has the figures
 
 
