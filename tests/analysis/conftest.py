@@ -46,6 +46,14 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
     return made_once("live_report", make) / "report.html"
 
 
+def search_briefly(patch: pytest.MonkeyPatch) -> None:
+    """Let fits search from few starts, for few rounds."""
+    patch.setattr(search.multi_start, "__defaults__", (8,))
+    patch.setattr(search, "ROUNDS", 12)
+    for module in (average, rollout):
+        patch.setattr(module, "STARTS", 4)
+
+
 @pytest.fixture(scope="module")
 def few_starts() -> Iterator[None]:
     """Searches from few starts, for modules that ask what is said of a fit and not how good it is.
@@ -56,8 +64,12 @@ def few_starts() -> Iterator[None]:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.multi_start, "__defaults__", (8,))
-        patch.setattr(search, "ROUNDS", 12)
-        for module in (average, rollout):
-            patch.setattr(module, "STARTS", 4)
+        search_briefly(patch)
         yield
+
+
+@pytest.fixture
+def few_starts_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for one test."""
+    if not os.environ.get("RUN_SLOW"):
+        search_briefly(monkeypatch)

@@ -13,6 +13,8 @@ from analysis.tables.table import LossTable, load_table
 from harness.records.errors import InputError
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 RESAMPLES = 100
 
 

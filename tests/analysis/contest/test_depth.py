@@ -14,6 +14,8 @@ from analysis.same_law import depth_line
 from analysis.tables.table import LossTable, load_table
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 DEPTHS = {"d16": 2, "d32": 2, "d48": 3, "d64": 4, "d96": 6}
 
 

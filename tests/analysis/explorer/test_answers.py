@@ -27,6 +27,8 @@ from harness.records.number_text import power_of_ten, si
 from tests.analysis.prediction.test_predictor import runs
 from tests.fakes.surfaces import CHINCHILLA
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 LAWS = ("chinchilla", "joint", "quadrature")
 
 

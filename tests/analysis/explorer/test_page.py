@@ -17,6 +17,8 @@ from analysis.report.build import Sweep, ordered_points, read_sweep
 from analysis.tables.table import LossTable, load_table
 from tests.fakes.sweep import make_sweep
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:

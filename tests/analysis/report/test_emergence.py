@@ -28,6 +28,8 @@ from tests.analysis.report.pages import SCRIPT, draw_only, text_of, unscripted
 from tests.fakes.emergence import example, write_tables
 from tests.fakes.sweep import make_sweep
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 TASKS = (0, 3, 4)  # an artefact, a transition, a task not learned
 
 

@@ -32,6 +32,8 @@ from tests import ROOT, preloaded
 from tests.analysis.report.pages import draw_only, text_of, unscripted
 from tests.fakes.sweep import make_sweep
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 SECTIONS = (
     "warnings",
     "numbers",

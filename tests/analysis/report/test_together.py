@@ -18,6 +18,8 @@ from harness.records.paths import SweepFolder
 from tests import ROOT
 from tests.analysis.report.pages import text_of
 
+pytestmark = pytest.mark.usefixtures("few_starts")
+
 RESULTS = ROOT / "results"
 NAMES = ("chinchilla", "ladder", "chinchilla-synthetic")
 

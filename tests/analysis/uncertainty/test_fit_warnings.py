@@ -86,12 +86,14 @@ def valleys(law: str, noise: float, tokens: tuple[float, float], resamples: int,
     return found
 
 
+@pytest.mark.usefixtures("few_starts_here")
 @pytest.mark.parametrize("resamples", [0, 60])
 def test_equal_exponents_that_are_known_are_no_flat_valley(resamples: int) -> None:
     """A grid that determines a to some hundredths; the objective hardly tells tied from untied exponents."""
     assert valleys("chinchilla", 0.003, (1e9, 1e11), resamples, 8) == 0
 
 
+@pytest.mark.usefixtures("few_starts_here")
 @pytest.mark.parametrize("resamples", [0, 60])
 def test_exponents_that_nobody_can_tell_apart_are_a_flat_valley(resamples: int) -> None:
     assert valleys("chinchilla", 0.015, (1e10, 1e11), resamples, 6) >= 4
