@@ -11,8 +11,8 @@ arbitrary strides" (jumps).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from typing import TypeAlias
+from functools import cache, cached_property, lru_cache
+from typing import TypeAlias, cast
 
 import numpy as np
 from jaxtyping import Int64
@@ -41,12 +41,12 @@ class RandomBits:
     """
 
     def __init__(self, seeds: Sequence[Sequence[int]], n: int):
-        generators = [np.random.PCG64(np.random.SeedSequence(seed)) for seed in seeds]
-        self._inner = [generator.state["state"] for generator in generators]
         self._n_drawn = min(n + n % 2, DRAWN)
         self._n_strides = -(-n // (2 * STRIDE))
+        begun = [_begun(tuple(seed)) for seed in seeds]
+        self._inner = [inner for inner, _ in begun]
         # Of each 64 bits the generator uses the highest of the lower half, then that of the upper half.
-        raw = np.concatenate([generator.random_raw(self._n_drawn // 2) for generator in generators])
+        raw = np.concatenate([raw[: self._n_drawn // 2] for _, raw in begun])
         self._drawn = raw.astype("<u8", copy=False).view("<u4")
 
     def at(self, seed: Int64[np.ndarray, "..."], place: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
@@ -71,6 +71,15 @@ class RandomBits:
         sums, powers = _jumps(self._n_strides)
         one, d = _column(_wide(first)), _column(_wide(change))
         return _flat(_sum(one, _product(sums, d))), _flat(_product(powers, d))
+
+
+# One for each source of a mixture: when one of them begins an epoch, the others are in memory.
+@lru_cache(maxsize=64)
+def _begun(seed: tuple[int, ...]) -> tuple[dict[str, int], Words]:
+    """Return the first state of a generator, and the first numbers that it draws."""
+    generator = np.random.PCG64(np.random.SeedSequence(seed))
+    inner = cast("dict[str, int]", generator.state["state"])
+    return inner, generator.random_raw(DRAWN // 2)
 
 
 def _sum(a: Wide, b: Wide) -> Wide:

@@ -48,10 +48,11 @@ class TokenStream:
 
     def fetch(self, starts: Int64[np.ndarray, "n"], width: int) -> None:
         """Ask the system for the windows from each start on, which will be read soon."""
-        _, shard, at, _ = self._places(starts)
+        _, shard, at, high = self._places(starts)
         # Of a window over several stretches its beginning is enough: there are few.
-        for each, first in zip(shard.tolist(), at.tolist(), strict=True):
-            self._mapped(each).fetch(first, width)
+        n = np.minimum(width, high - at)
+        for each, first, size in zip(shard.tolist(), at.tolist(), n.tolist(), strict=True):
+            self._mapped(each).fetch(first, size)
 
     def windows(self, starts: Int64[np.ndarray, "*starts"], width: int) -> Int32[np.ndarray, "*starts width"]:
         """Return the tokens [*starts, width] from each start on.

@@ -130,6 +130,19 @@ def test_pages_of_the_next_steps_are_asked_for(
         asked.clear()
 
 
+def test_no_pages_behind_a_stretch_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.arange(8_000, dtype="<u2").tofile(tmp_path / "a.bin")
+    shard = Shard("a", str(tmp_path / "a.bin"), "<u2", 0, 8_000)
+    stream = TokenStream((shard,), np.array([[0, 10, 60], [0, 500, 900]]), 8_000)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(Mapped, "fetch", lambda _, first, n: asked.append((first, n)))
+    stream.fetch(np.array([0, 45, 50]), 20)
+    assert asked == [(10, 20), (55, 5), (500, 20)]
+    asked.clear()
+    stream.windows(np.zeros(1, np.int64), 450)
+    assert asked == [(10, 50), (500, 400)]
+
+
 def test_asking_for_pages_takes_any_place(tmp_path: Path) -> None:
     np.arange(40_000, dtype="<u4").tofile(tmp_path / "a.bin")
     mapped = Shard("a", str(tmp_path / "a.bin"), "<u4", 12, 39_997).open()
