@@ -139,7 +139,7 @@ def _batches(runs: Sequence[RunFolder], damaged: list[Damaged]) -> Iterator[list
 
 
 def _in_order(parts: list[pd.DataFrame], wanted: set[str]) -> pd.DataFrame:
-    """Return the curves in parts of several runs, run after run: trunks, and branches to the points `wanted`."""
+    """Return the curves in parts of several runs, run after run: trunks, and branches to `wanted` points."""
     frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
     # A run may hold branches of an earlier grid; trunks have no point_id.
     frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
