@@ -31,6 +31,9 @@ from harness.records.run_files import RunStatus
 from harness.runs.finished import Standing, read_point_file, standings
 from harness.runs.rows import SOURCES, source_rows, unmeasured
 
+# Tables of a few rows each take far longer to sort one by one than together; all at once fill the memory.
+ROWS_AT_ONCE = 200_000
+
 
 def has_point(folder: SweepFolder, cell: Cell) -> bool:
     """Return whether a cell was trained to its end point once, even if that point was damaged since."""
@@ -111,25 +114,42 @@ def collect_curves(folder: SweepFolder, cells: list[Cell], damaged: list[Damaged
         cells: cells of the plan.
         damaged: receives parts that cannot be read, which are left out.
     """
-    run_ids = list(dict.fromkeys(cell.spec.run_id for cell in cells))
+    runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
     wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
-    frames = [_run_curves(folder.run(run_id), wanted, damaged) for run_id in run_ids]
+    frames = [_in_order(parts, wanted) for parts in _batches(runs, damaged)]
     frames = [frame for frame in frames if len(frame)]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], CURVE_COLUMNS)
 
 
-def _run_curves(run: RunFolder, wanted: set[str], damaged: list[Damaged]) -> pd.DataFrame:
-    """Return the curves of one run: its trunk, and the branches to the points `wanted`."""
-    paths = sorted(run.curves.glob("*.parquet"))
-    parts = [part for path in paths if (part := _part(path, run.run_id, CURVE_COLUMNS, damaged)) is not None]
-    if not parts:
-        return as_table([], CURVE_COLUMNS)
+def _batches(runs: Sequence[RunFolder], damaged: list[Damaged]) -> Iterator[list[pd.DataFrame]]:
+    """Yield the curve parts of whole runs, about ROWS_AT_ONCE rows at a time."""
+    parts: list[pd.DataFrame] = []
+    n_rows = 0
+    for run in runs:
+        for path in sorted(run.curves.glob("*.parquet")):
+            part = _part(path, run.run_id, CURVE_COLUMNS, damaged)
+            if part is not None:
+                parts.append(part)
+                n_rows += len(part)
+        if n_rows >= ROWS_AT_ONCE:
+            yield parts
+            parts, n_rows = [], 0
+    if parts:
+        yield parts
+
+
+def _in_order(parts: list[pd.DataFrame], wanted: set[str]) -> pd.DataFrame:
+    """Return the curves in parts of several runs, run after run: trunks, and branches to `wanted` points."""
     frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
     # A run may hold branches of an earlier grid; trunks have no point_id.
     frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
     # Parts of two attempts could overlap; a step then counts once.
-    frame = frame.drop_duplicates(["point_id", "step"], keep="last")
-    return frame.sort_values(["point_id", "step"], na_position="first", ignore_index=True)
+    frame = frame.drop_duplicates(["run_id", "point_id", "step"], keep="last")
+    order = pd.factorize(frame.run_id)[0]
+    frame = frame.assign(order=order).sort_values(
+        ["order", "point_id", "step"], na_position="first", ignore_index=True
+    )
+    return frame.drop(columns="order")
 
 
 def _part(path: Path, run_id: str, columns: dict[str, str], damaged: list[Damaged]) -> pd.DataFrame | None:

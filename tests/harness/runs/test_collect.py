@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
@@ -15,6 +16,7 @@ from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, P
 from harness.records.files import read_table, write_table
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
+from harness.runs import collect
 from harness.runs.collect import (
     all_standings,
     cell_table,
@@ -105,6 +107,26 @@ def test_curves_hold_each_step_once_trunk_first(tmp_path: Path) -> None:
     narrowed = collect_curves(folder, [cell], [])
     assert set(narrowed.point_id.dropna()) == {cell.spec.point_id(cell.n_tokens)}
     assert narrowed.eval_loss.isna().all()
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 10**6])
+def test_curves_of_many_runs_follow_the_plan_however_they_are_read(
+    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that are sorted together keep their order, and equal steps of two runs both stay."""
+    monkeypatch.setattr(collect, "ROWS_AT_ONCE", at_once)
+    folder, cells = SweepFolder(tmp_path), small_cells("grid.seeds=[3,1,2]")
+    runs = list(dict.fromkeys(cell.spec.run_id for cell in cells))
+    for loss, run_id in enumerate(runs):
+        own = [cell for cell in cells if cell.spec.run_id == run_id]
+        record_curve(folder, own[0], f"branch-{own[0].n_tokens}", range(24, 33, 8), 1.0 + loss)
+        record_curve(folder, own[0], "trunk", range(8, 33, 8), 2.0 + loss)
+    frame = collect_curves(folder, cells, [])
+    assert list(dict.fromkeys(frame.run_id)) == runs
+    for loss, run_id in enumerate(runs):
+        part = frame[frame.run_id == run_id]
+        assert part.step.tolist() == [8, 16, 24, 32, 24, 32]
+        assert part.train_loss.tolist() == [2.0 + loss] * 4 + [1.0 + loss] * 2
 
 
 def test_a_damaged_point_file_is_not_finished_and_its_plan_names_it(tmp_path: Path) -> None:
