@@ -132,6 +132,34 @@ def test_whatever_is_written_to_a_reader_that_left(writer: str, parser: CommandP
         assert parser.answer(["here"], lambda _: WRITERS[writer]() and 0) == 141
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_whatever_is_written_to_a_full_disk(
+    writer: str, parser: CommandParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full, redirect_stdout(full):
+        assert parser.answer(["here"], lambda _: WRITERS[writer]() and 0) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: what the command writes has no room (no space left on device); make")
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_of_any_file_is_one_sentence(
+    parser: CommandParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(_: argparse.Namespace) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert parser.answer(["here"], act) == 2
+    assert "has no room" in capsys.readouterr().err
+
+
+def test_a_command_started_without_streams(parser: CommandParser) -> None:
+    with redirect_stdout(None), redirect_stderr(None):
+        assert parser.answer(["here"], lambda _: print("to nobody")) == 0
+        assert parser.answer(["--wacth"], lambda _: 0) == 2
+
+
 def test_a_broken_pipe_elsewhere_is_a_bug(parser: CommandParser) -> None:
     def act(_: argparse.Namespace) -> None:
         raise BrokenPipeError(errno.EPIPE, "a socket of a library")

@@ -20,6 +20,7 @@ FILE_TROUBLE = (
     errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.EROFS, errno.ENOSPC,
     errno.EDQUOT, errno.ESTALE, errno.EISDIR, errno.ENOTDIR,
 )  # fmt: skip
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Share of equal letters from which on a name is near: a slip of the finger leaves 0.75 of `gelu` in `gleu`.
 NEAR = 0.7
 
@@ -95,6 +96,8 @@ def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], st
             print(printable(f"error: {sentence(error)}"), file=sys.stderr)
             code = WRONG_INPUT_EXIT_CODE
         except OSError as error:
+            if error.filename is None and error.errno in NO_ROOM:
+                return _say_full(error)
             if error.errno not in FILE_TROUBLE or error.filename is None:
                 raise
             reason = (error.strerror or "refused").lower()
@@ -106,7 +109,12 @@ def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], st
                 return CLOSED_PIPE_EXIT_CODE
             _flush()
             raise
-        _flush()  # Here, because a pipe found closed at the end of the interpreter is reported loudly.
+        try:
+            _flush()  # Here, because a pipe found closed at the end of the interpreter is reported loudly.
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return _say_full(error)
     except BrokenPipeError:
         if not _discard_what_nobody_reads():
             raise
@@ -115,8 +123,22 @@ def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], st
 
 
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # None if the process was started without it.
+            stream.flush()
+
+
+def _say_full(error: OSError) -> int:
+    """Say that there is no room for what the command writes or prints, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:  # Else the end of the interpreter would fail for the rest of what was printed.
+            _lead_nowhere(stream.fileno())
+    reason = (error.strerror or "refused").lower()
+    print(f"error: what the command writes has no room ({reason}); make some and try again", file=sys.stderr)
+    return WRONG_INPUT_EXIT_CODE
 
 
 def _discard_what_nobody_reads() -> bool:
@@ -128,11 +150,15 @@ def _discard_what_nobody_reads() -> bool:
             poll = select.poll()
             poll.register(number, select.POLLOUT)
             left = any(state & select.POLLERR for _, state in poll.poll(0))
-        except (OSError, ValueError):  # A stream without a file, as in a notebook.
+        except (OSError, ValueError, AttributeError):  # A stream without a file, as in a notebook, or none.
             continue
         if left:
             found = True
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+            _lead_nowhere(number)
     return found
+
+
+def _lead_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
