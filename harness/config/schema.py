@@ -306,7 +306,7 @@ class GridCells:
 
     Attributes:
         rungs: widths of the models.
-        ladder: rungs of several depths; then `rungs` are left out.
+        ladder: rungs of several depths, in place of `rungs`.
         n_tokens: training tokens of every rung.
         tokens_per_param: training tokens over all parameters, from which further token counts follow.
         flops: compute budgets, from which further token counts follow.

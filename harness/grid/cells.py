@@ -67,8 +67,13 @@ class Cell:
 
 
 def chosen_cells(grid: GridSettings, budget: str) -> GridCells:
-    """Return the cells that the user or the grid file asks for; the budget supplies every key left null."""
+    """Return the cells that the user or the grid file asks for; the budget supplies every key left null.
+
+    Rungs that are asked for take the place of a budget's ladder.
+    """
     preset = grid.budgets.get(budget, GridCells())
+    if grid.rungs is not None:
+        preset = replace(preset, ladder=None)
     names = [field.name for field in fields(GridCells)]
     picked = {name: getattr(grid, name) for name in names}
     return GridCells(**{n: getattr(preset, n) if v is None else v for n, v in picked.items()})

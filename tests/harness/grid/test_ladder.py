@@ -9,12 +9,13 @@ import pytest
 
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
+from harness.grid.cells import expand
 from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
 from tests.harness.grid.test_cells import TOKENS, ids
-from tests.small_sweeps import settings, small_cells
+from tests.small_sweeps import DATA, settings, small_cells
 
 MODEL = load(["+grid=smoke", "model.head_dim=16"]).model
 VOCAB = 300
@@ -83,7 +84,9 @@ def test_a_size_that_no_shape_has_is_refused_with_the_nearest() -> None:
 
 def test_cells_of_a_ladder_take_the_place_of_those_of_the_widths() -> None:
     made = small_cells(
-        "grid.ladder={shapes: [{d_model: 16, n_layers: 2}, {d_model: 32, n_layers: 5}]}", TOKENS
+        "grid.rungs=null",
+        "grid.ladder={shapes: [{d_model: 16, n_layers: 2}, {d_model: 32, n_layers: 5}]}",
+        TOKENS,
     )
     shapes = {(cell.spec.rung, cell.spec.model.d_model, cell.spec.model.n_layers) for cell in made}
     usual = settings().model.n_layers
@@ -91,9 +94,19 @@ def test_cells_of_a_ladder_take_the_place_of_those_of_the_widths() -> None:
     assert shapes == {("d16l2", 16, 2), ("d32l5", 32, 5)}
 
 
+def test_rungs_that_are_asked_for_take_the_place_of_a_ladder() -> None:
+    wide = load(["+grid=ladder", "grid.rungs=[16,32]", "grid.extra=[]", "grid.holdout_factor=1"])
+    made = expand(wide, DATA, VOCAB)
+    assert {cell.spec.model.d_model for cell in made} == {16, 32}
+    with pytest.raises(InputError, match=r"grid\.rungs and grid\.ladder both name the rungs"):
+        load(["+grid=ladder", "grid.rungs=[16]", "grid.ladder={n_params_body: [2e6]}"])
+
+
 def test_a_shape_of_the_usual_depth_is_the_run_of_its_width() -> None:
     usual = settings().model.n_layers
-    shaped = small_cells(f"grid.ladder={{shapes: [{{d_model: 16, n_layers: {usual}}}]}}", TOKENS)
+    shaped = small_cells(
+        "grid.rungs=null", f"grid.ladder={{shapes: [{{d_model: 16, n_layers: {usual}}}]}}", TOKENS
+    )
     assert ids(shaped) == ids(small_cells("grid.rungs=[16]", TOKENS))
 
 

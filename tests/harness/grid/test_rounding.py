@@ -60,7 +60,7 @@ def test_strict_changes_nothing() -> None:
 
 
 def test_shapes_of_a_ladder_are_rounded() -> None:
-    asked = load([*SMALL, "grid.ladder={shapes: [{d_model: 31, n_layers: 2}]}"])
+    asked = load([*SMALL, "grid.rungs=null", "grid.ladder={shapes: [{d_model: 31, n_layers: 2}]}"])
     found, notes = rounded(asked)
     assert found.grid.ladder is not None
     assert found.grid.ladder.shapes[0].d_model == 32

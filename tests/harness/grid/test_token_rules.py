@@ -164,7 +164,7 @@ def test_token_counts_by_parameters_end_on_the_batch_of_the_trunk() -> None:
 
 def test_further_seeds_of_a_ladder_have_the_shape_of_its_rungs() -> None:
     cells = small_cells(
-        "grid.ladder={shapes: [{d_model: 16, n_layers: 2}, {d_model: 16, n_layers: 5}]}",
+        "grid.rungs=null", "grid.ladder={shapes: [{d_model: 16, n_layers: 2}, {d_model: 16, n_layers: 5}]}",
         "grid.fit_seeds=[1]", "grid.extra=[{d_model: 16, n_layers: 5, n_tokens: [16384], seeds: [0]}]",
     )  # fmt: skip
     assert {(cell.spec.rung, cell.spec.seed) for cell in cells} == {
