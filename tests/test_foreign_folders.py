@@ -93,6 +93,7 @@ def root(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(answers, "STEPS", 1)
     monkeypatch.setattr(answers, "MOST", 0)
     monkeypatch.setattr(answers, "MOST_PARTS", 0)
+    monkeypatch.setattr(answers, "DEMANDS", 2)
     monkeypatch.setattr(cancel, "_leave_the_queue", lambda _: None)
     return restored(base, tmp_path / "copy")
 
