@@ -165,8 +165,11 @@ def test_metric_and_axis_are_chosen_and_travel_in_the_address(opened: Opened) ->
         across = [x for x, _ in spots(page, TASKS, "skills")[: len(task_of("copy 8").sizes)]]
         assert across == sorted(across)
         address = page.run("location.hash")
-        assert set(address.strip("#").split("&")) == {"task=copy", "metric=smooth", "along=loss"}
+        hidden = "parts=emergence_overview.length8"
+        assert set(address.strip("#").split("&")) == {"task=copy", "metric=smooth", "along=loss", hidden}
+        n = count(page, TASKS, "skills")
     with opened("emergence", TASKS, address) as page:
+        assert count(page, TASKS, "skills") == n
         assert "loss on text, nats" in charts(page, TASKS)
         assert page.run(f"document.querySelector('{TASKS} [data-choice=task]').value") == "copy"
     with opened("emergence", TASKS, "#task=%3Cb%3E&metric=none&along=7") as page:
