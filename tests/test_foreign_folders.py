@@ -88,11 +88,11 @@ def root(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to spoil; no figure is drawn, and no job is looked for in a queue."""
     monkeypatch.setattr(build, "draw_figures", lambda _: {})
     monkeypatch.setattr(build, "try_forecasts", lambda runs: try_forecasts(runs[:3], SHARES[:1]))
-    # Laws are fitted for the live part of each report: from few starts, for few budgets, with all sizes.
+    # Laws are fitted for the live part of each report: from few starts, for few budgets, with all runs.
     monkeypatch.setattr(average, "STARTS", 2)
     monkeypatch.setattr(answers, "STEPS", 1)
     monkeypatch.setattr(answers, "MOST", 0)
-    monkeypatch.setattr(answers, "MOST_SIZES", 0)
+    monkeypatch.setattr(answers, "MOST_PARTS", 0)
     monkeypatch.setattr(cancel, "_leave_the_queue", lambda _: None)
     return restored(base, tmp_path / "copy")
 
