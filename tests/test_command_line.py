@@ -154,6 +154,14 @@ def test_a_full_disk_of_any_file_is_one_sentence(
     assert "has no room" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_one_line(parser: CommandParser, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(_: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    assert parser.answer(["here"], act) == 130
+    assert capsys.readouterr().err == ("interrupted; the same command does it again\n")
+
+
 def test_a_command_started_without_streams(parser: CommandParser) -> None:
     with redirect_stdout(None), redirect_stderr(None):
         assert parser.answer(["here"], lambda _: print("to nobody")) == 0

@@ -87,7 +87,10 @@ def cloud(fit: FitRecord) -> Figure:
 def _bar(fit: FitRecord, name: str) -> list[list[float]] | None:
     """Return the lengths of the error bar of a parameter below and above its estimate, None without one."""
     ends = fit.interval.get(name)
-    return ends and [[fit.params[name] - ends[0]], [ends[1] - fit.params[name]]]
+    if not ends:
+        return None
+    # An estimate at a bound may lie outside its percentiles; then the bar has one side.
+    return [[max(fit.params[name] - ends[0], 0.0)], [max(ends[1] - fit.params[name], 0.0)]]
 
 
 def _share_label(alpha: float, beta: float) -> str:

@@ -10,10 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.launch.stop import as_interrupt
-from harness.records.errors import InputError
+from harness.records.errors import INTERRUPTED_EXIT_CODE, InputError
 
-# Of a process that Ctrl-C ended, as shells say it.
-INTERRUPTED_EXIT_CODE = 130
 DISK_TROUBLE = {
     errno.ENOSPC: ("the disk is full", "free space"),
     errno.EDQUOT: ("the quota of the disk is used up", "free space"),

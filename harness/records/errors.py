@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 WRONG_INPUT_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT
 CLOSED_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, as a shell reports programs in C
 # What the file system can refuse through no fault of ours.
 FILE_TROUBLE = (
@@ -83,7 +84,7 @@ def printable(text: str) -> str:
 
 
 def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], str] = str) -> int:
-    """Act, and return the exit code: that of `act`, 2 after an InputError, 141 if the reader has left.
+    """Act, and return the exit code: that of `act`, 2 after an InputError, 130 after Ctrl-C, 141 unread.
 
     The sentence of an InputError goes to standard error, as `sentence` spells it. A file that the system
     refuses is named likewise. Any other exception is a bug and keeps its traceback.
@@ -104,6 +105,10 @@ def exit_code(act: Callable[[], int | None], sentence: Callable[[InputError], st
             way_out = "expected a file that may be used, mend or move it and try again"
             print(printable(f"error: {error.filename} cannot be used ({reason}); {way_out}"), file=sys.stderr)
             code = WRONG_INPUT_EXIT_CODE
+        except KeyboardInterrupt:
+            # Files are written whole or not at all, so there is nothing to save.
+            print("interrupted; the same command does it again", file=sys.stderr)
+            code = INTERRUPTED_EXIT_CODE
         except SystemExit as left:
             if isinstance(left.__context__, BrokenPipeError):  # Rich leaves in this way, with exit code 1.
                 return CLOSED_PIPE_EXIT_CODE

@@ -262,6 +262,18 @@ def test_cloud_shows_every_resample_and_the_line_through_the_estimate(
     np.testing.assert_allclose(shares[::2], names, atol=1e-9)
 
 
+def test_cloud_draws_an_estimate_outside_its_percentiles(sweep: Sweep) -> None:
+    """As few resamples of runs that hardly tell the law give."""
+    fit = sweep.primary
+    assert fit is not None
+    alpha = fit.params["alpha"]
+    for ends in ((alpha + 0.1, alpha + 0.3), (alpha - 0.3, alpha - 0.1)):
+        figure = plots.cloud(replace(fit, interval=fit.interval | {"alpha": ends}))
+        (bar, _) = next(each for each in figure.axes[0].containers if each.has_xerr).lines[2]
+        ((first, last),) = bar.get_segments()
+        assert sorted((first[0], last[0])) == pytest.approx(sorted((alpha, *ends))[::2])
+
+
 def test_profiles_shade_the_values_below_the_cut(sweep: Sweep, figures: dict[str, Figure]) -> None:
     fit, figure = sweep.primary, figures["profile"]
     assert fit is not None
