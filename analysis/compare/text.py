@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from analysis.compare.calibrate import Calibration
 from analysis.records.comparison import ComparisonRecord, MultiplierRow, NoiseSource
 from harness.records.number_text import decimals, estimate, in_percent, percent, power_of_ten
@@ -60,7 +62,8 @@ def span(ratio: tuple[float, float] | None) -> str:
 
 def shift_line(found: ComparisonRecord) -> str:
     """Return the mean difference of the loss at equal N and D."""
-    value, low, high = (100 * each for each in (found.shift, *found.shift_interval))
+    # In per cent of the loss, of which the record has the logarithm.
+    value, low, high = (float(100 * np.expm1(each)) for each in (found.shift, *found.shift_interval))
     return f"loss of {found.second} at equal N and D: {estimate(value, (low, high), 2)} %"
 
 
