@@ -77,8 +77,8 @@ def curve_data(done: pd.DataFrame, points: pd.DataFrame, curves: pd.DataFrame) -
 def _first_kind(rows: Sequence[Json], kinds: Sequence[str]) -> str | None:
     """Return the losses that a page shows first.
 
-    They are those on the evaluation text if there are enough, or if training ends at other losses: its text may
-    be another one.
+    They are those on the evaluation text if there are enough, or if training ends at other losses: its text
+    may be another one.
     """
     evaluated = [len(row.get("evaluated", ())) - 1 for row in rows if row["trunk"]]
     many = bool(evaluated) and np.median(evaluated) >= ENOUGH
