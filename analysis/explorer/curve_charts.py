@@ -44,13 +44,14 @@ class Known:
     loss: float
 
 
-def curves_chart(rungs: Sequence[str], x: str, known: Known | None) -> Json:
+def curves_chart(rungs: Sequence[str], x: str, known: Known | None, *, others: bool) -> Json:
     """Return the loss along training of every run, with the finished points and where they were to end.
 
     Args:
         rungs: names of the sizes, smallest first.
         x: `d` for training tokens; `c` for training compute, with the lower hull of the finished points.
         known: ends of the runs; None without a law, which has answers to mark.
+        others: whether there are runs that no fit saw.
     """
     hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
     spelled = {"y": "datum.loss", "y_low": "datum.low", "y_high": "datum.high"}
@@ -66,14 +67,14 @@ def curves_chart(rungs: Sequence[str], x: str, known: Known | None) -> Json:
         [
             runs_data(formula("y", in_unit("datum.loss"))),
             _flat("curves", "losses"),
-            _flat("others", "losses"),
+            *([_flat("others", "losses")] if others else []),
             ends,
             *([hull] if with_hull else []),
         ],
         ([("runs", x), ("curves", x), *along], [("runs", "y"), ("curves", "y"), *up]),
         [
             *([line("hull", "c", "y", BLACK, "hull")] if with_hull else []),
-            _lines("others", x),
+            *([_lines("others", x)] if others else []),
             _lines("curves", x),
             upright(f"(at ? at.{x} : null)", VERMILION, dash=(5, 3)),
             *_foretold(x),
@@ -83,7 +84,7 @@ def curves_chart(rungs: Sequence[str], x: str, known: Known | None) -> Json:
         colours=colours_of(rungs),
         series=(
             Series("curves", "trunks and branches", GREY, "line"),
-            OTHERS,
+            *([OTHERS] if others else []),
             Series("foretold", "foretold ends", BLACK, "line"),
             *([Series("hull", "lower hull", BLACK, "line")] if with_hull else []),
         ),
@@ -108,24 +109,24 @@ def _far_signals(x: str, known: Known | None) -> list[Json]:
     ]
 
 
-def rates_chart(rungs: Sequence[str], known: Known | None) -> Json:
+def rates_chart(rungs: Sequence[str], known: Known | None, *, others: bool) -> Json:
     """Return the learning rate of the hidden matrices of every run along training: its schedule."""
     far = _far_signals("d", known)[:1]
+    names = ["curves", *(["others"] if others else [])]
     along = ["[x_far]"] if far else []
     return chart(
         "Learning rate along training, one line a trunk and a branch",
         TOKENS,
         Axis("learning rate", log=False, zero=True),
-        [_flat("curves", "rates"), _flat("others", "rates")],
-        ([("curves", "d"), ("others", "d"), *along], [("curves", "y"), ("others", "y")]),
+        [_flat(name, "rates") for name in names],
+        ([*((name, "d") for name in names), *along], [(name, "y") for name in names]),
         [
-            _lines("others", "d"),
-            _lines("curves", "d"),
+            *(_lines(name, "d") for name in reversed(names)),
             upright("(at ? at.d : null)", VERMILION, dash=(5, 3)),
             upright("(need ? need.d : null)", VERMILION, dash=(1, 4)),
         ],
         colours=colours_of(rungs),
-        series=(Series("curves", "trunks and branches", GREY, "line"), OTHERS),
+        series=(Series("curves", "trunks and branches", GREY, "line"), *([OTHERS] if others else [])),
         signals=[LIT_RUN, *far],
         height=RATES_HEIGHT,
     )

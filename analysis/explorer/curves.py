@@ -23,6 +23,7 @@ RATE_ERROR = 0.005  # of a drawn schedule, as a share of the peak
 UNITS = {"raw": 1e-3, "smoothed": 2e-4, "evaluated": 1e-4}
 COLUMNS = {"raw": "train_loss", "smoothed": "train_loss", "evaluated": "eval_loss"}
 ENOUGH = 20  # evaluations of a trunk, with which they are shown first
+APART = 0.05  # relative: losses on the evaluation text that are so far from those of training come first
 
 
 def curve_data(done: pd.DataFrame, points: pd.DataFrame, curves: pd.DataFrame) -> Json:
@@ -74,10 +75,20 @@ def curve_data(done: pd.DataFrame, points: pd.DataFrame, curves: pd.DataFrame) -
 
 
 def _first_kind(rows: Sequence[Json], kinds: Sequence[str]) -> str | None:
-    """Return the losses that a page shows first: on the evaluation text if there are enough."""
+    """Return the losses that a page shows first.
+
+    They are those on the evaluation text if there are enough, or if training ends at other losses: its text
+    may be another one.
+    """
     evaluated = [len(row.get("evaluated", ())) - 1 for row in rows if row["trunk"]]
     many = bool(evaluated) and np.median(evaluated) >= ENOUGH
-    order = ("evaluated", "smoothed") if many else ("smoothed", "evaluated")
+    ends = [
+        [sum(row[kind][1:]) * UNITS[kind] for kind in ("smoothed", "evaluated")]
+        for row in rows
+        if "smoothed" in row and "evaluated" in row
+    ]
+    apart = bool(ends) and np.median([abs(one / other - 1) for one, other in ends]) > APART
+    order = ("evaluated", "smoothed") if many or apart else ("smoothed", "evaluated")
     return next((kind for kind in order if kind in kinds), None)
 
 

@@ -117,11 +117,12 @@ def explored(
     if along["rows"]:
         most, lowest = float(done["n_tokens"].max()), float(done["loss"].min())
         ends = Known(most, largest, lowest) if answers else None
+        others = any(not row["seen"] for row in along["rows"])
         has_rates = any(row["rates"] for row in along["rows"])
         for name, x in (("loss_curves", "d"), ("loss_against_compute", "c")):
-            charts[name] = [curves_chart(rungs, x, ends)]
+            charts[name] = [curves_chart(rungs, x, ends, others=others)]
         if has_rates:
-            charts["loss_curves"].append(rates_chart(rungs, ends))
+            charts["loss_curves"].append(rates_chart(rungs, ends, others=others))
     if answers:
         best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
         charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]

@@ -25,9 +25,9 @@ CHARTS = {
     "runs alone": overview_chart(RUNGS, with_law=False, largest=1e13),
     "size": size_chart(RUNGS, ["best size N*, all", "best size N*, body"], largest=1e13),
     "tokens": tokens_chart(RUNGS, largest=1e13),
-    "curves": curves_chart(RUNGS, "d", Known(1e7, 1e13, 2.0)),
-    "compute": curves_chart(RUNGS, "c", None),
-    "rates": rates_chart(RUNGS, Known(1e7, 1e13, 2.0)),
+    "curves": curves_chart(RUNGS, "d", Known(1e7, 1e13, 2.0), others=True),
+    "compute": curves_chart(RUNGS, "c", None, others=False),
+    "rates": rates_chart(RUNGS, Known(1e7, 1e13, 2.0), others=True),
     **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, ["parameters N"], 0.004))},
 }
 # Fields of the rows that the page gives to each data set.

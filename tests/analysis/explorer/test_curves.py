@@ -92,6 +92,9 @@ def test_losses_on_the_evaluation_text_come_first_if_they_are_many(sweep: Sweep,
         sweep.finished, sweep.points, sweep.curves.assign(eval_loss=sweep.curves["train_loss"])
     )
     assert often["first"] == "evaluated"
+    # Training on other text ends elsewhere.
+    apart = sweep.curves.assign(train_loss=0.8 * sweep.curves["train_loss"])
+    assert curve_data(sweep.finished, sweep.points, apart)["first"] == "evaluated"
     unevaluated = curve_data(sweep.finished, sweep.points, sweep.curves.assign(eval_loss=np.nan))
     assert unevaluated["kinds"] == ["raw", "smoothed"]
     assert unevaluated["first"] == "smoothed"

@@ -44,7 +44,7 @@ def places_of(sweep: Sweep) -> dict[object, int]:
 
 def section_page(name: str, static: Mapping[str, str] | None = None) -> str:
     """The page of a committed sweep, or of the replications; its static figures are sketches by default."""
-    drawn = static or dict.fromkeys(("overview", *figures_of(name)), STATIC)
+    drawn = static or dict.fromkeys(("overview", "loss_curves", *figures_of(name)), STATIC)
     if name == "replications":
         return page.render(replications(), drawn)
     sweep = sweep_of(name)

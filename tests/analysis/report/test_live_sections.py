@@ -404,3 +404,14 @@ def test_a_telephone_needs_no_sideways_scrolling(opened: Opened) -> None:
 def test_the_page_of_many_tasks_leaves_room_for_its_static_figures() -> None:
     """Scripts, data and tables; a report may have 2.2 MB."""
     assert len(section_page("emergence").encode()) < 1.25e6
+
+
+def test_curves_of_a_sweep_without_reference_runs_are_drawn(opened: Opened) -> None:
+    with opened("emergence", "#figure-loss_curves") as page:
+        page.until("document.querySelectorAll('#figure-loss_curves .live-chart svg').length === 2")
+        assert page.run("document.querySelector('#figure-loss_curves [data-series=others]')") is None
+        # Tasks are in the training text alone.
+        assert (
+            page.run("document.querySelector('#figure-loss_curves [data-control=curve]').value")
+            == "evaluated"
+        )
