@@ -219,11 +219,6 @@ def check_together(settings: SweepSettings) -> None:
             f"model.full_every={model.full_every} exempts layers from a window and model.window is null; "
             f"give model.window={max(1, model.seq_len // 4)}, or leave the first out"
         )
-    if settings.grid.rungs is not None and settings.grid.ladder is not None:
-        raise InputError(
-            "grid.rungs and grid.ladder both name the rungs, and one of them was expected; type "
-            "grid.rungs=null for those of the ladder, or grid.ladder=null for the widths"
-        )
     _check_auto_mesh(settings)
     # By the rule a batch is known only once there are cells; `check_mesh` sees it.
     if not settings.optim.batch_size_tokens_exponent:

@@ -98,6 +98,8 @@ def test_rungs_that_are_asked_for_take_the_place_of_a_ladder() -> None:
     wide = load(["+grid=ladder", "grid.rungs=[16,32]", "grid.extra=[]", "grid.holdout_factor=1"])
     made = expand(wide, DATA, VOCAB)
     assert {cell.spec.model.d_model for cell in made} == {16, 32}
+    # A grid file's widths give way to a ladder likewise.
+    assert load(["+grid=smoke", "grid.ladder={n_params_body: [2e6]}"]).grid.rungs is None
     with pytest.raises(InputError, match=r"grid\.rungs and grid\.ladder both name the rungs"):
         load(["+grid=ladder", "grid.rungs=[16]", "grid.ladder={n_params_body: [2e6]}"])
 
