@@ -61,6 +61,10 @@ def cloud(fit: FitRecord) -> Figure:
     figure, (axes,) = grid(1, 1, (SINGLE, 4.5))
     alpha, beta = np.array(fit.cloud).T
     here = fit.params["alpha"], fit.params["beta"]
+    if not here[0] > 0:
+        raise InputError(
+            f"its alpha is {here[0]:g}, and an exponent above 0 was expected; fit the runs again"
+        )
     axes.plot(alpha, beta, "o", color=SKY, alpha=0.55, markersize=4, markeredgewidth=0, label="one resample")
     spread = [_bar(fit, name) for name in ("alpha", "beta")]
     shown = f"estimate, {100 * fit.level:g} % intervals" if any(spread) else "estimate"

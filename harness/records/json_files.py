@@ -24,7 +24,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 from cattrs.v import format_exception, transform_error
 
 from harness.records.errors import Damaged, InputError
@@ -143,12 +143,17 @@ def _container_reader(kind: Any) -> Callable[[Any, Any], Any]:
 
     cattrs alone would take a word as the list of its letters, and an object as the list of its keys.
     """
-    token = _asked.set(_asked.get() | {kind})
-    try:
-        read = CONVERTER.get_structure_hook(kind, cache_result=False)
-    finally:
-        _asked.reset(token)
-    is_list = issubclass(get_origin(kind) or kind, tuple)
+    origin = get_origin(kind) or kind
+    if issubclass(origin, Mapping):
+        # Asked for its own reader of a mapping, the converter would keep that one in place of ours.
+        read: Callable[[Any, Any], Any] = mapping_structure_factory(kind, CONVERTER)
+    else:
+        token = _asked.set(_asked.get() | {kind})
+        try:
+            read = CONVERTER.get_structure_hook(kind, cache_result=False)
+        finally:
+            _asked.reset(token)
+    is_list = issubclass(origin, tuple)
     types, name = ((list, tuple), "a list") if is_list else (Mapping, "an object")
     of = get_args(kind)
     length = len(of) if is_list and of and of[-1] is not Ellipsis else None

@@ -269,7 +269,7 @@ def test_spoilt_sweeps_are_one_sentence_and_exit_2(
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "what=else"], "the column holds copying"),
         (["--map", "N=params_m,exact=nll,smooth=nll", "--where", "color=red"], "names the column 'color'"),
         (["--chance", "2"], "--chance is 2"),
-        (["--seed", "-1"], "--seed is -1"),
+        (["--seed", "-1"], "--seed: '-1' was given, expected a whole number from 0"),
         ([], "lacks the columns run_id"),
     ],
 )

@@ -280,7 +280,7 @@ def test_an_unknown_name_suggests_the_near_one(capsys: pytest.CaptureFixture[str
     assert main(["gadre"]) == 2
     assert "there is no published set called 'gadre' (did you mean gadre2024?)" in capsys.readouterr().err
     assert main(["--resamples", "5"]) == 2
-    assert "expected 100 or more" in capsys.readouterr().err
+    assert "expected a whole number from 100 to" in capsys.readouterr().err
 
 
 def test_the_command(

@@ -119,6 +119,21 @@ def test_a_wrong_key_or_type_is_named(change: dict[str, Any], words: str) -> Non
         from_json(PLAIN | change, Bicycle, "b.json")
 
 
+def test_a_mapping_is_checked_whichever_record_was_read_first() -> None:
+    @dataclass(frozen=True)
+    class Shop:
+        prices: Mapping[str, float]
+        sizes: Mapping[str, int]
+
+    assert from_json({"prices": {"new": 9.0}, "sizes": {}}, Shop, "s.json").prices == {"new": 9.0}
+    for wrong in ("prices", "sizes"):
+        given = {"prices": {}, "sizes": {}, wrong: "x"}
+        with pytest.raises(InputError, match=rf"expected an object, got 'x' @ \.{wrong}$"):
+            from_json(given, Shop, "s.json")
+    with pytest.raises(InputError, match=r"expected an object, got 'x' @ \.prices$"):
+        from_json(PLAIN | {"prices": "x"}, Bicycle, "b.json")
+
+
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     write_json(path, to_json(Bicycle("b", Colour.RED, ())))

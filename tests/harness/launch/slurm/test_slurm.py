@@ -182,8 +182,11 @@ def test_a_killed_worker_and_a_preempted_job_go_on_where_they_were(survivor: Swe
 
 @pytest.fixture(scope="module")
 def cancelled(running: None, tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Sweep:  # noqa: ARG001
-    """Two runs that are cancelled under way; of their next jobs one is lost."""
-    results, command = tmp_path_factory.mktemp("cancelled"), [*SLURM, seeds(0, 1)]
+    """Three runs that are cancelled, the first under way; of their next jobs one is lost.
+
+    On a slow machine the first may end before it hears of it, but not the others, which wait for it.
+    """
+    results, command = tmp_path_factory.mktemp("cancelled"), [*SLURM, seeds(0, 1, 2)]
     left = train(results, data_cache, *command, "launcher.n_workers=1", "launcher.detach=true")
     wait_for(lambda: saved(results))
     jobs = [submissions(results)]
@@ -191,8 +194,9 @@ def cancelled(running: None, tmp_path_factory: pytest.TempPathFactory, data_cach
     wait_for(lambda: not squeue())
     before = rows(results)
 
+    again = {row.run_id for row in before if row.status != "finished"}
     driver = start(results, data_cache, *command)
-    wait_for(lambda: not set(submissions(results).values()) & set(jobs[0].values()), driver)
+    wait_for(lambda: all(submissions(results)[run_id] != jobs[0].get(run_id) for run_id in again), driver)
     wait_for(lambda: running_job(results), driver)
     jobs.append(submissions(results))
     lost = running_job(results)
@@ -212,17 +216,19 @@ def test_a_job_that_vanishes_is_submitted_again(cancelled: Sweep) -> None:
     errors = {row.run_id: [failed.error for failed in row.state.failures] for row in rows(cancelled.results)}
     (error,) = errors.pop(run_id)
     assert f"the Slurm job {before[run_id]} ended before the run did; see " in error
-    assert list(errors.values()) == [[]]
+    assert list(errors.values()) == [[], []]
 
 
 @pytest.mark.slurm
 def test_a_cancelled_sweep_leaves_the_queue_and_can_go_on(cancelled: Sweep, long_sweep: Path) -> None:
     assert cancelled.left.returncode == 0
-    assert [row.status for row in cancelled.before] == ["interrupted"] * 2
+    statuses = [row.status for row in cancelled.before]
+    assert set(statuses) <= {"finished", "interrupted"}
+    assert statuses.count("interrupted") >= 2
     code, said = cancelled.end
     assert code == 0, said
     assert {row.status for row in rows(cancelled.results)} == {"finished"}
-    assert_same_runs(cancelled.results, long_sweep, 2)
+    assert_same_runs(cancelled.results, long_sweep, 3)
 
 
 @pytest.mark.slurm
