@@ -153,24 +153,40 @@ def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None
 def table_cost(table: LossTable) -> Cost:
     """Return FLOPs per token as a function of N, interpolated in logs between the sizes of a table.
 
-    The function passes through every size of a ladder; a table with many sizes gets a parabola in logs.
+    The function passes through every size of a ladder; a table with many sizes gets a parabola in logs. See
+    `cost_between` for larger sizes.
     """
     return cost_between(table.n, table.c / table.d)
 
 
 def cost_between(sizes: Array, flops_per_token: Array) -> Cost:
-    """Return FLOPs per token as a function of N, as `table_cost` does, from those of single rows [rows]."""
+    """Return FLOPs per token as a function of N, as `table_cost` does, from those of single rows [rows].
+
+    Above the largest size the distance to 6·N goes on as a power of N. Attention and what N leaves out grow
+    slower than N, so their share falls. Without such a distance, and below the smallest size, FLOPs
+    themselves go on as a power of N.
+    """
     log_n, where = np.unique(np.log(sizes), return_inverse=True)
     log_cost = np.bincount(where, np.log(flops_per_token)) / np.bincount(where)
     if len(log_n) == 1:
         return lambda n: np.exp(log_cost[0]) * n / np.exp(log_n[0])
     curve, slope = _smooth(log_n, log_cost)
+    largest = log_n[-1]
+    before = max(log_n[0], largest - np.log(2))
+    last = np.array([before, largest])
+    distance = np.exp(curve(last)) - six_n(np.exp(last))
+    ratio = distance[1] / distance[0] if distance[0] else 0.0
 
     def cost(n: Array) -> Array:
         x = np.log(n)
-        # Beyond the measured sizes a straight line in logs: a spline or a parabola would bend away.
-        inside = np.clip(x, log_n[0], log_n[-1])
-        return np.asarray(np.exp(curve(inside) + slope(inside) * (x - inside)))
+        # A straight line in logs: a spline or a parabola would bend away.
+        inside = np.clip(x, log_n[0], largest)
+        near = np.exp(curve(inside) + slope(inside) * (x - inside))
+        if ratio <= 0:
+            return np.asarray(near)
+        power = min(np.log(ratio) / (largest - before), 1)
+        beyond = six_n(n) + distance[1] * np.exp(power * (np.maximum(x, largest) - largest))
+        return np.where(x > largest, beyond, near)
 
     return cost
 

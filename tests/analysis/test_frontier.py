@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from analysis.frontier import (
     Surface,
+    cost_between,
     exponent,
     find_frontier,
     flatness,
@@ -26,6 +28,8 @@ from analysis.result import Fit
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import bootstrap
+from harness.recipe.counting import n_params, n_params_body, n_params_matmul, train_flops_token
+from harness.recipe.spec import ModelSpec
 from harness.records.json_files import to_json
 from tests.analysis.approaches.test_isoflop import least_hits
 from tests.fakes.surfaces import (
@@ -90,12 +94,29 @@ def test_pearce_and_song_reconciliation(theta: tuple[float, ...], published: flo
     assert local_exponent(surface, flops[inside]) == pytest.approx(published, abs=0.003)
 
 
-def test_cost_passes_through_the_rungs_and_goes_on_smoothly() -> None:
+def shape(d_model: int) -> ModelSpec:
+    return ModelSpec(3, d_model, d_model // 16, 4 * d_model, 512, 128, "gelu", True, True, 1e4, 1e-6)
+
+
+def test_cost_passes_through_the_rungs() -> None:
     table = load_table(sweep_points(SMALL_JOINT))
-    cost = table_cost(table)
-    np.testing.assert_allclose(cost(table.n) * table.d, table.c, rtol=1e-9)
-    beyond = cost(table.n.max() * np.array([1.0, 2.0, 4.0]))
-    assert beyond[1] / beyond[0] == pytest.approx(beyond[2] / beyond[1], rel=1e-9)
+    np.testing.assert_allclose(table_cost(table)(table.n) * table.d, table.c, rtol=1e-9)
+
+
+@pytest.mark.parametrize("count", [n_params, n_params_matmul, n_params_body])
+def test_cost_of_larger_models_is_what_their_shape_takes(count: Callable[[ModelSpec], int]) -> None:
+    """The quick grid's rungs, and models of up to seven times its largest width."""
+    rungs, larger = ([shape(d_model) for d_model in ds] for ds in ([16, 32, 48, 64, 96], [128, 320, 640]))
+    n, cost = (np.array([float(of(each)) for each in rungs]) for of in (count, train_flops_token))
+    found = cost_between(n, cost)(np.array([float(count(each)) for each in larger]))
+    np.testing.assert_allclose(found, [train_flops_token(each) for each in larger], rtol=0.005)
+
+
+@pytest.mark.parametrize("flops_per_n", [2.0, 6.0, 8.0])
+def test_cost_in_proportion_to_size_stays_so(flops_per_n: float) -> None:
+    sizes = np.geomspace(1e6, 1e9, 40)
+    larger = np.array([2e9, 1e11])
+    np.testing.assert_allclose(cost_between(sizes, flops_per_n * sizes)(larger), flops_per_n * larger)
 
 
 def test_exact_flops_change_the_exponent_and_the_sum() -> None:
