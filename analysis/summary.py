@@ -6,7 +6,7 @@ README quotes this output, and a test compares the two.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.averaging.average import EXCLUDED
@@ -60,14 +60,15 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
     return {
         "machine": f"{sweep.provenance.cores} cores, {sweep.provenance.machine}",
         "wall-clock": _wall_clock(sweep),
-        "runs": _runs(folder.points),
+        "end points": _runs(folder.points),
         "law, N": f"{family(fit.law)}, `{fit.count}`",
         **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
-        "laws by weight": _weights(study.contest),
+        "laws by weight": _weights(study.average(AveragedQuantity.E)),
         "E over the laws": over_laws(study.average(AveragedQuantity.E)),
         "a under 6ND": _exponent(fit.frontier, study.average(AveragedQuantity.A_SIX_ND)),
         "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
         "a under 6ND, leaving one size out at a time": _left_out(study.jackknife.a),
+        "laws by weight for the forecast": _forecast_weights(study.contest),
         **_forecast(study.forecast, primary.law),
         **_other_forecasts(study),
         "trunk + branch minus tuned cosine, nats": _references(study.reference),
@@ -118,11 +119,21 @@ def over_laws(found: AveragedRecord | None) -> str:
     return f"not identified: {together(found.value, ends)[1]}"
 
 
-def _weights(contest: Sequence[ContestRow]) -> str:
-    """Return the laws that have a say, by falling weight."""
-    heard = [row for row in contest if row.weight is not None and row.weight >= EXCLUDED]
-    heard.sort(key=lambda row: -(row.weight or 0))
-    return ", ".join(f"{family(row.law)} {number(row.weight, 2)}" for row in heard) or DASH
+def _weights(found: AveragedRecord | None) -> str:
+    """Return the laws behind a quantity, by falling weight."""
+    return _weighed([(share.law, share.weight) for share in found.laws] if found else [])
+
+
+def _forecast_weights(contest: Sequence[ContestRow]) -> str:
+    """Return the laws of the forecast, which rests on the fitted runs alone, by falling weight."""
+    found = [(row.law, row.weight) for row in contest if row.weight is not None]
+    return _weighed(sorted(found, key=lambda each: -each[1]))
+
+
+def _weighed(laws: Iterable[tuple[str, float]]) -> str:
+    """Return the laws that have a say, each with its weight."""
+    heard = [f"{family(law)} {number(weight, 2)}" for law, weight in laws if weight >= EXCLUDED]
+    return ", ".join(heard) or DASH
 
 
 def _left_out(rows: Sequence[JackknifeRow]) -> str:
@@ -180,7 +191,13 @@ def _errors(score: ScoreRecord | LoserScore) -> str:
 def markdown(folders: Sequence[SweepFolder]) -> str:
     """Return the table, one column a sweep."""
     columns = [key_numbers(folder) for folder in folders]
-    labels = list(dict.fromkeys(label for column in columns for label in column))
+    labels: list[str] = []
+    for column in columns:
+        at = 0
+        for label in column:
+            if label not in labels:
+                labels.insert(at, label)
+            at = labels.index(label) + 1
     lines = ["| | " + " | ".join(f"`{folder.root.as_posix()}`" for folder in folders) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     lines += [

@@ -68,13 +68,28 @@ class Answer:
     def warnings(self) -> tuple[FitWarning, ...]:
         """What speaks against the plan: the doubts of the prediction, or how far predictions were tested."""
         found = self.prediction
-        if found.warnings or self.scored_to is None or found.factor <= self.scored_to:
+        factor = max(found.factor, self.demand_factor or 0)
+        if found.warnings or self.scored_to is None or factor <= self.scored_to:
             return found.warnings
         message = (
             f"predictions of this sweep were held against runs of up to {self.scored_to:.3g} times the "
-            f"fitted compute, and this is {found.factor:.3g} times"
+            f"fitted compute, and this is {factor:.3g} times"
         )
         return (FitWarning(WarningCode.EXTRAPOLATION, message),)
+
+    @property
+    def demand_factor(self) -> float | None:
+        """Training compute of the run with inference over the largest fitted one; None if it is not asked."""
+        if self.demand is None:
+            return None
+        return self.prediction.factor * self.demand.training_flops / self.prediction.flops.value
+
+    @property
+    def demand_epochs(self) -> float | None:
+        """Passes over the text that the run with inference takes; None without a text or such a run."""
+        if self.demand is None or self.run is None:
+            return None
+        return self.run.epochs * self.demand.d / self.run.cell.n_tokens
 
 
 def answer_text(answer: Answer) -> str:
@@ -100,14 +115,24 @@ def answer_text(answer: Answer) -> str:
     if answer.placement:
         lines += _placement_lines(answer.placement)
     if answer.demand:
-        need = answer.demand
-        lines.append(
-            f"  with inference: {counted(need.n)} parameters on {si(need.d)} tokens reach the same loss; "
-            f"{power_of_ten(need.training_flops)} FLOPs to train and {power_of_ten(need.inference_flops)} to "
-            f"use, {percent(need.saved, 0)} less than the run above"
-        )
+        lines.append(_demand_line(answer, answer.demand))
     lines += [warning.line for warning in answer.warnings]
     return "\n".join(lines)
+
+
+def _demand_line(answer: Answer, need: DemandedRun) -> str:
+    epochs = answer.demand_epochs
+    if epochs is None:
+        passes = ""
+    elif epochs <= 1:
+        passes = f" ({epochs:.2g} epochs)"
+    else:
+        passes = f" ({epochs:.2g} epochs; the laws count every token as new)"
+    return (
+        f"  with inference: {counted(need.n)} parameters on {si(need.d)} tokens{passes} reach the same loss; "
+        f"{power_of_ten(need.training_flops)} FLOPs to train ({answer.demand_factor:.3g} × max C) and "
+        f"{power_of_ten(need.inference_flops)} to use, {percent(need.saved, 0)} less than the run above"
+    )
 
 
 def _run_lines(run: PlannedRun, loss: Estimated) -> list[str]:

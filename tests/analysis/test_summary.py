@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import pytest
 
+from analysis.laws import family
 from analysis.summary import key_numbers, main, markdown
 from harness.records.errors import InputError
 from harness.records.number_text import estimate
@@ -29,11 +30,30 @@ def test_every_number_of_the_summary_is_in_its_files(folder):
     rows = key_numbers(folder)
     assert rows["law, N"].startswith("joint")
     assert "[" in rows["alpha"]
-    assert "held out" in rows["runs"]
+    assert "held out" in rows["end points"]
     assert "% RMS" in rows["forecast of chinchilla alone"]
     references = json.loads(folder.fits.read_text())["reference"]
     assert rows["trunk + branch minus tuned cosine, nats"].count("[") == len(references) > 0
     assert rows["a under 6ND, leaving one size out at a time"] == "0.500 to 0.540"
+
+
+def test_weights_are_told_apart_by_the_runs_behind_them():
+    """E and a rest on all runs, the sealed forecast on the fitted ones."""
+    folder = SweepFolder(ROOT / COMMITTED[0])
+    rows, fits = key_numbers(folder), json.loads(folder.fits.read_text())
+    (e,) = (each for each in fits["averages"] if each["quantity"] == "E")
+    for label, laws in [("laws by weight", e["laws"]), ("laws by weight for the forecast", fits["contest"])]:
+        heaviest = max(laws, key=lambda each: each["weight"])
+        assert rows[label].startswith(f"{family(heaviest['law'])} {heaviest['weight']:.2f}")
+    assert rows["laws by weight"] != rows["laws by weight for the forecast"]
+
+
+def test_rows_of_a_second_sweep_stand_at_their_place():
+    labels = [
+        row.split(" | ")[0] for row in markdown([SweepFolder(ROOT / name) for name in COMMITTED]).splitlines()
+    ]
+    alone = [place for place, label in enumerate(labels) if label.endswith(" alone")]
+    assert alone == list(range(alone[0], alone[0] + 6))
 
 
 def test_one_convention_of_uncertainty(folder):

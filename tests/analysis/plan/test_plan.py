@@ -146,7 +146,12 @@ def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str
     found = json.loads(out.read_text())
     low, high = found["prediction"]["n"]["interval"]
     assert low < found["run"]["n"] < high
-    assert found["demand"]["n"]["value"] < found["prediction"]["n"]["value"]
+    demand = found["demand"]
+    assert demand["n"]["value"] < found["prediction"]["n"]["value"]
+    unique = read_sweep(RESULTS / "chinchilla/sweep.json").corpus.n_train_tokens
+    assert f"({demand['d'] / unique:.2g} epochs; the laws count every token as new)" in text
+    largest = found["prediction"]["flops"]["value"] / found["prediction"]["factor"]
+    assert f"FLOPs to train ({demand['training_flops'] / largest:.3g} × max C)" in text
     assert [each["code"] for each in found["warnings"]] == ["extrapolation"]
 
 
