@@ -21,6 +21,7 @@ SECTIONS: dict[str, list[tuple[str, str, str]]] = {
     "": [("README.md", "index", "Front page")],
     "Packages": [
         ("harness/README.md", "harness", "harness: from a grid to tables"),
+        ("harness/data/README.md", "data", "Bring your own data"),
         ("analysis/README.md", "analysis", "analysis: laws, frontiers, forecasts"),
         (".github/CONTRIBUTING.md", "contributing", "How to add a law, a grid, a task, a launcher"),
         (".github/CHANGELOG.md", "changelog", "Changes"),

@@ -14,6 +14,7 @@ from tests.test_architecture import FLOORS
 
 READMES = [
     "harness/README.md",
+    "harness/data/README.md",
     "analysis/README.md",
     "tests/README.md",
     "tests/INTERVALS.md",

@@ -112,10 +112,11 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
     values = converted(SweepSettings, values)
     try:
         settings = OmegaConf.to_object(OmegaConf.merge(schema(), values))
-    except MissingMandatoryValue as error:  # All files of sweeps/ have a value.
+    except MissingMandatoryValue as error:
+        where = "the grid's file" if stored is None else "the stored configuration"
         raise InputError(
-            f"the stored configuration has no value for {error.full_key}, which every sweep needs; give the "
-            f"record of another sweep, or type {error.full_key}=VALUE"
+            f"{where} has no value for {error.full_key}, which every sweep needs; write it there, or type "
+            f"{error.full_key}=VALUE"
         ) from error
     assert isinstance(settings, SweepSettings)
     for key, value in paths.items():

@@ -117,9 +117,12 @@ def misfit(key: str, kind: Any, typed: str, hint: str) -> InputError:
 
 
 def converted(kind: Any, value: Any) -> Any:
-    """Return a value that fits its type as just that type, such as the float of a whole number."""
+    """Return a value that fits its type as just that type, such as the float of a whole number.
+
+    NO_VALUE stays as it is, for the schema to name its key.
+    """
     plain = _given(kind)
-    if value is None or plain is Any:
+    if value is None or plain is Any or value == NO_VALUE:
         return value
     origin = typing.get_origin(plain)
     if origin is list:
