@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -30,13 +31,14 @@ from harness.records.command_line import CommandParser, output_file, program_nam
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 from harness.records.json_files import to_json
-from harness.records.number_text import percent
+from harness.records.number_text import percent, si
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
 # Dense models reach so much: 46 % at 540B (arXiv:2204.02311, table 3), 38 to 43 % at 405B (arXiv:2407.21783,
 # section 3.3.2). Small ones reach less, and the plan of a sweep with plan.device counts what they wait for.
 ASSUMED_MFU = 0.4
+LARGEST_FIT = 10_000_000  # bytes of a file that may be a fit; more is a table
 GOALS = {"flops": "flops", "params": "n", "tokens": "d", "loss": "loss"}  # arguments of `Predictor.best`
 EXAMPLE = """\
 python -m analysis.plan results/chinchilla --flops 1e15 --out plan.yaml
@@ -53,7 +55,9 @@ def _number(text: str) -> float:
 
 def _parser() -> CommandParser:
     parser = CommandParser("analysis.plan", "Say what to train for a budget, by fitted laws.", EXAMPLE)
-    parser.add_argument("table", type=Path, help="results/<sweep>, or a table of finished runs")
+    parser.add_argument(
+        "table", type=Path, help="results/<sweep> or its fits.json, or a table of finished runs"
+    )
     for name, what in (
         ("flops", "training compute C, FLOPs"),
         ("params", "size N"),
@@ -124,8 +128,26 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     if record is not None and record.note_on_arms:
         print(f"note: {record.note_on_arms}")
     if answer.run is not None:
-        print(f"to train it: {_command(arguments, answer.run, argv)}")
+        print(_training_line(arguments, answer.run, argv))
     save(arguments.json, to_json(_record(answer)))
+
+
+def _training_line(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]) -> str:
+    """Return how to train a run, or why no sweep will.
+
+    Raises:
+        InputError: a file was asked for and no sweep would train what it says.
+    """
+    if run.epochs <= run.max_epochs:
+        return f"to train it: {_command(arguments, run, argv)}"
+    most = run.max_epochs * run.cell.n_tokens / run.epochs
+    why = (
+        f"this run reads the text of the sweep {run.epochs:.2g} times and at most {run.max_epochs:g} are "
+        f"allowed: bring more text, or ask for {si(most)} tokens at most"
+    )
+    if arguments.out is not None:
+        raise InputError(f"{why}; nothing was written")
+    return f"note: {why}"
 
 
 def _command(arguments: argparse.Namespace, run: PlannedRun, argv: Sequence[str]) -> str:
@@ -189,7 +211,10 @@ def _goal(arguments: argparse.Namespace, effort: Effort | None) -> dict[str, flo
 def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None, float | None]:
     """Return the runs, the record of their sweep, and how far its predictions were held against runs."""
     path: Path = arguments.table
+    if path.name == SweepFolder(path.parent).fits.name and SweepFolder(path.parent).points.exists():
+        path = arguments.table = path.parent
     if not path.is_dir():
+        _check_rows(path)
         mapping, scale, where = reading(arguments)
         table = load_table(path, axes="nd", mapping=mapping, scale=scale, where=where, count=arguments.count)
         return table, None, None
@@ -204,6 +229,21 @@ def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None,
         factors += [cell.factor for score in study.scores for cell in score.cells]
         scored = max(factors, default=None)
     return table, read_sweep(folder.sweep), scored
+
+
+def _check_rows(path: Path) -> None:
+    """Raise InputError if a file holds a fit: what a run will cost is stated with intervals, from rows."""
+    if path.suffix != ".json" or not path.is_file() or path.stat().st_size > LARGEST_FIT:
+        return
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return  # reading the table says what is wrong with it
+    if isinstance(found, dict) and {"law", "params", "objective"} <= found.keys():
+        raise InputError(
+            f"{path} holds a fit without its rows, and intervals need the rows: give the table that was "
+            f"fitted, with its --map, and --law '{found['law']}' for this law alone"
+        )
 
 
 def _predictor(arguments: argparse.Namespace, table: LossTable) -> Predictor:

@@ -16,6 +16,7 @@ from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
 from harness.recipe.spec import DataSpec, ModelSpec
 from harness.records.errors import InputError
+from harness.records.number_text import si
 from harness.records.sweep_file import SweepRecord
 
 COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
@@ -24,6 +25,7 @@ COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
     "n_params_body": counting.n_params_body,
 }
 WIDEST = 2**16
+SMALLER = 1.5  # a wanted size this much below the smallest model is not reached; neighbours differ by more
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class PlannedRun:
         listed: the run as an entry of `grid.cells`, held out: it is forecast before it is trained.
         earlier: entries that the sweep lists already.
         epochs: passes over the training text.
+        max_epochs: how many the sweep allows.
     """
 
     cell: Cell
@@ -43,6 +46,7 @@ class PlannedRun:
     listed: ListedCells
     earlier: tuple[ListedCells, ...]
     epochs: float
+    max_epochs: float
 
     @property
     def entry(self) -> dict[str, object]:
@@ -86,7 +90,8 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
         if cell.spec.model == model and cell.spec.seed == seed and cell.n_tokens == n_tokens
     )
     epochs = cell.n_tokens / record.corpus.n_train_tokens
-    return PlannedRun(cell, COUNTERS[count](model), listed, tuple(earlier), epochs)
+    size = COUNTERS[count](model)
+    return PlannedRun(cell, size, listed, tuple(earlier), epochs, settings.data.max_epochs)
 
 
 def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> Rung:
@@ -108,6 +113,11 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
 
     unit = width_unit(settings.model)
     best, width = unit, unit
+    if n < size(unit) / SMALLER:
+        raise InputError(
+            f"{si(n)} parameters are less than any model of this recipe has: ask for a run of "
+            f"{size(unit):,}, which d_model={unit} has, or more"
+        )
     while width <= WIDEST:
         if abs(math.log(size(width) / n)) <= abs(math.log(size(best) / n)):
             best = width

@@ -13,6 +13,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from analysis.approaches.parametric import fit_law
+from analysis.fit import main as fit_main
 from analysis.plan.__main__ import main
 from analysis.plan.placement import placement
 from analysis.plan.shape import data_of, planned_run
@@ -153,6 +154,43 @@ def test_command_plans_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str
     largest = found["prediction"]["flops"]["value"] / found["prediction"]["factor"]
     assert f"FLOPs to train ({demand['training_flops'] / largest:.3g} × max C)" in text
     assert [each["code"] for each in found["warnings"]] == ["extrapolation"]
+
+
+def test_a_size_below_the_smallest_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(RESULTS / "chinchilla"), "--params", "3k", "--resamples", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "3k parameters are less than any model of this recipe has" in said
+    assert "17,408, which d_model=16 has" in said
+
+
+def test_a_run_that_repeats_its_text_too_often_is_no_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [str(RESULTS / "chinchilla"), "--tokens", "600M", "--resamples", "0"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "reads the text of the sweep 9.9 times and at most 4 are allowed" in said
+    assert "to train it" not in said
+    assert main([*asked, "--out", str(tmp_path / "plan.yaml")]) == 2
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_a_fit_stands_for_its_runs_or_asks_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--flops", "1e14", "--resamples", "0"]
+    assert main([str(RESULTS / "chinchilla/fits.json"), *asked]) == 0
+    by_fits = capsys.readouterr().out
+    assert main([str(RESULTS / "chinchilla"), *asked]) == 0
+    assert by_fits == capsys.readouterr().out
+    fit = tmp_path / "fit.json"
+    columns = "N=params,D=tokens,loss=val_loss"
+    fitted = [str(ROOT / "notebooks/losses.csv"), "--map", columns, "--law", "joint", "--resamples", "0"]
+    assert fit_main([*fitted, "--json", str(fit)]) == 0
+    capsys.readouterr()
+    assert main([str(fit), *asked]) == 2
+    assert "holds a fit without its rows" in capsys.readouterr().err
 
 
 def test_a_plan_says_how_far_predictions_of_its_sweep_were_tested(
