@@ -12,8 +12,7 @@ from harness.config.arms import arm_settings
 from harness.config.cells_file import FILE_GRIDS
 from harness.config.schema import ExtraCells, GridCells, GridSettings, OptimSettings, SweepSettings
 from harness.config.values import typed
-from harness.grid import rules as recipe
-from harness.grid import token_rules
+from harness.grid import rules, token_rules
 from harness.grid.holdout import hold_out
 from harness.grid.ladder import ladder_rungs
 from harness.grid.rules import Rung
@@ -104,8 +103,7 @@ def expand(settings: SweepSettings, data: DataSpec, vocab_size: int) -> list[Cel
         give = f"add {name}=FILE.yaml" if name in FILE_GRIDS else "give grid.rungs=[…] and grid.n_tokens=[…]"
         raise InputError(f"grid {name} has no cells: {give}")
     for cell in [*cells, *listed]:
-        check_reachable(cell.spec, cell.n_tokens)
-        _check_warmup(settings, cell)
+        _check_cell(settings, cell)
     marked = hold_out(cells, chosen.holdout_factor) if cells else []
     return _each_once([*marked, *builder.repeated(marked), *listed])
 
@@ -138,8 +136,7 @@ def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: 
         builder.smallest_tokens = smallest
         found = [replace(cell, role=ARM_ROLE, arm=name) for cell in _each_once(builder.cells())]
         for cell in found:
-            check_reachable(cell.spec, cell.n_tokens)
-            _check_warmup(own, cell)
+            _check_cell(own, cell)
             if cell.key in seen:
                 raise InputError(
                     f"arms {seen[cell.key]} and {name} train the same runs, expected overrides that differ; "
@@ -193,6 +190,27 @@ def _check_batches(chosen: GridCells, optim: OptimSettings) -> None:
         raise InputError(
             f"grid.batch_sizes={typed(sizes)} was given, expected one batch or more, each once; type "
             f"grid.batch_sizes={typed(sorted(set(sizes)) or [2, 4, 8])}"
+        )
+
+
+def _check_cell(settings: SweepSettings, cell: Cell) -> None:
+    """Raise InputError for a cell that cannot be trained, or that `strict` refuses."""
+    check_reachable(cell.spec, cell.n_tokens)
+    _check_warmup(settings, cell)
+    if settings.strict:
+        _check_vocab(cell.spec)
+
+
+def _check_vocab(spec: RunSpec) -> None:
+    """Raise InputError for a vocabulary above the limit of a rung, which the plan notes without `strict`."""
+    model, limit = spec.model, rules.vocab_limit(spec.model)
+    if model.vocab_size > limit:
+        # The least whole number of heads that is wide enough.
+        width = -(-model.vocab_size * model.n_heads // limit) * (model.d_model // model.n_heads)
+        raise InputError(
+            f"rung {spec.rung} has a vocabulary of {model.vocab_size:,}, expected at most "
+            f"{rules.MAX_VOCAB_FACTOR}·layers·d_model = {limit:,} with strict=true; type rungs of d_model "
+            f"{width:,} or more, give a smaller vocabulary, or type strict=false"
         )
 
 
@@ -260,7 +278,7 @@ class _Builder:
 
     def _model(self, rung: Rung) -> ModelSpec:
         settings = self.settings
-        return recipe.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
+        return rules.model_spec(rung, settings.model, self.vocab_size, settings.optim.transfer)
 
     def _tokens(self, rung: Rung) -> list[int]:
         """Return the token counts of a rung: the grid's list, and those that its size makes.
@@ -431,7 +449,7 @@ class _Builder:
         return RunSpec(
             rung=rung.name,
             model=model,
-            optim=recipe.optim_spec(rung, settings.optim, scale, run),
+            optim=rules.optim_spec(rung, settings.optim, scale, run),
             schedule=ScheduleSpec(
                 kind=kind,
                 warmup_steps=token_rules.warmup_steps(settings.optim, self.smallest_tokens, run.batch_tokens),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.execution.execution import Execution
-from harness.grid import rules as recipe
+from harness.grid import rules
 from harness.grid.cells import Cell, job_tokens, trajectories
 from harness.grid.holdout import FAR_FACTOR, extrapolating_factor, reach
 from harness.grid.packs import Lanes, one_lane
@@ -194,7 +194,7 @@ def rule_lines(cells: list[Cell]) -> list[str]:
         schedule = cell.spec.schedule
         # Cosine and linear runs cool down all the way; schedule-free runs average instead.
         cooldown_frac = schedule.cooldown_frac if schedule.kind == "wsd" else 1.0
-        breaks = recipe.rule_breaks(steps, cooldown_frac, cell.spec.model)
+        breaks = rules.rule_breaks(steps, cooldown_frac, cell.spec.model)
         for text in breaks:
             broken.setdefault(text, []).append(cell.spec.rung)
     return [
