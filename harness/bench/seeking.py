@@ -21,7 +21,7 @@ import numpy as np
 
 from harness.data.tokens.interleave import in_period
 from harness.data.tokens.mixture import Mixture, MixtureOrder
-from harness.data.tokens.windows import SHORT
+from harness.data.tokens.windows import MAX_UNBLOCKED_SOURCE
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
 from harness.records.files import write_json
@@ -34,13 +34,13 @@ epoch and at the beginning of new ones."""
 # Windows and weight of each source: the longest that is not cut into blocks, two shorter ones, one that is;
 # then the same again in other sizes.
 SOURCES = {
-    "long": (SHORT, 0.2),
+    "long": (MAX_UNBLOCKED_SOURCE, 0.2),
     "odd": (300_007, 0.2),
     "short": (40_009, 0.05),
-    "blocks": (4 * SHORT, 0.15),
+    "blocks": (4 * MAX_UNBLOCKED_SOURCE, 0.15),
     "half": (262_145, 0.1),
     "tiny": (997, 0.05),
-    "more_blocks": (9 * SHORT + 4321, 0.15),
+    "more_blocks": (9 * MAX_UNBLOCKED_SOURCE + 4321, 0.15),
     "prime": (100_003, 0.1),
 }
 FAR = 10**6  # steps
@@ -56,8 +56,7 @@ def mixture(n_sources: int, seq_len: int) -> Mixture:
 
 def new_epochs(order: MixtureOrder, source: int, n: int) -> list[int]:
     """Return the steps at which the first `n` epochs of a source begin that are not its very first."""
-    own = order.orders[source]
-    assert own is not None
+    own = order.orders[order.mixture.names[source]]
 
     def read(step: int) -> int:
         """Return the windows of the source up to and with a step."""
