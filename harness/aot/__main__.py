@@ -23,7 +23,7 @@ from harness.config.schema import SweepSettings
 from harness.config.settings import known_keys, load_noted, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.recipe import counting
 from harness.recipe.spec import DataSpec, RunSpec
 from harness.records.command_line import CommandParser

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from harness.config.settings import load
-from harness.grid.cells import chosen_cells, expand
+from harness.grid.cells import chosen_cells
+from harness.grid.expansion import expand
 from harness.grid.rounding import rounded
 from harness.records.errors import InputError
 from tests.small_sweeps import DATA, RASTER, SMALL, VOCAB
