@@ -8,7 +8,6 @@ own, so times are those of the order and not of a disk.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import time
@@ -19,14 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.bench.figures import print_figures
 from harness.data.tokens.interleave import in_period
 from harness.data.tokens.mixture import Mixture, MixtureOrder
 from harness.data.tokens.windows import MAX_UNBLOCKED_SOURCE
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
-from harness.records.files import write_json
-from harness.records.json_files import to_json
-from harness.records.provenance import provenance
 
 DESCRIPTION = """\
 Measure how many CPU milliseconds it takes to reach a step of a run over a mixture of sources, within an
@@ -118,9 +115,7 @@ def measure(options: argparse.Namespace) -> None:
         if not 1 <= getattr(options, name) <= most:
             raise InputError(f"{name} is {getattr(options, name)}, expected 1 to {most}", name)
     figures = measured(options.sources, options.seq_len, options.batch_size, options.seeks)
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+    print_figures(figures, options.json)
 
 
 if __name__ == "__main__":

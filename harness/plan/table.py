@@ -18,6 +18,7 @@ from harness.plan.plan import Plan, workers_bytes
 from harness.plan.recipe_table import print_recipes
 from harness.recipe import counting
 from harness.records.number_text import duration, given, si
+from harness.track.console import print_notes
 
 # A plan with more cells is printed with one row for all seeds of a cell.
 MAX_ROWS = 100
@@ -82,8 +83,7 @@ def print_cells(console: Console, plan: Plan, notes: Sequence[str] = (), recipes
     console.print(table)
     if recipes:
         print_recipes(console, plan.cells)
-    for line in [*rule_lines(plan.cells), *notes]:
-        console.print(f"note: {line}")
+    print_notes(console, [*rule_lines(plan.cells), *notes])
 
 
 def print_tokens_saved(console: Console, plan: Plan) -> None:
