@@ -31,7 +31,7 @@ from harness.model.decoder import Decoder
 from harness.recipe.spec import ModelSpec, OptimSpec
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
-from harness.track.console import plain_console
+from harness.track.console import plain_console, print_notes
 
 WIDTHS = (16, 32, 64, 128)
 SEEDS = (0, 1, 2)
@@ -124,8 +124,7 @@ def check(overrides: list[str]) -> None:
     small = ["model.seq_len=32", "optim.batch_size=4"]
     loaded = load_noted(["+grid=smoke", f"grid.rungs={list(WIDTHS)}", *small, *overrides])
     settings, console = loaded.settings, plain_console()
-    for note in loaded.notes:
-        console.print(f"note: {note}")
+    print_notes(console, loaded.notes)
     rungs = [Rung(width, settings.model.n_layers) for width in settings.grid.rungs or WIDTHS]
     if len(rungs) < 2:
         raise InputError(f"a slope needs two widths and one came; type grid.rungs={list(WIDTHS)}")

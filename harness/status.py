@@ -20,6 +20,7 @@ from rich.text import Text
 
 from analysis.curves.watch import Outlook, SweepWatch, alarms
 from harness.records.command_line import CommandParser
+from harness.records.errors import INTERRUPTED_EXIT_CODE
 from harness.records.paths import SweepFolder
 from harness.records.status.progress import cooldown_share, counts, has_ended, headline
 from harness.records.status.rows import RowStatus, RunRow, foremost, read_sweep, run_rows
@@ -148,7 +149,7 @@ def show(options: argparse.Namespace) -> int:
         if not options.watch or not console.is_terminal:
             console.print(view.render())
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED_EXIT_CODE
     return 0
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+
+from tests.quick_compilation import OPTIONS as QUICK
+
+Function: TypeAlias = Callable[..., Any]
 
 
 def assert_agree(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
@@ -19,3 +24,20 @@ def assert_agree(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
         largest = float(np.abs(expected).max())
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * largest, err_msg=name)
+
+
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def assert_same_gradients(
+    ours: Function, textbook: Function, arguments: tuple[jax.Array, ...], differentiate: tuple[int, ...]
+) -> None:
+    """Value and vector-Jacobian product agree to 1e-5."""
+    weights = normal(*jax.eval_shape(textbook, *arguments).shape, seed=9)
+
+    def scalar(function: Function) -> Function:
+        found = jax.value_and_grad(lambda *a: (function(*a) * weights).sum(), argnums=differentiate)
+        return jax.jit(found, compiler_options=QUICK)
+
+    assert_agree(scalar(ours)(*arguments), scalar(textbook)(*arguments))

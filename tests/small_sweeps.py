@@ -12,7 +12,8 @@ import pandas as pd
 
 from harness.config.schema import SweepSettings
 from harness.config.settings import load
-from harness.grid.cells import Cell, expand
+from harness.grid.cells import Cell
+from harness.grid.expansion import expand
 from harness.recipe.spec import DataSpec
 from harness.records.columns import TIMING_COLUMNS
 from harness.records.paths import SweepFolder

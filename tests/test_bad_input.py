@@ -39,6 +39,10 @@ def refused(overrides: list[str], results: Path, cache: Path, capsys: pytest.Cap
     [
         (["model.head_dim=12", "strict=true"], ["head_dim=12", "d_model=16"]),
         (["grid.n_tokens=[5000]", "strict=true"], ["n_tokens=5000", "not reachable", "use 5120"]),
+        (
+            ["data.vocab_size=65", "strict=true"],
+            ["rung d16", "vocabulary of 65", "4·layers·d_model = 64", "d_model 32 or more", "strict=false"],
+        ),
         (["grid.n_tokens=[1024000]"], ["10.2 times", "at most 4", "lower", "400,000"]),
         (["data=text", "data.vocab_size=4294967297", "data.path=."], ["4294967297", "32-bit", "512"]),
         (["data.vocab_size=4294967297"], ["4294967297", "lower vocab_size"]),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from harness.config.schema import ListedCells, SweepSettings
 from harness.config.settings import load
 from harness.config.values import typed
-from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells, expand
+from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells
+from harness.grid.expansion import expand
 from harness.grid.ladder import width_unit
 from harness.grid.rounding import rounded
 from harness.grid.rules import Rung, model_spec

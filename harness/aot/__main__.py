@@ -23,13 +23,13 @@ from harness.config.schema import SweepSettings
 from harness.config.settings import known_keys, load_noted, options, plain
 from harness.execution.execution import Execution, MeshConfig, check_mesh, check_platform
 from harness.execution.memory import DeviceMemory, device_memory
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.recipe import counting
 from harness.recipe.spec import DataSpec, RunSpec
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.number_text import si
-from harness.track.console import plain_console
+from harness.track.console import plain_console, print_notes
 
 MIB = 2**20
 # Steps of the compiled program. They are scanned, so memory hardly depends on their number.
@@ -200,8 +200,7 @@ def compile_all(arguments: list[str]) -> int:
     topology, overrides = without_topology(arguments)
     console = plain_console()
     found = load_noted(overrides)
-    for note in found.notes:
-        console.print(f"note: {note}")
+    print_notes(console, found.notes)
     return run(topology, found.settings, console)
 
 

@@ -16,6 +16,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from harness.bench.figures import write_figures
 from harness.bench.rung import TEXTBOOK, TORCH, RungJob
 from harness.config.schema import SweepSettings
 from harness.config.settings import Loaded, known_keys, load, load_noted
@@ -26,12 +27,9 @@ from harness.launch.local.places import Seat, core_seat, worker_environment
 from harness.recipe.spec import DataSpec, RunSpec, ScheduleSpec
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
-from harness.records.files import write_json
-from harness.records.json_files import to_json
-from harness.records.provenance import provenance, usable_cores
-from harness.track.console import plain_console
+from harness.records.provenance import usable_cores
+from harness.track.console import plain_console, print_notes
 
-SCHEMA = 1
 RUNGS = "16,32,48,64,96,128"
 LOG_WIDTH = 140
 DESCRIPTION = """\
@@ -263,28 +261,17 @@ def print_tables(console: Console, rows: list[dict[str, Any]]) -> None:
             console.print(f"{row['rung']}: PyTorch {variant} does not run here: {reason}")
 
 
-def measure(options: argparse.Namespace) -> int:
-    """Time every rung and print the tables; return the exit code."""
+def measure(options: argparse.Namespace) -> None:
+    """Time every rung, and print and write the figures."""
     console = plain_console(LOG_WIDTH)
     rows: list[dict[str, Any]] = []
     found = settings_of(options)
-    for note in found.notes:
-        console.print(f"note: {note}")
-    try:
-        for row in results(options, found.settings):
-            rows.append(row)
-            print(f"{row['rung']} timed", file=sys.stderr)
-        print_tables(console, rows)
-        if options.json:
-            settings = {"seconds": options.seconds, "repeats": options.repeats}
-            write_json(
-                options.json,
-                {"schema": SCHEMA, **settings, "provenance": to_json(provenance()), "rungs": rows},
-            )
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    print_notes(console, found.notes)
+    for row in results(options, found.settings):
+        rows.append(row)
+        print(f"{row['rung']} timed", file=sys.stderr)
+    print_tables(console, rows)
+    write_figures(options.json, {"seconds": options.seconds, "repeats": options.repeats, "rungs": rows})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,14 +24,13 @@ from typing import Any
 import psutil
 import zstandard
 
+from harness.bench.figures import print_figures
 from harness.data.build import DataConfig
 from harness.data.build_streamed import LARGEST_IN_MEMORY, is_large
 from harness.data.text.corpora import PYTHON_PACKAGES, list_files, list_python
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
-from harness.records.files import write_json
 from harness.records.json_files import to_json
-from harness.records.provenance import provenance
 
 DESCRIPTION = """\
 Measure how much memory, and how much time, it takes to prepare text that is larger than memory; with --kill,
@@ -173,9 +172,7 @@ def measure(options: argparse.Namespace) -> None:
     """Make the text, prepare and encode it, and print and write the figures."""
     with tempfile.TemporaryDirectory(prefix="preparation-") as name:
         figures = compared(Path(name), options)
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+    print_figures(figures, options.json)
 
 
 def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

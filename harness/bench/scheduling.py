@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.bench.figures import print_figures
 from harness.config.settings import load
 from harness.data.build import DataConfig
 from harness.launch.interface import Launcher
@@ -30,10 +31,8 @@ from harness.plan.plan import Plan
 from harness.records.command_line import CommandParser, output_file
 from harness.records.derived import Stage, record_made
 from harness.records.errors import Damaged
-from harness.records.files import write_json
-from harness.records.json_files import to_json
 from harness.records.paths import SweepFolder
-from harness.records.provenance import ROOT, provenance
+from harness.records.provenance import ROOT
 from harness.records.run_files import RunStatus
 from harness.runs.state import set_state
 from harness.sweep.finish import made_from
@@ -156,9 +155,7 @@ def measure(options: argparse.Namespace) -> None:
     """Measure both sweeps, and print and write the figures."""
     with tempfile.TemporaryDirectory(prefix="scheduling-") as name:
         figures = {"small": overhead(Path(name), options.runs), "large": large(Path(name), options.large)}
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+    print_figures(figures, options.json)
 
 
 if __name__ == "__main__":

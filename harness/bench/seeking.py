@@ -8,7 +8,6 @@ own, so times are those of the order and not of a disk.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import time
@@ -19,14 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.bench.figures import print_figures
 from harness.data.tokens.interleave import in_period
 from harness.data.tokens.mixture import Mixture, MixtureOrder
-from harness.data.tokens.windows import SHORT
+from harness.data.tokens.windows import MAX_UNBLOCKED_SOURCE
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
-from harness.records.files import write_json
-from harness.records.json_files import to_json
-from harness.records.provenance import provenance
 
 DESCRIPTION = """\
 Measure how many CPU milliseconds it takes to reach a step of a run over a mixture of sources, within an
@@ -34,13 +31,13 @@ epoch and at the beginning of new ones."""
 # Windows and weight of each source: the longest that is not cut into blocks, two shorter ones, one that is;
 # then the same again in other sizes.
 SOURCES = {
-    "long": (SHORT, 0.2),
+    "long": (MAX_UNBLOCKED_SOURCE, 0.2),
     "odd": (300_007, 0.2),
     "short": (40_009, 0.05),
-    "blocks": (4 * SHORT, 0.15),
+    "blocks": (4 * MAX_UNBLOCKED_SOURCE, 0.15),
     "half": (262_145, 0.1),
     "tiny": (997, 0.05),
-    "more_blocks": (9 * SHORT + 4321, 0.15),
+    "more_blocks": (9 * MAX_UNBLOCKED_SOURCE + 4321, 0.15),
     "prime": (100_003, 0.1),
 }
 FAR = 10**6  # steps
@@ -56,8 +53,7 @@ def mixture(n_sources: int, seq_len: int) -> Mixture:
 
 def new_epochs(order: MixtureOrder, source: int, n: int) -> list[int]:
     """Return the steps at which the first `n` epochs of a source begin that are not its very first."""
-    own = order.orders[source]
-    assert own is not None
+    own = order.orders[order.mixture.names[source]]
 
     def read(step: int) -> int:
         """Return the windows of the source up to and with a step."""
@@ -119,9 +115,7 @@ def measure(options: argparse.Namespace) -> None:
         if not 1 <= getattr(options, name) <= most:
             raise InputError(f"{name} is {getattr(options, name)}, expected 1 to {most}", name)
     figures = measured(options.sources, options.seq_len, options.batch_size, options.seeks)
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+    print_figures(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ both corpora take turns, by the clock, because waiting for a disk takes no proce
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,18 +19,17 @@ import numpy as np
 
 from harness.bench.__main__ import rungs_of, spec_of
 from harness.bench.contestants import SweepStep
+from harness.bench.figures import print_figures
 from harness.bench.rung import spread, take_turns
 from harness.config.settings import load
 from harness.data.build import DataConfig
 from harness.data.corpus import Corpus
 from harness.data.prepare import prepare_corpus
-from harness.data.tokens.mixture import Reader, order_of
+from harness.data.tokens.reader import Reader
 from harness.recipe.spec import RunSpec
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
-from harness.records.files import write_json
-from harness.records.json_files import to_json
-from harness.records.provenance import provenance
+from harness.train.loop import data_order
 
 DESCRIPTION = """\
 Measure how long it takes to open many gigabytes of token shards, for the first time and again, and how fast a
@@ -51,8 +49,7 @@ class ReadingStep(SweepStep):
     """
 
     def __init__(self, spec: RunSpec, corpus: Corpus):
-        order = order_of(corpus.train, spec.model.seq_len, spec.optim.batch_size, spec.seed)
-        self.reader, self.step = Reader(order, corpus.train), 0
+        self.reader, self.step = Reader(data_order(spec, corpus.train), corpus.train), 0
         super().__init__(spec)
 
     def __call__(self) -> object:
@@ -135,9 +132,7 @@ def measure(options: argparse.Namespace) -> None:
             raise InputError(f"{name} is {getattr(options, name)}, expected at least {low}", name)
     with tempfile.TemporaryDirectory(prefix="shards-") as name:
         figures = compared(Path(name), options)
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+    print_figures(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def _described(
 ) -> Prepared:
     train = TokenStream(tuple(opened), split.train, config.vocab_size)
     evaluation = TokenStream(tuple(opened), split.evaluation, config.vocab_size)
-    evaluation.fetch(np.zeros(1, np.int64), len(evaluation))
+    evaluation.prefetch(np.zeros(1, np.int64), len(evaluation))
     held = evaluation.windows(np.zeros(1, np.int64), len(evaluation))[0]
     sample = train.sample(SAMPLED)
     report: dict[str, Any] = {

@@ -18,7 +18,8 @@ from harness.data.tasks.items import HELD_OUT, Chains
 from harness.engine.step import Engine, platform_of, quickly
 from harness.evaluate.task_metrics import Row, row
 from harness.evaluate.token_scores import distributions, score
-from harness.model import kernels, partition
+from harness.model import partition
+from harness.model.attention import repeated, textbook_weights
 from harness.model.forward import unstack
 
 TEXT, REPEATED = "text", "repeated"
@@ -169,5 +170,5 @@ def _watched(q: Array, k: Array, v: Array, found: list[Array], window: int | Non
 
     Queries are scaled already; the last axis of `q`, `k` and `v` counts positions.
     """
-    found.append(kernels.textbook_weights(q.astype(jnp.float32), k, window))
-    return jnp.einsum("...qk,...dk->...dq", found[-1], kernels.repeated(v, q.shape[-3])).astype(v.dtype)
+    found.append(textbook_weights(q.astype(jnp.float32), k, window))
+    return jnp.einsum("...qk,...dk->...dq", found[-1], repeated(v, q.shape[-3])).astype(v.dtype)

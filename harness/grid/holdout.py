@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from harness.grid.cells import Cell
 from harness.recipe import counting
 from harness.records.errors import InputError
-
-if TYPE_CHECKING:
-    from harness.grid.cells import Cell
 
 # From this factor beyond the largest fitted compute on, a held-out cell counts as far.
 FAR_FACTOR = 10.0

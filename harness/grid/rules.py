@@ -246,8 +246,11 @@ def rule_breaks(n_steps: int, cooldown_frac: float, model: ModelSpec) -> list[st
     rules = {
         f"fewer than {MIN_STEPS} steps": n_steps < MIN_STEPS,
         f"fewer than {MIN_COOLDOWN_STEPS} cooldown steps": n_steps * cooldown_frac < MIN_COOLDOWN_STEPS,
-        f"a vocabulary above {MAX_VOCAB_FACTOR}·layers·d_model": (
-            model.vocab_size > MAX_VOCAB_FACTOR * model.n_layers * model.d_model
-        ),
+        f"a vocabulary above {MAX_VOCAB_FACTOR}·layers·d_model": model.vocab_size > vocab_limit(model),
     }
     return [text for text, broken in rules.items() if broken]
+
+
+def vocab_limit(model: ModelSpec) -> int:
+    """Return the largest vocabulary of a trustworthy cell, see MAX_VOCAB_FACTOR."""
+    return MAX_VOCAB_FACTOR * model.n_layers * model.d_model

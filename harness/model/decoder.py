@@ -17,6 +17,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, UInt32
 
 from harness.model import dropout, kernels
+from harness.model.attention import attention_of_one, repeated, textbook_attention
+from harness.model.cross_entropy import (
+    cross_entropy,
+    cross_entropy_and_square,
+    textbook_cross_entropy,
+    textbook_cross_entropy_and_square,
+)
 from harness.model.flash import ATTENTION
 from harness.model.layers import Dense, HeadNorm, KeyShift, Norm, rotary_tables, rotate
 from harness.model.moe import Moe, Routing
@@ -98,7 +105,7 @@ class Attention(nnx.Module):
         self.q_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.k_norm = HeadNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else None
         self.key_shift = KeyShift(spec.kv_heads, spec.head_dim) if spec.key_shift else None
-        apply = kernels.textbook_attention if textbook else ATTENTION[attention]
+        apply = textbook_attention if textbook else ATTENTION[attention]
         self.apply = apply if window is None else partial(apply, window=window)
         self.window = window
         self.spec = spec
@@ -129,7 +136,7 @@ class Attention(nnx.Module):
         slot = at if self.window is None else at % kept.keys.shape[-1]
         put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=-1)
         kept = Kept(k, put(kept.keys, turned), put(kept.values, v))
-        mixed = kernels.attention_of_one(q, kept.keys, kept.values, at).reshape(x.shape)
+        mixed = attention_of_one(q, kept.keys, kept.values, at).reshape(x.shape)
         return self.out(constrain(mixed, "batch", "heads")), kept
 
     def _prepared(self, q: Array, k: Array) -> tuple[Array, Array]:
@@ -167,7 +174,7 @@ class Attention(nnx.Module):
         mesh = sharded()
         if mesh is None or self.spec.kv_heads % n_shards(mesh, "heads") == 0:
             return x
-        return constrain(kernels.repeated(x, self.spec.n_heads), "batch", "heads")
+        return constrain(repeated(x, self.spec.n_heads), "batch", "heads")
 
     def _projected(self, x: Array, batch: int) -> Iterator[Float[Array, "*_ head_dim seq"]]:
         """Yield queries, keys and values of every head, positions last.
@@ -279,7 +286,7 @@ class Decoder(nnx.Module):
     Args:
         spec: Shape of the model.
         rngs: Source of the initial parameters.
-        textbook: Whether to use plain JAX kernels instead of `harness.model.kernels`, as an oracle.
+        textbook: Whether to use the `textbook_*` kernels, as an oracle.
         attention: Attention implementation, a key of `harness.model.flash.ATTENTION`.
     """
 
@@ -297,10 +304,8 @@ class Decoder(nnx.Module):
         self.textbook = textbook
         self.precision = spec.precision
         self.dropout = spec.dropout
-        self.cross_entropy = kernels.textbook_cross_entropy if textbook else kernels.cross_entropy
-        self.with_square = (
-            kernels.textbook_cross_entropy_and_square if textbook else kernels.cross_entropy_and_square
-        )
+        self.cross_entropy = textbook_cross_entropy if textbook else cross_entropy
+        self.with_square = textbook_cross_entropy_and_square if textbook else cross_entropy_and_square
 
     def __call__(self, tokens: Int[Array, "batch seq"]) -> Float[Array, "batch seq vocab"]:
         """Return the logits of the next token at every position, fp32."""

@@ -1,6 +1,6 @@
 """Flash attention, which never writes the T×T scores to memory: cuDNN on GPUs, splash on TPUs.
 
-Both equal `kernels.attention` in arguments and result: scaled queries, keys and values with positions last.
+Both take and return what `harness.model.attention.attention` does: scaled queries, positions last.
 They work on blocks of keys with a running maximum and sum.
 
 References:
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from harness.execution.execution import SPLASH_MULTIPLE
-from harness.model import kernels
+from harness.model.attention import attention
 from harness.model.partition import partition_spec, sharded
 
 # Largest block of queries and of keys, in positions: 512 × 512 fp32 scores take 1 MiB of a TPU's VMEM.
@@ -134,7 +134,7 @@ def _splash_kernel(n_heads: int, length: int, window: int | None, interpret: boo
 
 Attend = Callable[..., Array]
 ATTENTION: dict[str, Attend] = {
-    "xla": kernels.attention,
+    "xla": attention,
     "cudnn": cudnn_attention,
     "splash": splash_attention,
 }

@@ -24,6 +24,7 @@ from harness.plan.table import print_cells, print_tokens_saved
 from harness.recipe.spec import RunSpec
 from harness.records.command_line import program_name
 from harness.records.number_text import DASH, duration, given, number, percent, si
+from harness.track.console import print_notes
 
 COLUMNS = ("rung", "runs", "GiB a device", "fits", "tokens/s", "ms a step", "MFU", "time")
 
@@ -42,8 +43,8 @@ def print_machine_plan(
     console.print(_headline(machine))
     console.print(table)
     specs = [rung.spec for rung in estimate.rungs]
-    for line in (*fit_lines(estimate, machine), *idle_lines(machine), *basis_lines(machine, specs)):
-        console.print(f"note: {line}")
+    lines = [*fit_lines(estimate, machine), *idle_lines(machine), *basis_lines(machine, specs)]
+    print_notes(console, lines)
     console.print(
         f"to train: {plan.open_flops:.2e} FLOPs with evaluations, {time_words(estimate.seconds, machine)}"
     )

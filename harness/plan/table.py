@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.execution.execution import Execution
-from harness.grid import rules as recipe
+from harness.grid import rules
 from harness.grid.cells import Cell, job_tokens, trajectories
 from harness.grid.holdout import FAR_FACTOR, extrapolating_factor, reach
 from harness.grid.packs import Lanes, one_lane
@@ -18,6 +18,7 @@ from harness.plan.plan import Plan, workers_bytes
 from harness.plan.recipe_table import print_recipes
 from harness.recipe import counting
 from harness.records.number_text import duration, given, si
+from harness.track.console import print_notes
 
 # A plan with more cells is printed with one row for all seeds of a cell.
 MAX_ROWS = 100
@@ -82,8 +83,7 @@ def print_cells(console: Console, plan: Plan, notes: Sequence[str] = (), recipes
     console.print(table)
     if recipes:
         print_recipes(console, plan.cells)
-    for line in [*rule_lines(plan.cells), *notes]:
-        console.print(f"note: {line}")
+    print_notes(console, [*rule_lines(plan.cells), *notes])
 
 
 def print_tokens_saved(console: Console, plan: Plan) -> None:
@@ -194,7 +194,7 @@ def rule_lines(cells: list[Cell]) -> list[str]:
         schedule = cell.spec.schedule
         # Cosine and linear runs cool down all the way; schedule-free runs average instead.
         cooldown_frac = schedule.cooldown_frac if schedule.kind == "wsd" else 1.0
-        breaks = recipe.rule_breaks(steps, cooldown_frac, cell.spec.model)
+        breaks = rules.rule_breaks(steps, cooldown_frac, cell.spec.model)
         for text in breaks:
             broken.setdefault(text, []).append(cell.spec.rung)
     return [

@@ -24,8 +24,6 @@ FILE_TROUBLE = (
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Share of equal letters from which on a name is near: a slip of the finger leaves 0.75 of `gelu` in `gleu`.
 NEAR = 0.7
-
-
 # What numbers that contradict each other can raise: each is possible, and only together they are not.
 CONTRADICTIONS = (ValueError, ArithmeticError, LookupError, StopIteration)
 

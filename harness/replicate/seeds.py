@@ -7,7 +7,8 @@ from dataclasses import replace
 from harness.config.schema import GridCells, SweepSettings
 from harness.config.settings import plain
 from harness.config.values import typed
-from harness.grid.cells import DEFAULT_SEED, check_seeds, chosen_cells
+from harness.grid.cells import DEFAULT_SEED, chosen_cells
+from harness.grid.expansion import check_seeds
 
 # Replications lie at least so far apart in their seeds; a grid of larger seeds takes the next power of ten.
 STRIDE = 1000

@@ -12,7 +12,8 @@ from harness.config.settings import plain
 from harness.execution.devices import Devices
 from harness.execution.execution import Execution, MeshConfig, check_platform
 from harness.execution.hardware import platform_here
-from harness.grid.cells import Cell, expand, trajectories
+from harness.grid.cells import Cell, trajectories
+from harness.grid.expansion import expand
 from harness.grid.packs import Lanes, lanes_of
 from harness.launch.interface import Launcher
 from harness.launch.local.environment import check_environment

@@ -25,7 +25,8 @@ from harness.data.tasks.mixture import TaskConfig
 from harness.execution.execution import Execution, check_mesh, check_platform
 from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
-from harness.grid.cells import Cell, chosen_cells, expand
+from harness.grid.cells import Cell, chosen_cells
+from harness.grid.expansion import expand
 from harness.grid.ladder import depth_note, moving_depth_note
 from harness.grid.packs import Lanes
 from harness.grid.recipe_notes import recipe_notes

@@ -8,7 +8,8 @@ from typing import Any
 from harness.config.schema import SweepSettings
 from harness.config.settings import plain
 from harness.config.values import typed
-from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells, expand
+from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells
+from harness.grid.expansion import expand
 from harness.recipe.spec import DataSpec
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import read_checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 from rich.console import Console
@@ -20,3 +21,9 @@ def plain_console(log_width: int = LOG_WIDTH, file: TextIO | None = None) -> Con
     """
     width = None if (file or sys.stdout).isatty() else log_width
     return Console(highlight=False, markup=False, emoji=False, width=width, file=file)
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """Print a line for each note."""
+    for note in notes:
+        console.print(f"note: {note}")

@@ -19,7 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from harness.data.tokens.mixture import AnyOrder, Mixture, MixtureOrder, Reader, order_of
+from harness.data.tokens.mixture import Mixture, MixtureOrder
+from harness.data.tokens.reader import AnyOrder, Reader, order_of
 from harness.data.tokens.windows import Stream
 from harness.engine import distributed
 from harness.engine.peak import peak_flops

@@ -41,7 +41,7 @@ class Mapped:
     tokens: np.ndarray
     offset: int
 
-    def fetch(self, first: int, n: int) -> None:
+    def prefetch(self, first: int, n: int) -> None:
         """Ask the system for the pages of `n` tokens from `first` on; do not wait for them.
 
         A page that is not in memory stops the process when it is touched, as long as the disk takes.

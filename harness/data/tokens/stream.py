@@ -46,13 +46,13 @@ class TokenStream:
             self._maps[shard] = self.shards[shard].open()
         return self._maps[shard]
 
-    def fetch(self, starts: Int64[np.ndarray, "n"], width: int) -> None:
+    def prefetch(self, starts: Int64[np.ndarray, "n"], width: int) -> None:
         """Ask the system for the windows from each start on, which will be read soon."""
         _, shard, at, high = self._places(starts)
         # Of a window over several stretches its beginning is enough: there are few.
         n = np.minimum(width, high - at)
         for each, first, size in zip(shard.tolist(), at.tolist(), n.tolist(), strict=True):
-            self._mapped(each).fetch(first, size)
+            self._mapped(each).prefetch(first, size)
 
     def windows(self, starts: Int64[np.ndarray, "*starts"], width: int) -> Int32[np.ndarray, "*starts width"]:
         """Return the tokens [*starts, width] from each start on.
@@ -98,7 +98,7 @@ class TokenStream:
             left, stretch = left - (pieces[-1][2] - first), stretch + 1
         # All before the first is read: a window over many stretches is an evaluation split.
         for shard, first, end in pieces:
-            self._mapped(shard).fetch(first, end - first)
+            self._mapped(shard).prefetch(first, end - first)
         parts = [self._mapped(shard).tokens[first:end] for shard, first, end in pieces]
         return np.concatenate(parts)
 
@@ -119,7 +119,7 @@ class TokenStream:
         width = min(width, len(self))
         n = max(1, min(n_tokens, len(self)) // max(width, 1))
         starts = np.linspace(0, len(self) - width, n).round().astype(np.int64)
-        self.fetch(starts, width)
+        self.prefetch(starts, width)
         return self.windows(starts, width)
 
 

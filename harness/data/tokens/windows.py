@@ -11,20 +11,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from harness.data.tokens.long_order import n_ordered, windows_at
-from harness.data.tokens.spread import Epoch, spread
+from harness.data.tokens.blocks import n_in_blocks, windows_at
 from harness.data.tokens.stream import TokenStream
+from harness.data.tokens.van_der_corput import Epoch, van_der_corput
 from harness.records.errors import InputError
 
 Stream: TypeAlias = "np.ndarray | TokenStream"
-# An epoch of more windows is cut into blocks (`long_order`). What stored runs read depends on both numbers.
-LONG = 2**22  # of a corpus alone
-SHORT = 2**19  # of a source of a mixture
+# An epoch of more windows is cut into blocks. What stored runs read depends on both numbers.
+MAX_UNBLOCKED = 2**22  # of a corpus alone
+MAX_UNBLOCKED_SOURCE = 2**19  # of a source of a mixture
+
+
+class Part(NamedTuple):
+    """Windows of one stream among those of some steps.
+
+    Attributes:
+        stream: the tokens.
+        rows: places among the windows of the steps.
+        starts: first token of each window.
+    """
+
+    stream: Stream
+    rows: Int64[np.ndarray, "windows"]
+    starts: Int64[np.ndarray, "windows"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Order:
         seq_len: inputs per window.
         batch_size: windows per step.
         seed: seed of the permutations.
-        longest: windows of the longest epoch that is not cut into blocks, at most LONG.
+        max_unblocked: windows of the longest epoch that is not cut into blocks, at most MAX_UNBLOCKED.
 
     Raises:
         InputError: the corpus is shorter than one window.
@@ -60,7 +74,7 @@ class Order:
     seq_len: int
     batch_size: int
     seed: int
-    longest: int = LONG
+    max_unblocked: int = MAX_UNBLOCKED
 
     def __post_init__(self) -> None:
         if self.n_windows < 1:
@@ -73,12 +87,12 @@ class Order:
     def n_windows(self) -> int:
         """Number of windows in one epoch."""
         n = (self.n_train_tokens - 1) // self.seq_len
-        return n_ordered(n) if n > self.longest else n
+        return n_in_blocks(n) if n > self.max_unblocked else n
 
     @cached_property
-    def is_long(self) -> bool:
+    def in_blocks(self) -> bool:
         """Whether an epoch is cut into blocks."""
-        return self.n_windows > self.longest
+        return self.n_windows > self.max_unblocked
 
     def epochs(self, n_tokens: int) -> float:
         """Return how many epochs a run of `n_tokens` takes."""
@@ -106,16 +120,21 @@ class Order:
         Raises:
             ValueError: `tokens` has another length than this order was made for.
         """
+        return batches_of(self.parts(tokens, first_step, n), n, self.seq_len)
+
+    def parts(self, tokens: Stream, first_step: int, n: int) -> list[Part]:
+        """Return where the windows of `n` steps from `first_step` on begin; arguments as for `batches`."""
         if len(tokens) != self.n_train_tokens:
             raise ValueError(f"order is over {self.n_train_tokens} tokens, got {len(tokens)}")
-        starts = self.windows(first_step * self.batch_size, n * self.batch_size) * self.seq_len
-        return gather(tokens, starts.reshape(n, self.batch_size), self.seq_len)
+        size = n * self.batch_size
+        windows = self.windows(first_step * self.batch_size, size)
+        return [Part(tokens, np.arange(size), windows * self.seq_len)]
 
     def windows(self, first: int, n: int) -> Int64[np.ndarray, "windows"]:
         """Return the windows that a run reads at positions `first` to `first + n` − 1, across epochs."""
         return windows_of([(self, first, n)])[0]
 
-    def stretches(self, first: int, n: int) -> Iterator[tuple[Epoch, int, int]]:
+    def by_epoch(self, first: int, n: int) -> Iterator[tuple[Epoch, int, int]]:
         """Yield epoch, first position and number of the windows that lie in each epoch."""
         position = first
         while position < first + n:
@@ -132,11 +151,11 @@ def windows_of(asked: Sequence[tuple[Order, int, int]]) -> list[Int64[np.ndarray
         asked: orders, the first position in each, and the number of windows.
     """
     found = [np.zeros(0, np.int64)] * len(asked)
-    for is_long, read in ((False, _short), (True, _long)):
-        chosen = [i for i, (order, _, n) in enumerate(asked) if n and order.is_long == is_long]
+    for in_blocks, read in ((False, _unblocked), (True, _blocked)):
+        chosen = [i for i, (order, _, n) in enumerate(asked) if n and order.in_blocks == in_blocks]
         if not chosen:
             continue
-        windows = read([each for i in chosen for each in asked[i][0].stretches(*asked[i][1:])])
+        windows = read([each for i in chosen for each in asked[i][0].by_epoch(*asked[i][1:])])
         end = 0
         for i in chosen:
             begin, end = end, end + asked[i][2]
@@ -144,17 +163,27 @@ def windows_of(asked: Sequence[tuple[Order, int, int]]) -> list[Int64[np.ndarray
     return found
 
 
-def _short(stretches: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
-    epochs, first, n = zip(*stretches, strict=True)
-    return spread(epochs).windows(first, n)
+def _unblocked(asked: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
+    """Return windows of epochs that are not cut into blocks: of each, `n` from a first position on."""
+    epochs, first, n = zip(*asked, strict=True)
+    return van_der_corput(epochs).windows(first, n)
 
 
-def _long(stretches: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
-    rows = np.array([(*epoch, first, n) for epoch, first, n in stretches], np.int64)
+def _blocked(asked: list[tuple[Epoch, int, int]]) -> Int64[np.ndarray, "windows"]:
+    """Return windows of epochs in blocks: of each, `n` from a first position on."""
+    rows = np.array([(*epoch, first, n) for epoch, first, n in asked], np.int64)
     n = rows[:, -1]
     n_windows, seed, number, first, _ = rows.repeat(n, axis=0).T
     position = first + np.arange(len(first)) - (n.cumsum() - n).repeat(n)
     return windows_at(position, n_windows, seed, number)
+
+
+def batches_of(parts: Sequence[Part], n: int, seq_len: int) -> Int32[np.ndarray, "steps batch window"]:
+    """Return the windows of `n` steps from their parts."""
+    found = np.empty((sum(len(part.rows) for part in parts), seq_len + 1), np.int32)
+    for part in parts:
+        found[part.rows] = gather(part.stream, part.starts, seq_len)
+    return found.reshape(n, -1, seq_len + 1)
 
 
 def eval_windows(tokens: Stream, seq_len: int, n_tokens: int) -> Int32[np.ndarray, "windows window"]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.design.__main__ import main
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.recipe.spec import DataSpec
 from harness.sweep.__main__ import load_settings
 from tests import ROOT

@@ -21,7 +21,7 @@ from analysis.prediction.demand import demanded_run
 from analysis.prediction.predictor import Predictor
 from harness.config.settings import load
 from harness.execution.devices import Devices
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.recipe import counting
 from harness.records.sweep_file import read_sweep
 from harness.sweep.__main__ import load_settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,16 @@ def test_steps_of_new_epochs_are_the_first_that_read_one() -> None:
             assert before <= epoch * size < after
 
 
-def test_figures_are_printed_and_wrong_numbers_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--sources", "2", "--seq-len", "8", "--batch-size", "4", "--seeks", "2"]) == 0
+def test_figures_are_printed_and_wrong_numbers_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "figures.json"
+    given = ["--sources", "2", "--seq-len", "8", "--batch-size", "4", "--seeks", "2", "--json", str(out)]
+    assert main(given) == 0
     found = json.loads(capsys.readouterr().out)
+    written = json.loads(out.read_text())
+    assert (written.pop("schema"), set(written.pop("provenance")) >= {"machine"}) == (1, True)
+    assert written == found
     assert set(found["cpu_milliseconds"]["new_epoch_of"]) == {"long", "odd"} == set(found["windows"])
     assert found["cpu_milliseconds"]["within_an_epoch"]["largest"] > 0
     assert main(["--sources", "9"]) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.settings import load, plain
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.grid.rounding import rounded
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.errors import InputError

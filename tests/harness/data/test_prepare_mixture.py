@@ -14,7 +14,8 @@ from harness.data.corpus import Corpus, check_size, mixture_note
 from harness.data.prepare import prepare_corpus
 from harness.data.sources import Source
 from harness.data.text.tokenizer import SEPARATOR
-from harness.data.tokens.mixture import Mixture, order_of
+from harness.data.tokens.mixture import Mixture
+from harness.data.tokens.reader import order_of
 from harness.data.unigram import frequencies, token_counts
 from harness.evaluate.eval_set import eval_set
 from harness.records.errors import InputError

@@ -23,7 +23,7 @@ from harness.evaluate.eval_set import EvalSet
 from harness.evaluate.tasks import TaskEvaluation
 from harness.evaluate.token_scores import distributions, score
 from harness.execution.execution import MeshConfig
-from harness.model import kernels
+from harness.model.attention import attention
 from harness.recipe.schedule import is_task_step
 from harness.recipe.spec import Job, RunSpec
 from harness.records.columns import EVAL_COLUMNS, ITEM_COLUMNS
@@ -217,7 +217,7 @@ def test_prefix_matching_looks_at_what_followed(trained: Trained) -> None:
     q, k, v = (jax.random.normal(jax.random.key(i), (3, 4, 7)) for i in range(3))
     found: list[Any] = []
     watched = in_context._watched(q, k, v, found)
-    np.testing.assert_allclose(watched, kernels.attention(q, k, v), atol=1e-5)
+    np.testing.assert_allclose(watched, attention(q, k, v), atol=1e-5)
     np.testing.assert_allclose(found[0].sum(axis=-1), 1.0, atol=1e-5)
     layers = list(in_context.prefix_rows(trained.engine, trained.params, trained.tasks.repeated))
     assert [row["length"] for row in layers] == [1, 2]

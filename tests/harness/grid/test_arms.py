@@ -6,7 +6,8 @@ import pytest
 
 from harness.config.settings import load
 from harness.grid.arms import arm_notes
-from harness.grid.cells import Cell, expand, job_flops, trajectories
+from harness.grid.cells import Cell, job_flops, trajectories
+from harness.grid.expansion import expand
 from harness.recipe import counting
 from harness.records.errors import InputError
 from tests.small_sweeps import DATA, grid_cells

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body

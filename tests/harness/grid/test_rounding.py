@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import pytest
 
 from harness.config.settings import load
-from harness.grid.cells import chosen_cells, expand
+from harness.grid.cells import chosen_cells
+from harness.grid.expansion import expand
 from harness.grid.rounding import rounded
 from harness.records.errors import InputError
 from tests.small_sweeps import DATA, RASTER, SMALL, VOCAB
@@ -57,6 +61,23 @@ def test_token_counts_end_intervals_of_every_batch() -> None:
 def test_strict_changes_nothing() -> None:
     asked = load([*SMALL, "grid.rungs=[42]", "strict=true"])
     assert rounded(asked) == (asked, [])
+
+
+def test_strict_refuses_a_vocabulary_above_the_limit_of_a_rung() -> None:
+    asked = load([*SMALL, "strict=true", "model.n_layers=3", "grid.rungs=[16,48]"])
+    assert expand(asked, DATA, 192)
+    with pytest.raises(InputError, match=r"d16 .* of 577, expected at most .* = 192 .* d_model 64 or more"):
+        expand(asked, DATA, 577)
+    assert expand(replace(asked, strict=False), DATA, 577)
+
+
+@pytest.mark.parametrize(("n_layers", "limit"), [(6, None), (2, 128)])
+def test_strict_refuses_the_vocabulary_of_any_arm(n_layers: int, limit: int | None) -> None:
+    arms = f"grid.arms={{base: {{}}, other: {{model.n_layers: {n_layers}}}}}"
+    asked = load([*SMALL, "strict=true", "model.n_layers=3", "optim.transfer=measured", arms])
+    refused = nullcontext() if limit is None else pytest.raises(InputError, match=f"expected .* = {limit}")
+    with refused:
+        expand(asked, DATA, 192)
 
 
 def test_shapes_of_a_ladder_are_rounded() -> None:

@@ -13,7 +13,8 @@ from harness.engine.mesh import make_mesh
 from harness.execution.execution import Execution, MeshConfig, attention_on, check_platform
 from harness.execution.hardware import platform_here
 from harness.execution.memory import device_memory
-from harness.model import flash, kernels, partition
+from harness.model import flash, partition
+from harness.model.attention import attention
 from harness.records.errors import InputError
 from tests.agreement import assert_agree
 from tests.quick_compilation import OPTIONS as QUICK
@@ -49,7 +50,7 @@ def test_kernels_equal_the_reference(
     name: str, shape: tuple[int, ...], group: int, window: int | None
 ) -> None:
     found, expected = (
-        outcome(partial(apply, window=window), shape, group) for apply in (OTHERS[name], kernels.attention)
+        outcome(partial(apply, window=window), shape, group) for apply in (OTHERS[name], attention)
     )
     assert_agree(found, expected)
 
@@ -58,7 +59,7 @@ def test_splash_runs_on_a_mesh() -> None:
     shape = (4, 2, 16, 128)
     with partition.on(make_mesh(MeshConfig(data=4, tensor=2))):
         ours = outcome(jax.jit(OTHERS["splash"]), shape)
-    np.testing.assert_allclose(ours[0], outcome(kernels.attention, shape)[0], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(ours[0], outcome(attention, shape)[0], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(("group", "window"), [(1, None), (2, 50)])

@@ -12,7 +12,7 @@ import pytest
 
 from harness.config.settings import load
 from harness.execution.execution import Execution, MeshConfig
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.launch.local import environment
 from harness.launch.ray import cluster
 from harness.launch.slurm import slurm

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.grid.cells import expand
+from harness.grid.expansion import expand
 from harness.recipe.spec import RunSpec
 from harness.records.files import write_json
 from harness.records.json_files import read_checked

@@ -16,7 +16,8 @@ from analysis.approaches.everything import fit_everything
 from analysis.records.fit import COUNTS
 from analysis.tables.table import load_table
 from harness.config.settings import load
-from harness.grid.cells import Cell, expand
+from harness.grid.cells import Cell
+from harness.grid.expansion import expand
 from harness.recipe.spec import RunSpec
 from harness.records.columns import POINT_COLUMNS
 from harness.records.files import read_table

@@ -16,7 +16,8 @@ from analysis.tables.table import load_table
 from harness.config.folders import sweep_folder
 from harness.config.settings import load
 from harness.data.prepare import prepare_corpus
-from harness.grid.cells import Cell, expand
+from harness.grid.cells import Cell
+from harness.grid.expansion import expand
 from harness.recipe.spec import RECIPE_VERSION
 from harness.records.paths import SweepFolder
 from harness.records.provenance import usable_cores

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.tokens.mixture import Mixture, MixtureOrder, Reader, order_of
+from harness.data.tokens.mixture import Mixture, MixtureOrder
+from harness.data.tokens.reader import Reader, order_of
 from harness.data.tokens.shards import Mapped, Shard
 from harness.data.tokens.stream import TokenStream, whole
-from harness.data.tokens.windows import SHORT, Order, windows_of
+from harness.data.tokens.windows import MAX_UNBLOCKED_SOURCE, Order, windows_of
 from harness.records.errors import InputError
 
 SEQ_LEN = 8
@@ -75,11 +76,12 @@ def test_a_source_keeps_its_order_beside_others() -> None:
 
 def test_what_stored_runs_have_read_stays() -> None:
     """Eight sources, short and long, all of them in epochs of their own."""
-    sizes = (997, 40_009, 100_003, 262_145, 300_007, SHORT, 4 * SHORT, 9 * SHORT + 4_321)
+    most = MAX_UNBLOCKED_SOURCE
+    sizes = (997, 40_009, 100_003, 262_145, 300_007, most, 4 * most, 9 * most + 4_321)
     held = tuple(np.broadcast_to(np.uint16(0), 4 * size + 1) for size in sizes)
     order = MixtureOrder(Mixture(tuple("abcdefgh"), (1, 1, 2, 3, 4, 4, 3, 2), held), 4, 40, 5)
     before = order.interleaving.before(10**9).tolist()
-    found = windows_of([(each, at, 8) for each, at in zip(order.orders, before, strict=True) if each])
+    found = windows_of([(each, at, 8) for each, at in zip(order.orders.values(), before, strict=True)])
     digest = hashlib.sha256(np.concatenate(found).astype("<i8").tobytes()).hexdigest()
     assert digest[:16] == "bdb1591b46ecb8c1"
 
@@ -120,7 +122,7 @@ def test_pages_of_the_next_steps_are_asked_for(
     tokens = mapped[0] if sources == 1 else Mixture(("a", "b"), (1, 1), tuple(mapped))
     order = order_of(tokens, SEQ_LEN, 4, 3)
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(Mapped, "fetch", lambda _, first, n: asked.append((first, first + n)))
+    monkeypatch.setattr(Mapped, "prefetch", lambda _, first, n: asked.append((first, first + n)))
     reader = Reader(order, tokens)
     for step, n in ((0, 2), (2, 2), (4, 1), (90, 2), (3, 2)):
         expected = order.batches(tokens, step, n)  # type: ignore[arg-type]
@@ -135,8 +137,8 @@ def test_no_pages_behind_a_stretch_are_asked_for(tmp_path: Path, monkeypatch: py
     shard = Shard("a", str(tmp_path / "a.bin"), "<u2", 0, 8_000)
     stream = TokenStream((shard,), np.array([[0, 10, 60], [0, 500, 900]]), 8_000)
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(Mapped, "fetch", lambda _, first, n: asked.append((first, n)))
-    stream.fetch(np.array([0, 45, 50]), 20)
+    monkeypatch.setattr(Mapped, "prefetch", lambda _, first, n: asked.append((first, n)))
+    stream.prefetch(np.array([0, 45, 50]), 20)
     assert asked == [(10, 20), (55, 5), (500, 20)]
     asked.clear()
     stream.windows(np.zeros(1, np.int64), 450)
@@ -147,7 +149,7 @@ def test_asking_for_pages_takes_any_place(tmp_path: Path) -> None:
     np.arange(40_000, dtype="<u4").tofile(tmp_path / "a.bin")
     mapped = Shard("a", str(tmp_path / "a.bin"), "<u4", 12, 39_997).open()
     for first in (0, 1_020, 1_021, 5_000, 39_990):
-        mapped.fetch(first, 7)
+        mapped.prefetch(first, 7)
     assert mapped.tokens[[0, -1]].tolist() == [3, 39_999]
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.tokens.spread import Epoch, Spread
+from harness.data.tokens.van_der_corput import Epoch, VanDerCorput
 
 
 def stretch(n_windows: int, seed: int, epoch: int, first: int, n: int) -> np.ndarray:
-    return Spread((Epoch(n_windows, seed, epoch),)).windows([first], [n])
+    return VanDerCorput((Epoch(n_windows, seed, epoch),)).windows([first], [n])
 
 
 def permutation(n_windows: int, seed: int, epoch: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_epochs_that_are_read_together_are_those_read_alone(epochs: list[Epoch],
     first = [data.draw(st.integers(0, each.n_windows - 1)) for each in epochs]
     n = [data.draw(st.integers(0, each.n_windows - at)) for each, at in zip(epochs, first, strict=True)]
     alone = [stretch(*each, at, count) for each, at, count in zip(epochs, first, n, strict=True)]
-    np.testing.assert_array_equal(Spread(tuple(epochs)).windows(first, n), np.concatenate(alone))
+    np.testing.assert_array_equal(VanDerCorput(tuple(epochs)).windows(first, n), np.concatenate(alone))
 
 
 @pytest.mark.parametrize("n_windows", [2**15, 2**15 + 1, 2**17 - 1, 70_001])

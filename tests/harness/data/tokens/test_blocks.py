@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from harness.data.tokens.long_order import BLOCKS, n_ordered, windows_at
+from harness.data.tokens.blocks import BLOCKS, n_in_blocks, windows_at
 from harness.data.tokens.windows import Order
 
 SIZE = 37
@@ -19,7 +19,7 @@ def windows(position: np.ndarray, n_windows: int, seed: int, epoch: int) -> np.n
 
 
 def epoch_of(seed: int, epoch: int) -> np.ndarray:
-    return windows(np.arange(n_ordered(N)), N, seed, epoch)
+    return windows(np.arange(n_in_blocks(N)), N, seed, epoch)
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -70,8 +70,8 @@ def test_what_stored_runs_have_read_stays() -> None:
 
 def test_orders_of_all_batch_sizes_read_the_same_windows() -> None:
     tokens = np.arange(BLOCKS * 2 * 4 + 1000)
-    small, large = (Order(len(tokens), 4, batch, 7, longest=1000) for batch in (2, 8))
-    assert small.n_windows == large.n_windows == n_ordered((len(tokens) - 1) // 4)
+    small, large = (Order(len(tokens), 4, batch, 7, max_unblocked=1000) for batch in (2, 8))
+    assert small.n_windows == large.n_windows == n_in_blocks((len(tokens) - 1) // 4)
     one = small.batches(tokens, 0, 4096 * 2).reshape(-1, 5)
     other = large.batches(tokens, 0, 4096 // 2).reshape(-1, 5)
     assert np.array_equal(one[: len(other)], other)

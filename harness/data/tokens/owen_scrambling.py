@@ -1,4 +1,4 @@
-"""Places scrambled by bits: reversed, and each bit flipped at random by those before it.
+"""Owen scrambling of places: their bits reversed, and each bit flipped at random by those before it.
 
 Any 2^k places in a row, from a multiple of 2^k on, fall one into each of 2^k equal parts of the range. A
 prefix of the scrambled bits is a node of a binary tree, numbered as in a heap: the empty one is 1, the nodes
@@ -23,7 +23,7 @@ AHEAD = 4  # bits at most
 CANDIDATES = 512  # nodes, if one bit at once has fewer
 
 
-def scrambled(place: Int64[np.ndarray, "n"], n_bits: int, flips: Flips) -> Int64[np.ndarray, "n"]:
+def owen_scrambled(place: Int64[np.ndarray, "n"], n_bits: int, flips: Flips) -> Int64[np.ndarray, "n"]:
     """Return the places with their bits reversed and flipped.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from harness.data.text.hashes import GAMMA, mix
-from harness.data.tokens.scramble import scrambled
+from harness.data.tokens.owen_scrambling import owen_scrambled
 
 Words: TypeAlias = np.ndarray  # 64-bit, unsigned [n]
 BLOCK_BITS = 12
@@ -26,7 +26,7 @@ ROUNDS = 4  # of Feistel's network; three are enough for a pseudo-random permuta
 FEW = 2**13  # hashes that cost less than the calls that they save
 
 
-def n_ordered(n_windows: int) -> int:
+def n_in_blocks(n_windows: int) -> int:
     """Return the windows of an epoch: all but a rest of fewer than BLOCKS."""
     return n_windows // BLOCKS * BLOCKS
 
@@ -37,7 +37,7 @@ def windows_at(
     seed: Int64[np.ndarray, "n"],
     epoch: Int64[np.ndarray, "n"],
 ) -> Int64[np.ndarray, "n"]:
-    """Return the windows at positions of epochs, each from 0 to below `n_ordered(n_windows)`.
+    """Return the windows at positions of epochs, each from 0 to below `n_in_blocks(n_windows)`.
 
     Args:
         position: positions, each in the epoch of its own that the other arrays describe.
@@ -49,7 +49,7 @@ def windows_at(
     turn, place = (position >> BLOCK_BITS).astype(np.uint64), position & BLOCKS - 1
     key = _mixed(seed.astype(np.uint64) ^ _mixed(epoch.astype(np.uint64)))
     row = _mixed(key ^ turn)[:, None]
-    block = scrambled(place, BLOCK_BITS, lambda node: _flips(row, node)).astype(np.uint64)
+    block = owen_scrambled(place, BLOCK_BITS, lambda node: _flips(row, node)).astype(np.uint64)
     inside = _permuted(turn, size, _mixed(key + block + np.uint64(1)))
     return (block * size + inside).astype(np.int64)
 

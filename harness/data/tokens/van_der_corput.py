@@ -1,4 +1,4 @@
-"""Random order of windows in which every stretch reads all parts of the corpus about equally.
+"""Owen-scrambled van der Corput order: every stretch reads all parts of the corpus about equally.
 
 This is the van der Corput sequence in base 2 with nested random flips. Any 2^k windows in a row fall one into
 each of 2^k equal parts of the corpus, if the number of windows is a power of two. So short runs of different
@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from harness.data.tokens.owen_scrambling import owen_scrambled
 from harness.data.tokens.random_bits import RandomBits
-from harness.data.tokens.scramble import scrambled
 
 NEVER, NEVER_BITS = 1 << 61, 62  # residue and exponent of a class without places
 
@@ -40,13 +40,13 @@ class Epoch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Orders of the windows of some epochs.
+class VanDerCorput:
+    """Owen-scrambled van der Corput orders of the windows of some epochs.
 
     Attributes:
         epochs: the epochs.
 
-    >>> Spread((Epoch(5, 0, 0), Epoch(3, 0, 1))).windows([0, 1], [5, 2])
+    >>> VanDerCorput((Epoch(5, 0, 0), Epoch(3, 0, 1))).windows([0, 1], [5, 2])
     array([2, 4, 0, 3, 1, 2, 0])
     """
 
@@ -60,7 +60,7 @@ class Spread:
         epoch = np.arange(len(size)).repeat(size)
         place = np.arange(1, len(epoch) + 1) + (begin - (size.cumsum() - size)).repeat(size)
         row = epoch[:, None]
-        window = scrambled(place, self._most_bits, lambda node: self._flips.at(row, node - 1))
+        window = owen_scrambled(place, self._most_bits, lambda node: self._flips.at(row, node - 1))
         # Bits beyond those of an epoch's own windows come last.
         window >>= (self._most_bits - self._n_bits)[epoch]
         # A place whose window does not exist is skipped, which keeps the rest spread nearly as evenly.
@@ -119,4 +119,4 @@ class Spread:
 
 
 # The epochs of all sources of a mixture, and those with the next epoch of some.
-spread = lru_cache(maxsize=64)(Spread)
+van_der_corput = lru_cache(maxsize=64)(VanDerCorput)
