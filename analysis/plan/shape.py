@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from harness.config.schema import ListedCells, SweepSettings
@@ -14,15 +13,10 @@ from harness.grid.ladder import width_unit
 from harness.grid.rounding import rounded
 from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
-from harness.recipe.spec import DataSpec, ModelSpec
+from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError
 from harness.records.sweep_file import SweepRecord
 
-COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
-    "n_params": counting.n_params,
-    "n_params_matmul": counting.n_params_matmul,
-    "n_params_body": counting.n_params_body,
-}
 WIDEST = 2**16
 
 
@@ -86,7 +80,7 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
         if cell.spec.model == model and cell.spec.seed == seed and cell.n_tokens == n_tokens
     )
     epochs = cell.n_tokens / record.corpus.n_train_tokens
-    return PlannedRun(cell, COUNTERS[count](model), listed, tuple(earlier), epochs)
+    return PlannedRun(cell, counting.COUNTERS[count](model), listed, tuple(earlier), epochs)
 
 
 def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> Rung:
@@ -104,7 +98,9 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
         return Rung(width, max(1, round(width / aspect)), usual)
 
     def size(width: int) -> int:
-        return COUNTERS[count](model_spec(rung(width), settings.model, vocab_size, settings.optim.transfer))
+        return counting.COUNTERS[count](
+            model_spec(rung(width), settings.model, vocab_size, settings.optim.transfer)
+        )
 
     unit = width_unit(settings.model)
     best, width = unit, unit
