@@ -61,6 +61,21 @@ def test_intervals_of_real_runs_hold_ninety_percent() -> None:
         assert 0.85 < each.inside_share < 0.97, each
 
 
+def test_the_readme_states_these_scores() -> None:
+    def listed(values: Sequence[float], digits: int) -> str:
+        *first, last = (f"{each:.{digits}f}" for each in values)
+        return f"{', '.join(first)} and {last}"
+
+    found = score(tried(alone=False))
+    off, now = ([each.rms_percent for each in found], [each.rms_percent_now for each in found])
+    inside = [100 * each.inside_share for each in found]
+    text = " ".join((ROOT / "analysis/README.md").read_text().split())
+    assert (
+        f"a forecast from 25, 50 and 75 % of training is off by {listed(off, 1)} % RMS. The loss at that "
+        f"moment is off by {listed(now, 0)} %. The 90 % intervals hold {listed(inside, 0)} % of the ends"
+    ) in text
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_intervals_hold_in_every_sweep(name: str) -> None:
     """Arms, grids of learning rates and shapes that change too: no sweep is far below what is stated."""
