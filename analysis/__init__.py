@@ -86,93 +86,55 @@ def __dir__() -> list[str]:
 
 def _load(name: str) -> Any:
     """Return the object of a public name; plain imports, which readers and type checkers can follow."""
+    home: Any
     match name:
-        case "LAWS" | "Law":
-            from analysis import laws
-
-            return getattr(laws, name)
-        case "Fit":
-            from analysis import result
-
-            return getattr(result, name)
-        case "FitWarning":
-            from analysis.records import fit
-
-            return getattr(fit, name)
-        case "InputError":
-            from harness.records import errors
-
-            return getattr(errors, name)
-        case "LossTable" | "load_table":
-            from analysis.tables import table
-
-            return getattr(table, name)
-        case "read_sweep":
-            from analysis.tables import sweep
-
-            return getattr(sweep, name)
-        case "fit_law":
-            from analysis.approaches import parametric
-
-            return getattr(parametric, name)
-        case "fit_isoflop":
-            from analysis.approaches import isoflop
-
-            return getattr(isoflop, name)
-        case "fit_envelope":
-            from analysis.approaches import envelope
-
-            return getattr(envelope, name)
-        case "fit_kaplan":
-            from analysis.approaches import kaplan
-
-            return getattr(kaplan, name)
-        case "compare_approaches":
-            from analysis.contest import compare
-
-            return getattr(compare, name)
-        case "compare_arms":
-            from analysis.compare import study as arms
-
-            return arms.compare_arms
-        case "forecast_curve":
-            from analysis.curves import table as curves
-
-            return curves.forecast_curve
-        case "find_frontier" | "optimal_allocation":
-            from analysis import frontier
-
-            return getattr(frontier, name)
-        case "profile":
-            from analysis.uncertainty import profile
-
-            return getattr(profile, name)
-        case "seal_forecast" | "score_forecast":
-            from analysis.forecast import seal
-
-            return getattr(seal, name)
-        case "study_sweep":
-            from analysis.study import study
-
-            return getattr(study, name)
-        case "study_replications":
-            from analysis.replications import study as replications
-
-            return replications.study_replications
-        case "expected_errors":
-            from analysis.design import expected
-
-            return getattr(expected, name)
-        case "judge_jumps":
-            from analysis.emergence import study as emergence
-
-            return getattr(emergence, name)
         case "figures":
             from analysis import plots
 
             return plots
-        case _:
+        case "__version__":
             return _version()
+        case "LAWS" | "Law":
+            from analysis import laws as home
+        case "Fit":
+            from analysis import result as home
+        case "FitWarning":
+            from analysis.records import warning as home
+        case "InputError":
+            from harness.records import errors as home
+        case "LossTable" | "load_table":
+            from analysis.tables import table as home
+        case "read_sweep":
+            from analysis.tables import sweep as home
+        case "fit_law":
+            from analysis.approaches import parametric as home
+        case "fit_isoflop":
+            from analysis.approaches import isoflop as home
+        case "fit_envelope":
+            from analysis.approaches import envelope as home
+        case "fit_kaplan":
+            from analysis.approaches import kaplan as home
+        case "compare_approaches":
+            from analysis.contest import compare as home
+        case "compare_arms":
+            from analysis.compare import study as home
+        case "forecast_curve":
+            from analysis.curves import table as home
+        case "find_frontier" | "optimal_allocation":
+            from analysis import frontier as home
+        case "profile":
+            from analysis.uncertainty import profile as home
+        case "seal_forecast" | "score_forecast":
+            from analysis.forecast import seal as home
+        case "study_sweep":
+            from analysis.study import study as home
+        case "study_replications":
+            from analysis.replications import study as home
+        case "expected_errors":
+            from analysis.design import expected as home
+        case "judge_jumps":
+            from analysis.emergence import study as home
+    return getattr(home, name)
 
 
 def _version() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.records.fit import COUNTS
 from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
 from harness.records.command_line import as_typed
 from harness.records.paths import SweepFolder
@@ -16,9 +17,15 @@ FOREMOST = 3  # warnings that a reader sees without a click, and remedies that a
 CELLS = 4  # that a command asks for
 AHEAD = 10.0  # times the largest compute: the run ahead, if nobody names one
 
-
-# Options of a command that say how a table is read, with the names of their values.
-READ_BY = {"--map": "mapping", "--scale": "scale", "--where": "where", "--loss-is": "loss_is"}
+# Options of a command that say how a table is read: the names of their values, and what these are by default.
+READ_BY = {
+    "--map": ("mapping", None),
+    "--scale": ("scale", None),
+    "--where": ("where", None),
+    "--loss": ("loss", "loss"),
+    "--loss-is": ("loss_is", None),
+    "--count": ("count", COUNTS[0]),
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,11 @@ class Source:
         if folder.points == path and folder.sweep.exists():
             return cls.sweep(path.parent, largest, target)
         words = [str(path)]
-        for option, name in READ_BY.items():
-            value = getattr(arguments, name, None)
-            words += [] if value is None else [option, value]
+        for option, (name, usual) in READ_BY.items():
+            value = getattr(arguments, name, usual)
+            # The loss that `analysis.plan` is asked for is a number and no column.
+            if isinstance(value, str) and value != usual:
+                words += [option, value]
         return cls(shlex.join(words), False, largest, target)
 
 

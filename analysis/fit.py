@@ -17,15 +17,15 @@ from analysis.approaches.everything import APPROACHES, Progress, fit_approach, u
 from analysis.approaches.one_axis import fit_other_axis, shared_axis
 from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
-from analysis.intervals import LEVEL
 from analysis.laws import axes_of
 from analysis.prediction.answers import NO_ANSWERS, Answers, Asked
 from analysis.prediction.questions import EXAMPLES, parse_questions
+from analysis.records.fit import COUNTS
 from analysis.records.fits import read_study
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
 from analysis.study.study import study_table
-from analysis.table_options import MOST_RESAMPLES, reading, save
+from analysis.table_options import MOST_RESAMPLES, add_level, add_reading, reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
 from analysis.tables.table import LossTable, load_table
@@ -59,33 +59,20 @@ def _parser() -> CommandParser:
         help="all compares them, with a contest of laws, and marks the row to quote",
     )
     command.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
-    command.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    command.add_argument("--count", default=COUNTS[0], help="column that holds N in our own tables")
     command.add_argument("--loss", default="loss", help="column that holds the loss")
-    command.add_argument(
-        "--map",
-        dest="mapping",
-        metavar="KEY=COLUMN,…",
-        help="columns of a foreign table: N=params,D=tokens,loss=val,C=flops; perplexity=ppl takes its "
-        "logarithm; N=total|body compares two counts with --approach all; C= or status= leaves a column out; "
-        "a name with a comma stands in quotes",
+    add_reading(
+        command,
+        "N=params,D=tokens,loss=val,C=flops; perplexity=ppl takes its logarithm; N=total|body compares two "
+        "counts with --approach all; C= or status= leaves a column out; a name with a comma stands in quotes",
     )
-    command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
-    command.add_argument(
-        "--loss-is",
-        metavar="SCALE",
-        help="scale of the loss column: nats (per token), perplexity, bits_per_token, or bits_per_byte=4.2 "
-        "if a token holds 4.2 bytes; it is converted to nats per token",
-    )
-    command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument(
         "--resamples", type=whole_number(0, MOST_RESAMPLES), default=1000, help="bootstrap refits, 0 for none"
     )
     command.add_argument(
         "--bootstrap", dest="kind", default=KINDS[0], help=f"what is drawn: {' or '.join(KINDS)}"
     )
-    command.add_argument(
-        "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
-    )
+    add_level(command)
     command.add_argument(
         "--seed", type=whole_number(0), default=0, help="of random starts and of the bootstrap"
     )
@@ -113,10 +100,6 @@ def _parser() -> CommandParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if not 0 < arguments.level < 1:
-        raise InputError(
-            f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
-        )
     if arguments.kind != KINDS[0] and arguments.approach != "parametric":
         raise InputError(
             f"--bootstrap {arguments.kind} belongs to --approach parametric, got {arguments.approach}: "
@@ -150,9 +133,7 @@ def _progress() -> Progress:
 
 def _table(arguments: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table as it is in the file, and how `load_table` is to read it."""
-    mapping, scale, where = reading(arguments)
-    options: dict[str, Any] = {"mapping": mapping, "scale": scale, "where": where}
-    options |= {"count": arguments.count, "loss": arguments.loss, "loss_is": arguments.loss_is}
+    options = reading(arguments) | {"count": arguments.count, "loss": arguments.loss}
     return read_frame(arguments.table), options
 
 

@@ -333,12 +333,7 @@ def find_frontier(
         >>> print(f"N* grows as C^{found.a:.3f}")
         N* grows as C^0.452
     """
-    try:
-        asked = np.atleast_1d(np.asarray(flops, float))
-    except (TypeError, ValueError):
-        asked = np.empty(0)
-    if asked.ndim != 1 or len(asked) == 0 or not np.all((asked > 0) & np.isfinite(asked)):
-        raise InputError(f"flops is {flops!r}: expected one or more positive numbers such as 1e20")
+    asked = _budgets(flops)
     law = _law_in_both(fit)
     if table is None:
         surface = _blind_surface(fit, asked, cost)
@@ -379,6 +374,17 @@ def find_frontier(
         warnings=(far,) if far else (),
         largest_c=largest_c,
     )
+
+
+def _budgets(flops: ArrayLike) -> Array:
+    """Return C [flops]; raise InputError unless it is one or more positive numbers."""
+    try:
+        asked = np.atleast_1d(np.asarray(flops, float))
+    except (TypeError, ValueError):
+        asked = np.empty(0)
+    if asked.ndim != 1 or len(asked) == 0 or not np.all((asked > 0) & np.isfinite(asked)):
+        raise InputError(f"flops is {flops!r}: expected one or more positive numbers such as 1e20")
+    return asked
 
 
 def _largest_c(fit: Fit, table: TableLike | None, mapping: Mapping[str, str] | None) -> float | None:

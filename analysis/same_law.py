@@ -23,11 +23,10 @@ from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser, whole_number
 from harness.records.errors import InputError
 from harness.records.files import read_table
-from harness.records.number_text import estimate, in_percent, p_value, percent, si
+from harness.records.number_text import estimate, in_percent, p_statement, percent, si
 from harness.records.paths import SweepFolder
 
 SAME = ("corpus_id", "tokenizer_id", "vocab_size")  # without them losses do not compare
-
 FEWEST_RESAMPLES = 100  # that an interval needs
 
 
@@ -61,9 +60,9 @@ def depth_line(depth: DepthPower, second: str) -> str:
     """Return how the loss varies with depth at equal N and D, and whether the laws differ in more."""
     power = estimate(depth.power, depth.interval, 3)
     return (
-        f"depth: at equal N and D the losses of {second} vary as n_layers^{power} (p = {p_value(depth.p)}); "
+        f"depth: at equal N and D the losses of {second} vary as n_layers^{power} ({p_statement(depth.p)}); "
         f"a power of {depth.found:.3f} would have been found with probability {FOUND_WITH:g}. Without that "
-        f"power the laws differ with p = {p_value(depth.left)}"
+        f"power the laws differ with {p_statement(depth.left)}"
     )
 
 
@@ -78,7 +77,7 @@ def verdict(found: Agreement, first: str, second: str) -> str:
         by = _difference(found.shift, found.shift_interval)
         said = f"follows another law than {first}: its losses differ by {by} on average"
     return (
-        f"verdict: {second} {said} (p = {p_value(found.p)}; a common law gives p below "
+        f"verdict: {second} {said} ({p_statement(found.p)}; a common law gives p below "
         f"{1 - found.level:.2g} in {percent(1 - found.level, 0)} of comparisons). A difference of "
         f"{percent(found.found)} in all cells would have been found with probability {POWER:g}"
     )
@@ -127,7 +126,7 @@ def _parser() -> CommandParser:
     parser.add_argument("first", type=Path, help="folder of the sweep whose law is held against the other")
     parser.add_argument("second", type=Path, help="folder of the other sweep")
     parser.add_argument(
-        "--count", choices=COUNTS, default="n_params_matmul", help="what N counts, at which sizes are equal"
+        "--count", choices=COUNTS, default=COUNTS[0], help="what N counts, at which sizes are equal"
     )
     parser.add_argument(
         "--resamples",

@@ -12,17 +12,10 @@ from pathlib import Path
 from analysis.averaging.average import EXCLUDED
 from analysis.intervals import normal_interval
 from analysis.laws import family
-from analysis.records.averages import AveragedQuantity, AveragedRecord
+from analysis.records.averages import AveragedQuantity, AveragedRecord, ContestRow
 from analysis.records.fit import ExponentsRecord, FitRecord
-from analysis.records.fits import (
-    ContestRow,
-    JackknifeRow,
-    LoserScore,
-    ReferenceRow,
-    ScoreRecord,
-    StudyRecord,
-    read_study,
-)
+from analysis.records.fits import JackknifeRow, ReferenceRow, StudyRecord, read_study
+from analysis.records.forecast import LoserScore, ScoreRecord
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError

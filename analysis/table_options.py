@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analysis.intervals import LEVEL
+from analysis.tables.numbers import read_number
+from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
@@ -73,7 +77,57 @@ def parse_scale(text: str | None) -> dict[str, float]:
     return scale
 
 
-def reading(arguments: argparse.Namespace) -> tuple[dict[str, str], dict[str, float], dict[str, str]]:
-    """How to read the table: the columns of quantities, their units, and the values of wanted rows."""
-    mapping = parse_pairs(arguments.mapping, "--map", "N=COLUMN,D=COLUMN,loss=COLUMN")
-    return mapping, parse_scale(arguments.scale), parse_pairs(arguments.where, "--where", "COLUMN=VALUE")
+def add_reading(parser: CommandParser, columns: str = "N=params,D=tokens,loss=val_loss") -> None:
+    """Add the options that `reading` takes; `columns` says in `--help` what can be mapped."""
+    parser.add_argument(
+        "--map", dest="mapping", metavar="KEY=COLUMN,…", help=f"columns of a foreign table: {columns}"
+    )
+    parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
+    parser.add_argument(
+        "--loss-is",
+        metavar="SCALE",
+        help="scale of the loss column: nats (per token), perplexity, bits_per_token, or bits_per_byte=4.2 "
+        "if a token holds 4.2 bytes; it is converted to nats per token",
+    )
+    parser.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
+
+
+def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return how `load_table` is to read the table of a command, as arguments of it."""
+    return {
+        "mapping": parse_pairs(arguments.mapping, "--map", "N=COLUMN,D=COLUMN,loss=COLUMN"),
+        "scale": parse_scale(arguments.scale),
+        "where": parse_pairs(arguments.where, "--where", "COLUMN=VALUE"),
+        "loss_is": arguments.loss_is,
+    }
+
+
+def add_level(parser: CommandParser) -> None:
+    """Add `--level`, the confidence of intervals."""
+    parser.add_argument(
+        "--level", type=_share, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} was given, expected a share between 0 and 1 such as {LEVEL:g}"
+        )
+    return found
+
+
+def positive_number(text: str) -> float:
+    """Read an option that is a positive number, such as FLOPs, tokens or a price.
+
+    >>> positive_number("1e21"), positive_number("7B")
+    (1e+21, 7000000000.0)
+    """
+    found = read_number(text)
+    if found is None or not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} was given, expected a positive number such as 1e21 or 7B")
+    return found

@@ -23,6 +23,8 @@ from analysis.curves.__main__ import main as curves_main
 from analysis.design.__main__ import main as design_main
 from analysis.fit import main as fit_main
 from analysis.plan.__main__ import main as plan_main
+from analysis.records.fits import read_study
+from analysis.records.forecast import read_forecast
 from analysis.same_law import main as same_law_main
 from harness.config.settings import load
 from harness.sweep.record import read_record
@@ -238,6 +240,29 @@ def test_the_floor_that_is_missed_is_that_of_the_committed_sweep() -> None:
     said = f"Its floor is {fits['floor']:.3f} nats; E over the laws, {ends}, misses it"
     assert said in " ".join(TEXT.split())
     assert "the interval lies below it" in fits["verdict"]
+
+
+def test_what_the_quick_example_shows_is_in_its_tables() -> None:
+    """How far the hold-out reaches, how wide its intervals are, and what missed its largest run."""
+    folder = ROOT / "results/chinchilla"
+    forecast = read_forecast(folder / "forecast.json")
+    scored = read_study(folder / "fits.json").forecast
+    assert scored
+    points = pd.read_parquet(folder / "points.parquet").query("status == 'done'")
+    fitted, held_out = (points[points.role == role] for role in ("fit", "holdout"))
+    n, d, c = (held_out[name].max() / fitted[name].max() for name in ("n_params_matmul", "n_tokens", "flops"))
+    ends = [abs(end / cell.predicted - 1) for cell in scored.cells for end in (cell.low, cell.high)]
+    largest = max(scored.cells, key=lambda cell: cell.flops)
+    (additive,) = (each for each in forecast.losers if each.law == "chinchilla")
+    (beyond,) = (cell.predicted for cell in additive.cells if cell.key == largest.key)
+    text = " ".join(TEXT.split())
+    for said in (
+        f"reach {n:.2g} times the largest fitted N, {d:.2g} times the largest fitted D and {int(c)} times",
+        f"is foretold to {abs(largest.error_percent):.0f} % by runs of at most 1/{int(c)} of its compute",
+        f"The intervals reach {100 * min(ends):.1f} to {100 * max(ends):.1f} % to each side",
+        f"the largest run of the quick example {100 * (beyond / largest.loss - 1):.0f} % too high",
+    ):
+        assert said in text
 
 
 NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)?")

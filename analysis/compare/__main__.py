@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,10 +14,16 @@ from analysis.compare.calibrate import compare_with_itself
 from analysis.compare.read import check_one_arm, read_arms, read_source, split_arms
 from analysis.compare.study import RESAMPLES, compare_arms
 from analysis.compare.text import calibration_text, texts_of
-from analysis.intervals import LEVEL
 from analysis.records.comparison import ComparisonRecord
 from analysis.records.fit import COUNTS
-from analysis.table_options import MOST_RESAMPLES, reading, save
+from analysis.table_options import (
+    MOST_RESAMPLES,
+    add_level,
+    add_reading,
+    positive_number,
+    reading,
+    save,
+)
 from analysis.tables.frames import FORMATS
 from harness.records.columns import ARM
 from harness.records.command_line import CommandParser, output_file, whole_number
@@ -40,12 +47,9 @@ def _parser() -> CommandParser:
     command.add_argument(
         "--base", metavar="ARM", help="base arm of a table of arms (default: of its first row)"
     )
-    command.add_argument(
-        "--map",
-        dest="mapping",
-        metavar="KEY=COLUMN,…",
-        help="columns of a foreign table: arm=recipe,N=params,D=tokens,loss=val,seed=seed,rung=size; arm is "
-        "the column that names the arm",
+    add_reading(
+        command,
+        "arm=recipe,N=params,D=tokens,loss=val,seed=seed,rung=size; arm is the column that names the arm",
     )
     command.add_argument("--target", type=_flops, metavar="FLOPS", help="a further budget for the answer")
     command.add_argument(
@@ -56,18 +60,13 @@ def _parser() -> CommandParser:
     )
     command.add_argument("--count", choices=COUNTS, default=COUNTS[0], help="column of N in our own tables")
     command.add_argument("--loss", default="loss", help="column that holds the loss")
-    command.add_argument("--loss-is", metavar="SCALE", help="scale of the loss, as for analysis.fit")
-    command.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6 for billions and millions")
-    command.add_argument("--where", help="keep rows with these values: dataset=c4,schedule=cosine")
     command.add_argument(
         "--itself",
         type=int,
         metavar="SEEDS",
         help="compare disjoint groups of so many seeds of one recipe: how often are they said to differ?",
     )
-    command.add_argument(
-        "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
-    )
+    add_level(command)
     command.add_argument(
         "--resamples",
         type=whole_number(1, MOST_RESAMPLES),
@@ -81,20 +80,17 @@ def _parser() -> CommandParser:
 
 def _flops(text: str) -> float:
     """Return a budget typed as `3e12` or `C=3e12`."""
-    try:
-        return float(text.removeprefix("C="))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected training FLOPs such as 1e20, got {text!r}") from None
+    return positive_number(text.removeprefix("C="))
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    mapping, scale, where = reading(arguments)
+    options = reading(arguments) | {"loss": arguments.loss}
+    mapping = options.pop("mapping")
     column = mapping.pop("arm", ARM)
     frame = read_source(arguments.first)
     if arguments.itself is not None:
-        _itself(arguments, frame, mapping)
+        _itself(arguments, frame, mapping, options)
         return
-    options = {"scale": scale, "where": where, "loss": arguments.loss, "loss_is": arguments.loss_is}
     arms = _arms(arguments, frame, column)
     base, *others = arms
     found: list[ComparisonRecord] = []
@@ -119,8 +115,15 @@ def _run(arguments: argparse.Namespace) -> None:
     save(arguments.json, entries if len(entries) > 1 else entries[0])
 
 
-def _itself(arguments: argparse.Namespace, frame: pd.DataFrame, mapping: dict[str, str]) -> None:
-    """Compare groups of seeds of one recipe."""
+def _itself(
+    arguments: argparse.Namespace, frame: pd.DataFrame, mapping: dict[str, str], options: dict[str, Any]
+) -> None:
+    """Compare groups of seeds of one recipe; `mapping` and `options` say how its table is read."""
+    if any(getattr(arguments, name) is not None for name in ("second", "base", "target", "noise")):
+        raise InputError(
+            "--itself compares the seeds of one table with each other: leave out a second table, --base, "
+            "--target and --noise"
+        )
     found = compare_with_itself(
         frame,
         arguments.itself,
@@ -129,6 +132,7 @@ def _itself(arguments: argparse.Namespace, frame: pd.DataFrame, mapping: dict[st
         level=arguments.level,
         resamples=arguments.resamples,
         seed=arguments.seed,
+        **options,
     )
     print(calibration_text(found))
     save(arguments.json, to_json(found.rows))

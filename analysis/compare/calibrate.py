@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from scipy import stats
 
 from analysis.arrays import Interval
+from analysis.compare.read import read_arms
 from analysis.compare.study import RESAMPLES, compare_arms
 from analysis.intervals import LEVEL
 from analysis.records.comparison import ComparisonRecord
@@ -56,6 +58,7 @@ def compare_with_itself(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    **reading: Any,
 ) -> Calibration:
     """Compare disjoint groups of `seeds` seeds of one recipe with each other, each group once.
 
@@ -67,6 +70,7 @@ def compare_with_itself(
         level: share of the intervals.
         resamples: redrawn estimates of each law.
         seed: of everything random.
+        reading: further options of `load_table`.
 
     Raises:
         InputError: the table has no seeds, or too few for two comparisons.
@@ -84,18 +88,12 @@ def compare_with_itself(
             f"pairs of groups or more, so groups of 1 to {max(len(found) // (2 * FEWEST), 1)}"
         )
     groups = [found[start : start + seeds] for start in range(0, len(found) - seeds + 1, seeds)]
-    rows = [
-        compare_arms(
-            *(frame[frame[column].isin(group)].reset_index(drop=True) for group in (one, two)),
-            names=(_name(one), _name(two)),
-            mapping=mapping,
-            count=count,
-            level=level,
-            resamples=resamples,
-            seed=seed,
-        )
-        for one, two in zip(groups[::2], groups[1::2], strict=False)
-    ]
+    rows = []
+    for pair in zip(groups[::2], groups[1::2], strict=False):
+        one, two = (frame[frame[column].isin(group)].reset_index(drop=True) for group in pair)
+        names = _name(pair[0]), _name(pair[1])
+        arms = read_arms(one, two, names, mapping, count, **reading)
+        rows.append(compare_arms(*arms, names=names, level=level, resamples=resamples, seed=seed))
     return Calibration(tuple(rows), level)
 
 

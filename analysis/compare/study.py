@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array, Interval
-from analysis.averaging.average import average_laws, weighted_quantiles
+from analysis.averaging.average import LawAverage, average_laws, weighted_quantiles
 from analysis.compare.difference import Difference, Estimate, difference_of, pooled
 from analysis.compare.multiplier import Arms, Multipliers, draw_multipliers
 from analysis.compare.pairs import Pairs, find_pairs
@@ -97,12 +97,7 @@ def compare_arms(
     base, other = tables
     laws = _laws(base, other)
     pairs = find_pairs(base, other)
-    found = average_laws(base, _held_by(base, laws) or laws[:1], resamples=0, seed=seed).best
-    difference = difference_of(base, other, pairs, Estimate(found.law, found.theta), noise)
-    # Once more with a law of both arms, which twice the runs determine better.
-    average = average_laws(pooled(base, other, difference), laws, resamples=resamples, seed=seed)
-    both = Estimate(average.best.law, average.best.theta)
-    difference = difference_of(base, other, pairs, both, noise)
+    difference, average = _estimated(base, other, pairs, laws, noise, resamples, seed)
     smallest, largest = float(min(base.c.min(), other.c.min())), float(min(base.c.max(), other.c.max()))
     budgets = measured_budgets(base, other)
     asked = budgets if target is None else np.append(budgets, target)
@@ -169,6 +164,24 @@ def _laws(base: LossTable, other: LossTable) -> list[str]:
             "train at least 7, such as 3 sizes at 3 token counts"
         )
     return laws
+
+
+def _estimated(
+    base: LossTable,
+    other: LossTable,
+    pairs: Pairs | None,
+    laws: Sequence[str],
+    noise: float | None,
+    resamples: int,
+    seed: int,
+) -> tuple[Difference, LawAverage]:
+    """Return the difference of the arms, and the laws of both arms without it."""
+    alone = average_laws(base, _held_by(base, laws) or laws[:1], resamples=0, seed=seed).best
+    difference = difference_of(base, other, pairs, Estimate(alone.law, alone.theta), noise)
+    # Once more with a law of both arms, which twice the runs determine better.
+    average = average_laws(pooled(base, other, difference), laws, resamples=resamples, seed=seed)
+    both = Estimate(average.best.law, average.best.theta)
+    return difference_of(base, other, pairs, both, noise), average
 
 
 def _held_by(table: LossTable, laws: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from analysis.arrays import Array
 from analysis.averaging.average import EXCLUDED, LawAverage, average_laws
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rms
 from analysis.laws import saturating, with_limits
-from analysis.records.fits import ContestRow
+from analysis.records.averages import ContestRow
 from analysis.tables.table import LossTable
 
 CANDIDATES = ("chinchilla", "quadrature", "joint", "saturating", "bounded")

@@ -15,8 +15,7 @@ from analysis.curves.score import score, try_forecasts
 from analysis.curves.sweep import SweepCurves, labels_of
 from analysis.curves.table import read_curves, text_at
 from analysis.curves.text import curves_text
-from analysis.intervals import LEVEL
-from analysis.table_options import parse_pairs, save
+from analysis.table_options import add_level, parse_pairs, save
 from analysis.tables.frames import FORMATS
 from harness.records.command_line import CommandParser, output_file
 from harness.records.errors import InputError
@@ -51,9 +50,7 @@ def _parser() -> CommandParser:
         metavar="PLAN",
         help=f"learning rates that the table lacks: constant, cosine, linear or wsd, such as {PLAN}",
     )
-    command.add_argument(
-        "--level", type=float, default=LEVEL, help=f"confidence of the intervals (default {LEVEL:g})"
-    )
+    add_level(command)
     command.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")
     return command
 
@@ -73,8 +70,6 @@ def _runs(arguments: argparse.Namespace) -> tuple[list[Run], dict[str, str]]:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if not 0 < arguments.level < 1:
-        raise InputError(f"the level is {arguments.level:g}: expected a share such as {LEVEL:g}", "level")
     runs, labels = _runs(arguments)
     record = forecast_runs(runs, arguments.level)
     ahead = [end for end in record.ends if end.note]

@@ -28,7 +28,7 @@ SLOPE_SD, FALL_MEAN, FALL_SD = 0.03, -0.1, 0.3
 BEND_SIZE, BEND_STEP, BEND_RATE, OF_ANOTHER_ARM = 0.01, 0.02, 0.01, 0.01
 BENDS = np.array([BEND_SIZE, BEND_STEP, BEND_RATE, OF_ANOTHER_ARM])
 # Scatter of the fall between runs: a constant part, and a share of the fall. Set by coverage.
-# On nine committed sweeps the 90 % intervals then hold 87 to 99 % of the ends.
+# On nine committed sweeps the 90 % intervals then hold 87 to 98 % of the ends.
 SCATTER, SCATTER_SHARE = 0.0035, 0.04
 OF_THE_TEXT = 0.5  # of the variance of the scatter is common to runs that read the same text
 SAME_RATE = 0.03  # largest difference of rates relative to their peaks
@@ -99,7 +99,9 @@ def fall_to(run: Run, end: End, others: Sequence[Run]) -> tuple[float, float] | 
 def _regressed(found: _Falls, slope_sd: float = SLOPE_SD) -> tuple[float, float]:
     """Return the fall at distance 0 under the text of the run, and its standard deviation for one more run.
 
-    The effect of that text is one more column, with a prior. The effects of other texts are integrated out.
+    fall = f + slopes·distance + u(text) + e, with normal priors on f, the slopes and u. The variance of e is
+    a constant plus Σ (bend·distance²)². The u of the run's own text is estimated as one more column; those
+    of other texts are integrated out. What is foretold is f + u, to whose variance that of e is added.
     """
     distance, fall, text = np.array(found.distance), np.array(found.fall), np.array(found.text)
     total = SCATTER**2 + (SCATTER_SHARE * float(np.median(np.abs(fall)))) ** 2

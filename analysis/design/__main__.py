@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +18,9 @@ from analysis.design.information import Cells, Information
 from analysis.design.source import COOLDOWN, ForeignSource, Source, SweepSource, read_folder
 from analysis.design.text import choice_text, errors_text
 from analysis.frontier import six_nd_exponents, table_cost
+from analysis.records.fit import COUNTS
 from analysis.solve.problem import ESTIMATORS
-from analysis.table_options import MOST_RESAMPLES, reading, save
-from analysis.tables.numbers import read_number
+from analysis.table_options import MOST_RESAMPLES, add_reading, positive_number, reading, save
 from analysis.tables.table import load_table
 from harness.records.command_line import CommandParser, output_file, program_name, recorded, whole_number
 from harness.records.errors import InputError
@@ -35,15 +33,8 @@ python -m analysis.design results/chinchilla --next 6 --spend 2e13 --target 6e14
 python -m analysis.design losses.csv --map N=params,D=tokens,loss=val --next 4 --spend 1e20 --target 1e21"""
 
 
-def _number(text: str) -> float:
-    found = read_number(text)
-    if found is None or not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} was given, expected a positive number such as 1e21 or 7B")
-    return found
-
-
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(sorted({_number(part) for part in text.split(",")}))
+    return tuple(sorted({positive_number(part) for part in text.split(",")}))
 
 
 def _parser() -> CommandParser:
@@ -52,14 +43,22 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("table", type=Path, help="results/<sweep>, or a table of finished runs")
     parser.add_argument(
-        "--target", type=_number, metavar="C", help=f"FLOPs of a run ahead (default {AHEAD:g} × the largest)"
+        "--target",
+        type=positive_number,
+        metavar="C",
+        help=f"FLOPs of a run ahead (default {AHEAD:g} × the largest)",
     )
     parser.add_argument(
         "--next", type=whole_number(1, MOST_CELLS), metavar="K", help="choose up to K further cells"
     )
-    parser.add_argument("--spend", type=_number, metavar="FLOPS", help="training FLOPs of all at most")
     parser.add_argument(
-        "--max-flops", type=_number, metavar="FLOPS", help="compute of each of them at most (the target's)"
+        "--spend", type=positive_number, metavar="FLOPS", help="training FLOPs of all at most"
+    )
+    parser.add_argument(
+        "--max-flops",
+        type=positive_number,
+        metavar="FLOPS",
+        help="compute of each of them at most (the target's)",
     )
     parser.add_argument("--sizes", type=_numbers, metavar="N,…", help="sizes to choose from, foreign tables")
     parser.add_argument("--tokens", type=_numbers, metavar="D,…", help="token counts to choose from")
@@ -71,11 +70,9 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--law", help="law taken for true (default: that of the sweep, or of largest weight)")
     parser.add_argument("--estimator", default="huber", help=f"one of {', '.join(ESTIMATORS)}")
-    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
-    parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
-    parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
-    parser.add_argument("--loss-is", metavar="SCALE", help="scale of the loss column, as for analysis.fit")
-    parser.add_argument("--where", help="keep rows with these values")
+    parser.add_argument("--count", default=COUNTS[0], help="column that holds N in our own tables")
+    parser.add_argument("--loss", default="loss", help="column that holds the loss")
+    add_reading(parser)
     parser.add_argument(
         "--resamples",
         type=whole_number(0, MOST_RESAMPLES),
@@ -126,11 +123,8 @@ def _source(arguments: argparse.Namespace) -> Source:
                 "--sizes belongs to foreign tables, and the rungs of a sweep are its own: leave it out"
             )
         return read_folder(arguments.table, arguments.count)
-    mapping, scale, where = reading(arguments)
-    options: dict[str, Any] = {"mapping": mapping, "scale": scale, "where": where}
-    table = load_table(
-        arguments.table, axes="nd", count=arguments.count, loss_is=arguments.loss_is, **options
-    )
+    options = reading(arguments) | {"count": arguments.count, "loss": arguments.loss}
+    table = load_table(arguments.table, axes="nd", **options)
     return ForeignSource(
         table=table,
         law=None,

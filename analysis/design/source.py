@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +22,12 @@ from harness.grid.ladder import width_unit
 from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
 from harness.recipe.schedule import nearest_reachable
-from harness.recipe.spec import TRUNK_SCHEDULES, ModelSpec
+from harness.recipe.spec import TRUNK_SCHEDULES
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord, read_sweep
 
-COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
-    "n_params": counting.n_params,
-    "n_params_matmul": counting.n_params_matmul,
-    "n_params_body": counting.n_params_body,
-}
 STEP = math.sqrt(2)  # between neighbouring sizes and token counts that can be chosen
 COOLDOWN = 0.2  # of a branch, in a table of others whose runs share trunks
 MOST_SIZES = 16
@@ -181,7 +176,9 @@ class SweepSource(Source):
         rung = Rung(d_model, n_layers, settings.model.n_layers)
         model = model_spec(rung, settings.model, self.record.corpus.vocab_size, settings.optim.transfer)
         per_token = float(counting.train_flops_token(model))
-        return Size(float(COUNTERS[self.table.count](model)), per_token, rung.name, d_model, n_layers)
+        return Size(
+            float(counting.COUNTERS[self.table.count](model)), per_token, rung.name, d_model, n_layers
+        )
 
     def ends(self, largest: float) -> list[float]:
         raster = int(self.points["batch_tokens"].max()) * self.settings.grid.log_interval

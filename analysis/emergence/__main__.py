@@ -10,6 +10,7 @@ from pathlib import Path
 from analysis.emergence.read import AXES, read_evaluations
 from analysis.emergence.study import judge_jumps
 from analysis.emergence.text import text_of
+from analysis.records.fit import COUNTS
 from analysis.table_options import parse_pairs, parse_scale, save
 from harness.records.command_line import CommandParser, output_file, whole_number
 from harness.records.errors import InputError
@@ -36,7 +37,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--where", help="keep rows with these values: step=143000,shots=0")
     parser.add_argument("--scale", help="factors on columns: score=0.01 for percent, C=1e21")
-    parser.add_argument("--count", default="n_params_matmul", help="column that holds N in our own tables")
+    parser.add_argument("--count", default=COUNTS[0], help="column that holds N in our own tables")
     parser.add_argument("--chance", type=float, help="exact match of a guesser where the table has none")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of simulated nulls and bootstraps")
     parser.add_argument("--json", type=output_file, metavar="OUT", help="write the result here")

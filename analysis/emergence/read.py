@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.emergence import Axis
+from analysis.records.fit import COUNTS
 from analysis.tables.conditions import rows_with
 from analysis.tables.frames import read_frame
 from analysis.tables.names import column_of
@@ -70,7 +71,7 @@ def read_evaluations(
     source: Path,
     mapping: Mapping[str, str] | None = None,
     where: Mapping[str, str] | None = None,
-    count: str = "n_params_matmul",
+    count: str = COUNTS[0],
     chance: float | None = None,
     scale: Mapping[str, float] | None = None,
 ) -> Evaluations:
@@ -147,7 +148,7 @@ def from_tables(
     evals: pd.DataFrame,
     points: pd.DataFrame,
     items: pd.DataFrame | None = None,
-    count: str = "n_params_matmul",
+    count: str = COUNTS[0],
     chance: float | None = None,
 ) -> Evaluations:
     """Join the tables of a sweep; only finished end points count, steps on the way do not."""

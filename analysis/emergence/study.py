@@ -37,6 +37,7 @@ from analysis.records.emergence import (
     TaskRecord,
     Verdict,
 )
+from analysis.records.fit import COUNTS
 from harness.records.errors import InputError
 from harness.records.json_files import write_record
 
@@ -253,7 +254,7 @@ def _over_seeds(tasks: list[TaskRecord]) -> list[str]:
     return [f"seeds of one size in two groups, of {len(groups)} tests: {', '.join(two) or 'none'}"]
 
 
-def conclude(folder: Path, seed: int = 0, count: str = "n_params_matmul") -> EmergenceRecord:
+def conclude(folder: Path, seed: int = 0, count: str = COUNTS[0]) -> EmergenceRecord:
     """Study the evaluations of a sweep and write emergence.json into its folder.
 
     Args:

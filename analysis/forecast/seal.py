@@ -17,8 +17,15 @@ from analysis.contest.adequacy import CONTEST_RULE, candidates, contest
 from analysis.contest.rollout import FORECAST_ESTIMATOR
 from analysis.frontier import extrapolation_warning
 from analysis.intervals import LEVEL, interval_score
-from analysis.records.fits import ForecastCell, LoserScore, ScoredCell, ScoreRecord
-from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
+from analysis.records.forecast import (
+    ForecastCell,
+    ForecastRecord,
+    LoserForecast,
+    LoserScore,
+    ScoredCell,
+    ScoreRecord,
+    sealed,
+)
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

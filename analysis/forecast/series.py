@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.forecast.seal import score_forecast
-from analysis.records.fits import ScoreRecord
-from analysis.records.forecast import ForecastRecord
+from analysis.records.forecast import ForecastRecord, ScoreRecord
 
 Scored = tuple[ForecastRecord, ScoreRecord]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from analysis.advice import Source, next_steps
 from analysis.approaches.parametric import fit_law
-from analysis.intervals import LEVEL
 from analysis.plan.placement import placement
 from analysis.plan.shape import PlannedRun, planned_run
 from analysis.plan.text import Answer, Effort, answer_text
@@ -22,8 +21,14 @@ from analysis.prediction.predictor import Predictor
 from analysis.records.fit import COUNTS
 from analysis.records.fits import read_study
 from analysis.records.predictions import EffortRecord, PlanRecord, RunRecord
-from analysis.table_options import MOST_RESAMPLES, reading, save
-from analysis.tables.numbers import read_number
+from analysis.table_options import (
+    MOST_RESAMPLES,
+    add_level,
+    add_reading,
+    positive_number,
+    reading,
+    save,
+)
 from analysis.tables.table import LossTable, load_table
 from harness.config.cells_file import cells_text
 from harness.execution.devices import Devices
@@ -46,13 +51,6 @@ python -m analysis.plan results/chinchilla --loss 1.9 --inference-tokens 1B
 python -m analysis.plan losses.csv --map N=params,D=tokens --hours 24 --device h100:8 --price-per-hour 2.5"""
 
 
-def _number(text: str) -> float:
-    found = read_number(text)
-    if found is None or not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} was given, expected a positive number such as 1e21 or 7B")
-    return found
-
-
 def _parser() -> CommandParser:
     parser = CommandParser("analysis.plan", "Say what to train for a budget, by fitted laws.", EXAMPLE)
     parser.add_argument(
@@ -66,28 +64,34 @@ def _parser() -> CommandParser:
         ("hours", "wall-clock hours on --device or at --throughput"),
         ("cost", "money to spend at --price-per-hour of one device"),
     ):
-        parser.add_argument(f"--{name}", type=_number, metavar="X", help=f"goal: {what}")
+        parser.add_argument(f"--{name}", type=positive_number, metavar="X", help=f"goal: {what}")
     parser.add_argument("--device", help="devices that train, such as h100:8")
     parser.add_argument("--mfu", type=float, help=f"share of their peak (assumed {ASSUMED_MFU:g})")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp16", "fp32"), help="of products")
     parser.add_argument(
-        "--throughput", type=_number, metavar="FLOPS", help="measured FLOP/s, in the place of --device"
+        "--throughput",
+        type=positive_number,
+        metavar="FLOPS",
+        help="measured FLOP/s, in the place of --device",
     )
-    parser.add_argument("--price-per-hour", type=_number, metavar="X", help="price of one device for an hour")
     parser.add_argument(
-        "--inference-tokens", type=_number, metavar="X", help="tokens that the model answers afterwards"
+        "--price-per-hour", type=positive_number, metavar="X", help="price of one device for an hour"
+    )
+    parser.add_argument(
+        "--inference-tokens",
+        type=positive_number,
+        metavar="X",
+        help="tokens that the model answers afterwards",
     )
     parser.add_argument("--law", help="a law that speaks alone (default: all that the rows cannot exclude)")
     parser.add_argument(
         "--count", choices=COUNTS, default=COUNTS[0], help="column that holds N in our own tables"
     )
-    parser.add_argument("--map", dest="mapping", metavar="KEY=COLUMN,…", help="columns of a foreign table")
-    parser.add_argument("--scale", help="units of N, D or C: N=1e9,D=1e6")
-    parser.add_argument("--where", help="keep rows with these values")
+    add_reading(parser)
     parser.add_argument(
         "--resamples", type=whole_number(0, MOST_RESAMPLES), default=400, help="redrawn estimates of each law"
     )
-    parser.add_argument("--level", type=float, default=LEVEL, help="confidence of the intervals")
+    add_level(parser)
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of starts and draws")
     parser.add_argument(
         "--out", type=output_file, metavar="FILE", help="write the run as a file for +grid=plan"
@@ -97,10 +101,6 @@ def _parser() -> CommandParser:
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
-    if not 0 < arguments.level < 1:
-        raise InputError(
-            f"--level is {arguments.level:g}: expected a share between 0 and 1 such as {LEVEL:g}"
-        )
     if arguments.out is not None and not arguments.table.is_dir():
         raise InputError("--out writes a run of a sweep's recipe and a table came: give results/NAME")
     effort = _effort(arguments)
@@ -215,9 +215,7 @@ def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None,
         path = arguments.table = path.parent
     if not path.is_dir():
         _check_rows(path)
-        mapping, scale, where = reading(arguments)
-        table = load_table(path, axes="nd", mapping=mapping, scale=scale, where=where, count=arguments.count)
-        return table, None, None
+        return load_table(path, axes="nd", count=arguments.count, **reading(arguments)), None, None
     folder = SweepFolder(path)
     if not folder.points.exists():
         raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from harness.config.schema import ListedCells, SweepSettings
@@ -15,16 +14,11 @@ from harness.grid.ladder import width_unit
 from harness.grid.rounding import rounded
 from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
-from harness.recipe.spec import DataSpec, ModelSpec
+from harness.recipe.spec import DataSpec
 from harness.records.errors import InputError
 from harness.records.number_text import si
 from harness.records.sweep_file import SweepRecord
 
-COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
-    "n_params": counting.n_params,
-    "n_params_matmul": counting.n_params_matmul,
-    "n_params_body": counting.n_params_body,
-}
 WIDEST = 2**16
 SMALLER = 1.5  # a wanted size this much below the smallest model is not reached; neighbours differ by more
 
@@ -91,7 +85,7 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
         if cell.spec.model == model and cell.spec.seed == seed and cell.n_tokens == n_tokens
     )
     epochs = cell.n_tokens / record.corpus.n_train_tokens
-    size = COUNTERS[count](model)
+    size = counting.COUNTERS[count](model)
     return PlannedRun(cell, size, listed, tuple(earlier), epochs, settings.data.max_epochs)
 
 
@@ -110,7 +104,9 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
         return Rung(width, max(1, round(width / aspect)), usual)
 
     def size(width: int) -> int:
-        return COUNTERS[count](model_spec(rung(width), settings.model, vocab_size, settings.optim.transfer))
+        return counting.COUNTERS[count](
+            model_spec(rung(width), settings.model, vocab_size, settings.optim.transfer)
+        )
 
     unit = width_unit(settings.model)
     best, width = unit, unit

@@ -29,8 +29,8 @@ from analysis.plots.style import (
     styled,
 )
 from analysis.records.fit import FitRecord
-from analysis.records.fits import ForecastCell, RolloutRow, ScoreRecord
-from analysis.records.forecast import ForecastRecord
+from analysis.records.fits import RolloutRow
+from analysis.records.forecast import ForecastCell, ForecastRecord, ScoreRecord
 from harness.records.number_text import power_of_ten, si
 
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))

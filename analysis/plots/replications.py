@@ -22,7 +22,7 @@ from analysis.plots.style import (
     log_axis,
     styled,
 )
-from analysis.records.fits import ScoredCell
+from analysis.records.forecast import ScoredCell
 from analysis.records.replications import ReplicationRecord, ReplicationsRecord
 from harness.records.number_text import si
 

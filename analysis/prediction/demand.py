@@ -24,8 +24,9 @@ from analysis.records.predictions import DemandedRun
 from harness.records.errors import InputError
 
 REACH = 1e4  # sizes and tokens are searched this far beyond those of the best training run
-SIZES, ZOOMS, STEPS = 41, 4, 10
-# For a table of many demands: sizes from a hundredth to five times the best one, and draws of a law.
+SIZES, ZOOMS = 41, 4  # of the search for one run
+STEPS = 10  # of Ridders' method, each of which about doubles the digits
+# Of a table of many demands: sizes from a hundredth to five times the best one, and draws of a law.
 SMALLEST, LARGEST, TABLE_SIZES, TABLE_DRAWS = 0.01, 5.0, 97, 200
 
 
@@ -108,16 +109,8 @@ def demand_table(predictor: Predictor, n: Array, d: Array, flops: Array, demand:
     demand = np.column_stack([np.zeros(len(n)), demand])
     log_n = np.log(n)[:, None] + np.linspace(math.log(SMALLEST), math.log(LARGEST), TABLE_SIZES)
     loss = _median_loss(predictor, n[:, None], d[:, None], flops[:, None])
-    ends = np.empty((3, *demand.shape))
-    for row in range(len(n)):
-
-        def of(law: Law, samples: Array, row: int = row) -> Array:
-            at = log_n[row], float(loss[row, 0]), d[row]
-            return _cheapest_on(predictor, law, samples[:TABLE_DRAWS], at, demand[row])
-
-        drawn, weights = predictor.average.draws(of)
-        ends[:, row] = weighted_quantiles(np.nan_to_num(drawn, nan=np.inf), weights, predictor.level)
-    ends[~np.isfinite(ends)] = np.nan
+    rows = zip(log_n, loss[:, 0], d, demand, strict=True)
+    ends = np.stack([_size_over_laws(predictor, *row) for row in rows], axis=1)
     low, sizes, high = ends[..., 1:] * (n / ends[1, :, 0])[:, None]
     cost = predictor.cost(sizes)
     start = np.broadcast_to(np.log(d)[:, None], sizes.shape)
@@ -129,6 +122,18 @@ def demand_table(predictor: Predictor, n: Array, d: Array, flops: Array, demand:
     return DemandTable(sizes, low, high, np.exp(log_d), cost * np.exp(log_d))
 
 
+def _size_over_laws(predictor: Predictor, log_n: Array, loss: float, near: float, demand: Array) -> Array:
+    """Return lower end, median and upper end of the cheapest size [3, demands]; NaN for one out of reach.
+
+    The arguments are those of `_cheapest_on`.
+    """
+    drawn, weights = predictor.average.draws(
+        lambda law, samples: _cheapest_on(predictor, law, samples[:TABLE_DRAWS], log_n, loss, near, demand)
+    )
+    ends = weighted_quantiles(np.nan_to_num(drawn, nan=np.inf), weights, predictor.level)
+    return np.where(np.isfinite(ends), ends, np.nan)
+
+
 def _median_loss(predictor: Predictor, n: Array, d: Array, flops: Array) -> Array:
     """Return the median loss of the draws of all laws, of the shape of n, d and flops."""
     flat = [each.ravel() for each in np.broadcast_arrays(n, d, flops)]
@@ -138,14 +143,18 @@ def _median_loss(predictor: Predictor, n: Array, d: Array, flops: Array) -> Arra
 
 
 def _cheapest_on(
-    predictor: Predictor, law: Law, theta: Array, at: tuple[Array, float, float], demand: Array
+    predictor: Predictor, law: Law, theta: Array, log_n: Array, loss: float, near: float, demand: Array
 ) -> Array:
     """Return the size of least total compute [draws, demands]; NaN if none has the loss.
 
-    `at` holds the sizes to choose from, in logs and evenly spaced, the loss, and tokens near which they have
-    it. Between the sizes a parabola is followed.
+    Args:
+        predictor: prices tokens.
+        law: its estimates are theta [draws, params].
+        log_n: logarithms of the sizes to choose from, evenly spaced; a parabola is followed between them.
+        loss: nats per token.
+        near: tokens near which the sizes have it.
+        demand: tokens read or written after training [demands].
     """
-    log_n, loss, near = at
     n = np.broadcast_to(np.exp(log_n), (len(theta), len(log_n)))
     spent = predictor.cost(n) * _tokens(law, theta, n, loss, near)
     total = spent[:, None, :] + predictor.cost(n)[:, None, :] * demand[:, None] / 3

@@ -1,4 +1,4 @@
-"""Records of what is stated over several laws: a value, its interval, and the share of each law."""
+"""Records of what is stated over several laws: a value, its interval, the share of each law, the contest."""
 
 from __future__ import annotations
 
@@ -55,3 +55,28 @@ class AveragedRecord:
     level: float
     agree: bool
     laws: tuple[LawShare, ...]
+
+
+@dataclass(frozen=True)
+class ContestRow:
+    """One law in the contest.
+
+    Attributes:
+        law: its name.
+        count: column that holds N.
+        rollout_rms: RMS error of log loss beyond the fitted computes; None if no compute allows a rollout.
+        n_params: free parameters.
+        chosen: whether the rule chose it.
+        weight: share of the law in averages over laws, 0 … 1; None in files of the rule before.
+        chi2: squares around the law over the variance of the noise; None in such files.
+        bic: criterion of the rule before; None since.
+    """
+
+    law: str
+    count: str
+    rollout_rms: float | None
+    n_params: int
+    chosen: bool
+    weight: float | None = None
+    chi2: float | None = None
+    bic: float | None = None

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.records.averages import AveragedQuantity, AveragedRecord
+from analysis.records.averages import AveragedQuantity, AveragedRecord, ContestRow
 from analysis.records.comparison import ComparisonRecord
 from analysis.records.fit import COUNTS, Excluded, FitRecord, with_constant
+from analysis.records.forecast import ScoreRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.records.sources import SourceRecord
@@ -40,31 +41,6 @@ class PrimaryRecord:
     law: str
     count: str
     rule: str
-
-
-@dataclass(frozen=True)
-class ContestRow:
-    """One law in the contest.
-
-    Attributes:
-        law: its name.
-        count: column that holds N.
-        rollout_rms: RMS error of log loss beyond the fitted computes; None if no compute allows a rollout.
-        n_params: free parameters.
-        chosen: whether the rule chose it.
-        weight: share of the law in averages over laws, 0 … 1; None in files of the rule before.
-        chi2: squares around the law over the variance of the noise; None in such files.
-        bic: criterion of the rule before; None since.
-    """
-
-    law: str
-    count: str
-    rollout_rms: float | None
-    n_params: int
-    chosen: bool
-    weight: float | None = None
-    chi2: float | None = None
-    bic: float | None = None
 
 
 @dataclass(frozen=True)
@@ -257,109 +233,6 @@ class ReferenceRow:
     se: float | None
     lr_scale: float
     n_seeds: int
-
-
-@dataclass(frozen=True)
-class ForecastCell:
-    """The forecast of one held-out cell.
-
-    Attributes:
-        rung: size by name.
-        n_params: N under the count of the forecast, parameters.
-        n_tokens: D, tokens.
-        flops: C, FLOPs.
-        factor: C over the largest fitted C.
-        predicted: predicted loss, nats per token.
-        low: lower end of the interval that one new run falls into.
-        high: upper end.
-    """
-
-    rung: str
-    n_params: int
-    n_tokens: int
-    flops: float
-    factor: float
-    predicted: float
-    low: float
-    high: float
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """N and D, which name the cell."""
-        return self.n_params, self.n_tokens
-
-
-@dataclass(frozen=True)
-class ScoredCell(ForecastCell):
-    """A forecast beside the truth.
-
-    Attributes:
-        loss: measured loss, nats per token; geometric mean over seeds.
-        error_percent: 100·(predicted − loss)/loss.
-        inside: whether the loss is inside the interval.
-    """
-
-    loss: float
-    error_percent: float
-    inside: bool
-
-
-@dataclass(frozen=True)
-class LoserScore:
-    """Errors of the forecast of a single law.
-
-    Attributes:
-        law: its name.
-        rms_percent: RMS error over the held-out cells, %; None if none is finished.
-        rms_percent_10x: the same over cells at ≥ 10 times the largest fitted C; None if there is none.
-        inside_share: share of the losses inside their intervals.
-    """
-
-    law: str
-    rms_percent: float | None
-    rms_percent_10x: float | None
-    inside_share: float | None
-
-
-@dataclass(frozen=True)
-class ScoreRecord:
-    """The sealed forecast against the truth.
-
-    Attributes:
-        cells: the finished held-out cells.
-        rms_percent: RMS error over them, %; None if none is finished.
-        rms_percent_10x: the same over cells at ≥ 10 times the largest fitted C; None if there is none.
-        inside_share: share of the losses inside their intervals.
-        largest_fitted_flops: largest C of the fit behind the forecast, FLOPs.
-        losers: errors of single laws; of an average those of all its laws, else of those not chosen.
-        seal_intact: whether the hash in forecast.json is that of its content.
-        law: the law that forecast; of an average the one of largest weight.
-        level: nominal share of losses inside the intervals.
-        missing: held-out cells that are not finished.
-        averaged: whether the forecast is one over laws.
-        rms_percent_20x: as rms_percent_10x, at ≥ 20 times.
-        interval_score: mean score of the intervals, % of the loss; the smaller, the sharper and the truer.
-        created: time of the seal, UTC, ISO 8601; None in old files.
-        sha256: the seal of the forecast; None in old files.
-        table_sha256: hash of the fitted rows; None in old files.
-    """
-
-    cells: tuple[ScoredCell, ...]
-    rms_percent: float | None
-    rms_percent_10x: float | None
-    inside_share: float | None
-    largest_fitted_flops: float | None
-    losers: tuple[LoserScore, ...]
-    seal_intact: bool
-    law: str
-    level: float
-    missing: tuple[ForecastCell, ...]
-    averaged: bool = False
-    rms_percent_20x: float | None = None
-    interval_score: float | None = None
-    created: str | None = field(default=None, metadata=ABSENT_IF_NONE)
-    sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
-    table_sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.arrays import Interval
-from analysis.records.fits import ScoredCell
+from analysis.records.forecast import ScoredCell
 from harness.records.json_files import read_record
 
 SCHEMA = 1

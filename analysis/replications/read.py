@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.forecast.seal import table_sha256
 from analysis.forecast.series import quoted, score_all
-from analysis.records.fits import ScoredCell, ScoreRecord, StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.records.fits import StudyRecord, read_study
+from analysis.records.forecast import ForecastRecord, ScoredCell, ScoreRecord, read_forecast
 from analysis.records.replications import LeftOutReplication
 from analysis.tables.table import load_table
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns

@@ -12,7 +12,8 @@ from analysis.arrays import Interval
 from analysis.forecast.seal import FAR, VERY_FAR, scores
 from analysis.intervals import LEVEL, interval_score
 from analysis.laws import family
-from analysis.records.fits import ScoredCell, StudyRecord
+from analysis.records.fits import StudyRecord
+from analysis.records.forecast import ScoredCell
 from analysis.records.replications import (
     HeldOutRecord,
     ParameterRecord,

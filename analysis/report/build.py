@@ -30,8 +30,8 @@ from analysis.records.averages import AveragedQuantity
 from analysis.records.curves import Tried
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import COUNTS, FitRecord
-from analysis.records.fits import ScoreRecord, StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.records.fits import StudyRecord, read_study
+from analysis.records.forecast import ForecastRecord, ScoreRecord, read_forecast
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
 from analysis.report.inline import inlined

@@ -13,7 +13,8 @@ from analysis.laws import find_law
 from analysis.records.averages import AveragedQuantity
 from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fit import FitRecord
-from analysis.records.fits import ScoreRecord, StudyRecord
+from analysis.records.fits import StudyRecord
+from analysis.records.forecast import ScoreRecord
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.study.words import plain_name, the_forecast
 from analysis.uncertainty.adequacy import SIGNIFICANCE

@@ -35,10 +35,9 @@ from analysis.records.fits import (
     JackknifeRecord,
     NoiseRecord,
     PrimaryRecord,
-    ScoreRecord,
     StudyRecord,
 )
-from analysis.records.forecast import ForecastRecord
+from analysis.records.forecast import ForecastRecord, ScoreRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.sources import SourceRecord
 from analysis.records.warning import FitWarning, WarningCode

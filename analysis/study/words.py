@@ -8,7 +8,8 @@ from analysis.averaging.quantities import SAID
 from analysis.laws import family, find_law
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import FitRecord
-from analysis.records.fits import ScoreRecord, StudyRecord
+from analysis.records.fits import StudyRecord
+from analysis.records.forecast import ScoreRecord
 from analysis.records.warning import WarningCode
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant

@@ -18,7 +18,7 @@ from analysis.tables.checks import check_units, row_reasons
 from analysis.tables.columns import OWN_QUANTITIES, Columns, absent_axes, cells_of, find_columns
 from analysis.tables.doubts import LIMIT_SLACK, check_scale_by_name, reading_doubts
 from analysis.tables.frames import read_frame
-from analysis.tables.loss_scale import read_loss_scale
+from analysis.tables.loss_scale import LossScale, read_loss_scale
 from analysis.tables.names import with_plain_names
 from analysis.tables.quantities import read_quantities
 from harness.records.errors import InputError
@@ -214,15 +214,7 @@ def load_table(
         raise InputError("the table has no rows: expected one row a finished run with N, D and loss")
     scale, where = scale or {}, where or {}
     columns = find_columns(frame, mapping or {}, count, loss, axes)
-    stated = read_loss_scale(loss_is)
-    if stated and "perplexity" in columns.names:
-        raise InputError(
-            "the mapping has perplexity, whose scale is known: give no scale, or map the column to loss",
-            "loss_is",
-            "mapping",
-        )
-    if stated is None:
-        check_scale_by_name(columns)
+    stated = _stated_scale(loss_is, columns)
     found = read_quantities(frame, columns, scale, where, stated)
     numbers, names = found.numbers, found.names
     reasons = row_reasons(frame, numbers, columns, where, names, found.words)
@@ -264,6 +256,20 @@ def load_table(
         absent=absent_axes(names),
         n_layers=_depths(frame)[kept] if columns.own and DEPTH in frame else None,
     )
+
+
+def _stated_scale(loss_is: str | None, columns: Columns) -> LossScale | None:
+    """Return the scale of the loss that was stated; without one the name of the column must not deny nats."""
+    stated = read_loss_scale(loss_is)
+    if stated and "perplexity" in columns.names:
+        raise InputError(
+            "the mapping has perplexity, whose scale is known: give no scale, or map the column to loss",
+            "loss_is",
+            "mapping",
+        )
+    if stated is None:
+        check_scale_by_name(columns)
+    return stated
 
 
 def as_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from harness.records.errors import InputError
 
-NOT_FINITE = ("nan", "inf", "infinity")
+NOT_FINITE = re.compile("[+-]?(nan|inf|infinity)", re.IGNORECASE)
 Metric = pd.Series  # values by step; an infinite value was logged as NaN or infinity
 
 
@@ -104,7 +105,7 @@ def as_logged(value: object) -> float | None:
     >>> as_logged(3), as_logged("NaN"), as_logged(True), as_logged([1]), as_logged(10**400)
     (3.0, nan, None, None, inf)
     """
-    if isinstance(value, str) and value.lstrip("+-").casefold() in NOT_FINITE:
+    if isinstance(value, str) and NOT_FINITE.fullmatch(value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

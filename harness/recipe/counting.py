@@ -9,6 +9,7 @@ Parameter counts are entries of arrays; a FLOP is one multiplication or addition
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from harness.recipe.spec import ModelSpec
 
@@ -132,3 +133,11 @@ def train_flops_6nd(model: ModelSpec, n_tokens: int) -> float:
         Kaplan et al., arXiv:2001.08361, section 2.1.
     """
     return 6.0 * n_params_matmul(model) * n_tokens
+
+
+# By column of the tables.
+COUNTERS: dict[str, Callable[[ModelSpec], int]] = {
+    "n_params": n_params,
+    "n_params_matmul": n_params_matmul,
+    "n_params_body": n_params_body,
+}

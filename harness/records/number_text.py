@@ -170,3 +170,13 @@ def p_value(value: float | None) -> str:
     if not given(value):
         return DASH
     return "< .001" if value < 1e-3 else f"{value:.3f}"
+
+
+def p_statement(value: float | None) -> str:
+    """Return what a p-value is.
+
+    >>> p_statement(0.0042), p_statement(1e-5)
+    ('p = 0.004', 'p < .001')
+    """
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

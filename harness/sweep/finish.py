@@ -17,8 +17,8 @@ from rich.table import Table
 
 from analysis.advice import Source, next_steps
 from analysis.records.emergence import read_emergence
-from analysis.records.fits import ScoreRecord, StudyRecord, read_study
-from analysis.records.forecast import read_forecast
+from analysis.records.fits import StudyRecord, read_study
+from analysis.records.forecast import ScoreRecord, read_forecast
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import RateGroup
 from harness.records.columns import OF_SOURCE

@@ -1,4 +1,4 @@
-"""Set-up that tests of the analysis share: searches from few starts, a browser, a live report."""
+"""Set-up that tests of the analysis share: an empty folder, few starts of a search, a browser, a report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from analysis.report import build as report
 from analysis.solve import search
 from tests.browser import Browser, browser
 from tests.fakes.sweep import make_sweep
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, as somebody who types a command there."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

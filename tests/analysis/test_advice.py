@@ -66,6 +66,7 @@ def test_grids_are_trained_by_sweeps_alone_and_cells_follow_from_laws_alone() ->
     [
         ["results/chinchilla/points.parquet"],
         ["notebooks/losses.csv", "--map", "N=params,D=tokens,loss=val_loss"],
+        ["notebooks/losses.csv", "--map", "D=tokens", "--count", "params", "--loss", "val_loss"],
     ],
 )
 def test_the_command_that_a_fit_asks_for_can_be_typed(

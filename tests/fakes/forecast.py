@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.fit import FitRecord
-from analysis.records.fits import ForecastCell, RolloutRow
-from analysis.records.forecast import ForecastRecord, LoserForecast, sealed
+from analysis.records.fits import RolloutRow
+from analysis.records.forecast import ForecastCell, ForecastRecord, LoserForecast, sealed
 from tests.fakes.fits import law_fit
 
 

@@ -8,11 +8,10 @@ import pandas as pd
 
 from analysis.forecast.seal import score_forecast
 from analysis.learning_rate.schedules import compare_schedules
-from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
+from analysis.records.averages import AveragedQuantity, AveragedRecord, ContestRow, LawShare
 from analysis.records.fit import Excluded
 from analysis.records.fits import (
     AdequacyRecord,
-    ContestRow,
     JackknifeRecord,
     JackknifeRow,
     PrimaryRecord,

@@ -25,8 +25,7 @@ from analysis.plots.curves import LOOKS, SPREAD
 from analysis.plots.law_tests import OVER_LAWS, law_styles
 from analysis.plots.style import BLACK
 from analysis.records.curves import Tried
-from analysis.records.fits import ScoreRecord
-from analysis.records.forecast import ForecastRecord
+from analysis.records.forecast import ForecastRecord, ScoreRecord
 
 FACTOR = Axis("compute over the largest fitted run", "times")
 SAME = Series("same", "forecast = measured", BLACK, "dashes")

@@ -77,6 +77,10 @@ def test_a_recipe_against_itself(tables: Path, capsys: pytest.CaptureFixture[str
     assert " of 2 comparisons of one recipe with itself are said to differ" in said
     assert main([*arguments, "3"]) == 2
     assert "groups of 3 seeds were asked for and the table has 9 seeds" in capsys.readouterr().err
+    assert main([*arguments, "2", "--where", "size=d16"]) == 2
+    assert "sizes, expected 3 or more" in capsys.readouterr().err
+    assert main([*arguments, "2", "--noise", "0.004"]) == 2
+    assert "leave out a second table, --base, --target and --noise" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -92,8 +96,8 @@ def test_a_recipe_against_itself(tables: Path, capsys: pytest.CaptureFixture[str
         (["old.csv", "."], "points.parquet is not there"),
         (["old.csv", "both.csv", "--map", "arm=recipe"], "both has several arms in column recipe, old, new"),
         (["blank.csv", "--map", "arm=recipe"], "row 0 has no arm in column recipe (27 of 54 rows)"),
-        (["both.csv", "--map", "arm=recipe", "--target", "much"], "expected training FLOPs such as 1e20"),
-        (["both.csv", "--map", "arm=recipe", "--target=-1"], "target is -1: expected training FLOPs"),
+        (["both.csv", "--map", "arm=recipe", "--target", "much"], "expected a positive number such as 1e21"),
+        (["both.csv", "--map", "arm=recipe", "--target=-1"], "expected a positive number such as 1e21"),
         (["both.csv", "--map", "arm=recipe", "--noise", "2"], "noise is 2: expected the standard deviation"),
         (
             ["both.csv", "--map", "arm=recipe", "--seed=-1"],

@@ -94,7 +94,7 @@ def broken(**columns: object) -> Callable[[], pd.DataFrame]:
             [],
             "run run is too short: 6 rows up to step 1500, 4 rows and step 5000 are needed",
         ),
-        (broken(), ["--level", "90"], "the level is 90: expected a share such as 0.9"),
+        (broken(), ["--level", "90"], "argument --level: '90' was given, expected a share between 0 and 1"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -61,6 +61,26 @@ def test_intervals_of_real_runs_hold_ninety_percent() -> None:
         assert 0.85 < each.inside_share < 0.97, each
 
 
+def said(text: str) -> bool:
+    """Whether analysis/README.md has these words."""
+    return text in " ".join((ROOT / "analysis/README.md").read_text().split())
+
+
+def listed(values: Sequence[float], digits: int = 0) -> str:
+    *first, last = (f"{each:.{digits}f}" for each in values)
+    return f"{', '.join(first)} and {last}"
+
+
+def test_the_readme_states_these_scores() -> None:
+    found = score(tried(alone=False))
+    off, now = ([each.rms_percent for each in found], [each.rms_percent_now for each in found])
+    inside = [100 * each.inside_share for each in found]
+    assert said(
+        f"a forecast from 25, 50 and 75 % of training is off by {listed(off, 1)} % RMS. The loss at that "
+        f"moment is off by {listed(now)} %. The 90 % intervals hold {listed(inside)} % of the ends"
+    )
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_intervals_hold_in_every_sweep(name: str) -> None:
     """Arms, grids of learning rates and shapes that change too: no sweep is far below what is stated."""
@@ -124,9 +144,12 @@ def test_a_run_alone_is_forecast_by_the_law() -> None:
     """Worse than by other runs, but twice as near as the loss now, with intervals that say so."""
     found = tried(alone=True)
     assert {each.forecast.basis for each in found} == {Basis.RUNS, Basis.LAW}
-    for each in score([one for one in found if one.forecast.basis is Basis.LAW]):
+    scores = score([one for one in found if one.forecast.basis is Basis.LAW])
+    for each in scores:
         assert each.rms_percent < 0.55 * each.rms_percent_now
         assert 0.8 < each.inside_share < 0.97, each
+    off = listed([each.rms_percent for each in scores])
+    assert said(f"The law alone, for the first run of a sweep, is off by {off} %")
 
 
 def test_another_schedule_of_the_same_size_is_foretold_by_the_law() -> None:

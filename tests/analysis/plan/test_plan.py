@@ -231,6 +231,18 @@ def test_hours_and_money_become_compute(
     assert json.loads(out.read_text())["prediction"]["flops"]["value"] == pytest.approx(7.2e19)
 
 
+def test_a_table_of_perplexities_is_planned_from(foreign: str, tmp_path: Path) -> None:
+    table, out = pd.read_csv(foreign), tmp_path / "plan.json"
+    path = tmp_path / "perplexities.csv"
+    table.assign(loss=np.exp(table.loss)).to_csv(path, index=False)
+    found = []
+    for source, scale in ((foreign, "nats"), (str(path), "perplexity")):
+        asked = ["--loss-is", scale, "--flops", "1e20", "--resamples", "0", "--json", str(out)]
+        assert main([source, "--map", "N=params", *asked]) == 0
+        found.append(json.loads(out.read_text())["prediction"]["loss"]["value"])
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,46 @@ def test_planted_curve_is_found() -> None:
         found = fit_accuracy(loss, accuracy_of(PLANTED, loss), chance=chance)
         np.testing.assert_allclose(found.theta, PLANTED, rtol=2e-3)
         assert found.sd < 1e-4
+
+
+@pytest.mark.parametrize("chance", [None, 0.25])
+def test_noise_of_a_run_is_estimated(chance: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.prediction.accuracy.DRAWS", 2)
+    loss = np.linspace(2.1, 3.2, 400)
+    noise = SPREAD * np.random.default_rng(0).standard_normal(len(loss))
+    found = fit_accuracy(loss, accuracy_of(PLANTED, loss) + noise, chance=chance)
+    assert found.sd == pytest.approx(SPREAD, rel=0.1)
+
+
+def test_draws_of_the_curve_spread_as_the_linear_theory_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracies of the curve have the errors of least squares, times the spread of Student's t."""
+    monkeypatch.setattr("analysis.prediction.accuracy.DRAWS", 400)
+    rng, loss = np.random.default_rng(0), np.linspace(2.1, 3.2, 36)
+    found = fit_accuracy(loss, accuracy_of(PLANTED, loss) + SPREAD * rng.standard_normal(len(loss)))
+    at, step = np.linspace(2.0, 3.3, 5), 1e-6 * np.eye(4)
+    slope, wanted = (
+        np.stack([accuracy_of(found.theta + one, x) - accuracy_of(found.theta - one, x) for one in step], -1)
+        / 2e-6
+        for x in (loss, at)
+    )
+    errors = found.sd * np.sqrt(np.einsum("ij,jk,ik->i", wanted, np.linalg.inv(slope.T @ slope), wanted))
+    spread = accuracy_of(found.samples[:, None], at).std(axis=0)
+    freedom = len(loss) - len(PLANTED)
+    np.testing.assert_allclose(spread, errors * np.sqrt(freedom / (freedom - 2)), rtol=0.15)
+
+
+def test_interval_of_a_new_run_has_the_noise_of_runs() -> None:
+    """With losses and a curve that are certain, nothing but the noise of one run is left."""
+    predictor = Predictor.over_laws(runs(1e-6), laws=["chinchilla"], resamples=2000)
+    found = predictor.best(flops=1e21)
+    loss = np.linspace(2.1, 3.2, 36)
+    certain = replace(fit_accuracy(loss, accuracy_of(PLANTED, loss)), sd=SPREAD)
+    shown = with_accuracy(found, certain, predictor).accuracy
+    assert shown is not None
+    assert shown.interval is not None
+    half = stats.norm.ppf((1 + predictor.level) / 2) * SPREAD
+    assert shown.value == pytest.approx(float(accuracy_of(PLANTED, np.array(best_at(1e21)[2]))), abs=1e-4)
+    np.testing.assert_allclose(np.subtract(shown.interval, shown.value), [-half, half], rtol=0.1)
 
 
 def inside(seed: int, resamples: int) -> bool:

@@ -16,6 +16,7 @@ from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import ESTIMATORS, Problem
 from analysis.tables.table import LossTable
+from analysis.uncertainty.bootstrap import cluster_resamples
 from analysis.uncertainty.profile import cut_of, profile
 from harness.records.errors import InputError
 from harness.records.json_files import to_json
@@ -118,19 +119,37 @@ def fit(table: LossTable) -> Fit:
     return fit_law(table, "chinchilla", estimator="lsq", resamples=0, level=LEVEL)
 
 
-def lowest_without(table: LossTable, fit: Fit, parameter: str, value: float) -> float:
-    """The lowest half sum of squares with one natural parameter held, by SciPy in other coordinates."""
+def lowest(
+    table: LossTable, fit: Fit, held: dict[str, float] | None = None, weights: np.ndarray | None = None
+) -> float:
+    """The lowest half sum of squares with some natural parameters held, by SciPy in other coordinates."""
     law = find_law(fit.law)
-    index = law.params.index(parameter)
-    scale = np.delete(fit.theta, index)
+    theta = fit.theta.copy()
+    for name, value in (held or {}).items():
+        theta[law.params.index(name)] = value
+    free = [index for index, name in enumerate(law.params) if name not in (held or {})]
+    scale, roots = fit.theta[free], np.sqrt(np.ones(len(table)) if weights is None else weights)
 
     def residual(x: np.ndarray) -> np.ndarray:
-        theta = np.insert(x * scale, index, value)
-        return np.log(table.loss) - np.log(law.value(theta, table.n, table.d))
+        theta[free] = x * scale
+        return roots * (np.log(table.loss) - np.log(law.value(theta, table.n, table.d)))
 
     start = np.ones(len(scale))
     found = least_squares(residual, start, method="lm", xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=20_000)
     return float(found.cost)
+
+
+@pytest.mark.parametrize("parameter", ["E", "A", "alpha"])
+def test_every_point_of_the_profile_is_the_lowest_objective_there(
+    table: LossTable, fit: Fit, parameter: str
+) -> None:
+    found = profile(fit, table, parameter)
+    assert found.estimate == pytest.approx(fit.params[parameter], rel=1e-6)
+    assert found.lowest == pytest.approx(lowest(table, fit), rel=1e-4)
+    for at in (0, 7, -8, -1):
+        there = lowest(table, fit, {parameter: found.values[at]})
+        # The rise, not the objective, since the lowest objective would hide an error of the rise.
+        assert found.objective[at] - found.lowest == pytest.approx(there - found.lowest, rel=5e-3)
 
 
 @pytest.mark.parametrize("parameter", ["E", "A", "B", "alpha", "beta"])
@@ -143,7 +162,7 @@ def test_the_fit_is_at_the_cut_where_the_interval_ends(table: LossTable, fit: Fi
     assert high is not None
     assert low < found.estimate < high
     for end in (low, high):
-        assert lowest_without(table, fit, parameter, end) == pytest.approx(found.cut, rel=2e-3)
+        assert lowest(table, fit, {parameter: end}) == pytest.approx(found.cut, rel=2e-3)
 
 
 def test_small_noise_gives_the_interval_of_the_linear_theory(table: LossTable, fit: Fit) -> None:
@@ -202,6 +221,31 @@ def test_the_resampled_cut_is_the_same_for_the_same_seed(table: LossTable) -> No
     one, two, other = (profile(robust, table, "alpha", resamples=40, seed=seed) for seed in (1, 1, 2))
     assert one.interval == two.interval != other.interval
     assert one.rule == f"resampled cut, 40 draws of {len(table)} trunks"
+
+
+def test_resampled_objectives_rise_as_those_of_scipy() -> None:
+    table = trunks("additive", np.random.default_rng(0))
+    fit = fit_law(table, "chinchilla", estimator="lsq", resamples=0)
+    problem = Problem(find_law("chinchilla"), table, "lsq")
+    weights = cluster_resamples(table, problem.law, 4, np.random.default_rng(1))
+    rise = FixedProblem.of(problem, fit.theta, "alpha").resampled_rise(weights)
+    held = {"alpha": fit.params["alpha"]}
+    wanted = [lowest(table, fit, held, row) - lowest(table, fit, None, row) for row in weights]
+    np.testing.assert_allclose(rise, wanted, rtol=0.01, atol=1e-3 * fit.objective)
+
+
+def test_the_resampled_cut_is_a_stretched_quantile_of_the_rise(
+    table: LossTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tests robust to clusters do: G/(G − 1), and F with (1, G − 1) degrees of freedom over chi-square."""
+    robust = fit_law(table, "chinchilla", resamples=0, level=LEVEL)
+    rises = robust.objective * np.linspace(0, 0.5, 41)
+    monkeypatch.setattr(FixedProblem, "resampled_rise", lambda _, weights: rises[: len(weights)])
+    found = profile(robust, table, "alpha", resamples=41)
+    assert found.cut is not None
+    count = len(table)
+    wanted = stats.f.ppf(LEVEL, 1, count - 1) / stats.norm.ppf((1 + LEVEL) / 2) ** 2 * count / (count - 1)
+    assert found.cut - found.lowest == pytest.approx(wanted * 0.45 * robust.objective, rel=1e-6)
 
 
 def few_trunks(table: LossTable) -> tuple[LossTable, int]:

@@ -14,7 +14,7 @@ from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, moving_dept
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
-from tests.harness.grid.test_cells import TOKENS, ids
+from tests.harness.grid.test_expansion import TOKENS, ids
 from tests.small_sweeps import DATA, settings, small_cells
 
 MODEL = load(["+grid=smoke", "model.head_dim=16"]).model

@@ -21,8 +21,8 @@ import pandas as pd
 import pytest
 
 from analysis.forecast.seal import table_sha256
-from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastRecord, sealed
+from analysis.records.fits import NoiseRecord, StudyRecord
+from analysis.records.forecast import ForecastCell, ForecastRecord, sealed
 from analysis.tables.table import load_table
 from harness.config.settings import Loaded
 from harness.records import files
