@@ -30,18 +30,21 @@ class DeviceMemory:
     Attributes:
         state: Parameters and optimiser state.
         gradients: fp32 gradients; twice if gradients are accumulated over micro-batches.
+        accumulated: the sum among them, which is there before a backward pass begins; 0 without it.
         activations: Activations saved for the backward pass, of all layers on this device.
-        logits: Logits and their gradient, fp32.
+        logits: Logits and their gradient.
         block: Temporaries of the backward pass of one block.
-        overlap: Whether gradients and block temporaries add to the logits. Without rematerialisation the
-            compiler holds copies of saved activations, about as large as the smaller of the two.
+        copies: Copies of saved activations that the compiler holds without rematerialisation.
+        overlap: Whether gradients and block temporaries add to the logits.
     """
 
     state: float
     gradients: float
+    accumulated: float
     activations: float
     logits: float
     block: float
+    copies: float
     overlap: bool
 
     @property
@@ -49,7 +52,7 @@ class DeviceMemory:
         """Peak bytes: state, activations, and the larger of the two ends of the backward pass."""
         # The backward pass frees the logits before it reaches the blocks, so the two peaks add up only if the
         # compiler makes them overlap.
-        ends = self.gradients + self.block, self.logits
+        ends = self.gradients + self.block + self.copies, self.accumulated + self.logits
         return self.state + self.activations + (sum(ends) if self.overlap else max(ends))
 
 
@@ -168,12 +171,21 @@ def device_memory(
     layers = model.n_layers / mesh.stage
     saved = ticks * tokens * layers * saved_bytes_token(model, mesh, remat, attention)
     # Gradient accumulation holds the sum and the gradient that is added to it.
-    copies = 2 if n_micro > 1 and mesh.stage == 1 else 1
+    accumulates = n_micro > 1 and mesh.stage == 1
+    gradients = FP32 * params
+    block = block_bytes(model, mesh, remat, tokens, attention)
+    # As compiled: with the kernel for TPUs the logits outlast the blocks, and their gradient is fp32.
+    outlasts = attention == "splash"
+    entry = FP32 + (FP32 if outlasts else ACTIVATION_BYTES[model.precision])
+    logits = entry * tokens * model.vocab_size / mesh.tensor
+    kept = remat == "none"
     return DeviceMemory(
-        state=STATE_COPIES * FP32 * params,
-        gradients=copies * FP32 * params,
+        state=STATE_COPIES * gradients,
+        gradients=(1 + accumulates) * gradients,
+        accumulated=accumulates * gradients,
         activations=saved,
-        logits=2 * FP32 * tokens * model.vocab_size / mesh.tensor,
-        block=block_bytes(model, mesh, remat, tokens, attention),
-        overlap=remat == "none",
+        logits=logits,
+        block=block,
+        copies=min(block, logits) if kept and not outlasts else 0.0,
+        overlap=kept and outlasts,
     )

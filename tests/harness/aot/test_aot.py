@@ -13,10 +13,12 @@ import pytest
 
 from harness.aot import __main__ as aot
 from harness.aot.topology import Topology
+from harness.config.settings import load
 from harness.engine.mesh import make_mesh
 from harness.engine.step import engine_for
 from harness.execution.execution import Execution, MeshConfig
 from harness.execution.memory import device_memory, local_params
+from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
 from harness.recipe.spec import GROUPS, ModelSpec
 from harness.records.errors import InputError
@@ -105,6 +107,39 @@ def test_counted_memory_is_near_that_of_the_compiler(
     n_sequences = 256 if recipe.n_experts > 1 else 32 if recipe.vocab_size == WIDE.vocab_size else 64
     counted = device_memory(recipe, mesh, remat, n_sequences, 1, attention)
     assert counted.total / 2**20 == pytest.approx(mib, rel=0.15)
+
+
+# `python -m harness.aot +grid=node topology=h100:8 data.vocab_size=50304`, then with other settings.
+NODE = [
+    (512, 50304, 12, "none", 12934),
+    (640, 50304, 12, "none", 15183),
+    (768, 50304, 12, "none", 17511),
+    (1024, 50304, 12, "none", 22445),
+    (1280, 50304, 12, "none", 28077),
+    (512, 8192, 12, "none", 9275),
+    (1280, 8192, 12, "none", 25497),
+    (512, 50304, 2, "none", 6801),
+    (1280, 50304, 2, "none", 10387),
+    (512, 50304, 12, "full", 6449),
+    (1280, 50304, 12, "full", 11751),
+]
+
+
+@pytest.mark.parametrize(("d_model", "vocab_size", "n_layers", "remat", "mib"), NODE)
+def test_every_rung_of_the_grid_for_a_node_is_counted_as_compiled(
+    d_model: int, vocab_size: int, n_layers: int, remat: str, mib: float
+) -> None:
+    found = load(["+grid=node", f"model.n_layers={n_layers}"])
+    recipe = model_spec(Rung(d_model, n_layers, n_layers), found.model, vocab_size, found.optim.transfer)
+    micro = found.execution.micro_batch
+    n_micro = found.optim.batch_size // micro
+    mesh = MeshConfig(data=found.mesh.data)
+    counted = device_memory(recipe, mesh, remat, micro, n_micro, "xla").total / 2**20
+    assert counted == pytest.approx(mib, rel=0.1)
+
+
+def test_the_grid_for_a_node_has_the_rungs_that_were_compiled() -> None:
+    assert load(["+grid=node"]).grid.rungs == [512, 640, 768, 1024, 1280]
 
 
 def test_collectives_are_counted() -> None:
