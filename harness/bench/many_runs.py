@@ -176,9 +176,10 @@ def measure(options: argparse.Namespace) -> None:
         raise InputError(f"runs is {options.runs}, expected {len(RUNGS)} to {MOST_RUNS}", "runs")
     with tempfile.TemporaryDirectory(prefix="many-runs-") as name:
         figures = compared(Path(name), options.runs)
-    print(json.dumps(figures, indent=1))
-    if options.json:
-        write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
+        # Before the files are removed, which takes a while.
+        print(json.dumps(figures, indent=1), flush=True)
+        if options.json:
+            write_json(options.json, {"schema": 1, "provenance": to_json(provenance()), **figures})
 
 
 if __name__ == "__main__":
