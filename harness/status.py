@@ -71,13 +71,14 @@ class View:
     def __init__(self, folder: SweepFolder, n_rows: int):
         self._folder = folder
         self._n_rows = n_rows
-        self._cooldown_frac = cooldown_share(read_sweep(folder).config.get("optim"))
         self._watch = SweepWatch(folder.root)
         self.refresh()
 
     def refresh(self) -> None:
         """Read the files again."""
-        self.rows = run_rows(self._folder)
+        record = read_sweep(self._folder)
+        self._cooldown_frac = cooldown_share(record.config.get("optim"))
+        self.rows = run_rows(self._folder, record)
         # Curves take longer to read than everything else, and of finished runs nothing is foretold.
         self.outlooks = {} if self.has_ended else self._watch.look()
 

@@ -15,7 +15,7 @@ from harness.grid.cells import Cell
 from harness.recipe.spec import DataSpec, Job, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 from harness.records.errors import Damaged
 from harness.records.paths import RunFolder, SweepFolder
-from harness.runs.collect import collect_curves, collect_points
+from harness.runs.collect import collect_curves, collect_points, read_points
 from harness.train.loop import TrainInputs, train_job
 from harness.weights.kept import Keep
 from tests.small_sweeps import without_times
@@ -109,6 +109,9 @@ def collected(root: Path, specs: list[RunSpec], ends: tuple[int, ...]) -> tuple[
     """Points and curves of runs under `root`, whose files are all sound, without times."""
     cells, folder = [Cell(spec, n, "fit") for spec in specs for n in ends], SweepFolder(root)
     damaged: list[Damaged] = []
-    points, curves = collect_points(folder, cells, "test"), collect_curves(folder, cells, damaged)
+    points, curves = (
+        collect_points(cells, read_points(folder, cells), "test"),
+        collect_curves(folder, cells, damaged),
+    )
     assert damaged == []
     return without_times(points), without_times(curves)

@@ -28,7 +28,7 @@ from analysis.serve import __main__ as serve
 from harness import cancel, coordinate_check, export, sample, status
 from harness.aot import __main__ as aot
 from harness.bench import __main__ as bench
-from harness.bench import preparation, scheduling, seeking, shards
+from harness.bench import many_runs, preparation, scheduling, seeking, shards
 from harness.data import curate
 from harness.evaluate import __main__ as evaluate
 from harness.records.command_line import CommandParser
@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.coordinate_check": (coordinate_check.main, "key=value"),
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),
+    "harness.bench.many_runs": (many_runs.main, "--runs"),
     "harness.bench.preparation": (preparation.main, "--kill"),
     "harness.bench.seeking": (seeking.main, "--seeks"),
     "harness.bench.shards": (shards.main, "--repeats"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,9 @@ from harness.records.paths import RunFolder, SweepFolder
 from harness.records.sweep_file import SweepCell, SweepRecord
 
 COLUMNS = ["point_id", "step", "n_tokens", "train_loss", "eval_loss", "hidden_lr"]
+# Finished runs of one size that others are compared with, and unfinished ones that are followed. More say
+# little, and a driver of ten thousand runs would read and compare for minutes at every look.
+MOST_OF_A_SIZE, MOST_FOLLOWED = 30, 100
 REFERENCE, COSINE = "reference", "cosine"  # role of the runs that have this schedule in any sweep
 
 
@@ -38,6 +44,9 @@ class SweepCurves:
         self._folder = SweepFolder(root)
         self._seen: dict[str, tuple[object, Run | None]] = {}
         self._tables: _Tables | None = None
+        self._record: tuple[object, SweepRecord, dict[str, list[SweepCell]]] | None = None
+        self._finished: set[str] = set()
+        self._compared: dict[str, list[SweepCell]] = {}
 
     def read(self) -> list[Run]:
         """Return the runs of the plan that have a curve.
@@ -45,13 +54,65 @@ class SweepCurves:
         Raises:
             InputError: the folder is none of a sweep, or its record cannot be read.
         """
+        record, cells = self._planned()
+        return self._runs(cells, record)
+
+    def read_few(self) -> list[Run]:
+        """Return at most MOST_FOLLOWED unfinished runs, and MOST_OF_A_SIZE finished ones of each size.
+
+        Of more unfinished runs, those that wrote a state last are taken. A run that was finished once is not
+        looked at again. Raises InputError as `read` does.
+        """
+        record, cells = self._planned()
+        recorded = self._stored().recorded if not self._folder.runs.is_dir() else None
+        open_runs = [run for run, own in cells.items() if not self._is_finished(run, own, recorded)]
+        if len(open_runs) > MOST_FOLLOWED:
+            open_runs = nlargest(MOST_FOLLOWED, open_runs, key=self._written)
+        taken = Counter(map(_size, self._compared.values()))
+        for run_id in [run for run in cells if run in self._finished and run not in self._compared]:
+            size = _size(cells[run_id])
+            if taken[size] < MOST_OF_A_SIZE:
+                # Once chosen it stays, so that a forecast does not move with the choice.
+                taken[size] += 1
+                self._compared[run_id] = cells[run_id]
+        chosen = {*open_runs, *self._compared}
+        return self._runs({run: own for run, own in cells.items() if run in chosen}, record)
+
+    @property
+    def n_left_out(self) -> int:
+        """Finished runs that `read_few` did not return."""
+        return len(self._finished) - len(self._compared)
+
+    def _written(self, run_id: str) -> tuple[int, int]:
+        """Return when a run wrote its state last."""
+        return version(self._folder.run(run_id).state) or (0, 0)
+
+    def _planned(self) -> tuple[SweepRecord, dict[str, list[SweepCell]]]:
+        """Return the record of the sweep and its cells by run, read again only if it was written anew."""
         if not self._folder.sweep.exists():
             raise InputError(
                 f"{self._folder.root} is no sweep folder (sweep.json is missing); give results/NAME, or "
                 "a table of curves"
             )
-        record = sweep_file.read_sweep(self._folder.sweep)
-        cells = _by_run(record)
+        state = version(self._folder.sweep)
+        if self._record is None or self._record[0] != state:
+            record = sweep_file.read_sweep(self._folder.sweep)
+            self._record = (state, record, _by_run(record))
+            # A plan that grew has new ends for runs that were finished.
+            self._finished, self._compared = set(), {}
+        return self._record[1:]
+
+    def _is_finished(self, run_id: str, cells: Sequence[SweepCell], recorded: set[str] | None) -> bool:
+        """Return whether every end point of a run is recorded: in its folder, or in `recorded` if given."""
+        if run_id not in self._finished:
+            names = set(_names(self._folder.run(run_id).points)) if recorded is None else set()
+            there = recorded or {name.removesuffix(".json") for name in names}
+            if not all(cell.point_id in there for cell in cells):
+                return False
+            self._finished.add(run_id)
+        return True
+
+    def _runs(self, cells: Mapping[str, list[SweepCell]], record: SweepRecord) -> list[Run]:
         tables = None if self._folder.runs.is_dir() else self._stored()
         found = [self._run(run_id, own, record, tables) for run_id, own in cells.items()]
         return [run for run in found if run is not None]
@@ -61,6 +122,7 @@ class SweepCurves:
         state = tuple(map(version, (self._folder.curves, self._folder.points)))
         if self._tables is None or self._tables.state != state:
             self._tables = _Tables.of(self._folder, state)
+            self._finished, self._compared = set(), {}
         return self._tables
 
     def _run(
@@ -93,12 +155,18 @@ def _by_run(record: SweepRecord) -> dict[str, list[SweepCell]]:
     return cells
 
 
+def _size(cells: Sequence[SweepCell]) -> tuple[str, float]:
+    """Return the arm of a run, and the FLOPs of a token of its model."""
+    return cells[0].arm or "", cells[0].flops / cells[0].n_tokens
+
+
 class _Tables:
     """Curves and losses of a sweep whose run folders are gone."""
 
     def __init__(self, curves: pd.DataFrame, points: pd.DataFrame, state: object = None):
         self.state = state
         self._rows = dict(iter(curves.groupby("run_id")))
+        self.recorded = set(points["point_id"]) if len(points) else set()
         done = points[points["status"] == DONE] if len(points) else points
         self.losses = dict(zip(done["point_id"], done["loss"], strict=True)) if len(done) else {}
 
@@ -119,7 +187,7 @@ class _Tables:
 def _names(folder: Path) -> tuple[str, ...]:
     """Return the names in a folder; a file of a run never changes once it has its name."""
     with contextlib.suppress(OSError):
-        return tuple(sorted(path.name for path in folder.iterdir()))
+        return tuple(sorted(os.listdir(folder)))
     return ()
 
 

@@ -16,6 +16,8 @@ from analysis.records.curves import Alarm, EndForecast
 from harness.records.errors import CONTRADICTIONS, InputError
 from harness.records.status.rows import RunRow
 
+SHARE = 0.05  # of a driver's time that its looks may take
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -49,31 +51,44 @@ def alarms(rows: Iterable[RunRow], outlooks: Mapping[str, Outlook]) -> list[str]
 class SweepWatch:
     """Outlooks of a sweep's unfinished runs.
 
+    A driver asks from its loop, so it must not be kept: a look that takes long is repeated later.
+
     Args:
         root: folder of the sweep.
-        seconds: least seconds between two looks at the files.
+        seconds: least seconds between two looks at the files; 0 looks whenever it is asked.
     """
 
     def __init__(self, root: Path, seconds: float = 0.0):
         self._curves = SweepCurves(root)
         self._seconds = seconds
-        self._looked_at = -float("inf")
+        self._next_at = -float("inf")
         self._runs: list[Run] = []
         self._found: dict[str, Outlook] = {}
 
     @property
     def runs(self) -> Sequence[Run]:
-        """Runs that have a curve, as of the last look."""
+        """Runs with a curve as of the last look: those not finished, and some of the finished ones."""
         return self._runs
+
+    @property
+    def n_left_out(self) -> int:
+        """Finished runs that the last look left out."""
+        return self._curves.n_left_out
 
     def look(self) -> Mapping[str, Outlook]:
         """Return outlooks by run; none of runs that are too short, and none if there are no curves yet."""
-        if time.monotonic() - self._looked_at < self._seconds:
+        began = time.monotonic()
+        if began < self._next_at:
             return self._found
-        self._looked_at = time.monotonic()
+        self._look()
+        ended = time.monotonic()
+        self._next_at = ended + max(self._seconds, (ended - began) / SHARE) if self._seconds else ended
+        return self._found
+
+    def _look(self) -> None:
         runs: list[Run] = []
         with contextlib.suppress(InputError):
-            runs = self._curves.read()
+            runs = self._curves.read_few()
         # The curves return the same object for a run that has not changed.
         if [id(run) for run in runs] != [id(run) for run in self._runs]:
             self._runs, self._found = runs, {}
@@ -82,7 +97,6 @@ class SweepWatch:
                 with contextlib.suppress(*CONTRADICTIONS):
                     if (found := self._outlook(run)) is not None:
                         self._found[run.name] = found
-        return self._found
 
     def _outlook(self, run: Run) -> Outlook | None:
         if run.ends[-1].loss is not None:

@@ -123,7 +123,8 @@ class Index:
 
     def _entry(self, name: str, path: Path) -> Entry:
         folder = SweepFolder(path)
-        record, rows = read_sweep(folder), run_rows(folder)
+        record = read_sweep(folder)
+        rows = run_rows(folder, record)
         return Entry(
             name,
             sweep_state(rows),

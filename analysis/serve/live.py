@@ -141,7 +141,8 @@ class LiveSweep:
         Raises:
             InputError: its record or a table cannot be read.
         """
-        record, planned = read_sweep(self._folder), run_rows(self._folder)
+        record = read_sweep(self._folder)
+        planned = run_rows(self._folder, record)
         rows, outlooks = by_urgency(planned), self._watch.look()
         curves = _curves(rows, self._watch.runs, outlooks)
         return SweepView(
@@ -158,7 +159,7 @@ class LiveSweep:
             runs=tuple(_run_view(row, outlooks.get(row.run_id)) for row in rows[:MAX_ROWS]),
             n_more=max(0, len(rows) - MAX_ROWS),
             curves=tuple(curves[:MAX_CURVES]),
-            n_more_curves=max(0, len(curves) - MAX_CURVES),
+            n_more_curves=max(0, len(curves) - MAX_CURVES) + self._watch.n_left_out,
         )
 
 

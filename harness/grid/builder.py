@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,7 @@ class CellBuilder:
         self.smallest_tokens = self._smallest_tokens()
         # One RunSpec per trajectory: its run_id, a hash, is cached in the object.
         self._specs: dict[tuple[Any, ...], RunSpec] = {}
+        self._recipes: dict[tuple[Any, ...], RunSpec] = {}
         self._ends: dict[ModelSpec, list[int]] = {}
 
     def cells(self) -> list[Cell]:
@@ -101,8 +103,9 @@ class CellBuilder:
         return [
             self._cell(rung, n_tokens, seed, "fit")
             for rung in self.rungs
+            for tokens in [self._tokens(rung)]
             for seed in self.seeds
-            for n_tokens in self._tokens(rung)
+            for n_tokens in tokens
         ]
 
     def _extra_cells(self) -> list[Cell]:
@@ -199,10 +202,13 @@ class CellBuilder:
         # Cells of one trunk share a recipe. A cosine or linear run has its own length in it, since its rates
         # depend on it.
         own_length = n_tokens if kind in SEPARATE_SCHEDULES else None
-        key = (rung, own_length, seed, tuple((scale or {}).items()), kind, batch_size)
-        if key not in self._specs:
-            self._specs[key] = self._spec(rung, own_length, seed, scale or {}, kind, batch_size)
-        return Cell(self._specs[key], n_tokens, role)
+        key = (rung, own_length, tuple((scale or {}).items()), kind, batch_size)
+        if (key, seed) not in self._specs:
+            # Seeds share model and rates, which take longer to work out than to copy.
+            if key not in self._recipes:
+                self._recipes[key] = self._spec(rung, own_length, seed, scale or {}, kind, batch_size)
+            self._specs[key, seed] = replace(self._recipes[key], seed=seed)
+        return Cell(self._specs[key, seed], n_tokens, role)
 
     def _spec(
         self,

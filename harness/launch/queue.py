@@ -39,9 +39,18 @@ def next_pack(queue: list[Handle], last: Pack | None, elsewhere: Collection[obje
         last: pack that the worker trained last; None if it is new.
         elsewhere: shapes that the other workers train now.
     """
-    first = queue[0]
-    near = [h for h in queue if h.spare == first.spare and h.cost >= SAME_SHAPE_SHARE * first.cost]
-    own = [handle for handle in near if last is not None and shape(handle.pack) == shape(last)]
-    # Two workers that compile one shape at the same time would both miss the compilation cache.
-    free = [handle for handle in near if shape(handle.pack) not in elsewhere]
-    return (own or free or queue)[0]
+    first, free = queue[0], None
+    own = None if last is None else shape(last)
+    for handle in queue:
+        if handle.spare != first.spare or handle.cost < SAME_SHAPE_SHARE * first.cost:
+            break
+        found = shape(handle.pack)
+        # The search ends here: a long queue is not walked through for every pack.
+        if found == own:
+            return handle
+        # Two workers that compile one shape at the same time would both miss the compilation cache.
+        if free is None and found not in elsewhere:
+            free = handle
+            if own is None:
+                break
+    return free or first

@@ -267,7 +267,14 @@ class RunSpec:
 
     def point_id(self, n_tokens: int) -> str:
         """Return the identity of the point at `n_tokens` tokens."""
-        return content_id([self.run_id, n_tokens])
+        if n_tokens not in self._point_ids:
+            self._point_ids[n_tokens] = content_id([self.run_id, n_tokens])
+        return self._point_ids[n_tokens]
+
+    @cached_property
+    def _point_ids(self) -> dict[int, str]:
+        """Hashes by token count: a plan asks for each of them many times."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values, without `added` fields at their default."""

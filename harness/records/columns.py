@@ -7,7 +7,7 @@ point. results/README.md lists unit and meaning of every column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -140,10 +140,15 @@ TIMING_COLUMNS = ("seconds", "tokens_per_second", "mfu", "device", "code_revisio
 
 def with_current_names(frame: pd.DataFrame) -> pd.DataFrame:
     """Rename columns of a sweep's table from schema version 1; leave other tables as they are."""
-    if "run_id" not in frame:
-        return frame
-    old = {was: now for was, now in FORMER_NAMES.items() if was in frame and now not in frame}
-    return frame.rename(columns=old)
+    old = former_names(frame.columns)
+    return frame.rename(columns=old) if old else frame
+
+
+def former_names(names: Collection[str]) -> dict[str, str]:
+    """Return today's name of each column that has the one of schema version 1; none for other tables."""
+    if "run_id" not in names:
+        return {}
+    return {was: now for was, now in FORMER_NAMES.items() if was in names and now not in names}
 
 
 def as_table(rows: list[dict[str, Any]] | pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:

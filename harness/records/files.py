@@ -138,6 +138,18 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     Raises:
         Damaged: there is no such file, it is no parquet, or it has other bytes than were written.
     """
+    table = read_arrow(path, columns)
+    with _as_damaged(path):
+        # Threads take longer to wake than a small table takes to convert.
+        found = table.to_pandas(use_threads=table.nbytes > THREADED_BYTES)
+    return with_current_names(found)
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Read a parquet table as `read_table` does, as an Arrow table with the names of the file.
+
+    To make a frame of a small table takes several times as long as to read it, so many are joined first.
+    """
     # Imported here, so that commands that read no table start sooner.
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import parquet
@@ -147,7 +159,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         raise Damaged(path, "it is empty")
     if not _is_as_written(data):
         raise Damaged(path, "its checksum differs")
-    try:
+    with _as_damaged(path):
         # Half the time of pandas' own reader, which counts for thousands of small files.
         file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         missing = [name for name in columns or () if name not in file.schema_arrow.names]
@@ -155,14 +167,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
             raise Damaged(path, f"it lacks {', '.join(missing)}")
         # Threads take longer to wake than a small table takes to read.
         threads = len(data) > THREADED_BYTES
-        read = file.read(columns=None if columns is None else list(columns), use_threads=threads)
-        found = read.to_pandas(use_threads=threads)
+        return file.read(columns=None if columns is None else list(columns), use_threads=threads)
+
+
+@contextlib.contextmanager
+def _as_damaged(path: Path) -> Iterator[None]:
+    """Turn whatever a parser of damaged bytes raises into Damaged."""
+    import pyarrow as pa
+
+    try:
+        yield
     except Damaged:
         raise
-    # Whatever a parser of damaged bytes raises.
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise Damaged(path, str(error).splitlines()[0] if str(error) else "it is no parquet") from error
-    return with_current_names(found)
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -173,9 +191,14 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 def table_bytes(frame: pd.DataFrame) -> bytes:
     """Return the parquet file of a table, with checksums; equal tables have equal bytes."""
     import pyarrow as pa
+
+    return arrow_bytes(pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def arrow_bytes(table: Any) -> bytes:
+    """Return the parquet file of an Arrow table, as `table_bytes` does."""
     from pyarrow import parquet
 
-    table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = (table.schema.metadata or {}) | {b"check": MARK + NO_DIGITS}
     sink = io.BytesIO()
     parquet.write_table(table.replace_schema_metadata(metadata), sink, write_page_checksum=True)

@@ -34,6 +34,7 @@ Record = TypeVar("Record")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 CHECK = "sha256"
+CANONICAL = json.JSONEncoder(sort_keys=True, allow_nan=False)  # of what is hashed
 
 CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 # How deep below its record a wrong key is named in an error; further causes add nothing.
@@ -200,8 +201,11 @@ def to_json(record: Any) -> Any:
 
 def content_sha256(content: Mapping[str, Any]) -> str:
     """Return the hash of a JSON object without its own `sha256`, as canonical JSON."""
-    rest = {key: value for key, value in content.items() if key != CHECK}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return _sha256({key: value for key, value in content.items() if key != CHECK})
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    return hashlib.sha256(CANONICAL.encode(content).encode()).hexdigest()
 
 
 def with_check(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,13 +278,15 @@ def checked(content: Any, path: Path) -> Any:
     """Return the content of a file without its hash; raise Damaged if the hash is of another content."""
     if not isinstance(content, dict) or CHECK not in content:
         return content
+    rest = dict(content)
+    written = rest.pop(CHECK)
     try:
-        is_as_written = content[CHECK] == content_sha256(content)
+        is_as_written = written == _sha256(rest)
     except (ValueError, TypeError, RecursionError):  # NaN, which we never write.
         is_as_written = False
     if not is_as_written:
         raise Damaged(path, "its checksum differs")
-    return {key: value for key, value in content.items() if key != CHECK}
+    return rest
 
 
 def current(value: Any, source: str, schema: int, migrations: Mapping[int, Migration]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -119,7 +120,7 @@ class SweepFolder:
         """Folder with the output of cluster jobs."""
         return self.root / "log"
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         """Folder with one folder per run."""
         return self.root / "runs"
@@ -194,7 +195,7 @@ class RunFolder:
         """Folder with the parts of the curves."""
         return self.root / "curves"
 
-    @property
+    @cached_property
     def points(self) -> Path:
         """Folder with one file per end point."""
         return self.root / "points"

@@ -15,7 +15,6 @@ from harness.grid.cells import Cell
 from harness.recipe import counting
 from harness.recipe.schedule import TRUNK
 from harness.records.columns import (
-    ADDED,
     ARM,
     CURVE_COLUMNS,
     EVAL_COLUMNS,
@@ -29,10 +28,8 @@ from harness.records.files import read_table, remove, set_aside, table_bytes, wr
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.run_files import RunStatus
 from harness.runs.finished import Standing, read_point_file, standings
+from harness.runs.parts import batches, joined, read_parts
 from harness.runs.rows import SOURCES, source_rows, unmeasured
-
-# Tables of a few rows each take far longer to sort one by one than together; all at once fill the memory.
-ROWS_AT_ONCE = 200_000
 
 
 def has_point(folder: SweepFolder, cell: Cell) -> bool:
@@ -87,18 +84,29 @@ def read_point(folder: SweepFolder, cell: Cell) -> dict[str, Any] | None:
     return unmeasured(cell.spec, cell.n_tokens, RunStatus.FAILED, reason) | {"seconds": None, "device": None}
 
 
-def collect_points(folder: SweepFolder, cells: list[Cell], grid: str) -> pd.DataFrame:
-    """Return points.parquet: one row per recorded cell, in the order of the plan."""
-    rows = []
-    for cell in cells:
-        row = read_point(folder, cell)
-        if row is not None:
-            rows.append(row | {"grid": grid, "role": cell.role, ARM: cell.arm})
-    for row in rows:
+def read_points(folder: SweepFolder, cells: Sequence[Cell]) -> list[dict[str, Any] | None]:
+    """Return the row of each cell as `read_point` does."""
+    return [read_point(folder, cell) for cell in cells]
+
+
+def collect_points(cells: list[Cell], rows: Sequence[dict[str, Any] | None], grid: str) -> pd.DataFrame:
+    """Return points.parquet: one row per recorded cell, in the order of the plan.
+
+    Args:
+        cells: cells of the plan.
+        rows: their rows, as `read_points` returns them.
+        grid: name of the grid.
+    """
+    found = [
+        row | {"grid": grid, "role": cell.role, ARM: cell.arm}
+        for cell, row in zip(cells, rows, strict=True)
+        if row is not None
+    ]
+    for row in found:
         # JSON has null for missing numbers, a column of floats has NaN.
         for column in ("loss", "loss_sem", "bits_per_byte", "seconds"):
             row[column] = np.nan if row[column] is None else row[column]
-    return as_table(rows, _columns(cells))
+    return as_table(found, _columns(cells))
 
 
 def _columns(cells: list[Cell]) -> dict[str, str]:
@@ -116,31 +124,15 @@ def collect_curves(folder: SweepFolder, cells: list[Cell], damaged: list[Damaged
     """
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
     wanted = {cell.spec.point_id(cell.n_tokens) for cell in cells}
-    frames = [_in_order(parts, wanted) for parts in _batches(runs, damaged)]
+    paths = ((run, path) for run in runs for path in sorted(run.curves.glob("*.parquet")))
+    parts = batches(read_parts(paths, CURVE_COLUMNS, damaged))
+    frames = [_in_order(joined(some, CURVE_COLUMNS, damaged), wanted) for some in parts]
     frames = [frame for frame in frames if len(frame)]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], CURVE_COLUMNS)
 
 
-def _batches(runs: Sequence[RunFolder], damaged: list[Damaged]) -> Iterator[list[pd.DataFrame]]:
-    """Yield the curve parts of whole runs, about ROWS_AT_ONCE rows at a time."""
-    parts: list[pd.DataFrame] = []
-    n_rows = 0
-    for run in runs:
-        for path in sorted(run.curves.glob("*.parquet")):
-            part = _part(path, run.run_id, CURVE_COLUMNS, damaged)
-            if part is not None:
-                parts.append(part)
-                n_rows += len(part)
-        if n_rows >= ROWS_AT_ONCE:
-            yield parts
-            parts, n_rows = [], 0
-    if parts:
-        yield parts
-
-
-def _in_order(parts: list[pd.DataFrame], wanted: set[str]) -> pd.DataFrame:
-    """Return the curves in parts of several runs, run after run: trunks, and branches to `wanted` points."""
-    frame = as_table(pd.concat(parts, ignore_index=True), CURVE_COLUMNS)
+def _in_order(frame: pd.DataFrame, wanted: set[str]) -> pd.DataFrame:
+    """Return the curves of several runs, run after run: trunks, and branches to `wanted` points."""
     # A run may hold branches of an earlier grid; trunks have no point_id.
     frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
     # Parts of two attempts could overlap; a step then counts once.
@@ -150,23 +142,6 @@ def _in_order(parts: list[pd.DataFrame], wanted: set[str]) -> pd.DataFrame:
         ["order", "point_id", "step"], na_position="first", ignore_index=True
     )
     return frame.drop(columns="order")
-
-
-def _part(path: Path, run_id: str, columns: dict[str, str], damaged: list[Damaged]) -> pd.DataFrame | None:
-    """Return a file of a run's rows; None if it cannot be read or holds rows of another run."""
-    try:
-        frame = read_table(path)
-        missing = [name for name in columns if name not in frame and name not in ADDED]
-        if missing or not (frame.run_id == run_id).all():
-            raise Damaged(path, f"it lacks {', '.join(missing)}" if missing else "it is of another run")
-        if columns is CURVE_COLUMNS and len(frame):
-            _, first, last = path.stem.rsplit("-", 2)
-            if (int(first), int(last)) != (frame.step.iloc[0], frame.step.iloc[-1]):
-                raise Damaged(path, "it holds other steps than its name says")
-    except Damaged as error:
-        damaged.append(error)
-        return None
-    return frame
 
 
 def read_current(folder: SweepFolder, cells: list[Cell]) -> pd.DataFrame | None:
@@ -216,7 +191,10 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def collect_evals(
-    folder: SweepFolder, cells: list[Cell], damaged: list[Damaged]
+    folder: SweepFolder,
+    cells: list[Cell],
+    rows: Sequence[dict[str, Any] | None],
+    damaged: list[Damaged],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return evals.parquet, rows of trunks first, and items.parquet; both are empty without tasks.
 
@@ -225,45 +203,48 @@ def collect_evals(
     Args:
         folder: folder of the sweep.
         cells: cells of the plan.
+        rows: rows of their points, as `read_points` returns them.
         damaged: receives files that cannot be read, which are left out.
     """
     runs = [folder.run(run_id) for run_id in dict.fromkeys(cell.spec.run_id for cell in cells)]
     # A file that is damaged counts as there; whether it must be is for `standings` to say.
     points = [(folder.run(c.spec.run_id), c.spec.point_id(c.n_tokens)) for c in cells]
     points = [(run, point_id) for run, point_id in points if run.point(point_id).exists()]
-    evals = [(run, path) for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
-    evals += [(run, run.point_evals(point_id)) for run, point_id in points]
-    items = [(run, run.point_items(point_id)) for run, point_id in points]
-    rows = _read_parts(evals, EVAL_COLUMNS, damaged)
-    sources = [row for cell in cells for row in source_rows(read_point(folder, cell))]
+    paths = [(run, path) for run in runs for path in sorted(run.evals.glob("trunk-*.parquet"))]
+    paths += [(run, run.point_evals(point_id)) for run, point_id in points]
+    evals = _existing(paths, EVAL_COLUMNS, damaged)
+    items = _existing([(run, run.point_items(point_id)) for run, point_id in points], ITEM_COLUMNS, damaged)
+    sources = [found for row in rows for found in source_rows(row)]
     if sources:
         before = [row for run in runs for row in _on_the_way(run)]
-        parts = [rows, as_table([*before, *sources], EVAL_COLUMNS)]
-        rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return rows, _read_parts(items, ITEM_COLUMNS, damaged)
+        frames = [evals, as_table([*before, *sources], EVAL_COLUMNS)]
+        evals = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    return evals, items
 
 
 def _on_the_way(run: RunFolder) -> Iterator[dict[str, Any]]:
     """Yield the rows on the sources of a mixture at the steps of a trunk that were evaluated."""
     found: dict[int, Iterator[dict[str, Any]]] = {}
-    for path in run.curves.glob(f"{TRUNK}-*.parquet"):
-        # `collect_curves` says which parts are damaged.
-        frame = _part(path, run.run_id, CURVE_COLUMNS, [])
-        if frame is None or SOURCES not in frame:
+    paths = ((run, path) for path in run.curves.glob(f"{TRUNK}-*.parquet"))
+    # `collect_curves` says which parts are damaged.
+    for part in read_parts(paths, CURVE_COLUMNS, []):
+        if SOURCES not in part.table.column_names:
             continue
-        for row in frame[frame[SOURCES].notna()].to_dict("records"):
-            point = {"run_id": run.run_id, "point_id": None, "n_tokens": row["n_tokens"]}
-            found[row["step"]] = source_rows(point | {SOURCES: json.loads(row[SOURCES])})
+        for row in part.table.select(["step", "n_tokens", SOURCES]).to_pylist():
+            if row[SOURCES] is not None:
+                point = {"run_id": run.run_id, "point_id": None, "n_tokens": row["n_tokens"]}
+                found[row["step"]] = source_rows(point | {SOURCES: json.loads(row[SOURCES])})
     for step in sorted(found):
         yield from found[step]
 
 
-def _read_parts(
+def _existing(
     paths: list[tuple[RunFolder, Path]], columns: dict[str, str], damaged: list[Damaged]
 ) -> pd.DataFrame:
     """Return the existing files of `paths` as one table."""
-    read = (_part(path, run.run_id, columns, damaged) for run, path in paths if path.exists())
-    frames = [frame for frame in read if frame is not None]
+    there = ((run, path) for run, path in paths if path.exists())
+    parts = batches(read_parts(there, columns, damaged))
+    frames = [joined(some, columns, damaged) for some in parts]
     return as_table(pd.concat(frames, ignore_index=True) if frames else [], columns)
 
 
@@ -282,9 +263,10 @@ def write_tables(folder: SweepFolder, cells: list[Cell], grid: str, damaged: lis
     """
     lost: list[Damaged] = []
     made_from = _made_from(folder, cells)
-    points = collect_points(folder, cells, grid)
+    rows = read_points(folder, cells)
+    points = collect_points(cells, rows, grid)
     tables = {folder.points: points, folder.curves: collect_curves(folder, cells, lost)}
-    evals, items = collect_evals(folder, cells, lost)
+    evals, items = collect_evals(folder, cells, rows, lost)
     if len(evals):
         tables |= {folder.evals: evals, folder.items: items}
     # First of all, so that no moment shows new points beside fits of old ones.

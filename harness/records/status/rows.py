@@ -83,11 +83,11 @@ def read_sweep(folder: SweepFolder) -> SweepRecord:
     return sweep_file.read_sweep(folder.sweep)
 
 
-def run_rows(folder: SweepFolder) -> list[RunRow]:
-    """Return a row for every run of the plan in sweep.json, in the order of the plan."""
+def run_rows(folder: SweepFolder, record: SweepRecord | None = None) -> list[RunRow]:
+    """Return a row for every run of a plan, in its order; sweep.json is read unless `record` is given."""
     recorded = _recorded_points(folder)
     runs: dict[str, list[SweepCell]] = {}
-    for cell in read_sweep(folder).cells:
+    for cell in (record or read_sweep(folder)).cells:
         runs.setdefault(cell.run_id, []).append(cell)
     return [_run_row(folder, run_id, tuple(cells), recorded) for run_id, cells in runs.items()]
 

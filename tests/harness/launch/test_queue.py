@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from harness.grid.cells import jobs
+from harness.launch import queue
 from harness.launch.interface import Handle
 from harness.launch.queue import by_cost, next_pack, shape
+from harness.recipe.spec import Pack
 from tests.small_sweeps import small_cells
 
 
@@ -34,3 +40,17 @@ def test_two_workers_do_not_compile_one_shape() -> None:
     near = handle(16, 0, 6.0)
     assert next_pack([LARGE, near], None, [shape(LARGE.pack)]) is near
     assert next_pack([LARGE, SMALL], None, [shape(LARGE.pack)]) is LARGE
+
+
+def test_a_long_queue_is_not_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counted(pack: Pack) -> object:
+        asked.append(pack)
+        return shape(pack)
+
+    monkeypatch.setattr(queue, "shape", counted)
+    waiting = [replace(SMALL, cost=1.0) for _ in range(1_000)]
+    assert next_pack(waiting, OTHER.pack, [shape(SMALL.pack)]) is waiting[0]
+    assert next_pack(waiting, None, []) is waiting[0]
+    assert len(asked) == 3

@@ -16,7 +16,7 @@ from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, P
 from harness.records.files import read_table, write_table
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
-from harness.runs import collect
+from harness.runs import parts
 from harness.runs.collect import (
     all_standings,
     cell_table,
@@ -25,6 +25,7 @@ from harness.runs.collect import (
     collect_points,
     read_current,
     read_point,
+    read_points,
     write_tables,
 )
 from harness.runs.state import set_state
@@ -54,7 +55,7 @@ def test_points_come_in_the_order_of_the_plan_with_its_roles(tmp_path: Path) -> 
         assert not all_standings(folder, [cell])[0].is_finished
         record(folder, cell)
         assert all_standings(folder, [cell])[0].is_finished
-    frame = collect_points(folder, cells, "smoke")
+    frame = collect_points(cells, read_points(folder, cells), "smoke")
     assert list(zip(frame.run_id, frame.n_tokens, strict=True)) == [cell.key for cell in cells[1:]]
     assert list(frame.role) == [cell.role for cell in cells[1:]]
     assert set(frame.grid) == {"smoke"}
@@ -67,7 +68,7 @@ def test_missing_values_are_null_and_never_zero(tmp_path: Path) -> None:
         folder, cell, loss=None, loss_sem=None, bits_per_byte=None, status="diverged", excluded_reason="why"
     )
     record(folder, other)
-    frame = collect_points(folder, [cell, other], "g")
+    frame = collect_points([cell, other], read_points(folder, [cell, other]), "g")
     assert np.isnan(frame.loss[0])
     assert frame[["loss_sem", "bits_per_byte"]].isna().all(axis=1).tolist() == [True, False]
     assert frame.excluded_reason.isna().tolist() == [False, True]
@@ -77,7 +78,7 @@ def test_a_failed_run_has_rows_that_say_why_and_stays_open(tmp_path: Path) -> No
     folder, (cell, other) = SweepFolder(tmp_path), small_cells()
     record(folder, other)
     set_state(folder.run(cell.spec.run_id), RunStatus.FAILED, "OSError: no")
-    frame = collect_points(folder, [cell, other], "g")
+    frame = collect_points([cell, other], read_points(folder, [cell, other]), "g")
     assert frame.status.tolist() == ["failed", "done"]
     assert frame.excluded_reason[0] == "failed: OSError: no"
     assert frame[["loss", "seconds"]].isna().all(axis=1).tolist() == [True, False]
@@ -114,7 +115,7 @@ def test_curves_of_many_runs_follow_the_plan_however_they_are_read(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs that are sorted together keep their order, and equal steps of two runs both stay."""
-    monkeypatch.setattr(collect, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", at_once)
     folder, cells = SweepFolder(tmp_path), small_cells("grid.seeds=[3,1,2]")
     runs = list(dict.fromkeys(cell.spec.run_id for cell in cells))
     for loss, run_id in enumerate(runs):
@@ -135,7 +136,9 @@ def test_a_damaged_point_file_is_not_finished_and_its_plan_names_it(tmp_path: Pa
     record(folder, other)
     path = folder.run(cell.spec.run_id).point(cell.spec.point_id(cell.n_tokens))
     path.write_text(path.read_text()[:30])
-    assert list(collect_points(folder, [cell, other], "g").point_id) == [other.spec.point_id(other.n_tokens)]
+    assert list(collect_points([cell, other], read_points(folder, [cell, other]), "g").point_id) == [
+        other.spec.point_id(other.n_tokens)
+    ]
     (lost, whole) = all_standings(folder, [cell, other])
     assert (lost.is_finished, whole.is_finished) == (False, True)
     assert lost.lost is not None
@@ -190,7 +193,7 @@ def test_task_tables_hold_finished_points_and_trunks_of_the_plan(tmp_path: Path)
         record_evals(folder, each, point=True)
     record_evals(folder, cell, point=False)
     record(folder, cell)
-    evals, items = collect_evals(folder, [cell, other], [])
+    evals, items = collect_evals(folder, [cell, other], read_points(folder, [cell, other]), [])
     assert evals.point_id.isna().tolist() == [True, False]
     assert list(items.point_id) == [cell.spec.point_id(cell.n_tokens)]
     assert evals[["sem", "chance"]].isna().all(axis=None)
