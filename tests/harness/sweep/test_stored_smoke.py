@@ -28,8 +28,9 @@ from tests import ROOT
 from tests.small_sweeps import TRAIN_ONLY, finish
 
 STORED = SweepFolder(ROOT / "tests" / "stored" / "smoke")
-# Nats by which losses may differ: on another processor, and on a text of other versions of packages.
-ROUNDING, OTHER_TEXT = 2e-3, 0.15
+# Nats by which losses may differ: on a processor of the same name, as virtual machines hide the generation; on
+# another processor; and on a text of other versions of packages.
+GENERATION, ROUNDING, OTHER_TEXT = 1e-5, 2e-3, 0.15
 MEASURED = {
     "n_unique_tokens", "loss", "loss_sem", "loss_blocks", "bits_per_byte", "status", "excluded_reason",
     "seconds", "device", "code_revision",
@@ -88,8 +89,7 @@ def test_fits_of_the_stored_tables_are_the_stored_fits(record: dict[str, Any], p
         if theirs["objective"] is not None:
             assert mine.objective == pytest.approx(theirs["objective"], rel=1e-6), mine.law
         # In a flat valley the processor's rounding decides where the search ends.
-        within = 1e-6 if record["machine"] == cpu_name() else 0.02
-        assert {name: numbers[name] for name in known} == pytest.approx(known, rel=within, abs=1e-9), mine.law
+        assert {name: numbers[name] for name in known} == pytest.approx(known, rel=0.02, abs=1e-9), mine.law
 
 
 PART = ("grid.rungs=[16,48]", "grid.n_tokens=[65536,131072]")
@@ -99,7 +99,7 @@ PART = ("grid.rungs=[16,48]", "grid.n_tokens=[65536,131072]")
 def test_training_finds_the_stored_losses(
     part: tuple[str, ...], record: dict[str, Any], points: pd.DataFrame, tmp_path: Path, data_cache: Path
 ) -> None:
-    """Exactly if processor and compiler are those of the stored tables."""
+    """Nearly to the last bit if processor and compiler are those of the stored tables."""
     arguments = ["+grid=smoke", "grid.holdout_factor=1", *part, f"results_dir={tmp_path}"]
     done = finish([sys.executable, "-c", TRAIN_ONLY, *arguments], data_cache)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -112,7 +112,7 @@ def test_training_finds_the_stored_losses(
     elif (record["machine"], record["jaxlib"]) != (cpu_name(), version("jaxlib")):
         within = ROUNDING
     else:
-        within = 0.0
+        within = GENERATION
     both = made.merge(points, on=["point_id", "run_id"] if same_text else ["rung", "n_tokens"])
     assert len(both) == len(made)
     np.testing.assert_allclose(both.loss_x, both.loss_y, rtol=0, atol=within)
