@@ -14,7 +14,8 @@ from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
 
 TOLERANCE = 0.03  # of the wanted parameters
-MOST_BENT = 2.0  # times the wanted d_model / n_layers, or a shape is no rung of this ladder
+MOST_BENT = 3.0  # times the wanted d_model / n_layers, or a shape is no rung of this ladder
+SAID_BENT = 1.5  # times the wanted d_model / n_layers, beyond which the plan says so
 DEEPEST = 512
 
 
@@ -89,6 +90,29 @@ def moving_depth_note(depths: Iterable[int]) -> list[str]:
     return [
         f"rungs have {found[0]} to {found[-1]} layers: laws and forecasts are of N and D along these shapes, "
         "and their intervals leave out what shape adds, as results/ladder shows"
+    ]
+
+
+def bent_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> list[str]:
+    """Return a sentence if rungs of wanted sizes are far from the wanted d_model / n_layers.
+
+    Args:
+        ladder: the ladder of the grid; None if it has none.
+        shapes: d_model and n_layers of the rungs.
+    """
+    if ladder is None or not ladder.n_params_body:
+        return []
+    given = {(shape.d_model, shape.n_layers) for shape in ladder.shapes}
+    bent = [
+        f"{width / depth:.3g} at d{width} with {depth} layers"
+        for width, depth in sorted(set(shapes) - given)
+        if abs(np.log(width / depth / ladder.aspect)) > np.log(SAID_BENT)
+    ]
+    if not bent:
+        return []
+    return [
+        f"d_model / n_layers is {', '.join(bent)} and grid.ladder.aspect={ladder.aspect:g} was wanted: no "
+        f"nearer shape has the size within {TOLERANCE:.0%}; a smaller model.head_dim allows more widths"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
 from harness.grid.expansion import expand
-from harness.grid.ladder import TOLERANCE, depth_note, ladder_rungs, moving_depth_note, shape_of
+from harness.grid.ladder import TOLERANCE, bent_note, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
@@ -124,3 +125,16 @@ def test_forecasts_of_rungs_of_several_depths_are_doubted_in_the_plan() -> None:
     assert moving_depth_note([3, 3]) == []
     (said,) = moving_depth_note([2, 9, 4])
     assert said.startswith("rungs have 2 to 9 layers: laws and forecasts are of N and D along these shapes")
+
+
+def test_a_ladder_from_two_million_to_two_billion_has_a_shape_for_every_size() -> None:
+    """With heads of 64 only depth can bring the smallest sizes near: the plan says how far shapes bend."""
+    ladder = Ladder([2e6, 8e6, 3.2e7, 1.3e8, 5e8, 2e9], 32.0)
+    model = load(["+grid=smoke", "model.head_dim=64"]).model
+    rungs = ladder_rungs(ladder, model, VOCAB)
+    sizes = [n_params_body(model_spec(rung, model, VOCAB)) for rung in rungs]
+    assert sizes == pytest.approx(ladder.n_params_body, rel=TOLERANCE)
+    (note,) = bent_note(ladder, {(rung.d_model, rung.n_layers) for rung in rungs})
+    assert "12.8 at d128 with 10 layers" in note
+    assert "d1088" not in note
+    assert bent_note(replace(ladder, n_params_body=[]), {(128, 10)}) == []
