@@ -28,7 +28,7 @@ from tests import ROOT
 from tests.small_sweeps import TRAIN_ONLY, finish
 
 STORED = SweepFolder(ROOT / "tests" / "stored" / "smoke")
-# Nats by which losses may differ: on a processor of the same name, since virtual machines hide the generation,
+# Nats by which losses may differ: on a processor of the same name, as virtual machines hide the generation,
 # on another processor, and on a text of other versions of packages.
 GENERATION, ROUNDING, OTHER_TEXT = 1e-5, 2e-3, 0.15
 MEASURED = {
