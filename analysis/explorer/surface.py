@@ -2,7 +2,8 @@
 
 The page reads a loss between those of a grid (analysis/report/script/surface.js). Functions of the page that
 these charts call: `loss_at(law, n, d)`, null beyond the grid; `cost_of(n)`, training FLOPs per token;
-`surface_of(law)`, a finer grid as `isocontour` takes it; `n_of(place)` and `d_of(place)` on that grid;
+`surface_of(law, x_domain, y_domain, count)`, a finer grid over what is seen as `isocontour` takes it;
+`n_of(grid, place)` and `d_of(grid, place)` on that one; `end_of(axis, last)`, ends of the whole grid;
 `levels(law, unit, bits_per_nat, x_domain, y_domain, count)`, losses of the contours, nats per token.
 """
 
@@ -46,7 +47,6 @@ EQUAL = Series("equal", "equal compute, decades of C", BLACK, "dots")
 CHOSEN = Series("chosen", "the chosen compute", VERMILION, "dashes")
 BEST = Series("best", "compute-optimal", BLUE, "line")
 RULE = Series("rule", f"{TOKENS_PER_PARAMETER:g} tokens per parameter", GREEN, "dashes")
-BEYOND_GRID = 1e6  # a place of which the page takes the end
 STEPS = 2  # of a decade, by which axes grow beyond the runs
 
 
@@ -198,11 +198,11 @@ def _equal_costs(decades: tuple[int, int]) -> list[Json]:
 
 
 def _contours() -> Json:
-    """Return the data set of corners of contours: rings around what has at least a loss, inside the grid."""
+    """Return the data set of corners of contours: rings around what has at least a loss."""
     return {
         "name": "contours",
         "transform": [
-            formula("grid", "surface_of(law)"),
+            formula("grid", "surface_of(law, domain('x'), domain('y'), count)"),
             {"type": "isocontour", "field": "grid", "thresholds": {"signal": "thresholds"}, "as": "contour"},
             {"type": "flatten", "fields": ["contour.coordinates"], "as": ["rings"], "index": "polygon"},
             {"type": "flatten", "fields": ["rings"], "as": ["ring"], "index": "hole"},
@@ -210,8 +210,8 @@ def _contours() -> Json:
             # What a hole holds lies below the loss of its contour.
             formula("shade", "indexof(thresholds, datum.contour.value) - (datum.hole > 0 ? 1 : 0)"),
             {"type": "flatten", "fields": ["ring"], "as": ["corner"]},
-            formula("x", "counted(n_of(datum.corner[0]), count)"),
-            formula("y", "d_of(datum.corner[1])"),
+            formula("x", "counted(n_of(datum.grid, datum.corner[0]), count)"),
+            formula("y", "d_of(datum.grid, datum.corner[1])"),
         ],
     }
 
@@ -237,10 +237,10 @@ def _labels() -> Json:
 def _background() -> Json:
     """Return the ground of the grid, which no contour fills: the lowest losses."""
     ends = {
-        "x": {"scale": "x", "signal": "counted(n_of(0), count)"},
-        "x2": {"scale": "x", "signal": f"counted(n_of({BEYOND_GRID}), count)"},
-        "y": {"scale": "y", "signal": "d_of(0)"},
-        "y2": {"scale": "y", "signal": f"d_of({BEYOND_GRID})"},
+        "x": {"scale": "x", "signal": "counted(end_of('n', false), count)"},
+        "x2": {"scale": "x", "signal": "counted(end_of('n', true), count)"},
+        "y": {"scale": "y", "signal": "end_of('d', false)"},
+        "y2": {"scale": "y", "signal": "end_of('d', true)"},
     }
     look = {"fill": {"value": DARK}, "opacity": shown_if("shading")}
     return {"type": "rect", "clip": True, "interactive": False, "encode": {"update": ends | look}}

@@ -1,6 +1,6 @@
 // The loss of a law at any size and tokens, on the cubic between losses computed beforehand.
 
-const FINER = 3; // steps of a contour's grid between two of the losses computed beforehand
+const CELLS = 44; // of the grid of contours, each way
 const MOST_LEVELS = 12;
 const surface = data.surface;
 const surfaceLosses = surface ? surface.losses.map((steps) => undoneSteps(steps, surface.unit)) : [];
@@ -8,9 +8,6 @@ const surfaceLosses = surface ? surface.losses.map((steps) => undoneSteps(steps,
 // The place of a value among evenly spaced logarithms.
 const placeIn = (values, value) =>
   ((values.length - 1) * Math.log(value / values[0])) / Math.log(values[values.length - 1] / values[0]);
-const valueAt = (values, place) =>
-  values[0] * (values[values.length - 1] / values[0]) ** (Math.min(Math.max(place, 0), values.length - 1) / (values.length - 1));
-
 // The loss at places of the grid; null beyond it.
 function lossAtPlace(law, across, up) {
   const [wide, high] = [surface.n.length, surface.d.length];
@@ -25,26 +22,35 @@ function lossAtPlace(law, across, up) {
 const lossAt = (law, n, d) => lossAtPlace(law, placeIn(surface.n, n), placeIn(surface.d, d));
 const costOf = (n) => carriedOn(surface.n, surface.per_token, n);
 
-const finer = (values) => FINER * (values.length - 1) + 1;
-
-// The losses of a law on a finer grid, sizes across and tokens up.
-function surfaceOf(law) {
-  const [width, height] = [finer(surface.n), finer(surface.d)];
-  const values = new Float64Array(width * height);
-  for (let row = 0; row < height; row += 1) {
-    for (let column = 0; column < width; column += 1) values[row * width + column] = lossAtPlace(law, column / FINER, row / FINER);
-  }
-  return { width, height, values };
+// What is seen of the grid, with a cell around it so that no contour ends in sight.
+function seenOf(values, ends) {
+  const [first, last] = [values[0], values[values.length - 1]];
+  const [low, high] = ends.map((end) => Math.min(Math.max(end, first), last));
+  const cell = (high / low) ** (1 / CELLS);
+  return [Math.max(low / cell, first), Math.min(high * cell, last)];
 }
 
-// A contour counts from the outer edge of the grid's first cell.
-const nOf = (place) => valueAt(surface.n, (place - 0.5) / FINER);
-const dOf = (place) => valueAt(surface.d, (place - 0.5) / FINER);
+const ownSizes = (sizes, count) => sizes.map((size) => (count ? carriedOn(data.sizes[count], data.sizes[0], size) : size));
+const alongEnds = ([low, high], place) => low * (high / low) ** Math.min(Math.max(place / (CELLS - 1), 0), 1);
+
+// The losses of a law over what is seen, sizes across and tokens up.
+function surfaceOf(law, sizes, tokens, count) {
+  const [n, d] = [seenOf(surface.n, ownSizes(sizes, count)), seenOf(surface.d, tokens)];
+  const every = Array.from({ length: CELLS }, (_, i) => i);
+  const columns = every.map((i) => placeIn(surface.n, alongEnds(n, i)));
+  const rows = every.map((i) => placeIn(surface.d, alongEnds(d, i)));
+  return { width: CELLS, height: CELLS, n, d, values: rows.flatMap((up) => columns.map((across) => lossAtPlace(law, across, up))) };
+}
+
+// A contour counts from the outer edge of the first cell.
+const nOf = (seen, place) => alongEnds(seen.n, place - 0.5);
+const dOf = (seen, place) => alongEnds(seen.d, place - 0.5);
+const endOf = (axis, last) => surface[axis][last ? surface[axis].length - 1 : 0];
 
 // Losses of contours that are round in the unit shown, between those at the corners of what is seen.
 function levels(law, unit, bitsPerNat, sizes, tokens, count) {
   const within = (values, value) => Math.min(Math.max(value, values[0]), values[values.length - 1]);
-  const own = sizes.map((size) => within(surface.n, count ? carriedOn(data.sizes[count], data.sizes[0], size) : size));
+  const own = ownSizes(sizes, count).map((size) => within(surface.n, size));
   const corners = own.flatMap((n) => tokens.map((d) => lossAt(law, n, within(surface.d, d)))).filter(given);
   const shown = { nats: (loss) => loss, bits: (loss) => loss * bitsPerNat, perplexity: Math.exp }[unit];
   const back = { nats: (loss) => loss, bits: (loss) => loss / bitsPerNat, perplexity: Math.log }[unit];

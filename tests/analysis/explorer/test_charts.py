@@ -48,7 +48,18 @@ ROWS = {
     "costs": {"n", "per_token"},
 }
 FUNCTIONS = {"ticks", "si", "flops", "counted", "format", "domain", "indexof", "isValid", "exp", "max", "min"}
-FUNCTIONS |= {"pow", "sequence", "length", "scale", "surface_of", "n_of", "d_of", "loss_at", "cost_of"}
+FUNCTIONS |= {
+    "pow",
+    "sequence",
+    "length",
+    "scale",
+    "surface_of",
+    "n_of",
+    "d_of",
+    "end_of",
+    "loss_at",
+    "cost_of",
+}
 
 
 def parts(value: Any) -> Iterator[Any]:
