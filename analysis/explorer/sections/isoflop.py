@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import exp
+from math import ceil, exp
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ MOST_SIZES = 3000  # of all slices; a browser takes long to draw more
 CURVE_STEPS = 20  # of the curve of a slice
 LAW_STEPS, CHOSEN_STEPS = 32, 80  # of a curve of the law
 HEIGHT = 360  # pixels
+MOST_NAMES = 7  # of slices, or they would overlap; the card of each size says its compute
 NAME_ROOM = 2.0  # factor beyond the largest size of a slice, for its compute in words
 ROOM = 8.0  # factor on both sides of N* that the curve at the chosen budget reaches
 SIZES = Series("sizes", "sizes at one compute", GREY, "point")
@@ -91,6 +92,7 @@ def isoflop_figure(
         "slice_names": [
             {"g": g, "c": each.flops, "n": float(each.n[-1]), "loss": float(each.loss[-1])}
             for g, each in enumerate(slices)
+            if g % ceil(len(slices) / MOST_NAMES) == 0
         ],
         "optima": _optima(slices, fit),
     }

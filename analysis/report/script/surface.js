@@ -1,7 +1,8 @@
 // The loss of a law at any size and tokens, on the cubic between losses computed beforehand.
 
 const CELLS = 44; // of the grid of contours, each way
-const MOST_LEVELS = 12;
+const LEVELS = 12;
+const WIDENS = 8;
 const surface = data.surface;
 const surfaceLosses = surface ? surface.losses.map((steps) => undoneSteps(steps, surface.unit)) : [];
 
@@ -54,23 +55,20 @@ function levels(law, unit, bitsPerNat, sizes, tokens, count) {
   const corners = own.flatMap((n) => tokens.map((d) => lossAt(law, n, within(surface.d, d)))).filter(given);
   const shown = { nats: (loss) => loss, bits: (loss) => loss * bitsPerNat, perplexity: Math.exp }[unit];
   const back = { nats: (loss) => loss, bits: (loss) => loss / bitsPerNat, perplexity: Math.log }[unit];
-  const [low, high] = [Math.min(...corners), Math.max(...corners)].map(shown);
-  return roundLevels(low, high, unit === "perplexity").map(back);
+  return roundLevels(Math.min(...corners), Math.max(...corners), shown).map(back);
 }
 
-// At most MOST_LEVELS round numbers inside a range; with few of them along logarithms, more in each decade.
-function roundLevels(low, high, log) {
-  if (log && high / low > 4) {
-    const found = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
-      for (const lead of [1, 1.5, 2, 3, 5, 7]) found.push(Number(`${lead}e${power}`));
-    }
-    return found.filter((value) => value > low && value < high);
+// Round numbers of the shown losses, WIDENS times as far apart at the high end, where a law is steep.
+function roundLevels(low, high, shown) {
+  const growth = WIDENS ** (1 / LEVELS);
+  const at = (i) => shown(low + ((high - low) * (growth ** i - 1)) / (growth ** LEVELS - 1));
+  const found = new Set();
+  for (let i = 1; i < LEVELS; i += 1) {
+    const gap = at(i + 1) - at(i);
+    const power = 10 ** Math.floor(Math.log10(gap));
+    const step = [5, 2, 1].find((lead) => lead * power <= gap * 1.0001) * power;
+    const value = Number((Math.round(at(i) / step) * step).toPrecision(10));
+    if (value > shown(low) && value < shown(high)) found.add(value);
   }
-  const raw = (high - low) / MOST_LEVELS;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].find((lead) => raw <= lead * power * 1.0001) * power;
-  const found = [];
-  for (let k = Math.floor(low / step) + 1; k * step < high; k += 1) found.push(Number((k * step).toPrecision(10)));
-  return found;
+  return [...found];
 }

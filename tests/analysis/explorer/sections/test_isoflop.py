@@ -103,8 +103,14 @@ def test_every_signal_and_function_exists(with_law: bool) -> None:
         assert words <= known, (text, words - known)
 
 
-def test_very_many_sizes_stay_a_static_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_slices_have_few_names_and_very_many_sizes_stay_a_static_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     done, fit = interpolated()
+    monkeypatch.setattr(isoflop, "MOST_NAMES", 2)
+    figure = isoflop_figure(done, fit, TITLES, RUNGS, with_law=False)
+    assert figure
+    assert [row["g"] for row in figure.rows["slice_names"]] == [0, 3]
     monkeypatch.setattr(isoflop, "MOST_SIZES", 3)
     assert isoflop_figure(done, fit, TITLES, RUNGS, with_law=False) is None
     none = replace(fit, isoflop=replace(fit.isoflop, min_sizes=99)) if fit.isoflop else fit
