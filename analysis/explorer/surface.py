@@ -4,7 +4,8 @@ The page reads a loss between those of a grid (analysis/report/script/surface.js
 these charts call: `loss_at(law, n, d)`, null beyond the grid; `cost_of(n)`, training FLOPs per token;
 `surface_of(law, x_domain, y_domain, count)`, a finer grid over what is seen as `isocontour` takes it;
 `n_of(grid, place)` and `d_of(grid, place)` on that one; `end_of(axis, last)`, ends of the whole grid;
-`levels(law, unit, bits_per_nat, x_domain, y_domain, count)`, losses of the contours, nats per token.
+`levels(law, unit, bits_per_nat, x_domain, y_domain, count)`, losses of the contours, nats per token;
+`turn_of(levels)`, a number that every list of them has for itself.
 """
 
 from __future__ import annotations
@@ -206,7 +207,10 @@ def _contours() -> Json:
             {"type": "isocontour", "field": "grid", "thresholds": {"signal": "thresholds"}, "as": "contour"},
             {"type": "flatten", "fields": ["contour.coordinates"], "as": ["rings"], "index": "polygon"},
             {"type": "flatten", "fields": ["rings"], "as": ["ring"], "index": "hole"},
-            formula("key", "datum.contour.value + '/' + datum.polygon + '/' + datum.hole"),
+            formula(
+                "key",
+                "turn_of(thresholds) + '/' + datum.contour.value + '/' + datum.polygon + '/' + datum.hole",
+            ),
             # What a hole holds lies below the loss of its contour.
             formula("shade", "indexof(thresholds, datum.contour.value) - (datum.hole > 0 ? 1 : 0)"),
             {"type": "flatten", "fields": ["ring"], "as": ["corner"]},

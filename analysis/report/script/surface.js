@@ -72,3 +72,12 @@ function roundLevels(low, high, shown) {
   }
   return [...found];
 }
+
+// A number for every list of levels. Vega loses a group that is emptied and filled anew under the same name.
+const turns = new WeakMap();
+let turn = 0;
+
+function turnOf(list) {
+  if (!turns.has(list)) turns.set(list, (turn += 1));
+  return turns.get(list);
+}

@@ -10,7 +10,7 @@ if (Object.keys(data.charts).length) {
   vega.expressionFunction("flops", (value) => flops(value));
   for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
   vega.expressionFunction("counted", counted);
-  const ofSurface = { loss_at: lossAt, cost_of: costOf, surface_of: surfaceOf, n_of: nOf, d_of: dOf, end_of: endOf, levels };
+  const ofSurface = { loss_at: lossAt, cost_of: costOf, surface_of: surfaceOf, n_of: nOf, d_of: dOf, end_of: endOf, turn_of: turnOf, levels };
   for (const [name, of] of Object.entries(ofSurface)) vega.expressionFunction(name, of);
 }
 

@@ -57,6 +57,7 @@ FUNCTIONS |= {
     "n_of",
     "d_of",
     "end_of",
+    "turn_of",
     "loss_at",
     "cost_of",
 }

@@ -114,6 +114,25 @@ def test_a_contour_lies_where_the_law_has_its_loss(page: Page, data: Json, unit:
     assert [float(text) for text in texts] == pytest.approx(shown, rel=4e-3)
 
 
+def test_every_label_has_its_line_after_every_change(page: Page, data: Json) -> None:
+    see(page, "contours")
+    lines = all_of("#figure-contours .contour_lines .mark-line path", "e.getAttribute('d')")
+    texts = all_of("#figure-contours .losses text", "e.textContent")
+    fills = all_of("#figure-contours .contour_lines .mark-line path[fill^=rgb]", "e.getAttribute('fill')")
+    for flops in (data["largest"], 100 * data["largest"], 3 * data["largest"], 900 * data["largest"]):
+        move(page, flops)
+        for unit in UNITS:
+            page.choose("#live-unit", unit)
+            places = spots(page, "#figure-contours .losses text") - [0, LOWERED]
+            drawn = [corners(path) for path in page.run(lines) if path]
+            assert len(places) == len(page.run(texts)) >= 4
+            # Paler ones lie on top, or they would be painted over.
+            red = [int(re.findall(r"\d+", fill)[0]) for fill in page.run(fills)]
+            assert red == sorted(red)
+            for place in places:
+                assert min(np.abs(line - place).sum(axis=1).min() for line in drawn) < 1
+
+
 def test_all_of_a_contour_has_one_loss_and_the_law_switch_moves_it(page: Page, data: Json) -> None:
     see(page, "contours")
     paths = all_of("#figure-contours .contour_lines .mark-line path", "e.getAttribute('d')")
