@@ -35,6 +35,9 @@ BANDS = 2  # of a decade of compute
 # ln(FIRST_DEMAND + r) up to MOST_DEMAND. At every DEMAND_EVERY-th budget, two decades apart: the factors on
 # N* and D* hardly change with the budget.
 FIRST_DEMAND, MOST_DEMAND, DEMANDS, DEMAND_EVERY = 0.1, 1e4, 12, 2 * STEPS
+# Sizes and tokens of a surface: around the runs, and as far beyond them as BEYOND times the compute leads if
+# three quarters of it go into one of the two. On the cubic between them a loss is off by a ten-thousandth.
+AROUND, GROWTH, GRID_STEPS, MOST_OF_GRID = 5.0, BEYOND**0.75, 5, 40
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class LawAnswers:
         weight: share of the law in the average; None for all laws together, and with a part left out.
         frontier: the best use of each budget, ascending.
         predicted: loss of the runs of the table, nats per token [rows].
+        surface: loss over the grid of sizes and tokens, nats per token [sizes, tokens].
         demand: cheapest runs with inference at some of the budgets and at `demands` times their D*.
         part: "size" or "budget" if the law did not see the runs of one; None if it saw all.
         left_out: name of that size or budget.
@@ -56,6 +60,7 @@ class LawAnswers:
     weight: float | None
     frontier: tuple[FrontierRow, ...]
     predicted: Array
+    surface: Array
     demand: DemandTable
     part: str | None = None
     left_out: str | None = None
@@ -157,7 +162,9 @@ def _answers(
     n, d, flops = (np.array([getattr(row, field) for row in known]) for field in ("n_opt", "d_opt", "flops"))
     asked = Predictor(average, table, table_cost(table), level)
     demand = demand_table(asked, n, d, flops, d[:, None] * demands())
-    return LawAnswers(family(name) if name else None, weight, frontier, _of_runs(average, table), demand)
+    predicted = average.new_runs(table.n, table.d, table.c)[0]
+    surface = _over_grid(average, table)
+    return LawAnswers(family(name) if name else None, weight, frontier, predicted, surface, demand)
 
 
 def _size_name(table: LossTable, size: float) -> str:
@@ -172,6 +179,18 @@ def budgets(table: LossTable) -> Array:
     return np.geomspace(first, last, int(STEPS * np.log10(last / first)) + 2)
 
 
-def _of_runs(average: LawAverage, table: LossTable) -> Array:
-    """Return the median loss of the draws for each row of the table [rows]."""
-    return average.new_runs(table.n, table.d, table.c)[0]
+def grid(table: LossTable) -> tuple[Array, Array]:
+    """Return the sizes and the tokens over which surfaces are computed, evenly spaced in logs."""
+
+    def spaced(values: Array) -> Array:
+        first, last = float(values.min()) / AROUND, float(values.max()) * GROWTH
+        return np.geomspace(first, last, min(int(GRID_STEPS * np.log10(last / first)) + 2, MOST_OF_GRID))
+
+    return spaced(table.n), spaced(table.d)
+
+
+def _over_grid(average: LawAverage, table: LossTable) -> Array:
+    """Return the median loss of the draws for each size and number of tokens of the grid [sizes, tokens]."""
+    n, d = (each.ravel() for each in np.meshgrid(*grid(table), indexing="ij"))
+    loss = average.new_runs(n, d, table_cost(table)(n) * d)[0]
+    return loss.reshape([len(each) for each in grid(table)])

@@ -24,6 +24,7 @@ from analysis.explorer.answers import (
 from analysis.explorer.charts import overview_chart, residual_charts, size_chart, tokens_chart
 from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
 from analysis.explorer.curves import curve_data, foretold_ends
+from analysis.explorer.surface import contours_chart, reach_of, surface_data
 from analysis.explorer.vega import UNITS, Json
 from analysis.frontier import cost_between
 from analysis.plots.frontier import TOKENS_PER_PARAMETER, sizes_by_rule
@@ -68,7 +69,7 @@ class Explored:
 
 
 NOTHING = Explored(
-    {"largest": None, "speed": None, "bits_per_nat": None, "charts": {}}
+    {"largest": None, "speed": None, "bits_per_nat": None, "surface": None, "charts": {}}
     | {name: [] for name in ("laws", "left_out", "unseen", "frontier", "counts", "runs", "foretold")}
     | {"curves": {"rows": [], "kinds": [], "first": None}},
     (),
@@ -102,7 +103,7 @@ def explored(
     Raises:
         InputError: the table cannot hold a law of the study.
     """
-    count = study.primary.count if study.primary else COUNTS[1]
+    count = first_count(study)
     answers = _answers(study, table)
     rungs = rungs_by_size(done)
     largest = float(done["flops"].max())
@@ -127,6 +128,8 @@ def explored(
         best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
         charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]
         charts["residuals"] = residual_charts(rungs, titles, study.noise.pooled_relative)
+    if answers and table is not None:
+        charts["contours"] = [contours_chart(rungs, titles, reach_of(done, counts, table))]
     level = study.quoted.level if study.quoted and answers else None
     data = {
         "count": count,
@@ -143,6 +146,7 @@ def explored(
         "rule": [_rule(done, name, answers) for name in counts],
         "counts": [COUNT_NAMES.get(name, name) for name in counts],
         "sizes": _sizes(done, counts, answers),
+        "surface": surface_data(answers, table) if answers and table is not None else None,
         "runs": run_rows(done, counts, answers, table, places),
         "curves": along,
         "foretold": foretold_ends(done, tried, places) if along["rows"] else [],
@@ -188,6 +192,11 @@ def _columns(frontier: Sequence[FrontierRow]) -> dict[str, list[float]]:
         name: [float(f"{getattr(row, field):.{READ_DIGITS}g}") for row in frontier]
         for name, field in FIELDS.items()
     }
+
+
+def first_count(study: StudyRecord) -> str:
+    """Return the column that counts N in the fits."""
+    return study.primary.count if study.primary else COUNTS[1]
 
 
 def counts_of(done: pd.DataFrame, count: str) -> list[str]:

@@ -23,7 +23,8 @@ HEIGHT = 300  # pixels; the width is that of the page
 # What the page sets. `law` and `count` are places of the law and of the way to count N; `hidden` are rungs
 # not shown. `foretold` is the share of training from which ends are foretold. `lit` is the point under the
 # pointer. `picked` are selected ones, `picked_runs` their runs, `unseen` those that the law did not see. `at`
-# is the answer at the chosen budget, `need` the cheapest run of its loss with inference.
+# is the answer at the chosen budget, `at.n_first` its size under the first count; `need` is the cheapest run
+# of its loss with inference.
 SIGNALS: dict[str, Any] = {
     "law": 0,
     "unit": "nats",

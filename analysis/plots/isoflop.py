@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -29,10 +31,38 @@ from analysis.records.fit import FitRecord
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
+CURVE_POINTS = 60
 
-@styled
-def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
-    """Draw loss against size at fixed compute: the sizes of each slice, its curve and its optimum."""
+
+@dataclass(frozen=True)
+class DrawnSlice:
+    """One budget of the figure.
+
+    Attributes:
+        flops: C, FLOPs.
+        n, d, loss: its sizes, their tokens and losses [sizes].
+        runs: rows of the points behind each size [sizes].
+        curve: sizes and losses of the curve around the lowest size; None without one.
+    """
+
+    flops: float
+    n: Array
+    d: Array
+    loss: Array
+    runs: tuple[Index, ...]
+    curve: tuple[Array, Array] | None
+
+
+def drawn_slices(points: pd.DataFrame, fit: FitRecord) -> list[DrawnSlice]:
+    """Return the budgets of an IsoFLOP fit, smallest first, with the curves that its minima are of.
+
+    Args:
+        points: finished points, columns as in points.parquet.
+        fit: an IsoFLOP fit of them.
+
+    Raises:
+        InputError: the fit is by another approach.
+    """
     found = fit.isoflop
     if found is None:
         raise InputError(
@@ -43,18 +73,40 @@ def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
         pieces = [s for s in measured_slices(n, d, c, loss) if len(s.log_n) >= found.min_sizes]
     else:
         pieces = interpolated_slices(n, d, c, found.min_sizes)
-    figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
-    shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(pieces), 2)))
     shape = common_shape(pieces, np.log(loss)) if found.method == "cubic" else None
-    for place, (piece, colour) in enumerate(zip(pieces, shades, strict=False)):
+    drawn = []
+    for place, piece in enumerate(pieces):
         curve: Curve | None = None
         if shape is not None:
             at = np.flatnonzero(shape.position == place)
             curve = (shape.windows[at[0]], partial(shape.value, int(at[0]))) if len(at) else None
         else:
             curve = _parabola(piece, np.log(loss))
-        _slice(axes, piece, np.log(loss), tuple(colour), curve)
-    used = [row for row in found.optima if row.reason is None]
+        drawn.append(_drawn(piece, np.log(loss), curve))
+    return drawn
+
+
+def _drawn(piece: Slice, log_loss: Array, curve: Curve | None) -> DrawnSlice:
+    ends = pairwise(piece.weights.indptr)
+    runs = tuple(piece.rows[piece.weights.indices[low:high]] for low, high in ends)
+    followed = None
+    if curve is not None:
+        window, value = curve
+        x = np.linspace(piece.log_n[window].min(), piece.log_n[window].max(), CURVE_POINTS)
+        followed = np.exp(x), np.exp(value(x))
+    sizes, tokens, losses = np.exp(piece.log_n), np.exp(piece.log_d), np.exp(piece.log_loss(log_loss))
+    return DrawnSlice(float(np.exp(piece.log_c)), sizes, tokens, losses, runs, followed)
+
+
+@styled
+def isoflop(points: pd.DataFrame, fit: FitRecord) -> Figure:
+    """Draw loss against size at fixed compute: the sizes of each slice, its curve and its optimum."""
+    slices = drawn_slices(points, fit)
+    figure, (axes,) = grid(1, 1, (SINGLE, 4.3))
+    shades = colormaps["viridis"](np.linspace(0.02, 0.86, max(len(slices), 2)))
+    for piece, colour in zip(slices, shades, strict=False):
+        _slice(axes, piece, tuple(colour))
+    used = [row for row in fit.isoflop.optima if row.reason is None] if fit.isoflop else []
     axes.plot(
         np.array([row.n_opt for row in used], float),
         np.array([row.loss for row in used], float),
@@ -86,14 +138,10 @@ def _parabola(piece: Slice, log_loss: Array) -> Curve | None:
     return window, lambda x: np.polyval(curve, x - centre)
 
 
-def _slice(axes: Axes, piece: Slice, log_loss: Array, colour: tuple[float, ...], curve: Curve | None) -> None:
+def _slice(axes: Axes, piece: DrawnSlice, colour: tuple[float, ...]) -> None:
     """Draw one budget: its sizes, and the curve around the lowest one, or a grey line without one."""
-    y = piece.log_loss(log_loss)
-    label = power_of_ten(float(np.exp(piece.log_c)))
-    axes.plot(np.exp(piece.log_n), np.exp(y), "o", color=colour, label=label)
-    if curve is None:
-        axes.plot(np.exp(piece.log_n), np.exp(y), ":", color=GREY, linewidth=1)
-        return
-    window, value = curve
-    x = np.linspace(piece.log_n[window].min(), piece.log_n[window].max(), 60)
-    axes.plot(np.exp(x), np.exp(value(x)), color=colour)
+    axes.plot(piece.n, piece.loss, "o", color=colour, label=power_of_ten(piece.flops))
+    if piece.curve is None:
+        axes.plot(piece.n, piece.loss, ":", color=GREY, linewidth=1)
+    else:
+        axes.plot(*piece.curve, color=colour)

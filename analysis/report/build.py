@@ -39,7 +39,13 @@ from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
-from analysis.report.sections import TASKS_FIGURE, forecast_figure, rate_figure, section_figures
+from analysis.report.sections import (
+    TASKS_FIGURE,
+    forecast_figure,
+    rate_figure,
+    section_figures,
+    shown_isoflop,
+)
 from analysis.tables.sweep import by_source, by_source_on_the_way
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
@@ -245,10 +251,8 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
     if not sweep.curves.empty:
         figures["loss_curves"] = plots.loss_curves(done, sweep.curves)
         figures["loss_against_compute"] = plots.loss_against_compute(done, sweep.curves)
-    slices = [fit for fit in fits.fits if fit.isoflop and fit.isoflop.optima]
-    if slices:
-        counted = [fit for fit in slices if chosen and fit.count == chosen.count]
-        figures["isoflop"] = plots.isoflop(done, (counted or slices)[0])
+    if slices := shown_isoflop(fits):
+        figures["isoflop"] = plots.isoflop(done, slices)
     if primary:
         figures["contours"] = plots.contours(done, primary, fits.frontier)
         figures["residuals"] = plots.residuals(done, sweep.parametric, fits.noise.pooled_relative)
@@ -327,7 +331,8 @@ def explore(sweep: Sweep, table: LossTable | None = None) -> LivePage:
     if len(sweep.finished) > MOST_LIVE_RUNS:
         return live_page(NOTHING)
     places = {index: place for place, index in enumerate(ordered_points(sweep).index)}
-    return live_page(with_figures(_explored(sweep, table, places), section_figures(sweep, places)))
+    found = _explored(sweep, table, places)
+    return live_page(with_figures(found, section_figures(sweep, places, with_law=bool(found.laws))))
 
 
 def _explored(sweep: Sweep, table: LossTable | None, places: Mapping[Any, int]) -> Explored:

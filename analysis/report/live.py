@@ -24,8 +24,10 @@ VENDORED = HERE / "vendored"
 OWN = (
     "format.js",
     "answers.js",
+    "surface.js",
     "views.js",
     "zoom.js",
+    "select.js",
     "curves.js",
     "sections.js",
     "budget.js",

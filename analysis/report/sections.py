@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from analysis import plots
-from analysis.explorer.sections import arms, emergence, forecast, learning_rate, sources
+from analysis.explorer.page import counts_of, first_count
+from analysis.explorer.sections import arms, emergence, forecast, isoflop, learning_rate, sources
 from analysis.explorer.sections.figure import LiveFigure
 from analysis.learning_rate.study import rate_runs
+from analysis.plots.runs import rungs_by_size
+from analysis.records.fit import FitRecord
+from analysis.records.fits import StudyRecord
 from analysis.tables.sweep import by_source
 
 if TYPE_CHECKING:
@@ -28,12 +32,22 @@ def rate_figure(group: str) -> str:
     return f"learning_rate_{plots.slug(group)}"
 
 
-def section_figures(sweep: Sweep, places: Mapping[Any, int]) -> dict[str, LiveFigure]:
-    """Return {name: live figure} of tasks, learning rates, arms, forecasts and sources that a sweep has.
+def shown_isoflop(fits: StudyRecord) -> FitRecord | None:
+    """Return the IsoFLOP fit that a report draws: under the count of the quoted fit, if there is one."""
+    slices = [fit for fit in fits.fits if fit.isoflop and fit.isoflop.optima]
+    counted = [fit for fit in slices if fits.primary and fit.count == fits.primary.count]
+    return next(iter(counted or slices), None)
+
+
+def section_figures(
+    sweep: Sweep, places: Mapping[Any, int], *, with_law: bool = False
+) -> dict[str, LiveFigure]:
+    """Return {name: live figure} of slices, tasks, rates, arms, forecasts and sources that a sweep has.
 
     Args:
         sweep: its files.
         places: {index of a point: its row in the page's table of points}.
+        with_law: whether the page has a law with answers.
     """
     fits, done, points = sweep.fits, sweep.finished, sweep.points
     figures: dict[str, LiveFigure] = {}
@@ -44,6 +58,11 @@ def section_figures(sweep: Sweep, places: Mapping[Any, int]) -> dict[str, LiveFi
         for group in sweep.learning_rate.groups:
             own = runs[runs.group == group.group]
             figures[rate_figure(group.group)] = learning_rate.rate_figure(group, points, own, places)
+    slices, counts = shown_isoflop(fits), counts_of(done, first_count(fits))
+    if slices and slices.count == counts[0]:
+        titles = [plots.style.count_axis(name) for name in counts]
+        found = isoflop.isoflop_figure(done, slices, titles, rungs_by_size(done), with_law=with_law)
+        figures |= {"isoflop": found} if found else {}
     by_point = {str(point): places[index] for index, point in points["point_id"].items()}
     for number, (sealed, score) in enumerate(sweep.scored, 1):
         held_out = done[done["role"] == "holdout"]

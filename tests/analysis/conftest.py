@@ -12,6 +12,7 @@ from analysis import plots
 from analysis.averaging import average
 from analysis.contest import rollout
 from analysis.report import build as report
+from analysis.report.sections import shown_isoflop
 from analysis.solve import search
 from tests.browser import Browser, browser
 from tests.fakes.sweep import make_sweep
@@ -31,7 +32,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """The report of a made-up sweep: its live figures, and a static one beside them."""
+    """The report of a made-up sweep: its live figures, and a static one beside them, `cloud`."""
 
     def make(folder: Path) -> None:
         sweep = report.read_sweep(make_sweep(folder / "fake"))
@@ -42,9 +43,11 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
             "overview": plots.overview(done, fits.frontier),
             "loss_curves": plots.loss_curves(done, sweep.curves),
             "loss_against_compute": plots.loss_against_compute(done, sweep.curves),
+            "isoflop": plots.isoflop(done, shown_isoflop(fits)),
             "contours": plots.contours(done, sweep.primary, fits.frontier),
             "frontier": plots.frontier(done, fits.frontier, fits.primary.count),
             "residuals": plots.residuals(done, sweep.parametric, fits.noise.pooled_relative),
+            "cloud": plots.cloud(sweep.primary),
         }
         svg = {name: plots.to_svg(figure, name) for name, figure in figures.items()}
         (folder / "report.html").write_text(report.render(sweep, svg, report.explore(sweep)))

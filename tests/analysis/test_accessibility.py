@@ -176,8 +176,10 @@ def test_served_pages_are_walked_through_by_keys(chromium: Browser, pages: Pages
         page.close()
 
 
-# Every element that the Tab key should stop at, in the order of the page: folded parts have none.
+# Every element that the Tab key should stop at, in the order of the page: folded parts have none, and of the
+# boxes that select rows one is a stop, from which arrows lead to the others.
 STOPS = """[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+  .filter((each) => each.tabIndex >= 0)
   .filter((each) => each.checkVisibility({visibilityProperty: true}) && each.getClientRects().length)"""
 # Place of the focused element among them, whether its outline is drawn, and whether it lies on top.
 STOPPED = """(() => {

@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from analysis.explorer.page import Explored, rounded
-from analysis.explorer.vega import Axis, Json, Series, chart, formula, kept, shown_if
+from analysis.explorer.vega import HEIGHT, Axis, Covered, Json, Series, chart, formula, kept, shown_if
 from analysis.plots.style import BLACK, GREY, rung_styles
 
 DIGITS = 5  # significant ones of a number in a row
@@ -141,7 +141,7 @@ def section_chart(
     description: str,
     axes: tuple[Axis, Axis],
     data: Sequence[Json],
-    domains: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]],
+    domains: tuple[Sequence[Covered], Sequence[Covered]],
     marks: Sequence[Json],
     *,
     groups: Sequence[Series],
@@ -149,6 +149,9 @@ def section_chart(
     card: Card,
     choices: Sequence[Choice] = (),
     when: Mapping[str, Sequence[str]] | None = None,
+    colours: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    shades: Sequence[str] = (),
+    height: int = HEIGHT,
 ) -> Json:
     """Return the specification of a chart of a section.
 
@@ -156,20 +159,35 @@ def section_chart(
         description: for people who hear the page.
         axes: its axes x and y.
         data: its data sets.
-        domains: for x and for y the (data set, field) pairs that the axis covers.
+        domains: for x and for y what the axis covers, as for `chart`.
         marks: what is drawn, in order.
         groups: entries of the legend, by the field `g` of the rows.
         series: further entries.
         card: what is said of each point.
         choices: lists whose signals the chart reads.
         when: the options with which the chart is shown; always without them.
+        colours: names of the rungs and the colour of each, if the chart shows the runs of the page.
+        shades: colours by the field `g`, if groups have no entry in the legend.
+        height: of the chart, pixels.
     """
     shown = ", ".join(f"show_{each.name}" for each in groups)
     signals: list[Json] = [{"name": "shown", "update": f"[{shown}]"}]
     signals += [{"name": each.name, "value": each.options[0].value} for each in choices]
-    made = chart(description, *axes, data, domains, marks, series=(*groups, *series), signals=signals)
-    colours = {"domain": list(range(len(groups))), "range": [each.colour for each in groups]}
-    made["scales"].append({"name": "group", "type": "ordinal", **colours})
+    entries = (*groups, *series)
+    made = chart(
+        description,
+        *axes,
+        data,
+        domains,
+        marks,
+        colours=colours,
+        series=entries,
+        signals=signals,
+        height=height,
+    )
+    by_group = list(shades) or [each.colour for each in groups]
+    scale = {"domain": list(range(len(by_group))), "range": by_group}
+    made["scales"].append({"name": "group", "type": "ordinal", **scale})
     made["usermeta"] |= {
         "card": asdict(card) | {"names": card.names or tuple(each.label for each in groups)},
         "choices": [each.name for each in choices],
@@ -213,7 +231,7 @@ def drawn(sources: Sequence[str], fields: Sequence[str], name: str = "drawn") ->
     }
 
 
-def covered(x: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def covered(x: str) -> tuple[list[Covered], list[Covered]]:
     """Return the domains of a chart of the data set `drawn`, whose x is one field."""
     return [("drawn", x)], [("drawn", "lowest"), ("drawn", "highest")]
 

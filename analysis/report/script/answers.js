@@ -54,15 +54,19 @@ function answerOf(frontier, name, value) {
   return found;
 }
 
-// A value between evenly spaced ones, on the cubic through the four next to it; null beside an unknown one.
-function cubic(values, place) {
-  const first = Math.min(Math.max(Math.floor(place) - 1, 0), values.length - 4);
-  const near = values.slice(first, first + 4);
-  if (near.some((value) => !given(value))) return null;
+// The first of the four evenly spaced values next to a place, and the weights of their cubic there.
+function cubicWeights(place, length) {
+  const first = Math.min(Math.max(Math.floor(place) - 1, 0), length - 4);
   const x = place - first;
   const others = (i) => [0, 1, 2, 3].filter((j) => j !== i);
-  const weight = (i) => others(i).reduce((product, j) => (product * (x - j)) / (i - j), 1);
-  return near.reduce((sum, value, i) => sum + value * weight(i), 0);
+  return [first, [0, 1, 2, 3].map((i) => others(i).reduce((product, j) => (product * (x - j)) / (i - j), 1))];
+}
+
+// A value between evenly spaced ones, on the cubic through the four next to it; null beside an unknown one.
+function cubic(values, place) {
+  const [first, weights] = cubicWeights(place, values.length);
+  const near = values.slice(first, first + 4);
+  return near.every(given) ? near.reduce((sum, value, i) => sum + value * weights[i], 0) : null;
 }
 
 // The run of the answer's loss whose training and inference cost least together (analysis/prediction/demand.py);

@@ -3,10 +3,8 @@
 const CURVES = ["loss_curves", "loss_against_compute"];
 const KIND_WORDS = { evaluated: "on the evaluation text", smoothed: "training, smoothed", raw: "training, as logged" };
 
-// Whole numbers, each but the first the step from the one before, as losses.
 function undone([place, ...steps], unit) {
-  let sum = 0;
-  return { tokens: data.curves.tokens[place], losses: steps.map((step) => (sum += step) * unit) };
+  return { tokens: data.curves.tokens[place], losses: undoneSteps(steps, unit) };
 }
 
 function curveRows(seen) {

@@ -80,3 +80,9 @@ function ticks(low, high, log) {
   }
   return found;
 }
+
+// Whole numbers, each but the first the step from the one before, as losses.
+function undoneSteps(steps, unit) {
+  let sum = 0;
+  return steps.map((step) => (sum += step) * unit);
+}

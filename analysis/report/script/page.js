@@ -49,6 +49,7 @@ function change(changed) {
   for (const button of document.querySelectorAll(".live-toggle[data-rung]"))
     button.setAttribute("aria-pressed", String(!state.hidden.includes(button.dataset.rung)));
   writePicked();
+  writeDrag();
   writeCurveControls();
   remember();
 }
@@ -155,7 +156,8 @@ function start() {
   if (control("drag")) {
     control("drag").value = state.drag;
     control("drag").addEventListener("change", (event) => change({ drag: event.target.value }));
-    control("let-go").addEventListener("click", () => change({ picked: [] }));
+    control("let-go").addEventListener("click", letRunsGo);
+    listenToRanges();
   }
   control("count")?.addEventListener("change", (event) => change({ count: Number(event.target.value) }));
   if (control("count")) control("count").value = state.count;
@@ -173,5 +175,6 @@ function startBelow() {
   toolsOfTables();
   toolsOfFigures();
   rowsLightRuns();
-  if (data.charts.overview) writePicked();
+  if (control("picked")) rowsSelectRuns();
+  writeDrag();
 }

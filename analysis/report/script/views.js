@@ -10,6 +10,8 @@ if (Object.keys(data.charts).length) {
   vega.expressionFunction("flops", (value) => flops(value));
   for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
   vega.expressionFunction("counted", counted);
+  const ofSurface = { loss_at: lossAt, cost_of: costOf, surface_of: surfaceOf, n_of: nOf, d_of: dOf, end_of: endOf, turn_of: turnOf, levels };
+  for (const [name, of] of Object.entries(ofSurface)) vega.expressionFunction(name, of);
 }
 
 const runById = new Map(data.runs.map((run) => [run.id, run]));
@@ -24,6 +26,8 @@ const typedSize = (n) => (state.count ? carriedOn(data.sizes[state.count], data.
 
 function rowsOf(name) {
   if (data.rows && name in data.rows) return sectionRows(name);
+  if (name === "contours") return [{}];
+  if (name === "costs") return surface.n.map((n, i) => ({ n, per_token: surface.per_token[i] }));
   if (name === "curves" || name === "others") return curveRows(name === "curves");
   if (name !== "frontier") return data[name].map((row) => ({ ...row }));
   return data.frontier.flatMap((columns, law) =>
@@ -54,7 +58,7 @@ const SIZES = ["n", "n_low", "n_high", "flat_low", "flat_high"];
 // An answer with its sizes under the chosen count; null if there is none.
 function shownAnswer(answer) {
   if (!answer) return null;
-  const shown = { ...answer };
+  const shown = { ...answer, n_first: answer.n };
   for (const name of SIZES) if (name in shown) shown[name] = shownSize(shown[name]);
   return shown;
 }

@@ -72,15 +72,6 @@ function runsIn(view, [[left, right], [top, bottom]]) {
   return found.filter((at) => at.x >= left && at.x <= right && at.y >= top && at.y <= bottom).map((at) => at.datum.id);
 }
 
-// What is said of selected runs, and how to let them go.
-function writePicked() {
-  if (!control("picked")) return;
-  const runs = state.picked.map((id) => runById.get(id));
-  const off = runs.map((run) => run.residual[state.law]).filter(given);
-  const rms = Math.sqrt(off.reduce((sum, each) => sum + each ** 2, 0) / off.length);
-  const law = off.length ? `, RMS ${rms.toFixed(2)} % off the law` : "";
-  control("picked").hidden = runs.length === 0;
-  control("picked-words").textContent = `${runs.length} ${runs.length === 1 ? "run" : "runs"} selected${law}`;
-  for (const run of data.runs) rowOf(run.id)?.classList.toggle("picked", state.picked.includes(run.id));
+function writeDrag() {
   for (const one of views.values()) for (const each of one.holders) each.classList.toggle("live-picking", state.drag === "pick");
 }

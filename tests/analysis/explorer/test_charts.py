@@ -17,6 +17,7 @@ from analysis.explorer.charts import (
 )
 from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
 from analysis.explorer.page import FIELDS
+from analysis.explorer.surface import Reach, contours_chart
 from analysis.explorer.vega import SIGNALS, UNITS
 
 RUNGS = ["d16", "d32"]
@@ -28,6 +29,9 @@ CHARTS = {
     "curves": curves_chart(RUNGS, "d", Known(1e7, 1e13, 2.0), others=True),
     "compute": curves_chart(RUNGS, "c", None, others=False),
     "rates": rates_chart(RUNGS, Known(1e7, 1e13, 2.0), others=True),
+    "contours": contours_chart(
+        RUNGS, ["all parameters N", "body"], Reach(((1e4, 1e6), (1e3, 1e5)), (1e5, 1e7), 1e13, (9, 15))
+    ),
     **{f"residuals {i}": chart for i, chart in enumerate(residual_charts(RUNGS, ["parameters N"], 0.004))},
 }
 # Fields of the rows that the page gives to each data set.
@@ -40,8 +44,23 @@ ROWS = {
     "others": CURVE,
     "foretold": {"id", "rung", "share", "d", "c", "loss", "low", "high"},
     "hull": {"c", "loss"},
+    "contours": set(),
+    "costs": {"n", "per_token"},
 }
 FUNCTIONS = {"ticks", "si", "flops", "counted", "format", "domain", "indexof", "isValid", "exp", "max", "min"}
+FUNCTIONS |= {
+    "pow",
+    "sequence",
+    "length",
+    "scale",
+    "surface_of",
+    "n_of",
+    "d_of",
+    "end_of",
+    "turn_of",
+    "loss_at",
+    "cost_of",
+}
 
 
 def parts(value: Any) -> Iterator[Any]:
@@ -60,7 +79,7 @@ def test_chart_is_plain_json_without_rows(name: str) -> None:
     chart = CHARTS[name]
     assert json.loads(json.dumps(chart)) == chart
     assert all("values" not in data for data in chart["data"])
-    assert {data["name"] for data in chart["data"]} <= set(ROWS)
+    assert {data["name"] for data in chart["data"] if "source" not in data} <= set(ROWS)
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -76,14 +95,17 @@ def test_every_field_is_one_of_the_rows_or_made_from_them(name: str) -> None:
     chart = CHARTS[name]
     known: dict[str, set[str]] = {}
     for data in chart["data"]:
-        fields = set(ROWS[data["name"]])
+        fields = set(known[data["source"]] if "source" in data else ROWS[data["name"]])
         for transform in data["transform"]:
-            used = set(re.findall(r"datum\.(\w+)", transform.get("expr", ""))) | set(
-                transform.get("fields", ())
-            )
+            named = [*transform.get("fields", ()), *transform.get("groupby", ())]
+            named += [transform["field"]] if "field" in transform else []
+            named += transform.get("sort", {}).get("field", [])
+            used = set(re.findall(r"datum\.(\w+)", transform.get("expr", "")))
+            used |= {field.partition(".")[0] for field in named}
             assert used <= fields, (data["name"], used - fields)
             made = transform.get("as", ())
             fields |= {made} if isinstance(made, str) else set(made)
+            fields |= {transform["index"]} if "index" in transform else set()
         known[data["name"]] = fields
     for scale in chart["scales"]:
         for field in scale["domain"].get("fields", ()) if isinstance(scale["domain"], dict) else ():
@@ -94,7 +116,7 @@ def test_every_field_is_one_of_the_rows_or_made_from_them(name: str) -> None:
         for part in parts(mark):
             if isinstance(part, dict) and isinstance(part.get("field"), str):
                 assert part["field"] in rows
-                assert part.get("scale") in {"x", "y", "colour"}
+                assert part.get("scale") in {scale["name"] for scale in chart["scales"]}
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -51,7 +51,7 @@ def test_runs_selected_in_one_figure_stand_out_in_all(
     off = np.array([data["runs"][row]["residual"][0] for row in picked])
     words = f"{len(picked)} runs selected, RMS {np.sqrt(np.mean(off**2)):.2f} % off the law"
     assert page.text("#live-picked-words") == words
-    for figure in ("overview", "frontier", "residuals", "loss_curves"):
+    for figure in ("overview", "frontier", "residuals", "loss_curves", "contours", "isoflop"):
         page.place(f"#figure-{figure}")
         page.until(f"document.querySelector('#figure-{figure} .dots path')")
         shown = opacities(page, figure)
@@ -59,7 +59,7 @@ def test_runs_selected_in_one_figure_stand_out_in_all(
     rows = page.run("[...document.querySelectorAll('tr.picked')].map(e => e.id)")
     assert set(rows) == {f"point-row-{data['runs'][row]['id']}" for row in picked}
     page.click("#live-let-go")
-    assert page.run("document.querySelector('#live-picked').hidden")
+    assert page.run("document.querySelector('#live-let-go').hidden")
     assert page.run("document.querySelectorAll('tr.picked').length") == 0
 
 
@@ -71,7 +71,7 @@ def test_selection_follows_the_law_and_escape_lets_it_go(
     off = np.array([data["runs"][row]["residual"][law] for row in picked])
     assert f"RMS {np.sqrt(np.mean(off**2)):.2f} %" in page.text("#live-picked-words")
     page.press("Escape")
-    assert page.run("document.querySelector('#live-picked').hidden")
+    assert page.run("document.querySelector('#live-let-go').hidden")
 
 
 def test_selection_travels_in_the_address(
@@ -146,11 +146,11 @@ def test_a_static_figure_is_saved_as_a_picture(page: Page, tmp_path: Path) -> No
         "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True
     )
     page.browser.events.clear()
-    page.click("#figure-contours .live-save")
+    page.click("#figure-cloud .live-save")
     done = "Browser.downloadProgress"
     while not any(e["method"] == done and e["params"]["state"] == "completed" for e in page.browser.events):
         page.run("1")
-    picture = imread(tmp_path / "contours.png")
+    picture = imread(tmp_path / "cloud.png")
     assert picture.shape[1] > 600
     assert picture[0, 0, :3].min() == 1
     assert picture[..., :3].min() < 0.5

@@ -51,8 +51,10 @@ SCREENS = {
     "telephone": Screen(390, 844, 240),
     "paper": Screen(794, 1123, 400, paper=True),
 }
-LIVE = ("overview", "loss_curves", "frontier", "residuals")
-FIGURES = {f"{name}": (name, DESKTOP) for name in (*LIVE, "contours")} | {
+LIVE = ("overview", "loss_curves", "frontier", "residuals", "contours", "isoflop")
+FIGURES = {name: (name, DESKTOP) for name in (*LIVE, "cloud")} | {
+    "isoflop dark": ("isoflop", SCREENS["dark"]),
+    "isoflop telephone": ("isoflop", SCREENS["telephone"]),
     "contours dark": ("contours", SCREENS["dark"]),
     "contours telephone": ("contours", SCREENS["telephone"]),
 }

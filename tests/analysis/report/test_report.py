@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.advice import ADVICE
+from analysis.advice import ADVICE, Source, next_steps
 from analysis.records.averages import AveragedQuantity
 from analysis.records.fit import COUNTS
 from analysis.records.fits import EvaluationRecord, JackknifeRecord, NoiseRecord, TrendRecord, read_study
@@ -24,6 +24,7 @@ from analysis.report import build as report
 from analysis.report.__main__ import main
 from analysis.report.doubts import COUNT_WORDS
 from analysis.report.lead import lead
+from harness.records import command_line
 from harness.records.files import write_json, write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
@@ -121,6 +122,19 @@ def test_markup_is_balanced_and_ids_are_unique(html: str) -> None:
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'<a href="#([^"]+)"', html)) <= set(ids)
+
+
+def test_report_is_the_same_whoever_makes_it(written: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terminals name commands as they were started; a report that is sent names them by `python -m`."""
+    sweep = report.read_sweep(written.root)
+    kinds = [WarningCode.FEW_SIZES]
+    warned = replace(sweep, fits=replace(sweep.fits, warnings=tuple(FitWarning(kind, "") for kind in kinds)))
+    before = report.render(warned, {})
+    assert f'class="command">{ADVICE[kinds[0]].command(warned.source)}<' in before
+    monkeypatch.setattr(sys, "argv", ["/home/me/bin/scaling-report"])
+    monkeypatch.setattr(command_line, "installed_names", lambda: {"analysis.design": "scaling-design"})
+    assert "scaling-design" in next_steps(warned.fits.warnings, Source.sweep(written.root, 1e13))[0]
+    assert report.render(warned, {}) == before
 
 
 def test_report_needs_no_network(written: SweepFolder, html: str) -> None:

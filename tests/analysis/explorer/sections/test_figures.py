@@ -15,7 +15,7 @@ from analysis.explorer.sections.figure import LiveFigure, columns, with_figures
 from analysis.explorer.vega import SIGNALS
 from analysis.learning_rate.study import rate_runs
 from analysis.records.emergence import Axis
-from tests.analysis.explorer.test_charts import FUNCTIONS, expressions, parts
+from tests.analysis.explorer.test_charts import FUNCTIONS, RUN, expressions, parts
 from tests.analysis.report.section_pages import SWEEPS, figures_of, places_of, replications, sweep_of
 
 FIGURES = [(name, figure) for name in (*SWEEPS, "replications") for figure in figures_of(name)]
@@ -40,7 +40,9 @@ def test_a_chart_is_plain_json_and_names_what_its_rows_hold(name: str, figure: s
         sources = data.get("source", [])
         sources = [sources] if isinstance(sources, str) else sources
         fields = set().union(*(known[source] for source in sources)) if sources else set()
-        if not sources:
+        if data["name"] == "runs":
+            fields = set(RUN)
+        elif not sources:
             assert data["name"] in found.rows
             fields = {field for row in found.rows[data["name"]] for field in row}
         for transform in data["transform"]:
@@ -49,7 +51,7 @@ def test_a_chart_is_plain_json_and_names_what_its_rows_hold(name: str, figure: s
         known[data["name"]] = fields
     for scale in chart["scales"]:
         for field in scale["domain"].get("fields", ()) if isinstance(scale["domain"], dict) else ():
-            assert field["field"] in known[field["data"]]
+            assert "signal" in field or field["field"] in known[field["data"]]
     for mark in chart["marks"]:
         source = mark.get("from", {})
         source = source.get("facet", source).get("data")
