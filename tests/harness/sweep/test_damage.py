@@ -22,13 +22,15 @@ import pytest
 
 from analysis.forecast.seal import table_sha256
 from analysis.records.fits import ForecastCell, NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastRecord, sealed
+from analysis.records.forecast import ForecastRecord, read_forecast, sealed
+from analysis.tables.sweep import read_sweep as load_tables
 from analysis.tables.table import load_table
 from harness.config.settings import Loaded
 from harness.records import files
 from harness.records.files import read_table, write_atomic, write_json
 from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import RunFolder, SweepFolder
+from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
 from tests.damages import DAMAGES
 from tests.fakes import launcher
@@ -311,6 +313,35 @@ def test_a_sweep_without_tasks_keeps_no_tables_of_tasks_of_before(sweeps: Sweeps
     assert not [
         name for name in ("evals.parquet", "items.parquet", "emergence.json") if (root / name).exists()
     ]
+
+
+def seal_of(root: Path) -> str:
+    return read_forecast(root / "forecast.json").sha256
+
+
+@pytest.mark.parametrize("name", ["forecast.json", "forecast-2.json"])
+def test_a_forecast_that_the_sweep_did_not_seal_is_read_by_nothing(
+    name: str, sweeps: Sweeps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither in a sweep without hold-out, nor beside the forecast that was sealed."""
+    root, grid = tmp_path / "sweep", ["grid.holdout_factor=null"] if name == "forecast.json" else []
+    shutil.copytree(sweeps.whole, root)
+    if grid:
+        (root / name).unlink()
+        (root / "sweep.json").unlink()
+        assert sweeps.run(root, *grid) == 0
+    fits, listed = (root / "fits.json").read_bytes(), read_sweep(root / "sweep.json").seals
+    own = () if grid else (seal_of(sweeps.whole),)
+    assert listed == own
+    shutil.copy(sweeps.other / "forecast.json", root / name)
+    for gone in ((), ("fits.json", "report.html")):
+        for each in gone:
+            (root / each).unlink()
+        assert sweeps.run(root, *grid) == 0
+        assert f"{name} is no forecast that this sweep sealed" in " ".join(capsys.readouterr().out.split())
+        assert (root / "fits.json").read_bytes() == fits
+        assert read_sweep(root / "sweep.json").seals == listed
+    assert tuple(each.sha256 for each in load_tables(root).forecasts) == own
 
 
 def test_a_lost_forecast_is_given_up_by_an_override(
