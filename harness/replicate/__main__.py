@@ -43,7 +43,7 @@ REFERENCES, KEEP = "grid.references", "keep"
 KEYS = """\
   +grid=NAME       one of: {grids}
   n=NUMBER         replications
-  dry_run=true     print the plan of one and the total, and stop
+  dry_run=true     print the plan of one and the total, and stop; writes nothing but the text in the cache
   results_dir=DIR  folder of the replications (default results/replications/NAME)
   any other key    as harness.sweep takes them; seeds given here are moved as well
   grid.references  is [] unless given: cosine references are left out

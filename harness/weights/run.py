@@ -196,10 +196,10 @@ def find_kept(folder: Path, run: str | None = None) -> Path:
             damaged.append(error)
     # One that cannot be read may be the very one, or the best.
     rungs = _rungs(SweepFolder(folder)) if damaged else {}
-    for error in damaged:
-        names = (rungs.get(error.path.stem), error.path.parent.parent.name, error.path.stem)
+    for each in damaged:
+        names = (rungs.get(each.path.stem), each.path.parent.parent.name, each.path.stem)
         if run is None or run in names:
-            raise Damaged(error.path, error.reason, _way_out(error.path)) from error
+            raise Damaged(each.path, each.reason, _way_out(each.path)) from each
     found = [path for path, card in cards.items() if run is None or run in _names(card)]
     if run is None:
         found.sort(key=lambda path: cards[path].loss)
@@ -225,7 +225,7 @@ def _rungs(folder: SweepFolder) -> dict[str, str]:
 def _way_out(path: Path) -> str:
     """Return what to do about a damaged file of parameters."""
     if path.name == EXPORTED:
-        return "export the model again"
+        return "write it again by python -m harness.export results/NAME --to DIR"
     point = RunFolder(path.parent.parent).point(path.stem)
     return f"put it back from a copy, or delete {point} and train it again by the sweep's command"
 

@@ -12,6 +12,7 @@ from harness.data.tokens.windows import eval_windows
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.weights.export import export
 from harness.weights.run import find_kept, load_run
 from tests.damages import DAMAGES
 from tests.fakes.record import sweep_record
@@ -96,6 +97,13 @@ def test_a_damaged_file_is_one_sentence_and_leaves_the_others(
         ):
             load_run(root, run)
     assert load_run(root, "d8").spec == SMALL
+
+
+def test_a_damaged_export_names_the_command_that_writes_it(trained: Path, tmp_path: Path) -> None:
+    written, *_ = export(trained, "d8", tmp_path)
+    DAMAGES["flipped"](written)
+    with pytest.raises(Damaged, match=r"its checksum differs\); write it again by python -m harness\.export"):
+        load_run(tmp_path)
 
 
 def test_parameters_of_another_end_point_are_refused(trained: Path, tmp_path: Path) -> None:
