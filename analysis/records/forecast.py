@@ -5,12 +5,14 @@ Schema 2 is written. Schema 1 differs in the names of two keys of Kaplan fits, w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.records.averages import ContestRow
 from analysis.records.fit import FitRecord, with_constant
+from harness.records.errors import Damaged, InputError
 from harness.records.json_files import (
     ABSENT_IF_NONE,
     NOT_STORED,
@@ -20,8 +22,12 @@ from harness.records.json_files import (
     read_json,
     to_json,
 )
+from harness.records.paths import SweepFolder, forecast_number
+from harness.records.sweep_file import SweepRecord
 
 SCHEMA = 2
+WAY_OUT = "put it back from a copy, or delete it to go on without this forecast"
+Ahead = tuple[str, int, float]  # rung, token count and FLOPs of a held-out cell
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,75 @@ def forecast_from(content: Any, source: str) -> ForecastRecord:
 def read_forecast(path: Path) -> ForecastRecord:
     """Read forecast.json of a sweep and check its seal; raise InputError if it cannot be read."""
     return forecast_from(read_json(path), str(path))
+
+
+def read_own_forecasts(folder: SweepFolder, record: SweepRecord | None) -> dict[Path, ForecastRecord]:
+    """Read the forecasts that a sweep sealed, in the order of sealing; files of other sweeps are left out.
+
+    Args:
+        folder: folder of the sweep.
+        record: its sweep.json; None if there is none, and then every forecast of the folder counts.
+
+    Raises:
+        Damaged: a forecast that the sweep sealed cannot be read.
+        InputError: another forecast is in its place.
+    """
+    if record is None:
+        return {path: read_forecast(path) for path in folder.forecasts}
+    ahead = held_out(record)
+    listed = {folder.numbered_forecast(number) for number in listed_numbers(record.seals)}
+    found: dict[Path, ForecastRecord] = {}
+    for path in folder.forecasts:
+        try:
+            found[path] = read_forecast(path)
+        except Damaged as error:
+            if path in listed or (ahead and not listed):
+                raise Damaged(path, error.reason, WAY_OUT) from error
+        except InputError:
+            if path in listed or (ahead and not listed):
+                raise
+    own = own_forecasts(found, record.seals, ahead)
+    foreign = next((path for path in found if path in listed and path not in own), None)
+    if foreign:
+        raise InputError(f"{foreign} is not the forecast that this sweep sealed; {WAY_OUT}")
+    return own
+
+
+def held_out(record: SweepRecord) -> set[Ahead]:
+    """Return the held-out cells of a sweep's record."""
+    return {(cell.rung, cell.n_tokens, cell.flops) for cell in record.cells if cell.role == "holdout"}
+
+
+def own_forecasts(
+    found: dict[Path, ForecastRecord], seals: Sequence[str | None], ahead: Iterable[Ahead]
+) -> dict[Path, ForecastRecord]:
+    """Return the forecasts of a folder that its sweep sealed.
+
+    sweep.json lists their seals. Earlier versions listed none, and a driver may end between the two files: so
+    a forecast counts too if it is of a held-out cell that no listed one is of.
+
+    Args:
+        found: the forecasts by file.
+        seals: seals that sweep.json lists.
+        ahead: the held-out cells.
+    """
+    listed = listed_numbers(seals)
+    told = [forecast for forecast in found.values() if forecast.sha256 in seals]
+    left = set(ahead) - {cell for forecast in told for cell in _cells(forecast)}
+    return {
+        path: forecast
+        for path, forecast in found.items()
+        if forecast.sha256 in seals or (forecast_number(path) not in listed and left & _cells(forecast))
+    }
+
+
+def listed_numbers(seals: Sequence[str | None]) -> set[int]:
+    """Return the numbers of the forecasts whose seals sweep.json lists."""
+    return {number for number, seal in enumerate(seals, 1) if seal}
+
+
+def _cells(forecast: ForecastRecord) -> set[Ahead]:
+    return {(cell.rung, cell.n_tokens, cell.flops) for cell in forecast.cells}
 
 
 def _from_schema_1(forecast: dict[str, Any]) -> dict[str, Any]:

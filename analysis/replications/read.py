@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.forecast.seal import table_sha256
 from analysis.forecast.series import quoted, score_all
 from analysis.records.fits import StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, ScoredCell, ScoreRecord, read_forecast
+from analysis.records.forecast import ForecastRecord, ScoredCell, ScoreRecord, read_own_forecasts
 from analysis.records.replications import LeftOutReplication
 from analysis.tables.table import load_table
 from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
@@ -127,16 +127,15 @@ def _read(folder: SweepFolder) -> Replication | str:
         return "points.parquet is missing"
     points = checked_columns(read_table(folder.points), POINT_COLUMNS, folder.points)
     check_done(points, folder.points)
-    forecast, score = quoted(score_all([read_forecast(path) for path in folder.forecasts], points)) or (
-        None,
-        None,
-    )
+    record = find_sweep(folder.sweep)
+    own = list(read_own_forecasts(folder, record).values())
+    forecast, score = quoted(score_all(own, points)) or (None, None)
     if forecast and not forecast.seal_intact:
         return "the seal of its forecast is broken"
     if score and score.missing:
         return f"{len(score.missing)} of {len(forecast.cells) if forecast else 0} held-out cells are missing"
     study = read_study(folder.fits) if folder.fits.exists() else None
-    return Replication(folder.root.name, points, forecast, score, study, find_sweep(folder.sweep))
+    return Replication(folder.root.name, points, forecast, score, study, record)
 
 
 def _check_same(found: Sequence[Replication]) -> None:

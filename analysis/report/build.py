@@ -31,7 +31,7 @@ from analysis.records.curves import Tried
 from analysis.records.emergence import EmergenceRecord, read_emergence
 from analysis.records.fit import COUNTS, FitRecord
 from analysis.records.fits import StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, ScoreRecord, read_forecast
+from analysis.records.forecast import ForecastRecord, ScoreRecord, read_own_forecasts
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
 from analysis.report.inline import inlined
@@ -69,7 +69,7 @@ AVERAGE_WORDS = {
     AveragedQuantity.A_SIX_ND: "a, N* ∝ C^a, C = 6ND",
     AveragedQuantity.A_EXACT: "a, N* ∝ C^a, exact FLOPs",
 }
-KEPT = re.compile(r"sweep\.json|forecast(-\d+)?\.json")  # that no command makes anew from the runs
+KEPT = "sweep.json"  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
 HERE = Path(__file__).parent
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
@@ -156,13 +156,14 @@ def read_sweep(root: Path) -> Sweep:
     folder = SweepFolder(root)
     if not root.is_dir():
         raise InputError(f"expected the folder of a sweep, got {root}, which does not exist; {HOW_MADE}")
+    record = _read(folder.sweep, sweep_file.read_sweep)
     sweep = Sweep(
         root.resolve().name,
         _read(folder.points, read_table),
         _read(folder.curves, read_table),
         _read(folder.fits, read_study),
-        tuple(_read(path, read_forecast) for path in folder.forecasts),
-        _read(folder.sweep, sweep_file.read_sweep),
+        tuple(read_own_forecasts(folder, record).values()),
+        record,
         _read(folder.emergence, read_emergence) if folder.emergence.exists() else None,
     )
     if sweep.fits.sources:
@@ -207,7 +208,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except Damaged as error:
-        if KEPT.fullmatch(path.name):
+        if path.name == KEPT:
             raise
         raise Damaged(path, error.reason, HOW_MADE) from error
     except InputError:

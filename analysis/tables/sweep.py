@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.records.fits import StudyRecord, read_study
-from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.records.forecast import ForecastRecord, read_own_forecasts
 from harness.records.columns import OF_SOURCE
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import find_sweep
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,17 @@ class Sweep:
     @cached_property
     def forecast(self) -> ForecastRecord | None:
         """Content of forecast.json, sealed before the hold-out was trained; None without it."""
-        return read_forecast(self.folder.forecast) if self.folder.forecast.exists() else None
+        return self._forecasts.get(self.folder.forecast)
 
     @cached_property
     def forecasts(self) -> tuple[ForecastRecord, ...]:
         """All sealed forecasts, in the order of sealing: a sweep that grew has several."""
-        return tuple(read_forecast(path) for path in self.folder.forecasts)
+        return tuple(self._forecasts.values())
+
+    @cached_property
+    def _forecasts(self) -> dict[Path, ForecastRecord]:
+        """Forecasts that the sweep sealed, by file."""
+        return read_own_forecasts(self.folder, find_sweep(self.folder.sweep))
 
     def losses_by_source(self) -> pd.DataFrame:
         """Return the loss of each end point that counts on each source of a mixture.

@@ -10,8 +10,9 @@ from typing import Any
 from harness.config.schema import GridCells, ModelSettings, SweepSettings
 from harness.grid.cells import chosen_cells
 from harness.grid.token_rules import free_batch_size
-from harness.recipe.schedule import nearest_reachable
+from harness.recipe.schedule import FEWEST_INTERVALS, is_reachable, nearest_reachable
 from harness.recipe.spec import SEPARATE_SCHEDULES
+from harness.records.errors import InputError
 
 WIDTHS, COUNTS = "d_model", "n_tokens"
 
@@ -19,20 +20,25 @@ WIDTHS, COUNTS = "d_model", "n_tokens"
 def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     """Return settings whose grid has only widths and token counts that can be had, and what was changed.
 
-    A width is a whole number of heads, a token count a whole number of logging intervals. With `strict`
-    nothing changes, and `expand` refuses what it cannot have.
+    A width is a whole number of heads, a token count a whole number of logging intervals, at least four. With
+    `strict` nothing changes, and `expand` refuses what it cannot have.
 
     Args:
         settings: the whole configuration.
 
     Returns:
         The settings, and a sentence for each kind of number that was rounded.
+
+    Raises:
+        InputError: token counts of one list would become the same, so that cells were lost.
     """
     if settings.strict:
         return settings, []
     changed: dict[str, dict[int, int]] = {WIDTHS: {}, COUNTS: {}}
     model = settings.model
     cells = chosen_cells(settings.grid, settings.budget)
+    for counts in _listed(cells):
+        _check_apart(settings, cells, counts)
     nearest: dict[str, Callable[[int], int]] = {
         WIDTHS: lambda width: _whole_heads(width, model),
         COUNTS: lambda count: nearest_reachable(count, _raster(settings, count, cells)),
@@ -51,7 +57,7 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     rasters = {f"{_raster(settings, count, cells):,}" for count in changed[COUNTS]}
     whole = {
         WIDTHS: f"heads of {model.head_dim}",
-        COUNTS: f"logging intervals of {' and '.join(sorted(rasters))} tokens",
+        COUNTS: f"logging intervals of {' and '.join(sorted(rasters))} tokens, at least four",
     }
     notes = [
         f"{kind} {', '.join(f'{was:,} became {now:,}' for was, now in found.items())}: whole {whole[kind]}; "
@@ -62,10 +68,59 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     return replace(settings, grid=grid), notes
 
 
+def _listed(cells: GridCells) -> list[list[int]]:
+    """Return the lists of token counts that cells of trunks name."""
+    return [cells.n_tokens or [], *(each.n_tokens for each in [*(cells.extra or []), *(cells.cells or [])])]
+
+
 def _counts(cells: GridCells) -> list[int]:
     """Return the token counts that cells of trunks name."""
-    listed = [*(cells.extra or []), *(cells.cells or [])]
-    return [*(cells.n_tokens or []), *(n for each in listed for n in each.n_tokens)]
+    return [n for counts in _listed(cells) for n in counts]
+
+
+def _check_apart(settings: SweepSettings, cells: GridCells, counts: list[int]) -> None:
+    """Raise InputError if token counts of one list have the same nearest one, with what keeps them apart."""
+    ends: dict[int, list[int]] = {}
+    for count in sorted(set(counts)):
+        ends.setdefault(nearest_reachable(count, _raster(settings, count, cells)), []).append(count)
+    end, same = next(((end, found) for end, found in ends.items() if len(found) > 1), (0, []))
+    if not same:
+        return
+    raster, seq_len, interval = (
+        _raster(settings, end, cells),
+        settings.model.seq_len,
+        settings.grid.log_interval,
+    )
+    size = raster // (seq_len * interval)
+    *before, last = (f"{count:,}" for count in same)
+    lower = _lower(settings, cells, counts, size)
+    ways = f"type {' or '.join(lower)}, with which all can be had, or" if lower else "type"
+    raise InputError(
+        f"n_tokens {', '.join(before)} and {last} would become the same {end:,}: a run takes whole logging "
+        f"intervals, at least four, and one is {raster:,} tokens ({size} sequences of {seq_len} × "
+        f"grid.log_interval={interval}); {ways} token counts {raster:,} apart from "
+        f"{FEWEST_INTERVALS * raster:,} on"
+    )
+
+
+def _lower(settings: SweepSettings, cells: GridCells, counts: list[int], size: int) -> list[str]:
+    """Return the overrides of one key each with which a run can end at all of the token counts.
+
+    Args:
+        settings: the whole configuration.
+        cells: cells of the grid.
+        counts: token counts that are asked for.
+        size: sequences of a batch now.
+    """
+    seq_len, interval = settings.model.seq_len, settings.grid.log_interval
+    keys = {"optim.batch_size": (size, seq_len * interval), "grid.log_interval": (interval, size * seq_len)}
+    if cells.batch_sizes or settings.optim.batch_size_tokens_exponent:
+        del keys["optim.batch_size"]
+    found = []
+    for key, (now, tokens) in keys.items():
+        fitting = (n for n in range(now - 1, 0, -1) if all(is_reachable(c, n * tokens) for c in counts))
+        found += [f"{key}={value}" for value in [next(fitting, None)] if value]
+    return found
 
 
 def _raster(settings: SweepSettings, count: int, cells: GridCells) -> int:
@@ -80,7 +135,11 @@ def _raster(settings: SweepSettings, count: int, cells: GridCells) -> int:
     if cells.batch_sizes:
         return math.lcm(*cells.batch_sizes) * interval
     size = free_batch_size(settings.optim, max(ends), settings.model.seq_len)
-    while settings.optim.batch_size_tokens_exponent and size > 1 and 4 * size * interval > min(ends):
+    while (
+        settings.optim.batch_size_tokens_exponent
+        and size > 1
+        and FEWEST_INTERVALS * size * interval > min(ends)
+    ):
         size //= 2
     return size * interval
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.grid.cells import Cell
 from harness.recipe import counting
@@ -16,6 +18,7 @@ from harness.runs.finished import read_point_file
 STORED_BYTES = {"fp32": 4, "bf16": 2}
 # Bytes of a file besides parameters: names, shapes and recipe, and the tokenizer as a text within a text.
 HEADER_BYTES, QUOTED = 6_000, 2
+VERIFIED_BYTES = 2e9  # of kept parameters, which take some seconds to read
 
 
 @dataclass(frozen=True)
@@ -126,25 +129,66 @@ def keep_lines(
             f"keep_gb={_rounded_up(plan.needed / 1e9)}"
         )
     still_open = {cell.key for cell in open_cells}
-    lost = [cell for cell in plan.cells if cell.key not in still_open and not _is_there(folder, cell)]
-    if lost:
-        point = folder.run(lost[0].spec.run_id).point(lost[0].spec.point_id(lost[0].n_tokens))
+    finished = [cell for cell in plan.cells if cell.key not in still_open and _has_parameters(folder, cell)]
+    gone = [cell for cell in finished if not os.path.lexists(_weights(folder, cell))]
+    if gone:
         lines.append(
-            f"the parameters of {len(lost)} finished end points of keep={which} are not there "
-            f"({_by_rung(lost)}); to train one again, delete its file, such as {point}"
+            f"the parameters of {len(gone)} finished end points of keep={which} are not there "
+            f"({_by_rung(gone)}); {_way_out(folder, gone)}"
+        )
+    damaged = _damaged(folder, [cell for cell in finished if cell not in gone])
+    if damaged:
+        error = damaged[0][1]
+        lines.append(
+            f"the parameters of {len(damaged)} finished end points of keep={which} cannot be read "
+            f"({_by_rung([cell for cell, _ in damaged])}; {error.path}: {error.reason}); "
+            f"{_way_out(folder, [cell for cell, _ in damaged])}"
         )
     return lines
 
 
-def _is_there(folder: SweepFolder, cell: Cell) -> bool:
-    """Return whether the parameters of an end point are kept already, or can never be."""
+def _way_out(folder: SweepFolder, cells: Sequence[Cell]) -> str:
+    """Return what trains end points again."""
+    point = folder.run(cells[0].spec.run_id).point(cells[0].spec.point_id(cells[0].n_tokens))
+    if len(cells) == 1:
+        return f"to train it again, delete {point} and give the same command"
+    return f"to train one again, delete its file, such as {point}, and give the same command"
+
+
+def _damaged(folder: SweepFolder, cells: Sequence[Cell]) -> list[tuple[Cell, Damaged]]:
+    """Return the cells whose kept parameters cannot be read, with the reason.
+
+    Up to VERIFIED_BYTES are read whole. Of files beyond, only that they are whole and of their end point is
+    seen, because reading them may take minutes; a flipped bit in them is noticed by what uses the model.
+    """
+    from harness.weights.kept import check_kept, check_place, read_card
+
+    found, n_bytes = [], 0
+    for cell in cells:
+        path = _weights(folder, cell)
+        n_bytes += path.lstat().st_size
+        try:
+            if n_bytes <= VERIFIED_BYTES:
+                check_kept(path)
+            else:
+                check_place(path, read_card(path))
+        except Damaged as error:
+            found.append((cell, error))
+    return found
+
+
+def _weights(folder: SweepFolder, cell: Cell) -> Path:
+    """Return the file of the kept parameters of an end point."""
+    return folder.run(cell.spec.run_id).point_weights(cell.spec.point_id(cell.n_tokens))
+
+
+def _has_parameters(folder: SweepFolder, cell: Cell) -> bool:
+    """Return whether an end point was reached: one that diverged has no parameters to keep."""
     run, point_id = folder.run(cell.spec.run_id), cell.spec.point_id(cell.n_tokens)
-    if run.point_weights(point_id).exists():
-        return True
     try:
-        return read_point_file(run.point(point_id), run.run_id, point_id).get("status") != RunStatus.DONE
+        return read_point_file(run.point(point_id), run.run_id, point_id).get("status") == RunStatus.DONE
     except Damaged:
-        return True
+        return False
 
 
 def _size(cell: Cell) -> int:

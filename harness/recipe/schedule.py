@@ -14,6 +14,7 @@ from harness.recipe.spec import RunSpec, ScheduleSpec
 from harness.records.errors import InputError
 
 TRUNK = "trunk"
+FEWEST_INTERVALS = 4  # logging intervals of a run
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def task_steps(spec: RunSpec, last: int) -> list[int]:
 
 def nearest_reachable(n_tokens: int, raster: int) -> int:
     """Return the token count nearest to `n_tokens` at which a run can end: four or more times `raster`."""
-    return max(4, round(n_tokens / raster)) * raster
+    return max(FEWEST_INTERVALS, round(n_tokens / raster)) * raster
 
 
 def is_reachable(n_tokens: int, raster: int) -> bool:

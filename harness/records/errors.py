@@ -43,16 +43,29 @@ class InputError(ValueError):
         self.arguments = arguments
 
 
+# What a sweep makes from the files of its runs, and what mends it.
+MADE_BY_SWEEP = (
+    "points.parquet", "curves.parquet", "evals.parquet", "items.parquet", "fits.json", "emergence.json",
+)  # fmt: skip
+SWEEP_AGAIN = (
+    "type the sweep's command again (`command` in its sweep.json), which makes it anew from the runs, or put "
+    "it back from a copy"
+)
+COPY = "put it back from a copy, or write it again by the program that made it"
+
+
 class Damaged(InputError):
     """A file that cannot be read, or that has other content than was written.
 
     Args:
         path: the file.
         reason: what is wrong with it, in words.
-        way_out: what to type or do instead.
+        way_out: what to type or do instead; None names what makes a file of this name anew.
     """
 
-    def __init__(self, path: Path, reason: str, way_out: str = "put it back from a copy or make it anew"):
+    def __init__(self, path: Path, reason: str, way_out: str | None = None):
+        if way_out is None:
+            way_out = SWEEP_AGAIN if path.name in MADE_BY_SWEEP else COPY
         super().__init__(f"{path} cannot be read ({reason}); {way_out}")
         self.path = path
         self.reason = reason

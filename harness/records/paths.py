@@ -34,6 +34,16 @@ def programs_folder(cache: Path) -> Path:
     return cache / "compiled"
 
 
+def forecast_number(path: Path) -> int:
+    """Return the number of a forecast's file in the order of sealing, from 1.
+
+    >>> forecast_number(Path("forecast.json")), forecast_number(Path("forecast-2.json"))
+    (1, 2)
+    """
+    found = LATER_FORECAST.fullmatch(path.name)
+    return int(found[1]) if found else 1
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """Folder results/<sweep>/ with the names of its files."""

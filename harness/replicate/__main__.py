@@ -31,7 +31,7 @@ from harness.records.paths import SweepFolder
 from harness.replicate.seeds import overrides_of, replicated
 from harness.sweep.__main__ import load_settings
 from harness.sweep.finish import forecast_line
-from harness.sweep.forecasts import intact
+from harness.sweep.forecasts import own_intact
 from harness.sweep.preparation import Prepared
 from harness.sweep.sweep import Sweep
 from harness.track.console import plain_console
@@ -43,7 +43,7 @@ REFERENCES, KEEP = "grid.references", "keep"
 KEYS = """\
   +grid=NAME       one of: {grids}
   n=NUMBER         replications
-  dry_run=true     print the plan of one and the total, and stop
+  dry_run=true     print the plan of one and the total, and stop; writes nothing but the text in the cache
   results_dir=DIR  folder of the replications (default results/replications/NAME)
   any other key    as harness.sweep takes them; seeds given here are moved as well
   grid.references  is [] unless given: cosine references are left out
@@ -194,7 +194,7 @@ class Replicate:
 
 def is_told(folder: SweepFolder, plan: Plan) -> bool:
     """Return whether a replication without runs, as in a clone, has its forecast and all points."""
-    if folder.runs.exists() or not folder.points.exists() or not intact(folder):
+    if folder.runs.exists() or not folder.points.exists() or not own_intact(folder):
         return False
     points = checked_columns(read_table(folder.points), POINT_COLUMNS, folder.points)
     done = points[points.status == DONE]

@@ -24,7 +24,8 @@ from harness.track.console import plain_console
 KEYS = """\
   +grid=NAME       one of: {grids}
   budget=NAME      quick (default), standard or full, where the grid has them
-  dry_run=true     print the plan and stop; needs neither the devices, nor their memory, nor Slurm or Ray
+  dry_run=true     print the plan and stop; needs neither the devices, nor their memory, nor Slurm or Ray.
+                   It prepares the text in the cache, as training does, and writes nothing into results_dir
   plan.device=KIND:NUMBER
                    plan for these devices, all together; kinds are
                    {devices}.

@@ -18,7 +18,7 @@ from rich.table import Table
 from analysis.advice import Source, next_steps
 from analysis.records.emergence import read_emergence
 from analysis.records.fits import StudyRecord, read_study
-from analysis.records.forecast import ScoreRecord, read_forecast
+from analysis.records.forecast import ScoreRecord, read_own_forecasts
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import RateGroup
 from harness.records.columns import OF_SOURCE
@@ -29,7 +29,7 @@ from harness.records.json_files import write_record
 from harness.records.number_text import estimate, number, si, together
 from harness.records.paths import SweepFolder
 from harness.records.run_files import RunStatus
-from harness.records.sweep_file import read_sweep
+from harness.records.sweep_file import find_sweep, read_sweep
 from harness.sweep.eval_tables import source_table, task_table
 from harness.sweep.learned_rates import rule_line, write_rate_recipe
 
@@ -91,7 +91,7 @@ def _fit(folder: SweepFolder, resamples: int, brief: bool) -> StudyRecord:
     inputs = made_from(folder, Stage.FITS, resamples, brief=brief)
     points = read_table(folder.points)
     curves = read_table(folder.curves)
-    forecasts = [read_forecast(path) for path in folder.forecasts]
+    forecasts = list(read_own_forecasts(folder, find_sweep(folder.sweep)).values())
     evals = read_table(folder.evals) if folder.evals.exists() else None
     result = study_sweep(
         points,
@@ -146,18 +146,17 @@ def shortened(study: StudyRecord) -> StudyRecord:
 
 def made_from(folder: SweepFolder, stage: Stage, resamples: int, *, brief: bool = False) -> str:
     """Return a hash of all that fits, verdicts on tasks, or the report is made from."""
-    later = [path for path in folder.forecasts if path != folder.forecast]
+    forecasts = read_own_forecasts(folder, find_sweep(folder.sweep))
     inputs = {
-        Stage.FITS: (folder.points, folder.curves, folder.evals, folder.forecast, *later),
+        Stage.FITS: (folder.points, folder.curves, folder.evals, *forecasts),
         Stage.TASKS: (folder.points, folder.evals, folder.items),
         Stage.REPORT: (
             folder.points,
             folder.curves,
             folder.evals,
-            folder.forecast,
             folder.fits,
             folder.emergence,
-            *later,
+            *forecasts,
         ),
     }
     # A brief study is not taken for a whole one, which the sweep's own command makes.

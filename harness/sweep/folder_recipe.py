@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,19 @@ def check_recipe(folder: SweepFolder, recipe: dict[str, Any], unknown: Collectio
         unknown: keys that are not compared.
     """
     before = _recorded(folder)
-    if before is None:
+    if before is None or (key := _differing(before, recipe, unknown)) is None:
         return
-    for key in sorted((before.keys() | recipe.keys()) - set(unknown)):
-        if before.get(key) != recipe.get(key):
-            raise _mixed(folder, key, before.get(key), recipe.get(key))
+    record = find_sweep(folder.sweep)
+    if record and _differing(record.recipe, recipe, unknown) is None:
+        # Only recipe.json differs: the one of another folder was copied here.
+        raise Damaged(_claim(folder), f"{key} differs from that of sweep.json", LOST)
+    raise _mixed(folder, key, before.get(key), recipe.get(key))
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any], unknown: Collection[str]) -> str | None:
+    """Return the first key in which two recipes differ, those in `unknown` aside; None without one."""
+    keys = sorted((before.keys() | now.keys()) - set(unknown))
+    return next((key for key in keys if before.get(key) != now.get(key)), None)
 
 
 def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items: int) -> str | None:

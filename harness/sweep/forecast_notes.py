@@ -13,7 +13,7 @@ from harness.grid.cells import Cell
 from harness.records.number_text import si
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import SweepRecord
-from harness.sweep.forecasts import intact, place, unforecast, unseen
+from harness.sweep.forecasts import foreign_forecasts, intact, place, unforecast, unseen
 from harness.track.progress import Ends
 
 MAX_NAMED = 6  # cells that a note names one by one
@@ -31,13 +31,24 @@ def notes_on_forecasts(
         cells: cells of the plan.
         seals: what `check_forecasts` returned.
     """
+    foreign = _notes_on_foreign(folder, before, cells) if folder.runs.exists() else []
     if before is None:
-        return []
-    sealed = [forecast for forecast in intact(folder) if forecast.sha256 in seals]
+        return foreign
+    sealed = [forecast for forecast in intact(folder).values() if forecast.sha256 in seals]
     return [
+        *foreign,
         *_notes_on_roles(before, cells, sealed),
         *_notes_on_new(folder, cells, sealed),
         *_notes_on_late(folder, cells, sealed),
+    ]
+
+
+def _notes_on_foreign(folder: SweepFolder, before: SweepRecord | None, cells: list[Cell]) -> list[str]:
+    """Return a sentence on each forecast of another sweep, as nothing reads it."""
+    return [
+        f"{path} is no forecast that this sweep sealed, so nothing reads it; move it to the folder of its "
+        "own sweep"
+        for path in foreign_forecasts(folder, cells, before)
     ]
 
 

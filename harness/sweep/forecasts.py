@@ -9,7 +9,7 @@ Functions import the fits themselves, so that the command starts without SciPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,13 +17,20 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.records.fits import read_study
-from analysis.records.forecast import ForecastRecord, read_forecast
+from analysis.records.forecast import (
+    Ahead,
+    ForecastRecord,
+    held_out,
+    listed_numbers,
+    own_forecasts,
+    read_forecast,
+)
 from harness.grid.cells import Cell
 from harness.records.errors import Damaged, InputError
 from harness.records.exclusive import write_new
 from harness.records.files import json_text, remove, set_aside
 from harness.records.json_files import to_json, with_check
-from harness.records.paths import SweepFolder
+from harness.records.paths import SweepFolder, forecast_number
 from harness.records.provenance import code_revision
 from harness.records.sweep_file import SweepRecord, find_sweep
 from harness.runs.collect import cell_table, has_point
@@ -39,10 +46,12 @@ class Seal:
     Attributes:
         path: its file.
         n_cells: cells that it forecasts.
+        sha256: the seal.
     """
 
     path: Path
     n_cells: int
+    sha256: str
 
 
 def seal_forecast(
@@ -77,7 +86,7 @@ def seal_forecast(
     while unforecast(ahead, _own(folder, table)):
         path = _next_file(folder, table)
         if write_new(path, text):
-            return Seal(path, len(sealed.cells))
+            return Seal(path, len(sealed.cells), sealed.sha256)
     return None
 
 
@@ -99,33 +108,41 @@ def _own(folder: SweepFolder, table: str) -> list[ForecastRecord]:
     """Return the intact forecasts of this sweep: sweep.json has their seals, or they fit this very table."""
     record = find_sweep(folder.sweep)
     known = set(record.seals) if record else set()
-    return [each for each in intact(folder) if each.sha256 in known or each.table_sha256 == table]
+    return [each for each in intact(folder).values() if each.sha256 in known or each.table_sha256 == table]
 
 
-def intact(folder: SweepFolder) -> list[ForecastRecord]:
-    """Return the forecasts of a folder that can be read and whose seal is intact, in the order of sealing."""
-    return [forecast for _, forecast in _readable(folder)]
+def intact(folder: SweepFolder) -> dict[Path, ForecastRecord]:
+    """Return the forecasts of a folder whose seal is intact, by file, in the order of sealing."""
+    found = {path: _sealed(path) for path in folder.forecasts}
+    return {path: forecast for path, forecast in found.items() if forecast}
 
 
-def _readable(folder: SweepFolder) -> Iterator[tuple[Path, ForecastRecord]]:
-    """Yield each forecast whose seal is intact, with its file, in the order of sealing."""
-    for path in folder.forecasts:
-        if forecast := _sealed(path):
-            yield path, forecast
+def own_intact(folder: SweepFolder) -> dict[Path, ForecastRecord]:
+    """Return the intact forecasts that the sweep sealed by its sweep.json, by file."""
+    record = find_sweep(folder.sweep)
+    return own_forecasts(intact(folder), record.seals, held_out(record)) if record else {}
 
 
-def seals_of(folder: SweepFolder, before: Sequence[str | None] = ()) -> tuple[str | None, ...]:
-    """Return the seal of every forecast by its number; of one that cannot be read, the seal `before`."""
-    n = _last_number(folder, before)
-    found = [_seal(folder.numbered_forecast(number)) for number in range(1, n + 1)]
-    known = [*before, *[None] * (n - len(before))]
-    return tuple(seal or earlier for seal, earlier in zip(found, known, strict=True))
+def seals_of(
+    folder: SweepFolder, before: Sequence[str | None], known: Collection[str | None]
+) -> tuple[str | None, ...]:
+    """Return the seal of every forecast by number: that of its file if it is `known`, else that of before."""
+    found = {path: forecast.sha256 for path, forecast in intact(folder).items()}
+    seals = list(before)
+    for number in range(1, _last_number(folder, before) + 1):
+        seal = found.get(folder.numbered_forecast(number))
+        if number > len(seals):
+            seals.append(None)
+        if seal in known:
+            seals[number - 1] = seal
+    while seals and seals[-1] is None:
+        seals.pop()
+    return tuple(seals)
 
 
 def _last_number(folder: SweepFolder, seals: Sequence[str | None]) -> int:
     """Return the highest number that a seal or the file of a forecast has; 0 if there is none."""
-    files = (1 if path == folder.forecast else int(path.stem.rpartition("-")[2]) for path in folder.forecasts)
-    return max([len(seals), *files], default=0)
+    return max([len(seals), *map(forecast_number, folder.forecasts)], default=0)
 
 
 def _sealed(path: Path) -> ForecastRecord | None:
@@ -215,20 +232,35 @@ def check_forecasts(
         InputError: held-out cells are trained, and their forecast is gone, damaged or another sweep's.
     """
     seals = before.seals if before else ()
+    own = _own_files(folder, cells, before)
     if not any(cell.role == "holdout" for cell in cells):
-        return seals
+        for number, seal in enumerate(seals, 1):
+            if seal and folder.numbered_forecast(number) in folder.forecasts:
+                _check_one(folder, number, seal, cells)
+        return seals_of(folder, seals, {forecast.sha256 for forecast in own.values()})
     trained = _trained_places(folder, cells, before)
     for number in range(1, max(_last_number(folder, seals), 1) + 1):
+        others = [forecast for path, forecast in own.items() if path != folder.numbered_forecast(number)]
         # Each but the last was followed by another. The last can be sealed anew until its cells are trained.
-        if number < len(seals) or unforecast_places(trained, _others(folder, number)):
+        if number < len(seals) or unforecast_places(trained, others):
             _check_one(folder, number, seals[number - 1] if number <= len(seals) else None, cells)
-    return seals_of(folder, seals) if trained else seals
+    return seals_of(folder, seals, {each.sha256 for each in own.values()}) if trained else seals
 
 
-def _others(folder: SweepFolder, number: int) -> list[ForecastRecord]:
-    """Return the intact forecasts of a folder without the one of this number."""
-    path = folder.numbered_forecast(number)
-    return [forecast for each, forecast in _readable(folder) if each != path]
+def _own_files(
+    folder: SweepFolder, cells: Iterable[Cell], before: SweepRecord | None
+) -> dict[Path, ForecastRecord]:
+    """Return the intact forecasts of a folder that the sweep sealed, by file."""
+    planned = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells if cell.role == "holdout"}
+    ahead: set[Ahead] = held_out(before) if before else planned
+    return own_forecasts(intact(folder), before.seals if before else (), ahead)
+
+
+def foreign_forecasts(folder: SweepFolder, cells: Iterable[Cell], before: SweepRecord | None) -> list[Path]:
+    """Return the files of forecasts that the sweep did not seal and that are not in place of one."""
+    own, seals = _own_files(folder, cells, before), before.seals if before else ()
+    listed = listed_numbers(seals)
+    return [path for path in folder.forecasts if path not in own and forecast_number(path) not in listed]
 
 
 def _trained_places(folder: SweepFolder, cells: Iterable[Cell], before: SweepRecord | None) -> set[Place]:
@@ -260,6 +292,8 @@ def _check_one(folder: SweepFolder, number: int, seal: str | None, cells: Iterab
         found = read_forecast(path)
     except Damaged as error:
         raise Damaged(path, error.reason, WAY_OUT) from error
+    except InputError as error:
+        raise InputError(f"{error}; or {WAY_OUT}") from error
     if not found.seal_intact:
         raise Damaged(path, "its seal is broken", WAY_OUT)
     own = {(cell.spec.rung, cell.n_tokens, cell.flops) for cell in cells}

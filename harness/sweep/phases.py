@@ -21,7 +21,7 @@ from harness.records.errors import Damaged
 from harness.records.paths import SweepFolder
 from harness.runs.collect import write_tables
 from harness.sweep.finish import enough_to_fit
-from harness.sweep.forecasts import seal_forecast, unseen
+from harness.sweep.forecasts import Seal, seal_forecast, unseen
 
 
 class Phases:
@@ -33,7 +33,7 @@ class Phases:
         grid: settings of the grid.
         console: where to print.
         lanes: largest number of runs in one pack, by model.
-        when_sealed: called as soon as a forecast is sealed.
+        when_sealed: receives a forecast as soon as it is sealed.
 
     Attributes:
         damaged: files of runs that could not be read when the forecast was sealed.
@@ -46,7 +46,7 @@ class Phases:
         grid: GridSettings,
         console: Console,
         lanes: Lanes = one_lane,
-        when_sealed: Callable[[], None] = lambda: None,
+        when_sealed: Callable[[Seal], None] = lambda _: None,
     ):
         self.damaged: list[Damaged] = []
         self._plan = plan
@@ -97,5 +97,5 @@ class Phases:
         enough_to_fit(points)
         seal = seal_forecast(self._folder, points, self._plan.cells, self._grid.resamples)
         if seal is not None:
-            self._when_sealed()
+            self._when_sealed(seal)
             self._console.print(f"forecast of {seal.n_cells} held-out cells sealed in {seal.path}")

@@ -29,11 +29,12 @@ from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.number_text import duration
 from harness.records.run_files import Origin, RunStatus
+from harness.records.sweep_file import find_sweep
 from harness.runs.collect import write_tables
 from harness.sweep.finish import conclude, concluded, enough_to_fit, print_conclusion, print_scores
 from harness.sweep.folder_recipe import claim_recipe
 from harness.sweep.forecast_notes import ends_ahead
-from harness.sweep.forecasts import discard_foreign, seals_of
+from harness.sweep.forecasts import Seal, discard_foreign, seals_of
 from harness.sweep.launchers import make_launcher
 from harness.sweep.phases import Phases
 from harness.sweep.preparation import Preparation, Prepared, possible, task_items
@@ -75,6 +76,7 @@ class Sweep:
         self.began = time.monotonic()
         self.brief = brief
         self.left_out: list[Outcome] = []
+        self._sealed: set[str] = set()
 
     def run(self) -> int:
         """Plan, train the open cells, fit and report; return the exit code."""
@@ -184,7 +186,7 @@ class Sweep:
             launcher, self.folder, self.settings.launcher.max_attempts, self.console.print
         )
         phases = Phases(
-            plan, self.folder, self.settings.grid, self.console, self._ready.lanes, self._write_total
+            plan, self.folder, self.settings.grid, self.console, self._ready.lanes, self._sealed_one
         )
         sinks = Sinks(self.settings.sinks, self.folder, self.record, self.console.print)
         began = time.monotonic()
@@ -213,11 +215,18 @@ class Sweep:
         """Return the chosen launcher."""
         return make_launcher(self.settings.launcher, config, plan.job_flops)
 
+    def _sealed_one(self, seal: Seal) -> None:
+        """Record a forecast that was just sealed."""
+        self._sealed.add(seal.sha256)
+        self._write_total()
+
     def _write_total(self) -> None:
         """Write sweep.json with the total seconds up to now."""
         total = self._total_before + time.monotonic() - self.began
         # Another driver may have sealed the forecast in the meantime.
-        seals = seals_of(self.folder, self.record.seals)
+        there = find_sweep(self.folder.sweep)
+        known = {*self._sealed, *self.record.seals, *(there.seals if there else ())}
+        seals = seals_of(self.folder, self.record.seals, known)
         self.record = replace(self.record, seconds_total=total).with_seals(seals)
         write_record(self.folder.sweep, self.record)
 

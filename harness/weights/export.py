@@ -15,8 +15,8 @@ from harness.recipe import counting
 from harness.records.errors import InputError
 from harness.records.files import write_atomic, write_json, write_parts
 from harness.weights import transformers_format as theirs
-from harness.weights.kept import AnyTokenizer, Kept, read_kept
-from harness.weights.run import EXPORTED, find_kept
+from harness.weights.kept import AnyTokenizer, Kept
+from harness.weights.run import EXPORTED, read_chosen
 from harness.weights.tensor_file import write_tensors
 
 CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
@@ -47,8 +47,7 @@ def export(folder: Path, run: str | None, target: Path, *, library: bool = False
         raise InputError(f"{target} is a file, expected a folder to write; give another name", "target")
     if (target / "sweep.json").exists():
         raise InputError(f"{target} is the folder of a sweep; give a folder of its own", "target")
-    source = find_kept(folder, run)
-    kept = read_kept(source)
+    source, kept = read_chosen(folder, run)
     written = [target / EXPORTED, target / CONFIG]
     if library:
         theirs.check_known(kept.spec.model)

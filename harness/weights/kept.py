@@ -111,6 +111,17 @@ def read_card(path: Path) -> Card:
     return _card(path, read_texts(path))
 
 
+def check_kept(path: Path) -> None:
+    """Raise Damaged unless a file holds the parameters of its end point as they were written."""
+    check_place(path, _card(path, read_tensors(path)[1]))
+
+
+def check_place(path: Path, card: Card) -> None:
+    """Raise Damaged if a file that is named after an end point holds another one."""
+    if card.point_id != path.stem:
+        raise Damaged(path, f"it is of another end point, {card.point_id}")
+
+
 @dataclass(frozen=True)
 class Kept:
     """A kept model.

@@ -15,8 +15,9 @@ from jaxtyping import Float
 
 from harness.model.decoder import Decoder
 from harness.records.errors import Damaged, InputError, near
-from harness.records.paths import SweepFolder
-from harness.weights.kept import AnyTokenizer, Card, Kept, read_card, read_kept
+from harness.records.paths import RunFolder, SweepFolder
+from harness.records.sweep_file import find_sweep
+from harness.weights.kept import AnyTokenizer, Card, Kept, check_place, read_card, read_kept
 from harness.weights.sampling import padded_logits, sample_tokens, streamed_text
 
 # A model in a folder of its own, as `harness.export` leaves it.
@@ -168,7 +169,16 @@ def load_run(folder: str | Path, run: str | None = None) -> TrainedRun:
         >>> run = harness.load_run("results/chinchilla", "d64")  # doctest: +SKIP
         >>> logits = run.logits(run.tokenizer.encode(["def "])[:-1])  # doctest: +SKIP
     """
-    return TrainedRun(**vars(read_kept(find_kept(Path(folder), run))))
+    return TrainedRun(**vars(read_chosen(Path(folder), run)[1]))
+
+
+def read_chosen(folder: Path, run: str | None = None) -> tuple[Path, Kept]:
+    """Return the file and the model of a kept end point; arguments and errors are those of `load_run`."""
+    path = find_kept(folder, run)
+    try:
+        return path, read_kept(path)
+    except Damaged as error:
+        raise Damaged(path, error.reason, _way_out(path)) from error
 
 
 def find_kept(folder: Path, run: str | None = None) -> Path:
@@ -179,8 +189,17 @@ def find_kept(folder: Path, run: str | None = None) -> Path:
     for path in paths:
         try:
             cards[path] = read_card(path)
+            if path != alone:
+                check_place(path, cards[path])
         except Damaged as error:
+            cards.pop(path, None)
             damaged.append(error)
+    # One that cannot be read may be the very one, or the best.
+    rungs = _rungs(SweepFolder(folder)) if damaged else {}
+    for each in damaged:
+        names = (rungs.get(each.path.stem), each.path.parent.parent.name, each.path.stem)
+        if run is None or run in names:
+            raise Damaged(each.path, each.reason, _way_out(each.path)) from each
     found = [path for path, card in cards.items() if run is None or run in _names(card)]
     if run is None:
         found.sort(key=lambda path: cards[path].loss)
@@ -188,16 +207,27 @@ def find_kept(folder: Path, run: str | None = None) -> Path:
         found.sort(key=lambda path: (-cards[path].n_tokens, cards[path].loss))
     if found:
         return found[0]
-    # A file that cannot be read may be the very one.
-    if damaged:
-        raise damaged[0]
     known = list(dict.fromkeys(name for card in cards.values() for name in _names(card)))
-    rungs = list(dict.fromkeys(str(card.spec.get("rung")) for card in cards.values()))
+    sizes = list(dict.fromkeys(str(card.spec.get("rung")) for card in cards.values()))
     raise InputError(
         f"{folder} keeps no parameters of {run}, expected a rung, run or end point that it keeps; type one "
-        f"of {', '.join(rungs[:MAX_LISTED])}{near(run or '', known)}",
+        f"of {', '.join(sizes[:MAX_LISTED])}{near(run or '', known)}",
         "run",
     )
+
+
+def _rungs(folder: SweepFolder) -> dict[str, str]:
+    """Return the rung of every end point of a sweep."""
+    record = find_sweep(folder.sweep)
+    return {cell.point_id: cell.rung for cell in record.cells} if record else {}
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a damaged file of parameters."""
+    if path.name == EXPORTED:
+        return "write it again by python -m harness.export results/NAME --to DIR"
+    point = RunFolder(path.parent.parent).point(path.stem)
+    return f"put it back from a copy, or delete {point} and train it again by the sweep's command"
 
 
 def _of_sweep(folder: SweepFolder) -> list[Path]:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from analysis.records.forecast import ForecastRecord
 from harness.records.columns import ARM
-from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord
+from harness.records.json_files import write_record
+from harness.records.paths import SweepFolder
+from harness.records.sweep_file import CorpusRecord, SweepCell, SweepProvenance, SweepRecord, read_sweep
 
 CORPUS = CorpusRecord(
     name="python",
@@ -66,3 +69,11 @@ def sweep_record(**changes: Any) -> SweepRecord:
         provenance=PROVENANCE,
     )
     return replace(plain, **changes)
+
+
+def write_forecast(folder: SweepFolder, forecast: ForecastRecord, number: int = 1) -> None:
+    """Write a forecast, and its seal into the sweep.json that is there."""
+    write_record(folder.numbered_forecast(number), forecast)
+    record = read_sweep(folder.sweep)
+    seals = [*record.seals[: number - 1], forecast.sha256, *record.seals[number:]]
+    write_record(folder.sweep, record.with_seals(seals))

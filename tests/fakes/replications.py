@@ -18,7 +18,7 @@ from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.fits import BARE, around, frontier_of, kaplan_fit
 from tests.fakes.law import TRUTH, joint_loss
-from tests.fakes.record import sweep_record
+from tests.fakes.record import sweep_record, write_forecast
 from tests.fakes.sweep import make_points
 
 COUNT = "n_params_matmul"
@@ -90,7 +90,8 @@ def write_replications(
         folder, law = SweepFolder(root / f"r{number:02d}"), laws[number % len(laws)]
         points = own_points(number, rng)
         write_table(folder.points, points)
-        write_record(folder.forecast, forecast_of(points, rng, widen, law))
+        forecast = forecast_of(points, rng, widen, law)
         write_record(folder.fits, study_of(rng, law))
         write_record(folder.sweep, sweep_record(recipe={"model.n_layers": 3}, seconds_total=60.0 + number))
+        write_forecast(folder, forecast)
     return root

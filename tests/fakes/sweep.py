@@ -17,7 +17,7 @@ from harness.records.files import write_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
 from tests.fakes.law import SEED_SD, WIDTHS, joint_loss
-from tests.fakes.record import cells_of, sweep_record
+from tests.fakes.record import cells_of, sweep_record, write_forecast
 from tests.fakes.study import make_fits
 
 TOKENS = tuple(500_000 * 2**k for k in range(5))
@@ -138,7 +138,6 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
     write_table(folder.points, points)
     write_table(folder.curves, as_table(curve_rows(points), CURVE_COLUMNS))
     write_record(folder.fits, study)
-    write_record(folder.forecast, sealed)
     record = sweep_record(
         grid="chinchilla",
         command="python -m harness.sweep +grid=chinchilla",
@@ -149,4 +148,5 @@ def make_sweep(root: Path, seed: int = 0) -> Path:
         seconds_total=540.0,
     )
     write_record(folder.sweep, record)
+    write_forecast(folder, sealed)
     return root

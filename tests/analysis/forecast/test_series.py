@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from analysis.records.forecast import ForecastRecord, read_forecast, sealed
 from analysis.report.build import read_sweep, render
 from analysis.summary import key_numbers
 from analysis.tables.sweep import read_sweep as read_tables
+from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.records.sweep_file import find_sweep
+from tests.fakes.record import write_forecast
 from tests.fakes.sweep import make_sweep
 
 LATER = "2024-06-01T12:00:00Z"
@@ -29,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
     first = read_forecast(folder.forecast)
     larger = replace(first.cells[-1], rung="d128", n_params=10 * first.cells[-1].n_params)
     second = sealed(replace(first, created=LATER, table_sha256="cd" * 32, cells=(first.cells[-1], larger)))
-    write_record(folder.numbered_forecast(2), second)
+    write_forecast(folder, second, 2)
     study = read_study(folder.fits)
     scored = score_all([first, second], read_table(folder.points))
     own = quoted(scored)
@@ -127,3 +131,30 @@ def test_unfinished_points_alone_leave_no_score(
     empty = pd.DataFrame({name: [] for name in ("n_params_matmul", "n_tokens", "loss")})
     assert [len(score.cells) for _, score in score_all(forecasts, empty)] == [0, 0]
     assert folder.forecasts[1].name == "forecast-2.json"
+
+
+def test_a_forecast_of_another_sweep_is_left_out_or_refused(folder: SweepFolder, tmp_path: Path) -> None:
+    """Left out beside those that sweep.json lists, refused in the place of one of them."""
+    copy = SweepFolder(Path(shutil.copytree(folder.root, tmp_path / "copy")))
+    own = read_tables(folder.root).forecasts
+    foreign = sealed(replace(own[0], created=LATER))
+    write_record(copy.numbered_forecast(3), foreign)
+    assert read_tables(copy.root).forecasts == read_sweep(copy.root).forecasts == own
+    write_record(copy.forecast, foreign)
+    for read in (lambda root: read_tables(root).forecasts, read_sweep):
+        with pytest.raises(
+            InputError, match=r"forecast\.json is not the forecast that this sweep sealed; put"
+        ):
+            read(copy.root)
+
+
+def test_a_record_that_lists_no_seal_has_the_forecast_of_its_held_out_cells(
+    folder: SweepFolder, tmp_path: Path
+) -> None:
+    """Records of earlier versions list none."""
+    copy = SweepFolder(Path(shutil.copytree(folder.root, tmp_path / "copy")))
+    record = find_sweep(copy.sweep)
+    assert record is not None
+    for cells, n in ((record.cells, 2), (tuple(replace(cell, role="fit") for cell in record.cells), 0)):
+        write_record(copy.sweep, replace(record, cells=cells).with_seals(()))
+        assert len(read_tables(copy.root).forecasts) == n

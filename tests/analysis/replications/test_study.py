@@ -24,6 +24,7 @@ from harness.records.json_files import to_json, write_checked, write_record
 from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from tests.analysis.report.pages import unscripted
+from tests.fakes.record import write_forecast
 from tests.fakes.replications import FORECAST_SD, PARAMETER_SD, SEED_SD, Z90, write_replications
 
 N = 12
@@ -187,7 +188,7 @@ def test_unfinished_and_broken_replications_are_left_out_with_the_reason(copy: P
 
 def test_a_forecast_of_other_rows_and_a_missing_study_are_doubts(copy: Path) -> None:
     folder = SweepFolder(copy / "r01")
-    write_record(folder.forecast, sealed(replace(read_forecast(folder.forecast), table_sha256="ab" * 32)))
+    write_forecast(folder, sealed(replace(read_forecast(folder.forecast), table_sha256="ab" * 32)))
     SweepFolder(copy / "r02").fits.unlink()
     found = study_replications(copy)
     assert [each.table_matches for each in found.replications[:2]] == [False, True]
@@ -209,7 +210,7 @@ def change_cells(root: Path) -> None:
 
 def change_level(root: Path) -> None:
     folder = SweepFolder(root / "r02")
-    write_record(folder.forecast, sealed(replace(read_forecast(folder.forecast), level=0.8)))
+    write_forecast(folder, sealed(replace(read_forecast(folder.forecast), level=0.8)))
 
 
 def same_runs(root: Path) -> None:

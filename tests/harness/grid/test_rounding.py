@@ -58,6 +58,33 @@ def test_token_counts_end_intervals_of_every_batch() -> None:
     assert len(expand(found, DATA, VOCAB)) == 2
 
 
+CONTEXT = ["+grid=smoke", "grid.log_interval=8", "model.seq_len=32"]
+
+
+def test_token_counts_that_would_become_the_same_are_refused_with_what_to_type() -> None:
+    """A shorter context takes the batch along: 16 sequences, of which four intervals are 16,384 tokens."""
+    asked = [*CONTEXT, "grid.n_tokens=[4096,8192,16384,32768]"]
+    with pytest.raises(InputError) as refused:
+        rounded(load(asked))
+    said = str(refused.value)
+    assert "n_tokens 4,096, 8,192 and 16,384 would become the same 16,384" in said
+    assert "at least four, and one is 4,096 tokens (16 sequences of 32 × grid.log_interval=8)" in said
+    assert said.endswith("or token counts 4,096 apart from 16,384 on")
+    for key in ("optim.batch_size=4", "grid.log_interval=2"):
+        assert key in said
+        assert rounded(load([*asked, key]))[0].grid.n_tokens == [4096, 8192, 16384, 32768]
+    with pytest.raises(InputError, match=r"30,000 and 30,500 would .* the same 28,672: .*=8\); type token"):
+        rounded(load([*CONTEXT, "grid.n_tokens=[30000,30500]"]))
+    with pytest.raises(InputError, match="1,000 and 2,000 would"):
+        rounded(load([*CONTEXT, "grid.extra=[{d_model: 16, n_tokens: [1000, 2000], seeds: [3]}]"]))
+
+
+def test_the_note_names_the_fewest_intervals() -> None:
+    found, notes = rounded(load([*CONTEXT, "grid.n_tokens=[2048,65536]"]))
+    assert found.grid.n_tokens == [16384, 65536]
+    assert "n_tokens 2,048 became 16,384: whole logging intervals of 4,096 tokens, at least four" in notes[0]
+
+
 def test_strict_changes_nothing() -> None:
     asked = load([*SMALL, "grid.rungs=[42]", "strict=true"])
     assert rounded(asked) == (asked, [])

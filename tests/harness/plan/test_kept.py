@@ -85,7 +85,12 @@ def test_points_trained_without_keeping_are_named(tmp_path: Path) -> None:
     path = folder.run(plan.cells[0].spec.run_id).point_weights(plan.point_ids[0])
     path.parent.mkdir(parents=True)
     path.touch()
-    (lost,) = keep_lines(folder, plan, [], "last", 10)
+    lost, damaged = keep_lines(folder, plan, [], "last", 10)
+    assert damaged.startswith(
+        "the parameters of 1 finished end points of keep=last cannot be read (1 of d32; "
+    )
+    assert f"{path}: it is no whole safetensors file" in damaged
+    assert f"delete {path.parent.parent}/points/{path.stem}.json and give the same command" in damaged
     assert lost.startswith("the parameters of 3 finished end points of keep=last are not there (1 of d32, 2")
     assert f"delete its file, such as {tmp_path}/runs/" in lost
     diverged = plan.cells[1]

@@ -118,3 +118,14 @@ def test_a_folder_in_a_files_place_is_set_aside_with_what_it_holds(tmp_path: Pat
         assert path.read_text() == "new"
     assert (tmp_path / "fits.json.damaged" / "mine").read_text() == "a"
     assert (tmp_path / "fits.json.damaged1" / "mine").read_text() == "b"
+
+
+def test_a_damaged_file_names_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "points.parquet").touch()
+    with pytest.raises(Damaged, match=r"is empty\); type the sweep's command again \(`command` in its sweep"):
+        read_table(tmp_path / "points.parquet")
+    (tmp_path / "table.parquet").touch()
+    with pytest.raises(
+        Damaged, match=r"is empty\); put it back from a copy, or write it again by the program"
+    ):
+        read_table(tmp_path / "table.parquet")

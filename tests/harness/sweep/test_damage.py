@@ -22,22 +22,33 @@ import pytest
 
 from analysis.forecast.seal import table_sha256
 from analysis.records.fits import NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastCell, ForecastRecord, sealed
+from analysis.records.forecast import ForecastCell, ForecastRecord, read_forecast, sealed
+from analysis.tables.sweep import read_sweep as load_tables
 from analysis.tables.table import load_table
 from harness.config.settings import Loaded
+from harness.launch.worker import record_attempt
 from harness.records import files
 from harness.records.files import read_table, write_atomic, write_json
 from harness.records.json_files import read_checked, write_checked
 from harness.records.paths import RunFolder, SweepFolder
+from harness.records.run_files import Attempt, read_attempts
+from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
 from tests.damages import DAMAGES
 from tests.fakes import launcher
 from tests.fakes.fits import kaplan_fit
+from tests.fakes.record import CORPUS, PROVENANCE
 from tests.small_sweeps import SMALL, without_times
 
 GRID = (
     "grid.rungs=[16,32]", "grid.log_interval=4", "grid.n_tokens=[2048,2560]", "grid.holdout_factor=1.1",
     "data.eval_tokens=512", "data.curve_eval_tokens=256",
+)  # fmt: skip
+
+
+ATTEMPT = Attempt(
+    **vars(PROVENANCE) | {"devices": ("cpu",)}, host="here", platform="cpu", command="python", config={},
+    corpus=CORPUS,
 )  # fmt: skip
 
 
@@ -147,6 +158,8 @@ def sweeps(patched: None, tmp_path_factory: pytest.TempPathFactory, data_cache: 
     made = Sweeps(root / "whole", root / "other", data_cache)
     assert made.run(made.whole) == 0
     assert made.run(made.other, "grid.seeds=[7]", "optim.weight_decay=0.01") == 0
+    for each in (made.whole, made.other):
+        record_attempt(first_run(each), ATTEMPT)
     return made
 
 
@@ -167,7 +180,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
         name: lambda root, name=name: root / name  # type: ignore[misc]
         for name in ("sweep.json", "forecast.json", "points.parquet", "curves.parquet", "evals.parquet",
                      "items.parquet", "fits.json", "emergence.json", "report.html", "figures/curves.svg",
-                     "derived.json")
+                     "figures/curves.png", "derived.json", "runs/recipe.json")
     },
     "point": one("points/*.json"),
     "trunk of the curve": one("curves/trunk-*"),
@@ -178,6 +191,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "state": one("state.json"),
     "recipe": one("spec.json"),
     "lease": one("lease/*.json"),
+    "provenance": one("provenance.json"),
+    "kept parameters": one("weights/*"),
     "manifest": one("checkpoints/trunk/*/manifest.json"),
     "checkpoint": one("checkpoints/trunk/*/*/*"),
 }  # fmt: skip
@@ -186,7 +201,11 @@ FILES: dict[str, Callable[[Path], Path]] = {
 FOREIGN = "foreign"  # the same file of another sweep
 ALL = (*DAMAGES, FOREIGN)
 # What only the user can bring back, and the damages of it that stop the command.
-FINAL = {"sweep.json": {*ALL} - {"deleted"}, "forecast.json": {*ALL}}
+FINAL = {
+    "sweep.json": {*ALL} - {"deleted"},
+    "forecast.json": {*ALL},
+    "runs/recipe.json": {FOREIGN},
+}
 # Files of runs that tables are made from.
 TRAINED = ("point", "trunk of the curve", "branch of the curve", "evaluation on the way",
            "evaluation at the end", "items")  # fmt: skip
@@ -230,10 +249,19 @@ def test_the_same_command_repairs_it_or_says_why(
         return
     assert code == 0, said.err
     assert_same(root, sweeps.whole)
+    if kind == "provenance":
+        # Of the attempts of before nothing is left, and the next one is recorded.
+        record_attempt(first_run(root), ATTEMPT)
+        assert replace(read_attempts(path)[-1], time=0.0) == ATTEMPT
     if kind in TRAINED:
         assert "warning: " in said.out
         # A lost part is named by the steps that it held.
         assert path.name in said.out or f"{first_run(root).run_id}/curves lacks steps" in said.out
+    if kind == "kept parameters":
+        text = " ".join(said.out.split())
+        assert "parameters of 1 finished end points of keep=auto" in text
+        assert "are not there" in text if damage == "deleted" else "cannot be read" in text
+        assert f"{path.stem}.json and give the same command" in text
     if damage == "flipped":
         assert sweeps.run(root) == 0
         assert "0 to train" in capsys.readouterr().out
@@ -311,6 +339,35 @@ def test_a_sweep_without_tasks_keeps_no_tables_of_tasks_of_before(sweeps: Sweeps
     assert not [
         name for name in ("evals.parquet", "items.parquet", "emergence.json") if (root / name).exists()
     ]
+
+
+def seal_of(root: Path) -> str:
+    return read_forecast(root / "forecast.json").sha256
+
+
+@pytest.mark.parametrize("name", ["forecast.json", "forecast-2.json"])
+def test_a_forecast_that_the_sweep_did_not_seal_is_read_by_nothing(
+    name: str, sweeps: Sweeps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither in a sweep without hold-out, nor beside the forecast that was sealed."""
+    root, grid = tmp_path / "sweep", ["grid.holdout_factor=null"] if name == "forecast.json" else []
+    shutil.copytree(sweeps.whole, root)
+    if grid:
+        (root / name).unlink()
+        (root / "sweep.json").unlink()
+        assert sweeps.run(root, *grid) == 0
+    fits, listed = (root / "fits.json").read_bytes(), read_sweep(root / "sweep.json").seals
+    own = () if grid else (seal_of(sweeps.whole),)
+    assert listed == own
+    shutil.copy(sweeps.other / "forecast.json", root / name)
+    for gone in ((), ("fits.json", "report.html")):
+        for each in gone:
+            (root / each).unlink()
+        assert sweeps.run(root, *grid) == 0
+        assert f"{name} is no forecast that this sweep sealed" in " ".join(capsys.readouterr().out.split())
+        assert (root / "fits.json").read_bytes() == fits
+        assert read_sweep(root / "sweep.json").seals == listed
+    assert tuple(each.sha256 for each in load_tables(root).forecasts) == own
 
 
 def test_a_lost_forecast_is_given_up_by_an_override(

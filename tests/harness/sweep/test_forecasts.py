@@ -23,6 +23,7 @@ from harness.records.paths import SweepFolder
 from harness.records.sweep_file import read_sweep
 from harness.sweep import __main__ as command
 from harness.sweep.forecasts import intact, place, seal_forecast
+from tests.damages import DAMAGES
 from tests.fakes import sealing
 from tests.fakes.points import write_point
 from tests.fakes.sweep import make_points
@@ -142,7 +143,7 @@ def test_the_plan_says_which_cells_change_and_which_are_forecast(
 
 
 @pytest.mark.parametrize("name", ["forecast.json", "forecast-2.json"])
-@pytest.mark.parametrize("damage", ["gone", "flipped", "swapped"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "altered", "swapped"])
 def test_a_forecast_on_which_trained_cells_rest_is_never_made_anew(
     name: str, damage: str, grown: Grown, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,16 +152,18 @@ def test_a_forecast_on_which_trained_cells_rest_is_never_made_anew(
     shutil.copytree(grown.after.root, root)
     path, other = root / name, next(each for each in SweepFolder(root).forecasts if each.name != name)
     text = path.read_text()
-    if damage == "gone":
-        path.unlink()
+    if damage in DAMAGES:
+        DAMAGES[damage](path)
     else:
         path.write_text(other.read_text() if damage == "swapped" else text.replace("3.1", "3.2"))
     assert grown.run(root, NEW) == 2
     error = capsys.readouterr().err
     assert name in error
     assert "grid.holdout_factor=1" in error
-    if damage == "gone":
-        assert grown.run(root, NEW, "grid.holdout_factor=1") == 0
+    # Without a hold-out nothing is forecast, and what was sealed is left out only once it is deleted.
+    assert grown.run(root, NEW, "grid.holdout_factor=1") == (0 if damage == "deleted" else 2)
+    if damage == "folder":
+        shutil.rmtree(path)
     path.write_text(text)
     assert grown.run(root, NEW) == 0
 
@@ -238,6 +241,6 @@ def test_a_cell_that_was_trained_with_any_seed_is_left_out_of_a_forecast(
     write_point(folder, trained.spec, trained.n_tokens)
     made = seal_forecast(folder, points, cells, 20)
     assert made is not None
-    (forecast,) = intact(folder)
+    (forecast,) = intact(folder).values()
     assert places(forecast) == {place(cell) for cell in cells} - {place(trained)}
     assert made.n_cells == len(forecast.cells) == len(cells) / 2 - 1

@@ -12,6 +12,7 @@ from harness.data.tokens.windows import eval_windows
 from harness.records.errors import Damaged, InputError
 from harness.records.json_files import write_record
 from harness.records.paths import SweepFolder
+from harness.weights.export import export
 from harness.weights.run import find_kept, load_run
 from tests.damages import DAMAGES
 from tests.fakes.record import sweep_record
@@ -88,9 +89,30 @@ def test_a_damaged_file_is_one_sentence_and_leaves_the_others(
     root = Path(shutil.copytree(trained, tmp_path / "copy"))
     path = SweepFolder(root).run(LARGE.run_id).point_weights(LARGE.point_id(ENDS[1]))
     DAMAGES[kind](path)
-    with pytest.raises(Damaged, match="cannot be read"):
-        load_run(root, path.stem)
+    wanted = [path.stem, LARGE.run_id, LARGE.rung]
+    # A flipped bit is seen only in the file that is read, and the other model is the better one.
+    for run in wanted if kind == "flipped" else [*wanted, None]:
+        with pytest.raises(
+            Damaged, match=rf"{path.stem}\.safetensors cannot be read .*; put .* or delete .*json"
+        ):
+            load_run(root, run)
     assert load_run(root, "d8").spec == SMALL
+
+
+def test_a_damaged_export_names_the_command_that_writes_it(trained: Path, tmp_path: Path) -> None:
+    written, *_ = export(trained, "d8", tmp_path)
+    DAMAGES["flipped"](written)
+    with pytest.raises(Damaged, match=r"its checksum differs\); write it again by python -m harness\.export"):
+        load_run(tmp_path)
+
+
+def test_parameters_of_another_end_point_are_refused(trained: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
+    first, last = (SweepFolder(root).run(LARGE.run_id).point_weights(LARGE.point_id(n)) for n in ENDS)
+    shutil.copy(first, last)
+    with pytest.raises(Damaged, match=f"it is of another end point, {first.stem}"):
+        load_run(root, "d16")
+    assert load_run(root, first.stem).spec == LARGE
 
 
 def test_reading_changes_no_file(trained: Path) -> None:
