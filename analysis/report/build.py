@@ -40,6 +40,7 @@ from analysis.report.live import LivePage, live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
 from analysis.report.sections import TASKS_FIGURE, forecast_figure, rate_figure, section_figures
+from analysis.study.words import choice_of_a_row, excluded_warning
 from analysis.tables.sweep import by_source, by_source_on_the_way
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
@@ -350,6 +351,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
     """Return the report as HTML text, with the figures inside; live if there is a live part."""
     done, fits = sweep.finished, sweep.fits
     record = to_json(sweep.about) if sweep.about else {}
+    # Files of earlier versions do not say it.
+    warnings = [*excluded_warning(fits), *fits.warnings]
     return reachable(
         page_environment()
         .get_template(TEMPLATE)
@@ -362,8 +365,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
                 for each in fits.comparisons or ()
             ],
             rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
-            doubts=own_doubts(fits.warnings, fits.quoted, sweep.source),
-            other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
+            doubts=own_doubts(warnings, fits.quoted, sweep.source),
+            other_doubts=other_doubts(warnings, fits.quoted, fits.fits),
             unfolded=FOREMOST,
             primary=sweep.primary,
             rates=sweep.learning_rate,
@@ -386,6 +389,7 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             points=ordered_points(sweep).to_dict("records"),
             answer_names=answer_names(sweep.answers.predictions),
             accuracy_text=accuracy_text,
+            choice_of_a_row=choice_of_a_row,
             bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
             excluded=excluded_rows(sweep) if sweep.about else [],
             # Everything else in the template is escaped.

@@ -185,7 +185,7 @@ CHANGES: dict[str, Callable[[StudyRecord], StudyRecord]] = {
     "best but not fully: it leaves more unexplained": lambda study: joint_with(study, lack_of_fit_p=1e-5),
     "still follows D/N": lambda study: joint_with(study, structure=(TrendRecord("D/N", 1e-6, 0.5),)),
     "without runs repeated with other seeds": lambda study: joint_with(study, seed_sd=None),
-    "Fitted to the cheaper runs only, it missed the dearer ones by": lambda study: replace(
+    "Fitted to the cheaper runs only, the joint law missed the dearer ones by": lambda study: replace(
         study, forecast=None
     ),
     "seal is broken": lambda study: replace(
