@@ -85,6 +85,15 @@ def test_each_size_and_each_budget_is_left_out_once() -> None:
         assert (unseen.sum(axis=0) == 1).all()
 
 
+def test_laws_are_weighed_anew_without_a_part() -> None:
+    without = left_out("size")[-1]
+    assert without.unseen is not None
+    kept = average_laws(table().select(~without.unseen), LAWS, resamples=0).kept
+    assert [share.law for share in without.irreducible.laws] == [entry.name for entry in kept]
+    assert [share.weight for share in without.irreducible.laws] == [entry.weight for entry in kept]
+    assert len(kept) > 1
+
+
 def test_what_left_out_runs_say_does_not_matter_to_their_prediction() -> None:
     # The last size and the last budget share runs, which neither fit sees.
     size, band = left_out("size")[-1], left_out("budget")[-1]

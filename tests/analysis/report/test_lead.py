@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from argparse import Namespace
 from dataclasses import replace
 from functools import cache
 from html import unescape
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from analysis.explorer.answers import answers_of_laws
 from analysis.explorer.page import EXCLUDED_BY
+from analysis.fit import starting_law
 from analysis.records.averages import AveragedQuantity
 from analysis.records.fits import StudyRecord, read_study
 from analysis.report import build as report
@@ -22,6 +26,7 @@ from analysis.tables.table import load_table
 from harness.records.json_files import write_record
 from harness.records.number_text import number
 from harness.records.paths import SweepFolder
+from harness.sweep.finish import print_conclusion
 from tests import ROOT
 from tests.analysis.report.pages import text_of
 from tests.fakes.sweep import make_sweep
@@ -133,6 +138,19 @@ def test_a_page_says_that_all_runs_exclude_the_chosen_law(
     assert "The row marked ★ is chosen by the fitted runs, excluded by all runs" in text
     assert "Recommended" not in text
     assert EXCLUDED_BY in choice_of_a_row(read_study(excluded.fits))
+
+
+def test_commands_say_it_where_they_name_the_law(excluded: SweepFolder) -> None:
+    study = read_study(excluded.fits)
+    console = Console(width=200, record=True, markup=False, file=io.StringIO())
+    print_conclusion(console, excluded, study)
+    said = console.export_text()
+    assert "N* ∝ C^a, with intervals (→ chosen by the fitted runs, excluded by all runs)" in said
+    assert "All runs exclude the joint law" in said
+    arguments = Namespace(law=None, table=excluded.points)
+    law, lines = starting_law(arguments, pd.read_parquet(excluded.points))
+    assert law == "joint"
+    assert "law: joint, which the fitted runs chose and all runs exclude" in lines[0]
 
 
 def test_a_law_that_was_never_weighed_is_not_excluded(excluded: SweepFolder) -> None:

@@ -239,6 +239,15 @@ def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.usefixtures("one_count")
+def test_a_law_that_all_runs_exclude_is_the_first_warning(
+    points: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = FitWarning(WarningCode.LAW_EXCLUDED, "said by excluded_warning")
+    monkeypatch.setattr("analysis.study.study.excluded_warning", lambda _: [doubt])
+    assert study_sweep(two_sizes(points), resamples=20).warnings[0] == doubt
+
+
+@pytest.mark.usefixtures("one_count")
 def test_the_sealed_law_stays_primary(points: pd.DataFrame) -> None:
     held = points.role == "holdout"
     sealed = seal_forecast(points[points.role == "fit"], points[held], laws=["joint"], resamples=0)
