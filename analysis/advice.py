@@ -126,6 +126,10 @@ ADVICE: dict[WarningCode, Advice] = {
         "The FLOPs of the table are far from 6·N·D",
         "check the unit of each column, and what N counts",
     ),
+    WarningCode.LAW_EXCLUDED: Advice(
+        "All runs exclude the law that the fitted runs had chosen",
+        "quote what is stated over the laws, and no number of that law alone",
+    ),
     WarningCode.LACK_OF_FIT: Advice(
         "The law does not describe these runs",
         "use it as a summary of these runs, and do not extrapolate with it",

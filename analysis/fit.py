@@ -148,13 +148,15 @@ def starting_law(arguments: argparse.Namespace, frame: pd.DataFrame) -> tuple[st
         return DEFAULT_LAW, []
     path = SweepFolder(arguments.table.parent).fits
     try:
-        primary = read_study(path).primary if path.exists() else None
+        study = read_study(path) if path.exists() else None
     except InputError as error:
         return DEFAULT_LAW, [f"law: {DEFAULT_LAW}, because {error}"]
-    if primary is None:
+    primary = study.primary if study else None
+    if study is None or primary is None:
         why = "names no law" if path.exists() else "is not there"
         return DEFAULT_LAW, [f"law: {DEFAULT_LAW}, because {path}, which holds the law of a sweep, {why}"]
-    return primary.law, [f"law: {primary.law}, which the sweep chose ({path}); --law names another"]
+    which = "the fitted runs chose and all runs exclude" if study.choice_excluded else "the sweep chose"
+    return primary.law, [f"law: {primary.law}, which {which} ({path}); --law names another"]
 
 
 def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:

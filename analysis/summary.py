@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.averaging.average import EXCLUDED
+from analysis.averaging.quantities import weights_text
 from analysis.intervals import normal_interval
 from analysis.laws import family
 from analysis.records.averages import AveragedQuantity, AveragedRecord, ContestRow
@@ -50,17 +50,18 @@ def key_numbers(folder: SweepFolder) -> dict[str, str]:
         raise InputError(
             f"{folder.root} holds no law fits (a learning-rate grid?); give the folder of another grid"
         )
+    likeliest = study.likeliest_fit or fit
     return {
         "machine": f"{sweep.provenance.cores} cores, {sweep.provenance.machine}",
         "wall-clock": _wall_clock(sweep),
         "end points": _runs(folder.points),
-        "law, N": f"{family(fit.law)}, `{fit.count}`",
-        **{name: _param(fit, name) for name in LAW_PARAMS if name in fit.params},
+        "likeliest law, N": f"{family(likeliest.law)}, `{likeliest.count}`",
+        **{name: _param(likeliest, name) for name in LAW_PARAMS if name in likeliest.params},
         "laws by weight": _weights(study.average(AveragedQuantity.E)),
         "E over the laws": over_laws(study.average(AveragedQuantity.E)),
         "a under 6ND": _exponent(fit.frontier, study.average(AveragedQuantity.A_SIX_ND)),
         "a under exact FLOPs": _exponent(fit.frontier_exact, study.average(AveragedQuantity.A_EXACT)),
-        "a under 6ND, leaving one size out at a time": _left_out(study.jackknife.a),
+        "a under 6ND, leaving one size out at a time": _left_out(study.jackknife.a, primary.law),
         "laws by weight for the forecast": _forecast_weights(study.contest),
         **_forecast(study.forecast, primary.law),
         **_other_forecasts(study),
@@ -125,14 +126,13 @@ def _forecast_weights(contest: Sequence[ContestRow]) -> str:
 
 def _weighed(laws: Iterable[tuple[str, float]]) -> str:
     """Return the laws that have a say, each with its weight."""
-    heard = [f"{family(law)} {number(weight, 2)}" for law, weight in laws if weight >= EXCLUDED]
-    return ", ".join(heard) or DASH
+    return weights_text(laws) or DASH
 
 
-def _left_out(rows: Sequence[JackknifeRow]) -> str:
-    """Return the least and the largest exponent without one size."""
+def _left_out(rows: Sequence[JackknifeRow], law: str) -> str:
+    """Return the least and the largest exponent of a law without one size."""
     values = [row.a for row in rows]
-    return f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else DASH
+    return f"{number(min(values))} to {number(max(values))} ({family(law)})" if len(values) > 1 else DASH
 
 
 def _references(cells: Sequence[ReferenceRow]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.averaging.average import LawAverage, weighted_quantiles
+from analysis.averaging.average import EXCLUDED, LawAverage, weighted_quantiles
 from analysis.frontier import Surface, exponent, flatness, optimum, six_nd_exponents, table_cost, table_reach
 from analysis.intervals import LEVEL
-from analysis.laws import Law
+from analysis.laws import Law, family
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
@@ -39,6 +39,20 @@ def averaged_quantities(
         (AveragedQuantity.A_EXACT, exact),
     ]
     return tuple(_stated(average, quantity, of, level) for quantity, of in asked)
+
+
+def averaged_irreducible(average: LawAverage, level: float = LEVEL) -> AveragedRecord:
+    """Return E over the laws."""
+    return _stated(average, AveragedQuantity.E, irreducible, level)
+
+
+def weights_text(weights: Iterable[tuple[str, float]]) -> str:
+    """Return the laws that are not excluded with their weights, in the order given.
+
+    >>> weights_text([("bounded", 0.742), ("saturating(5.3045,6.2383)", 0.257), ("joint", 1e-3)])
+    'bounded 0.74, saturating 0.26'
+    """
+    return ", ".join(f"{family(law)} {weight:.2f}" for law, weight in weights if weight >= EXCLUDED)
 
 
 def irreducible(law: Law, samples: Array) -> Array:

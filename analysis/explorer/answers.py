@@ -11,12 +11,13 @@ import numpy as np
 from analysis.approaches.slices import rows_by_flops
 from analysis.arrays import Array, Mask
 from analysis.averaging.average import LawAverage, average_laws
-from analysis.averaging.quantities import averaged_frontier, frontiers_by_law
+from analysis.averaging.quantities import averaged_frontier, averaged_irreducible, frontiers_by_law
 from analysis.frontier import table_cost
 from analysis.intervals import LEVEL
 from analysis.laws import family
 from analysis.prediction.demand import DemandTable, demand_table
 from analysis.prediction.predictor import Predictor
+from analysis.records.averages import AveragedRecord
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
@@ -28,7 +29,7 @@ STEPS = 6  # budgets of a decade: read between two in logs, N* is off by less th
 # Redrawn losses of a law at most, and the fewest and the most draws, whatever a file asks for.
 DRAWN_ROWS, FEWEST, MOST = 400_000, 40, 1000
 FEWEST_PARTS, MOST_PARTS = 4, 8  # sizes or budgets of a table of which each is left out once
-LEFT_OUT_DRAWS = 200
+LEFT_OUT_DRAWS = 100  # of each law
 FEWEST_OF_SLICE = 3  # sizes at one budget; with fewer the budgets of a grid are bands of compute
 BANDS = 2  # of a decade of compute
 # Inference tokens, in multiples of D*, for which the cheapest run is known: none, and evenly spaced in
@@ -45,11 +46,12 @@ class LawAnswers:
     """What one law, or all laws together, say about budgets and about the runs.
 
     Attributes:
-        name: of the law, without the constants of its corpus; None for all laws together.
+        name: of the law, without the constants of its corpus; None for all laws by weight.
         weight: share of the law in the average; None for all laws together, and with a part left out.
         frontier: the best use of each budget, ascending.
         predicted: loss of the runs of the table, nats per token [rows].
         surface: loss over the grid of sizes and tokens, nats per token [sizes, tokens].
+        irreducible: E, nats per token.
         demand: cheapest runs with inference at some of the budgets and at `demands` times their D*.
         part: "size" or "budget" if the law did not see the runs of one; None if it saw all.
         left_out: name of that size or budget.
@@ -61,6 +63,7 @@ class LawAnswers:
     frontier: tuple[FrontierRow, ...]
     predicted: Array
     surface: Array
+    irreducible: AveragedRecord
     demand: DemandTable
     part: str | None = None
     left_out: str | None = None
@@ -96,17 +99,17 @@ def answers_of_laws(
 
 
 def answers_with_a_part_left_out(
-    table: LossTable, law: str, *, resamples: int, level: float = LEVEL, seed: int = 0
+    table: LossTable, laws: Sequence[str], *, resamples: int, level: float = LEVEL, seed: int = 0
 ) -> tuple[LawAnswers, ...]:
-    """Answer by one law fitted without the runs of each size in turn, then of each budget, smallest first.
+    """Answer over the laws, weighed without the runs of each size in turn, then of each budget.
 
     There are none if sizes or budgets are too few to leave one out, or so many that none weighs much.
     Predictions are for all runs, so those of the part left out test the law.
 
     Args:
         table: the fitted rows.
-        law: its name.
-        resamples: redrawn estimates of each fit.
+        laws: names of laws that the table can determine.
+        resamples: redrawn estimates of each law, LEFT_OUT_DRAWS at most.
         level: share of the intervals.
         seed: of starts and draws.
     """
@@ -119,9 +122,9 @@ def answers_with_a_part_left_out(
             # Some law of many parameters may need every part.
             with contextlib.suppress(InputError):
                 draws = min(resamples, LEFT_OUT_DRAWS)
-                average = average_laws(table.select(~unseen), [law], resamples=draws, seed=seed)
+                average = average_laws(table.select(~unseen), laws, resamples=draws, seed=seed)
                 frontier = averaged_frontier(average, table, budgets(table), level)
-                known = _answers(average, table, frontier, level, name=law)
+                known = _answers(average, table, frontier, level)
                 found.append(replace(known, part=part, left_out=name, unseen=unseen))
     return tuple(found)
 
@@ -162,9 +165,10 @@ def _answers(
     n, d, flops = (np.array([getattr(row, field) for row in known]) for field in ("n_opt", "d_opt", "flops"))
     asked = Predictor(average, table, table_cost(table), level)
     demand = demand_table(asked, n, d, flops, d[:, None] * demands())
-    predicted = average.new_runs(table.n, table.d, table.c)[0]
     surface = _over_grid(average, table)
-    return LawAnswers(family(name) if name else None, weight, frontier, predicted, surface, demand)
+    e = averaged_irreducible(average, level)
+    predicted = average.new_runs(table.n, table.d, table.c)[0]
+    return LawAnswers(family(name) if name else None, weight, frontier, predicted, surface, e, demand)
 
 
 def _size_name(table: LossTable, size: float) -> str:

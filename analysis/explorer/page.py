@@ -27,6 +27,7 @@ from analysis.explorer.curves import curve_data, foretold_ends
 from analysis.explorer.surface import contours_chart, reach_of, surface_data
 from analysis.explorer.vega import UNITS, Json
 from analysis.frontier import cost_between
+from analysis.laws import family
 from analysis.plots.frontier import TOKENS_PER_PARAMETER, sizes_by_rule
 from analysis.plots.runs import rungs_by_size
 from analysis.plots.style import COUNT_NAMES, count_axis
@@ -37,6 +38,7 @@ from analysis.records.fits import StudyRecord
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
 
+EXCLUDED_BY = "excluded by all runs"
 DIGITS = 6  # significant ones of a number in the page
 READ_DIGITS = 5  # of a number that is read between others
 DEMAND_UNIT = 1e-4  # factors under inference demand are whole numbers of it
@@ -141,6 +143,7 @@ def explored(
         "left_out": [each.left_out for each in answers],
         "unseen": [_unseen(each, done, table, places) for each in answers],
         "frontier": [_columns(each.frontier) for each in answers],
+        "irreducible": [_irreducible(each, study) for each in answers],
         "demand": [_demand(each) for each in answers],
         "demands": {"first": FIRST_DEMAND, "most": MOST_DEMAND, "steps": DEMANDS - 1, "unit": DEMAND_UNIT},
         "rule": [_rule(done, name, answers) for name in counts],
@@ -171,20 +174,30 @@ def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, .
     if not fit.estimation.resamples:
         return ()
     options: dict[str, Any] = {"resamples": fit.estimation.resamples, "level": fit.level}
-    return *answers_of_laws(table, laws, **options), *answers_with_a_part_left_out(table, fit.law, **options)
+    return *answers_of_laws(table, laws, **options), *answers_with_a_part_left_out(table, laws, **options)
 
 
 def _name(answers: LawAnswers) -> str | None:
     """Return the name that the page's address uses."""
-    return f"{answers.name} without {answers.left_out}" if answers.left_out else answers.name
+    return f"all laws without {answers.left_out}" if answers.left_out else answers.name
 
 
 def _label(answers: LawAnswers) -> str:
     if answers.name is None:
         return "all laws, by weight"
     if answers.weight is not None and answers.weight < EXCLUDED:
-        return f"{answers.name}, excluded by the runs"
+        return f"{answers.name}, {EXCLUDED_BY}"
     return f"{answers.name}, weight {answers.weight:.2f}"
+
+
+def _irreducible(answers: LawAnswers, study: StudyRecord) -> dict[str, Any]:
+    """Return E with its interval, and in words why no value of it is to be quoted, if none is."""
+    found = answers.irreducible
+    wanted = ("parametric", answers.name, first_count(study))
+    own = (fit for fit in study.fits if (fit.approach, family(fit.law), fit.count) == wanted)
+    fixed = study.fixes_irreducible(next(own, None))
+    why = "" if found.agree and fixed else "not to be quoted" if found.agree else "not identified"
+    return {"value": found.value, "low": found.low, "high": found.high, "why": why}
 
 
 def _columns(frontier: Sequence[FrontierRow]) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ from analysis.records.forecast import ScoreRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.records.sources import SourceRecord
-from analysis.records.warning import FitWarning
+from analysis.records.warning import AGAINST_E, FitWarning
 from harness.records.errors import InputError
 from harness.records.json_files import ABSENT_IF_NONE, read_record
 
@@ -294,6 +294,35 @@ class StudyRecord:
     def average(self, quantity: AveragedQuantity) -> AveragedRecord | None:
         """Return a quantity over the laws, None without one."""
         return next((found for found in self.averages if found.quantity == quantity), None)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by all runs of the laws that these do not exclude, largest first; empty without draws."""
+        return {share.law: share.weight for found in self.averages[:1] for share in found.laws}
+
+    @property
+    def likeliest(self) -> str | None:
+        """The law of largest weight by all runs; without such weights the law that the study rests on."""
+        return next(iter(self.weights), self.primary.law if self.primary else None)
+
+    @property
+    def choice_excluded(self) -> bool:
+        """Whether all runs exclude the law that the fitted runs chose."""
+        law = self.primary.law if self.primary else None
+        # A law that an older rule sealed may never have been weighed.
+        weighed = any(row.law == law for row in self.contest)
+        return weighed and bool(self.weights) and law not in self.weights
+
+    @property
+    def likeliest_fit(self) -> FitRecord | None:
+        """The parametric fit of the likeliest law under the primary count; None if it was not fitted."""
+        wanted = ("parametric", self.likeliest, self.primary.count if self.primary else None)
+        return next((fit for fit in self.fits if (fit.approach, fit.law, fit.count) == wanted), None)
+
+    def fixes_irreducible(self, fit: FitRecord | None = None) -> bool:
+        """Return whether the losses come close enough to E to fix it, by the likeliest fit or a given one."""
+        fit = fit or self.likeliest_fit or self.quoted
+        return fit is None or not AGAINST_E & {warning.code for warning in fit.warnings}
 
     @property
     def quoted(self) -> FitRecord | None:

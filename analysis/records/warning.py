@@ -28,6 +28,7 @@ class WarningCode(StrEnum):
     FEW_CLUSTERS = "few_clusters"  # too few trunks to resample
     EXTRAPOLATION = "extrapolation"  # asked for more than 30 times the largest fitted compute
     ROUTES_DISAGREE = "routes_disagree"  # multi-start and variable projection end apart
+    LAW_EXCLUDED = "law_excluded"  # all runs exclude the law that the fitted runs chose
     LACK_OF_FIT = "lack_of_fit"  # residuals larger than seed noise or with structure, or gamma other than 1
     EDGE_OPTIMUM = "edge_optimum"  # an IsoFLOP slice without an interior minimum
     FEW_BUDGETS = "few_budgets"
@@ -79,6 +80,7 @@ SEVERITY: dict[WarningCode, Severity] = {
     WarningCode.TRAINING_LOG: Severity.BLOCKS,
     WarningCode.MIXED_CELLS: Severity.BLOCKS,
     WarningCode.FLOPS_APART: Severity.BLOCKS,
+    WarningCode.LAW_EXCLUDED: Severity.BLOCKS,
     WarningCode.LACK_OF_FIT: Severity.BLOCKS,
     WarningCode.COLLINEAR: Severity.BLOCKS,
     WarningCode.ONE_SIZE: Severity.BLOCKS,
@@ -106,6 +108,9 @@ SEVERITY: dict[WarningCode, Severity] = {
     WarningCode.FEW_BUDGETS: Severity.NOTE,
     WarningCode.INTERPOLATED: Severity.NOTE,
 }
+
+
+AGAINST_E = frozenset({WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND})  # E is not to be quoted
 
 
 def warning_line(code: WarningCode, message: str, where: str = "") -> str:

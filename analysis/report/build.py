@@ -46,6 +46,7 @@ from analysis.report.sections import (
     section_figures,
     shown_isoflop,
 )
+from analysis.study.words import choice_of_a_row, excluded_warning
 from analysis.tables.sweep import by_source, by_source_on_the_way
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
@@ -356,6 +357,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
     """Return the report as HTML text, with the figures inside; live if there is a live part."""
     done, fits = sweep.finished, sweep.fits
     record = to_json(sweep.about) if sweep.about else {}
+    # Files of earlier versions do not say it.
+    warnings = [*excluded_warning(fits), *fits.warnings]
     return reachable(
         page_environment()
         .get_template(TEMPLATE)
@@ -368,8 +371,8 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
                 for each in fits.comparisons or ()
             ],
             rate_rows=rate_table(fits.learning_rate) if fits.learning_rate else [],
-            doubts=own_doubts(fits.warnings, fits.quoted, sweep.source),
-            other_doubts=other_doubts(fits.warnings, fits.quoted, fits.fits),
+            doubts=own_doubts(warnings, fits.quoted, sweep.source),
+            other_doubts=other_doubts(warnings, fits.quoted, fits.fits),
             unfolded=FOREMOST,
             primary=sweep.primary,
             rates=sweep.learning_rate,
@@ -392,6 +395,7 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             points=ordered_points(sweep).to_dict("records"),
             answer_names=answer_names(sweep.answers.predictions),
             accuracy_text=accuracy_text,
+            choice_of_a_row=choice_of_a_row,
             bits_per_nat=float((done["bits_per_byte"] / done["loss"]).mean()),
             excluded=excluded_rows(sweep) if sweep.about else [],
             # Everything else in the template is escaped.

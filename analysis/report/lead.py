@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.averaging.quantities import SAID
 from analysis.compare.text import verdict
 from analysis.laws import find_law
 from analysis.records.averages import AveragedQuantity
@@ -16,16 +17,28 @@ from analysis.records.fit import FitRecord
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ScoreRecord
 from analysis.records.learning_rate import LearningRateRecord
-from analysis.study.words import plain_name, the_forecast
+from analysis.study.words import (
+    excluded_choice,
+    laws_weighed,
+    plain_name,
+    the_forecast,
+    weighed_by_the_fitted,
+)
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
 
 # Words for the axes of a law.
 AXIS_WORDS = {"n": "size N", "d": "training tokens D", "c": "compute C"}
+SIZE_WORDS = {
+    "n_params_matmul": "parameters of body and head",
+    "n_params_body": "parameters of the body",
+    "n_params": "parameters in all",
+}
+DECIDED = 1 - SAID  # weight from which no other law has a say
 
 
 def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | None) -> list[str]:
-    """Return up to three sentences: what was found, what follows for a budget, and how far to trust it.
+    """Return up to three paragraphs: what was found, what follows for a budget, and how far to trust it.
 
     Args:
         study: content of fits.json.
@@ -35,9 +48,13 @@ def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | No
     if study.learning_rate:
         return _rates(study.learning_rate, done)
     fit = study.quoted
-    if fit is None:
-        return [_runs(done), *_one_axis(study.fits), *_tasks(emergence)]
-    return [_law(study, fit, done), _best_use(study, done), _test(study)]
+    if fit is None or study.likeliest is None:
+        counts = [each.count for each in study.fits]
+        return [_runs(done, *counts[:1]), *_one_axis(study.fits), *_tasks(emergence)]
+    runs, law = _runs(done, fit.count), _law(study, study.likeliest)
+    found = [runs, law, laws_weighed(study), excluded_choice(study)]
+    test = [_test(study), weighed_by_the_fitted(study)]
+    return [" ".join(filter(None, part)) for part in (found, _best_use(study, done), test)]
 
 
 def finished_points(study: StudyRecord, points: pd.DataFrame) -> pd.DataFrame:
@@ -59,12 +76,11 @@ def answer(study: StudyRecord, points: pd.DataFrame, emergence: EmergenceRecord 
     return [*arms, *lead(study, finished_points(study, points), emergence)]
 
 
-def _sizes(done: pd.DataFrame) -> str:
-    sizes = done["n_params"].unique()
-    ends = (
-        f"{si(min(sizes))} to {si(max(sizes))} parameters" if len(sizes) > 1 else f"{si(sizes[0])} parameters"
-    )
-    return f"{len(sizes)} size{'s' if len(sizes) > 1 else ''} ({ends})"
+def _sizes(done: pd.DataFrame, count: str = "n_params") -> str:
+    """Return how many sizes there are, from where to where, and what they count."""
+    sizes = done[count].unique()
+    ends = f"{si(min(sizes))} to {si(max(sizes))}" if len(sizes) > 1 else si(sizes[0])
+    return f"{len(sizes)} size{'s' if len(sizes) > 1 else ''} ({ends} {SIZE_WORDS.get(count, 'parameters')})"
 
 
 def _tokens(done: pd.DataFrame) -> str:
@@ -72,16 +88,14 @@ def _tokens(done: pd.DataFrame) -> str:
     return f"{si(least)} tokens" if least == most else f"{si(least)} to {si(most)} tokens"
 
 
-def _runs(done: pd.DataFrame) -> str:
-    return f"{len(done)} runs of {_sizes(done)} on {_tokens(done)} finished."
+def _runs(done: pd.DataFrame, count: str = "n_params") -> str:
+    return f"{len(done)} runs of {_sizes(done, count)} on {_tokens(done)} finished."
 
 
-def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
-    text = (
-        f"Over {len(done)} runs of {_sizes(done)} on {_tokens(done)}, the loss follows the "
-        f"{plain_name(fit.law)}"
-    )
-    test = study.adequacy.get(fit.law)
+def _law(study: StudyRecord, law: str) -> str:
+    best = "" if study.weights.get(law, 1.0) >= DECIDED else " best"
+    text = f"Their loss follows the {plain_name(law)}{best}"
+    test = study.adequacy.get(law)
     if test is None:
         return f"{text}."
     rest, seeds = f"{percent(test.residual_rms)} of the loss", percent(test.seed_sd)
@@ -94,19 +108,33 @@ def _law(study: StudyRecord, fit: FitRecord, done: pd.DataFrame) -> str:
     return f"{text} and leaves {rest} unexplained, which the noise between seeds ({seeds}) can account for."
 
 
-def _best_use(study: StudyRecord, done: pd.DataFrame) -> str:
+def _best_use(study: StudyRecord, done: pd.DataFrame) -> list[str]:
     if study.objection:
-        return f"How compute is best divided cannot be said yet: {study.objection}."
+        return [f"Neither E nor how compute is best divided can be said yet: {study.objection}."]
     found = study.average(AveragedQuantity.A_EXACT)
     if found is None or not study.frontier:
-        return "The fit gives no best use of a compute budget."
+        return [_irreducible(study), "The fit gives no best use of a compute budget."]
     largest = math.log(done["flops"].max())
     row = min(study.frontier, key=lambda row: abs(math.log(row.flops) - largest))
-    return (
+    best = (
         f"The best size grows as C^{estimate(found.value, (found.low, found.high))}; at "
         f"{power_of_ten(row.flops)} FLOPs it is {_range(row.n_opt, row.n_low, row.n_high)} parameters on "
         f"{_range(row.d_opt, row.d_low, row.d_high)} tokens."
     )
+    return [_irreducible(study), best]
+
+
+def _irreducible(study: StudyRecord) -> str:
+    """Return E over the laws; never a value that the laws or the losses leave open."""
+    found = study.average(AveragedQuantity.E)
+    if found is None:
+        return ""
+    value, ends = together(found.value, (found.low, found.high))
+    if not found.agree:
+        return f"Over these laws the irreducible loss E is not identified: it may lie anywhere in {ends}."
+    if not study.fixes_irreducible():
+        return f"Over these laws E lies in {ends} nats, too far below the losses to be quoted."
+    return f"Over these laws the irreducible loss E is {value} {ends} nats."
 
 
 def _range(value: float, low: float, high: float) -> str:
@@ -120,18 +148,20 @@ def _test(study: StudyRecord) -> str:
         return _forecast(study.forecast) + others
     chosen = next((row for row in study.contest if row.chosen and row.rollout_rms is not None), None)
     if chosen is None:
-        return "No run was held out, so no prediction of the law was put to the test."
+        return "No run was held out, so no prediction was put to the test."
     return (
-        f"Fitted to the cheaper runs alone, it missed the dearer ones by {percent(chosen.rollout_rms)} RMS."
+        f"Fitted to the cheaper runs alone, the {plain_name(chosen.law)} missed the dearer ones by "
+        f"{percent(chosen.rollout_rms)} RMS."
     )
 
 
 def _forecast(score: ScoreRecord) -> str:
     cells, inside = score.cells, sum(cell.inside for cell in score.cells)
+    runs = f"{len(cells)} larger run{'s' if len(cells) > 1 else ''}"
     if not score.seal_intact:
         return "The seal of its forecast is broken, so the score of the forecast proves nothing."
     return (
-        f"{the_forecast(score)} of {len(cells)} larger runs, sealed before they were trained and reaching "
+        f"{the_forecast(score)} of {runs}, sealed before training and reaching "
         f"{max(cell.factor for cell in cells):.2g} times the largest fitted compute, was off by "
         f"{in_percent(score.rms_percent)} RMS; {inside} of {len(cells)} losses lie inside their intervals."
     )

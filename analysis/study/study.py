@@ -43,7 +43,7 @@ from analysis.records.sources import SourceRecord
 from analysis.records.warning import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.study.by_source import study_sources
-from analysis.study.words import verdict
+from analysis.study.words import excluded_warning, verdict
 from analysis.tables.noise import noise_report
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
@@ -196,7 +196,7 @@ def _study(
     best = None if recommended is None else fits[recommended]
     averages, frontier = _over_laws(table, entrants, best, resamples, level, seed)
     few_sizes = points is not None or len(np.unique(table.n)) <= MOST_LEFT_OUT
-    return StudyRecord(
+    result = StudyRecord(
         primary=PrimaryRecord(law, count, sealed.rule if sealed else CONTEST_RULE),
         fits=tuple(fit.to_record() for fit in fits),
         recommended=recommended,
@@ -218,6 +218,7 @@ def _study(
         excluded=table.excluded,
         verdict="",
     )
+    return replace(result, warnings=_merged([*excluded_warning(result), *result.warnings]))
 
 
 def _with_arms(

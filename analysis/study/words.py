@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.averaging.quantities import SAID
+from analysis.averaging.average import EXCLUDED
+from analysis.averaging.quantities import SAID, weights_text
 from analysis.laws import family, find_law
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import FitRecord
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ScoreRecord
-from analysis.records.warning import WarningCode
+from analysis.records.warning import FitWarning, WarningCode
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant
 
-UNQUOTABLE = {WarningCode.E_NOT_BRACKETED, WarningCode.ACTIVE_BOUND}
+TOLD_APART = 0.005  # difference of two weights that two decimals can show
 PLAIN = {
     "chinchilla": "additive (Chinchilla) law",
     "quadrature": "quadrature law",
@@ -28,19 +29,26 @@ PLAIN = {
 def verdict(study: StudyRecord) -> str:
     """Return the verdict: the law that holds, the errors of the others, how far to trust E and a."""
     fit = study.quoted
-    if fit is None:
+    if fit is None or study.likeliest is None:
         return (
             "No loss law could be fitted to these runs: they are too few or too much alike. The warnings say "
             "what is missing; nothing here should be used to plan a larger run."
         )
-    parts = [_law(study, fit), _comparison(study), irreducible_loss(study), _exponent(study, fit)]
+    parts = [
+        _law(study, study.likeliest),
+        laws_weighed(study),
+        excluded_choice(study),
+        weighed_by_the_fitted(study),
+        _comparison(study),
+        irreducible_loss(study),
+        _exponent(study, fit),
+    ]
     if study.objection:
         parts.append(f"None of these numbers is to be quoted: {study.objection}.")
     return " ".join(part for part in parts if part)
 
 
-def _law(study: StudyRecord, fit: FitRecord) -> str:
-    name = fit.law
+def _law(study: StudyRecord, name: str) -> str:
     opening = f"The {plain_name(name)}, L = {find_law(name).formula},"
     checked = study.adequacy.get(name)
     if checked is None:
@@ -69,19 +77,71 @@ def _law(study: StudyRecord, fit: FitRecord) -> str:
     )
 
 
+def laws_weighed(study: StudyRecord) -> str:
+    """Return the weights of the laws by all runs; nothing without any."""
+    held_out = ", held-out ones included" if weighed_by_the_fitted(study) else ""
+    weights = weights_text(study.weights.items())
+    return f"Weights of the laws by all runs{held_out}: {weights}." if weights else ""
+
+
+def weighed_by_the_fitted(study: StudyRecord) -> str:
+    """Return the weights of the laws by the fitted runs, if those by all runs differ."""
+    chosen = [(row.law, row.weight) for row in study.contest if row.weight is not None]
+    apart = any(abs(weight - study.weights.get(law, 0.0)) >= TOLD_APART for law, weight in chosen)
+    if not (study.weights and apart):
+        return ""
+    said = weights_text(sorted(chosen, key=lambda each: -each[1]))
+    return f"By the fitted runs alone, which make the forecast, the weights are {said}."
+
+
+def excluded_choice(study: StudyRecord) -> str:
+    """Return the sentence that all runs exclude the law of the fitted runs; nothing if they do not."""
+    if not (study.choice_excluded and study.primary):
+        return ""
+    return f"All runs exclude the {plain_name(study.primary.law)}, which the fitted runs alone had chosen."
+
+
+def excluded_warning(study: StudyRecord) -> list[FitWarning]:
+    """Return the warning that says so, with the weight that the fitted runs gave; none if they do not."""
+    if not (study.choice_excluded and study.primary):
+        return []
+    law, likeliest = study.primary.law, study.likeliest
+    before = next(row.weight for row in study.contest if row.law == law)
+    weighed = "" if before is None else f" with a weight of {before:.2f}"
+    message = (
+        f"the fitted runs chose the {family(law)} law{weighed}; all runs, held-out ones included, give it "
+        f"less than {EXCLUDED:g}, and the {family(likeliest or '')} law {study.weights[likeliest or '']:.2f}"
+    )
+    return [FitWarning(WarningCode.LAW_EXCLUDED, message)]
+
+
+def choice_of_a_row(study: StudyRecord) -> str:
+    """Return what the marked row of a table of fits is: recommended, or of a law that all runs doubt."""
+    if study.objection:
+        return "chosen by the rule, not to be quoted"
+    if study.choice_excluded:
+        return "chosen by the fitted runs, excluded by all runs"
+    if study.primary and study.likeliest != study.primary.law:
+        return f"chosen by the fitted runs; all runs favour {family(study.likeliest or '')}"
+    return "recommended"
+
+
 def _comparison(study: StudyRecord) -> str:
     """Return the errors of the chosen law and of the others, on the sealed forecast if there is one."""
     if study.forecast:
         return _forecast(study.forecast)
     errors = {row: row.rollout_rms for row in study.contest if row.rollout_rms is not None}
-    own = next((error for row, error in errors.items() if row.chosen), None)
-    if own is None:
+    chosen = next((row for row in errors if row.chosen), None)
+    if chosen is None:
         return ""
     others = _list(
         [f"the {plain_name(row.law)} {100 * error:.2g} %" for row, error in errors.items() if not row.chosen]
     )
     missed = f" ({others})" if others else ""
-    return f"Fitted to the cheaper runs only, it missed the dearer ones by {100 * own:.2g} % RMS{missed}."
+    return (
+        f"Fitted to the cheaper runs only, the {plain_name(chosen.law)} missed the dearer ones by "
+        f"{100 * errors[chosen]:.2g} % RMS{missed}."
+    )
 
 
 def _forecast(score: ScoreRecord) -> str:
@@ -100,9 +160,9 @@ def _forecast(score: ScoreRecord) -> str:
 
 def the_forecast(score: ScoreRecord) -> str:
     """Return the subject of a sentence on a forecast: whose it is."""
-    return (
-        "The forecast, over all laws that the fitted runs allow," if score.averaged else "The law's forecast"
-    )
+    if score.averaged:
+        return "The forecast, over all laws that the fitted runs allow,"
+    return f"The forecast by the {plain_name(score.law)}, which the fitted runs chose,"
 
 
 def irreducible_loss(study: StudyRecord) -> str:
@@ -113,12 +173,11 @@ def irreducible_loss(study: StudyRecord) -> str:
     named = [f"{plain_name(law.law)} {_value(law)}" for law in found.laws if law.weight >= SAID]
     over = f"over the laws that these runs cannot exclude ({_list(named)})"
     ends = f"[{significant(found.low)}, {significant(found.high)}]"
-    codes = set() if study.quoted is None else {warning.code for warning in study.quoted.warnings}
     if not found.agree:
         text = (
             f"The irreducible loss E is not identified: {over}, it may lie anywhere in {ends} nats per token."
         )
-    elif codes & UNQUOTABLE:
+    elif not study.fixes_irreducible():
         text = (
             f"Do not quote the irreducible loss E: the measured losses end too far above it to fix it ({ends}"
             f" nats {over})."
@@ -166,8 +225,8 @@ def _exponent(study: StudyRecord, fit: FitRecord) -> str:
         return f"{text}; no size could be left out to check it."
     low, high = (f"{row.a:.2f} without {row.left_out}" for row in (rows[0], rows[-1]))
     return (
-        f"{text}. Under C = 6·N·D the exponent is {decimals(fit.frontier.a)}, and it hangs on single sizes "
-        f"as far as from {low} to {high}."
+        f"{text}. Under C = 6·N·D the exponent of the {plain_name(fit.law)} is "
+        f"{decimals(fit.frontier.a)}, and it hangs on single sizes as far as from {low} to {high}."
     )
 
 

@@ -254,6 +254,7 @@ def _table(title: str, columns: list[str]) -> Table:
 def _exponents(result: StudyRecord) -> Table:
     """Return a row per fit that gives a frontier; Kaplan's one-axis laws give none and are in the report."""
     from analysis.laws import family
+    from analysis.study.words import choice_of_a_row
 
     shown = []
     for index, fit in enumerate(result.fits):
@@ -270,8 +271,7 @@ def _exponents(result: StudyRecord) -> Table:
                     *map(estimate, values, bounds),
                 )
             )
-    mark = "chosen by the rule, not to be quoted" if result.objection else "recommended"
-    title = f"{_title('N* ∝ C^a', shown)} (→ {mark})"
+    title = f"{_title('N* ∝ C^a', shown)} (→ {choice_of_a_row(result)})"
     table = _table(title, ["", "approach", "law", "N", "a", "alpha", "beta", "E"])
     for texts in shown:
         table.add_row(*texts)

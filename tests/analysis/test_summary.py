@@ -28,13 +28,13 @@ def folder(tmp_path_factory) -> SweepFolder:
 
 def test_every_number_of_the_summary_is_in_its_files(folder):
     rows = key_numbers(folder)
-    assert rows["law, N"].startswith("joint")
+    assert rows["likeliest law, N"].startswith("joint")
     assert "[" in rows["alpha"]
     assert "held out" in rows["end points"]
     assert "% RMS" in rows["forecast of chinchilla alone"]
     references = json.loads(folder.fits.read_text())["reference"]
     assert rows["trunk + branch minus tuned cosine, nats"].count("[") == len(references) > 0
-    assert rows["a under 6ND, leaving one size out at a time"] == "0.500 to 0.540"
+    assert rows["a under 6ND, leaving one size out at a time"] == "0.500 to 0.540 (joint)"
 
 
 def test_weights_are_told_apart_by_the_runs_behind_them():

@@ -51,12 +51,17 @@ function writeAnswer() {
   control("given").value = state.name;
   for (const option of control("given").options) option.disabled = !knows(option.value);
   const loss = (value) => decimals(shownLoss(value));
+  const remains = data.irreducible[state.law];
   const hours = knows("hours") ? found.c / state.speed / HOUR : NaN;
   const rows = {
     c: [flops(found.c, 3), between(found.c_low, found.c_high, flops)],
     n: [si(found.n), between(found.n_low, found.n_high, si)],
     d: [si(found.d), between(found.d_low, found.d_high, si)],
     loss: [`${loss(found.loss)} ${UNIT_WORDS[state.unit]}`, between(found.loss_low, found.loss_high, loss)],
+    irreducible: [
+      remains.why || `${loss(remains.value)} ${UNIT_WORDS[state.unit]}`,
+      between(remains.low, remains.high, loss),
+    ],
     flat: [`${si(found.flat_low)} – ${si(found.flat_high)}`, ""],
     ratio: [significant(found.d / found.n, 3), ""],
     hours: [given(hours) ? lasting(hours * HOUR) : DASH, ""],

@@ -44,7 +44,7 @@ def answers() -> tuple[LawAnswers, ...]:
 
 @cache
 def parts_left_out() -> tuple[LawAnswers, ...]:
-    return answers_with_a_part_left_out(table(), "chinchilla", resamples=FEWEST)
+    return answers_with_a_part_left_out(table(), LAWS, resamples=FEWEST)
 
 
 def left_out(part: str) -> list[LawAnswers]:
@@ -85,6 +85,15 @@ def test_each_size_and_each_budget_is_left_out_once() -> None:
         assert (unseen.sum(axis=0) == 1).all()
 
 
+def test_laws_are_weighed_anew_without_a_part() -> None:
+    without = left_out("size")[-1]
+    assert without.unseen is not None
+    kept = average_laws(table().select(~without.unseen), LAWS, resamples=0).kept
+    assert [share.law for share in without.irreducible.laws] == [entry.name for entry in kept]
+    assert [share.weight for share in without.irreducible.laws] == [entry.weight for entry in kept]
+    assert len(kept) > 1
+
+
 def test_what_left_out_runs_say_does_not_matter_to_their_prediction() -> None:
     # The last size and the last budget share runs, which neither fit sees.
     size, band = left_out("size")[-1], left_out("budget")[-1]
@@ -92,7 +101,7 @@ def test_what_left_out_runs_say_does_not_matter_to_their_prediction() -> None:
     assert band.unseen is not None
     both = size.unseen & band.unseen
     spoiled = replace(table(), loss=np.where(both, 1.5, 1.0) * table().loss)
-    found = answers_with_a_part_left_out(spoiled, "chinchilla", resamples=FEWEST)
+    found = answers_with_a_part_left_out(spoiled, LAWS, resamples=FEWEST)
     for known in (size, band):
         (without,) = (each for each in found if each.left_out == known.left_out)
         assert without.predicted == pytest.approx(known.predicted, rel=1e-6)
@@ -125,7 +134,7 @@ def test_demands_begin_with_none_and_reach_far() -> None:
 
 def test_few_sizes_are_not_left_out() -> None:
     few = table().select(table().n <= np.unique(table().n)[2])
-    found = answers_with_a_part_left_out(few, "chinchilla", resamples=FEWEST)
+    found = answers_with_a_part_left_out(few, LAWS, resamples=FEWEST)
     assert not any(each.part == "size" for each in found)
 
 

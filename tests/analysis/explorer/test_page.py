@@ -89,7 +89,7 @@ def test_frontier_is_that_of_the_study_at_its_budgets(
 
 def test_labels_name_every_law_with_its_weight(found: Explored) -> None:
     assert found.laws[0] == "all laws, by weight"
-    assert all(re.search(r", (weight [01]\.\d\d|excluded by the runs)$", label) for label in found.laws[1:])
+    assert all(re.search(r", (weight [01]\.\d\d|excluded by all runs)$", label) for label in found.laws[1:])
     sizes, bands = found.left_out["size"], found.left_out["budget"]
     n_laws = len(found.laws + sizes + bands)
     assert all(

@@ -167,6 +167,17 @@ def test_law_changes_answer_frontier_and_residuals(page: Page, data: dict[str, A
     assert f"{abs(off):.2f} %" in page.text("#live-card")
 
 
+def test_law_changes_the_irreducible_loss(page: Page, data: dict[str, Any]) -> None:
+    assert len(data["irreducible"]) == len(data["laws"])
+    for law, known in enumerate(data["irreducible"]):
+        page.choose("#live-law", str(law))
+        ends = page.text("#live-low-high-irreducible").strip("[]").split(", ")
+        assert [float(end) for end in ends] == pytest.approx([known["low"], known["high"]], abs=6e-4)
+        shown = page.text("#live-out-irreducible")
+        assert shown == (known["why"] or f"{known['value']:.3f} nats")
+    assert {"", "not to be quoted"} >= {known["why"] for known in data["irreducible"]} - {"not identified"}
+
+
 def test_a_size_is_left_out_by_a_click(page: Page, data: dict[str, Any]) -> None:
     rung = data["runs"][largest(data)]["rung"]
     law = data["left_out"].index(rung)
@@ -310,6 +321,14 @@ def test_tables_sort_by_their_numbers(page: Page) -> None:
         values = [number(text) for text in page.run(column) if text != "–"]
         assert values == sorted(values, reverse=order == "descending")
         assert page.run(f"document.querySelector({heading!r}).getAttribute('aria-sort')") == order
+
+
+def test_the_table_of_what_depends_on_the_law_sorts(page: Page) -> None:
+    asked = "[...document.querySelectorAll('table')].find((e) => e.tHead?.innerText.startsWith('quantity'))"
+    assert page.run(f"{asked}.tBodies[0].rows.length") == 9
+    page.run(f"{asked}.tHead.rows[0].cells[2].querySelector('button.live-sort').click()")
+    weights = page.run(f"[...{asked}.tBodies[0].rows].map((row) => Number(row.cells[2].innerText))")
+    assert weights == [0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 1, 1, 1]
 
 
 def test_tables_and_figures_are_saved(page: Page, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_every_figure_is_inline_with_a_caption_and_on_disk(written: SweepFolder,
     assert on_disk == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
 
 
-def test_the_lead_is_an_answer_in_three_sentences_with_a_figure_beside_it(
+def test_the_lead_is_an_answer_in_three_paragraphs_with_a_figure_beside_it(
     written: SweepFolder, html: str
 ) -> None:
     fits = read_study(written.fits)
@@ -164,8 +164,10 @@ def test_the_lead_is_an_answer_in_three_sentences_with_a_figure_beside_it(
     sentences = [text_of(text) for text in re.findall(r"<p>(.*?)</p>", part)[:3]]
     found = fits.average(AveragedQuantity.A_EXACT)
     assert found is not None
-    assert sentences[0].startswith("Over 29 runs of 5 sizes (")
-    assert "the loss follows the joint law and leaves" in sentences[0]
+    assert sentences[0].startswith("29 runs of 5 sizes (")
+    assert "Their loss follows the joint law best and leaves" in sentences[0]
+    assert "Weights of the laws by all runs: joint 0.90, chinchilla 0.10." in sentences[0]
+    assert "Over these laws the irreducible loss E is not identified" in sentences[1]
     assert f"The best size grows as C^{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in sentences[1]
     assert f"was off by {score.rms_percent:.2f} % RMS; 3 of 3 losses lie inside" in sentences[2]
     assert part.index("</p>") < part.index('<figure id="figure-overview"')
@@ -177,6 +179,8 @@ def test_the_lead_follows_what_was_found(written: SweepFolder) -> None:
     assert law is not None
     assert score is not None
     test = fits.adequacy[law.law]
+    agreeing = tuple(replace(each, agree=True) for each in fits.averages)
+    doubtless = replace(law, warnings=())
 
     def said(**values: Any) -> str:
         return " ".join(lead(replace(fits, **values), done, None))
@@ -187,10 +191,12 @@ def test_the_lead_follows_what_was_found(written: SweepFolder) -> None:
     assert "more seeds would say" in said(adequacy={law.law: replace(test, seed_sd=None)})
     assert "gives no best use of a compute budget" in said(frontier=())
     assert "proves nothing" in said(forecast=replace(score, seal_intact=False))
-    assert "it missed the dearer ones by" in said(forecast=None)
+    assert "the joint law missed the dearer ones by" in said(forecast=None)
+    assert "the irreducible loss E is 0.600 [0.550, 1.750] nats" in said(averages=agreeing, fits=(doubtless,))
+    assert "too far below the losses to be quoted" in said(averages=agreeing)
     assert "No run was held out" in said(forecast=None, contest=())
     against = said(objection="9 cells are few")
-    assert "How compute is best divided cannot be said yet: 9 cells are few." in against
+    assert "Neither E nor how compute is best divided can be said yet: 9 cells are few." in against
     assert "The best size grows" not in against
 
 

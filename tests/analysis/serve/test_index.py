@@ -47,7 +47,7 @@ def test_committed_sweeps_are_listed_with_state_points_headline_and_links() -> N
         assert set(found) == wanted
         said = found["chinchilla"]
         assert said.startswith(
-            "chinchilla finished chinchilla, quick 74 of 74 points 8 min 23 s report Over 65 runs"
+            "chinchilla finished chinchilla, quick 74 of 74 points 8 min 23 s report 65 runs"
         )
         assert "was off by 1.48 % RMS; 15 of 15 losses lie inside their intervals." in said
         assert "base is better than no_key_shift" in found["compare"]

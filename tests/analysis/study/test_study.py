@@ -185,7 +185,7 @@ CHANGES: dict[str, Callable[[StudyRecord], StudyRecord]] = {
     "best but not fully: it leaves more unexplained": lambda study: joint_with(study, lack_of_fit_p=1e-5),
     "still follows D/N": lambda study: joint_with(study, structure=(TrendRecord("D/N", 1e-6, 0.5),)),
     "without runs repeated with other seeds": lambda study: joint_with(study, seed_sd=None),
-    "Fitted to the cheaper runs only, it missed the dearer ones by": lambda study: replace(
+    "Fitted to the cheaper runs only, the joint law missed the dearer ones by": lambda study: replace(
         study, forecast=None
     ),
     "seal is broken": lambda study: replace(
@@ -236,6 +236,15 @@ def test_the_floor_of_a_known_source_stands_beside_the_interval(result: StudyRec
 def two_sizes(points: pd.DataFrame) -> pd.DataFrame:
     few = points[points.d_model.isin([16, 32]) & (points.n_tokens <= 2_000_000)]
     return few[few.role == "fit"].reset_index(drop=True)
+
+
+@pytest.mark.usefixtures("one_count")
+def test_a_law_that_all_runs_exclude_is_the_first_warning(
+    points: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = FitWarning(WarningCode.LAW_EXCLUDED, "said by excluded_warning")
+    monkeypatch.setattr("analysis.study.study.excluded_warning", lambda _: [doubt])
+    assert study_sweep(two_sizes(points), resamples=20).warnings[0] == doubt
 
 
 @pytest.mark.usefixtures("one_count")
