@@ -110,7 +110,7 @@ class Prepared:
         settings: the settings, adapted to what the corpus holds.
         plan: the plan.
         corpus: the prepared corpus.
-        config: data settings of the corpus.
+        config: data settings of the corpus, with paths that hold in any folder.
         recipe: settings that all runs of the folder share.
         before: record of earlier invocations, None if there was none.
         current: points.parquet if all tables are up to date, else None.
@@ -224,7 +224,7 @@ class Preparation:
             settings=settings,
             plan=plan,
             corpus=corpus,
-            config=config,
+            config=config.located(),
             recipe=recipe,
             before=before,
             current=current,
