@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,24 @@ import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 
+from harness.records.sweep_file import read_sweep
 from tests import ROOT
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 REFRESH = runpy.run_path(str(FOLDER / "refresh.py"))
 MOST_CELLS = 18
+# Own data are made on the spot, and planned by the command itself.
+MAKES_FILES = {
+    "05_your_own_data": {
+        "import os",
+        "import subprocess",
+        "import sys",
+        "import tempfile",
+        "import tokenizers",
+        "from pathlib import Path",
+    }
+}
 LARGEST = 1_000_000  # bytes of a notebook with its outputs
 
 
@@ -46,7 +59,7 @@ def test_few_cells_no_functions_front_door_only(path: Path) -> None:
         "import pandas as pd",
         "import matplotlib as mpl",
     }
-    assert set(imports) <= allowed
+    assert set(imports) <= allowed | MAKES_FILES.get(path.stem, set())
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -70,6 +83,23 @@ def test_stored_outputs_are_not_stale(path: Path) -> None:
     assert kinds <= {"execute_result", "stream", "display_data"}
     assert any("image/svg+xml" in output.get("data", {}) for cell in ran for output in cell.outputs)
     assert path.stat().st_size < LARGEST
+
+
+def test_own_data_are_planned_and_the_committed_sweep_took_as_long_as_it_says() -> None:
+    notebook = read(FOLDER / "05_your_own_data.ipynb")
+    (plan,) = [
+        output.text
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "dry_run=true" in cell.source
+        for output in cell.outputs
+    ]
+    for said in ("error:", "Traceback", "\x1b"):
+        assert said not in plan
+    for said in ("numeric 50.0%", "tables 30.0%", "shards 20.0%", "cells, 12 to train", "to train: "):
+        assert said in plan
+    (minutes,) = re.findall(r"It took (\d+) minutes", " ".join(cell.source for cell in notebook.cells))
+    seconds = read_sweep(ROOT / "results" / "mixture" / "sweep.json").seconds
+    assert float(minutes) == round(seconds / 60)
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,11 @@ def without_topology(arguments: list[str]) -> tuple[Topology, list[str]]:
 
 def rung_specs(settings: SweepSettings) -> list[RunSpec]:
     """Return one recipe per rung, with the configured vocabulary size: no corpus is read."""
+    if not settings.data.vocab_size:
+        raise InputError(
+            "the size of the vocabulary was expected, because no tokenizer is read here; add "
+            "data.vocab_size=50304"
+        )
     data = DataSpec("none", "none", 0.0, settings.data.eval_tokens, settings.data.curve_eval_tokens)
     cells = expand(settings, data, settings.data.vocab_size)
     return list({cell.spec.rung: cell.spec for cell in cells}.values())

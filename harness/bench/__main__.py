@@ -113,6 +113,10 @@ def settings_of(arguments: argparse.Namespace) -> Loaded:
         overrides.append(f"optim.batch_size={sequences}")
     found = load_noted(overrides)
     found.settings.data.vocab_size = arguments.vocab or found.settings.data.vocab_size
+    if not found.settings.data.vocab_size:
+        raise InputError(
+            "the size of the vocabulary was expected, because no tokenizer is read here; type --vocab 50304"
+        )
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from harness.config.overrides import (
 )
 from harness.config.schema import DEFAULT_BUDGET, SweepSettings
 from harness.config.values import check_value, converted, kind_of, shown
+from harness.data.text.tokenizer import KINDS
 from harness.records.errors import InputError
 
 # Characters of a file of optim settings; ours have a thousand.
@@ -125,10 +127,27 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
     check_choices(settings)
     check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
-    settings, notes = followed(settings, usual, {override.key for override in others_set})
+    given = {override.key for override in others_set}
+    settings, notes = followed(_with_own_vocabulary(settings, given), usual, given)
     check_together(settings)
     arm_settings(settings)
     return Loaded(settings, tuple(notes))
+
+
+def _with_own_vocabulary(settings: SweepSettings, given: Collection[str]) -> SweepSettings:
+    """Return settings in which the tokenizer that a mixture is given has the number of ids that it has.
+
+    The number in sweeps/ is for a tokenizer that is learned; 0 stands for that of the file.
+
+    Args:
+        settings: settings as composed.
+        given: keys that the user or the grid gave, which stay.
+    """
+    data = settings.data
+    is_learned = data.name != "mixture" or data.tokenizer in KINDS
+    if is_learned or "data.tokenizer" not in given or "data.vocab_size" in given:
+        return settings
+    return replace(settings, data=replace(data, vocab_size=0))
 
 
 def _name_rungs_once(grid: dict[str, Any], given: list[Override]) -> None:

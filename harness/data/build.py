@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from harness.data.text.document import Document, Dropped, Tally, n_bytes
 from harness.data.text.encode import encode_documents
 from harness.data.text.file_tokenizer import AnyTokenizer, FileTokenizer, read_tokenizer
 from harness.data.text.read import read_python, read_text
+from harness.data.text.remote import from_root
 from harness.data.text.tokenizer import KINDS, Tokenizer, train_tokenizer
 from harness.data.tokens.stream import TokenStream
 from harness.records.errors import InputError
@@ -83,6 +84,17 @@ class DataConfig:
         sources = tuple(Source.from_dict(source) for source in values.get("sources", ()))
         packages = tuple(values["packages"])
         return cls(**(values | {"packages": packages, "tasks": tasks, "sources": sources}))
+
+    def located(self) -> DataConfig:
+        """Return the description with paths from the root, for workers that start elsewhere."""
+        is_file = self.tokenizer not in (*KINDS, "none")
+        return replace(
+            self,
+            tokenizer=from_root(self.tokenizer) or "" if is_file else self.tokenizer,
+            path=from_root(self.path),
+            eval_path=from_root(self.eval_path),
+            sources=tuple(each.located() for each in self.sources),
+        )
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,9 @@ def build_tokens(
     progress(f"{sum(s.n_tokens for s in opened):,} tokens in {len(opened):,} file(s); to score: {split.said}")
     if not len(split.evaluation) and separator is not None:
         raise InputError(
-            f"data.separator={separator} never stands twice in a block to score, expected the id behind each "
-            "document; type that id, or leave it out"
+            f"data.separator={separator} never stands twice in a block to score, so documents are longer or "
+            "end with another id; name files to score with data.eval_path, raise "
+            f"data.eval_fraction={config.eval_fraction}, or type the id behind each document"
         )
     if not len(split.train) or not len(split.evaluation):
         raise InputError(

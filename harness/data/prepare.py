@@ -64,8 +64,10 @@ def prepare_corpus(
     if config.name == "mixture":
         return _prepare_mixture(config, cache_dir, progress)
     config, files, held = _check_and_list(config)
+    # What is typed is for messages. The same files have the same key, wherever the command was typed.
+    config = config.located()
     store, key = Store(cache_dir), _key(config, files + held)
-    found = store.find(key)
+    found = _find(store, key)
     if found is None:
         progress(f"preparing the {config.name} corpus, once (kept in {cache_dir})")
         # What takes long goes on after a kill.
@@ -74,10 +76,10 @@ def prepare_corpus(
         )
         with store.work(key) if long else store.scratch() as scratch:
             # Another process may have finished it while this one waited.
-            if store.find(key) is None:
+            if _find(store, key) is None:
                 prepared = _build(config, files, held, scratch, progress)
                 _store(store, key, config.vocab_size, prepared)
-        found = store.find(key)
+        found = _find(store, key)
     if found is None:
         raise RuntimeError(f"the corpus just written to {cache_dir} cannot be read back")
     corpus = _load(config.vocab_size, *found)
@@ -88,6 +90,19 @@ def prepare_corpus(
         )
     _check_eval_size(config, corpus)
     return corpus
+
+
+def _find(store: Store, key: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return folder and description of a cached corpus; None if there is none, or its tokens are not there.
+
+    Earlier versions stored paths of shards as typed, which hold in one folder alone.
+    """
+    found = store.find(key)
+    if found is None:
+        return None
+    folder, meta = found
+    # A path without a folder is that of a file in the cache.
+    return found if all((folder / each["path"]).is_file() for each in meta.get("shards", ())) else None
 
 
 def _prepare_mixture(config: DataConfig, cache_dir: Path, progress: Callable[[str], None]) -> Corpus:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harness.data.text.corpora import TEXT_SUFFIXES, list_files
-from harness.data.text.remote import open_binary
+from harness.data.text.remote import from_root, open_binary
 from harness.data.tokens import columns, shards
 from harness.data.tokens.interleave import PERIOD, in_period
 from harness.records.errors import InputError
@@ -73,6 +73,10 @@ class Source:
     def from_dict(cls, values: dict[str, Any]) -> Source:
         """Return the source from its `dataclasses.asdict`, also after JSON."""
         return cls(**values | {"packages": tuple(values["packages"])})
+
+    def located(self) -> Source:
+        """Return the source with paths from the root of this machine."""
+        return replace(self, path=from_root(self.path), eval_path=from_root(self.eval_path))
 
 
 def check_sources(sources: tuple[Source, ...], tokenizer: str) -> None:

@@ -24,6 +24,8 @@ from harness.records.sweep_file import LOST, SweepRecord, find_sweep
 OF_CORPUS = ("data.corpus_id", "data.tokenizer_id", "data.unigram_nats")
 # Settings that choose the text; another value may still give the same text.
 OF_TEXT = ("path", "text_field")
+# Settings that hold paths, which may be typed in several ways.
+PATHS = ("path", "eval_path", "tokenizer")
 
 
 def recipe_of(settings: SweepSettings, data: DataSpec) -> dict[str, Any]:
@@ -86,11 +88,14 @@ def check_before_corpus(folder: SweepFolder, settings: SweepSettings, task_items
         return None
     before, now = record.config["data"], plain(data)
     names = ["name", "vocab_size", "tasks", *FIELDS.get(data.name, ())]
-    differ = [name for name in names if name in before and before[name] != now.get(name)]
+    differ = [
+        name
+        for name in names
+        if name in before and _placed(name, before[name]) != _placed(name, now.get(name))
+    ]
     for name in differ:
         if name not in OF_TEXT:
             raise _mixed(folder, f"data.{name}", before[name], now[name])
-    differ = [name for name in differ if name != "path" or _place(before[name]) != _place(now[name])]
     if not differ:
         return None
     name = differ[0]
@@ -172,8 +177,10 @@ def _mixed(folder: SweepFolder, key: str, before: Any, now: Any) -> InputError:
     )
 
 
-def _place(path: str | None) -> Path | str | None:
-    """Return a path without links and `~`, to compare it; an address as it is."""
-    if is_remote(path):
-        return path
-    return None if path is None else Path(path).expanduser().resolve()
+def _placed(name: str, value: Any) -> Any:
+    """Return a setting to compare it: paths without links and `~`, those of sources too."""
+    if isinstance(value, dict):
+        return {key: _placed(key, each) for key, each in value.items()}
+    if name not in PATHS or not isinstance(value, str) or is_remote(value):
+        return value
+    return os.path.realpath(os.path.expanduser(value))

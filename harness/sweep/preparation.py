@@ -110,7 +110,7 @@ class Prepared:
         settings: the settings, adapted to what the corpus holds.
         plan: the plan.
         corpus: the prepared corpus.
-        config: data settings of the corpus.
+        config: data settings of the corpus, with paths that hold in any folder.
         recipe: settings that all runs of the folder share.
         before: record of earlier invocations, None if there was none.
         current: points.parquet if all tables are up to date, else None.
@@ -194,7 +194,7 @@ class Preparation:
         data = corpus.spec(settings.data.eval_tokens, settings.data.curve_eval_tokens, items)
         cells = expand(settings, data, corpus.vocab_size)
         longest = max(cell.n_tokens for cell in cells)
-        check_size(corpus, longest, settings.data.max_epochs, settings.model.seq_len)
+        too_small = self._too_small(corpus, longest)
         recipe = recipe_of(settings, data)
         check_recipe(self._folder, recipe)
         before = record_before(self._folder)
@@ -215,7 +215,7 @@ class Preparation:
         notes += self._expected(cells)
         notes += notes_on_forecasts(self._folder, before, cells, seals)
         notes += self._notes_on_recipe(plan, machine)
-        notes += refused + without_sinks
+        notes += refused + without_sinks + too_small
         if machine is None:
             notes += elsewhere_note(launcher, mesh, bool(refused))
         keep = self._keep(cells, corpus)
@@ -224,7 +224,7 @@ class Preparation:
             settings=settings,
             plan=plan,
             corpus=corpus,
-            config=config,
+            config=config.located(),
             recipe=recipe,
             before=before,
             current=current,
@@ -274,6 +274,20 @@ class Preparation:
         corpus = prepare_corpus(config, cache, self._say)
         self._settings = self._scored(corpus)
         return corpus if items is None else with_contamination(corpus, items, cache, self._say)
+
+    def _too_small(self, corpus: Corpus, longest: int) -> list[str]:
+        """Return a sentence if the longest run reads a corpus too often that may be a part of the real one.
+
+        Raises:
+            InputError: it does, and the plan is for this machine or the sweep is to be trained.
+        """
+        try:
+            check_size(corpus, longest, self._settings.data.max_epochs, self._settings.model.seq_len)
+        except InputError as error:
+            if not self._is_elsewhere:
+                raise
+            return [f"this machine has too little of the corpus to train, so this is a plan alone: {error}"]
+        return []
 
     def _scored(self, corpus: Corpus) -> SweepSettings:
         """Return the settings with no more tokens to score than the corpus holds out, and say so."""

@@ -7,10 +7,9 @@ cuts the recipe into four: filter and sign, compare by bucket, cluster, and drop
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from harness.data.text.corpora import SourceFile
 from harness.data.text.document import Unusable
 from harness.data.text.parse import Record, parse
 from harness.data.text.read import READ_ERRORS, read_raw
-from harness.data.text.remote import is_remote, open_binary
+from harness.data.text.remote import open_binary
 
 COUNTS, TOKENS, FILTERED, SIGNED = "counts", "tokens", "filtered", "minhash"
 READ_STEP, MINHASH = "read", "minhash"
@@ -141,7 +140,7 @@ def stages(recipe: Recipe, files: Sequence[SourceFile], separator: str, work: Pa
     """
     fields = {key: value for key, value in recipe.read.items() if key != "path"}
     counts = str(work / COUNTS)
-    begin: list[Any] = [Read(tuple(map(_anywhere, files)), counts, **fields), Count(counts, READ_STEP)]
+    begin: list[Any] = [Read(tuple(files), counts, **fields), Count(counts, READ_STEP)]
     tokenize = _tokenize(recipe.tokenize, separator, str(work / TOKENS))
     names = [step.name for step in recipe.steps]
     if MINHASH not in names:
@@ -150,11 +149,6 @@ def stages(recipe: Recipe, files: Sequence[SourceFile], separator: str, work: Pa
     begin += _counted(recipe.steps[:cut], counts)
     rest = [*_counted(recipe.steps[cut + 1 :], counts), tokenize]
     return _deduplicated(recipe.n_tasks, recipe.steps[cut].options, begin, rest, work)
-
-
-def _anywhere(file: SourceFile) -> SourceFile:
-    """Return a file whose path holds in any folder, because workers of a cluster may start elsewhere."""
-    return file if is_remote(file.path) else replace(file, path=os.path.abspath(file.path))
 
 
 def _deduplicated(

@@ -63,7 +63,7 @@ class SourceFile:
 
     Attributes:
         name: path below the source's root, so that it does not depend on where the environment lives.
-        path: path on this machine, or address.
+        path: path from the root of this machine, or address.
         size: bytes.
         mtime_ns: time of its last change, which is part of the cache key; any number that changes with it.
     """
@@ -115,8 +115,9 @@ def list_files(
         if not files:
             raise _no_file(key, path, suffixes, [file.name for file in every])
         return files
-    root = Path(path).expanduser()
     try:
+        # From the root: prepared corpora and workers that start elsewhere keep these paths.
+        root = Path(path).expanduser().absolute()
         found = _found(root, f"{key}={path}")
         known = sorted(each for each in found if each[0].name.lower().endswith(suffixes))
         if not known:
@@ -124,7 +125,7 @@ def list_files(
         return [_stat(name.as_posix(), place) for name, place in known]
     except InputError:  # A ValueError too, whose sentence is whole.
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{key}={path} cannot be listed ({error}): expected files and folders that this user may "
             "read, change the permission or move it elsewhere"

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec  # type: ignore[import-untyped]
@@ -38,6 +39,13 @@ def is_remote(path: str | None) -> bool:
     [True, True, False, False]
     """
     return path is not None and ADDRESS.match(path) is not None
+
+
+def from_root(path: str | None) -> str | None:
+    """Return a path from the root of this machine, `~` replaced; None and an address stay as they are."""
+    if path is None or is_remote(path):
+        return path
+    return str(Path(os.path.expanduser(path)).absolute())
 
 
 def open_binary(path: str) -> IO[bytes]:

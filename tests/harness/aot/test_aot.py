@@ -155,6 +155,7 @@ def test_collectives_are_counted() -> None:
             ["+grid=smoke", "topology=v9:2x2"],
             "topology=v9:2x2 is not known; write kind:shape with a kind",
         ),
+        (["+grid=smoke", "topology=v5e:4x4", "data=tokens"], "the size of the vocabulary was expected"),
         (["+grid=smoke", "topology=v5e"], "topology=v5e is not known"),
         (["topology=v5e:4x4"], "a grid was expected"),
         (["+grid=smoke", "topology=v5e:4x4", "mesh.stage=2"], "mesh.stage=2 does not divide"),

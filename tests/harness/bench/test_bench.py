@@ -155,6 +155,10 @@ def test_the_notes_stand_before_the_tables(
         (["--batch-tokens", "200"], "expected a multiple of the context 128, got 200; type 128"),
         (["--seconds", "0"], "--seconds expected more than 0, got 0; type"),
         (["--repeats", "0"], "--repeats expected at least 1, got 0; type"),
+        (
+            ["data=mixture", "data.tokenizer=own.json"],
+            "size of the vocabulary was expected, .* --vocab 50304",
+        ),
         (["model.mlp=relu"], "model.mlp=relu is not known; use one of gelu, swiglu"),
         (["--json", "/dev/null/bench.json"], "--json expected a folder that exists"),
         (

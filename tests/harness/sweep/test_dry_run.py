@@ -25,6 +25,7 @@ from harness.sweep.preparation import Prepared
 from harness.sweep.record import MACHINE_KEYS
 from harness.sweep.sweep import Sweep
 from harness.track import sinks
+from tests.fakes import token_files
 from tests.small_sweeps import DATA, SMALL
 
 Run = Callable[..., tuple[int, str, str]]
@@ -260,6 +261,34 @@ def test_replications_are_planned_for_other_devices(
     seconds = [60 * int(minutes or 0) + int(rest) for minutes, rest in (one, total)]
     assert seconds[1] == pytest.approx(3 * seconds[0], abs=2)
     assert said.count("device-hours, cost") == 2
+
+
+@pytest.mark.parametrize("kind", ["tokens", "mixture"])
+def test_a_plan_for_other_devices_does_with_a_part_of_the_corpus(run: Run, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "part").mkdir()
+    token_files.raw(tmp_path / "part" / "a.bin", token_files.documents(0, 100))
+    where = f"data.path={tmp_path / 'part'}"
+    if kind == "mixture":
+        where = f"data.sources={{part: {{path: {tmp_path / 'part'}, weight: 1}}}}"
+    given = [
+        f"data={kind}", where, "data.tokenizer=none", f"data.vocab_size={token_files.VOCAB}",
+        "data.eval_fraction=0.1", "data.curve_eval_tokens=1024", "grid.n_tokens=[4096,262144]",
+    ]  # fmt: skip
+    code, said, error = run(*given, "plan.device=h100:8", "dry_run=true")
+    assert (code, error) == (0, "")
+    found = re.search(
+        r"note: this machine has too little of the corpus to train, so this is a plan alone: a run of "
+        r"262,144 tokens reads the .* tokens .*?([\d.]+) times, at most 4 are allowed",
+        said,
+    )
+    assert found
+    assert float(found[1]) > 10
+    assert "2 cells, 2 to train" in said
+    # Training, and a plan for this machine, are refused as ever.
+    for refused in (["dry_run=true"], ["plan.device=h100:8"]):
+        code, _, error = run(*given, *refused)
+        assert code == 2
+        assert "times, at most 4 are allowed" in error
 
 
 def test_a_small_corpus_is_scored_on_what_it_holds_out(run: Run, tmp_path: Path) -> None:

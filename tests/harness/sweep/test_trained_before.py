@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.config.settings import load
+from harness.config.settings import load, plain
 from harness.data.build import DataConfig
 from harness.plan.plan import Plan
 from harness.records.errors import Damaged, InputError
@@ -144,6 +144,15 @@ def test_another_path_may_hold_the_same_text(tmp_path: Path, data_cache: Path) -
     assert "data.path=old and data.path=new is given" in said
     same = load([*SMALL, "data=text", "data.path=./old", "data.tokenizer=bytes"])
     assert folder_recipe.check_before_corpus(folder, same, 0) is None
+    typed = ["data=mixture", "data.tokenizer=own.json", "data.sources={web: {path: web, weight: 1}}"]
+    mixture = plain(load([*SMALL, *typed]))["data"]
+    write_record(folder.sweep, replace(record, config=record.config | {"data": mixture}))
+    typed = ["data=mixture", f"data.tokenizer={Path.cwd() / 'own.json'}"]
+    same = load([*SMALL, *typed, "data.sources={web: {path: ./web, weight: 1}}"])
+    assert folder_recipe.check_before_corpus(folder, same, 0) is None
+    other = load([*SMALL, *typed, "data.sources={web: {path: ../web, weight: 1}}"])
+    with pytest.raises(InputError, match=r"data\.sources"):
+        folder_recipe.check_before_corpus(folder, other, 0)
 
 
 def test_of_two_recipes_on_an_empty_folder_one_is_refused(

@@ -226,7 +226,7 @@ def test_tokens_of_16_bits_under_a_vocabulary_that_needs_32(data: Path, tmp_path
         (-4, r"data\.separator=-4 is no id"),
         (
             498,
-            r"data\.separator=498 never stands twice in a block to score, .*; type that id, or leave",
+            r"data\.separator=498 never stands twice in a block to score.* with data\.eval_path, .* the id",
         ),
     ],
 )
