@@ -98,19 +98,19 @@ ADVICE: dict[WarningCode, Advice] = {
     ),
     WarningCode.LOSS_SCALE: Advice(
         "The loss does not look like nats per token",
-        "check its unit and scale before anything else, and state them (--loss-is)",
+        "state its scale before all else: --loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats",
     ),
     WarningCode.TRAINING_LOG: Advice(
         "The rows look like steps of a few runs, not like their ends",
-        "keep the last row of each run, or name the column of the run as the cluster",
+        "keep the last row of each run, by --where COLUMN=VALUE if a column marks it",
     ),
     WarningCode.MIXED_CELLS: Advice(
         "Runs of the same size and data differ by more than seeds do",
-        "look for a setting that differs between them, and fit one setting at a time",
+        "look for a setting that differs between them, and fit one at a time: --where COLUMN=VALUE",
     ),
     WarningCode.FLOPS_APART: Advice(
         "The FLOPs of the table are far from 6·N·D",
-        "check the unit of each column, and what N counts",
+        "check the unit of each column and what N counts (--scale, --map), or leave C out: --map C=",
     ),
     WarningCode.LACK_OF_FIT: Advice(
         "The law does not describe these runs",

@@ -108,6 +108,15 @@ SEVERITY: dict[WarningCode, Severity] = {
 }
 
 
+# Doubts about a whole table: nothing that is read off it is to be quoted before it is mended.
+TABLE_WIDE = {
+    WarningCode.LOSS_SCALE,
+    WarningCode.TRAINING_LOG,
+    WarningCode.MIXED_CELLS,
+    WarningCode.FLOPS_APART,
+}
+
+
 def warning_line(code: WarningCode, message: str, where: str = "") -> str:
     """Return a warning as a line of a terminal; `where` says which fits carry it.
 
