@@ -34,6 +34,7 @@ from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.fit_warnings import MIN_CLUSTERS, condition_number, identifiability_warnings
 from harness.records.errors import InputError
+from harness.records.number_text import si
 
 
 def fit_law(
@@ -228,7 +229,7 @@ def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> Jackk
         # Over the budgets of the whole table: a shorter range would itself move a searched exponent.
         without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)
         if len(without):
-            left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
+            left_out = si(float(size)) if table.rung is None else table.rung[int(np.argmax(table.n == size))]
             rows.append(JackknifeRow(left_out, float(without[0])))
     values = np.array([row.a for row in rows])
     k = len(values)
