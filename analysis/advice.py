@@ -229,6 +229,10 @@ ADVICE: dict[WarningCode, Advice] = {
         "train the slices themselves, which measures them",
         grid="isoflop",
     ),
+    WarningCode.LOSS_LEVEL: Advice(
+        "The losses are far from those of language models of these sizes",
+        "say in which scale they are: --loss-is nats, perplexity, bits_per_token or bits_per_byte=4.2",
+    ),
 }
 
 
