@@ -98,7 +98,7 @@ ADVICE: dict[WarningCode, Advice] = {
     ),
     WarningCode.LOSS_SCALE: Advice(
         "The loss does not look like nats per token",
-        "state its scale before all else: --loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats",
+        "state the scale of the loss first: --loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats",
     ),
     WarningCode.TRAINING_LOG: Advice(
         "The rows look like steps of a few runs, not like their ends",

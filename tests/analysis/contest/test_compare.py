@@ -312,6 +312,6 @@ def test_nothing_is_quoted_of_perplexities_that_are_taken_for_losses(
     said, answers = capsys.readouterr().out.split("\npredictions by")
     assert "1*" not in said
     assert "no row is recommended: the table is to be mended first: " in said
-    assert "together: nothing can be quoted before the table is mended (loss_scale): state its scale" in said
+    assert "together: nothing can be quoted before the table is mended (loss_scale): state the scale" in said
     assert said.rstrip().endswith("--loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats")
     assert "warning loss_scale (blocks the quote): " in answers
