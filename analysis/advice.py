@@ -112,19 +112,19 @@ ADVICE: dict[WarningCode, Advice] = {
     ),
     WarningCode.LOSS_SCALE: Advice(
         "The loss does not look like nats per token",
-        "check its unit and scale before anything else, and state them (--loss-is)",
+        "state the scale of the loss first: --loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats",
     ),
     WarningCode.TRAINING_LOG: Advice(
         "The rows look like steps of a few runs, not like their ends",
-        "keep the last row of each run, or name the column of the run as the cluster",
+        "keep the last row of each run, by --where COLUMN=VALUE if a column marks it",
     ),
     WarningCode.MIXED_CELLS: Advice(
         "Runs of the same size and data differ by more than seeds do",
-        "look for a setting that differs between them, and fit one setting at a time",
+        "look for a setting that differs between them, and fit one at a time: --where COLUMN=VALUE",
     ),
     WarningCode.FLOPS_APART: Advice(
         "The FLOPs of the table are far from 6·N·D",
-        "check the unit of each column, and what N counts",
+        "check the unit of each column and what N counts (--scale, --map), or leave C out: --map C=",
     ),
     WarningCode.LAW_EXCLUDED: Advice(
         "All runs exclude the law that the fitted runs had chosen",
@@ -246,6 +246,10 @@ ADVICE: dict[WarningCode, Advice] = {
         "The slices of equal compute were interpolated between runs",
         "train the slices themselves, which measures them",
         grid="isoflop",
+    ),
+    WarningCode.LOSS_LEVEL: Advice(
+        "The losses are far from those of language models of these sizes",
+        "say in which scale they are: --loss-is nats, perplexity, bits_per_token or bits_per_byte=4.2",
     ),
 }
 

@@ -16,6 +16,7 @@ from analysis.advice import Source, next_steps
 from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
 from analysis.approaches.one_axis import fit_other_axis, shared_axis
 from analysis.contest.compare import compare_approaches, counted_tables
+from analysis.contest.objections import table_wide
 from analysis.contest.text import comparison_text
 from analysis.laws import axes_of
 from analysis.prediction.answers import NO_ANSWERS, Answers, Asked
@@ -259,8 +260,10 @@ def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     )
     entries = to_json(found.to_records())
     source = _source(arguments, next(iter(tables.values())))
-    recommended = () if found.recommended is None else found.fits[found.recommended].warnings
-    text = "\n".join([*said, comparison_text(found), *next_steps(recommended, source)])
+    warned = table_wide(found.fits[0].warnings)
+    if found.recommended is not None:
+        warned = [*found.fits[found.recommended].warnings]
+    text = "\n".join([*said, comparison_text(found), *next_steps(warned, source)])
     if asked.questions:
         answered = _answered(arguments, frame, next(iter(tables.values())), asked, None)
         entries[found.recommended or 0] |= answered.to_json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +117,7 @@ def fit_everything(
     """
     attempts = Attempts(progress)
     primary = next(iter(tables))
-    few = WarningCode.FEW_SIZES
+    few, rivals = WarningCode.FEW_SIZES, (law, *others)
     for count, table in tables.items():
         chosen = attempts.add(
             f"the {family(law)} law with N = {count}",
@@ -129,6 +129,7 @@ def fit_everything(
             level,
             seed,
             estimator,
+            rivals,
         )
         options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
         two_axes = bool(chosen) and chosen[0].frontier.a is not None
@@ -143,20 +144,27 @@ def fit_everything(
         attempts.add(what, few, fit_kaplan, table, level=level, seed=seed, axes=axes)
     for other in others:
         what, draws = f"the {family(other)} law", resamples // LOSER_SHARE
-        attempts.add(what, few, parametric, tables[primary], other, draws, level, seed, estimator)
+        attempts.add(what, few, parametric, tables[primary], other, draws, level, seed, estimator, rivals)
     attempts.fits = [with_doubts(fit, tables[fit.count]) for fit in attempts.fits]
     return attempts
 
 
 def parametric(
-    table: LossTable, law: str, resamples: int, level: float, seed: int, estimator: str = "huber"
+    table: LossTable,
+    law: str,
+    resamples: int,
+    level: float,
+    seed: int,
+    estimator: str,
+    rivals: Sequence[str],
 ) -> Fit:
     """Fit a law, with the exponents of its frontier under the table's own FLOPs as `frontier_exact`."""
+    options: dict[str, Any] = {"estimator": estimator, "level": level, "seed": seed, "rivals": rivals}
     # A table too small to resample still has estimates.
     try:
-        fit = fit_law(table, law, estimator=estimator, resamples=resamples, level=level, seed=seed)
+        fit = fit_law(table, law, resamples=resamples, **options)
     except InputError:
-        fit = fit_law(table, law, estimator=estimator, resamples=0, level=level, seed=seed)
+        fit = fit_law(table, law, resamples=0, **options)
     if fit.frontier.a is None:
         return fit
     found = find_frontier(fit, table, frontier_flops(table))

@@ -13,12 +13,13 @@ References: Besiroglu et al. 2024, arXiv:2404.10102, sections 2 and 3.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
+from analysis.approaches.description import with_description
 from analysis.arrays import Array
 from analysis.frontier import six_nd_exponents
 from analysis.intervals import LEVEL, percentile_interval
@@ -29,11 +30,11 @@ from analysis.result import Fit, Frontier
 from analysis.solve.problem import DELTA, Problem, checked_problem
 from analysis.solve.search import Route, multi_start, variable_projection
 from analysis.tables.table import LossTable, TableLike, as_table
-from analysis.uncertainty.adequacy import with_description
 from analysis.uncertainty.bootstrap import KINDS, bootstrap
 from analysis.uncertainty.covariance import gauss_newton_cov
 from analysis.uncertainty.fit_warnings import MIN_CLUSTERS, condition_number, identifiability_warnings
 from harness.records.errors import InputError
+from harness.records.number_text import si
 
 
 def fit_law(
@@ -47,6 +48,7 @@ def fit_law(
     seed: int = 0,
     delta: float = DELTA,
     kind: str = KINDS[0],
+    rivals: Sequence[str] | None = None,
 ) -> Fit:
     """Fit a loss law to every row of a table, with bootstrap intervals and warnings.
 
@@ -61,6 +63,7 @@ def fit_law(
         seed: of the random starts and of the bootstrap.
         delta: residual of log loss beyond which Huber's loss grows linearly.
         kind: unit of the bootstrap: `cluster` (trunks) or `residual`.
+        rivals: laws that may be named as better; by default those of a contest.
 
     Returns:
         The fit. It has no intervals with fewer than MIN_CLUSTERS trunks. It carries a warning if the two
@@ -116,7 +119,7 @@ def fit_law(
         read_as=table.read_as,
         estimation=_estimation(problem, starts, projection, resamples, kind),
     )
-    return replace(with_description(fit, table, seed), seconds=time.perf_counter() - began)
+    return replace(with_description(fit, table, seed, rivals), seconds=time.perf_counter() - began)
 
 
 def _estimation(
@@ -226,7 +229,7 @@ def jackknife(table: LossTable, law: str = "chinchilla", seed: int = 0) -> Jackk
         # Over the budgets of the whole table: a shorter range would itself move a searched exponent.
         without = six_nd_exponents(found, estimate(rest, law, seed)[None], table)
         if len(without):
-            left_out = f"{size:.0f}" if table.rung is None else table.rung[int(np.argmax(table.n == size))]
+            left_out = si(float(size)) if table.rung is None else table.rung[int(np.argmax(table.n == size))]
             rows.append(JackknifeRow(left_out, float(without[0])))
     values = np.array([row.a for row in rows])
     k = len(values)

@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.compare.calibrate import Calibration
 from analysis.records.comparison import ComparisonRecord, MultiplierRow, NoiseSource
+from analysis.records.warning import Severity
 from harness.records.number_text import decimals, estimate, in_percent, percent, power_of_ten
 
 NOISE = {
@@ -108,15 +109,21 @@ def seeds_line(found: ComparisonRecord) -> str:
 
 
 def verdict(found: ComparisonRecord) -> str:
-    """Return in a sentence which arm is better at the largest measured budget, if the runs say so."""
+    """Return in a sentence which arm is better at the largest measured budget, if the runs say so.
+
+    A warning that blocks the quote stands in the sentence.
+    """
     top = found.top
     at = f"at {power_of_ten(top.flops)} FLOPs"
     times = spelled(top.compute, top.compute_interval)
     need = f"{found.first} needs {times} times the compute of {found.second}"
+    blocks = dict.fromkeys(each.code for each in found.warnings if each.severity is Severity.BLOCKS)
+    doubt = f", but this is not to be quoted ({', '.join(blocks)})" if blocks else ""
     if not top.differs:
-        return f"No difference between {found.second} and {found.first} is shown {at}: {need}."
+        return f"No difference between {found.second} and {found.first} is shown {at}{doubt}: {need}."
     better, worse = (found.second, found.first) if top.compute > 1 else (found.first, found.second)
-    return f"{better} is better than {worse} {at}: {need}."
+    how = "looks" if blocks else "is"
+    return f"{better} {how} better than {worse} {at}{doubt}: {need}."
 
 
 def calibration_text(found: Calibration) -> str:

@@ -19,7 +19,7 @@ from analysis.approaches.everything import APPROACHES, Progress, fit_everything,
 from analysis.approaches.one_axis import fit_other_axis, one_axis_verdict, shared_axis
 from analysis.arrays import Interval
 from analysis.contest.adequacy import Entrant, candidates, contest
-from analysis.contest.objections import objection
+from analysis.contest.objections import mending, objection, said_beside
 from analysis.contest.over_laws import over_laws
 from analysis.contest.rollout import cuts, thinned
 from analysis.intervals import LEVEL
@@ -59,7 +59,8 @@ class Comparison:
         recommended: position of the one to quote, None without one.
         reason: why it is, or why none is.
         not_possible: what the table does not allow, a sentence each.
-        together: what the laws say that the rows cannot exclude; None without one in N and D.
+        together: what the laws say that the rows cannot exclude, or what to mend in the table first; None
+            without a law in N and D.
     """
 
     fits: tuple[Fit, ...]
@@ -166,8 +167,9 @@ def compare_approaches(
     Returns:
         The fits of all approaches. `together` says what the laws give that the rows cannot exclude, whichever
         is recommended. What the table does not allow is named in `not_possible`. No fit is
-        recommended if that of the chosen law has a parameter at its bound or is ill-conditioned. The same
-        holds if its error is the largest or its cells are few. `reason` then says which runs would help.
+        recommended if a warning blocks the fit of the chosen law as a whole, or if it is ill-conditioned. The
+        same holds if its error is the largest or its cells are few. `reason` then says which runs would help.
+        Of a table that is to be mended first, `together` says how.
         The recommended fit carries the disagreements of approaches and of counts. A parametric one under the
         primary count carries its error in the contest.
 
@@ -209,13 +211,15 @@ def compare_approaches(
     at = places.index(chosen)
     fits[at] = fits[at].with_warnings(*disagreements(fits, at))
     collinear = WarningCode.COLLINEAR in {warning.code for warning in fits[at].warnings}
-    said = None if collinear else over_laws(first, found.laws, resamples, level, seed)
+    said = mending(fits[at].warnings)
+    if not said and not collinear:
+        said = over_laws(first, found.laws, resamples, level, seed)
     result = replace(result, fits=tuple(fits), together=said)
     against = objection(fits[at], first, found.errors, found.n_predicted)
     if against:
         return replace(result, reason=f"no row is recommended: {against}")
     counted = f"; {primary} is the first way of counting N" if len(tables) > 1 else ""
-    return replace(result, recommended=at, reason=found.reason + counted + _not_fully(fits[at]))
+    return replace(result, recommended=at, reason=found.reason + counted + said_beside(fits[at].warnings))
 
 
 def _along_other_axis(tables: Mapping[str, LossTable], shared: str, level: float, seed: int) -> Comparison:
@@ -224,12 +228,6 @@ def _along_other_axis(tables: Mapping[str, LossTable], shared: str, level: float
     if not fits:
         raise InputError(f"no approach can be fitted to this table: {warning.message}")
     return Comparison(tuple(fits), None, one_axis_verdict(fits, shared), (warning.message,))
-
-
-def _not_fully(fit: Fit) -> str:
-    """Return a clause if the law of the recommended row does not describe the rows."""
-    rejected = fit.description is not None and fit.description.holds is False
-    return "; it is the likeliest and still does not describe these rows, see lack_of_fit" if rejected else ""
 
 
 def _by_count(

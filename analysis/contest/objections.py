@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from analysis.advice import ADVICE, by_gravity
 from analysis.laws import Law, family, find_law
-from analysis.records.warning import WarningCode
+from analysis.records.warning import TABLE_WIDE, FitWarning, Severity, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.fit_warnings import MIN_SIZE_RANGE, MIN_SIZES, MIN_TOKEN_RANGE, MIN_TOKENS
@@ -15,7 +16,11 @@ from harness.records.number_text import percent
 
 MIN_PREDICTED = 3  # cells that a contest must predict for its winner to be recommended
 CELLS_A_PARAMETER = 2  # up to so many cells a parameter are few: a dozen for the joint law
-DISQUALIFYING = {WarningCode.ACTIVE_BOUND, WarningCode.ILL_CONDITIONED}
+# What blocks a number of a row that is recommended nevertheless, and how that is said.
+SAID_BESIDE = {
+    WarningCode.LACK_OF_FIT: "it is the likeliest and still does not describe these rows, see lack_of_fit",
+    WarningCode.E_NOT_BRACKETED: "its E alone is not to be quoted, see e_not_bracketed",
+}
 NOT_TOLD_APART = "D follows N in these rows, so they cannot say how N* grows; a law of C alone describes them"
 
 
@@ -28,10 +33,40 @@ def objection(fit: Fit, table: LossTable, errors: Mapping[str, float], n_predict
         errors: RMS of log loss in the contest by law; empty without a contest.
         n_predicted: cells that the contest predicted from cells of less compute.
     """
+    wide = table_wide(fit.warnings)
+    if wide:
+        return f"the table is to be mended first: {'; '.join(warning.message for warning in wide)}"
     if WarningCode.COLLINEAR in {warning.code for warning in fit.warnings}:
         return NOT_TOLD_APART
     against = objections(fit, table, errors, n_predicted)
     return _in_words(fit, table, against) if against else None
+
+
+def table_wide(warnings: Sequence[FitWarning]) -> list[FitWarning]:
+    """Return the warnings that block everything that is read off a table."""
+    return [warning for warning in warnings if warning.code in TABLE_WIDE]
+
+
+def mending(warnings: Sequence[FitWarning]) -> str | None:
+    """Return what to do before anything is quoted, if a warning is about the whole table."""
+    wide = by_gravity(warning.code for warning in table_wide(warnings))
+    if not wide:
+        return None
+    remedies = "; ".join(ADVICE[code].remedy for code in wide)
+    return f"nothing can be quoted before the table is mended ({', '.join(wide)}): {remedies}"
+
+
+def said_beside(warnings: Sequence[FitWarning]) -> str:
+    """Return clauses on the numbers of a recommended row that are not to be quoted."""
+    codes = {warning.code for warning in warnings}
+    return "".join(f"; {said}" for code, said in SAID_BESIDE.items() if code in codes)
+
+
+def _disqualifies(warning: FitWarning) -> bool:
+    """Return whether a warning of a row speaks against the row as a whole."""
+    if warning.code is WarningCode.ILL_CONDITIONED:
+        return True
+    return warning.severity is Severity.BLOCKS and warning.code not in SAID_BESIDE
 
 
 def objections(fit: Fit, table: LossTable, errors: Mapping[str, float], n_predicted: int) -> list[str]:
@@ -39,7 +74,7 @@ def objections(fit: Fit, table: LossTable, errors: Mapping[str, float], n_predic
     law = find_law(fit.law)
     if law.axes != "nd":
         return ["it is no law in N and D, so it does not say how compute is best divided"]
-    doubts = [warning.message for warning in fit.warnings if warning.code in DISQUALIFYING]
+    doubts = [warning.message for warning in fit.warnings if _disqualifies(warning)]
     error = errors.get(fit.law)
     if table.n_cells < _least_cells(law):
         doubts.append(f"{table.n_cells} cells are few for {law.n_free} parameters")

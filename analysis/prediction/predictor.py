@@ -30,11 +30,12 @@ from analysis.frontier import (
 from analysis.intervals import LEVEL
 from analysis.laws import Law
 from analysis.records.predictions import Estimated, PredictionRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning import TABLE_WIDE, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import checked_problem
 from analysis.tables.noise import drawn_scale
 from analysis.tables.table import LossTable
+from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
@@ -357,11 +358,11 @@ class Predictor:
             )
 
     def _doubts(self, n: float, d: float, flops: float) -> list[FitWarning]:
-        """Return warnings of a run beyond the fitted ones in compute, in size or in tokens."""
-        table = self.table
+        """Return warnings of a table to mend, and of a run beyond its rows in compute, size or tokens."""
+        table, wide = self.table, list(self._of_table)
         far = extrapolation_warning(float(table.c.max()), flops)
         if far:
-            return [far]
+            return [*wide, far]
         said = [
             f"{spell(value)} {unit} is {value / ends[1]:.2g} times the largest fitted {name}"
             if value > ends[1]
@@ -373,7 +374,12 @@ class Predictor:
             )
             if not ends[0] / room <= value <= ends[1] * room
         ]
-        return [FitWarning(WarningCode.EXTRAPOLATION, "; ".join(said))] if said else []
+        return [*wide, FitWarning(WarningCode.EXTRAPOLATION, "; ".join(said))] if said else wide
+
+    @cached_property
+    def _of_table(self) -> tuple[FitWarning, ...]:
+        """Warnings that block everything that is read off the table."""
+        return tuple(warning for warning in table_warnings(self.table) if warning.code in TABLE_WIDE)
 
 
 def _determined(table: LossTable, laws: Sequence[str]) -> list[str]:

@@ -49,6 +49,7 @@ class WarningCode(StrEnum):
     BEYOND_LINEAR = "beyond_linear"  # a design leaves a parameter open: expected errors are not stated
     MOVING_DEPTH = "moving_depth"  # sizes differ in depth too, of which a law of N and D knows nothing
     LOSS_SCALE = "loss_scale"  # the loss looks like another scale than nats per token
+    LOSS_LEVEL = "loss_level"  # losses far from those of language models of these sizes
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,16 @@ SEVERITY: dict[WarningCode, Severity] = {
     WarningCode.EDGE_OPTIMUM: Severity.NOTE,
     WarningCode.FEW_BUDGETS: Severity.NOTE,
     WarningCode.INTERPOLATED: Severity.NOTE,
+    WarningCode.LOSS_LEVEL: Severity.NOTE,
+}
+
+
+# Doubts about a whole table: nothing that is read off it is to be quoted before it is mended.
+TABLE_WIDE = {
+    WarningCode.LOSS_SCALE,
+    WarningCode.TRAINING_LOG,
+    WarningCode.MIXED_CELLS,
+    WarningCode.FLOPS_APART,
 }
 
 

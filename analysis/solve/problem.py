@@ -215,6 +215,8 @@ def _keep_freed_memory() -> None:
     del block
 
 
+# The law of the axis that is left, of a table in which the other has one value.
+OTHER_AXIS = {"d": "kaplan_n_offset", "n": "kaplan_d_offset"}
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 
 
@@ -238,7 +240,9 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
         name = AXIS_NAMES[term.column]
         distinct = len(np.unique(getattr(table, term.column)))
         if distinct < 2:
-            raise InputError(f"{law} needs at least two {name}, the table has {distinct}: add runs")
+            other = OTHER_AXIS[term.column] if found.axes == "nd" else None
+            instead = f", or fit {other}, a law of the other axis" if other else ""
+            raise InputError(f"{law} needs at least two {name}, the table has {distinct}: add runs{instead}")
     if np.ptp(table.loss) == 0:
         raise InputError(
             f"all {len(table)} losses equal {table.loss[0]:g}: check the column of the loss", "loss"

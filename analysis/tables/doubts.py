@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.arrays import Array, Codes, groups
 from analysis.records.warning import FitWarning, WarningCode
 from analysis.tables.columns import Columns, cell_axes, cells_of
-from analysis.tables.loss_scale import NATS, SCALES, LossScale
+from analysis.tables.loss_scale import LEAST_D, LEAST_N, NATS, SCALES, LossScale, usual_loss
 from harness.records.errors import InputError
 
 PERPLEXITY = {"ppl", "perplexity", "perplexities", "valppl", "testppl"}
@@ -22,7 +22,9 @@ MAX_LOSS = 12.5  # nats per token: the uniform guess over 270,000 tokens, more t
 HIGH_LOSS = 6.5  # nats per token; models that were trained end below, small ones with large vocabularies too
 LOW_LOSS = 1.0  # nats per token; models of bytes end below it, others do not
 FEW_ROWS = 4  # fewer rise by chance
-STATE = f"state its scale if it has another, or to say that it is in nats (loss_is: {SCALES})"
+# Over `usual_loss`: bits per byte lie below, bits per token above.
+LOW_RATIO, HIGH_RATIO = 0.4, 1.4
+STATE = f"state its scale, even if it is nats (loss_is: {SCALES})"
 LIMIT_SLACK = 0.01  # above the uniform guess over the vocabulary, by chance
 RISING = 0.5  # rank correlation of loss and compute
 
@@ -101,9 +103,14 @@ def reading_doubts(
         stated: scale in which the column of the loss is, if somebody said so.
     """
     axis = c if "c" not in absent else n if "n" not in absent else d
-    scale = (
+    doubted = (
         *(_bits(columns) if stated is None else ()),
         *(_levels(loss, vocab) if stated is None or stated.name != NATS else ()),
+    )
+    unusual = not (doubted or absent or (stated and stated.name == NATS))
+    scale = (
+        *doubted,
+        *(_unusual(n, d, loss) if unusual else ()),
         *_rising("compute" if "c" not in absent else "size" if "n" not in absent else "tokens", axis, loss),
     )
     if columns.own:
@@ -148,6 +155,25 @@ def _levels(loss: Array, vocab: Array | None) -> Iterator[FitWarning]:
         text = f"no loss lies above {loss.max():.3g} nats per token, as with error rates or bits per byte"
     if text:
         yield FitWarning(WarningCode.LOSS_SCALE, f"{text}; {STATE}")
+
+
+def _unusual(n: Array, d: Array, loss: Array) -> Iterator[FitWarning]:
+    """Note losses that are far from those of language models of the same sizes and tokens."""
+    large = (n >= LEAST_N) & (d >= LEAST_D)
+    if large.sum() < FEW_ROWS:
+        return
+    ratio = float(np.median(loss[large] / usual_loss(n[large], d[large])))
+    if LOW_RATIO <= ratio <= HIGH_RATIO:
+        return
+    if ratio < LOW_RATIO:
+        like = "bits per byte, or logarithms of nats,"
+    else:
+        like = "bits per token, or losses on text unlike that of training,"
+    text = (
+        f"losses are {ratio:.2g} times those of language models of these sizes and tokens (Hoffmann et al. "
+        f"2022), as {like} are; {STATE}"
+    )
+    yield FitWarning(WarningCode.LOSS_LEVEL, text)
 
 
 def _rising(axis: str, values: Array, loss: Array) -> Iterator[FitWarning]:

@@ -111,7 +111,13 @@ def _unpacked(data: bytes) -> bytes:
                 return _read_at_most(file)
     if not data.startswith(b"PK\x03\x04"):
         return data
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            "it is a damaged archive or Excel workbook: copy it again, and save a sheet as .csv"
+        ) from error
+    with archive:
         names = [n for n in archive.namelist() if not (n.endswith("/") or SYSTEM_FILES.search(n))]
         if any(name.startswith("xl/") for name in names):
             raise InputError("it is an Excel workbook: save the sheet as .csv")

@@ -1,4 +1,4 @@
-"""Whether a law describes the rows it was fitted to, and if not, what a better law says.
+"""Whether a law describes the rows it was fitted to.
 
 Three tests: residuals between cells against the noise between seeds, trends of the residuals along N, D and
 D/N, and gamma = 1 inside the joint law. Each has significance SIGNIFICANCE. A true law fails one of them in
@@ -14,14 +14,11 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import Array
-from analysis.frontier import six_nd_exponents
 from analysis.holm import holm
-from analysis.laws import family, find_law, saturating, with_limits
+from analysis.laws import family, find_law
 from analysis.laws.limited import split_limits
-from analysis.records.fit import BetterLawRecord, DescriptionRecord
 from analysis.records.fits import AdequacyRecord, TrendRecord
 from analysis.records.warning import FitWarning, WarningCode
-from analysis.result import Fit
 from analysis.solve.problem import Problem, checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.noise import seed_noise
@@ -38,18 +35,7 @@ NESTED = {
     "tied": (ADDITIVE, "alpha other than beta"),
     **{f"kaplan_{axis}": (f"kaplan_{axis}_offset", "E other than 0") for axis in "ndc"},
 }
-# Laws that may describe rows better, by the axes of the law that does not; simple ones first.
-RIVALS = {
-    "nd": (ADDITIVE, "quadrature", NESTING, "bounded", saturating.FAMILY),
-    "n": ("kaplan_n", "kaplan_n_offset", "broken_n"),
-    "d": ("kaplan_d", "kaplan_d_offset", "broken_d"),
-    "c": ("kaplan_c", "kaplan_c_offset", "broken_c"),
-}
-# A law of more parameters, or a rival, has a BIC lower by so much: very strong evidence in the words of Kass
-# & Raftery 1995, JASA 90.
-BETTER = 10.0
 STARTS = 16
-EXACT = 1e-9  # residuals of log loss below this are rounding
 
 
 def adequacy(table: LossTable, law: str, seed: int = 0, theta: Array | None = None) -> AdequacyRecord:
@@ -65,12 +51,12 @@ def adequacy(table: LossTable, law: str, seed: int = 0, theta: Array | None = No
         Residuals are of log loss around the Huber fit. The tests use least squares and take rows as
         independent. Noise that rows of a trunk share makes their p-values somewhat too small.
     """
-    result, nested = _tested(table, law, seed, theta)
+    result, nested = examine(table, law, seed, theta)
     gamma = nested if split_limits(law)[0] == ADDITIVE else gamma_test(table, law, seed)
     return replace(result, gamma_test_p=gamma, verdict=verdict(law, result, nested))
 
 
-def _tested(
+def examine(
     table: LossTable, law: str, seed: int, theta: Array | None = None
 ) -> tuple[AdequacyRecord, float | None]:
     """Return the tests of a law, without verdict and test of gamma, and the p-value of `nested_test`."""
@@ -78,13 +64,13 @@ def _tested(
     if theta is None:
         theta = multi_start(problem, np.random.default_rng(seed)).theta
     residuals = problem.residual(theta)
-    squares = _least_squares(table, law, seed, theta)
+    squares = least_squares(table, law, seed, theta)
     pure, dof = seed_noise(table)
     result = AdequacyRecord(
         residual_rms=float(np.sqrt(np.mean(residuals**2))),
         residual_max=float(np.max(np.abs(residuals))),
         seed_sd=float(np.sqrt(pure / dof)) if dof else None,
-        lack_of_fit_p=_lack_of_fit(table, law, _sum_of_squares(squares)),
+        lack_of_fit_p=_lack_of_fit(table, law, sum_of_squares(squares)),
         structure=_structure(table, squares),
         gamma_test_p=None,
         verdict="",
@@ -99,15 +85,15 @@ def lack_of_fit(table: LossTable, law: str, seed: int = 0) -> float | None:
 
     References: Draper & Smith 1998, Applied Regression Analysis, section 2.1 (lack of fit, pure error).
     """
-    return _lack_of_fit(table, law, _sum_of_squares(_least_squares(table, law, seed)))
+    return _lack_of_fit(table, law, sum_of_squares(least_squares(table, law, seed)))
 
 
-def _lack_of_fit(table: LossTable, law: str, sum_of_squares: float) -> float | None:
+def _lack_of_fit(table: LossTable, law: str, squares: float) -> float | None:
     pure, dof = seed_noise(table)
     spare = len(np.unique(table.cell)) - find_law(law).n_free
     if dof == 0 or pure == 0 or spare <= 0:
         return None
-    ratio = max(sum_of_squares - pure, 0) / spare / (pure / dof)
+    ratio = max(squares - pure, 0) / spare / (pure / dof)
     return float(stats.f.sf(ratio, spare, dof))
 
 
@@ -131,7 +117,7 @@ def nested_test(table: LossTable, law: str, seed: int = 0) -> float | None:
         spare = len(table) - find_law(general).n_free
         if spare <= 0:
             return None
-        wide, narrow = (_sum_of_squares(_least_squares(table, name, seed)) for name in (general, law))
+        wide, narrow = (sum_of_squares(least_squares(table, name, seed)) for name in (general, law))
     except InputError:  # a limit on a parameter that the general law does not have
         return None
     if wide <= 0:
@@ -144,7 +130,7 @@ def structure(table: LossTable, law: str, seed: int = 0) -> tuple[TrendRecord, .
 
     Each p-value is that of an F test of the added terms, Holm-corrected over the four trends.
     """
-    return _structure(table, _least_squares(table, law, seed))
+    return _structure(table, least_squares(table, law, seed))
 
 
 def _structure(table: LossTable, squares: tuple[Problem, Array]) -> tuple[TrendRecord, ...]:
@@ -202,84 +188,7 @@ def failures(law: str, result: AdequacyRecord, nested: float | None) -> Iterator
         yield f"the data ask for {NESTED[split_limits(law)[0]][1]} (p = {nested:.2g})"
 
 
-def with_description(fit: Fit, table: LossTable, seed: int = 0) -> Fit:
-    """Return a fit that says whether its law describes the rows, with a warning if it does not.
-
-    A table that leaves no residual, or none to judge by, is said to have none.
-    """
-    spare = len(table) - find_law(fit.law).n_free
-    noiseless = float(np.max(np.abs(fit.resid))) < EXACT
-    if spare <= 0 or noiseless:
-        text = (
-            f"{family(fit.law)} goes through every row, which shows nothing about rows that it has not seen."
-            if spare <= 0
-            else f"{family(fit.law)} describes these runs: it leaves nothing."
-        )
-        return replace(fit, description=DescriptionRecord(None if spare <= 0 else True, text))
-    result, nested = _tested(table, fit.law, seed, fit.theta)
-    said = verdict(fit.law, result, nested)
-    if not any(failures(fit.law, result, nested)):
-        return replace(fit, description=DescriptionRecord(True, said))
-    better = _better_law(table, fit.law, seed)
-    text = f"{said.rstrip('.')}; {_in_words(better, table)}."
-    doubt = FitWarning(WarningCode.LACK_OF_FIT, f"{text.rstrip('.')}; intervals leave this out")
-    return replace(fit, description=DescriptionRecord(False, text, better)).with_warnings(doubt)
-
-
-def _better_law(table: LossTable, law: str, seed: int) -> BetterLawRecord | None:
-    """Return the rival of the lowest BIC, in steps of BETTER from simple to general, with what it says.
-
-    None if no rival's BIC is lower than that of the law by BETTER.
-    """
-    rows = len(table)
-
-    def bic(name: str) -> tuple[float, Problem, Array]:
-        problem, theta = _least_squares(table, name, seed)
-        squares = max(_sum_of_squares((problem, theta)), 1e-300)
-        return rows * float(np.log(squares / rows)) + problem.law.n_free * float(np.log(rows)), problem, theta
-
-    entries = []
-    for rival in RIVALS.get(find_law(law).axes, ()):
-        if rival == family(law):
-            continue
-        try:
-            entries.append(bic(with_limits(rival, table.limits)))
-        except InputError:  # limits or rows that the table does not have
-            continue
-    if not entries:
-        return None
-    entries.sort(key=lambda entry: entry[1].law.n_free)
-    lowest, problem, theta = entries[0]
-    for entry in entries[1:]:
-        if entry[0] < lowest - BETTER:
-            lowest, problem, theta = entry
-    if lowest > bic(law)[0] - BETTER:
-        return None
-    name = problem.law.name
-    result, nested = _tested(table, name, seed)
-    exponent = six_nd_exponents(problem.law, theta[None], table)
-    return BetterLawRecord(
-        law=name,
-        residual_rms=result.residual_rms,
-        params=dict(zip(problem.law.params, theta.tolist(), strict=True)),
-        a=float(exponent[0]) if len(exponent) else None,
-        describes=not any(failures(name, result, nested)),
-    )
-
-
-def _in_words(better: BetterLawRecord | None, table: LossTable) -> str:
-    if better is None:
-        text = "no other law here describes them clearly better"
-        unlimited = table.limits is None and not {"n", "d"} & set(table.absent)
-        return f"{text}; saturating needs U and the vocabulary to compete" if unlimited else text
-    said = [f"residuals {100 * better.residual_rms:.2g} % RMS"]
-    said += [f"E = {better.params['E']:.3g}"] if "E" in better.params else []
-    said += [f"a = {better.a:.3f} under C = 6·N·D"] if better.a is not None else []
-    how = "describes them" if better.describes else "comes closer, and does not describe them either"
-    return f"{family(better.law)} {how} ({', '.join(said)})"
-
-
-def _least_squares(table: LossTable, law: str, seed: int, near: Array | None = None) -> tuple[Problem, Array]:
+def least_squares(table: LossTable, law: str, seed: int, near: Array | None = None) -> tuple[Problem, Array]:
     """Return the problem of least squares in log loss and its minimum [params], from `near` if any."""
     problem = checked_problem(table, law, "lsq")
     if near is None and problem.pilot is not None:
@@ -290,7 +199,7 @@ def _least_squares(table: LossTable, law: str, seed: int, near: Array | None = N
     return problem, multi_start(problem, np.random.default_rng(seed), STARTS).theta
 
 
-def _sum_of_squares(squares: tuple[Problem, Array]) -> float:
+def sum_of_squares(squares: tuple[Problem, Array]) -> float:
     problem, theta = squares
     return 2 * float(problem.objective(theta))
 

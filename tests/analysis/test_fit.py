@@ -19,6 +19,7 @@ from analysis.records.warning import WarningCode
 from analysis.result import Fit
 from harness.records.errors import InputError
 from harness.records.json_files import plain, to_json
+from harness.records.number_text import si
 from tests.fakes.surfaces import CHINCHILLA, foreign_table, isoflop_frame
 from tests.fakes.tables import additive, joint, ladder
 
@@ -96,6 +97,9 @@ def test_jackknife_names_rungs() -> None:
     values = np.array([row.a for row in found.a])
     assert found.a_se == pytest.approx(np.sqrt(5 / 6 * np.sum((values - values.mean()) ** 2)))
     assert 0 < found.a_se < 0.1
+    few = table.select(np.isin(table.n, np.unique(table.n)[:3]))
+    unnamed = jackknife(replace(few, n=few.n * 1234.5, rung=None), "joint_e0")
+    assert [row.left_out for row in unnamed.a] == [si(size * 1234.5) for size in np.unique(few.n)]
 
 
 def write(tmp_path: Path, **columns: object) -> Path:

@@ -117,6 +117,15 @@ def test_nothing_to_fit_is_one_sentence() -> None:
         sl.compare_approaches(runs("N").iloc[:2], resamples=0)
 
 
+@pytest.mark.parametrize(("axis", "other"), [("N", "kaplan_d_offset"), ("D", "kaplan_n_offset")])
+def test_a_law_of_both_axes_names_the_one_that_can_be_fitted(axis: str, other: str) -> None:
+    n, d = np.geomspace(1e7, 1e9, 8), np.geomspace(1e9, 1e11, 8)
+    frame = pd.DataFrame({"N": n, "D": d, "loss": 1.7 + 400 * n**-0.34}).assign(**{axis: 1e9})
+    with pytest.raises(InputError, match=f"has 1: add runs, or fit {other}, a law of the other axis"):
+        sl.fit_law(frame, "chinchilla", resamples=0)
+    assert sl.fit_law(frame, other, resamples=0).law == other
+
+
 def test_cells_are_told_apart_by_what_is_there() -> None:
     assert len(set(load_table(runs("C"), axes="c").cell)) == len(SIZES)
     frame = pd.DataFrame({"D": [1e9, 1e9, 2e9], "C": [1e18, 1e18, 1e18], "loss": [3.0, 3.1, 2.9]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,8 @@ from analysis.tables.table import LossTable, load_table
 
 LIMITS = (5.3045, 6.2383)
 SATURATING = f"saturating({LIMITS[0]},{LIMITS[1]})"
-LAWS = ("chinchilla", "quadrature", "joint", SATURATING, "bounded")
+UNLIMITED = ("chinchilla", "quadrature", "joint", "bounded")
+LAWS = (*UNLIMITED, SATURATING)
 # Each law as fitted to the runs of results/chinchilla; so the truths look alike where they are fitted.
 TRUTHS: dict[str, tuple[str, tuple[float, ...]]] = {
     "additive": ("chinchilla", (1.758, 86.2, 701.0, 0.436, 0.515)),
@@ -82,9 +83,13 @@ DESIGNS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one simulated sweep went: whether E, a and N* are inside, and the cells ahead [cells]."""
+    """How one simulated sweep went: whether E, a and N* are inside, and the cells ahead [cells].
+
+    `e_width` is that of the interval of E, nats; `score` the mean interval score of the cells, % of the loss.
+    """
 
     e_inside: bool
+    e_width: float
     a_inside: bool
     n_inside: bool
     inside: Array
@@ -125,11 +130,12 @@ def simulate(
     resamples: int,
     entangled: float = 0.0,
     noise_exponent: float = NOISE_EXPONENT,
+    laws: Sequence[str] = LAWS,
 ) -> Outcome:
     """Draw one sweep, forecast the cells ahead over the laws, and hold everything against the truth.
 
     `entangled` adds that times ln N·ln D, around the middle, to the log loss: no law has it. The noise falls
-    as N^-noise_exponent.
+    as N^-noise_exponent. `laws` compete; without the saturating one they know no limits.
     """
     rng = np.random.default_rng(seed)
     law, values = TRUTHS[truth]
@@ -144,7 +150,7 @@ def simulate(
         {"N": n, "D": d, "C": c, "loss": np.exp(log_loss(n, d, c) + noise(trunk, n, rng, noise_exponent))}
     )
     table: LossTable = load_table(frame.assign(trunk=trunk), mapping={"cluster": "trunk"})
-    average = average_laws(replace(table, limits=LIMITS), LAWS, resamples=resamples, seed=seed)
+    average = average_laws(replace(table, limits=LIMITS), laws, resamples=resamples, seed=seed)
     ahead = columns([(width, tokens, 0) for width, tokens in design.ahead])
     measured = np.exp(log_loss(*ahead[:3]) + noise(ahead[3], ahead[0], rng, noise_exponent))
     predicted, low, high = average.new_runs(*ahead[:3])
@@ -159,6 +165,7 @@ def simulate(
     scores = 100 * interval_score(low, high, measured, LEVEL) / measured
     return Outcome(
         irreducible.low <= values[0] <= irreducible.high,
+        irreducible.high - irreducible.low,
         a.low <= true_a <= a.high,
         best.n_low <= true_n <= best.n_high,
         (low <= measured) & (measured <= high),

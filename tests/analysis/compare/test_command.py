@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pandas as pd
 import pytest
 
 from analysis.compare.__main__ import main
+from analysis.compare.study import compare_arms
+from analysis.compare.text import verdict
 from analysis.records.comparison import ComparisonRecord
+from analysis.records.warning import FitWarning, WarningCode
+from analysis.tables.table import load_table
 from harness.records.json_files import from_json
 from tests.fakes.arms import Truth, simulated
 
@@ -66,6 +71,23 @@ def test_two_sweeps_are_named_by_their_folders(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().out
     assert "r02 against r01: 65 pairs of runs of the same cell in 25 cells; N of r02 × 1.000" in said
     assert "verdict: No difference between r02 and r01 is shown" in said
+
+
+@pytest.mark.parametrize("compute", [0.8, 1.01])
+def test_the_verdict_says_that_it_is_not_to_be_quoted(compute: float, tables: Path) -> None:
+    first, second = (pd.read_csv(tables / f"{name}.csv") for name in ("old", "new"))
+    mapping = {"rung": "size", "seed": "seed", "cluster": "trunk"}
+    arms = [load_table(frame, mapping=mapping) for frame in (first, second)]
+    found = compare_arms(*arms, names=("old", "new"), resamples=20)
+    top = replace(found.top, compute=compute, compute_interval=(0.7, 0.9 if compute < 1 else 1.1))
+    found = replace(found, rows=(*found.rows[:-1], top))
+    assert "quoted" not in verdict(found)
+    warned = [FitWarning(code, "so") for code in (WarningCode.UNPAIRED, WarningCode.NOISE_ASSUMED)]
+    said = verdict(replace(found, warnings=tuple(warned)))
+    assert said.startswith(
+        "old looks better than new" if compute < 1 else "No difference between new and old"
+    )
+    assert "FLOPs, but this is not to be quoted (unpaired): old needs" in said
 
 
 def test_a_recipe_against_itself(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,7 @@ def test_the_rule_s_law_under_the_first_count_is_recommended(own: Comparison) ->
     assert (quoted.approach, family(quoted.law), quoted.count) == ("parametric", "joint", "n_params_matmul")
     assert "joint is the likeliest law of these rows" in own.reason
     assert "n_params_matmul is the first way of counting N" in own.reason
+    assert own.reason.endswith("its E alone is not to be quoted, see e_not_bracketed")
 
 
 def test_every_approach_stands_under_every_count(own: Comparison) -> None:
@@ -246,8 +247,9 @@ def test_published_tables_are_compared_and_written(name: str, tmp_path: Path) ->
     written = json.loads((tmp_path / "all.json").read_text())
     assert all(list(entry)[: len(KEYS)] == KEYS for entry in written)
     assert {entry["approach"] for entry in written} >= {"parametric", "envelope", "kaplan"}
-    collinear = name.startswith("cerebras_gpt")
-    assert sum(entry["recommended"] for entry in written) == (0 if collinear else 1)
+    # D follows N in the one, and the other is a training log.
+    unquotable = name.startswith(("cerebras_gpt", "gemstones"))
+    assert sum(entry["recommended"] for entry in written) == (0 if unquotable else 1)
 
 
 NINE = pd.DataFrame(
@@ -295,3 +297,21 @@ def test_a_law_that_is_excluded_does_not_speak_and_limits_let_saturating_compete
     assert "chinchilla" not in str(found.together)
     assert "saturating" in str(found.together)
     assert "did not compete" not in str(found.together)
+
+
+def test_nothing_is_quoted_of_perplexities_that_are_taken_for_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(1e9, 1e11, 4)))
+    noise = 0.002 * np.random.default_rng(0).standard_normal(16)
+    loss = (1.7 + 400 * n**-0.34 + 410 * d**-0.28) * np.exp(noise)
+    path = tmp_path / "runs.csv"
+    pd.DataFrame({"N": n, "D": d, "loss": np.exp(loss)}).to_csv(path, index=False)
+    arguments = [str(path), "--approach", "all", "--resamples", "0", "--predict", "C=1e21"]
+    assert main(arguments) == 0
+    said, answers = capsys.readouterr().out.split("\npredictions by")
+    assert "1*" not in said
+    assert "no row is recommended: the table is to be mended first: " in said
+    assert "together: nothing can be quoted before the table is mended (loss_scale): state the scale" in said
+    assert said.rstrip().endswith("--loss-is perplexity, bits_per_token, bits_per_byte=4.2 or nats")
+    assert "warning loss_scale (blocks the quote): " in answers

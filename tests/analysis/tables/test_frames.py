@@ -131,6 +131,11 @@ def test_parquet_under_another_name_and_with_an_index(tmp_path: Path) -> None:
         ("x.parquet", "N,D,loss\n1,2,3\n", "it is no parquet file"),
         ("x.parquet", b"PAR1junk", "cannot read"),
         ("x.xls", b"\xd0\xcf\x11\xe0\xa1", "old Excel workbook: save the sheet as .csv"),
+        (
+            "x.xlsx",
+            b"PK\x03\x04cut",
+            "x.xlsx as a .csv, .*: it is a damaged archive or Excel workbook",
+        ),
         ("x.db", b"SQLite format 3\0", "it is a database"),
         ("x.npy", b"\x93NUMPY\x01", "array of NumPy"),
         ("x.parquet", b"", "it is empty"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ import pytest
 from analysis.contest.compare import counted_tables
 from analysis.fit import main
 from analysis.records.warning import WarningCode
+from analysis.tables.frames import read_frame
 from analysis.tables.loss_scale import read_loss_scale
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
-from tests import ROOT
+from tests import PUBLISHED, ROOT
+from tests.analysis.published.test_published import needs_data
 
 CLEAN = pd.read_csv(ROOT / "tests/stored/tables/clean.csv")
 BYTES = 4.2
@@ -167,3 +170,51 @@ def test_units_of_tokens_and_compute_are_checked_without_sizes() -> None:
         load_table(frame)
     table = load_table(frame, scale={"D": 1e9})
     np.testing.assert_allclose(table.n, CLEAN["N"])
+
+
+def levels(frame: pd.DataFrame, mapping: dict[str, str] | None = None, **options: Any) -> list[str]:
+    found = load_table(frame, mapping=mapping, **options).warnings
+    assert WarningCode.LOSS_SCALE not in {each.code for each in found}
+    return [each.message for each in found if each.code is WarningCode.LOSS_LEVEL]
+
+
+WEB = CLEAN.assign(loss=1.1 * CLEAN["loss"])  # held-out text, 10 % above the law of Hoffmann et al.
+UNUSUAL = {
+    "bits per byte": (CLEAN["loss"] / np.log(2) / BYTES, None, "bits per byte"),
+    "bits per token": (WEB["loss"] / np.log(2), None, "bits per token"),
+    "nats called perplexity": (CLEAN["loss"], "perplexity", "logarithms of nats"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_an_unusual_level_is_noted_unless_its_scale_is_stated(case: str) -> None:
+    loss, stated, words = UNUSUAL[case]
+    (text,) = levels(CLEAN.assign(loss=loss), loss_is=stated)
+    assert words in text
+    assert "state its scale, even if it is nats (loss_is: nats, perplexity" in text
+    assert levels(CLEAN.assign(loss=loss), loss_is="nats") == []
+    assert levels(WEB) == []
+    # Small vocabularies decide on the loss of small models.
+    small = {name: CLEAN[name] / 1e3 for name in "ND"}
+    assert levels(CLEAN.assign(loss=loss, **small), loss_is=stated) == []
+
+
+KNOWN = {
+    "epoch_chinchilla/svg_extracted_data.csv": {"N": "Model Size", "C": "Training FLOP"},
+    "porian2024_refinedweb/isoflops.csv": {"N": "n", "D": "t", "C": "flops"},
+    "cerebras_gpt/cerebras_gpt.csv": {"N": "params", "D": "tokens", "C": "", "loss": "pile_test_xent_paper"},
+    "gemstones/gemstones_evals.csv": {"N": "N_active", "D": "tokens", "loss": "dclm_loss"},
+    "datablations_rows/datablations_code_losses.csv": {"N": "num_params", "D": "token_num", "C": ""},
+    "datablations_rows/datablations_contour_losses.csv": {
+        "N": "num_params", "D": "token_num", "loss": "openLM_loss",
+    },
+    "gadre2024/runs.csv": {"N": "N", "D": "D", "loss": "loss_openlm"},
+    "gadre2024/runs.csv once more": {"N": "N", "D": "D", "loss": "loss_paloma_ptb"},
+}  # fmt: skip
+
+
+@needs_data
+@pytest.mark.parametrize("name", KNOWN)
+def test_losses_of_others_are_not_noted(name: str) -> None:
+    frame = read_frame(PUBLISHED / name.split(" ")[0])
+    assert levels(frame, KNOWN[name]) == []
