@@ -192,7 +192,9 @@ def _training_log(frame: pd.DataFrame, columns: Columns, n: Array, d: Array) -> 
     run = _run_column(frame, n, d)
     codes = n if run is None else pd.factorize(frame[run].map(repr))[0]
     on_raster = sum(len(rows) for rows in groups(codes) if _raster(d[rows]))
-    if on_raster <= MOST * len(frame) and run is None:
+    # Who names a trunk as the cluster of its branches has said that they share noise.
+    is_told = run is not None and columns.names.get("cluster") == run and "cluster" not in columns.guessed
+    if on_raster <= MOST * len(frame) and (run is None or is_told):
         return
     if on_raster > MOST * len(frame):
         text = (

@@ -113,6 +113,9 @@ def test_uneven_steps_of_runs_with_names() -> None:
     uneven = HISTORY.groupby("run").nth([0, 1, 3, 7, 15, 31]).reset_index(drop=True)
     (text,) = (text for code, text in doubts(uneven, **LOGGED) if code is WarningCode.TRAINING_LOG)
     assert "rows of several token counts share a value of 'run'" in text
+    # Branches of a trunk whose cluster is mapped are what they are said to be.
+    codes = [code for code, _ in doubts(uneven, **LOGGED, cluster="run")]
+    assert WarningCode.TRAINING_LOG not in codes
 
 
 def test_ends_of_runs_are_no_log() -> None:
