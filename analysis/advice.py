@@ -87,7 +87,8 @@ class Advice:
         """Return the command that the remedy asks for; None if there is none for this source.
 
         It is `python -m …` however this process was started, because reports hold it. A report is sent to
-        people who installed the package in another way, or not at all. What only this terminal shows goes through `as_typed` (`next_steps`).
+        people who installed the package in another way, or not at all. What only this terminal shows goes
+        through `as_typed` (`next_steps`).
         """
         if source is None:
             return None

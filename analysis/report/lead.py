@@ -22,7 +22,6 @@ from analysis.study.words import (
     laws_weighed,
     plain_name,
     the_forecast,
-    weighed_by_the_fitted,
 )
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import estimate, in_percent, number, percent, power_of_ten, si, together
@@ -53,8 +52,7 @@ def lead(study: StudyRecord, done: pd.DataFrame, emergence: EmergenceRecord | No
         return [_runs(done, *counts[:1]), *_one_axis(study.fits), *_tasks(emergence)]
     runs, law = _runs(done, fit.count), _law(study, study.likeliest)
     found = [runs, law, laws_weighed(study), excluded_choice(study)]
-    test = [_test(study), weighed_by_the_fitted(study)]
-    return [" ".join(filter(None, part)) for part in (found, _best_use(study, done), test)]
+    return [" ".join(filter(None, part)) for part in (found, _best_use(study, done), [_test(study)])]
 
 
 def finished_points(study: StudyRecord, points: pd.DataFrame) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def test_committed_sweeps_are_listed_with_state_points_headline_and_links() -> N
             "chinchilla finished chinchilla, quick 74 of 74 points 8 min 23 s report 65 runs"
         )
         assert "was off by 1.48 % RMS; 15 of 15 losses lie inside their intervals." in said
-        assert "base is better than no_key_shift" in found["compare"]
+        assert "base looks better than no_key_shift" in found["compare"]
         assert "replications/chinchilla/r07 finished" in found["replications/chinchilla/r07"]
         # A study of replications speaks for its folder.
         assert "In the median of 14 unseen replications" in text
