@@ -79,7 +79,7 @@ class View:
         record = read_sweep(self._folder)
         self._cooldown_frac = cooldown_share(record.config.get("optim"))
         self.rows = run_rows(self._folder, record)
-        # Curves take longer to read than everything else, and of finished runs nothing is foretold.
+        # Curves take longer to read than everything else, and of finished runs nothing is forecast.
         self.outlooks = {} if self.has_ended else self._watch.look()
 
     @property

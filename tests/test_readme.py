@@ -258,7 +258,7 @@ def test_what_the_quick_example_shows_is_in_its_tables() -> None:
     text = " ".join(TEXT.split())
     for said in (
         f"reach {n:.2g} times the largest fitted N, {d:.2g} times the largest fitted D and {int(c)} times",
-        f"is foretold to {abs(largest.error_percent):.0f} % by runs of at most 1/{int(c)} of its compute",
+        f"is predicted to {abs(largest.error_percent):.0f} % by runs of at most 1/{int(c)} of its compute",
         f"The intervals reach {100 * min(ends):.1f} to {100 * max(ends):.1f} % to each side",
         f"the largest run of the quick example {100 * (beyond / largest.loss - 1):.0f} % too high",
     ):

@@ -101,7 +101,7 @@ def _regressed(found: _Falls, slope_sd: float = SLOPE_SD) -> tuple[float, float]
 
     fall = f + slopes·distance + u(text) + e, with normal priors on f, the slopes and u. The variance of e is
     a constant plus Σ (bend·distance²)². The u of the run's own text is estimated as one more column; those
-    of other texts are integrated out. What is foretold is f + u, to whose variance that of e is added.
+    of other texts are integrated out. What is forecast is f + u, to whose variance that of e is added.
     """
     distance, fall, text = np.array(found.distance), np.array(found.fall), np.array(found.text)
     total = SCATTER**2 + (SCATTER_SHARE * float(np.median(np.abs(fall)))) ** 2

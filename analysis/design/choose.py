@@ -62,7 +62,7 @@ class Choice:
 
     Attributes:
         cells: the cells.
-        target: the run whose loss is to be foretold.
+        target: the run whose loss is to be forecast.
         error_before, error_after: standard error of its log loss without and with the cells.
     """
 
@@ -154,7 +154,7 @@ def choose(
 
     Args:
         information: the runs that are there, and the law.
-        target: the run whose loss is to be foretold.
+        target: the run whose loss is to be forecast.
         trunks: those that are there and those that could be trained, of each size as many as could be used.
         ends: token counts that a branch can have.
         number: cells at most.

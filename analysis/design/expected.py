@@ -40,7 +40,7 @@ STATED = ("E", "alpha", "beta", "gamma")
 
 @dataclass(frozen=True)
 class Target:
-    """A run whose loss is to be foretold.
+    """A run whose loss is to be forecast.
 
     Attributes:
         flops: training compute C, FLOPs.  n: parameters N.  d: training tokens D.
@@ -245,7 +245,7 @@ def best_run(information: Information, flops: float, cost: Cost | None = None) -
         raise InputError(
             f"a target of {flops:.3g} FLOPs was given and the runs have {low:.3g} to {high:.3g}: expected "
             f"one from {low:.3g} to {FARTHEST_TARGET * high:.3g}; a loss below the runs is measured, not "
-            "foretold"
+            "forecast"
         )
     law, theta = information.truth.law, information.truth.theta
     surface = _surface(law, theta, cost or cost_between(cells.n, cells.c / cells.d), cells)

@@ -97,8 +97,9 @@ def _truth(folder: SweepFolder) -> tuple[Truth, str]:
     if folder.points.exists():
         try:
             table = load_table(read_table(folder.points), count=COUNTS[0])
-            primary = read_study(folder.fits).primary if folder.fits.exists() else None
-            law = None if primary is None or primary.count != COUNTS[0] else primary.law
+            study = read_study(folder.fits) if folder.fits.exists() else None
+            is_counted_so = study and study.primary and study.primary.count == COUNTS[0]
+            law = study.planning_law if study and is_counted_so else None
             return truth_of(table, law), f"the law of the runs in {folder.root}"
         except InputError:
             return USUAL, USUAL_NAME

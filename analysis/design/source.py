@@ -248,11 +248,11 @@ def read_folder(path: Path, count: str) -> SweepSource:
         raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")
     frame = read_table(folder.points)
     table = load_table(frame, axes="nd", count=count)
-    primary = read_study(folder.fits).primary if folder.fits.exists() else None
+    study = read_study(folder.fits) if folder.fits.exists() else None
     record = read_sweep(folder.sweep)
     return SweepSource(
         table=table,
-        law=None if primary is None else primary.law,
+        law=None if study is None else study.planning_law,
         name=str(path),
         folder=folder,
         record=record,

@@ -1,4 +1,4 @@
-"""Charts of curves as Vega specifications: losses along training, foretold ends, and learning rates."""
+"""Charts of curves as Vega specifications: losses along training, forecast ends, and learning rates."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def curves_chart(rungs: Sequence[str], x: str, known: Known | None, *, others: b
     hull = {"name": "hull", "transform": [formula("y", in_unit("datum.loss"))]}
     spelled = {"y": "datum.loss", "y_low": "datum.low", "y_high": "datum.high"}
     in_units = [formula(name, in_unit(loss)) for name, loss in spelled.items()]
-    ends = {"name": "foretold", "transform": [kept(SHOWN), kept("datum.share === foretold"), *in_units]}
+    ends = {"name": "forecast", "transform": [kept(SHOWN), kept("datum.share === forecast"), *in_units]}
     with_hull = x == "c"
     far = _far_signals(x, known)
     along, up = (["[x_far]"], [f"[{in_unit('y_low')}]"]) if far else ([], [])
@@ -77,7 +77,7 @@ def curves_chart(rungs: Sequence[str], x: str, known: Known | None, *, others: b
             *([_lines("others", x)] if others else []),
             _lines("curves", x),
             upright(f"(at ? at.{x} : null)", VERMILION, dash=(5, 3)),
-            *_foretold(x),
+            *_forecast(x),
             *points("runs", x, "y"),
             *budget_marks(x, "loss", in_unit),
         ],
@@ -85,7 +85,7 @@ def curves_chart(rungs: Sequence[str], x: str, known: Known | None, *, others: b
         series=(
             Series("curves", "trunks and branches", GREY, "line"),
             *([OTHERS] if others else []),
-            Series("foretold", "foretold ends", BLACK, "line"),
+            Series("forecast", "forecast ends", BLACK, "line"),
             *([Series("hull", "lower hull", BLACK, "line")] if with_hull else []),
         ),
         signals=[LIT_RUN, *far],
@@ -170,14 +170,14 @@ def _lines(name: str, x: str) -> Json:
     }
 
 
-def _foretold(x: str) -> list[Json]:
+def _forecast(x: str) -> list[Json]:
     """Return the intervals in which runs were going to end, each with a short line at the forecast."""
     faint = "picked.length && indexof(picked, datum.id) < 0 ? 0.08 : 0.85"
-    drawn = {"from": {"data": "foretold"}, "clip": True, "interactive": False}
+    drawn = {"from": {"data": "forecast"}, "clip": True, "interactive": False}
     place = {
         "x": {"scale": "x", "field": x},
         "stroke": {"value": BLACK},
-        "opacity": {"signal": f"!show_foretold ? 0 : {faint}"},
+        "opacity": {"signal": f"!show_forecast ? 0 : {faint}"},
     }
     interval = place | {
         "y": {"scale": "y", "field": "y_low"},
@@ -191,6 +191,6 @@ def _foretold(x: str) -> list[Json]:
         "strokeWidth": {"value": 1.6},
     }
     return [
-        drawn | {"type": "rule", "name": "foretold_ends", "encode": {"update": interval}},
+        drawn | {"type": "rule", "name": "forecast_ends", "encode": {"update": interval}},
         drawn | {"type": "symbol", "name": "forecasts", "encode": {"update": forecast}},
     ]

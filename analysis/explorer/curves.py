@@ -1,4 +1,4 @@
-"""Curves of a live page: losses as logged and smoothed, learning rates, and ends foretold on the way.
+"""Curves of a live page: losses as logged and smoothed, learning rates, and ends forecast on the way.
 
 References: Cleveland 1979, "Robust locally weighted regression and smoothing scatterplots", Journal of the
 American Statistical Association 74 (local lines, here with equal weights).
@@ -158,7 +158,7 @@ def corners(x: Array, y: Array, error: float) -> Index:
     return np.array(sorted(kept))
 
 
-def foretold_ends(done: pd.DataFrame, tried: Sequence[Tried], places: Mapping[Any, int]) -> list[Json]:
+def forecast_ends(done: pd.DataFrame, tried: Sequence[Tried], places: Mapping[Any, int]) -> list[Json]:
     """Return where finished points were going to end at shares of their training."""
     rows = {str(point["point_id"]): (places[index], point) for index, point in done.iterrows()}
     found = []

@@ -23,7 +23,7 @@ from analysis.explorer.answers import (
 )
 from analysis.explorer.charts import overview_chart, residual_charts, size_chart, tokens_chart
 from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
-from analysis.explorer.curves import curve_data, foretold_ends
+from analysis.explorer.curves import curve_data, forecast_ends
 from analysis.explorer.surface import contours_chart, reach_of, surface_data
 from analysis.explorer.vega import UNITS, Json
 from analysis.frontier import cost_between
@@ -72,7 +72,7 @@ class Explored:
 
 NOTHING = Explored(
     {"largest": None, "speed": None, "bits_per_nat": None, "surface": None, "charts": {}}
-    | {name: [] for name in ("laws", "left_out", "unseen", "frontier", "counts", "runs", "foretold")}
+    | {name: [] for name in ("laws", "left_out", "unseen", "frontier", "counts", "runs", "forecast")}
     | {"curves": {"rows": [], "kinds": [], "first": None}},
     (),
     {},
@@ -152,7 +152,7 @@ def explored(
         "surface": surface_data(answers, table) if answers and table is not None else None,
         "runs": run_rows(done, counts, answers, table, places),
         "curves": along,
-        "foretold": foretold_ends(done, tried, places) if along["rows"] else [],
+        "forecast": forecast_ends(done, tried, places) if along["rows"] else [],
         "hull": _hull(done) if along["rows"] else [],
         "charts": charts,
     }

@@ -21,7 +21,7 @@ SCHEMA = "https://vega.github.io/schema/vega/v6.json"
 FONT = "DejaVu Sans, Verdana, sans-serif"
 HEIGHT = 300  # pixels; the width is that of the page
 # What the page sets. `law` and `count` are places of the law and of the way to count N; `hidden` are rungs
-# not shown. `foretold` is the share of training from which ends are foretold. `lit` is the point under the
+# not shown. `forecast` is the share of training from which ends are forecast. `lit` is the point under the
 # pointer. `picked` are selected ones, `picked_runs` their runs, `unseen` those that the law did not see. `at`
 # is the answer at the chosen budget, `at.n_first` its size under the first count; `need` is the cheapest run
 # of its loss with inference.
@@ -35,7 +35,7 @@ SIGNALS: dict[str, Any] = {
     "picked": [],
     "picked_runs": [],
     "unseen": [],
-    "foretold": None,
+    "forecast": None,
     "at": None,
     "need": None,
 }

@@ -1,4 +1,4 @@
-"""Figure of ends that were foretold on the way."""
+"""Figure of ends that were forecast on the way."""
 
 from __future__ import annotations
 

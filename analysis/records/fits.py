@@ -314,6 +314,12 @@ class StudyRecord:
         return weighed and bool(self.weights) and law not in self.weights
 
     @property
+    def planning_law(self) -> str | None:
+        """The law that designs expect: the one the fitted runs chose, unless all runs exclude it."""
+        chosen = self.primary.law if self.primary else None
+        return self.likeliest if self.choice_excluded else chosen
+
+    @property
     def likeliest_fit(self) -> FitRecord | None:
         """The parametric fit of the likeliest law under the primary count; None if it was not fitted."""
         wanted = ("parametric", self.likeliest, self.primary.count if self.primary else None)

@@ -131,8 +131,8 @@ class Progress:
         """Return the live table: a bar for the sweep and a row per running job."""
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
         # Without forecasts, their column would only take the room of others.
-        foretold = ("ends at, 90 %",) if ends else ()
-        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "MFU", "left", *foretold):
+        forecast = ("ends at, 90 %",) if ends else ()
+        for name in ("rung", "seed", "", "trained", "loss", "tokens/s", "MFU", "left", *forecast):
             table.add_column(name, justify="right")
         shown = views[: max(1, self._console.height - FRAME_LINES)]
         for job, state in shown:

@@ -115,6 +115,6 @@ def test_where_running_runs_end_and_who_left_its_band(
     )
 
 
-def test_nothing_is_foretold_of_a_finished_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_forecast_of_a_finished_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(ROOT / "results" / "chinchilla"), "--all"]) == 0
     assert "ends at" not in capsys.readouterr().out

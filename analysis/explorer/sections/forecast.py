@@ -1,4 +1,4 @@
-"""Live figures of forecasts: the sealed one against measured losses, and ends foretold on the way."""
+"""Live figures of forecasts: the sealed one against measured losses, and ends forecast on the way."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _diagonal() -> Json:
 
 
 def ends_figure(tried: Sequence[Tried], places: Mapping[str, int], rungs: Mapping[str, str]) -> LiveFigure:
-    """Return the figure of ends foretold on the way: their errors by the share of training that was known.
+    """Return the figure of ends forecast on the way: their errors by the share of training that was known.
 
     Args:
         tried: the forecasts with the losses that came true.
@@ -190,7 +190,7 @@ def ends_figure(tried: Sequence[Tried], places: Mapping[str, int], rungs: Mappin
             if each.forecast.basis is not None
         ]
     chart = section_chart(
-        "Error of ends foretold on the way, by the share of training that was known",
+        "Error of ends forecast on the way, by the share of training that was known",
         (
             Axis("share of training that was known", "share", log=False),
             Axis("forecast − measured, %", log=False, zero=True),

@@ -1,4 +1,4 @@
-// Curves of losses along training: as logged, smoothed or on the evaluation text, with ends foretold on the way.
+// Curves of losses along training: as logged, smoothed or on the evaluation text, with ends forecast on the way.
 
 const CURVES = ["loss_curves", "loss_against_compute"];
 const KIND_WORDS = { evaluated: "on the evaluation text", smoothed: "training, smoothed", raw: "training, as logged" };
@@ -41,10 +41,10 @@ function curveControls() {
   const box = element("div", "live-choices");
   const { kinds, window: width } = data.curves;
   if (kinds.length > 1) box.append(chooser("loss", "curve", kinds.map((kind) => [kind, KIND_WORDS[kind]])));
-  const shares = [...new Set(data.foretold.map((each) => each.share))].sort();
+  const shares = [...new Set(data.forecast.map((each) => each.share))].sort();
   if (shares.length) {
     const from = shares.map((share) => [share, `after ${percent(share)} of training`]);
-    box.append(chooser("ends foretold", "foretold", [["", "not shown"], ...from]));
+    box.append(chooser("ends forecast", "forecast", [["", "not shown"], ...from]));
   }
   if (kinds.includes("smoothed")) {
     const words = `Smoothed: straight lines in log tokens through the logged rows within ± ${percent(width)} of the tokens.`;

@@ -1,6 +1,6 @@
 // The state of the page, its controls, and what follows from a change.
 
-const FIRST_SHARE = 0.5; // of training, from which ends are foretold
+const FIRST_SHARE = 0.5; // of training, from which ends are forecast
 const state = {
   law: 0,
   unit: "nats",
@@ -11,7 +11,7 @@ const state = {
   drag: "zoom", // or "pick"
   count: 0,
   curve: data.curves.first,
-  foretold: data.foretold.length ? FIRST_SHARE : null,
+  forecast: data.forecast.length ? FIRST_SHARE : null,
   name: "c", // what is given: compute, size, tokens, device-hours or their cost
   value: data.largest,
   speed: data.speed, // FLOP/s of one device
@@ -64,7 +64,7 @@ function remember() {
   keep("hide", state.hidden.join(","), "");
   keep("count", data.counts[state.count], data.counts[0]);
   keep("curve", state.curve, data.curves.first);
-  keep("foretold", state.foretold, data.foretold.length ? FIRST_SHARE : null);
+  keep("forecast", state.forecast, data.forecast.length ? FIRST_SHARE : null);
   keep("drag", state.drag, "zoom");
   keep("pick", state.picked.join(","), "");
   for (const name of ["speed", "price", "inference"]) {
@@ -127,9 +127,9 @@ function recall() {
   const count = data.counts.indexOf(kept.get("count"));
   if (count > 0) found.count = count;
   if (data.curves.kinds.includes(kept.get("curve"))) found.curve = kept.get("curve");
-  const share = Number(kept.get("foretold"));
-  if (kept.get("foretold") === "") found.foretold = null;
-  else if (data.foretold.some((each) => each.share === share)) found.foretold = share;
+  const share = Number(kept.get("forecast"));
+  if (kept.get("forecast") === "") found.forecast = null;
+  else if (data.forecast.some((each) => each.share === share)) found.forecast = share;
   if (kept.get("drag") === "pick") found.drag = "pick";
   if (kept.has("pick")) found.picked = kept.get("pick").split(",").map(Number).filter((id) => runById.has(id));
   for (const name of ["speed", "price", "inference", "c", "n", "d", "hours", "cost"]) {

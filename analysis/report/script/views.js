@@ -84,7 +84,7 @@ const sharedSignals = () => ({
   picked: state.picked,
   picked_runs: runsOfPicked(),
   unseen: data.unseen[state.law] ?? NOBODY,
-  foretold: state.foretold,
+  forecast: state.forecast,
   at: shownAnswer(state.answer),
   need: shownAnswer(state.need),
 });
@@ -188,7 +188,7 @@ function lossWords(run) {
 
 function cardRows(run) {
   const residual = run.residual[state.law];
-  const end = data.foretold.find((each) => each.id === run.id && each.share === state.foretold);
+  const end = data.forecast.find((each) => each.id === run.id && each.share === state.forecast);
   const loss = (value) => decimals(shownLoss(value));
   return [
     ["run", run.run],
@@ -198,7 +198,7 @@ function cardRows(run) {
     ["C", `${flops(run.c)} FLOPs`],
     ["loss", lossWords(run)],
     ...(given(residual) ? [["off the law", `${residual > 0 ? "+" : "−"}${Math.abs(residual).toFixed(2)} %`]] : []),
-    ...(end ? [[`foretold at ${percent(end.share)}`, `${loss(end.loss)} ${between(end.low, end.high, loss)}`]] : []),
+    ...(end ? [[`forecast at ${percent(end.share)}`, `${loss(end.loss)} ${between(end.low, end.high, loss)}`]] : []),
   ];
 }
 

@@ -6,7 +6,7 @@ from harness.records.number_text import duration
 from harness.records.status.rows import RowStatus, RunRow
 
 RIGHT = ("seed", "points", "trained", "loss", "tokens/s", "MFU", "attempts")
-ENDS_AT = "ends at, 90 %"  # the last end of a run, foretold from its curve so far
+ENDS_AT = "ends at, 90 %"  # the last end of a run, forecast from its curve so far
 COLUMNS = (
     "run", "rung", "seed", "status", "points", "trained", "loss", ENDS_AT, "tokens/s", "MFU", "left",
     "attempts", "last error",

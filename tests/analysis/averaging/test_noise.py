@@ -51,7 +51,7 @@ def test_relative_noise_is_that_of_an_average_row_and_stays_beyond_the_measured_
     assert ratio[0] / ratio[1] == pytest.approx(4**0.3)
 
 
-def test_a_new_run_of_a_large_model_is_foretold_as_sharply_as_large_models_repeat() -> None:
+def test_a_new_run_of_a_large_model_is_forecast_as_sharply_as_large_models_repeat() -> None:
     widths = {}
     for exponent in (0.0, 0.5):
         average = average_laws(sweep(40, exponent), ["chinchilla"], resamples=100)

@@ -106,7 +106,7 @@ def test_a_run_that_read_the_same_text_says_more(name: str, least: float) -> Non
 
 
 def test_text_and_learning_rate_are_taken_along() -> None:
-    """Falls made of a slope in the rate and of the text of a seed are foretold, up to the priors."""
+    """Falls made of a slope in the rate and of the text of a seed are forecast, up to the priors."""
     plan = WSD.until(1_000)
 
     def made(rate: float, order: str) -> Run:
@@ -152,7 +152,7 @@ def test_a_run_alone_is_forecast_by_the_law() -> None:
     assert said(f"The law alone, for the first run of a sweep, is off by {off} %")
 
 
-def test_another_schedule_of_the_same_size_is_foretold_by_the_law() -> None:
+def test_another_schedule_of_the_same_size_is_forecast_by_the_law() -> None:
     """A constant and a short run tell the long cosine: 24 simulated ends."""
     errors, inside, now = [], [], []
     for seed in range(8):

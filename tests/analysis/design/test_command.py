@@ -47,6 +47,12 @@ def test_expected_errors_of_a_sweep_stand_beside_its_bootstrap(
         assert value == pytest.approx(found["bootstrap"][key], rel=0.3), key
 
 
+def test_a_law_that_all_runs_exclude_is_not_expected(capsys: pytest.CaptureFixture[str]) -> None:
+    """The fitted runs of results/mixture chose saturating; by all runs joint has a weight of .96."""
+    assert main([str(ROOT / "results/mixture"), "--target", "1e13", "--resamples", "20"]) == 0
+    assert "if the joint law is true" in capsys.readouterr().out
+
+
 def test_next_cells_of_a_sweep_extend_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid, out = tmp_path / "more.yaml", tmp_path / "more.json"
     assert main([SWEEP, *NEXT, "--out", str(grid), "--json", str(out)]) == 0

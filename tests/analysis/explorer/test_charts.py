@@ -42,7 +42,7 @@ ROWS = {
     "frontier": {"law", "n_rule", "d_rule", *FIELDS},
     "curves": CURVE,
     "others": CURVE,
-    "foretold": {"id", "rung", "share", "d", "c", "loss", "low", "high"},
+    "forecast": {"id", "rung", "share", "d", "c", "loss", "low", "high"},
     "hull": {"c", "loss"},
     "contours": set(),
     "costs": {"n", "per_token"},

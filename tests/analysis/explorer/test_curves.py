@@ -13,7 +13,7 @@ from analysis.explorer.curves import (
     WINDOW,
     corners,
     curve_data,
-    foretold_ends,
+    forecast_ends,
     smoothed,
     thinned,
 )
@@ -100,9 +100,9 @@ def test_losses_on_the_evaluation_text_come_first_if_they_are_many(sweep: Sweep,
     assert unevaluated["first"] == "smoothed"
 
 
-def test_foretold_ends_are_those_of_the_finished_points(sweep: Sweep) -> None:
+def test_forecast_ends_are_those_of_the_finished_points(sweep: Sweep) -> None:
     places = {index: 100 + place for place, index in enumerate(sweep.finished.index)}
-    found = foretold_ends(sweep.finished, sweep.tried, places)
+    found = forecast_ends(sweep.finished, sweep.tried, places)
     assert found
     tried = {(each.forecast.end, each.share): each.forecast for each in sweep.tried}
     points = dict(zip(places.values(), sweep.finished.to_dict("records"), strict=True))
@@ -112,4 +112,4 @@ def test_foretold_ends_are_those_of_the_finished_points(sweep: Sweep) -> None:
         assert (end["loss"], (end["low"], end["high"])) == (forecast.loss, forecast.interval)
         assert (end["d"], end["rung"]) == (point["n_tokens"], point["rung"])
     unsaid = [replace(each, forecast=replace(each.forecast, loss=None)) for each in sweep.tried]
-    assert foretold_ends(sweep.finished, unsaid, places) == []
+    assert forecast_ends(sweep.finished, unsaid, places) == []

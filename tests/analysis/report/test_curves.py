@@ -1,4 +1,4 @@
-"""Section of the report on ends that were foretold on the way."""
+"""Section of the report on ends that were forecast on the way."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def test_the_figure_has_a_point_for_every_end(sweep: build.Sweep) -> None:
 
 def test_a_sweep_without_curves_says_why_in_one_line(sweep: build.Sweep) -> None:
     text = section(replace(sweep, tried=()))
-    assert "No curve of a finished run is long enough, so nothing can be foretold from a part of it." in text
+    assert "No curve of a finished run is long enough, so nothing can be forecast from a part of it." in text
     assert "<table" not in text

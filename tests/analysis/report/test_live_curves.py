@@ -1,4 +1,4 @@
-"""Curves of losses in a live report: logged, smoothed or evaluated, with schedules and foretold ends."""
+"""Curves of losses in a live report: logged, smoothed or evaluated, with schedules and forecast ends."""
 
 from __future__ import annotations
 
@@ -81,25 +81,25 @@ def test_schedule_stands_below_with_the_same_tokens(curves: Page, data: dict[str
     assert set(labels[0]) & {"1M", "3M"} == set(labels[1]) & {"1M", "3M"}
 
 
-def test_ends_are_foretold_from_a_share_of_training(curves: Page, data: dict[str, Any], sweep: Sweep) -> None:
-    shares = sorted({end["share"] for end in data["foretold"]})
+def test_ends_are_forecast_from_a_share_of_training(curves: Page, data: dict[str, Any], sweep: Sweep) -> None:
+    shares = sorted({end["share"] for end in data["forecast"]})
     assert shares == [0.25, 0.5, 0.75]
-    bars = f"document.querySelectorAll('{LOSSES} .foretold_ends line').length"
+    bars = f"document.querySelectorAll('{LOSSES} .forecast_ends line').length"
     last = int(np.argmax([run["c"] for run in data["runs"]]))
     tried = {(each.forecast.end, each.share): each.forecast for each in sweep.tried}
     point = sweep.finished.iloc[last]["point_id"]
     for share in shares:
-        curves.choose(f"{FIGURE} [data-control=foretold]", str(share))
-        assert curves.run(bars) == sum(end["share"] == share for end in data["foretold"])
+        curves.choose(f"{FIGURE} [data-control=forecast]", str(share))
+        assert curves.run(bars) == sum(end["share"] == share for end in data["forecast"])
         hover(curves, last, "loss_curves")
         forecast = tried.get((point, share))
         if forecast and forecast.interval:
             low, high = forecast.interval
             said = f"{forecast.loss:.3f} [{low:.3f}, {high:.3f}]"
             assert said in " ".join(curves.text("#live-card").split())
-            assert f"foretold at {100 * share:g} %" in curves.text("#live-card")
+            assert f"forecast at {100 * share:g} %" in curves.text("#live-card")
         curves.point(5, 5)
-    curves.choose(f"{FIGURE} [data-control=foretold]", "")
+    curves.choose(f"{FIGURE} [data-control=forecast]", "")
     assert curves.run(bars) == 0
 
 
@@ -134,7 +134,7 @@ def test_enlarged_tokens_are_those_of_the_schedule_too(curves: Page) -> None:
 
 def test_address_holds_what_curves_show(curves: Page, chromium: Browser, file: Path) -> None:
     curves.choose(f"{FIGURE} [data-control=curve]", "raw")
-    curves.choose(f"{FIGURE} [data-control=foretold]", "0.75")
+    curves.choose(f"{FIGURE} [data-control=forecast]", "0.75")
     curves.click(f"{FIGURE} [data-series=others]")
     wanted = losses_at_ends(curves)
     other = chromium.open(file, curves.run("location.hash"))
@@ -147,7 +147,7 @@ def test_address_holds_what_curves_show(curves: Page, chromium: Browser, file: P
     assert other.run(pressed) == "false"
     other.close()
     spoiled = chromium.open(
-        file, "#curve=%3Cb%3E&foretold=2&parts=x.y,loss_curves.z&zoom=loss_curves~0~x~9~1,a~b"
+        file, "#curve=%3Cb%3E&forecast=2&parts=x.y,loss_curves.z&zoom=loss_curves~0~x~9~1,a~b"
     )
     spoiled.until(DRAWN)
     assert spoiled.complaints() == []

@@ -303,7 +303,7 @@ def test_held_out_runs_say_forecast_and_truth(opened: Opened) -> None:
         assert count(page, figure, "measured") == 2 * n == 4 * len(score.cells)
 
 
-def test_ends_foretold_on_the_way_say_what_came_true(opened: Opened) -> None:
+def test_ends_forecast_on_the_way_say_what_came_true(opened: Opened) -> None:
     figure, rows = "#figure-ends", figures_of("chinchilla")["ends"].rows["ends"]
     with opened("chinchilla", figure) as page:
         i = max(range(len(rows)), key=lambda i: rows[i]["error"])
