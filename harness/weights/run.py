@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from harness.model.decoder import Decoder
+from harness.records.command_line import program_name
 from harness.records.errors import Damaged, InputError, near
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.sweep_file import find_sweep
@@ -225,7 +226,7 @@ def _rungs(folder: SweepFolder) -> dict[str, str]:
 def _way_out(path: Path) -> str:
     """Return what to do about a damaged file of parameters."""
     if path.name == EXPORTED:
-        return "write it again by python -m harness.export results/NAME --to DIR"
+        return f"write it again by {program_name('harness.export')} results/NAME --to DIR"
     point = RunFolder(path.parent.parent).point(path.stem)
     return f"put it back from a copy, or delete {point} and train it again by the sweep's command"
 

@@ -54,4 +54,4 @@ def test_the_report_shows_every_arm(tmp_path: Path) -> None:
         low, high = found.top.compute_interval
         assert f"{found.top.compute:.3f} [{low:.3f}, {high:.3f}]" in page
     assert [each.second for each in comparisons] == ["no_key_shift", "swiglu"]
-    assert page.index("base is better than no_key_shift") < page.index('<h2 id="numbers">')
+    assert page.index("base looks better than no_key_shift") < page.index('<h2 id="numbers">')

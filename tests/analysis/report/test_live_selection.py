@@ -123,7 +123,7 @@ def test_a_budget_is_left_out_by_a_click(page: Page, data: dict[str, Any]) -> No
     unseen = data["unseen"][law]
     page.choose("#live-law", str(law))
     label = page.run("document.querySelector('#live-law').selectedOptions[0].parentElement.label")
-    assert label == "one budget left out"
+    assert label == "all laws, by weight, one budget left out"
     black = all_of("#figure-overview .dots path", "e.getAttribute('stroke')")
     assert page.run(black).count("#000000") == len(unseen)
     row = next(row for row, run in enumerate(data["runs"]) if run["id"] == unseen[0])

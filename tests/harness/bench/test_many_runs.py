@@ -19,7 +19,7 @@ def test_openings_of_a_step_are_counted(tmp_path: Path) -> None:
     assert names == ["state.json"] * 3 + ["sweep.json"]
     assert set(found.opened.values()) == {1}
     assert found.cpu > 0
-    assert 20 < found.peak_mb < 2_000
+    assert found.peak_mb > 20
     assert found.more == {}
     assert plain_reading(list(found.opened))["cpu"] > 0
 
