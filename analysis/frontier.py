@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.arrays import Array
+from analysis.cost import Cost, cost_between, six_n
 from analysis.intervals import percentile_interval
 from analysis.laws import Law
 from analysis.records.frontier import FrontierRow
@@ -26,13 +27,10 @@ from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 from harness.records.number_text import power_of_ten, si
 
-Cost = Callable[[Array], Array]
-
 REACH = 1e3  # the search goes this far beyond the measured sizes
 BLIND_REACH = 1e5  # without measured sizes, so far from N = D under C = 6·N·D
 MAX_EXTRAPOLATION = 30.0  # times the largest fitted compute
 LOCAL_STEP = 0.05  # half width in ln C over which the exponents at a single C are taken
-SPLINE_SIZES = 12  # up to so many sizes the cost per token passes through each
 ZOOM_POINTS = 33  # of the search grid in log N, at every zoom
 ZOOMS = 5
 EXPONENT_BUDGETS = 7  # of the line through searched optima
@@ -133,11 +131,6 @@ class FrontierCurve:
         return table + (f"<ul>{doubts}</ul>" if doubts else "")
 
 
-def six_n(n: Array) -> Array:
-    """Return FLOPs per token under C = 6·N·D."""
-    return 6 * n
-
-
 def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None:
     """Return the warning for a compute beyond 30 times the largest fitted one, or None."""
     factor = asked_c / largest_c
@@ -151,56 +144,8 @@ def extrapolation_warning(largest_c: float, asked_c: float) -> FitWarning | None
 
 
 def table_cost(table: LossTable) -> Cost:
-    """Return FLOPs per token as a function of N, interpolated in logs between the sizes of a table.
-
-    The function passes through every size of a ladder; a table with many sizes gets a parabola in logs. See
-    `cost_between` for larger sizes.
-    """
+    """Return FLOPs per token as a function of N, by the rows of a table (`cost_between`)."""
     return cost_between(table.n, table.c / table.d)
-
-
-def cost_between(sizes: Array, flops_per_token: Array) -> Cost:
-    """Return FLOPs per token as a function of N, as `table_cost` does, from those of single rows [rows].
-
-    Above the largest size the distance to 6·N goes on as a power of N. Attention and what N leaves out grow
-    slower than N, so their share falls. Without such a distance, and below the smallest size, FLOPs
-    themselves go on as a power of N.
-    """
-    log_n, where = np.unique(np.log(sizes), return_inverse=True)
-    log_cost = np.bincount(where, np.log(flops_per_token)) / np.bincount(where)
-    if len(log_n) == 1:
-        return lambda n: np.exp(log_cost[0]) * n / np.exp(log_n[0])
-    curve, slope = _smooth(log_n, log_cost)
-    largest = log_n[-1]
-    before = max(log_n[0], largest - np.log(2))
-    last = np.array([before, largest])
-    distance = np.exp(curve(last)) - six_n(np.exp(last))
-    ratio = distance[1] / distance[0] if distance[0] else 0.0
-
-    def cost(n: Array) -> Array:
-        x = np.log(n)
-        # A straight line in logs: a spline or a parabola would bend away.
-        inside = np.clip(x, log_n[0], largest)
-        near = np.exp(curve(inside) + slope(inside) * (x - inside))
-        if ratio <= 0:
-            return np.asarray(near)
-        power = min(np.log(ratio) / (largest - before), 1)
-        beyond = six_n(n) + distance[1] * np.exp(power * (np.maximum(x, largest) - largest))
-        return np.where(x > largest, beyond, near)
-
-    return cost
-
-
-def _smooth(x: Array, y: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return a smooth curve through or near (x, y), and its slope."""
-    if len(x) <= SPLINE_SIZES:
-        # Imported here: a fit alone starts a third of a second sooner without it.
-        from scipy.interpolate import CubicSpline
-
-        spline = CubicSpline(x, y, bc_type="natural")
-        return spline, spline.derivative()
-    parabola = np.polynomial.Polynomial.fit(x, y, 2)
-    return parabola, parabola.deriv()
 
 
 def surface_of(fit: Fit, table: LossTable, cost: Cost | None = None) -> Surface:

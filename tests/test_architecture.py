@@ -66,6 +66,7 @@ FLOORS = {
     "analysis/result.py": 2,
     "analysis/table_options.py": 3,
     "analysis/solve": 3,
+    "analysis/cost.py": 1,
     "analysis/frontier.py": 3,
     "analysis/uncertainty": 4,
     "analysis/averaging": 4,

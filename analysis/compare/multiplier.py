@@ -19,7 +19,8 @@ import numpy as np
 from analysis.arrays import Array
 from analysis.averaging.average import LawAverage
 from analysis.compare.difference import Difference
-from analysis.frontier import Cost, Surface, cost_between, optimum, table_reach
+from analysis.cost import Cost, cost_between
+from analysis.frontier import Surface, optimum, table_reach
 from analysis.laws import Law
 from analysis.tables.table import LossTable
 

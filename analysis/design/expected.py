@@ -11,19 +11,10 @@ from analysis.arrays import Array
 from analysis.averaging.average import average_laws
 from analysis.averaging.noise import FARTHEST
 from analysis.contest.adequacy import candidates
+from analysis.cost import Cost, cost_between, six_n
 from analysis.design.information import Cells, Information, Truth
 from analysis.design.range import check_range, range_doubts
-from analysis.frontier import (
-    EXPONENT_BUDGETS,
-    REACH,
-    Cost,
-    Surface,
-    cost_between,
-    exponent,
-    extrapolation_warning,
-    optimum,
-    six_n,
-)
+from analysis.frontier import EXPONENT_BUDGETS, REACH, Surface, exponent, extrapolation_warning, optimum
 from analysis.laws import family, with_limits
 from analysis.laws.law import Law
 from analysis.records.warning import FitWarning, WarningCode

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.approaches.envelope import lower_hull
 from analysis.averaging.average import EXCLUDED
+from analysis.cost import cost_between
 from analysis.explorer.answers import (
     DEMAND_EVERY,
     DEMANDS,
@@ -26,7 +27,6 @@ from analysis.explorer.curve_charts import Known, curves_chart, rates_chart
 from analysis.explorer.curves import curve_data, forecast_ends
 from analysis.explorer.surface import contours_chart, reach_of, surface_data
 from analysis.explorer.vega import UNITS, Json
-from analysis.frontier import cost_between
 from analysis.laws import family
 from analysis.plots.frontier import TOKENS_PER_PARAMETER, sizes_by_rule
 from analysis.plots.runs import rungs_by_size

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
-from analysis.frontier import cost_between
+from analysis.cost import cost_between
 from analysis.laws import find_law
 from analysis.plots.style import (
     BLACK,

@@ -18,15 +18,8 @@ from scipy.optimize import brentq
 from analysis.arrays import Array, Interval
 from analysis.averaging.average import RESAMPLES, LawAverage, WeighedLaw, average_laws, weighted_quantiles
 from analysis.contest.adequacy import candidates
-from analysis.frontier import (
-    MAX_EXTRAPOLATION,
-    Cost,
-    Surface,
-    extrapolation_warning,
-    flatness,
-    optimum,
-    table_cost,
-)
+from analysis.cost import Cost
+from analysis.frontier import MAX_EXTRAPOLATION, Surface, extrapolation_warning, flatness, optimum, table_cost
 from analysis.intervals import LEVEL
 from analysis.laws import Law
 from analysis.records.predictions import Estimated, PredictionRecord

@@ -15,7 +15,7 @@ from harness.records.errors import InputError
 
 TOLERANCE = 0.03  # of the wanted parameters
 MOST_BENT = 3.0  # times the wanted d_model / n_layers, or a shape is no rung of this ladder
-SAID_BENT = 1.5  # times the wanted d_model / n_layers, beyond which the plan says so
+NOTED_BENT = 1.5  # times the wanted d_model / n_layers, beyond which the plan says so
 DEEPEST = 512
 
 
@@ -93,7 +93,7 @@ def moving_depth_note(depths: Iterable[int]) -> list[str]:
     ]
 
 
-def bent_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> list[str]:
+def aspect_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> list[str]:
     """Return a sentence if rungs of wanted sizes are far from the wanted d_model / n_layers.
 
     Args:
@@ -106,7 +106,7 @@ def bent_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> list[
     bent = [
         f"{width / depth:.3g} at d{width} with {depth} layers"
         for width, depth in sorted(set(shapes) - given)
-        if abs(np.log(width / depth / ladder.aspect)) > np.log(SAID_BENT)
+        if abs(np.log(width / depth / ladder.aspect)) > np.log(NOTED_BENT)
     ]
     if not bent:
         return []

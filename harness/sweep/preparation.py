@@ -27,7 +27,7 @@ from harness.execution.numerics import foreign
 from harness.grid.arms import arm_notes
 from harness.grid.cells import Cell, chosen_cells
 from harness.grid.expansion import expand
-from harness.grid.ladder import bent_note, depth_note, moving_depth_note
+from harness.grid.ladder import aspect_note, depth_note, moving_depth_note
 from harness.grid.packs import Lanes
 from harness.grid.recipe_notes import recipe_notes
 from harness.grid.rounding import rounded
@@ -346,7 +346,7 @@ class Preparation:
         notes += recipe_notes(cells, settings.optim)
         depths = {cell.spec.model.n_layers for cell in cells}
         ladder = chosen_cells(settings.grid, settings.budget).ladder
-        notes += bent_note(ladder, {(cell.spec.model.d_model, cell.spec.model.n_layers) for cell in cells})
+        notes += aspect_note(ladder, {(cell.spec.model.d_model, cell.spec.model.n_layers) for cell in cells})
         return notes + depth_note(depths, settings.optim) + moving_depth_note(depths)
 
     def _keep(self, cells: list[Cell], corpus: Corpus) -> KeepPlan:

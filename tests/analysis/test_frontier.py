@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.cost import cost_between, six_n
 from analysis.frontier import (
     Surface,
-    cost_between,
     exponent,
     find_frontier,
     flatness,
     local_exponent,
     optimal_allocation,
     optimum,
-    six_n,
     table_cost,
 )
 from analysis.laws import find_law

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.frontier import Cost, Surface, local_exponent, six_n
+from analysis.cost import Cost, six_n
+from analysis.frontier import Surface, local_exponent
 from analysis.laws import find_law
 from analysis.tables.table import LossTable, load_table
 from harness.records.columns import CURVE_COLUMNS, POINT_COLUMNS, as_table

@@ -11,7 +11,8 @@ import pandas as pd
 from analysis.approaches.envelope import fit_envelope
 from analysis.approaches.parametric import fit_law
 from analysis.arrays import Array
-from analysis.frontier import Surface, exponent, optimum, six_n
+from analysis.cost import six_n
+from analysis.frontier import Surface, exponent, optimum
 from analysis.laws import find_law
 from analysis.published.papers.comparison import Comparison
 from analysis.published.papers.printed import BESIROGLU, CEREBRAS, GEMSTONES, HOFFMANN, NANOCHAT, PEARCE

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.parametric import fit_law, jackknife
-from analysis.frontier import Surface, exponent, optimum, six_n, surface_of
+from analysis.cost import six_n
+from analysis.frontier import Surface, exponent, optimum, surface_of
 from analysis.laws import find_law, with_limits
 from analysis.laws.saturating import name_of
 from analysis.tables.table import load_table

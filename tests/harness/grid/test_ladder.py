@@ -11,7 +11,7 @@ import pytest
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
 from harness.grid.expansion import expand
-from harness.grid.ladder import TOLERANCE, bent_note, depth_note, ladder_rungs, moving_depth_note, shape_of
+from harness.grid.ladder import TOLERANCE, aspect_note, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
@@ -134,7 +134,7 @@ def test_a_ladder_from_two_million_to_two_billion_has_a_shape_for_every_size() -
     rungs = ladder_rungs(ladder, model, VOCAB)
     sizes = [n_params_body(model_spec(rung, model, VOCAB)) for rung in rungs]
     assert sizes == pytest.approx(ladder.n_params_body, rel=TOLERANCE)
-    (note,) = bent_note(ladder, {(rung.d_model, rung.n_layers) for rung in rungs})
+    (note,) = aspect_note(ladder, {(rung.d_model, rung.n_layers) for rung in rungs})
     assert "12.8 at d128 with 10 layers" in note
     assert "d1088" not in note
-    assert bent_note(replace(ladder, n_params_body=[]), {(128, 10)}) == []
+    assert aspect_note(replace(ladder, n_params_body=[]), {(128, 10)}) == []
