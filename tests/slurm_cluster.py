@@ -50,12 +50,12 @@ SlurmdLogFile={folder}/log/slurmd.%n.log
 SlurmdSpoolDir={folder}/spool/%n
 ReturnToService=2
 JobRequeue=1
-KillWait=30
+KillWait=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 {nodes}
-PartitionName=low Nodes=ALL Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
+PartitionName=low Nodes=ALL Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=high Nodes=ALL State=UP PriorityTier=10 PreemptMode=OFF
 """
 
