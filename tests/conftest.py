@@ -126,6 +126,10 @@ LONG_MODULES = [
 ]
 
 
+# Programs of earlier sessions that passed, with which the next one begins.
+KEPT_PROGRAMS = ROOT / ".pytest_cache" / "compiled"
+LARGEST_KEPT_BYTES = 200e6
+
 compose = settings.compose
 
 
@@ -156,8 +160,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> waiting.Wait
     return waiting.WaitingApart(config, log)
 
 
+def pytest_configure() -> None:
+    """Begin with the programs that are kept."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and KEPT_PROGRAMS.is_dir():
+        shutil.copytree(KEPT_PROGRAMS, os.environ["JAX_COMPILATION_CACHE_DIR"], dirs_exist_ok=True)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Keep the programs of a session that passed."""
+    if "PYTEST_XDIST_WORKER" in os.environ or exitstatus != pytest.ExitCode.OK:
+        return
+    if sum(path.stat().st_size for path in KEPT_PROGRAMS.glob("*")) > LARGEST_KEPT_BYTES:
+        shutil.rmtree(KEPT_PROGRAMS)
+    KEPT_PROGRAMS.mkdir(parents=True, exist_ok=True)
+    for path in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir():
+        if not (KEPT_PROGRAMS / path.name).exists():
+            # Under its name only when it is whole: another session may read it.
+            copied = shutil.copy(path, KEPT_PROGRAMS / f".{path.name}.{os.getpid()}")
+            Path(copied).rename(KEPT_PROGRAMS / path.name)
+
+
 def pytest_unconfigure() -> None:
-    """Leave nothing behind."""
+    """Leave nothing else behind."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
