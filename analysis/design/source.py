@@ -16,8 +16,9 @@ from analysis.design.price import Size, Trunk
 from analysis.frontier import table_cost
 from analysis.records.fits import read_study
 from analysis.tables.table import LossTable, load_table
-from harness.config.schema import SweepSettings
+from harness.config.schema import Shape, SweepSettings
 from harness.config.settings import load
+from harness.grid.cells import chosen_cells
 from harness.grid.ladder import width_unit
 from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
@@ -173,7 +174,10 @@ class SweepSource(Source):
 
     def _size(self, d_model: int, n_layers: int) -> Size:
         settings = self.settings
-        rung = Rung(d_model, n_layers, settings.model.n_layers)
+        ladder, usual = chosen_cells(settings.grid, settings.budget).ladder, settings.model.n_layers
+        shapes = ladder.shapes if ladder else []
+        own = (each for each in shapes if (each.d_model, each.n_layers or usual) == (d_model, n_layers))
+        rung = Rung.of(next(own, Shape(d_model, n_layers)), settings.model)
         model = model_spec(rung, settings.model, self.record.corpus.vocab_size, settings.optim.transfer)
         per_token = float(counting.train_flops_token(model))
         return Size(

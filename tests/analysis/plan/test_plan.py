@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.plan.placement import placement
 from analysis.plan.shape import data_of, planned_run
 from analysis.prediction.demand import demanded_run
 from analysis.prediction.predictor import Predictor
-from harness.config.settings import load
+from harness.config.settings import load, plain
 from harness.execution.devices import Devices
 from harness.grid.expansion import expand
 from harness.recipe import counting
@@ -84,6 +85,16 @@ def test_shape_is_one_that_the_recipe_of_the_sweep_trains(sweep: str, depth: int
     assert spec.model.d_model % record.config["model"]["head_dim"] == 0
     assert spec.optim.lr.hidden == pytest.approx(0.006 * 64 / spec.model.d_model, rel=0.5)
     assert f"d_model: {spec.model.d_model}" in found.overrides[0]
+
+
+def test_a_plan_has_the_usual_heads_beside_a_rung_of_its_width_with_others() -> None:
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    rungs = "grid.rungs=[16,{d_model: 96, n_heads: 12}]"
+    stored = plain(load([rungs, "grid.extra=[]"], record.config))
+    found = planned_run(replace(record, config=stored), "n_params_matmul", 3.8e5, 6e13)
+    model = found.cell.spec.model
+    assert (model.d_model, model.n_layers, model.n_heads, found.cell.spec.rung) == (96, 3, 6, "d96")
+    assert "n_heads: 6" in found.overrides[0]
 
 
 def test_overrides_add_one_cell_and_change_no_other() -> None:
