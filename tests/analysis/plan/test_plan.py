@@ -200,8 +200,34 @@ def test_a_fit_stands_for_its_runs_or_asks_for_them(
     fitted = [str(ROOT / "notebooks/losses.csv"), "--map", columns, "--law", "joint", "--resamples", "0"]
     assert fit_main([*fitted, "--json", str(fit)]) == 0
     capsys.readouterr()
-    assert main([str(fit), *asked]) == 2
-    assert "holds a fit without its rows" in capsys.readouterr().err
+    assert main([str(fit), *asked]) == 0
+    by_fit = capsys.readouterr().out
+    assert main([*fitted[:5], *asked]) == 0
+    assert by_fit == capsys.readouterr().out
+    written = json.loads(fit.read_text())
+    for changes, words in (
+        ({"table": None}, "holds a fit without its rows"),
+        ({"table": written["table"] | {"path": "gone.csv"}}, "a fit of gone.csv, which is not there"),
+        ({"table": written["table"] | {"sha256": "0"}}, "losses.csv, which has changed since: fit it again"),
+    ):
+        fit.write_text(json.dumps(written | changes))
+        assert main([str(fit), *asked]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_fits_of_all_approaches_stand_for_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, table = tmp_path / "all.json", tmp_path / "losses.csv"
+    shutil.copy(ROOT / "notebooks/losses.csv", table)
+    columns = ["--map", "N=params,D=tokens,loss=val_loss"]
+    assert fit_main([str(table), *columns, "--approach", "all", "--resamples", "0", "--json", str(fit)]) == 0
+    asked = ["--flops", "1e14", "--resamples", "0"]
+    capsys.readouterr()
+    assert main([str(fit), *asked]) == 0
+    by_fits = capsys.readouterr().out
+    assert main([str(table), *columns, *asked]) == 0
+    assert by_fits == capsys.readouterr().out
 
 
 def test_a_plan_says_how_far_predictions_of_its_sweep_were_tested(

@@ -35,7 +35,7 @@ MOST_SIZES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Runs:
     """Runs that are there, and what can be trained beside them.
 
     Attributes:
@@ -88,7 +88,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSource(Source):
+class ForeignRuns(Runs):
     """A table of other people's runs.
 
     Attributes:
@@ -142,7 +142,7 @@ class ForeignSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepSource(Source):
+class SweepRuns(Runs):
     """A folder results/<sweep>/.
 
     Attributes:
@@ -241,7 +241,7 @@ def _range(values: Array, largest: float, step: float) -> list[float]:
     return sorted(found)
 
 
-def read_folder(path: Path, count: str) -> SweepSource:
+def read_folder(path: Path, count: str) -> SweepRuns:
     """Return the runs of a sweep.
 
     Raises:
@@ -254,7 +254,7 @@ def read_folder(path: Path, count: str) -> SweepSource:
     table = load_table(frame, axes="nd", count=count)
     study = read_study(folder.fits) if folder.fits.exists() else None
     record = read_sweep(folder.sweep)
-    return SweepSource(
+    return SweepRuns(
         table=table,
         law=None if study is None else study.planning_law,
         name=str(path),
