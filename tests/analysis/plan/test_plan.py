@@ -24,6 +24,7 @@ from harness.config.settings import load, plain
 from harness.execution.devices import Devices
 from harness.grid.expansion import expand
 from harness.recipe import counting
+from harness.records.errors import InputError
 from harness.records.sweep_file import read_sweep
 from harness.sweep.__main__ import load_settings
 from tests import ROOT
@@ -172,6 +173,12 @@ def test_a_size_below_the_smallest_model_is_refused(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "3k parameters are less than any model of this recipe has" in said
     assert "17,408, which d_model=16 has" in said
+
+
+def test_a_size_above_the_widest_model_is_refused() -> None:
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    with pytest.raises(InputError, match=r"1e\+16 parameters need a width above .*: ask for a smaller run"):
+        planned_run(record, "n_params_matmul", 1e16, 1e30)
 
 
 def test_a_run_that_repeats_its_text_too_often_is_no_plan(
