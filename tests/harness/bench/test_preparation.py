@@ -51,7 +51,7 @@ def test_a_preparation_that_ends_too_soon_is_not_killed() -> None:
 def test_the_share_of_the_time_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--kill-at", "1.5"]) == 2
     assert capsys.readouterr().err == (
-        "error: a share of the time is 1.5, expected between 0 and 1; change --kill-at\n"
+        "error: a share of the time is 1.5, expected between 0 and 1 (--kill-at)\n"
     )
 
 
