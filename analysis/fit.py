@@ -26,7 +26,7 @@ from analysis.records.fits import read_study
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS
 from analysis.study.study import study_table
-from analysis.table_options import MOST_RESAMPLES, add_level, add_reading, reading, save
+from analysis.table_options import MOST_RESAMPLES, add_level, add_reading, origin_of, reading, save
 from analysis.tables.columns import OWN_KEYS, columns_of_n
 from analysis.tables.frames import FORMATS, read_frame
 from analysis.tables.table import LossTable, load_table
@@ -181,6 +181,7 @@ def one(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
     if not shared or not fits:
         fits = fit_approach(table, arguments.approach, law, arguments.estimator, **options, kind=kind)
     entries = to_json([fit.to_record() for fit in fits])
+    entries[0]["table"] = origin_of(arguments)
     source = _source(arguments, table)
     steps = next_steps(fits[0].warnings, replace(source, largest=None) if shared else source)
     text = "\n".join(["\n\n".join(fit.summary() for fit in fits), *steps])
@@ -259,6 +260,7 @@ def every(arguments: argparse.Namespace, asked: Asked) -> tuple[str, Any]:
         progress=_progress(),
     )
     entries = to_json(found.to_records())
+    entries[found.recommended or 0]["table"] = origin_of(arguments)
     source = _source(arguments, next(iter(tables.values())))
     warned = table_wide(found.fits[0].warnings)
     if found.recommended is not None:

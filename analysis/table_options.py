@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import write_json
 
+READING = ("mapping", "scale", "where", "loss_is")  # options of `add_reading`
 MOST_RESAMPLES = 100_000  # more would fill the memory
 QUOTED = r"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'"  # a quote inside is written twice, as in CSV
 # A key, and a value behind `=`: each in quotes, or up to the next sign that ends it.
@@ -100,6 +102,18 @@ def reading(arguments: argparse.Namespace) -> dict[str, Any]:
         "where": parse_pairs(arguments.where, "--where", "COLUMN=VALUE"),
         "loss_is": arguments.loss_is,
     }
+
+
+def origin_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return where the rows of a fit are, as JSON: file, SHA-256 of its bytes, options that read it."""
+    typed = {name: getattr(arguments, name) for name in (*READING, "count", "loss")}
+    return {"path": str(arguments.table), "sha256": sha256_of(arguments.table), **typed}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def add_level(parser: CommandParser) -> None:

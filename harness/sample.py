@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from harness.records.command_line import CommandParser, add_model
-from harness.weights.run import load_run
+from harness.weights.run import load_run, say_if_better
 
 KEPT_CONTROL = "\n\t"  # control characters that a terminal may obey
 
@@ -26,7 +26,9 @@ def shown(text: str) -> str:
 
 def sample(given: argparse.Namespace) -> None:
     """Print the prompt and what the model writes after it."""
-    pieces = load_run(given.folder, given.run).sample(
+    run = load_run(given.folder, given.run)
+    say_if_better(given.folder, given.run, run.card)
+    pieces = run.sample(
         given.prompt,
         n_tokens=given.n_tokens,
         temperature=given.temperature,

@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[Main, str]] = {
     "harness.bench": (bench.main, "--rungs"),
     "harness.bench.scheduling": (scheduling.main, "--large"),
     "harness.bench.many_runs": (many_runs.main, "--runs"),
-    "harness.bench.preparation": (preparation.main, "--kill"),
+    "harness.bench.preparation": (preparation.main, "--kill-at"),
     "harness.bench.seeking": (seeking.main, "--seeks"),
     "harness.bench.shards": (shards.main, "--repeats"),
     "analysis.fit": (fit.main, "--approach"),

@@ -261,7 +261,9 @@ def contest_of(table: LossTable, laws: Sequence[str], wanted: str, estimator: st
     (chosen,) = (entrant.law for entrant in entrants if entrant.chosen)
     measured = {entrant.law: entrant.rollout_rms for entrant in entrants if entrant.rollout_rms is not None}
     predicted = {entry.row for entrant in entrants for entry in entrant.rolled}
-    return Contest(measured, chosen, _why(entrants, len(at), len(usable)), len(predicted), tuple(able))
+    which = "these rows" if len(rows) == len(table) else f"the {len(rows)} rows that are not held out"
+    why = _why(entrants, which, len(at), len(usable))
+    return Contest(measured, chosen, why, len(predicted), tuple(able))
 
 
 def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
@@ -272,10 +274,10 @@ def _problem_with(table: LossTable, law: str, estimator: str) -> str | None:
     return None
 
 
-def _why(entrants: Sequence[Entrant], n_cuts: int, n_usable: int) -> str:
+def _why(entrants: Sequence[Entrant], which: str, n_cuts: int, n_usable: int) -> str:
     """Return the reason for the choice: the weights of the laws, and the error beyond the fitted computes."""
     first, *others = sorted(entrants, key=lambda entrant: -entrant.weight)
-    text = f"{family(first.law)} is the likeliest law of these rows, with a weight of {first.weight:.2f}"
+    text = f"{family(first.law)} is the likeliest law of {which}, with a weight of {first.weight:.2f}"
     if others:
         text += f" (next: {family(others[0].law)}, {others[0].weight:.2f})"
     if first.rollout_rms is None:

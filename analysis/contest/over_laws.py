@@ -39,7 +39,9 @@ def over_laws(table: LossTable, laws: tuple[str, ...], resamples: int, level: fl
     named = ", ".join(
         f"{family(entry.name)} {entry.weight:.2f}" for entry in average.kept if entry.weight >= SAID
     )
-    text = f"by weight, the laws that these rows cannot exclude are {named}"
+    held = len(table) - len(table.fitted())
+    rows = f"all {len(table)} rows, the {held} held-out ones too," if held else "these rows"
+    text = f"by weight, the laws that {rows} cannot exclude are {named}"
     if draws:
         text += f"; over them {_quantities(average, table, level)}"
     return text if table.limits else f"{text}; {NO_LIMITS}"

@@ -15,7 +15,7 @@ from analysis.design.choose import Choice, choose
 from analysis.design.expected import NORMAL_90, ExpectedErrors, Target, expect, truth_of
 from analysis.design.files import write_grid, write_runs
 from analysis.design.information import Cells, Information
-from analysis.design.source import COOLDOWN, ForeignSource, Source, SweepSource, read_folder
+from analysis.design.runs import COOLDOWN, ForeignRuns, Runs, SweepRuns, read_folder
 from analysis.design.text import choice_text, errors_text
 from analysis.frontier import six_nd_exponents, table_cost
 from analysis.records.fit import COUNTS
@@ -85,19 +85,19 @@ def _parser() -> CommandParser:
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
     _check(arguments)
-    source = _source(arguments)
-    truth = truth_of(source.table, source.law if arguments.law is None else arguments.law)
-    information = Information(truth, Cells.of(source.table), arguments.estimator)
-    flops = arguments.target or AHEAD * float(source.table.c.max())
-    found = expect(information, target=flops, cost=table_cost(source.table))
+    runs = _runs(arguments)
+    truth = truth_of(runs.table, runs.law if arguments.law is None else arguments.law)
+    information = Information(truth, Cells.of(runs.table), arguments.estimator)
+    flops = arguments.target or AHEAD * float(runs.table.c.max())
+    found = expect(information, target=flops, cost=table_cost(runs.table))
     if arguments.next is None:
-        measured = _measured(arguments, source, information, found.target)
-        print(errors_text(found, measured, source.name))
+        measured = _measured(arguments, runs, information, found.target)
+        print(errors_text(found, measured, runs.name))
         save(arguments.json, {"expected": to_json(found), "bootstrap": measured})
         return
-    choice = _choice(arguments, source, information, found)
-    print(choice_text(choice, arguments.spend, source.notes))
-    _write(arguments, source, choice, argv)
+    choice = _choice(arguments, runs, information, found)
+    print(choice_text(choice, arguments.spend, runs.notes))
+    _write(arguments, runs, choice, argv)
     save(arguments.json, {"expected": to_json(found), "choice": to_json(choice)})
 
 
@@ -116,7 +116,7 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
-def _source(arguments: argparse.Namespace) -> Source:
+def _runs(arguments: argparse.Namespace) -> Runs:
     if arguments.table.is_dir():
         if arguments.sizes is not None:
             raise InputError(
@@ -125,7 +125,7 @@ def _source(arguments: argparse.Namespace) -> Source:
         return read_folder(arguments.table, arguments.count)
     options = reading(arguments) | {"count": arguments.count, "loss": arguments.loss}
     table = load_table(arguments.table, axes="nd", **options)
-    return ForeignSource(
+    return ForeignRuns(
         table=table,
         law=None,
         name=str(arguments.table),
@@ -136,24 +136,24 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def _choice(
-    arguments: argparse.Namespace, source: Source, information: Information, found: ExpectedErrors
+    arguments: argparse.Namespace, runs: Runs, information: Information, found: ExpectedErrors
 ) -> Choice:
     assert found.target is not None
-    sizes = source.sizes(found.target.n)
-    ends = source.ends(found.target.d)
+    sizes = runs.sizes(found.target.n)
+    ends = runs.ends(found.target.d)
     if arguments.tokens is not None:
         ends = [end for end in ends if any(abs(end / asked - 1) < 0.05 for asked in arguments.tokens)]
-    trunks = source.with_new(sizes, arguments.next)
+    trunks = runs.with_new(sizes, arguments.next)
     return choose(
         information, found.target, trunks, ends, arguments.next, arguments.spend, arguments.max_flops
     )
 
 
-def _write(arguments: argparse.Namespace, source: Source, choice: Choice, argv: Sequence[str]) -> None:
+def _write(arguments: argparse.Namespace, runs: Runs, choice: Choice, argv: Sequence[str]) -> None:
     if arguments.out is None:
         return
-    if isinstance(source, SweepSource):
-        write_grid(arguments.out, choice, source.name, recorded("analysis.design", argv))
+    if isinstance(runs, SweepRuns):
+        write_grid(arguments.out, choice, runs.name, recorded("analysis.design", argv))
         print(f"to train them: {program_name('harness.sweep')} +grid=cells cells={arguments.out}")
     else:
         write_runs(arguments.out, choice)
@@ -161,15 +161,15 @@ def _write(arguments: argparse.Namespace, source: Source, choice: Choice, argv: 
 
 
 def _measured(
-    arguments: argparse.Namespace, source: Source, information: Information, target: Target | None
+    arguments: argparse.Namespace, runs: Runs, information: Information, target: Target | None
 ) -> dict[str, float | None]:
     """Return the standard errors that the bootstrap of the fit shows: the width of its 90 % over 3.29."""
     truth = information.truth
-    fit = fit_law(source.table, truth.law.name, resamples=arguments.resamples, estimator=arguments.estimator)
+    fit = fit_law(runs.table, truth.law.name, resamples=arguments.resamples, estimator=arguments.estimator)
     if fit.samples is None:
         return {}
     draws = {name: fit.samples[:, position] for position, name in enumerate(truth.law.params)}
-    draws["a"] = six_nd_exponents(truth.law, fit.samples, source.table)
+    draws["a"] = six_nd_exponents(truth.law, fit.samples, runs.table)
     if target is not None:
         place = (np.array([value]) for value in (target.n, target.d, target.flops))
         draws["loss"] = np.log(truth.law.value(fit.samples, *place))[:, 0]

@@ -42,7 +42,10 @@ def _ends(task: TaskRecord) -> str:
     """Return the metrics of the smallest and of the largest model."""
     first, last = task.sizes[0], task.sizes[-1]
     text = f"{task.axis} {first.at:.3g} to {last.at:.3g}: nll {first.nll:.3g} to {last.nll:.3g}"
-    return f"{text}, exact match {_share(first)} to {_share(last)}" if task.has_exact else text
+    if not task.has_exact:
+        return text
+    chance = "" if task.chance is None else f" (chance {task.chance:.2g})"
+    return f"{text}, exact match {_share(first)} to {_share(last)}{chance}"
 
 
 def _share(row: SizeRow) -> str:

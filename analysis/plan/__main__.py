@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from analysis.advice import Source, next_steps
 from analysis.approaches.parametric import fit_law
 from analysis.plan.placement import placement
+from analysis.plan.rows import take_rows_of_fit
 from analysis.plan.shape import PlannedRun, planned_run
 from analysis.plan.text import Answer, Effort, answer_text
 from analysis.prediction.demand import demanded_run
@@ -43,7 +43,6 @@ from harness.records.sweep_file import SweepRecord, read_sweep
 # Dense models reach so much: 46 % at 540B (arXiv:2204.02311, table 3), 38 to 43 % at 405B (arXiv:2407.21783,
 # section 3.3.2). Small ones reach less, and the plan of a sweep with plan.device counts what they wait for.
 ASSUMED_MFU = 0.4
-LARGEST_FIT = 10_000_000  # bytes of a file that may be a fit; more is a table
 GOALS = {"flops": "flops", "params": "n", "tokens": "d", "loss": "loss"}  # arguments of `Predictor.best`
 EXAMPLE = """\
 python -m analysis.plan results/chinchilla --flops 1e15 --out plan.yaml
@@ -54,7 +53,9 @@ python -m analysis.plan losses.csv --map N=params,D=tokens --hours 24 --device h
 def _parser() -> CommandParser:
     parser = CommandParser("analysis.plan", "Say what to train for a budget, by fitted laws.", EXAMPLE)
     parser.add_argument(
-        "table", type=Path, help="results/<sweep> or its fits.json, or a table of finished runs"
+        "table",
+        type=Path,
+        help="results/<sweep> or its fits.json, a table of finished runs, or its fit by analysis.fit --json",
     )
     for name, what in (
         ("flops", "training compute C, FLOPs"),
@@ -214,8 +215,9 @@ def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None,
     if path.name == SweepFolder(path.parent).fits.name and SweepFolder(path.parent).points.exists():
         path = arguments.table = path.parent
     if not path.is_dir():
-        _check_rows(path)
-        return load_table(path, axes="nd", count=arguments.count, **reading(arguments)), None, None
+        loss = take_rows_of_fit(arguments)
+        options = reading(arguments) | {"count": arguments.count, "loss": loss}
+        return load_table(arguments.table, axes="nd", **options), None, None
     folder = SweepFolder(path)
     if not folder.points.exists():
         raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")
@@ -227,21 +229,6 @@ def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None,
         factors += [cell.factor for score in study.scores for cell in score.cells]
         scored = max(factors, default=None)
     return table, read_sweep(folder.sweep), scored
-
-
-def _check_rows(path: Path) -> None:
-    """Raise InputError if a file holds a fit: what a run will cost is stated with intervals, from rows."""
-    if path.suffix != ".json" or not path.is_file() or path.stat().st_size > LARGEST_FIT:
-        return
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        return  # reading the table says what is wrong with it
-    if isinstance(found, dict) and {"law", "params", "objective"} <= found.keys():
-        raise InputError(
-            f"{path} holds a fit without its rows, and intervals need the rows: give the table that was "
-            f"fitted, with its --map, and --law '{found['law']}' for this law alone"
-        )
 
 
 def _predictor(arguments: argparse.Namespace, table: LossTable) -> Predictor:

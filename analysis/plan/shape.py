@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from harness.config.schema import ListedCells, SweepSettings
+from harness.config.schema import GridCells, ListedCells, Shape, SweepSettings
 from harness.config.settings import load
 from harness.config.values import typed
 from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells
@@ -74,7 +74,10 @@ def planned_run(record: SweepRecord, count: str, n: float, flops: float) -> Plan
     chosen = chosen_cells(settings.grid, settings.budget)
     seed = (chosen.seeds or [DEFAULT_SEED])[0]
     earlier = chosen.cells or []
-    wanted = ListedCells(rung.d_model, [tokens], [seed], rung.n_layers, "holdout")
+    wanted = ListedCells(rung.d_model, [tokens], [seed], rung.n_layers, role="holdout")
+    if any(shape.n_heads or shape.n_kv_heads for shape in _shapes(chosen)):
+        # Without heads it would be the grid's own rung of that width and depth.
+        wanted = replace(wanted, n_heads=model.n_heads, n_kv_heads=model.kv_heads)
     grid = replace(settings.grid, cells=[*earlier, wanted], references=[], arms=None)
     settings, _ = rounded(replace(settings, grid=grid))
     listed = (settings.grid.cells or [])[-1]
@@ -93,13 +96,16 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
     """Return the rung whose size is nearest; its depth follows the rule of the sweep."""
     chosen = chosen_cells(settings.grid, settings.budget)
     usual = settings.model.n_layers
-    shapes = chosen.ladder.shapes if chosen.ladder else []
+    shapes, sizes = _shapes(chosen), chosen.ladder.n_params_body if chosen.ladder else []
     # Given shapes show the ladder's own ratio of width to depth; its largest one is the nearest to a plan.
     widest = max(shapes, key=lambda shape: shape.d_model, default=None)
-    aspect = widest.d_model / widest.n_layers if widest else chosen.ladder.aspect if chosen.ladder else 1.0
+    aspect = chosen.ladder.aspect if chosen.ladder else 1.0
+    if widest:
+        aspect = widest.d_model / (widest.n_layers or usual)
+    is_of_one_depth = not sizes and {shape.n_layers or usual for shape in shapes} <= {usual}
 
     def rung(width: int) -> Rung:
-        if chosen.ladder is None:
+        if is_of_one_depth:
             return Rung(width, usual, usual)
         return Rung(width, max(1, round(width / aspect)), usual)
 
@@ -124,6 +130,11 @@ def _nearest(settings: SweepSettings, vocab_size: int, count: str, n: float) -> 
     raise InputError(f"{n:.3g} parameters need a width above {WIDEST}, expected less: ask for a smaller run")
 
 
+def _shapes(cells: GridCells) -> list[Shape]:
+    """Return the given shapes of a grid's ladder; none for a grid of widths."""
+    return cells.ladder.shapes if cells.ladder else []
+
+
 def data_of(record: SweepRecord) -> DataSpec:
     """Return the training and evaluation data of a sweep."""
     recipe = record.recipe
@@ -138,4 +149,5 @@ def data_of(record: SweepRecord) -> DataSpec:
 
 def _plain(cells: ListedCells) -> dict[str, object]:
     found = {"d_model": cells.d_model, "n_tokens": cells.n_tokens, "seeds": cells.seeds, "role": cells.role}
-    return found | ({} if cells.n_layers is None else {"n_layers": cells.n_layers})
+    own = {"n_layers": cells.n_layers, "n_heads": cells.n_heads, "n_kv_heads": cells.n_kv_heads}
+    return found | {name: value for name, value in own.items() if value is not None}

@@ -15,6 +15,9 @@ from analysis.records.warning import FitWarning, WarningCode
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant
 
+# Nats from the lowest loss to the floor of a source within which E is right, in simulations of the source
+# of results/chinchilla-synthetic (tests/analysis/averaging/test_known_floor.py).
+NEAR_FLOOR = 0.2
 TOLD_APART = 0.005  # difference of two weights that two decimals can show
 PLAIN = {
     "chinchilla": "additive (Chinchilla) law",
@@ -201,10 +204,14 @@ def _floor(study: StudyRecord, found: AveragedRecord) -> str:
         return f"The source has a floor of {significant(floor, 4)}, which the interval holds."
     side = "above" if found.low > floor else "below"
     losses = [cell.loss for cell in study.forecast.cells] if study.forecast else []
-    gap = f" (the lowest loss is {min(losses) - floor:.2f} above it)" if losses else ""
+    text = f"The source has a floor of {significant(floor, 4)}: the interval lies {side} it"
+    gap = min(losses) - floor if losses else None
+    if gap is not None and gap <= NEAR_FLOOR:
+        return f"{text}, although the lowest loss is {gap:.2f} above it."
+    how = "" if gap is None else f" (the lowest loss is {gap:.2f} above it)"
     return (
-        f"The source has a floor of {significant(floor, 4)}: the interval lies {side} it, because no law "
-        f"here is that of the source so far from it{gap}; runs that come closer would bring it in."
+        f"{text}, because no law here is that of the source so far from it{how}. In simulations of such a "
+        f"source E comes right once the lowest loss is within {NEAR_FLOOR:g} of the floor."
     )
 
 

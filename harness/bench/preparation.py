@@ -8,10 +8,12 @@ may use the machine.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,9 +35,9 @@ from harness.records.errors import InputError
 from harness.records.json_files import to_json
 
 DESCRIPTION = """\
-Measure how much memory, and how much time, it takes to prepare text that is larger than memory; with --kill,
-prepare it again, killed once, and compare what comes out. The text is made from this environment's Python
-files, repeated with changes."""
+Measure how much memory, and how much time, it takes to prepare text that is larger than memory; with
+--kill-at, prepare it again, killed once, and compare every byte that comes out. The text is made from this
+environment's Python files, repeated with changes."""
 FILE_MB = 64
 CHANGED = re.compile(r"[a-z_]{5,}")  # names that a repetition changes
 SHARE_COPIED = 0.1  # of the repetitions: near duplicates of what was there before
@@ -156,14 +158,19 @@ def _sizes(pid: int) -> Iterator[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    example = "python -m harness.bench.preparation --mb 500"
+    example = "python -m harness.bench.preparation --mb 500 --kill-at 0.5"
     parser = CommandParser("harness.bench.preparation", DESCRIPTION, example)
     parser.add_argument("--mb", type=float, default=500, help="size of the text (default 500)")
     parser.add_argument("--sample-mb", type=float, default=24, help="encoded for comparison (default 24)")
     parser.add_argument("--tokenizer", default="bpe", help="bpe (default), or the path of a tokenizer.json")
     parser.add_argument("--vocab", type=int, default=512, help="vocabulary of bpe (default 512)")
     parser.add_argument("--eval-fraction", type=float, default=0.04, help="share held out (default 0.04)")
-    parser.add_argument("--kill", action="store_true", help="prepare it again, killed at half the time")
+    parser.add_argument(
+        "--kill-at",
+        type=float,
+        metavar="SHARE",
+        help="prepare it again, killed (SIGKILL) after this share of the time, and compare all bytes",
+    )
     parser.add_argument("--json", type=output_file, help="where the figures go beside the screen")
     return parser.answer(arguments, measure)
 
@@ -177,6 +184,8 @@ def measure(options: argparse.Namespace) -> None:
 
 def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of one text."""
+    if options.kill_at is not None and not 0 < options.kill_at < 1:
+        raise InputError(f"a share of the time is {options.kill_at:g}, expected between 0 and 1", "kill_at")
     texts, sample = folder / "texts", folder / "sample.jsonl"
     texts.mkdir()
     mb = make_text(texts, options.mb, sample, options.sample_mb)
@@ -200,13 +209,25 @@ def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "speed_over_encode_batch": (mb / cost.seconds) / (sample_mb / seconds),
         "speed_over_encode_batch_by_cpu": (mb / cost.cpu_seconds) / (sample_mb / cpu_seconds),
     }
-    if options.kill:
-        again = [*command, str(folder / "again")]
-        first = watch(again, cost.seconds / 2)
-        second = watch(again)
-        figures["killed"] = {"first": to_json(first), "second": to_json(second)}
-        figures["same_bytes_after_kill"] = _content(folder / "cache") == _content(folder / "again")
+    if options.kill_at is not None:
+        undisturbed = _digests(folder / "cache")
+        shutil.rmtree(folder / "cache")  # two caches and the text would need more disk
+        figures |= killed([*command, str(folder / "again")], options.kill_at * cost.seconds)
+        figures["same_bytes_after_kill"] = _digests(folder / "again") == undisturbed
+        figures["files_compared"] = len(undisturbed)
     return figures
+
+
+def killed(command: list[str], seconds: float) -> dict[str, Any]:
+    """Return what a preparation took that was killed after some seconds, and what its second start took.
+
+    Raises:
+        InputError: it ended before it was killed.
+    """
+    first = watch(command, seconds)
+    if not first.killed:
+        raise InputError(f"the preparation ended before {seconds:.0f} s; give an earlier moment", "kill_at")
+    return {"killed": {"first": to_json(first), "second": to_json(watch(command))}}
 
 
 def _encode(cache: Path, sample: Path) -> tuple[float, float]:
@@ -218,9 +239,13 @@ def _encode(cache: Path, sample: Path) -> tuple[float, float]:
     return seconds, cpu
 
 
-def _content(cache: Path) -> dict[str, bytes]:
-    """Return every file of the corpora of a cache."""
-    return {str(path.relative_to(cache)): path.read_bytes() for path in cache.glob("corpora/*/*")}
+def _digests(cache: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of the corpora of a cache, which may be larger than memory."""
+    found = {}
+    for path in sorted(cache.glob("corpora/*/*")):
+        with path.open("rb") as file:
+            found[str(path.relative_to(cache))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 if __name__ == "__main__":

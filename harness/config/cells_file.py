@@ -26,6 +26,8 @@ from harness.records.paths import SweepFolder
 FILE_GRIDS = ("cells", "plan")
 MAX_YAML = 1_000_000  # characters
 KEYS = ("extends", "settings", "cells")
+# Of an entry, as a stored configuration writes them.
+DEFAULTS = {"n_layers": None, "n_heads": None, "n_kv_heads": None, "role": "fit"}
 EXAMPLE = "cells: [{d_model: 48, n_tokens: [8000000], seeds: [0]}]"
 
 
@@ -56,7 +58,8 @@ class CellsFile:
         Args:
             earlier: cells that the sweep lists already, which stay.
         """
-        cells = earlier + [cell for cell in self.cells if cell not in earlier]
+        cells = [DEFAULTS | cell for cell in earlier]
+        cells += [cell for cell in self.cells if cell not in cells]
         folder = [] if self.extends is None else [f"results_dir={self.extends}"]
         given = [
             f"{key}={value if isinstance(value, str) else typed(value)}"
@@ -144,8 +147,7 @@ def read_cells(key: str, path: str) -> CellsFile:
             raise InputError(f"{path} has {shown(name)} under settings, expected a key that --cfg prints")
     cells = [_cell(cell) for cell in content["cells"]]
     check_value("grid.cells", kind_of("grid.cells", SweepSettings), cells)
-    defaults = {"n_layers": None, "role": "fit"}  # as a stored configuration writes them
-    return CellsFile(path, extends, settings, [defaults | cell for cell in cells])
+    return CellsFile(path, extends, settings, [DEFAULTS | cell for cell in cells])
 
 
 def _cell(cell: Any) -> Any:

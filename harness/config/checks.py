@@ -65,7 +65,9 @@ RANGES = {
         "optim.batch_size grid.batch_sizes mesh.data mesh.fsdp mesh.tensor mesh.stage mesh.expert "
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
         "grid.extra.n_layers grid.cells.d_model grid.cells.n_layers "
+        "grid.extra.n_heads grid.extra.n_kv_heads grid.cells.n_heads grid.cells.n_kv_heads "
         "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
+        "grid.ladder.shapes.n_heads grid.ladder.shapes.n_kv_heads "
         "grid.log_interval grid.resamples"
     ),
     WORKERS: "launcher.n_workers launcher.pack launcher.max_attempts launcher.nodes launcher.cpus",

@@ -15,6 +15,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from harness.config.rungs import KEY as RUNGS
+from harness.config.rungs import check_rungs, has_shapes
 from harness.config.values import MAX_DEPTH, check_value, is_list, is_text, kind_of, misfit, shown
 from harness.records.errors import InputError, near, nearest
 
@@ -144,7 +146,10 @@ def _read(argument: str, rest: list[str], known: list[str], schema: type) -> Ove
     if key in PATH_KEYS:
         return Override(key, _path(key, argument.partition("=")[2]))
     value = _value(key, kind, typed, rest)
-    check_value(key, kind, value, typed)
+    if key == RUNGS and has_shapes(value):
+        check_rungs(value, typed)
+    else:
+        check_value(key, kind, value, typed)
     return Override(key, value)
 
 

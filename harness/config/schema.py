@@ -245,13 +245,21 @@ class PlanSettings:
 class ExtraCells:
     """Cells beyond the rectangle of the grid: more seeds, to measure seed noise, or longer runs of a rung.
 
-    `n_layers` is model.n_layers if it is null.
+    Attributes:
+        d_model: width.
+        n_tokens: training tokens.
+        seeds: seeds of each.
+        n_layers: depth; null is model.n_layers.
+        n_heads: query heads; null takes those of the grid's rung of this width and depth.
+        n_kv_heads: heads of keys and values, likewise.
     """
 
     d_model: int
     n_tokens: list[int]
     seeds: list[int]
     n_layers: int | None = None
+    n_heads: int | None = None
+    n_kv_heads: int | None = None
 
 
 @dataclass
@@ -277,12 +285,21 @@ class Reference:
     seeds: list[int]
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class Shape:
-    """Width and depth of a rung."""
+    """Shape of a rung, as an entry of `grid.rungs` or of a ladder; null takes what `model` gives its width.
+
+    Attributes:
+        d_model: width.
+        n_layers: depth.
+        n_heads: query heads, which divide the width.
+        n_kv_heads: heads of keys and values, which divide the query heads.
+    """
 
     d_model: int
-    n_layers: int
+    n_layers: int | None = None
+    n_heads: int | None = None
+    n_kv_heads: int | None = None
 
 
 @dataclass
@@ -305,7 +322,7 @@ class GridCells:
     """Cells of a grid; null takes the value from the budget.
 
     Attributes:
-        rungs: widths of the models.
+        rungs: widths of the models; a list with shapes in it becomes a ladder of them.
         ladder: rungs of several depths, in place of `rungs`.
         n_tokens: training tokens of every rung.
         tokens_per_param: training tokens over all parameters, from which further token counts follow.

@@ -33,6 +33,7 @@ from harness.config.overrides import (
     split,
     without_control,
 )
+from harness.config.rungs import settle_rungs
 from harness.config.schema import DEFAULT_BUDGET, SweepSettings
 from harness.config.values import check_value, converted, kind_of, shown
 from harness.data.text.tokenizer import KINDS
@@ -104,7 +105,7 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
     of_grid = [o for o in overrides if o.key == "budget" or o.key.startswith("grid.")]
     for override in of_grid:
         _apply(values, override)
-    _name_rungs_once(values["grid"], of_grid)
+    settle_rungs(values["grid"], [override.key for override in of_grid])
     others_set = _of_grid(values, kept) + [o for o in overrides if o not in of_grid]
     for override in others_set:
         if override.key in PATH_KEYS:
@@ -148,26 +149,6 @@ def _with_own_vocabulary(settings: SweepSettings, given: Collection[str]) -> Swe
     if is_learned or "data.tokenizer" not in given or "data.vocab_size" in given:
         return settings
     return replace(settings, data=replace(data, vocab_size=0))
-
-
-def _name_rungs_once(grid: dict[str, Any], given: list[Override]) -> None:
-    """Drop the widths or the ladder of the grid file if the user names rungs in the other way.
-
-    Raises:
-        InputError: the user names them in both ways.
-    """
-
-    def names(key: str) -> bool:
-        return grid.get(key) is not None and any(o.key.split(".")[:2] == ["grid", key] for o in given)
-
-    if names("rungs") and names("ladder"):
-        raise InputError(
-            "grid.rungs and grid.ladder both name the rungs, and one of them was expected; leave grid.rungs "
-            "out for those of the ladder, or grid.ladder for the widths"
-        )
-    for key, other in (("rungs", "ladder"), ("ladder", "rungs")):
-        if names(key):
-            grid[other] = None
 
 
 def _usual(

@@ -22,7 +22,7 @@ NO_VALUE = "???"  # as OmegaConf writes a key that still needs one
 MAX_DEPTH = 12
 MAX_SHOWN = 160
 EXAMPLES = {
-    "grid.rungs": "[16,32], or grid.ladder={shapes: [{d_model: 16, n_layers: 2}]}",
+    "grid.rungs": "[16,32], or [16,{d_model: 32, n_layers: 4, n_heads: 2}]",
     "grid.ladder": "{n_params_body: [2e6,8e6,3.2e7], aspect: 32}",
     "grid.n_tokens": "[65536,131072]",
     "grid.seeds": "[0,1]",

@@ -123,6 +123,8 @@ def _open(
 ) -> list[Shard]:
     """Return the shards; token lists in columns are rewritten first."""
     lists = [each for each in files if each.name.lower().endswith(columns.SUFFIXES)]
+    mapped = {file.path: open_shard(file, config.vocab_size) for file in files if file not in lists}
+    _check_types(list(mapped.values()))
     if lists:
         which = f"{len(lists):,} file{'' if len(lists) == 1 else 's'}"
         size = sum(each.size for each in lists) / 1e6
@@ -135,8 +137,25 @@ def _open(
             if Path(file.path).parent == scratch:
                 Path(file.path).unlink()
         else:
-            found.append(open_shard(file, config.vocab_size))
+            found.append(mapped[file.path])
     return found
+
+
+def _check_types(opened: list[Shard]) -> None:
+    """Raise InputError if two shards hold tokens of other types: one was cut, misread or is another corpus.
+
+    Token lists in columns are rewritten with the type of the vocabulary, so theirs does not matter.
+    """
+    first: dict[str, Shard] = {}
+    for shard in opened:
+        first.setdefault(np.dtype(shard.dtype).name, shard)
+    if len(first) > 1:
+        (one, a), (other, b), *_ = first.items()
+        raise InputError(
+            f"{a.path} holds tokens of type {one} and {b.path} of type {other}, expected one type in all "
+            "files of a corpus; write one of them again, or move it to a folder of its own and mix both by "
+            "data=mixture"
+        )
 
 
 def _described(

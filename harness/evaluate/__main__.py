@@ -17,7 +17,7 @@ from harness.execution import numerics
 from harness.execution.execution import Execution, MeshConfig
 from harness.records.command_line import CommandParser, add_model
 from harness.records.errors import InputError
-from harness.weights.run import TrainedRun, load_run
+from harness.weights.run import TrainedRun, load_run, say_if_better
 
 
 def evaluate_file(run: TrainedRun, data: Path, text_field: str, n_tokens: int | None) -> TextLoss:
@@ -37,6 +37,7 @@ def evaluate(given: argparse.Namespace) -> None:
         raise InputError(f"at least 1 token was expected and {given.n_tokens} came", "n_tokens")
     numerics.settle()
     run = load_run(given.folder, given.run)
+    say_if_better(given.folder, given.run, run.card)
     found = evaluate_file(run, given.data, given.text_field, given.n_tokens)
     card = run.card
     bits = "" if card.bits_per_byte is None else f", {card.bits_per_byte:.6f} bits per byte"

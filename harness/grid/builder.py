@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from harness.config.schema import ExtraCells, GridCells, SweepSettings
+from harness.config.schema import ExtraCells, GridCells, Shape, SweepSettings
 from harness.grid import rules, token_rules
 from harness.grid.cells import DEFAULT_SEED, Cell
 from harness.grid.ladder import ladder_rungs
@@ -111,16 +111,31 @@ class CellBuilder:
     def _extra_cells(self) -> list[Cell]:
         """Return the cells beside the rectangle, such as further seeds that measure seed noise."""
         return [
-            self._cell(self._rung(extra.d_model, extra.n_layers), n_tokens, seed, "fit")
+            self._cell(self._rung(extra), n_tokens, seed, "fit")
             for extra in self.chosen.extra or []
             for n_tokens in extra.n_tokens
             for seed in extra.seeds
         ]
 
-    def _rung(self, d_model: int, n_layers: int | None = None) -> Rung:
-        """Return the rung of a width, and of a depth other than the usual one if it is given."""
-        usual = self.settings.model.n_layers
-        return Rung(d_model, n_layers or usual, usual)
+    def _rung(self, listed: Shape | ExtraCells) -> Rung:
+        """Return the rung of listed cells: the grid's own of that width and depth unless heads are given.
+
+        Raises:
+            InputError: the grid has several such rungs, and none of them has the usual heads.
+        """
+        rung = Rung.of(listed, self.settings.model)
+        if listed.n_heads is not None or listed.n_kv_heads is not None:
+            return rung
+        own = [each for each in self.rungs if (each.d_model, each.n_layers) == (rung.d_model, rung.n_layers)]
+        if not own or rung.name in (each.name for each in own):
+            return rung
+        if len(own) > 1:
+            raise InputError(
+                f"cells of d_model={rung.d_model} with {rung.n_layers} layers are listed, and one rung of "
+                f"them was expected: the grid has {' and '.join(each.name for each in own)}; add n_heads and "
+                "n_kv_heads to the entry"
+            )
+        return own[0]
 
     def repeated(self, cells: list[Cell]) -> list[Cell]:
         """Return the fitted ones among `cells` with each of the grid's `fit_seeds`.
@@ -129,15 +144,16 @@ class CellBuilder:
         """
         fitted = dict.fromkeys((c.spec.model, c.n_tokens) for c in cells if c.role == "fit")
         return [
-            self._cell(self._rung(model.d_model, model.n_layers), n_tokens, seed, "fit")
+            self._cell(rung, n_tokens, seed, "fit")
             for model, n_tokens in fitted
+            for rung in [Rung.of_model(model, self.settings.model)]
             for seed in self.chosen.fit_seeds or []
         ]
 
     def listed(self) -> list[Cell]:
         """Return the cells that the grid lists with their seeds and roles."""
         return [
-            self._cell(self._rung(each.d_model, each.n_layers), n_tokens, seed, each.role)
+            self._cell(self._rung(each), n_tokens, seed, each.role)
             for each in self.chosen.cells or []
             for n_tokens in each.n_tokens
             for seed in each.seeds
@@ -151,7 +167,7 @@ class CellBuilder:
                 "add grid.references=[]"
             )
         return [
-            self._cell(self._rung(r.d_model), r.n_tokens, seed, "reference", scale, "cosine")
+            self._cell(self._rung(Shape(r.d_model)), r.n_tokens, seed, "reference", scale, "cosine")
             for r in self.chosen.references or []
             for scale in (dict.fromkeys(GROUPS, factor) for factor in r.lr_scale)
             for seed in r.seeds
@@ -264,6 +280,6 @@ class CellBuilder:
         return [
             n_tokens
             for each in listed or []
-            if self._model(self._rung(each.d_model, each.n_layers)) == model
+            if self._model(self._rung(each)) == model
             for n_tokens in each.n_tokens
         ]

@@ -13,6 +13,7 @@ from harness.grid import rules
 from harness.grid.builder import CellBuilder
 from harness.grid.cells import DEFAULT_SEED, Cell, chosen_cells
 from harness.grid.holdout import hold_out
+from harness.grid.rules import Rung
 from harness.recipe.schedule import branch_start, check_reachable
 from harness.recipe.spec import DataSpec, RunSpec
 from harness.records.columns import ARM_ROLE
@@ -57,18 +58,25 @@ def _expand_arms(arms: Mapping[str, SweepSettings], data: DataSpec, vocab_size: 
     (base, settings), *others = arms.items()
     cells = [replace(cell, arm=base) for cell in expand(settings, data, vocab_size)]
     copied = [cell for cell in cells if cell.role in ("fit", "holdout")]
-    places: dict[tuple[int, int, int], list[int]] = {}
+    places: dict[tuple[Rung, int], list[int]] = {}
     for cell in copied:
-        model = cell.spec.model
-        places.setdefault((model.d_model, model.n_layers, cell.spec.seed), []).append(cell.n_tokens)
+        rung = Rung.of_model(cell.spec.model, settings.model)
+        places.setdefault((rung, cell.spec.seed), []).append(cell.n_tokens)
     smallest = CellBuilder(
         settings, data, vocab_size, chosen_cells(settings.grid, settings.budget)
     ).smallest_tokens
     usual = settings.model.n_layers
     extra = [
-        # A rung of the usual depth has the arm's own.
-        ExtraCells(d_model, n_tokens, [seed], None if n_layers == usual else n_layers)
-        for (d_model, n_layers, seed), n_tokens in places.items()
+        # A rung of the usual depth, or of the usual heads, has the arm's own.
+        ExtraCells(
+            rung.d_model,
+            n_tokens,
+            [seed],
+            None if rung.n_layers == usual else rung.n_layers,
+            rung.n_heads,
+            rung.n_kv_heads,
+        )
+        for (rung, seed), n_tokens in places.items()
     ]
     seen = {cell.key: base for cell in cells}
     for name, own in others:

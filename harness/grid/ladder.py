@@ -31,7 +31,7 @@ def ladder_rungs(ladder: Ladder, model: ModelSettings, vocab_size: int) -> list[
         InputError: the ladder is empty, or no shape comes near a wanted size.
     """
     found = [shape_of(size, ladder.aspect, model, vocab_size) for size in ladder.n_params_body]
-    found += [Rung(shape.d_model, shape.n_layers, model.n_layers) for shape in ladder.shapes]
+    found += [Rung.of(shape, model) for shape in ladder.shapes]
     if not found:
         raise InputError(
             "grid.ladder names no rung, expected n_params_body or shapes; type "
@@ -106,7 +106,7 @@ def aspect_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> lis
     bent = [
         f"{width / depth:.3g} at d{width} with {depth} layers"
         for width, depth in sorted(set(shapes) - given)
-        if abs(np.log(width / depth / ladder.aspect)) > np.log(NOTED_BENT)
+        if (width, None) not in given and abs(np.log(width / depth / ladder.aspect)) > np.log(NOTED_BENT)
     ]
     if not bent:
         return []

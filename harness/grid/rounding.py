@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from harness.config.schema import GridCells, ModelSettings, SweepSettings
+from harness.config.schema import GridCells, ModelSettings, Shape, SweepSettings
 from harness.grid.cells import chosen_cells
 from harness.grid.token_rules import free_batch_size
 from harness.recipe.schedule import FEWEST_INTERVALS, is_reachable, nearest_reachable
@@ -39,6 +39,7 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
     cells = chosen_cells(settings.grid, settings.budget)
     for counts in _listed(cells):
         _check_apart(settings, cells, counts)
+    _check_widths_apart(cells, model)
     nearest: dict[str, Callable[[int], int]] = {
         WIDTHS: lambda width: _whole_heads(width, model),
         COUNTS: lambda count: nearest_reachable(count, _raster(settings, count, cells)),
@@ -66,6 +67,27 @@ def rounded(settings: SweepSettings) -> tuple[SweepSettings, list[str]]:
         if found
     ]
     return replace(settings, grid=grid), notes
+
+
+def _check_widths_apart(cells: GridCells, model: ModelSettings) -> None:
+    """Raise InputError if two rungs of other widths would become one, with what keeps them apart."""
+    shapes = cells.ladder.shapes if cells.ladder is not None else []
+    asked = [Shape(width) for width in cells.rungs or []]
+    asked += [shape for shape in shapes if shape.n_heads is None]
+    ends: dict[Shape, list[int]] = {}
+    for shape in asked:
+        nearest = replace(shape, d_model=_whole_heads(shape.d_model, model))
+        ends.setdefault(nearest, []).append(shape.d_model)
+    for nearest, widths in ends.items():
+        *before, last = sorted(set(widths))
+        if not before:
+            continue
+        exact = math.gcd(*(shape.d_model for shape in asked))
+        smaller = "" if exact % 2 else f"model.head_dim={exact}, with which all can be had, or "
+        raise InputError(
+            f"d_model {', '.join(map(str, before))} and {last} would become the same {nearest.d_model}: a "
+            f"width takes whole heads of {model.head_dim}; type {smaller}widths {model.head_dim} apart"
+        )
 
 
 def _listed(cells: GridCells) -> list[list[int]]:
@@ -150,21 +172,34 @@ def _whole_heads(width: int, model: ModelSettings) -> int:
 
 
 def _rounded_cells(cells: Any, near: Callable[[str, int], int]) -> Any:
-    """Return cells of a grid with each width and token count replaced by the nearest one."""
+    """Return cells of a grid with each width and token count replaced by the nearest one.
+
+    A width whose heads are given, or that names such a rung, stays: its heads may be of any width.
+    """
     found: dict[str, Any] = {}
+    shapes = cells.ladder.shapes if cells.ladder is not None else []
+    kept = {shape.d_model for shape in shapes if shape.n_heads is not None}
+
+    def width(listed: Any) -> int:
+        own = listed.n_heads is not None or listed.d_model in kept
+        return int(listed.d_model) if own else near(WIDTHS, listed.d_model)
+
     if cells.rungs is not None:
         found["rungs"] = [near(WIDTHS, width) for width in cells.rungs]
     if cells.n_tokens is not None:
         found["n_tokens"] = [near(COUNTS, count) for count in cells.n_tokens]
     if cells.ladder is not None:
-        shapes = [replace(each, d_model=near(WIDTHS, each.d_model)) for each in cells.ladder.shapes]
-        found["ladder"] = replace(cells.ladder, shapes=shapes)
+        rungs = [
+            each if each.n_heads is not None else replace(each, d_model=near(WIDTHS, each.d_model))
+            for each in shapes
+        ]
+        found["ladder"] = replace(cells.ladder, shapes=rungs)
     for name in ("extra", "cells"):
         if getattr(cells, name) is not None:
             found[name] = [
                 replace(
                     each,
-                    d_model=near(WIDTHS, each.d_model),
+                    d_model=width(each),
                     n_tokens=[near(COUNTS, n) for n in each.n_tokens],
                 )
                 for each in getattr(cells, name)

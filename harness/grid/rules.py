@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.schema import ModelSettings, OptimSettings
+from harness.config.schema import ExtraCells, ModelSettings, OptimSettings, Shape
 from harness.grid import token_rules
 from harness.grid.shape_rules import (
     REFERENCE_D_MODEL,
@@ -32,51 +32,68 @@ LARGEST_TILE, TILE_CHANGE = 128, 0.02
 
 @dataclass(frozen=True)
 class Rung:
-    """A model size of a grid: width and depth.
+    """A model size of a grid: width, depth and heads.
 
     Attributes:
         d_model: width.
         n_layers: depth.
         usual_layers: depth of model.n_layers, which names do not mention; None for `n_layers`.
+        n_heads: query heads; None for heads of the width model.head_dim.
+        n_kv_heads: heads of keys and values; None follows the model settings.
     """
 
     d_model: int
     n_layers: int
     usual_layers: int | None = None
+    n_heads: int | None = None
+    n_kv_heads: int | None = None
+
+    @classmethod
+    def of(cls, shape: Shape | ExtraCells, settings: ModelSettings) -> Rung:
+        """Return the rung of a shape; heads that the settings give anyway are left to them."""
+        depth, n_heads, n_kv_heads = shape.n_layers or settings.n_layers, shape.n_heads, shape.n_kv_heads
+        if n_heads is not None and n_heads * settings.head_dim == shape.d_model:
+            n_heads = None
+        usual = _usual_kv_heads(n_heads or shape.d_model // settings.head_dim, settings)
+        return cls(
+            shape.d_model, depth, settings.n_layers, n_heads, None if n_kv_heads == usual else n_kv_heads
+        )
+
+    @classmethod
+    def of_model(cls, model: ModelSpec, settings: ModelSettings) -> Rung:
+        """Return the rung that a model was made of under these settings."""
+        return cls.of(Shape(model.d_model, model.n_layers, model.n_heads, model.kv_heads), settings)
 
     @property
     def name(self) -> str:
-        """Name of the rung in tables: `d` and the width, and with another depth `l` and the depth.
+        """Name of the rung in tables: `d` and the width, then depth, heads and key heads that are its own.
 
-        >>> Rung(64, 3).name, Rung(64, 6, usual_layers=3).name
-        ('d64', 'd64l6')
+        >>> Rung(64, 3).name, Rung(64, 6, usual_layers=3).name, Rung(64, 3, n_heads=8, n_kv_heads=2).name
+        ('d64', 'd64l6', 'd64h8k2')
         """
-        usual = self.usual_layers in (None, self.n_layers)
-        return f"d{self.d_model}" if usual else f"d{self.d_model}l{self.n_layers}"
+        depth = None if self.usual_layers in (None, self.n_layers) else self.n_layers
+        parts = {"d": self.d_model, "l": depth, "h": self.n_heads, "k": self.n_kv_heads}
+        return "".join(f"{letter}{number}" for letter, number in parts.items() if number is not None)
 
 
 def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: str = "measured") -> ModelSpec:
-    """Return the model of a rung: heads of fixed width, and an MLP by `mlp_width`.
+    """Return the model of a rung: heads of fixed width unless it has its own, and an MLP by `mlp_width`.
 
     Args:
-        rung: width and depth.
+        rung: width, depth and heads.
         settings: fields that all rungs share.
         vocab_size: number of token ids, the separator included.
         transfer: `measured`, `mup` or `completep`, see `_model_transfer`.
 
     Raises:
-        InputError: `head_dim` is odd or does not divide the width, or the key-value heads do not divide the
-            heads.
+        InputError: heads are of odd width or do not divide the model's, or the key-value heads do not divide
+            the heads.
     """
-    if rung.d_model % settings.head_dim or settings.head_dim % 2:
-        raise InputError(
-            f"rung {rung.name}: heads of even width dividing d_model were expected, got "
-            f"model.head_dim={settings.head_dim} and d_model={rung.d_model}; choose a multiple of it"
-        )
+    n_heads = _heads(rung, settings)
     return ModelSpec(
         n_layers=rung.n_layers,
         d_model=rung.d_model,
-        n_heads=rung.d_model // settings.head_dim,
+        n_heads=n_heads,
         d_ff=mlp_width(rung.d_model, settings),
         vocab_size=vocab_size,
         seq_len=settings.seq_len,
@@ -86,12 +103,12 @@ def model_spec(rung: Rung, settings: ModelSettings, vocab_size: int, transfer: s
         rope_theta=settings.rope_theta,
         norm_eps=settings.norm_eps,
         precision=settings.precision,
-        n_kv_heads=_kv_heads(rung, settings),
+        n_kv_heads=_kv_heads(rung, n_heads, settings),
         tied_embeddings=settings.tied_embeddings,
         dropout=settings.dropout,
         z_loss=settings.z_loss,
         **_windows(rung, settings),
-        **_model_transfer(rung, settings, transfer),
+        **_model_transfer(rung, rung.d_model // n_heads, transfer),
         **_experts(settings),
     )
 
@@ -124,9 +141,44 @@ def mlp_notes(models: Iterable[ModelSpec], settings: ModelSettings) -> list[str]
     return [f"model.mlp_ratio=null gives SwiGLU the parameters of GELU at ratio 4: d_ff is {widths}"]
 
 
-def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:
+def _heads(rung: Rung, settings: ModelSettings) -> int:
+    """Return the query heads of a rung, of even width as rotary angles need."""
+    width, given = rung.d_model, rung.n_heads
+    if given is None:
+        if width % settings.head_dim or settings.head_dim % 2:
+            raise InputError(
+                f"rung {rung.name}: heads of even width dividing d_model were expected, got "
+                f"model.head_dim={settings.head_dim} and d_model={width}; choose a multiple of it"
+            )
+        return width // settings.head_dim
+    if width % (2 * given):
+        fitting = [n for n in range(1, width // 2 + 1) if width % (2 * n) == 0]
+        near = f"n_heads={min(fitting, key=lambda n: (abs(n - given), n))} or " if fitting else ""
+        raise InputError(
+            f"rung {rung.name} has n_heads={given} and d_model={width}, and heads of even width that divide "
+            f"d_model were expected; type {near}d_model={2 * given * max(1, round(width / (2 * given)))}"
+        )
+    return given
+
+
+def _usual_kv_heads(n_heads: int, settings: ModelSettings) -> int:
+    """Return the key-value heads that the settings give to a rung of so many heads."""
+    if settings.n_kv_heads is not None:
+        return settings.n_kv_heads
+    return n_heads // settings.kv_group if settings.kv_group else n_heads
+
+
+def _kv_heads(rung: Rung, n_heads: int, settings: ModelSettings) -> int | None:
     """Return the key-value heads of a rung; None if every head has its own, whatever setting says so."""
-    n_heads = rung.d_model // settings.head_dim
+    own = rung.n_kv_heads
+    if own is not None:
+        if n_heads % own:
+            fitting = [n for n in range(1, n_heads + 1) if n_heads % n == 0]
+            raise InputError(
+                f"rung {rung.name} has n_heads={n_heads} and n_kv_heads={own}, and key-value heads that "
+                f"divide the heads were expected; type n_kv_heads={min(fitting, key=lambda n: abs(n - own))}"
+            )
+        return None if own == n_heads else own
     key = "n_kv_heads" if settings.kv_group is None else "kv_group"
     given = getattr(settings, key)
     if given is None:
@@ -135,7 +187,7 @@ def _kv_heads(rung: Rung, settings: ModelSettings) -> int | None:
         fitting = [n for n in range(1, given) if n_heads % n == 0]
         raise InputError(
             f"rung {rung.name} has n_heads={n_heads}, a multiple of model.{key}={given} was expected; use "
-            f"model.{key}={max(fitting)}, or widths that are multiples of {given * settings.head_dim}"
+            f"model.{key}={max(fitting)}, or widths that are multiples of {given * (rung.d_model // n_heads)}"
         )
     found: int = given if key == "n_kv_heads" else n_heads // given
     return None if found == n_heads else found
@@ -156,7 +208,7 @@ def _experts(settings: ModelSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names} if settings.n_experts > 1 else {}
 
 
-def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[str, Any]:
+def _model_transfer(rung: Rung, head_dim: int, transfer: str) -> dict[str, Any]:
     """Return the model fields that a transfer rule sets; the reference shape computes the same without it.
 
     `mup`: initial head weights fall as 1/width instead of 1/√width. Together with the head's rate, this
@@ -173,7 +225,7 @@ def _model_transfer(rung: Rung, settings: ModelSettings, transfer: str) -> dict[
     width, depth = _ratios(rung)
     changes = {
         "head_init_scale": width**-0.5,
-        "attention_scale": REFERENCE_HEAD_DIM**0.5 / settings.head_dim,
+        "attention_scale": REFERENCE_HEAD_DIM**0.5 / head_dim,
     }
     return changes | ({"residual_scale": 1 / depth} if transfer == "completep" else {})
 

@@ -16,7 +16,7 @@ from harness.records.errors import InputError
 from harness.records.files import write_atomic, write_json, write_parts
 from harness.weights import transformers_format as theirs
 from harness.weights.kept import AnyTokenizer, Kept
-from harness.weights.run import EXPORTED, read_chosen
+from harness.weights.run import EXPORTED, read_chosen, say_if_better
 from harness.weights.tensor_file import write_tensors
 
 CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
@@ -48,6 +48,7 @@ def export(folder: Path, run: str | None, target: Path, *, library: bool = False
     if (target / "sweep.json").exists():
         raise InputError(f"{target} is the folder of a sweep; give a folder of its own", "target")
     source, kept = read_chosen(folder, run)
+    say_if_better(folder, run, kept.card)
     written = [target / EXPORTED, target / CONFIG]
     if library:
         theirs.check_known(kept.spec.model)

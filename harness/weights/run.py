@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from harness.model.decoder import Decoder
 from harness.records.command_line import program_name
 from harness.records.errors import Damaged, InputError, near
+from harness.records.json_files import read_checked
 from harness.records.paths import RunFolder, SweepFolder
 from harness.records.sweep_file import find_sweep
 from harness.weights.kept import AnyTokenizer, Card, Kept, check_place, read_card, read_kept
@@ -214,6 +216,45 @@ def find_kept(folder: Path, run: str | None = None) -> Path:
         f"{folder} keeps no parameters of {run}, expected a rung, run or end point that it keeps; type one "
         f"of {', '.join(sizes[:MAX_LISTED])}{near(run or '', known)}",
         "run",
+    )
+
+
+def say_if_better(folder: Path, run: str | None, card: Card) -> None:
+    """Print a note for the user of a command whose best model has no parameters, so that another was taken.
+
+    Args:
+        folder: folder of a sweep, or of an exported model.
+        run: what the user asked for; nothing is said if it is a name.
+        card: the model that was taken.
+    """
+    note = None if run is not None else better_without_parameters(folder, card)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def better_without_parameters(folder: Path, card: Card) -> str | None:
+    """Return a sentence if an end point has a lower loss than a model and no parameters; None if it has none.
+
+    Args:
+        folder: folder of a sweep, or of an exported model, which has no others.
+        card: the model that was taken for the best.
+    """
+    losses = {}
+    for path in SweepFolder(folder).runs.glob("*/points/*.json"):
+        try:
+            loss = read_checked(path).get("loss")
+        except (Damaged, AttributeError):
+            continue
+        if loss is not None and loss < card.loss:
+            losses[RunFolder(path.parent.parent).point_weights(path.stem)] = float(loss)
+    missing = [path for path in losses if not path.exists()]
+    if not missing:
+        return None
+    best = min(missing, key=lambda path: losses[path])
+    rung = _rungs(SweepFolder(folder)).get(best.stem, "an end point")
+    return (
+        f"{rung} with the lowest loss of the sweep, {losses[best]:.4g}, has no parameters: {best} is not "
+        f"there; taken is {card.spec.get('rung')} at {card.n_tokens:,} tokens with {card.loss:.4g}"
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from harness import sample
-from harness.weights.run import load_run
+from harness.weights.run import find_kept, load_run
 from tests.fakes.trained import SMALL
 
 
@@ -33,6 +34,24 @@ def iter_watching(seen: list[str], pieces: list[str]):
     for number, piece in enumerate(pieces):
         assert len(seen) == number + 1
         yield piece
+
+
+def test_a_best_model_without_parameters_is_said(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = find_kept(trained)
+    folder = shutil.copytree(trained, tmp_path / "sweep")
+    assert sample.main([str(folder), "--tokens", "1"]) == 0
+    assert capsys.readouterr().err == ""
+    gone = folder / best.relative_to(trained)
+    gone.unlink()
+    assert sample.main([str(folder), "--tokens", "1"]) == 0
+    said = capsys.readouterr().err
+    assert f"has no parameters: {gone} is not there; taken is d" in said
+    assert said.startswith("note: d")
+    assert said.count("\n") == 1
+    assert sample.main([str(folder), "--tokens", "1", "--run", "d8"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

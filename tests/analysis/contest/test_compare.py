@@ -19,6 +19,7 @@ from analysis.contest.compare import (
     counted_tables,
     disagreements,
 )
+from analysis.contest.over_laws import over_laws
 from analysis.contest.rollout import MAX_CUTS, cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
@@ -157,7 +158,13 @@ def test_held_out_rows_take_no_part_in_the_contest() -> None:
     )
     laws = ("chinchilla", "joint")
     kept = contest_of(table.select(~holdout), laws, "chinchilla", "huber", 0)
-    assert contest_of(marked, laws, "chinchilla", "huber", 0) == kept
+    found = contest_of(marked, laws, "chinchilla", "huber", 0)
+    which = f"the {int((~holdout).sum())} rows that are not held out"
+    assert found == replace(kept, reason=kept.reason.replace("these rows", which))
+    assert which in found.reason
+    said = over_laws(marked, laws, 0, 0.9, 0)
+    assert said
+    assert f"the laws that all {len(table)} rows, the {int(holdout.sum())} held-out ones too, cannot" in said
 
 
 def test_too_few_cells_leave_the_choice_to_the_weights() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ from analysis.plan.placement import placement
 from analysis.plan.shape import data_of, planned_run
 from analysis.prediction.demand import demanded_run
 from analysis.prediction.predictor import Predictor
-from harness.config.settings import load
+from harness.config.settings import load, plain
 from harness.execution.devices import Devices
 from harness.grid.expansion import expand
 from harness.recipe import counting
+from harness.records.errors import InputError
 from harness.records.sweep_file import read_sweep
 from harness.sweep.__main__ import load_settings
 from tests import ROOT
@@ -84,6 +86,16 @@ def test_shape_is_one_that_the_recipe_of_the_sweep_trains(sweep: str, depth: int
     assert spec.model.d_model % record.config["model"]["head_dim"] == 0
     assert spec.optim.lr.hidden == pytest.approx(0.006 * 64 / spec.model.d_model, rel=0.5)
     assert f"d_model: {spec.model.d_model}" in found.overrides[0]
+
+
+def test_a_plan_has_the_usual_heads_beside_a_rung_of_its_width_with_others() -> None:
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    rungs = "grid.rungs=[16,{d_model: 96, n_heads: 12}]"
+    stored = plain(load([rungs, "grid.extra=[]"], record.config))
+    found = planned_run(replace(record, config=stored), "n_params_matmul", 3.8e5, 6e13)
+    model = found.cell.spec.model
+    assert (model.d_model, model.n_layers, model.n_heads, found.cell.spec.rung) == (96, 3, 6, "d96")
+    assert "n_heads: 6" in found.overrides[0]
 
 
 def test_overrides_add_one_cell_and_change_no_other() -> None:
@@ -163,6 +175,12 @@ def test_a_size_below_the_smallest_model_is_refused(capsys: pytest.CaptureFixtur
     assert "17,408, which d_model=16 has" in said
 
 
+def test_a_size_above_the_widest_model_is_refused() -> None:
+    record = read_sweep(RESULTS / "chinchilla" / "sweep.json")
+    with pytest.raises(InputError, match=r"1e\+16 parameters need a width above .*: ask for a smaller run"):
+        planned_run(record, "n_params_matmul", 1e16, 1e30)
+
+
 def test_a_run_that_repeats_its_text_too_often_is_no_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,8 +207,34 @@ def test_a_fit_stands_for_its_runs_or_asks_for_them(
     fitted = [str(ROOT / "notebooks/losses.csv"), "--map", columns, "--law", "joint", "--resamples", "0"]
     assert fit_main([*fitted, "--json", str(fit)]) == 0
     capsys.readouterr()
-    assert main([str(fit), *asked]) == 2
-    assert "holds a fit without its rows" in capsys.readouterr().err
+    assert main([str(fit), *asked]) == 0
+    by_fit = capsys.readouterr().out
+    assert main([*fitted[:5], *asked]) == 0
+    assert by_fit == capsys.readouterr().out
+    written = json.loads(fit.read_text())
+    for changes, words in (
+        ({"table": None}, "holds a fit without its rows"),
+        ({"table": written["table"] | {"path": "gone.csv"}}, "a fit of gone.csv, which is not there"),
+        ({"table": written["table"] | {"sha256": "0"}}, "losses.csv, which has changed since: fit it again"),
+    ):
+        fit.write_text(json.dumps(written | changes))
+        assert main([str(fit), *asked]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_fits_of_all_approaches_stand_for_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, table = tmp_path / "all.json", tmp_path / "losses.csv"
+    shutil.copy(ROOT / "notebooks/losses.csv", table)
+    columns = ["--map", "N=params,D=tokens,loss=val_loss"]
+    assert fit_main([str(table), *columns, "--approach", "all", "--resamples", "0", "--json", str(fit)]) == 0
+    asked = ["--flops", "1e14", "--resamples", "0"]
+    capsys.readouterr()
+    assert main([str(fit), *asked]) == 0
+    by_fits = capsys.readouterr().out
+    assert main([str(table), *columns, *asked]) == 0
+    assert by_fits == capsys.readouterr().out
 
 
 def test_a_plan_says_how_far_predictions_of_its_sweep_were_tested(

@@ -230,7 +230,11 @@ def test_the_floor_of_a_known_source_stands_beside_the_interval(result: StudyRec
         assert words in verdict(replace(result, floor=floor))
     assert result.forecast is not None
     gap = min(cell.loss for cell in result.forecast.cells) - found.low + 0.1
-    assert f"(the lowest loss is {gap:.2f} above it)" in verdict(replace(result, floor=found.low - 0.1))
+    said = verdict(replace(result, floor=found.low - 0.1))
+    assert f"(the lowest loss is {gap:.2f} above it). In simulations of such a source E comes right" in said
+    lowest = min(cell.loss for cell in result.forecast.cells)
+    near = replace(result, floor=lowest - 0.1, averages=(replace(found, low=0.1, high=lowest - 0.2),))
+    assert "lies below it, although the lowest loss is 0.10 above it" in verdict(near)
 
 
 def two_sizes(points: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.bench import preparation
-from harness.bench.preparation import main, make_text, watch
+from harness.bench.preparation import killed, main, make_text, watch
 from harness.data.text.corpora import list_files, list_python
 from harness.data.text.document import Document
 from harness.data.text.read import read_text
+from harness.records.errors import InputError
 
 
 def test_text_is_repeated_with_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +41,18 @@ def test_memory_and_time_of_a_tree_of_processes_are_counted() -> None:
     assert (cost.processes, cost.killed) == (2, False)
     assert 0 < cost.cpu_seconds < cost.seconds
     assert watch([sys.executable, "-c", "import time; time.sleep(60)"], kill_after=0.1).killed
+
+
+def test_a_preparation_that_ends_too_soon_is_not_killed() -> None:
+    with pytest.raises(InputError, match="ended before 30 s"):
+        killed([sys.executable, "-c", ""], 30)
+
+
+def test_the_share_of_the_time_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--kill-at", "1.5"]) == 2
+    assert capsys.readouterr().err == (
+        "error: a share of the time is 1.5, expected between 0 and 1 (--kill-at)\n"
+    )
 
 
 def test_text_that_fits_into_memory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,10 @@ from tests.small_sweeps import SMALL
         ("grid.lr_scale={hidden: [-1]}", ["-1.0 in grid.lr_scale", "above 0"]),
         ("grid.lr_scale={a:1}", ["type for example grid.lr_scale={hidden: [0.5,1.0,2.0]}"]),
         ("data.packages=[[1]]", ["data.packages=[[1]]", "a list of names"]),
-        ("grid.rungs=[{d_model: 64, n_layers: 2}]", ["a list of whole numbers"]),
+        (
+            "grid.rungs=[16,{d_model: 64, depth: 2}]",
+            ["in its entry {d_model: 64, depth: 2}", "depth is none of them"],
+        ),
         ("grid.seeds=[99999999999999999999999]", ["a smaller one"]),
         (f"grid.seeds=[{'9' * 500}]", ["…"]),
         ("grid.n_tokens=[9999999999999999999]", ["a smaller one"]),

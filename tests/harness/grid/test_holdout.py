@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.grid.holdout import extrapolating_factor, reach
-from tests.small_sweeps import small_cells
+from tests.small_sweeps import grid_cells, small_cells
 
 # By hand: d32 costs 3.33 times what d16 does, so C is 1, 2, 4 for d16 and 3.33, 6.67, 13.3 for d32.
 SQUARE = ("grid.rungs=[16,32]", "grid.n_tokens=[4096,8192,16384]")
@@ -31,6 +31,16 @@ def test_reach_counts_cells_beyond_the_fitted_ones(
     assert found.factor == pytest.approx(reached)
     assert found.far == (2 if factor == 8 else 0)
     assert found.extrapolates == (factor >= 5)
+
+
+@pytest.mark.parametrize("budget", ["quick", "standard", "full"])
+def test_every_budget_of_the_default_grid_extrapolates_to_thirty_times_the_compute(budget: str) -> None:
+    found = reach(grid_cells("chinchilla", f"budget={budget}"))
+    assert found is not None
+    assert found.extrapolates
+    assert found.beyond_both
+    assert found.factor >= 30
+    assert found.far >= 4
 
 
 def test_nothing_held_out_reaches_nowhere() -> None:

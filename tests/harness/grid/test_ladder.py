@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.config.rungs import settle_rungs
 from harness.config.schema import Ladder, Shape
 from harness.config.settings import load
 from harness.grid.expansion import expand
 from harness.grid.ladder import TOLERANCE, aspect_note, depth_note, ladder_rungs, moving_depth_note, shape_of
+from harness.grid.rounding import rounded
 from harness.grid.rules import Rung, model_spec
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
@@ -111,6 +113,78 @@ def test_a_shape_of_the_usual_depth_is_the_run_of_its_width() -> None:
         "grid.rungs=null", f"grid.ladder={{shapes: [{{d_model: 16, n_layers: {usual}}}]}}", TOKENS
     )
     assert ids(shaped) == ids(small_cells("grid.rungs=[16]", TOKENS))
+
+
+MIXED = (
+    "grid.rungs=[16,{d_model: 32, n_layers: 4}, {d_model: 64, n_layers: 1, n_heads: 8},"
+    "{d_model: 64, n_layers: 1, n_heads: 8, n_kv_heads: 2}]"
+)
+
+
+def test_widths_and_shapes_are_mixed_in_one_list() -> None:
+    made = small_cells(MIXED, TOKENS)
+    shapes = {cell.spec.rung: cell.spec.model for cell in made}
+    assert {name: (m.d_model, m.n_layers, m.n_heads, m.kv_heads) for name, m in shapes.items()} == {
+        "d16": (16, 1, 1, 1),
+        "d32l4": (32, 4, 2, 2),
+        "d64h8": (64, 1, 8, 8),
+        "d64h8k2": (64, 1, 8, 2),
+    }
+    assert len({cell.spec.run_id for cell in made}) == 4
+
+
+def test_heads_that_the_settings_give_anyway_are_the_run_of_the_width() -> None:
+    plain = ids(small_cells("grid.rungs=[32,64]", TOKENS))
+    assert ids(small_cells("grid.rungs=[{d_model: 32, n_heads: 2}, 64]", TOKENS)) == plain
+    grouped = ids(small_cells("grid.rungs=[64]", "model.kv_group=2", TOKENS))
+    shaped = "grid.rungs=[{d_model: 64, n_layers: 1, n_heads: 4, n_kv_heads: 2}]"
+    assert ids(small_cells(shaped, "model.kv_group=2", TOKENS)) == grouped
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ("{d_model: 64, n_heads: 3}", "n_heads=3 and d_model=64, .* type n_heads=2 or d_model=66"),
+        ("{d_model: 30, n_heads: 2}", "n_heads=2 and d_model=30, .* type n_heads=1 or d_model=32"),
+        ("{d_model: 7, n_heads: 1}", "n_heads=1 and d_model=7, .* type d_model=8"),
+        ("{d_model: 64, n_heads: 8, n_kv_heads: 3}", "n_kv_heads=3, .* were expected; type n_kv_heads=2"),
+        ("{d_model: 64, width: 3}", "its keys are d_model, n_layers, n_heads, n_kv_heads, and width is none"),
+        ("{n_layers: 3}", "d_model must be given too"),
+        ("{d_model: 64, n_heads: 0}", "0 in grid.ladder.shapes.n_heads is out of range"),
+    ],
+)
+def test_a_shape_that_cannot_be_had_is_one_sentence(shape: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        expand(rounded(settings(f"grid.rungs=[16,{shape}]", TOKENS))[0], DATA, VOCAB)
+
+
+def test_listed_cells_find_the_rung_of_their_width_and_depth() -> None:
+    further = "grid.extra=[{d_model: 60, n_tokens: [4096], seeds: [7]}]"
+    made = small_cells("grid.rungs=[{d_model: 60, n_heads: 3}]", further, "grid.fit_seeds=[8]", TOKENS)
+    assert {(cell.spec.rung, cell.spec.model.n_heads) for cell in made} == {("d60h3", 3)}
+    assert {cell.spec.seed for cell in made} == {0, 7, 8}
+    two = "grid.rungs=[{d_model: 60, n_heads: 3}, {d_model: 60, n_heads: 5}]"
+    with pytest.raises(InputError, match="the grid has d60h3 and d60h5; add n_heads"):
+        small_cells(two, further, TOKENS)
+    named = "grid.extra=[{d_model: 60, n_heads: 5, n_tokens: [4096], seeds: [7]}]"
+    assert {c.spec.rung for c in small_cells(two, named, TOKENS) if c.spec.seed == 7} == {"d60h5"}
+
+
+def test_arms_have_the_heads_of_the_base() -> None:
+    arms = "grid.arms={base: {}, wide: {model.mlp: swiglu}}"
+    made = small_cells(MIXED, arms, TOKENS)
+    heads = {
+        arm: {(c.spec.rung, c.spec.model.n_heads) for c in made if c.arm == arm} for arm in ("base", "wide")
+    }
+    assert heads["base"] == heads["wide"]
+    assert ("d64h8k2", 8) in heads["wide"]
+
+
+def test_shapes_of_a_grid_file_are_rungs_of_its_budget() -> None:
+    shapes = [{"d_model": 32, "n_layers": 4, "n_heads": 4}, 16]
+    grid = {"rungs": None, "ladder": None, "budgets": {"quick": {"rungs": shapes, "ladder": None}}}
+    settle_rungs(grid, [])
+    assert grid["budgets"]["quick"] == {"rungs": None, "ladder": {"shapes": [shapes[0], {"d_model": 16}]}}
 
 
 def test_rates_that_do_not_follow_depth_are_said() -> None:

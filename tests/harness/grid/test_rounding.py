@@ -42,11 +42,11 @@ def test_what_can_be_had_stays() -> None:
 
 
 def test_the_numbers_of_the_chosen_budget_are_rounded() -> None:
-    asked = load(["+grid=chinchilla", "budget=standard", "model.head_dim=20"])
+    asked = load(["+grid=chinchilla", "budget=standard", "model.head_dim=14"])
     found, notes = rounded(asked)
     widths = chosen_cells(found.grid, "standard").rungs or []
-    assert all(width % 20 == 0 for width in widths)
-    assert "whole heads of 20" in notes[0]
+    assert all(width % 14 == 0 for width in widths)
+    assert "whole heads of 14" in notes[0]
     assert found.grid.budgets["quick"] == asked.grid.budgets["quick"]
 
 
@@ -113,6 +113,29 @@ def test_shapes_of_a_ladder_are_rounded() -> None:
     assert found.grid.ladder is not None
     assert found.grid.ladder.shapes[0].d_model == 32
     assert "31 became 32" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "rungs",
+    [
+        "grid.rungs=[18,20,48]",
+        "grid.ladder={shapes: [{d_model: 18, n_layers: 2}, {d_model: 20, n_layers: 2}]}",
+    ],
+)
+def test_widths_that_would_become_the_same_are_refused_with_what_to_type(rungs: str) -> None:
+    with pytest.raises(InputError) as refused:
+        rounded(load([*CONTEXT, rungs]))
+    said = str(refused.value)
+    assert "d_model 18 and 20 would become the same 16: a width takes whole heads of 16" in said
+    assert "type model.head_dim=2, with which all can be had, or widths 16 apart" in said
+    assert rounded(load([*CONTEXT, rungs, "model.head_dim=2"]))[1] == []
+
+
+def test_rungs_of_other_depth_or_heads_do_not_become_the_same() -> None:
+    rungs = "[{d_model: 18, n_layers: 2}, {d_model: 20, n_layers: 3}, {d_model: 18, n_heads: 1}]"
+    assert len(expand(rounded(load([*SMALL, f"grid.rungs={rungs}"]))[0], DATA, VOCAB)) == 6
+    with pytest.raises(InputError, match=r"15 and 17 would become the same 16: .*16; type widths 16 apart"):
+        rounded(load([*SMALL, "grid.rungs=[15,17,48]"]))
 
 
 def test_odd_heads_are_refused_still() -> None:

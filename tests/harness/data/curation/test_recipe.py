@@ -51,6 +51,17 @@ def test_the_example_is_a_recipe_and_the_command_line_goes_before_it() -> None:
     assert recipe.read == {"path": "texts", "text_field": "text", "url_field": "link"}
 
 
+def test_the_step_on_toxicity_needs_a_file_of_words_alone(tmp_path: Path) -> None:
+    """The example has it as a comment, because no list comes along."""
+    words = tmp_path / "words.txt"
+    words.write_text("darn\n")
+    text = EXAMPLE.read_text().replace(
+        "  # - bad_words: {file: words.txt}", f"  - bad_words: {{file: {words}}}"
+    )
+    steps = {step.name: step.options for step in read_recipe(written(tmp_path, text)).steps}
+    assert steps["bad_words"] == {"file": str(words)}
+
+
 def test_a_step_is_a_name_or_a_name_with_options(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, SMALL))
     assert [(step.name, step.options) for step in recipe.steps] == [

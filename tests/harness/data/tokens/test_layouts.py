@@ -210,13 +210,32 @@ def test_an_id_beyond_the_vocabulary_that_no_sample_met_stops_the_step(data: Pat
 
 
 def test_tokens_of_16_bits_under_a_vocabulary_that_needs_32(data: Path, tmp_path: Path) -> None:
-    """Shards of mixed widths are read as they are, as long as the vocabulary fits both."""
-    even = [EVERY[: len(EVERY) // 2 * 2]]
-    made.raw(data / "a.bin", even)
-    made.raw(data / "b.bin", even, dtype="<u4")
-    assert prepared(tmp_path).n_train_tokens + prepared(tmp_path).n_eval_tokens == 2 * len(even[0])
+    made.raw(data / "a.bin", [EVERY[: len(EVERY) // 2 * 2]])
     with pytest.raises(InputError, match=r"a\.bin .* below data\.vocab_size=70000; .* with 32 bits"):
         prepared(tmp_path, vocab_size=70_000)
+
+
+MIXED: dict[str, tuple[str, Write, str]] = {
+    "bare": ("b.bin", partial(made.raw, dtype="<u4"), "uint32"),
+    "header": ("b.bin", partial(made.with_header, magic=20240801, version=7), "uint32"),
+    "NumPy": ("b.npy", partial(made.numpy_file, dtype="<i8"), "int64"),
+}
+
+
+@pytest.mark.parametrize("layout", MIXED)
+@pytest.mark.parametrize("option", [None, "eval_path"])
+def test_shards_of_mixed_types_are_refused(
+    layout: str, option: str | None, data: Path, tmp_path: Path
+) -> None:
+    name, write, kind = MIXED[layout]
+    made.raw(data / "a.bin", DOCS)
+    made.parquet(data / "c.parquet", DOCS[:50])
+    other = data if option is None else tmp_path / "val"
+    other.mkdir(exist_ok=True)
+    write(other / name, DOCS)
+    said = rf"a\.bin holds tokens of type uint16 and .*{name} of type {kind}, .*; write one of them again, or"
+    with pytest.raises(InputError, match=said):
+        prepared(tmp_path, **({} if option is None else {option: str(other)}))
 
 
 @pytest.mark.parametrize(

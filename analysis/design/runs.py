@@ -16,8 +16,9 @@ from analysis.design.price import Size, Trunk
 from analysis.frontier import table_cost
 from analysis.records.fits import read_study
 from analysis.tables.table import LossTable, load_table
-from harness.config.schema import SweepSettings
+from harness.config.schema import Shape, SweepSettings
 from harness.config.settings import load
+from harness.grid.cells import chosen_cells
 from harness.grid.ladder import width_unit
 from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
@@ -34,7 +35,7 @@ MOST_SIZES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Runs:
     """Runs that are there, and what can be trained beside them.
 
     Attributes:
@@ -87,7 +88,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSource(Source):
+class ForeignRuns(Runs):
     """A table of other people's runs.
 
     Attributes:
@@ -141,7 +142,7 @@ class ForeignSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepSource(Source):
+class SweepRuns(Runs):
     """A folder results/<sweep>/.
 
     Attributes:
@@ -173,7 +174,10 @@ class SweepSource(Source):
 
     def _size(self, d_model: int, n_layers: int) -> Size:
         settings = self.settings
-        rung = Rung(d_model, n_layers, settings.model.n_layers)
+        ladder, usual = chosen_cells(settings.grid, settings.budget).ladder, settings.model.n_layers
+        shapes = ladder.shapes if ladder else []
+        own = (each for each in shapes if (each.d_model, each.n_layers or usual) == (d_model, n_layers))
+        rung = Rung.of(next(own, Shape(d_model, n_layers)), settings.model)
         model = model_spec(rung, settings.model, self.record.corpus.vocab_size, settings.optim.transfer)
         per_token = float(counting.train_flops_token(model))
         return Size(
@@ -237,7 +241,7 @@ def _range(values: Array, largest: float, step: float) -> list[float]:
     return sorted(found)
 
 
-def read_folder(path: Path, count: str) -> SweepSource:
+def read_folder(path: Path, count: str) -> SweepRuns:
     """Return the runs of a sweep.
 
     Raises:
@@ -250,7 +254,7 @@ def read_folder(path: Path, count: str) -> SweepSource:
     table = load_table(frame, axes="nd", count=count)
     study = read_study(folder.fits) if folder.fits.exists() else None
     record = read_sweep(folder.sweep)
-    return SweepSource(
+    return SweepRuns(
         table=table,
         law=None if study is None else study.planning_law,
         name=str(path),
