@@ -26,6 +26,7 @@ OWN = (
     "answers.js",
     "surface.js",
     "views.js",
+    "legend.js",
     "zoom.js",
     "select.js",
     "curves.js",

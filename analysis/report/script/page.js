@@ -43,6 +43,7 @@ function change(changed) {
   if (data.laws.length) answerBudget(before);
   if (state.linear !== before.linear) rebuild();
   else {
+    if (state.law !== before.law) followLaw();
     if (state.curve !== before.curve) redrawCurves();
     tell(sharedSignals());
   }
