@@ -76,6 +76,7 @@ function remember() {
   keep("parts", parts, "");
   keep("zoom", zooms, "");
   rememberChoices(kept);
+  rememberSeveral(kept);
   const fragment = kept.toString();
   const before = location.hash.includes("=") ? location.hash : "";
   if (fragment || before) history.replaceState(null, "", "#" + fragment);
@@ -162,6 +163,7 @@ function start() {
   }
   control("count")?.addEventListener("change", (event) => change({ count: Number(event.target.value) }));
   if (control("count")) control("count").value = state.count;
+  if (several) startSeveral();
   control("bar").hidden = false;
   if (!data.charts.overview) return;
   place("overview", data.charts.overview);

@@ -11,6 +11,7 @@ if (Object.keys(data.charts).length) {
   for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
   vega.expressionFunction("counted", counted);
   vega.expressionFunction("among", among);
+  vega.expressionFunction("several_at", severalAt);
   const ofSurface = { loss_at: lossAt, cost_of: costOf, surface_of: surfaceOf, n_of: nOf, d_of: dOf, end_of: endOf, turn_of: turnOf, levels };
   for (const [name, of] of Object.entries(ofSurface)) vega.expressionFunction(name, of);
 }
