@@ -16,7 +16,7 @@ from analysis.arrays import Interval
 from analysis.contest.agreement import RESAMPLES, compare_laws
 from analysis.explorer.page import NOTHING, rounded
 from analysis.explorer.sections.figure import with_figures
-from analysis.explorer.several import one_of_several, several_data, several_figure
+from analysis.explorer.sections.several import one_of_several, several_data, several_figure
 from analysis.intervals import LEVEL
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.frontier import FrontierRow
