@@ -21,7 +21,6 @@ from analysis.explorer.sections.figure import (
     LiveFigure,
     Option,
     Told,
-    by_size,
     dots,
     group_bands,
     group_lines,
@@ -29,7 +28,8 @@ from analysis.explorer.sections.figure import (
 )
 from analysis.explorer.vega import OF_ALL, Axis, Covered, Json, Series, formula, kept, upright
 from analysis.laws import family
-from analysis.plots.style import GREY, VERMILION
+from analysis.plots.law_tests import LAW_STYLES
+from analysis.plots.style import BLACK, GREY
 from analysis.records.fits import StudyRecord
 from analysis.records.frontier import FrontierRow
 from analysis.tables.table import LossTable
@@ -120,7 +120,10 @@ def several_data(sweeps: Sequence[OneOfSeveral], reasons: Sequence[str]) -> Json
 
 def several_figure(sweeps: Sequence[OneOfSeveral]) -> LiveFigure:
     """Return the figure: loss, size and tokens against compute, a group a sweep."""
-    groups = by_size("sweep", [sweep.name for sweep in sweeps])
+    groups = [
+        Series(f"sweep{g}", sweep.name, LAW_STYLES[g % len(LAW_STYLES)][0], "point")
+        for g, sweep in enumerate(sweeps)
+    ]
     choice = Choice(LAW, "law", tuple(Option(law, label) for law, label in _labels(sweeps).items()))
     frontiers: list[Json] = [
         {"g": g, "law": law} | {name: getattr(row, field) for name, field in FIELDS.items()}
@@ -188,7 +191,7 @@ def _chart(name: str, groups: Sequence[Series], choice: Choice) -> Json:
             *dots("their_runs", "c", f"run_{name}", size=26, hollow=True, series="runs"),
             group_lines("their_frontiers", "c", name),
             *dots("their_frontiers", "c", name, size=16),
-            upright("(at ? at.c : null)", VERMILION, dash=(5, 3)),
+            upright("(at ? at.c : null)", BLACK, dash=(5, 3)),
             *_answers(name),
         ],
         groups=groups,
