@@ -14,6 +14,7 @@ from analysis.plots.law_tests import SMALLEST_ERROR, rms_by_factor
 from analysis.plots.style import VERMILION
 from analysis.report.build import Sweep
 from harness.records.number_text import power_of_ten, si
+from tests.analysis.report import timings
 from tests.analysis.report.live_pages import DRAWN, all_of, number
 from tests.analysis.report.test_live_sections import card, count, spots
 from tests.analysis.report.test_live_selection import drag
@@ -210,3 +211,12 @@ def test_the_page_says_rightly_which_figures_show_the_answer(page: Page, data: J
     assert without == {"rollout", "cloud", "profile", "ends"}
     said = page.text("#live-budget")
     assert all(words in said for words in ("parameters", "extrapolation", "ends forecast on the way"))
+
+
+def test_promises_of_speed_that_are_broken_are_named() -> None:
+    assert timings.broken_promises(1500, {"ends": 150, "cloud": 3}) == []
+    late = timings.broken_promises(1600, {"ends": 151, "cloud": 3})
+    assert [line.partition(" ms")[0] for line in late] == [
+        "the first figure came after 1600",
+        "with ends a move takes 151",
+    ]
