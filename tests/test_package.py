@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from analysis.report import __main__ as report_command
 from analysis.schemas.__main__ import schemas
 from analysis.serve import site
 from harness.records.command_line import COMMAND, CommandParser, as_typed, installed_names
+from harness.sweep import __main__ as sweep_command
 from tests import ROOT
 from tests.small_sweeps import SMALL
 
@@ -236,6 +241,64 @@ def test_completion_of_an_installed_command(
         script = [printed, words, "_shtab_scaling_fit", "echo ${COMPREPLY[@]}"]
         done = subprocess.run(["bash", "-c", "\n".join(script)], capture_output=True, text=True)
         assert done.stdout.split() == [offered]
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Types a beginning and the Tab key into a bash that has the completion; returns the line after it."""
+    pytest.importorskip("shtab", reason="needs shtab")
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(sys, "argv", ["scaling-sweep"])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            sweep_command.command_parser().answer(["--print-completion", "bash"], lambda _: 0)
+    folder = tmp_path_factory.mktemp("completion")
+    (folder / "sweep.json").touch()
+    # Ctrl-X p prints the line as bash holds it.
+    show = """bind -x '"\\C-xp": printf "<%s>" "$READLINE_LINE"'"""
+    (folder / "rc").write_text(
+        f"{printed.getvalue()}\n{show}\nbind 'set enable-bracketed-paste off'\nPS1=@\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "INPUTRC": "/dev/null"}
+        os.execvpe("bash", ["bash", "--noprofile", "--rcfile", "rc", "-i"], environment)
+
+    def until(sign: str) -> str:
+        said = ""
+        while sign not in said:
+            ready, _, _ = select.select([terminal], [], [], 20)
+            assert ready, said
+            said += os.read(terminal, 65536).decode()
+        return said
+
+    def act(line: str) -> str:
+        os.write(terminal, f"{line}\t\x18p\x15".encode())
+        return until(">").rpartition("<")[2].partition(">")[0]
+
+    until("@")
+    yield act
+    os.close(terminal)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("+grid=sm", "+grid=smoke "),
+        ("+gr", "+grid="),
+        ("+grid=smoke bud", "+grid=smoke budget="),
+        ("+grid=smoke model.seq", "+grid=smoke model.seq_len="),
+        ("+grid=smoke --cfg launcher=sl", "+grid=smoke --cfg launcher=slurm "),
+        ("data=synthetic dry", "data=synthetic dry_run="),
+        ("--fr", "--from "),
+        ("--from sw", "--from sweep.json "),
+        ("--from sweep.json launcher.n_w", "--from sweep.json launcher.n_workers="),
+    ],
+)
+def test_bash_completes_grids_and_keys(completed: Callable[[str], str], typed: str, line: str) -> None:
+    assert completed(f"scaling-sweep {typed}") == f"scaling-sweep {line}"
 
 
 def test_without_shtab_completion_is_one_sentence(
