@@ -15,9 +15,10 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,86 @@ def test_a_sweep_and_a_fit_in_an_empty_folder(run: Callable[..., str], installed
     fitted = run("scaling-fit", "losses.csv", "--map", mapping, "--resamples", "0", "--json", "fit.json")
     assert fitted.startswith("parametric chinchilla")
     assert json.loads((empty / "fit.json").read_text())["params"]["E"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(UV is None, reason="needs uv")
+def test_a_fresh_environment_gets_all_that_a_sweep_and_a_fit_need(tmp_path: Path) -> None:
+    """The wheel with its dependencies, from the index or uv's cache: nothing of this environment is seen."""
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "SCALING_CACHE"}
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    environment |= {"CI": "true", "SCALING_CACHE": str(tmp_path / "cache")}
+    empty, venv = tmp_path / "empty", tmp_path / "venv"
+    empty.mkdir()
+
+    def call(*words: str) -> str:
+        done = subprocess.run(words, cwd=empty, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call(str(UV), "build", "-q", "--wheel", "--out-dir", str(tmp_path / "dist"), str(ROOT))
+    call(str(UV), "venv", "-q", "--python", sys.executable, str(venv))
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    call(str(UV), "pip", "install", "-q", "--python", str(venv), str(wheel))
+    assert "pytest" not in call(str(UV), "pip", "list", "--python", str(venv))
+    assert "report: results/smoke/report.html" in call(str(venv / "bin" / "scaling-sweep"), "+grid=smoke")
+    assert (empty / "results" / "smoke" / "report.html").stat().st_size > 5e5
+    shutil.copy(ROOT / "notebooks" / "losses.csv", empty)
+    mapping = "N=params,D=tokens,loss=val_loss"
+    fitted = call(str(venv / "bin" / "scaling-fit"), "losses.csv", "--map", mapping, "--resamples", "20")
+    assert fitted.startswith("parametric chinchilla")
+
+
+# Distributions of modules by another name that this environment may lack.
+DISTRIBUTIONS = {"mlflow": "mlflow-skinny", "tensorboardX": "tensorboardx"}
+# Folders and files that are imported only by those who installed an extra.
+ON_DEMAND = (
+    "harness/data/curation/",
+    "harness/launch/ray/",
+    "harness/launch/slurm/",
+    "harness/bench/torch_decoder",
+)
+
+
+def declared(requirements: Iterable[str]) -> set[str]:
+    """Names of distributions, spelled as PEP 503 has it."""
+    names = (re.match(r"[\w.-]+", each) for each in requirements)
+    return {normal_name(found[0]) for found in names if found}
+
+
+def normal_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the top-level name of each third-party import, and whether it is made with the module."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in (name.partition(".")[0] for name in names):
+            if name not in sys.stdlib_module_names and name not in {"harness", "analysis", "sweeps"}:
+                yield name, node in tree.body
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    core = declared(PROJECT["dependencies"])
+    extra = declared(each for parts in PROJECT["optional-dependencies"].values() for each in parts)
+    known = packages_distributions()
+    wrong, n_imports = set(), 0
+    for path in (
+        each for folder in ("harness", "analysis", "sweeps") for each in (ROOT / folder).rglob("*.py")
+    ):
+        file = path.relative_to(ROOT).as_posix()
+        for name, at_once in imports_of(path):
+            n_imports += 1
+            found = {normal_name(each) for each in known.get(name, [DISTRIBUTIONS.get(name, name)])}
+            needed = core if at_once and not file.startswith(ON_DEMAND) else core | extra
+            if not found & needed:
+                wrong.add(f"{file} imports {name} of {', '.join(sorted(found))}, which is not declared")
+    assert sorted(wrong) == []
+    assert n_imports > 500
 
 
 def test_data_and_schemas_lie_in_the_wheel(run: Callable[..., str]) -> None:
