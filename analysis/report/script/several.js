@@ -67,10 +67,13 @@ function rememberSeveral(kept) {
   if (several && state.answer.c !== firstOfSeveral()) kept.set("c", significant(state.answer.c, 6));
 }
 
-function startSeveral() {
+function answerSeveral() {
   const asked = Number(new URLSearchParams(location.hash.slice(1)).get("c"));
   const c = asked > 0 && Number.isFinite(asked) ? asked : firstOfSeveral();
   state.answer = { c: Math.min(Math.max(c, several.first), several.last) };
+}
+
+function startSeveral() {
   control("slider").addEventListener("input", (event) => moveSeveral(several.first * (several.last / several.first) ** (event.target.value / 1000)));
   control("value").addEventListener("change", (event) => {
     const value = typed(event.target.value);

@@ -121,6 +121,13 @@ function show(name) {
   });
 }
 
+// What is out of sight is drawn anew when it comes back.
+function forget(place) {
+  for (const view of place.drawn) view.finalize();
+  for (const holder of place.holders) holder.replaceChildren();
+  place.drawn = [];
+}
+
 function listen(view) {
   const over = (item) => (item && item.mark && item.mark.name === "hits" ? item.datum.id : null);
   view.addEventListener("pointermove", (event, item) => {
@@ -254,6 +261,18 @@ document.addEventListener("click", (event) => {
   hideCard();
 });
 
+// Parts of a figure that are switched and its enlarged ranges, as the address has them.
+function asAddressed(name, charts) {
+  const kept = state.figures[name] ?? { parts: [], zooms: [] };
+  const switched = new Set(kept.parts);
+  const shown = charts.map((chart, i) => {
+    const on = (each) => usual({ charts }, each) !== switched.has(each.name);
+    const parts = chart.usermeta.series.filter((each) => on(each) !== each.on);
+    return new Map([...parts.map((each) => ["show_" + each.name, on(each)]), ...Object.entries(kept.zooms[i] ?? {})]);
+  });
+  return { switched, shown };
+}
+
 // One or more charts before the static figure of that name, which print and pages without script show.
 function place(name, charts) {
   const figure = document.getElementById("figure-" + name);
@@ -262,14 +281,7 @@ function place(name, charts) {
   const holders = charts.map(() => element("div", "live-chart"));
   box.append(...holders);
   charts.forEach((chart, i) => holders[i].classList.toggle("live-low", chart.height < 200));
-  const kept = state.figures[name] ?? { parts: [], zooms: [] };
-  const switched = new Set(kept.parts);
-  const shown = charts.map((chart, i) => {
-    const on = (each) => usual({ charts }, each) !== switched.has(each.name);
-    const parts = chart.usermeta.series.filter((each) => on(each) !== each.on);
-    return new Map([...parts.map((each) => ["show_" + each.name, on(each)]), ...Object.entries(kept.zooms[i] ?? {})]);
-  });
-  const one = { figure, charts, holders, drawn: [], shown, switched, visible: false, stale: false };
+  const one = { figure, charts, holders, drawn: [], visible: false, stale: false, ...asAddressed(name, charts) };
   views.set(name, one);
   figure.prepend(box, legendOf(name, one));
   if (CURVES.includes(name)) box.before(curveControls());

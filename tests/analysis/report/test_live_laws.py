@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 Json = dict[str, Any]
 FORECAST = "#figure-forecast"
 RULES = f".mark-rule line[stroke='{VERMILION}']"
-
-
-@pytest.fixture(scope="module")
-def opened(chromium: Browser, file: Path) -> Iterator[Page]:
-    """One page for the module; every test brings it back to how it was."""
-    page = chromium.open(file)
-    page.until(DRAWN)
-    yield page
-    assert page.complaints() == []
-    page.close()
-
-
-@pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    yield opened
-    opened.press("Escape")
-    for control, first in (("law", "0"), ("drag", "zoom"), ("given", "c")):
-        opened.choose(f"#live-{control}", first)
 
 
 def see(page: Page, figure: str) -> None:
