@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,7 @@ from analysis.report import __main__ as report_command
 from analysis.schemas.__main__ import schemas
 from analysis.serve import site
 from harness.records.command_line import COMMAND, CommandParser, as_typed, installed_names
+from harness.sweep import __main__ as sweep_command
 from tests import ROOT
 from tests.small_sweeps import SMALL
 
@@ -97,6 +103,86 @@ def test_a_sweep_and_a_fit_in_an_empty_folder(run: Callable[..., str], installed
     fitted = run("scaling-fit", "losses.csv", "--map", mapping, "--resamples", "0", "--json", "fit.json")
     assert fitted.startswith("parametric chinchilla")
     assert json.loads((empty / "fit.json").read_text())["params"]["E"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(UV is None, reason="needs uv")
+def test_a_fresh_environment_gets_all_that_a_sweep_and_a_fit_need(tmp_path: Path) -> None:
+    """The wheel with its dependencies, from the index or uv's cache: nothing of this environment is seen."""
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "SCALING_CACHE"}
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    environment |= {"CI": "true", "SCALING_CACHE": str(tmp_path / "cache")}
+    empty, venv = tmp_path / "empty", tmp_path / "venv"
+    empty.mkdir()
+
+    def call(*words: str) -> str:
+        done = subprocess.run(words, cwd=empty, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call(str(UV), "build", "-q", "--wheel", "--out-dir", str(tmp_path / "dist"), str(ROOT))
+    call(str(UV), "venv", "-q", "--python", sys.executable, str(venv))
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    call(str(UV), "pip", "install", "-q", "--python", str(venv), str(wheel))
+    assert "pytest" not in call(str(UV), "pip", "list", "--python", str(venv))
+    assert "report: results/smoke/report.html" in call(str(venv / "bin" / "scaling-sweep"), "+grid=smoke")
+    assert (empty / "results" / "smoke" / "report.html").stat().st_size > 5e5
+    shutil.copy(ROOT / "notebooks" / "losses.csv", empty)
+    mapping = "N=params,D=tokens,loss=val_loss"
+    fitted = call(str(venv / "bin" / "scaling-fit"), "losses.csv", "--map", mapping, "--resamples", "20")
+    assert fitted.startswith("parametric chinchilla")
+
+
+# Distributions of modules by another name that this environment may lack.
+DISTRIBUTIONS = {"mlflow": "mlflow-skinny", "tensorboardX": "tensorboardx"}
+# Folders and files that are imported only by those who installed an extra.
+ON_DEMAND = (
+    "harness/data/curation/",
+    "harness/launch/ray/",
+    "harness/launch/slurm/",
+    "harness/bench/torch_decoder",
+)
+
+
+def declared(requirements: Iterable[str]) -> set[str]:
+    """Names of distributions, spelled as PEP 503 has it."""
+    names = (re.match(r"[\w.-]+", each) for each in requirements)
+    return {normal_name(found[0]) for found in names if found}
+
+
+def normal_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the top-level name of each third-party import, and whether it is made with the module."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in (name.partition(".")[0] for name in names):
+            if name not in sys.stdlib_module_names and name not in {"harness", "analysis", "sweeps"}:
+                yield name, node in tree.body
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    core = declared(PROJECT["dependencies"])
+    extra = declared(each for parts in PROJECT["optional-dependencies"].values() for each in parts)
+    known = packages_distributions()
+    wrong, n_imports = set(), 0
+    for path in (
+        each for folder in ("harness", "analysis", "sweeps") for each in (ROOT / folder).rglob("*.py")
+    ):
+        file = path.relative_to(ROOT).as_posix()
+        for name, at_once in imports_of(path):
+            n_imports += 1
+            found = {normal_name(each) for each in known.get(name, [DISTRIBUTIONS.get(name, name)])}
+            needed = core if at_once and not file.startswith(ON_DEMAND) else core | extra
+            if not found & needed:
+                wrong.add(f"{file} imports {name} of {', '.join(sorted(found))}, which is not declared")
+    assert sorted(wrong) == []
+    assert n_imports > 500
 
 
 def test_data_and_schemas_lie_in_the_wheel(run: Callable[..., str]) -> None:
@@ -236,6 +322,64 @@ def test_completion_of_an_installed_command(
         script = [printed, words, "_shtab_scaling_fit", "echo ${COMPREPLY[@]}"]
         done = subprocess.run(["bash", "-c", "\n".join(script)], capture_output=True, text=True)
         assert done.stdout.split() == [offered]
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Types a beginning and the Tab key into a bash that has the completion; returns the line after it."""
+    pytest.importorskip("shtab", reason="needs shtab")
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(sys, "argv", ["scaling-sweep"])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            sweep_command.command_parser().answer(["--print-completion", "bash"], lambda _: 0)
+    folder = tmp_path_factory.mktemp("completion")
+    (folder / "sweep.json").touch()
+    # Ctrl-X p prints the line as bash holds it.
+    show = """bind -x '"\\C-xp": printf "<%s>" "$READLINE_LINE"'"""
+    (folder / "rc").write_text(
+        f"{printed.getvalue()}\n{show}\nbind 'set enable-bracketed-paste off'\nPS1=@\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "INPUTRC": "/dev/null"}
+        os.execvpe("bash", ["bash", "--noprofile", "--rcfile", "rc", "-i"], environment)
+
+    def until(sign: str) -> str:
+        said = ""
+        while sign not in said:
+            ready, _, _ = select.select([terminal], [], [], 20)
+            assert ready, said
+            said += os.read(terminal, 65536).decode()
+        return said
+
+    def act(line: str) -> str:
+        os.write(terminal, f"{line}\t\x18p\x15".encode())
+        return until(">").rpartition("<")[2].partition(">")[0]
+
+    until("@")
+    yield act
+    os.close(terminal)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("+grid=sm", "+grid=smoke "),
+        ("+gr", "+grid="),
+        ("+grid=smoke bud", "+grid=smoke budget="),
+        ("+grid=smoke model.seq", "+grid=smoke model.seq_len="),
+        ("+grid=smoke --cfg launcher=sl", "+grid=smoke --cfg launcher=slurm "),
+        ("data=synthetic dry", "data=synthetic dry_run="),
+        ("--fr", "--from "),
+        ("--from sw", "--from sweep.json "),
+        ("--from sweep.json launcher.n_w", "--from sweep.json launcher.n_workers="),
+    ],
+)
+def test_bash_completes_grids_and_keys(completed: Callable[[str], str], typed: str, line: str) -> None:
+    assert completed(f"scaling-sweep {typed}") == f"scaling-sweep {line}"
 
 
 def test_without_shtab_completion_is_one_sentence(

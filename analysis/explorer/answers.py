@@ -87,8 +87,7 @@ def answers_of_laws(
     Raises:
         InputError: the table cannot hold one of the laws.
     """
-    draws = max(min(resamples, DRAWN_ROWS // len(table), MOST), FEWEST)
-    average = average_laws(table, laws, resamples=draws, seed=seed)
+    average = weighed(table, laws, resamples=resamples, seed=seed)
     together, alone = frontiers_by_law(average, table, budgets(table), level)
     rest = {entry.name: average.alone(entry.name) for entry in average.laws}
     each = [
@@ -96,6 +95,12 @@ def answers_of_laws(
         for entry in average.laws
     ]
     return _answers(average, table, together, level), *each
+
+
+def weighed(table: LossTable, laws: Sequence[str], *, resamples: int, seed: int = 0) -> LawAverage:
+    """Weigh laws on a table with as many redrawn estimates as a page takes; arguments as above."""
+    draws = max(min(resamples, DRAWN_ROWS // len(table), MOST), FEWEST)
+    return average_laws(table, laws, resamples=draws, seed=seed)
 
 
 def answers_with_a_part_left_out(

@@ -71,7 +71,7 @@ class Explored:
 
 
 NOTHING = Explored(
-    {"largest": None, "speed": None, "bits_per_nat": None, "surface": None, "charts": {}}
+    {"largest": None, "speed": None, "bits_per_nat": None, "surface": None, "several": None, "charts": {}}
     | {name: [] for name in ("laws", "left_out", "unseen", "frontier", "counts", "runs", "forecast")}
     | {"curves": {"rows": [], "kinds": [], "first": None}},
     (),
@@ -154,6 +154,7 @@ def explored(
         "curves": along,
         "forecast": forecast_ends(done, tried, places) if along["rows"] else [],
         "hull": _hull(done) if along["rows"] else [],
+        "several": None,
         "charts": charts,
     }
     units = {name: label for name, label in UNITS.items() if known or name != "bits"}

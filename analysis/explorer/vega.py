@@ -39,6 +39,7 @@ SIGNALS: dict[str, Any] = {
     "at": None,
     "need": None,
 }
+OF_ALL = ""  # the law of what is said over all laws
 UNITS = {"nats": "loss, nats per token", "bits": "loss, bits per byte", "perplexity": "perplexity"}
 
 
@@ -72,6 +73,8 @@ class Series:
         mark: `line`, `dashes`, `dots`, `band` or `point`.
         on: whether it is shown at first.
         when: the options of lists with which the legend names it; always without them.
+        law: the law that it is of, and OF_ALL of all laws together: the page's choice of a law shows it and
+            hides the other ones. None if it does not depend on that choice.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Series:
     mark: str
     on: bool = True
     when: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    law: str | None = None
 
 
 LOSS_TITLE = Axis(f"{UNITS!r}[unit]".replace("'", '"'), computed=True)
@@ -250,6 +254,15 @@ def upright(value: str, colour: str, series: str | None = None, dash: Sequence[i
             }
         },
     }
+
+
+def across(value: str, colour: str, dash: Sequence[int] = (5, 3)) -> Json:
+    """Return a horizontal line at an expression; none if the expression is null."""
+    place = {"x": {"value": 0}, "x2": {"signal": "width"}}
+    place["y"] = {"scale": "y", "signal": f"{value} === null ? domain('y')[0] : {value}"}
+    look = {"stroke": {"value": colour}, "strokeWidth": {"value": 1.2}, "strokeDash": {"value": list(dash)}}
+    look["opacity"] = {"signal": f"{value} === null ? 0 : 1"}
+    return {"type": "rule", "clip": True, "interactive": False, "encode": {"update": place | look}}
 
 
 def budget_marks(x: str, y: str, spelled: Callable[[str], str] = str) -> list[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.cost import cost_between
 from analysis.laws import find_law
+from analysis.plots.law_tests import LAW_STYLES
 from analysis.plots.style import (
     BLACK,
     BLUE,
@@ -27,7 +29,6 @@ from analysis.plots.style import (
     legend_beside,
     log_axis,
     loss_axis,
-    rung_styles,
     styled,
 )
 from analysis.records.fit import FitRecord
@@ -122,8 +123,7 @@ def frontiers(sweeps: Mapping[str, tuple[pd.DataFrame, Sequence[FrontierRow]]]) 
         sweeps: finished points and rows of the frontier, by the name of the sweep.
     """
     figure, (losses, sizes) = grid(1, 2, (9.2, 4.0))
-    for name, (colour, marker) in rung_styles(list(sweeps)).items():
-        points, rows = sweeps[name]
+    for (name, (points, rows)), (colour, marker) in zip(sweeps.items(), cycle(LAW_STYLES), strict=False):
         losses.plot(
             points["flops"], points["loss"], marker, color=colour, alpha=0.35, markersize=4, linewidth=0
         )

@@ -34,6 +34,7 @@ from analysis.records.forecast import ForecastCell, ForecastRecord, ScoreRecord
 from harness.records.number_text import power_of_ten, si
 
 LAW_STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"))
+FACTOR_EDGES = 7  # of the bins over which errors are averaged
 SMALLEST_ERROR = 0.05  # per cent; smaller errors are drawn at this height
 
 
@@ -140,6 +141,24 @@ def _error_panel(
     axes.set_ylabel("forecast − measured, %")
 
 
+def rms_by_factor(rows: Sequence[RolloutRow]) -> dict[str, list[tuple[float, float]]]:
+    """Return {law: (factor beyond the fit, RMS error in per cent of the loss)}, over bins of the factor."""
+    edges = np.geomspace(1, max(row.factor for row in rows) * 1.001, FACTOR_EDGES)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for law in dict.fromkeys(row.law for row in rows):
+        own = [row for row in rows if row.law == law]
+        factor, error = (np.array([getattr(row, name) for row in own]) for name in ("factor", "error"))
+        bins = np.digitize(factor, edges)
+        found[law] = [
+            (
+                float(np.exp(np.log(factor[bins == each]).mean())),
+                float(100 * np.sqrt((error[bins == each] ** 2).mean())),
+            )
+            for each in np.unique(bins)
+        ]
+    return found
+
+
 @styled
 def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
     """Draw the error of laws fitted below a compute limit against the extrapolation factor of the cell."""
@@ -152,17 +171,13 @@ def rollout(rows: Sequence[RolloutRow], chosen: str) -> Figure:
     )
     styles = law_styles(chosen, frame["law"].unique().tolist())
     figure, (axes,) = grid(1, 1, (SINGLE, 4.1))
-    edges = np.geomspace(1, float(frame["factor"].max()) * 1.001, 7)
+    means = rms_by_factor(rows)
     for rank, (law, (colour, marker)) in enumerate(styles.items()):
         own = frame[frame["law"] == law]
         size = np.maximum(100 * own["error"].abs(), SMALLEST_ERROR)
         axes.plot(own["factor"], size, marker, color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
-        groups = own.groupby(np.digitize(own["factor"], edges))
-        centre = groups["factor"].apply(lambda values: float(np.exp(np.log(values).mean())))
-        rms = groups["error"].apply(lambda values: float(100 * np.sqrt((values**2).mean())))
         axes.plot(
-            centre,
-            rms,
+            *zip(*means[law], strict=True),
             marker=marker,
             color=colour,
             linewidth=2,

@@ -75,7 +75,7 @@ def cloud(fit: FitRecord) -> Figure:
     axes.margins(0.08)
     x, y = np.array(axes.get_xlim()), np.array(axes.get_ylim())
     axes.plot(x, x * here[1] / here[0], color=VERMILION, linewidth=1.6, label=_share_label(*here), zorder=1.5)
-    for share in _fan(x, y):
+    for share in fan(x, y):
         axes.plot(
             x, x * share / (1 - share), ":", color=GREY, linewidth=0.9, label="other values of it", zorder=1
         )
@@ -101,8 +101,12 @@ def _share_label(alpha: float, beta: float) -> str:
     return f"β/(α+β) = {beta / (alpha + beta):.3f},\nas estimated"
 
 
-def _fan(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return round values of β/(α+β) whose lines cross the window of the axes."""
+def fan(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return round values of β/(α+β) whose lines cross a window.
+
+    Args:
+        x, y: lowest and highest α and β of the window.
+    """
     low, high = y[0] / (x[1] + y[0]), y[1] / (x[0] + y[1])
     step = next((step for step in FAN if (high - low) / step <= MOST_LINES), FAN[-1])
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step

@@ -26,10 +26,12 @@ OWN = (
     "answers.js",
     "surface.js",
     "views.js",
+    "legend.js",
     "zoom.js",
     "select.js",
     "curves.js",
     "sections.js",
+    "several.js",
     "budget.js",
     "page.js",
     "boxes.js",
@@ -51,6 +53,7 @@ class LivePage:
     Attributes:
         laws, left_out, units, counts, level: as in `Explored`.
         charts: whether it has live figures.
+        several: whether it shows several sweeps.
         policy: value of the meta element Content-Security-Policy.
         scripts: elements for the place after the first figure and the controls.
     """
@@ -61,6 +64,7 @@ class LivePage:
     counts: tuple[str, ...]
     level: float | None
     charts: bool
+    several: bool
     policy: str
     scripts: Markup
 
@@ -81,6 +85,7 @@ def live_page(found: Explored) -> LivePage:
         found.counts,
         found.level,
         bool(found.data["charts"]),
+        found.data["several"] is not None,
         POLICY.format(hashes=hashes),
         Markup("\n".join(elements)),
     )

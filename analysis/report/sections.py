@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from analysis import plots
 from analysis.explorer.page import counts_of, first_count
-from analysis.explorer.sections import arms, emergence, forecast, isoflop, learning_rate, sources
+from analysis.explorer.sections import (
+    arms,
+    counting,
+    emergence,
+    forecast,
+    isoflop,
+    learning_rate,
+    parameters,
+    rollout,
+    sources,
+)
 from analysis.explorer.sections.figure import LiveFigure
 from analysis.learning_rate.study import rate_runs
 from analysis.plots.runs import rungs_by_size
@@ -63,20 +75,52 @@ def section_figures(
         titles = [plots.style.count_axis(name) for name in counts]
         found = isoflop.isoflop_figure(done, slices, titles, rungs_by_size(done), with_law=with_law)
         figures |= {"isoflop": found} if found else {}
+    figures |= _tests_of_laws(sweep, places, counts, with_law=with_law)
     by_point = {str(point): places[index] for index, point in points["point_id"].items()}
     for number, (sealed, score) in enumerate(sweep.scored, 1):
         held_out = done[done["role"] == "holdout"]
-        cells = zip(held_out[sealed.count], held_out["n_tokens"], held_out.index, strict=True)
-        rows = {(int(n), int(d)): places[index] for n, d, index in cells}
-        figures[forecast_figure(number)] = forecast.forecast_figure(number, sealed, score, rows)
+        rows = rows_of_cells(held_out, sealed.count, places)
+        figures[forecast_figure(number)] = forecast.forecast_figure(
+            number, sealed, score, rows, with_law=with_law
+        )
     if sweep.tried:
         rungs = {str(end): str(rung) for end, rung in zip(points["point_id"], points["rung"], strict=True)}
         figures["ends"] = forecast.ends_figure(sweep.tried, by_point, rungs)
     if fits.sources and sweep.evals is not None:
         losses = by_source(sweep.evals).merge(done[["point_id", "flops"]], on="point_id")
-        figures["loss_by_source"] = sources.sources_figure(losses, fits.sources, by_point)
+        figures["loss_by_source"] = sources.sources_figure(losses, fits.sources, by_point, with_law=with_law)
     if sweep.emergence and sweep.emergence.tasks:
         figures[TASKS_FIGURE] = emergence.emergence_figure(sweep.emergence)
     if sweep.emergence and sweep.emergence.in_context:
         figures["in_context"] = emergence.in_context_figure(sweep.emergence.in_context)
     return {name: figure for name, figure in figures.items() if figure.charts}
+
+
+def _tests_of_laws(
+    sweep: Sweep, places: Mapping[Any, int], counts: Sequence[str], *, with_law: bool
+) -> dict[str, LiveFigure]:
+    """Return the figures of ways to count N, of extrapolation, and of the parameters of the chosen law."""
+    fits, primary, chosen = sweep.fits, sweep.primary, sweep.fits.primary
+    figures: dict[str, LiveFigure] = {}
+    shown = [row for row in fits.frontier_by_count if row.count in counts]
+    if len({row.count for row in shown}) > 1:
+        own = sweep.chosen_under_each_count
+        figures["counting"] = counting.counting_figure(shown, own, counts, with_law=with_law)
+    if fits.rollout and chosen:
+        rows = rows_of_cells(sweep.finished, chosen.count, places)
+        figures["rollout"] = rollout.rollout_figure(fits.rollout, chosen.law, rows)
+    if primary and primary.cloud:
+        figures["cloud"] = parameters.cloud_figure(primary)
+    if primary and primary.profile:
+        figures["profile"] = parameters.profile_figure(primary.profile)
+    return figures
+
+
+def rows_of_cells(
+    points: pd.DataFrame, count: str, places: Mapping[Any, int]
+) -> dict[tuple[int, int], list[int]]:
+    """Return {(N, D) of a cell: rows of its runs in the page's table of points}."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for n, d, index in zip(points[count], points["n_tokens"], points.index, strict=True):
+        rows.setdefault((round(n), round(d)), []).append(places[index])
+    return rows

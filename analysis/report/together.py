@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,14 +14,19 @@ from markupsafe import Markup
 from analysis import plots
 from analysis.arrays import Interval
 from analysis.contest.agreement import RESAMPLES, compare_laws
+from analysis.explorer.page import NOTHING, rounded
+from analysis.explorer.sections.figure import with_figures
+from analysis.explorer.sections.several import one_of_several, several_data, several_figure
+from analysis.intervals import LEVEL
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.frontier import FrontierRow
 from analysis.report.build import AVERAGE_WORDS, Sweep, page_environment, read_sweep, svg_width
 from analysis.report.lead import answer
+from analysis.report.live import LivePage, live_page
 from analysis.report.reach import reachable
 from analysis.same_law import check_same_text, text_of
 from analysis.summary import key_numbers, over_laws
-from analysis.tables.table import load_table
+from analysis.tables.table import LossTable, load_table
 from harness.records.errors import InputError
 from harness.records.files import write_atomic
 from harness.records.number_text import DASH, estimate, power_of_ten, si
@@ -83,6 +89,7 @@ def write_together(folders: Sequence[Path], path: Path, *, resamples: int = RESA
         said = ", ".join(f"{name} counts {count}" for name, count in counts.items())
         raise InputError(f"{said}: sizes compare only under one count of N, give sweeps that share it")
     (first, base), *others = sweeps.items()
+    reasons = {name: _not_comparable(base, sweep) for name, sweep in sweeps.items()}
     figure = plots.frontiers({name: (sweep.finished, sweep.fits.frontier) for name, sweep in sweeps.items()})
     svg = plots.to_svg(figure, "frontiers")
     page = reachable(
@@ -90,6 +97,9 @@ def write_together(folders: Sequence[Path], path: Path, *, resamples: int = RESA
         .get_template(TEMPLATE)
         .render(
             names=list(sweeps),
+            live=_live(sweeps, reasons),
+            level=base.fits.quoted.level if base.fits.quoted else LEVEL,
+            reasons=reasons,
             links={
                 name: os.path.relpath(SweepFolder(folder).report, path.parent)
                 for name, folder in named(folders).items()
@@ -115,6 +125,30 @@ def write_together(folders: Sequence[Path], path: Path, *, resamples: int = RESA
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", "out") from error
     return path
+
+
+def _live(sweeps: Mapping[str, Sweep], reasons: Mapping[str, str]) -> LivePage:
+    """Return the live part: one figure of all sweeps, and what the slider reads between."""
+    known = [
+        one_of_several(name, sweep.finished, sweep.fits, _table(sweep)) for name, sweep in sweeps.items()
+    ]
+    data = NOTHING.data | {"several": rounded(several_data(known, list(reasons.values())))}
+    return live_page(with_figures(replace(NOTHING, data=data), {"frontiers": several_figure(known)}))
+
+
+def _table(sweep: Sweep) -> LossTable | None:
+    with contextlib.suppress(InputError):
+        return load_table(sweep.finished, count=sweep.fits.primary.count) if sweep.fits.primary else None
+    return None
+
+
+def _not_comparable(first: Sweep, other: Sweep) -> str:
+    """Return why losses of two sweeps do not compare; empty if they do."""
+    try:
+        check_same_text(first.points, other.points)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def named(folders: Sequence[Path]) -> dict[str, Path]:

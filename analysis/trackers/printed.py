@@ -1,4 +1,4 @@
-"""Printed logs: nanoGPT, nanochat, modded-nanogpt, llm.c, OLMo, and JSON lines of Levanter."""
+"""Printed logs: nanoGPT, nanochat, modded-nanogpt, llm.c, OLMo, OLMo-core, and JSON lines of Levanter."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ LINES: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = tuple(
         ("build-nanogpt", r"^(\d+) train #$", ("train_loss",)),
     )
 )
-# OLMo prints its metrics below the step, one a line.
-STEP_ABOVE = re.compile(r"\[step=([\d,]+)(?:/[\d,]+)?[,\]]")
+# OLMo and OLMo-core print metrics below the step, one a line, and those of an evaluation below a line of
+# its own. OLMo-core leaves the name of the evaluator out there; elsewhere it goes before the metric.
+STEP_ABOVE = re.compile(r"\[step=([\d,]+)(?:/[\d,?]+)?[,\]]")
+EVALUATED = re.compile(r"Finished (\S+) evals in .* Metrics:$")
+OF_EVALUATION = "eval/"
 BELOW = re.compile(rf"^\s+(\S[^=]*)={NUMBER}$", re.IGNORECASE)
 # What is printed once, by the name of the setting.
 SETTINGS = tuple(
@@ -64,19 +67,46 @@ def read_printed(path: Path, text: str) -> TrackedRun | None:
     if any(TRACKER in line for line in lines):
         return _levanter(builder, path, lines)
     found: list[str] = []
-    above: float | None = None
+    olmo = _OlmoLines()
     for line in lines:
-        olmo = STEP_ABOVE.search(line)
-        if olmo:
-            above = _number(olmo[1])
-        elif above is not None and (below := BELOW.match(line)):
-            builder.log(below[1].strip(), above, _number(below[2]))
+        metric = olmo.metric(line)
+        if metric is not None:
+            builder.log(*metric)
             found.append("OLMo")
             continue
-        elif line.strip():
-            above = None
         found += _line(builder, line)
     return builder.build(f"{found[0]} log") if found else None
+
+
+class _OlmoLines:
+    """Reads metrics that stand below the line of a step or of an evaluation.
+
+    Evaluations name no step. They are of the step printed last: OLMo evaluates after it has printed a step,
+    OLMo-core may print the step of an evaluation behind it, which then counts as the logged step before.
+    """
+
+    def __init__(self) -> None:
+        self._step: float | None = None
+        self._is_below_step = False
+        self._prefix = ""
+
+    def metric(self, line: str) -> tuple[str, float, float] | None:
+        """Return name, step and value of the metric on a line; None if it holds none."""
+        found = STEP_ABOVE.search(line)
+        if found:
+            self._step, self._is_below_step, self._prefix = _number(found[1]), True, ""
+            return None
+        below = BELOW.match(line)
+        if below is None or self._step is None:
+            evaluated = EVALUATED.search(line)
+            if line.strip():
+                self._is_below_step = False
+                self._prefix = f"{OF_EVALUATION}{evaluated[1]}/" if evaluated else ""
+            return None
+        name = self._prefix + below[1].strip()
+        if not self._is_below_step and not name.startswith(OF_EVALUATION):
+            return None
+        return name, self._step, _number(below[2])
 
 
 def _line(builder: RunBuilder, line: str) -> list[str]:
@@ -121,7 +151,8 @@ def take_event(builder: RunBuilder, record: Mapping[str, Any]) -> None:
     """Take one event of Levanter's JSON tracker: metrics of a step, hyperparameters or a summary."""
     step, metrics = as_logged(record.get("step")), record.get("metrics")
     if record.get("event") == "log" and step is not None and isinstance(metrics, Mapping):
-        for name, value in flattened(metrics).items():
+        # Levanter joins the names of nested metrics by strokes.
+        for name, value in flattened(metrics, join="/").items():
             number = as_logged(value)
             if number is not None:
                 builder.log(name, step, number)

@@ -115,15 +115,19 @@ def as_logged(value: object) -> float | None:
         return float("inf")
 
 
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one dictionary, keys joined by points.
+def flattened(settings: Mapping[str, Any], prefix: str = "", join: str = ".") -> dict[str, Any]:
+    """Return nested settings as one dictionary, keys joined by points or by another sign.
 
     >>> flattened({"model": {"n_params": 7}, "lr": 1e-3})
     {'model.n_params': 7, 'lr': 0.001}
     """
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        found |= (
+            flattened(value, f"{prefix}{key}{join}", join)
+            if isinstance(value, Mapping)
+            else {prefix + key: value}
+        )
     return found
 
 

@@ -28,6 +28,26 @@ PACKAGE = "scaling-harness"
 COMMAND = re.compile(r"\bpython -m ((?:harness|analysis)(?:\.\w+)+)")
 WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 MOST = 2**32 - 1  # of a seed
+# Bash splits a line at signs of equality, and options of shtab know no words such as KEY=VALUE. This function
+# completes them, and leaves options and their values to shtab. A whole word ends with a blank.
+BASH_WORDS = r"""
+_words_of_%(name)s() {
+  local typed="${COMP_LINE:0:COMP_POINT}" IFS=$'\n'
+  local word="${typed##*[[:space:]]}"
+  local rest="${typed%%"$word"}"
+  rest="${rest%%"${rest##*[![:space:]]}"}"
+  if [[ "$word" == -* || " %(valued)s " == *" ${rest##*[[:space:]]} "* ]]; then
+    compopt -o filenames +o nospace
+    IFS=$' \t\n' %(shtab)s
+    return
+  fi
+  COMPREPLY=($(compgen -W %(words)s -- "$word"))
+  if [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then
+    COMPREPLY=("${COMPREPLY[@]#"${word%%"${word##*=}"}"}")
+  fi
+}
+complete -o nospace -F _words_of_%(name)s %(program)s
+"""
 
 
 def program_name(module: str, path: str | None = None) -> str:
@@ -92,9 +112,15 @@ class _PrintCompletion(argparse.Action):
                 "completion needs the package shtab, which is not installed; install the extra completion"
             ) from error
         for action in parser._actions:
-            if action.type in (Path, output_file):
+            if action.type in (Path, output_file) or action.metavar == "FILE":
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
         print(shtab.complete(parser, shell=str(values)))
+        if values == "bash" and isinstance(parser, CommandParser) and parser.words:
+            name = re.sub(r"\W", "_", parser.prog)
+            words = shlex.quote("\n".join(parser.words))
+            valued = [sign for each in parser._actions if each.nargs != 0 for sign in each.option_strings]
+            parts = {"name": name, "shtab": f"_shtab_{name}", "words": words, "program": parser.prog}
+            print(BASH_WORDS % (parts | {"valued": " ".join(valued)}))
         parser.exit()
 
 
@@ -106,9 +132,17 @@ class CommandParser(argparse.ArgumentParser):
         description: one sentence on the purpose of the command.
         example: command lines to copy, shown at the end of `--help`.
         keys: names without dashes that the command also takes, suggested for a misspelt option.
+        words: what the shell completes besides options, such as `KEY=`, and `KEY=VALUE ` with a blank behind.
     """
 
-    def __init__(self, module: str, description: str, example: str, keys: Sequence[str] = ()):
+    def __init__(
+        self,
+        module: str,
+        description: str,
+        example: str,
+        keys: Sequence[str] = (),
+        words: Sequence[str] = (),
+    ):
         program = program_name(module)
         super().__init__(
             prog=program,
@@ -116,7 +150,7 @@ class CommandParser(argparse.ArgumentParser):
             epilog=f"example:\n{textwrap.indent(as_typed(example), '  ')}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        self._keys = keys
+        self._keys, self.words = keys, words
         if Path(sys.argv[0]).name.startswith(INSTALLED):
             self.add_argument(
                 "--print-completion",

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from harness.config.cells_file import take_file
-from harness.config.overrides import without_control
+from harness.config.overrides import groups, without_control
 from harness.config.settings import Loaded, known_keys, load_noted, options, resolved_yaml
 from harness.execution.devices import KNOWN
 from harness.launch.ending import interruptible
@@ -47,6 +47,7 @@ def command_parser() -> CommandParser:
         "Train a grid of language models, fit scaling laws to their losses, and write a report.",
         EXAMPLE,
         known_keys(),
+        completed_words(),
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the configuration")
     parser.add_argument_group("keys", KEYS.format(grids=", ".join(options("grid")), devices=", ".join(KNOWN)))
@@ -59,6 +60,18 @@ def command_parser() -> CommandParser:
     )
     parser.add_argument("--cfg", action="store_true", help="print the whole configuration and stop")
     return parser
+
+
+def completed_words() -> list[str]:
+    """Return what a shell completes: every key with its sign of equality, and groups with their options."""
+    keys = known_keys()
+    inner = {key.rpartition(".")[0] for key in keys}
+    found = [f"{key}=" for key in keys if key not in inner]
+    for group in groups():
+        # A grid is none of the defaults, so it is added to them.
+        sign = "+" if group == "grid" else ""
+        found += [f"{sign}{group}={option} " for option in options(group)]
+    return found
 
 
 def load_settings(overrides: list[str], record: str | None = None) -> Loaded:

@@ -112,6 +112,13 @@ def use(page: Page) -> None:
     page.until("document.querySelector('#live-card:not([hidden])')")
 
 
+# Tables with headings and several rows that no click sorts.
+UNSORTED = """[...document.querySelectorAll(".scroll > table")]
+  .filter((each) => each.tHead && each.querySelectorAll("tbody tr").length > 1)
+  .filter((each) => !each.querySelector(".live-sort"))
+  .map((each) => each.tHead.innerText)"""
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_other_report_breaks_no_rule(chromium: Browser, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "report.html"
@@ -122,6 +129,7 @@ def test_every_other_report_breaks_no_rule(chromium: Browser, tmp_path: Path, ki
             page.place(f"#{figure}")
             page.until(f"document.querySelector('#{figure} .live-chart svg')")
         assert violations(page) == [], look
+        assert page.run(UNSORTED) == []
         page.close()
 
 

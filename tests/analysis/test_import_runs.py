@@ -1,8 +1,8 @@
 """`python -m analysis.import_runs`: files of other programs become tables that fits and forecasts read.
 
 Files under tests/stored/tracked were made by the libraries themselves: tensorboardX 2.6.5, tensorboard
-2.21.0, wandb 0.31.0 and mlflow-skinny 3.17.2 (make.py beside them). W&B exports charts in the browser, and
-the other logs are printed by scripts; their layouts are written out here.
+2.21.0, wandb 0.31.0 and mlflow-skinny 3.17.2 (make.py beside them). W&B exports charts in the browser. The
+other logs are printed by scripts; each function here names the file of the project that prints such lines.
 """
 
 from __future__ import annotations
@@ -228,6 +228,7 @@ def test_a_history_with_metrics_of_levanter(form: str) -> None:
 
 
 def nanogpt(run: Truth) -> str:
+    """As karpathy/nanoGPT prints: train.py, and model.py for the size, which leaves out positions."""
     lines = [
         f"tokens per iteration will be: {TOKENS_PER_STEP:,}",
         f"number of parameters: {run.n / 1e6:.2f}M",
@@ -239,14 +240,18 @@ def nanogpt(run: Truth) -> str:
 
 
 def nanochat(run: Truth) -> str:
+    """As karpathy/nanochat prints: scripts/base_train.py; its loss is a moving average."""
     lines = ["Parameter counts:", f"{'wte':24s}: {1_000_000:,}", f"{'total':24s}: {int(run.n):,}"]
+    lines.append(f"Auto-computed optimal batch size: {2 * TOKENS_PER_STEP:,} tokens")
+    lines.append(f"Tokens / micro-batch: {TOKENS_PER_STEP:,}")
     lines.append(f"Total batch size {TOKENS_PER_STEP:,} => gradient accumulation steps: 1")
     for step in run.steps:
         lines.append(f"Step {step:05d} | Validation bpb: {run.loss(step) / 3:.6f}")
         share = 100 * step / run.last
         lines.append(
             f"step {step:05d}/{run.last:05d} ({share:.2f}%) | loss: {run.loss(step):.6f} | "
-            f"lrm: {run.lr(step) * 1e3:.2f} | dt: 500.00ms | tok/sec: 1,048,576 | bf16_mfu: 40.00 | epoch: 1"
+            f"lrm: {run.lr(step) * 1e3:.2f} | dt: 500.00ms | tok/sec: 1,048,576 | bf16_mfu: 40.00 | "
+            "epoch: 1 pq: 0 rg: 3 | total time: 0.52m | eta: 1.2m"
         )
     return "\n".join(lines)
 
@@ -261,27 +266,69 @@ def llm_c(run: Truth) -> str:
     )
 
 
-def olmo(run: Truth) -> str:
-    head = [
-        f"INFO  Number of parameters: {int(run.n):,}",
-        f"Number of non-embedding parameters: {int(run.n) - 9:,}",
+def sized(run: Truth) -> list[str]:
+    """As allenai/OLMo prints sizes: scripts/train.py."""
+    return [
+        f"2024-01-01 12:00:00 host:0 train:101 INFO Total number of parameters: {int(run.n):,}",
+        f"2024-01-01 12:00:00 host:0 train:102 INFO Number of non-embedding parameters: {int(run.n) - 9:,}",
     ]
+
+
+def olmo(run: Truth) -> str:
+    """As allenai/OLMo prints: log_metrics_to_console of olmo/train.py, and evaluations below their label."""
+    head = sized(run)
     for step in run.steps:
         head += [
-            f"2025-01-01 12:00:00 INFO [olmo_core.console_logger:68] [step={step}/{run.last},epoch=0,eta=1h]",
-            f"    train/CE loss={run.loss(step):.4f}",
+            f"2024-01-01 12:00:00 host:0 olmo.train:945 INFO [step={step}/{run.last},epoch=0]",
+            f"    train/CrossEntropyLoss={run.loss(step) - 0.1:.4f}",
+            f"    throughput/total_tokens={step * TOKENS_PER_STEP:,}",
+            "2024-01-01 12:00:01 host:0 olmo.train:1035 INFO Running evaluation for 'v3-small'...",
+            "2024-01-01 12:00:02 host:0 olmo.train:1069 INFO [eval_step=8/8]",
+            "2024-01-01 12:00:02 host:0 olmo.train:945 INFO v3-small-ppl-validation",
+            f"    eval/v3-small-ppl-validation/c4_en/CrossEntropyLoss={run.loss(step):.4f}",
+            f"    eval/v3-small-ppl-validation/c4_en/Perplexity={2.718 ** run.loss(step):.2f}",
+        ]
+    return "\n".join(head)
+
+
+def olmo_core(run: Truth) -> str:
+    """As allenai/OLMo-core prints: train/callbacks/console_logger.py and evaluator_callback.py."""
+    head = sized(run)
+    for step in run.steps:
+        head += [
+            f"2025-01-01 12:00:00 INFO [olmo_core.console_logger:68] [step={step}/???,epoch=1,eta=1h]",
+            f"    train/CE loss={run.loss(step) - 0.1:.4f}",
             f"    throughput/total tokens={step * TOKENS_PER_STEP:,}",
             f"    optim/LR (group 0)={run.lr(step):.6f}",
+            "2025-01-01 12:00:01 INFO [olmo_core.evaluator_callback:90] [eval=lm,step=5/5]",
+            "2025-01-01 INFO [olmo_core.evaluator_callback:120] Finished lm evals in 2.5 seconds. Metrics:",
+            f"    pile-validation/CE loss={run.loss(step):.4f}",
+            f"    pile-validation/PPL={2.718 ** run.loss(step):.2f}",
+            "2025-01-01 12:00:01 INFO [olmo_core.evaluator_callback:140] Evaluation speed:",
+            "    pile-validation (+variants): 2.5 sec (5 batches)",
         ]
     return "\n".join(head)
 
 
 def levanter(run: Truth) -> str:
+    """As stanford-crfm/levanter logs: tracker/json_logger.py; names of callbacks/_metrics.py and eval.py.
+
+    A step is counted from 0, its tokens include it, and what is logged before the first one has none.
+    """
     events: list[dict[str, object]] = [{"event": "hparams", "hparams": {"trainer": {"seed": 0}}}]
     events.append({"event": "summary", "metrics": {"parameter_count": run.n}})
+    events.append({"event": "log", "step": None, "metrics": {"first_batch": 1.0}})
     for step in run.steps:
-        metrics = {"eval": {"loss": run.loss(step)}, "throughput": {"total_tokens": step * TOKENS_PER_STEP}}
-        events.append({"event": "log", "step": step, "metrics": metrics})
+        at, tokens = step - 1, step * TOKENS_PER_STEP
+        trained = {"train/loss": run.loss(step) - 0.1, "global_step": at, "run_progress": step / run.last}
+        logged = (
+            trained,
+            {"throughput/total_tokens": tokens, "throughput/tokens_per_second": 1e6, "throughput/mfu": 40.0},
+            {"optim": {"learning_rate": run.lr(step)}},
+            {"eval/loss": run.loss(step), "eval/macro_loss": run.loss(step) + 0.2, "eval/loading_time": 0.1},
+        )
+        events += [{"event": "log", "step": at, "metrics": metrics} for metrics in logged]
+    events.append({"event": "finish", "summary": {"parameter_count": run.n}})
     return "\n".join(f"INFO {json.dumps({'tracker': 'json_logger', **event})}" for event in events)
 
 
@@ -293,8 +340,9 @@ def levanter(run: Truth) -> str:
         (nanochat, ["--loss", "val/bpb", "--loss-is", "bits_per_byte=4.328085"], "val/bpb"),
         (modded, [*SIZES, *PER_STEP], "val_loss"),
         (llm_c, [*SIZES, *PER_STEP], "val_loss"),
-        (olmo, ["--params", "n_params"], "train/CE loss"),
-        (levanter, [], "eval.loss"),
+        (olmo, ["--params", "n_params"], "eval/v3-small-ppl-validation/c4_en/CrossEntropyLoss"),
+        (olmo_core, ["--params", "n_params"], "eval/lm/pile-validation/CE loss"),
+        (levanter, [], "eval/loss"),
     ],
 )
 def test_printed_logs(printed: Callable[[Truth], str], options: list[str], loss: str) -> None:
@@ -305,6 +353,15 @@ def test_printed_logs(printed: Callable[[Truth], str], options: list[str], loss:
     assert curves is not None
     assert curves.loss.notna().sum() == len(FEW) * ROWS
     assert record.loss == loss
+
+
+def test_levanter_joins_nested_names_by_strokes() -> None:
+    """As its own summary at the end does; the learning rate of this log is nested."""
+    Path("one.log").write_text(levanter(FEW[0]))
+    _, curves, record = imported("one.log")
+    assert record.lr == "optim/learning_rate"
+    assert curves is not None
+    assert curves.lr.tolist() == [FEW[0].lr(step) for step in FEW[0].steps]
 
 
 def test_an_end_of_training_batches_is_a_mean() -> None:

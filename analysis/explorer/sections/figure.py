@@ -1,7 +1,8 @@
 """A live figure of a section: its charts, their rows, choices above it, and the card of each of its points.
 
 A row has a group `g`, the place of its entry in the legend. Points belong to marks `told_DATA`: the page
-shows their card, and lights the row of the table that `id` names (analysis/report/script/sections.js).
+shows their card, and lights the row of the table that `id` names (analysis/report/script/sections.js). A
+point of several runs also has them all as `runs`; selecting it selects them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from analysis.explorer.page import Explored, rounded
 from analysis.explorer.vega import HEIGHT, Axis, Covered, Json, Series, chart, formula, kept, shown_if
 from analysis.plots.style import BLACK, GREY, rung_styles
 
+NOT_PICKED = "(picked.length && isValid(datum.id) && !among(datum, picked))"
+FAINT = 0.12  # opacity of points that are not selected while others are
 DIGITS = 5  # significant ones of a number in a row
 SHOWN = kept("shown[datum.g]")
 # A star of five points, as wide as a circle of the same size.
@@ -269,7 +272,8 @@ def dots(
     seen = place | (look if hollow else full)
     seen |= {
         "shape": {"value": shape},
-        "size": {"signal": f"!({there}) ? 0 : isValid(lit) && lit === datum.id ? {3 * size} : {size}"},
+        "size": {"signal": f"!({there}) ? 0 : isValid(lit) && among(datum, [lit]) ? {3 * size} : {size}"},
+        "opacity": {"signal": f"{NOT_PICKED} ? {FAINT} : 1"},
     }
     hit = place | {
         "shape": {"value": "circle"},
@@ -314,7 +318,9 @@ def bars(
                 **ends,
                 "stroke": GROUP_COLOUR,
                 "strokeWidth": {"value": width},
-                "opacity": shown_if(series, 0.7) if series else {"value": 0.7},
+                "opacity": {
+                    "signal": f"{f'!show_{series} ? 0 : ' if series else ''}{NOT_PICKED} ? {FAINT} : 0.7"
+                },
             }
         },
     }

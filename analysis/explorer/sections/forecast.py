@@ -19,11 +19,22 @@ from analysis.explorer.sections.figure import (
     level,
     section_chart,
 )
-from analysis.explorer.vega import LOSS_TITLE, Axis, Json, Series, formula, in_unit
+from analysis.explorer.vega import (
+    LOSS_TITLE,
+    OF_ALL,
+    Axis,
+    Covered,
+    Json,
+    Series,
+    across,
+    formula,
+    in_unit,
+    upright,
+)
 from analysis.laws import family
 from analysis.plots.curves import LOOKS, SPREAD
 from analysis.plots.law_tests import OVER_LAWS, law_styles
-from analysis.plots.style import BLACK
+from analysis.plots.style import BLACK, VERMILION
 from analysis.records.curves import Tried
 from analysis.records.forecast import ForecastRecord, ScoreRecord
 
@@ -57,7 +68,12 @@ END_CARD = Card(
 
 
 def forecast_figure(
-    number: int, forecast: ForecastRecord, score: ScoreRecord | None, places: Mapping[tuple[int, int], int]
+    number: int,
+    forecast: ForecastRecord,
+    score: ScoreRecord | None,
+    places: Mapping[tuple[int, int], Sequence[int]],
+    *,
+    with_law: bool = False,
 ) -> LiveFigure:
     """Return the figure of a sealed forecast: predicted against measured loss, and errors by extrapolation.
 
@@ -65,7 +81,8 @@ def forecast_figure(
         number: place of the forecast in the report.
         forecast: the forecast.
         score: its score; None if no held-out run is finished.
-        places: {(N, D) of a held-out cell: row of a run of it in the page's table of points}.
+        places: {(N, D) of a held-out cell: rows of its runs in the page's table of points}.
+        with_law: whether the page has a law with answers, which the legend follows.
     """
     truth = {} if score is None else {cell.key: cell.loss for cell in score.cells}
     sealed = OVER_LAWS if forecast.averaged else forecast.law
@@ -73,14 +90,23 @@ def forecast_figure(
     styles = law_styles(sealed, [law for law, _ in laws])
     shown = f"forecast_{number}"
     groups = tuple(
-        Series(f"law{place}", family(law), styles[law][0], "point", on=place == 0)
+        Series(
+            f"law{place}",
+            family(law),
+            styles[law][0],
+            "point",
+            on=place == 0,
+            law=OF_ALL if law == OVER_LAWS else family(law),
+        )
         for place, (law, _) in enumerate(laws)
     )
     rows: list[Json] = []
     for place, (_, cells) in enumerate(laws):
         for cell in cells:
             loss = truth.get(cell.key)
-            row: Json = {"g": place, "id": places.get(cell.key), "rung": cell.rung, "n": cell.n_params}
+            runs = list(places.get(cell.key, ()))
+            row: Json = {"g": place, "id": runs[0] if runs else None, "runs": runs, "rung": cell.rung}
+            row["n"] = cell.n_params
             row |= {"d": cell.n_tokens, "c": cell.flops, "factor": cell.factor, "loss": loss}
             row |= {"predicted": cell.predicted, "low": cell.low, "high": cell.high}
             for field, value in (
@@ -91,6 +117,13 @@ def forecast_figure(
                 row[field] = None if loss is None else 100 * (value / loss - 1)
             row["inside"] = None if loss is None else "yes" if cell.low <= loss <= cell.high else "no"
             rows.append(row)
+    # The answer at the chosen budget: its compute over the largest fitted one, and its loss.
+    fitted = forecast.cells[0].flops / forecast.cells[0].factor
+    beyond, best = f"at.c / {fitted:.6g}", in_unit("at.loss")
+    further: list[Covered] = [f"[{beyond}]"] if with_law else []
+    lower: list[Covered] = [f"[{best}]"] if with_law else []
+    at_compute = [upright(f"(at ? {beyond} : null)", VERMILION, dash=(5, 3))] if with_law else []
+    at_loss = [across(f"(at ? {best} : null)", VERMILION)] if with_law else []
     data = [
         {
             "name": shown,
@@ -109,8 +142,10 @@ def forecast_figure(
             "Forecast loss of the held-out runs by how far their compute lies beyond the largest fitted run",
             (FACTOR, LOSS_TITLE),
             data,
-            ([(shown, "factor")], [(shown, "low_shown"), (shown, "high_shown")]),
+            ([(shown, "factor"), *further], [(shown, "low_shown"), (shown, "high_shown"), *lower]),
             [
+                *at_compute,
+                *at_loss,
                 bars(shown, "factor", "low_shown", "high_shown"),
                 *dots(shown, "factor", "predicted_shown"),
             ],
@@ -127,10 +162,11 @@ def forecast_figure(
         data,
         (
             [("measured", "loss_shown")],
-            [("measured", "low_shown"), ("measured", "high_shown"), ("measured", "loss_shown")],
+            [("measured", "low_shown"), ("measured", "high_shown"), ("measured", "loss_shown"), *lower],
         ),
         [
             _diagonal(),
+            *at_loss,
             bars("measured", "loss_shown", "low_shown", "high_shown"),
             *dots("measured", "loss_shown", "predicted_shown"),
         ],
@@ -142,9 +178,10 @@ def forecast_figure(
         "Error of the forecast by how far the compute lies beyond the largest fitted run",
         (FACTOR, Axis("forecast − measured, %", log=False, zero=True)),
         data,
-        ([("measured", "factor")], [("measured", "error_low"), ("measured", "error_high")]),
+        ([("measured", "factor"), *further], [("measured", "error_low"), ("measured", "error_high")]),
         [
             level(0.0),
+            *at_compute,
             bars("measured", "factor", "error_low", "error_high"),
             *dots("measured", "factor", "error"),
         ],

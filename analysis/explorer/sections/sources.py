@@ -18,15 +18,19 @@ from analysis.explorer.sections.figure import (
     group_lines,
     section_chart,
 )
-from analysis.explorer.vega import Axis, Json, Series
-from analysis.plots.style import BLACK
+from analysis.explorer.vega import Axis, Json, Series, upright
+from analysis.plots.style import BLACK, VERMILION
 from analysis.records.sources import SourceRecord
 
 BEST = Series("best", "lowest loss, with interval", BLACK, "line")
 
 
 def sources_figure(
-    losses: pd.DataFrame, sources: Sequence[SourceRecord], places: Mapping[str, int]
+    losses: pd.DataFrame,
+    sources: Sequence[SourceRecord],
+    places: Mapping[str, int],
+    *,
+    with_law: bool = False,
 ) -> LiveFigure:
     """Return the figure of the losses on the sources.
 
@@ -34,6 +38,7 @@ def sources_figure(
         losses: one row a run and source: `source`, `point_id`, `flops`, `loss`.
         sources: laws of the sources.
         places: {point_id: its row in the page's table of points}.
+        with_law: whether the page has a law with answers.
     """
     names = [each.source for each in sources]
     rows: list[Json] = [
@@ -60,6 +65,7 @@ def sources_figure(
             [("source_losses", "loss"), ("source_best", "loss")],
         ),
         [
+            *([upright("(at ? at.c : null)", VERMILION, dash=(5, 3))] if with_law else []),
             group_bands("source_best", "c", "low", "high", "best"),
             group_lines("source_best", "c", "loss", "best"),
             *dots("source_losses", "c", "loss"),

@@ -95,11 +95,21 @@ function needRows(need) {
   };
 }
 
-function listenToBudget() {
-  control("law").value = state.law;
-  for (const name of ["speed", "price", "inference"]) {
+const TYPED = ["speed", "price", "inference"];
+
+function writeTyped() {
+  for (const name of TYPED) {
     const field = control(name);
-    if (given(state[name])) field.value = name === "speed" ? flops(state[name], 3) : si(state[name]);
+    field.value = !given(state[name]) ? "" : name === "speed" ? flops(state[name], 3) : si(state[name]);
+    field.removeAttribute("aria-invalid");
+  }
+  control("value").removeAttribute("aria-invalid");
+}
+
+function listenToBudget() {
+  writeTyped();
+  for (const name of TYPED) {
+    const field = control(name);
     field.addEventListener("change", () => {
       const value = typed(field.value);
       field.setAttribute("aria-invalid", String(field.value.trim() !== "" && !(value > 0)));

@@ -22,6 +22,7 @@ const state = {
   figures: {}, // parts that are switched and ranges that are enlarged, as the address had them
   chosen: {}, // options of the lists above figures
 };
+const first = { ...state };
 const UNIT_WORDS = { nats: "nats", bits: "bits per byte", perplexity: "perplexity" };
 const control = (name) => document.getElementById("live-" + name);
 
@@ -43,6 +44,7 @@ function change(changed) {
   if (data.laws.length) answerBudget(before);
   if (state.linear !== before.linear) rebuild();
   else {
+    if (state.law !== before.law) followLaw();
     if (state.curve !== before.curve) redrawCurves();
     tell(sharedSignals());
   }
@@ -75,6 +77,7 @@ function remember() {
   keep("parts", parts, "");
   keep("zoom", zooms, "");
   rememberChoices(kept);
+  rememberSeveral(kept);
   const fragment = kept.toString();
   const before = location.hash.includes("=") ? location.hash : "";
   if (fragment || before) history.replaceState(null, "", "#" + fragment);
@@ -140,27 +143,51 @@ function recall() {
   return found;
 }
 
+// Brings the state to what the address says, and all controls to the state.
+function takeAddress() {
+  Object.assign(state, first, { chosen: firstChoices() }, recall());
+  if (data.laws.length) answerBudget({ ...state, answer: answerOf(data.frontier[state.law], "c", data.largest) });
+  if (several) answerSeveral();
+  for (const name of ["law", "unit", "drag", "count"]) if (control(name)) control(name).value = state[name];
+  control("linear").checked = state.linear;
+}
+
+// A view that is pasted into the address of an open page is shown as if the page were opened with it.
+function showAddress() {
+  if (!location.hash.includes("=")) return;
+  pinned = UNPINNED;
+  light(null);
+  hideCard();
+  takeAddress();
+  if (data.laws.length) writeTyped();
+  if (control("picked")) forgetPicked();
+  for (const [name, one] of views) {
+    Object.assign(one, asAddressed(name, one.charts));
+    if (one.charts[0].usermeta.card) refill(name);
+    else one.figure.querySelector(".live-legend").replaceWith(legendOf(name, one));
+    if (one.visible) show(name);
+    else forget(one);
+  }
+  writePicked();
+  writeDrag();
+  writeCurveControls();
+  if (several) writeSeveral();
+}
+
 function start() {
   if (!Object.keys(data.charts).length) return;
-  Object.assign(state, { chosen: firstChoices() }, recall());
-  if (data.laws.length) {
-    answerBudget({ ...state, answer: answerOf(data.frontier[state.law], "c", data.largest) });
-    listenToBudget();
-  }
-  if (control("unit")) {
-    control("unit").value = state.unit;
-    control("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
-  }
-  control("linear").checked = state.linear;
+  takeAddress();
+  window.addEventListener("hashchange", showAddress);
+  if (data.laws.length) listenToBudget();
+  if (control("unit")) control("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
   control("linear").addEventListener("change", (event) => change({ linear: event.target.checked }));
   if (control("drag")) {
-    control("drag").value = state.drag;
     control("drag").addEventListener("change", (event) => change({ drag: event.target.value }));
     control("let-go").addEventListener("click", letRunsGo);
     listenToRanges();
   }
   control("count")?.addEventListener("change", (event) => change({ count: Number(event.target.value) }));
-  if (control("count")) control("count").value = state.count;
+  if (several) startSeveral();
   control("bar").hidden = false;
   if (!data.charts.overview) return;
   place("overview", data.charts.overview);

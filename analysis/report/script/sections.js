@@ -50,6 +50,7 @@ function listOf(name, choice) {
     for (const [other, choices] of Object.entries(data.choices)) {
       if (choices.some((each) => each.name === choice.name)) refill(other);
     }
+    if (several) writeSeveral();
     remember();
   });
   label.append(list);

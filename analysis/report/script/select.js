@@ -77,6 +77,13 @@ function letRunsGo() {
   control("drag").focus();
 }
 
+// For a view that is shown anew.
+function forgetPicked() {
+  ofRanges = null;
+  written = null;
+  control("picked-words").textContent = "";
+}
+
 // What is said of selected runs, aloud too; the rows and the ranges follow.
 function writePicked() {
   if (!control("picked")) return;

@@ -12,48 +12,75 @@ function numberOf(text) {
   return (lead === "" || lead === "-" ? Number(lead + "1") : Number(lead)) * 10 ** power * size;
 }
 
-// Rows that stand for themselves: none goes on with the one above it.
-function sortable(table) {
-  const rows = [...table.tBodies[0].rows];
-  const plain = rows.every((row) => [...row.cells].every((cell) => cell.colSpan === 1 && cell.rowSpan === 1));
-  return plain && rows.length > 2 && rows.every((row) => row.cells[0].textContent.trim() !== "");
+// Rows that belong together: a body of several, or a row with those that go on with it, whose first cell is
+// empty or that of the row above.
+function unitsOf(table) {
+  const bodies = [...table.tBodies];
+  if (bodies.length > 1) return bodies.map((body) => [...body.rows]);
+  const units = [];
+  let covered = 0;
+  for (const row of bodies[0].rows) {
+    const goesOn = covered > 0 || row.cells[0].textContent.trim() === "";
+    if (goesOn && units.length) units[units.length - 1].push(row);
+    else units.push([row]);
+    covered = Math.max(covered - 1, row.cells[0].rowSpan - 1);
+  }
+  return units;
+}
+
+// The cell of a row in a column; cells may be several columns wide.
+function cellIn(row, column) {
+  let place = 0;
+  for (const cell of row.cells) {
+    place += cell.colSpan;
+    if (place > column) return cell;
+  }
+  return null;
 }
 
 function sortBy(table, heading, column) {
   const rising = heading.getAttribute("aria-sort") !== "ascending";
-  const rows = [...table.tBodies[0].rows].map((row) => {
-    const text = row.cells[column]?.textContent.trim() ?? "";
-    return { row, text, value: numberOf(text) };
+  const units = unitsOf(table).map((rows) => {
+    const text = cellIn(rows[0], column)?.textContent.trim() ?? "";
+    return { rows, text, value: numberOf(text) };
   });
   const sign = rising ? 1 : -1;
-  rows.sort((one, other) => {
+  units.sort((one, other) => {
     const missing = Number(Number.isNaN(one.value)) - Number(Number.isNaN(other.value));
     if (missing) return missing;
     if (Number.isNaN(one.value)) return sign * one.text.localeCompare(other.text);
     return sign * (one.value - other.value);
   });
-  table.tBodies[0].append(...rows.map((each) => each.row));
+  const several = table.tBodies.length > 1;
+  if (several) table.append(...units.map((unit) => unit.rows[0].parentElement));
+  else table.tBodies[0].append(...units.flatMap((unit) => unit.rows));
   for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
 }
 
 function makeSortable(table) {
-  [...table.tHead.rows[0].cells].forEach((heading, column) => {
-    if (!heading.textContent.trim()) return;
+  let place = 0;
+  for (const heading of table.tHead.rows[0].cells) {
+    const column = place;
+    place += heading.colSpan;
+    if (!heading.textContent.trim()) continue;
     const button = element("button", "live-sort");
     button.type = "button";
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => sortBy(table, heading, column));
-  });
+  }
 }
 
 const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
 const plainText = (cell) => cell.innerText.replace(/\s+/g, " ").trim();
 
+// One line a row; rows of a body of several are one line.
 function csvOf(table) {
-  const rows = [...(table.tHead?.rows ?? []), ...table.tBodies[0].rows];
-  return rows.map((row) => [...row.cells].map((cell) => quoted(plainText(cell))).join(",")).join("\n") + "\n";
+  const head = [...(table.tHead?.rows ?? [])].map((row) => [row]);
+  const bodies = table.tBodies.length > 1 ? unitsOf(table) : [...table.tBodies[0].rows].map((row) => [row]);
+  const cells = (rows) => rows.flatMap((row) => [...row.cells]);
+  return [...head, ...bodies].map((rows) => cells(rows).map((cell) => quoted(plainText(cell))).join(",")).join("\n") + "\n";
 }
 
 // Name of a file after the heading that a table or a figure stands under.
@@ -83,7 +110,7 @@ function saveButton(label, title, act) {
 function toolsOfTables() {
   for (const table of document.querySelectorAll(".scroll > table")) {
     if (!table.tBodies[0]) continue;
-    if (table.tHead && sortable(table)) makeSortable(table);
+    if (table.tHead && unitsOf(table).length > 1) makeSortable(table);
     const tools = element("div", "live-tools");
     const named = () => save(`${nameBefore(table)}.csv`, csvOf(table), "text/csv");
     tools.append(saveButton("CSV", "Save this table as CSV", named));

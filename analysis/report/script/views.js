@@ -10,11 +10,22 @@ if (Object.keys(data.charts).length) {
   vega.expressionFunction("flops", (value) => flops(value));
   for (const spell of [figures, share, times]) vega.expressionFunction(spell.name, (value) => spell(value));
   vega.expressionFunction("counted", counted);
+  vega.expressionFunction("among", among);
+  vega.expressionFunction("several_at", severalAt);
   const ofSurface = { loss_at: lossAt, cost_of: costOf, surface_of: surfaceOf, n_of: nOf, d_of: dOf, end_of: endOf, turn_of: turnOf, levels };
   for (const [name, of] of Object.entries(ofSurface)) vega.expressionFunction(name, of);
 }
 
 const runById = new Map(data.runs.map((run) => [run.id, run]));
+
+// The runs of a point, and whether one of them is in a list.
+function runsOfPoint(row) {
+  return row.runs ?? [row.id];
+}
+
+function among(row, ids) {
+  return runsOfPoint(row).some((id) => ids.includes(id));
+}
 
 // A size of the first count under another one, and back.
 function counted(n, count) {
@@ -108,6 +119,13 @@ function show(name) {
     view.run();
     return view;
   });
+}
+
+// What is out of sight is drawn anew when it comes back.
+function forget(place) {
+  for (const view of place.drawn) view.finalize();
+  for (const holder of place.holders) holder.replaceChildren();
+  place.drawn = [];
 }
 
 function listen(view) {
@@ -243,56 +261,16 @@ document.addEventListener("click", (event) => {
   hideCard();
 });
 
-// Legend: a button for every size, for all charts at once, and one for every part of this chart.
-const MOST_RUNGS = 14;
-
-function legendOf(name, place) {
-  const legend = element("div", "live-legend");
-  const [scale] = place.charts[0].scales.filter((each) => each.name === "colour");
-  if (scale.domain.length > 1 && scale.domain.length <= MOST_RUNGS) {
-    scale.domain.forEach((rung, i) => {
-      const button = toggle(rung, scale.range[i], "point", () => {
-        const off = state.hidden.includes(rung);
-        change({ hidden: off ? state.hidden.filter((each) => each !== rung) : [...state.hidden, rung] });
-      });
-      button.dataset.rung = rung;
-      button.setAttribute("aria-pressed", String(!state.hidden.includes(rung)));
-      legend.append(button);
-    });
-  }
-  const ofRuns = place.charts[0].data.some((set) => set.name === "runs");
-  if (ofRuns && data.runs.some((run) => run.role === "holdout")) legend.append(element("span", "live-note", "▲ held out for the forecast"));
-  const series = new Map(place.charts.flatMap((chart) => chart.usermeta.series.map((each) => [each.name, each])));
-  for (const each of series.values()) {
-    const button = toggle(each.label, each.colour, each.mark, () => {
-      const on = button.getAttribute("aria-pressed") !== "true";
-      button.setAttribute("aria-pressed", String(on));
-      if (on === each.on) place.switched.delete(each.name);
-      else place.switched.add(each.name);
-      place.charts.forEach((chart, i) => {
-        if (!chart.usermeta.series.some((one) => one.name === each.name)) return;
-        place.shown[i].set("show_" + each.name, on);
-        place.drawn[i]?.signal("show_" + each.name, on).run();
-      });
-      remember();
-    });
-    const shown = place.shown.map((parts) => parts.get("show_" + each.name)).find((on) => on !== undefined);
-    button.setAttribute("aria-pressed", String(shown ?? each.on));
-    button.dataset.series = each.name;
-    legend.append(button);
-  }
-  return legend;
-}
-
-function toggle(label, colour, mark, act) {
-  const button = element("button", "live-toggle");
-  button.type = "button";
-  button.setAttribute("aria-pressed", "true");
-  const swatch = element("span", `swatch ${mark}`);
-  swatch.style.setProperty("--colour", colour);
-  button.append(swatch, label);
-  button.addEventListener("click", act);
-  return button;
+// Parts of a figure that are switched and its enlarged ranges, as the address has them.
+function asAddressed(name, charts) {
+  const kept = state.figures[name] ?? { parts: [], zooms: [] };
+  const switched = new Set(kept.parts);
+  const shown = charts.map((chart, i) => {
+    const on = (each) => usual({ charts }, each) !== switched.has(each.name);
+    const parts = chart.usermeta.series.filter((each) => on(each) !== each.on);
+    return new Map([...parts.map((each) => ["show_" + each.name, on(each)]), ...Object.entries(kept.zooms[i] ?? {})]);
+  });
+  return { switched, shown };
 }
 
 // One or more charts before the static figure of that name, which print and pages without script show.
@@ -303,13 +281,7 @@ function place(name, charts) {
   const holders = charts.map(() => element("div", "live-chart"));
   box.append(...holders);
   charts.forEach((chart, i) => holders[i].classList.toggle("live-low", chart.height < 200));
-  const kept = state.figures[name] ?? { parts: [], zooms: [] };
-  const switched = new Set(kept.parts);
-  const shown = charts.map((chart, i) => {
-    const parts = chart.usermeta.series.filter((each) => switched.has(each.name));
-    return new Map([...parts.map((each) => ["show_" + each.name, !each.on]), ...Object.entries(kept.zooms[i] ?? {})]);
-  });
-  const one = { figure, charts, holders, drawn: [], shown, switched, visible: false, stale: false };
+  const one = { figure, charts, holders, drawn: [], visible: false, stale: false, ...asAddressed(name, charts) };
   views.set(name, one);
   figure.prepend(box, legendOf(name, one));
   if (CURVES.includes(name)) box.before(curveControls());

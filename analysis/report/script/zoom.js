@@ -67,9 +67,10 @@ function zoom(one, i, ends) {
 
 // The runs whose points lie in a rectangle of a chart, by their places in the table.
 function runsIn(view, [[left, right], [top, bottom]]) {
-  const marks = view.scenegraph().root.items[0].items.filter((mark) => mark.name === "hits");
-  const found = marks.flatMap((mark) => mark.items);
-  return found.filter((at) => at.x >= left && at.x <= right && at.y >= top && at.y <= bottom).map((at) => at.datum.id);
+  const marks = view.scenegraph().root.items[0].items.filter((mark) => /^(hits$|told_)/.test(mark.name));
+  const within = (at) => at.x >= left && at.x <= right && at.y >= top && at.y <= bottom && at.size > 0;
+  const found = marks.flatMap((mark) => mark.items).filter(within).flatMap((at) => runsOfPoint(at.datum));
+  return [...new Set(found)].filter((id) => runById.has(id));
 }
 
 function writeDrag() {

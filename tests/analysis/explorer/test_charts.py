@@ -58,6 +58,7 @@ FUNCTIONS |= {
     "d_of",
     "end_of",
     "turn_of",
+    "among",
     "loss_at",
     "cost_of",
 }

@@ -54,3 +54,28 @@ def hover(page: Page, run: int, figure: str = "overview") -> None:
 
 def hidden_text(page: Page, selector: str) -> str:
     return str(page.run(f"document.querySelector({selector!r}).textContent"))
+
+
+# The page takes the view of an address that is typed; this one names nothing, so all is as at first.
+RESET = """(async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  document.activeElement.blur();
+  for (const each of document.querySelectorAll("details[open]")) each.open = false;
+  scrollTo(0, 0);
+  for (let i = 0; i < 2; i += 1) await frame();
+  await new Promise((done) => {
+    addEventListener("hashchange", done, {once: true});
+    location.hash = "view=" + performance.now();
+  });
+  history.replaceState(null, "", location.pathname);
+})()"""
+
+
+def as_opened(page: Page) -> None:
+    """Bring a page back to how it was when it was opened; the rows of its tables keep their order."""
+    page.send("Page.bringToFront")
+    page.size(1280, 900)
+    page.media()
+    page.point(5, 5)
+    page.run(RESET)
+    page.until(DRAWN)

@@ -102,14 +102,14 @@ def test_a_box_is_named_and_stays_out_of_a_saved_table(page: Page, data: Json) -
     assert page.text(f"#point-row-{run['id']} td") == run["rung"]
 
 
-def test_one_stop_of_the_tab_key_leads_to_all_boxes(page: Page) -> None:
-    assert page.run(all_of(".live-box", "e.tabIndex")).count(0) == 1
-    reach_boxes(page)
-    page.press("ArrowDown")
-    page.press("Tab")
-    assert page.run("document.activeElement.className") != "live-box"
-    page.press("Tab", shift=True)
-    assert page.run(FOCUSED) == page.run(ORDER)[1]
+def test_one_stop_of_the_tab_key_leads_to_all_boxes(fresh_page: Page) -> None:
+    assert fresh_page.run(all_of(".live-box", "e.tabIndex")).count(0) == 1
+    reach_boxes(fresh_page)
+    fresh_page.press("ArrowDown")
+    fresh_page.press("Tab")
+    assert fresh_page.run("document.activeElement.className") != "live-box"
+    fresh_page.press("Tab", shift=True)
+    assert fresh_page.run(FOCUSED) == fresh_page.run(ORDER)[1]
 
 
 RANGES = (

@@ -192,6 +192,30 @@ def test_a_part_of_a_turned_axis_stays_turned(opened: Opened) -> None:
         assert after[8] - after[2] > 1.2 * (right - left)
 
 
+def test_tasks_are_sorted_with_their_verdicts(opened: Opened) -> None:
+    """A task is two rows; a click on a heading moves both, and CSV has a line a task."""
+    rows = "[...document.querySelectorAll('#emergence ~ .scroll table')[0].tBodies]"
+    read = f"{rows}.map(e => [e.rows[0].cells[1].innerText, e.rows[0].innerText, e.rows[1].innerText])"
+    with opened("emergence", TASKS) as page:
+        before = page.run(read)
+        assert len(before) > 20
+        page.click("#emergence ~ .scroll thead th:nth-child(2) button")
+        after = page.run(read)
+        losses = [number(text) for text, *_ in after]
+        assert losses == sorted(losses)
+        assert after != before
+        assert sorted(map(tuple, after)) == sorted(map(tuple, before))
+        page.browser.send("Browser.setDownloadBehavior", behavior="deny")
+        page.run(
+            "(() => {const made = URL.createObjectURL; URL.createObjectURL = (blob) => {"
+            "window.saved = blob.text(); return made(blob)}})()"
+        )
+        page.click("#emergence ~ .live-tools .live-save")
+        lines = page.run("window.saved").splitlines()
+        assert len(lines) == 1 + len(before)
+        assert after[0][2].split(".")[0].replace('"', "") in lines[1]
+
+
 def test_a_task_without_exact_match_shows_the_smooth_metric(opened: Opened) -> None:
     with opened("emergence", TASKS, "#task=text&metric=exact") as page:
         assert "NLL, nats per token" in charts(page, TASKS)

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from analysis import plots
+from analysis.explorer.page import NOTHING
+from analysis.report import build as report
+from analysis.report.build import Sweep
+from analysis.report.live import live_page
 from harness.records.number_text import power_of_ten
 from tests.analysis.report.live_pages import DRAWN, all_of, hover, largest, number
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
@@ -141,7 +146,13 @@ def test_a_budget_is_left_out_by_a_click(page: Page, data: dict[str, Any]) -> No
     )
 
 
-def test_a_static_figure_is_saved_as_a_picture(page: Page, tmp_path: Path) -> None:
+def test_a_static_figure_is_saved_as_a_picture(chromium: Browser, sweep: Sweep, tmp_path: Path) -> None:
+    """On a page of very many runs figures are static."""
+    path = tmp_path / "static.html"
+    assert sweep.primary
+    svg = {"cloud": plots.to_svg(plots.cloud(sweep.primary), "cloud")}
+    path.write_text(report.render(sweep, svg, live_page(NOTHING)))
+    page = chromium.open(path)
     page.browser.send(
         "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True
     )
@@ -154,3 +165,5 @@ def test_a_static_figure_is_saved_as_a_picture(page: Page, tmp_path: Path) -> No
     assert picture.shape[1] > 600
     assert picture[0, 0, :3].min() == 1
     assert picture[..., :3].min() < 0.5
+    assert page.complaints() == []
+    page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -303,6 +304,33 @@ def test_both_figures_are_saved(page: Page, tmp_path: Path) -> None:
                 page.run("1")
         assert imread(tmp_path / f"{figure}.png").shape[1] > 500
         assert "parameters N" in (tmp_path / f"{figure}.svg").read_text()
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Relative luminance of a colour (WCAG 2.2)."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("figure", ["contours", "residuals"])
+def test_every_size_stands_out_in_the_dark(page: Page, data: Json, figure: str) -> None:
+    """A point against what is below it, by the contrast that WCAG 2.2 asks of graphics."""
+    page.media(dark=True)
+    see(page, figure)
+    see(page, figure)
+    dots = middles(page, f"#figure-{figure} .live-chart:first-child .dots path")
+    page.point(5, 5)
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    picture = imread(io.BytesIO(page.picture()))[..., :3]
+    sizes = {run["rung"]: place for place, run in enumerate(data["runs"])}
+    assert len(sizes) == 5
+    for rung, place in sizes.items():
+        x, y = dots[place].round().astype(int)
+        point = picture[y, x]
+        # Around a point, free of others: the darkest half of a ring.
+        ring = [picture[y + dy, x + dx] for dx, dy in ((-11, 0), (11, 0), (0, -11), (0, 11))]
+        below = min(map(luminance, ring))
+        assert (luminance(point) + 0.05) / (below + 0.05) >= 3, rung
 
 
 def test_a_telephone_shows_both_without_sideways_scrolling(page: Page) -> None:

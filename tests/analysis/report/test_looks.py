@@ -51,8 +51,8 @@ SCREENS = {
     "telephone": Screen(390, 844, 240),
     "paper": Screen(794, 1123, 400, paper=True),
 }
-LIVE = ("overview", "loss_curves", "frontier", "residuals", "contours", "isoflop")
-FIGURES = {name: (name, DESKTOP) for name in (*LIVE, "cloud")} | {
+LIVE = ("overview", "loss_curves", "frontier", "residuals", "contours", "isoflop", "cloud")
+FIGURES = {name: (name, DESKTOP) for name in LIVE} | {
     "isoflop dark": ("isoflop", SCREENS["dark"]),
     "isoflop telephone": ("isoflop", SCREENS["telephone"]),
     "contours dark": ("contours", SCREENS["dark"]),

@@ -1,6 +1,7 @@
 """`python -m tests.analysis.report.timings REPORT`: how soon a live report draws, and how fast its slider is.
 
 Milliseconds by the browser's own clock, for opening the page, and for moves with each live figure in sight.
+It exits with 1 if the first figure comes later than promised, or if more than one move in ten takes longer.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.browser import Page, browser
 
 MOVES = 60
+FIRST_FIGURE, MOVE_TAKES = 1500.0, 150.0  # milliseconds that are promised
 MOVE = """
 (async () => {
   const slider = document.querySelector("#live-slider"), spent = [];
@@ -36,8 +39,24 @@ def moves(page: Page, figure: str) -> list[float]:
     return list(page.run(MOVE % MOVES))
 
 
-def main(report: Path) -> None:
-    """Print the figures of a report."""
+def broken_promises(soon: float, slowest: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each promise that does not hold.
+
+    Args:
+        soon: time of the first figure, ms.
+        slowest: {figure: time within which nine moves in ten end, ms}.
+    """
+    first = [f"the first figure came after {soon:.0f} ms, promised are {FIRST_FIGURE:.0f}"]
+    return (first if soon > FIRST_FIGURE else []) + [
+        f"with {figure} a move takes {spent:.0f} ms, promised are {MOVE_TAKES:.0f}"
+        for figure, spent in slowest.items()
+        if spent > MOVE_TAKES
+    ]
+
+
+def main(report: Path) -> int:
+    """Print the figures of a report; return 1 if a promise is broken, else 0."""
+    slowest = {}
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder)) as chromium:
         page = chromium.open(report, width=1280, height=900)
         page.until("performance.getEntriesByName('first figure').length")
@@ -47,8 +66,12 @@ def main(report: Path) -> None:
             spent = sorted(moves(page, figure))
             middle, ninety = statistics.median(spent), spent[int(0.9 * MOVES)]
             print(f"{figure}: a move takes {middle:.0f} ms in the median, nine in ten up to {ninety:.0f} ms")
+            slowest[figure] = ninety
         page.close()
+    late = broken_promises(soon, slowest)
+    print("\n".join(late) or "All as promised.")
+    return int(bool(late))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))
