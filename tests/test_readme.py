@@ -228,7 +228,8 @@ def test_the_losses_to_try_are_those_of_a_committed_sweep() -> None:
     points = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
     own = {"params": "n_params_matmul", "tokens": "n_tokens", "val_loss": "loss", "seed": "seed"}
     found = pd.read_csv(ROOT / "notebooks/losses.csv")
-    assert list(found) == list(own)
+    assert list(found) == [*own, "trunk"]
+    assert found.trunk.tolist() == (points.rung + "-" + points.seed.astype(str)).tolist()
     for name, column in own.items():
         np.testing.assert_allclose(found[name], points[column].astype(float), atol=5e-5)
 
@@ -260,7 +261,8 @@ def test_what_the_quick_example_shows_is_in_its_tables() -> None:
         f"reach {n:.2g} times the largest fitted N, {d:.2g} times the largest fitted D and {int(c)} times",
         f"is predicted to {abs(largest.error_percent):.0f} % by runs of at most 1/{int(c)} of its compute",
         f"The intervals reach {100 * min(ends):.1f} to {100 * max(ends):.1f} % to each side",
-        f"the largest run of the quick example {100 * (beyond / largest.loss - 1):.0f} % too high",
+        f"the largest run is missed by {abs(largest.error_percent):.1f} %. Chinchilla's additive law puts it "
+        f"{100 * (beyond / largest.loss - 1):.0f} % too high",
     ):
         assert said in text
 
