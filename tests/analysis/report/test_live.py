@@ -102,7 +102,7 @@ def test_the_largest_run_is_the_first_answer(page: Page, data: dict[str, Any]) -
 def test_an_objection_stands_beside_the_answer(sweep: Sweep, file: Path) -> None:
     assert "live-objection" not in file.read_text().partition("<body>")[2]
     doubted = replace(sweep, fits=replace(sweep.fits, objection="9 cells are few"))
-    text = report.render(doubted, {}, report.explore(doubted))
+    text = report.render(doubted, {}, live_page(replace(NOTHING, laws=("joint",), level=0.9)))
     section = text[text.index('id="live-budget"') : text.index('id="live-out-c"')]
     assert "Not to be quoted yet:</b> 9 cells are few." in section
 
