@@ -13,7 +13,10 @@ from analysis.averaging import average
 from analysis.contest import rollout
 from analysis.report import build as report
 from analysis.report.sections import shown_isoflop
+from analysis.report.together import write_together
 from analysis.solve import search
+from tests import ROOT
+from tests.analysis.report.pages import TOGETHER
 from tests.analysis.report.section_pages import section_page
 from tests.browser import Browser, browser
 from tests.fakes.sweep import make_sweep
@@ -71,6 +74,20 @@ def section_file(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Ca
         return made_once(f"section_{name}", make) / "report.html"
 
     return file
+
+
+@pytest.fixture(scope="session")
+def together_file(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The page of three committed sweeps, one of them on another text."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            search_briefly(patch)
+            folders = [ROOT / "results" / name for name in TOGETHER]
+            write_together(folders, folder / "together.html", resamples=40)
+
+    return made_once("together", make) / "together.html"
 
 
 def search_briefly(patch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,11 @@ import pytest
 from analysis.explorer.page import NOTHING
 from analysis.report import build as report
 from analysis.report import table as table_report
-from analysis.report import together
 from analysis.report.live import live_page
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from tests import ROOT
-from tests.analysis.report.section_pages import DRAWING, SWEEPS
+from tests.analysis.report.section_pages import SWEEPS
 from tests.analysis.serve.pages import Pages, served
 from tests.axe import violations
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
@@ -41,37 +40,31 @@ def of_table(path: Path) -> None:
         table_report.write_table_report(path, "theirs", tables, study, about={"table": "theirs.csv"})
 
 
-def of_several(path: Path) -> None:
-    """Sweeps on different texts, whose laws are not compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together.plots, "to_svg", lambda *_: DRAWING.format(700))
-        together.write_together([RESULTS / "chinchilla", RESULTS / "chinchilla-synthetic"], path)
-
-
-WRITERS = {
-    "table": of_table,
-    "together": of_several,
-}
-KINDS = (*WRITERS, "replications", *SWEEPS)
+KINDS = ("table", "together", "replications", *SWEEPS)
 
 
 def seen(chromium: Browser, place: Path | str, look: str, *, script: bool = True) -> Page:
-    width, dark = LOOKS[look]
-    page = chromium.open(place, width=width, height=844, script=script)
-    page.media(dark=dark)
+    page = chromium.open(place, width=LOOKS[look][0], height=844, script=script)
+    page.media(dark=LOOKS[look][1])
     return page
 
 
-@pytest.mark.parametrize("look", LOOKS)
+def check_looks(page: Page) -> None:
+    """Find nothing on a page as it is seen on a desktop and then on a telephone."""
+    for look, (width, dark) in LOOKS.items():
+        page.size(width, 844)
+        page.media(dark=dark)
+        page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert violations(page) == [], look
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["live", "static"])
-def test_the_report_of_a_sweep_breaks_no_rule(
-    chromium: Browser, live_report: Path, look: str, script: bool
-) -> None:
-    page = seen(chromium, live_report, look, script=script)
+def test_the_report_of_a_sweep_breaks_no_rule(chromium: Browser, live_report: Path, script: bool) -> None:
+    page = seen(chromium, live_report, "desktop", script=script)
     if script:
         page.until("document.querySelector('#figure-overview .live-chart svg')")
         use(page)
-    assert violations(page) == []
+    check_looks(page)
     page.close()
 
 
@@ -93,21 +86,33 @@ UNSORTED = """[...document.querySelectorAll(".scroll > table")]
   .map((each) => each.tHead.innerText)"""
 
 
+@pytest.fixture
+def file_of(
+    tmp_path: Path, section_file: Callable[[str], Path], request: pytest.FixtureRequest
+) -> Callable[[str], Path]:
+    """Gives the report of a kind."""
+
+    def file(kind: str) -> Path:
+        if kind == "table":
+            of_table(tmp_path / "report.html")
+            return tmp_path / "report.html"
+        found: Path = request.getfixturevalue("together_file") if kind == "together" else section_file(kind)
+        return found
+
+    return file
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_other_report_breaks_no_rule(
-    chromium: Browser, tmp_path: Path, section_file: Callable[[str], Path], kind: str
+    chromium: Browser, file_of: Callable[[str], Path], kind: str
 ) -> None:
-    path = section_file(kind) if kind not in WRITERS else tmp_path / "report.html"
-    if kind in WRITERS:
-        WRITERS[kind](path)
-    for look in LOOKS:
-        page = seen(chromium, path, look)
-        for figure in page.run("[...document.querySelectorAll('figure.live')].map((each) => each.id)"):
-            page.place(f"#{figure}")
-            page.until(f"document.querySelector('#{figure} .live-chart svg')")
-        assert violations(page) == [], look
-        assert page.run(UNSORTED) == []
-        page.close()
+    page = seen(chromium, file_of(kind), "desktop")
+    for figure in page.run("[...document.querySelectorAll('figure.live')].map((each) => each.id)"):
+        page.place(f"#{figure}")
+        page.until(f"document.querySelector('#{figure} .live-chart svg')")
+    check_looks(page)
+    assert page.run(UNSORTED) == []
+    page.close()
 
 
 # Every colour that served pages give to words, of which no sweep has all.
