@@ -313,6 +313,20 @@ def test_view_travels_in_the_address(page: Page, chromium: Browser, file: Path, 
     spoiled.close()
 
 
+def test_a_view_pasted_into_an_open_page_is_shown(page: Page, data: dict[str, Any]) -> None:
+    rung = data["runs"][0]["rung"]
+    page.choose("#live-law", "1")
+    page.run(f"location.hash = 'unit=bits&n=200000&hide={rung}&parts=overview.interval'")
+    page.until("document.querySelector('#live-unit').value === 'bits'")
+    assert page.run("document.querySelector('#live-law').value") == "0"
+    assert number(answer(page)["n"]) == pytest.approx(2e5)
+    assert UNITS["bits"] in hidden_text(page, "#figure-overview .live-chart svg")
+    others = sum(run["rung"] != rung for run in data["runs"])
+    assert page.run("document.querySelectorAll('#figure-overview .hits path').length") == others
+    band = f"{DRAWN}.querySelector('.mark-area path').getAttribute('opacity')"
+    assert float(page.run(band)) == 0
+
+
 def test_tables_sort_by_their_numbers(page: Page) -> None:
     column = all_of("[id^=point-row]", "e.cells[7].innerText")
     heading = "#points ~ .scroll thead th:nth-child(8)"
