@@ -13,7 +13,11 @@ from analysis.averaging import average
 from analysis.contest import rollout
 from analysis.report import build as report
 from analysis.report.sections import shown_isoflop
+from analysis.report.together import write_together
 from analysis.solve import search
+from tests import ROOT
+from tests.analysis.report.pages import TOGETHER
+from tests.analysis.report.section_pages import section_page
 from tests.browser import Browser, browser
 from tests.fakes.sweep import make_sweep
 
@@ -56,6 +60,34 @@ def live_report(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
         (folder / "report.html").write_text(report.render(sweep, svg, report.explore(sweep)))
 
     return made_once("live_report", make) / "report.html"
+
+
+@pytest.fixture(scope="session")
+def section_file(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[[str], Path]:
+    """Gives the page of a committed sweep by its name, or of the replications, with its live sections."""
+
+    def file(name: str) -> Path:
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            (folder / "report.html").write_text(section_page(name))
+
+        return made_once(f"section_{name}", make) / "report.html"
+
+    return file
+
+
+@pytest.fixture(scope="session")
+def together_file(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The page of three committed sweeps, one of them on another text."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            search_briefly(patch)
+            folders = [ROOT / "results" / name for name in TOGETHER]
+            write_together(folders, folder / "together.html", resamples=40)
+
+    return made_once("together", make) / "together.html"
 
 
 def search_briefly(patch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from analysis.explorer.page import NOTHING
 from analysis.report import build as report
 from analysis.report import table as table_report
-from analysis.report import together
 from analysis.report.live import live_page
-from analysis.report.sections import forecast_figure
 from analysis.tables.table import load_table
 from harness.records.paths import SweepFolder
 from tests import ROOT
-from tests.analysis.report.section_pages import figures_of, section_page, sweep_of
+from tests.analysis.report.section_pages import SWEEPS
 from tests.analysis.serve.pages import Pages, served
 from tests.axe import violations
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
@@ -31,24 +27,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 RESULTS = ROOT / "results"
 # Light on a desktop and dark on a telephone: no colour hangs on the width, and no width on the colours.
 LOOKS = {"desktop": (1280, False), "telephone": (390, True)}
-DRAWING = '<svg width="{}pt" height="200pt" viewBox="0 0 9 2"><path d="M0 0L9 2"/></svg>'
-NAMED = re.compile(r'figure\("(\w+)"')
-
-
-def drawings(name: str) -> dict[str, str]:
-    """A line as wide as each figure that a report may have: the insides are not looked at."""
-    if name == "replications":
-        return dict.fromkeys((*figures_of(name), "errors", "intervals", "parameters"), DRAWING.format(700))
-    sweep = sweep_of(name)
-    templates = [path.read_text() for path in (report.HERE / "templates").iterdir()]
-    names = [*figures_of(name), *(each for text in templates for each in NAMED.findall(text))]
-    names += [forecast_figure(i) for i, _ in enumerate(sweep.scored, 1)]
-    return {each: DRAWING.format(340 if each == "overview" else 700) for each in names}
-
-
-def of_sections(name: str) -> Callable[[Path], Any]:
-    """What writes the report of a committed sweep, or of the replications, with its live sections."""
-    return lambda path: path.write_text(section_page(name, drawings(name)))
 
 
 def of_table(path: Path) -> None:
@@ -62,42 +40,31 @@ def of_table(path: Path) -> None:
         table_report.write_table_report(path, "theirs", tables, study, about={"table": "theirs.csv"})
 
 
-def of_several(path: Path) -> None:
-    """Sweeps on different texts, whose laws are not compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together.plots, "to_svg", lambda *_: DRAWING.format(700))
-        together.write_together([RESULTS / "chinchilla", RESULTS / "chinchilla-synthetic"], path)
-
-
-WRITERS = {
-    "table": of_table,
-    "together": of_several,
-    "replications": of_sections("replications"),
-    "tasks": of_sections("emergence"),
-    "rates": of_sections("lr"),
-    "arms": of_sections("compare"),
-    "forecast": of_sections("chinchilla"),
-    "sources": of_sections("mixture"),
-}
+KINDS = ("table", "together", "replications", *SWEEPS)
 
 
 def seen(chromium: Browser, place: Path | str, look: str, *, script: bool = True) -> Page:
-    width, dark = LOOKS[look]
-    page = chromium.open(place, width=width, height=844, script=script)
-    page.media(dark=dark)
+    page = chromium.open(place, width=LOOKS[look][0], height=844, script=script)
+    page.media(dark=LOOKS[look][1])
     return page
 
 
-@pytest.mark.parametrize("look", LOOKS)
+def check_looks(page: Page) -> None:
+    """Find nothing on a page as it is seen on a desktop and then on a telephone."""
+    for look, (width, dark) in LOOKS.items():
+        page.size(width, 844)
+        page.media(dark=dark)
+        page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert violations(page) == [], look
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["live", "static"])
-def test_the_report_of_a_sweep_breaks_no_rule(
-    chromium: Browser, live_report: Path, look: str, script: bool
-) -> None:
-    page = seen(chromium, live_report, look, script=script)
+def test_the_report_of_a_sweep_breaks_no_rule(chromium: Browser, live_report: Path, script: bool) -> None:
+    page = seen(chromium, live_report, "desktop", script=script)
     if script:
         page.until("document.querySelector('#figure-overview .live-chart svg')")
         use(page)
-    assert violations(page) == []
+    check_looks(page)
     page.close()
 
 
@@ -119,18 +86,33 @@ UNSORTED = """[...document.querySelectorAll(".scroll > table")]
   .map((each) => each.tHead.innerText)"""
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-def test_every_other_report_breaks_no_rule(chromium: Browser, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "report.html"
-    WRITERS[kind](path)
-    for look in LOOKS:
-        page = seen(chromium, path, look)
-        for figure in page.run("[...document.querySelectorAll('figure.live')].map((each) => each.id)"):
-            page.place(f"#{figure}")
-            page.until(f"document.querySelector('#{figure} .live-chart svg')")
-        assert violations(page) == [], look
-        assert page.run(UNSORTED) == []
-        page.close()
+@pytest.fixture
+def file_of(
+    tmp_path: Path, section_file: Callable[[str], Path], request: pytest.FixtureRequest
+) -> Callable[[str], Path]:
+    """Gives the report of a kind."""
+
+    def file(kind: str) -> Path:
+        if kind == "table":
+            of_table(tmp_path / "report.html")
+            return tmp_path / "report.html"
+        found: Path = request.getfixturevalue("together_file") if kind == "together" else section_file(kind)
+        return found
+
+    return file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_other_report_breaks_no_rule(
+    chromium: Browser, file_of: Callable[[str], Path], kind: str
+) -> None:
+    page = seen(chromium, file_of(kind), "desktop")
+    for figure in page.run("[...document.querySelectorAll('figure.live')].map((each) => each.id)"):
+        page.place(f"#{figure}")
+        page.until(f"document.querySelector('#{figure} .live-chart svg')")
+    check_looks(page)
+    assert page.run(UNSORTED) == []
+    page.close()
 
 
 # Every colour that served pages give to words, of which no sweep has all.

@@ -14,6 +14,7 @@ LAW_FIGURES = (
     "overview", "loss_curves", "loss_against_compute", "isoflop", "contours", "residuals", "cloud",
     "profiles", "frontier", "counting", "forecast_against_truth", "ends", "rollout",
 )  # fmt: skip
+TOGETHER = ("chinchilla", "ladder", "chinchilla-synthetic")  # sweeps of one page, the last on another text
 SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from functools import cache
 
 from analysis.explorer.page import explored
@@ -13,11 +13,13 @@ from analysis.replications import page
 from analysis.report import build
 from analysis.report.build import Sweep, read_sweep
 from analysis.report.live import live_page
-from analysis.report.sections import section_figures
+from analysis.report.sections import forecast_figure, section_figures
 from tests import ROOT
 
 SWEEPS = ("emergence", "lr", "compare", "chinchilla", "mixture")
-STATIC = '<svg width="300pt" height="200pt"><title>static</title></svg>'
+# A line as wide as each figure that a report may have: the insides of static ones are not looked at.
+DRAWING = '<svg width="{}pt" height="200pt" viewBox="0 0 9 2"><path d="M0 0L9 2"/></svg>'
+NAMED = re.compile(r'figure\("(\w+)"')
 
 
 @cache
@@ -42,9 +44,19 @@ def places_of(sweep: Sweep) -> dict[object, int]:
     return {index: place for place, index in enumerate(build.ordered_points(sweep).index)}
 
 
-def section_page(name: str, static: Mapping[str, str] | None = None) -> str:
-    """The page of a committed sweep, or of the replications; its static figures are sketches by default."""
-    drawn = static or dict.fromkeys(("overview", "loss_curves", *figures_of(name)), STATIC)
+def drawings(name: str) -> dict[str, str]:
+    """Sketches in the place of static figures."""
+    if name == "replications":
+        return dict.fromkeys((*figures_of(name), "errors", "intervals", "parameters"), DRAWING.format(700))
+    templates = [path.read_text() for path in (build.HERE / "templates").iterdir()]
+    names = [*figures_of(name), *(each for text in templates for each in NAMED.findall(text))]
+    names += [forecast_figure(i) for i, _ in enumerate(sweep_of(name).scored, 1)]
+    return {each: DRAWING.format(340 if each == "overview" else 700) for each in names}
+
+
+def section_page(name: str) -> str:
+    """The page of a committed sweep, or of the replications; its static figures are sketches."""
+    drawn = drawings(name)
     if name == "replications":
         return page.render(replications(), drawn)
     sweep = sweep_of(name)

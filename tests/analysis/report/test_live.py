@@ -102,7 +102,7 @@ def test_the_largest_run_is_the_first_answer(page: Page, data: dict[str, Any]) -
 def test_an_objection_stands_beside_the_answer(sweep: Sweep, file: Path) -> None:
     assert "live-objection" not in file.read_text().partition("<body>")[2]
     doubted = replace(sweep, fits=replace(sweep.fits, objection="9 cells are few"))
-    text = report.render(doubted, {}, report.explore(doubted))
+    text = report.render(doubted, {}, live_page(replace(NOTHING, laws=("joint",), level=0.9)))
     section = text[text.index('id="live-budget"') : text.index('id="live-out-c"')]
     assert "Not to be quoted yet:</b> 9 cells are few." in section
 
@@ -311,6 +311,20 @@ def test_view_travels_in_the_address(page: Page, chromium: Browser, file: Path, 
     assert number(answer(spoiled)["c"]) == pytest.approx(data["largest"], rel=5e-3)
     assert spoiled.complaints() == []
     spoiled.close()
+
+
+def test_a_view_pasted_into_an_open_page_is_shown(page: Page, data: dict[str, Any]) -> None:
+    rung = data["runs"][0]["rung"]
+    page.choose("#live-law", "1")
+    page.run(f"location.hash = 'unit=bits&n=200000&hide={rung}&parts=overview.interval'")
+    page.until("document.querySelector('#live-unit').value === 'bits'")
+    assert page.run("document.querySelector('#live-law').value") == "0"
+    assert number(answer(page)["n"]) == pytest.approx(2e5)
+    assert UNITS["bits"] in hidden_text(page, "#figure-overview .live-chart svg")
+    others = sum(run["rung"] != rung for run in data["runs"])
+    assert page.run("document.querySelectorAll('#figure-overview .hits path').length") == others
+    band = f"{DRAWN}.querySelector('.mark-area path').getAttribute('opacity')"
+    assert float(page.run(band)) == 0
 
 
 def test_tables_sort_by_their_numbers(page: Page) -> None:

@@ -14,7 +14,7 @@ import pytest
 from analysis.plots.in_context import SCORES
 from analysis.records.emergence import SizeRow, TaskRecord
 from harness.records.number_text import power_of_ten, si
-from tests.analysis.report.section_pages import figures_of, replications, section_page, sweep_of
+from tests.analysis.report.section_pages import figures_of, replications, sweep_of
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
@@ -23,16 +23,12 @@ Opened = Callable[..., AbstractContextManager[Page]]
 
 
 @pytest.fixture(scope="module")
-def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+def opened(chromium: Browser, section_file: Callable[[str], Path]) -> Opened:
     """Opens the page of a committed sweep at a figure, and closes it after it was found without complaint."""
-    folder = tmp_path_factory.mktemp("sections")
 
     @contextmanager
     def open_at(name: str, figure: str, fragment: str = "", **options: Any) -> Iterator[Page]:
-        path: Path = folder / f"{name}.html"
-        if not path.exists():
-            path.write_text(section_page(name))
-        page = chromium.open(path, fragment, **options)
+        page = chromium.open(section_file(name), fragment, **options)
         page.place(figure)
         page.until(f"document.querySelector('{figure} .live-chart svg')")
         yield page
@@ -425,9 +421,11 @@ def test_a_telephone_needs_no_sideways_scrolling(opened: Opened) -> None:
             assert page.run("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_page_of_many_tasks_leaves_room_for_its_static_figures() -> None:
+def test_the_page_of_many_tasks_leaves_room_for_its_static_figures(
+    section_file: Callable[[str], Path],
+) -> None:
     """Scripts, data and tables; a report may have 2.2 MB."""
-    assert len(section_page("emergence").encode()) < 1.25e6
+    assert section_file("emergence").stat().st_size < 1.25e6
 
 
 def test_curves_of_a_sweep_without_reference_runs_are_drawn(opened: Opened) -> None:

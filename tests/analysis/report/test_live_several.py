@@ -11,27 +11,21 @@ import numpy as np
 import pytest
 
 from analysis.records.averages import AveragedQuantity, AveragedRecord
-from analysis.report.together import difference, write_together
-from tests import ROOT
+from analysis.report.together import difference
 from tests.analysis.report.live_pages import all_of, number
-from tests.analysis.report.pages import SCRIPT
+from tests.analysis.report.pages import SCRIPT, TOGETHER
 from tests.analysis.report.test_live_sections import card, count, ends
 from tests.browser import CHROMIUM, NO_BROWSER, Browser, Page
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER),
-    pytest.mark.usefixtures("few_starts"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 Json = dict[str, Any]
-NAMES = ("chinchilla", "ladder", "chinchilla-synthetic")
 FIGURE = "#figure-frontiers"
 DRAWN = f"document.querySelectorAll('{FIGURE} .live-chart svg').length === 3"
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("several") / "several.html"
-    return write_together([ROOT / "results" / name for name in NAMES], path, resamples=40)
+def file(together_file: Path) -> Path:
+    return together_file
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +73,7 @@ def test_a_budget_moves_every_answer_and_difference(page: Page, data: Json, law:
     page.choose("[data-choice=by]", law)
     for flops in (3e12, 4e14):
         page.choose("#live-value", str(flops))
-        for place in range(len(NAMES)):
+        for place in range(len(TOGETHER)):
             for name in ("n", "d", "loss"):
                 text = said(page, name, place)
                 assert number(text) == pytest.approx(read(data, place, law, name, flops), rel=6e-3)
@@ -107,7 +101,7 @@ def test_the_slider_moves_the_markers(page: Page) -> None:
     """A diamond for each sweep in each chart, at one compute."""
     places = all_of(f"{FIGURE} .answers path", "e.getAttribute('transform')")
     before = page.run(places)
-    assert len(before) == 3 * len(NAMES)
+    assert len(before) == 3 * len(TOGETHER)
     x, y = page.place("#live-slider")
     for kind in ("mousePressed", "mouseReleased"):
         page.send("Input.dispatchMouseEvent", type=kind, x=x + 60, y=y, button="left", clickCount=1)
@@ -120,7 +114,7 @@ def test_runs_and_budgets_say_their_numbers_and_a_sweep_is_hidden(page: Page, da
     own = [each[""]["c"] for each in data["frontiers"]]
     # The last point lies on top of its neighbours.
     told = card(page, FIGURE, "their_frontiers", sum(map(len, own)) - 1)
-    assert told[""] == NAMES[2]
+    assert told[""] == TOGETHER[2]
     curve = data["frontiers"][2][""]
     assert number(told["best size N*"]) == pytest.approx(curve["n"][-1], rel=6e-3)
     assert number(told["lowest loss"]) == pytest.approx(curve["loss"][-1], rel=6e-3)

@@ -16,28 +16,21 @@ from analysis.report.__main__ import main
 from analysis.report.together import difference, write_together
 from harness.records.paths import SweepFolder
 from tests import ROOT
-from tests.analysis.report.pages import text_of, unscripted
+from tests.analysis.report.pages import TOGETHER, text_of, unscripted
 
 pytestmark = pytest.mark.usefixtures("few_starts")
 
 RESULTS = ROOT / "results"
-NAMES = ("chinchilla", "ladder", "chinchilla-synthetic")
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("together") / "both.html"
-    return write_together([RESULTS / name for name in NAMES], path, resamples=100)
-
-
-@pytest.fixture(scope="module")
-def page(file: Path) -> str:
-    return unscripted(file.read_text())
+def page(together_file: Path) -> str:
+    return unscripted(together_file.read_text())
 
 
 def test_every_sweep_speaks_and_is_linked(page: str) -> None:
     text = text_of(page)
-    for name in NAMES:
+    for name in TOGETHER:
         assert f"/results/{name}/report.html" in page
         forecast = read_study(SweepFolder(RESULTS / name).fits).forecast
         assert forecast is not None
@@ -46,11 +39,11 @@ def test_every_sweep_speaks_and_is_linked(page: str) -> None:
 
 
 def test_budgets_are_those_that_all_frontiers_have(page: str) -> None:
-    frontiers = [read_study(SweepFolder(RESULTS / name).fits).frontier for name in NAMES]
+    frontiers = [read_study(SweepFolder(RESULTS / name).fits).frontier for name in TOGETHER]
     common = set.intersection(*({round(np.log10(row.flops), 3) for row in rows} for rows in frontiers))
     table = page[page.index('id="budgets"') : page.index('id="differences"')]
     assert table.count("<tr>") == 3 * (1 + len(common))
-    assert table.count("<td>") == 3 * len(common) * (1 + len(NAMES))
+    assert table.count("<td>") == 3 * len(common) * (1 + len(TOGETHER))
 
 
 def test_laws_are_compared_on_the_same_text_alone(page: str) -> None:
@@ -60,7 +53,7 @@ def test_laws_are_compared_on_the_same_text_alone(page: str) -> None:
 
 
 def test_the_same_sweeps_give_the_same_page(page: str, tmp_path: Path) -> None:
-    again = write_together([RESULTS / name for name in NAMES], tmp_path / "both.html", resamples=100)
+    again = write_together([RESULTS / name for name in TOGETHER], tmp_path / "both.html", resamples=40)
     links = r'href="[^"]*report\.html"'
     assert re.sub(links, "", unscripted(again.read_text())) == re.sub(links, "", page)
 
