@@ -34,7 +34,6 @@ from harness.records.status.lease_file import (
     STALE_SECONDS,
     Lease,
     highest,
-    holder,
     live,
     path_of,
     started_ticks,
@@ -100,9 +99,12 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
 
 
 def lost_to_another(folder: RunFolder) -> bool:
-    """Return whether another process holds the lease of a run that this one trains."""
-    owner = holder(folder)
-    return owner is not None and (owner.system, owner.pid) != (system(), os.getpid())
+    """Return whether another process took the run that this one trains, even if it has ended since."""
+    try:
+        owner = Lease(**json.loads(path_of(folder.lease, highest(folder.lease)).read_text()))
+    except (OSError, ValueError, TypeError):
+        return False
+    return (owner.system, owner.pid) != (system(), os.getpid())
 
 
 def _take(leases: Path) -> tuple[Path, bool]:
