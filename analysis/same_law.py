@@ -19,7 +19,7 @@ from analysis.contest.depth import FOUND_WITH, DepthPower
 from analysis.records.fit import COUNTS
 from analysis.table_options import MOST_RESAMPLES
 from analysis.tables.table import load_table
-from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
+from harness.records.columns import checked_points
 from harness.records.command_line import CommandParser, whole_number
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -101,9 +101,7 @@ def read_points(folder: Path) -> pd.DataFrame:
     path = SweepFolder(folder).points
     if not path.exists():
         raise InputError(f"{path} was expected and is not there; run the sweep first or give its folder")
-    points = checked_columns(read_table(path), POINT_COLUMNS, path)
-    check_done(points, path)
-    return points
+    return checked_points(read_table(path), path)
 
 
 def check_same_text(first: pd.DataFrame, second: pd.DataFrame) -> None:

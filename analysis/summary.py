@@ -16,7 +16,7 @@ from analysis.records.averages import AveragedQuantity, AveragedRecord, ContestR
 from analysis.records.fit import ExponentsRecord, FitRecord
 from analysis.records.fits import JackknifeRow, ReferenceRow, StudyRecord, read_study
 from analysis.records.forecast import LoserScore, ScoreRecord
-from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
+from harness.records.columns import checked_points
 from harness.records.command_line import CommandParser
 from harness.records.errors import InputError
 from harness.records.files import read_table
@@ -76,8 +76,7 @@ def _wall_clock(sweep: SweepRecord) -> str:
 
 
 def _runs(path: Path) -> str:
-    points = checked_columns(read_table(path), POINT_COLUMNS, path)
-    check_done(points, path)
+    points = checked_points(read_table(path), path)
     done = points[(points.status == "done") & points.role.isin(["fit", "holdout"])]
     if done.empty:
         raise InputError(f"{path} has no finished point: run the sweep to its end first")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import statistics
 import sys
 import tomllib
@@ -25,7 +26,9 @@ from analysis.fit import main as fit_main
 from analysis.plan.__main__ import main as plan_main
 from analysis.records.fits import read_study
 from analysis.records.forecast import read_forecast
+from analysis.replications.__main__ import main as replications_main
 from analysis.same_law import main as same_law_main
+from harness.cancel import main as cancel_main
 from harness.config.settings import load
 from harness.sweep.record import read_record
 from tests import ROOT, preloaded
@@ -201,6 +204,50 @@ def test_commands_that_end_in_seconds_run_as_printed(command: str, data_cache: P
     assert done.stdout.strip()
     printed = [line.rstrip() for line in done.stdout.splitlines()]
     assert [line for line in PRINTED.get(command, "").splitlines() if line not in printed] == []
+
+
+# Commands that are not run as printed, and why: the test that runs the like, or what a run would take.
+NOT_RUN = {
+    r"^(pip|uv tool|uv build)": "tests/test_package.py builds the wheel, installs it and runs its commands",
+    r"pytest -n 2": "it would run itself",
+    r"\+grid=smoke( |$)(?!.*dry_run)": "tests/harness/sweep/test_stored_smoke.py trains its cells",
+    r"harness.sweep \+grid=\w+( (results_dir|budget)=\S+)*$": "trains for minutes to hours; composed above",
+    r"harness.sweep .*(FOLDER|WEB|launcher=)": "needs text or machines of the reader; composed above",
+    r"harness.data.curate": "tests/harness/data/test_curate.py curates a small corpus",
+    r"harness.(sample|evaluate|export)": "tests/harness/test_sample.py and others use models of seconds",
+    r"harness.bench": "tests/harness/bench/test_bench.py runs it in its smallest size",
+    r"--watch|analysis.serve": "tests/harness/test_status.py looks once; they end with Ctrl-C",
+    r"analysis.published": "needs published tables; tests/analysis/published/test_published.py",
+    r"analysis.import_runs": "tests/analysis/test_import_runs.py imports an export of these columns",
+}
+IN_PROCESS = ("analysis.replications", "harness.cancel")
+
+
+def test_every_command_is_run_or_it_is_said_why_not() -> None:
+    decided = ("analysis.compare", "analysis.curves", "analysis.design", "analysis.plan")
+    run = {
+        command for command in COMMANDS if any(f"-m {each} " in command for each in (*IN_PROCESS, *decided))
+    }
+    left = [command for command in COMMANDS if command not in {*RUNNABLE, *run}]
+    assert [command for command in left if not any(re.search(each, command) for each in NOT_RUN)] == []
+    assert [each for each in NOT_RUN if not any(re.search(each, command) for command in left)] == []
+    for path in re.findall(r"tests/\S+[.]py", " ".join(NOT_RUN.values())):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("module", IN_PROCESS)
+def test_commands_that_write_run_as_printed_on_a_copy(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = (each for each in COMMANDS if f"-m {module} " in each)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "chinchilla").mkdir(parents=True)
+    shutil.copy(ROOT / "results/chinchilla/sweep.json", tmp_path / "results" / "chinchilla")
+    (tmp_path / "results" / "replications").symlink_to(ROOT / "results" / "replications")
+    main = replications_main if module == IN_PROCESS[0] else cancel_main
+    assert main(words_after(command, module)) == 0
+    assert capsys.readouterr().out.strip()
+    assert len(list(tmp_path.glob("*.html"))) == (module == IN_PROCESS[0])
 
 
 def test_what_commands_print_is_shown() -> None:

@@ -138,7 +138,7 @@ def check_same_data(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str,
     """Raise InputError if a column says that the arms were trained or scored on different data."""
     for column in DATA_COLUMNS:
         if column in first and column in second:
-            one, two = (sorted(map(str, set(frame[column].dropna()))) for frame in (first, second))
+            one, two = (sorted(set(map(str, frame[column].dropna()))) for frame in (first, second))
             if one and two and one != two:
                 raise InputError(
                     f"{names[0]} has {column}={', '.join(one[:3])} and {names[1]} has {', '.join(two[:3])}: "

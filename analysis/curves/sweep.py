@@ -19,7 +19,7 @@ from analysis.curves.run import End, Run, smoothed, warm_up_end
 from analysis.curves.schedule import KINDS, Plan
 from analysis.laws.annealing import Schedule
 from harness.records import sweep_file
-from harness.records.columns import DONE, with_current_names
+from harness.records.columns import DONE, checked_curves, checked_points, with_current_names
 from harness.records.errors import Damaged, InputError
 from harness.records.files import read_table, version
 from harness.records.json_files import read_checked
@@ -177,8 +177,11 @@ class _Tables:
                 f"{folder.root} has no curves (curves.parquet is missing): forecasts need them, and the "
                 "sweep's command writes them"
             )
-        points = read_table(folder.points) if folder.points.exists() else pd.DataFrame()
-        return cls(with_current_names(read_table(folder.curves)), with_current_names(points), state)
+        points = pd.DataFrame()
+        if folder.points.exists():
+            points = checked_points(with_current_names(read_table(folder.points)), folder.points)
+        curves = checked_curves(with_current_names(read_table(folder.curves)), folder.curves)
+        return cls(curves, points, state)
 
     def rows(self, run_id: str) -> pd.DataFrame:
         return self._rows.get(run_id, pd.DataFrame(columns=COLUMNS))[COLUMNS]
@@ -192,12 +195,18 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 
 def _rows(folder: RunFolder) -> pd.DataFrame:
-    """Return the rows of a run's parts; parts that are damaged or vanish meanwhile are left out."""
+    """Return the rows of a run's parts; parts that are damaged or vanish meanwhile are left out.
+
+    A run whose rows are no losses of steps has none.
+    """
     parts = []
     for path in sorted(folder.curves.glob("*.parquet")):
         with contextlib.suppress(OSError, InputError):
             parts.append(with_current_names(read_table(path)).reindex(columns=COLUMNS))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    with contextlib.suppress(InputError):
+        if parts:
+            return checked_curves(pd.concat(parts, ignore_index=True), folder.curves, COLUMNS)
+    return pd.DataFrame(columns=COLUMNS)
 
 
 def _losses(folder: RunFolder, cells: Sequence[SweepCell]) -> dict[str, float]:
@@ -241,14 +250,14 @@ def sweep_run(
         ends.append(End(cell.point_id, last, schedule, losses.get(cell.point_id)))
     longest = ends[-1].schedule
     order = f"seed {cells[0].seed}, batch {batch:g}"
-    evaluated = trunk[trunk["eval_loss"].notna() & (trunk["step"] >= warm_up_end(longest))]
+    evaluated = trunk[np.isfinite(trunk["eval_loss"]) & (trunk["step"] >= warm_up_end(longest))]
     trained = float(rows["step"].max())
     first, size, arm = cells[0], cells[0].flops / cells[0].n_tokens, cells[0].arm or ""
     cost = max(cell.flops for cell in cells)
     if len(evaluated):
         curve = Curve.of(longest, evaluated["step"], evaluated["eval_loss"])
         return Run(first.run_id, curve, trained, tuple(ends), size, cost, arm=arm, order=order)
-    behind = trunk[trunk["step"] > warm_up_end(longest)]
+    behind = trunk[np.isfinite(trunk["train_loss"]) & (trunk["step"] > warm_up_end(longest))]
     few, noise = smoothed(Curve.of(longest, behind["step"], behind["train_loss"]))
     return Run(first.run_id, few, trained, tuple(ends), size, cost, max(noise, 0.004), arm, order)
 

@@ -24,6 +24,7 @@ from harness.grid.rules import Rung, model_spec
 from harness.recipe import counting
 from harness.recipe.schedule import nearest_reachable
 from harness.recipe.spec import TRUNK_SCHEDULES
+from harness.records.columns import checked_points
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -250,7 +251,7 @@ def read_folder(path: Path, count: str) -> SweepRuns:
     folder = SweepFolder(path)
     if not folder.points.exists():
         raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")
-    frame = read_table(folder.points)
+    frame = checked_points(read_table(folder.points), folder.points)
     table = load_table(frame, axes="nd", count=count)
     study = read_study(folder.fits) if folder.fits.exists() else None
     record = read_sweep(folder.sweep)

@@ -150,9 +150,10 @@ def corners(x: Array, y: Array, error: float) -> Index:
     while open_parts:
         first, last = open_parts.pop()
         line = np.interp(x[first : last + 1], x[[first, last]], y[[first, last]])
-        off = np.abs(y[first : last + 1] - line)
-        worst = first + int(np.argmax(off))
-        if off.max() > error:
+        # The ends stay, whatever they are: rows of the same tokens have several values.
+        off = np.abs(y[first : last + 1] - line)[1:-1]
+        if off.max(initial=0.0) > error:
+            worst = first + 1 + int(np.argmax(off))
             kept.add(worst)
             open_parts += [(first, worst), (worst, last)]
     return np.array(sorted(kept))

@@ -32,9 +32,10 @@ from analysis.table_options import (
 from analysis.tables.table import LossTable, load_table
 from harness.config.cells_file import cells_text
 from harness.execution.devices import Devices
+from harness.records.columns import checked_points
 from harness.records.command_line import CommandParser, output_file, program_name, recorded, whole_number
 from harness.records.errors import InputError
-from harness.records.files import write_atomic
+from harness.records.files import read_table, write_atomic
 from harness.records.json_files import to_json
 from harness.records.number_text import percent, si
 from harness.records.paths import SweepFolder
@@ -221,7 +222,8 @@ def _read(arguments: argparse.Namespace) -> tuple[LossTable, SweepRecord | None,
     folder = SweepFolder(path)
     if not folder.points.exists():
         raise InputError(f"{folder.points} is not there: give the folder of a finished sweep, or a table")
-    table = load_table(folder.points, axes="nd", count=arguments.count)
+    points = checked_points(read_table(folder.points), folder.points)
+    table = load_table(points, axes="nd", count=arguments.count)
     scored = None
     if folder.fits.exists():
         study = read_study(folder.fits)

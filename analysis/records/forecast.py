@@ -194,7 +194,10 @@ def forecast_from(content: Any, source: str) -> ForecastRecord:
     """Return the forecast that the content of a file holds; raise InputError if it holds none."""
     found = from_json(current(content, source, SCHEMA, {1: _from_schema_1}), ForecastRecord, source)
     # The seal covers the file as written, so it is checked before any key gets a new name.
-    return replace(found, seal_intact=content_sha256(content) == found.sha256)
+    try:
+        return replace(found, seal_intact=content_sha256(content) == found.sha256)
+    except ValueError as error:
+        raise InputError(f"{source} holds numbers that no forecast has ({error}); {WAY_OUT}") from error
 
 
 def read_forecast(path: Path) -> ForecastRecord:

@@ -15,7 +15,7 @@ from analysis.records.fits import StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, ScoredCell, ScoreRecord, read_own_forecasts
 from analysis.records.replications import LeftOutReplication
 from analysis.tables.table import load_table
-from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
+from harness.records.columns import checked_points
 from harness.records.errors import InputError
 from harness.records.files import read_table
 from harness.records.paths import SweepFolder
@@ -125,8 +125,7 @@ def _read(folder: SweepFolder) -> Replication | str:
     """Return a replication, or why it does not count."""
     if not folder.points.exists():
         return "points.parquet is missing"
-    points = checked_columns(read_table(folder.points), POINT_COLUMNS, folder.points)
-    check_done(points, folder.points)
+    points = checked_points(read_table(folder.points), folder.points)
     record = find_sweep(folder.sweep)
     own = list(read_own_forecasts(folder, record).values())
     forecast, score = quoted(score_all(own, points)) or (None, None)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
@@ -51,11 +52,10 @@ from analysis.tables.sweep import by_source, by_source_on_the_way
 from analysis.tables.table import LossTable, load_table
 from harness.records import sweep_file
 from harness.records.columns import (
-    CURVE_COLUMNS,
     EVAL_COLUMNS,
-    POINT_COLUMNS,
-    check_done,
     checked_columns,
+    checked_curves,
+    checked_points,
 )
 from harness.records.errors import CONTRADICTIONS, Damaged, InputError
 from harness.records.files import read_table, write_atomic
@@ -170,9 +170,8 @@ def read_sweep(root: Path) -> Sweep:
     if sweep.fits.sources:
         evals = checked_columns(_read(folder.evals, read_table), EVAL_COLUMNS, folder.evals)
         sweep = replace(sweep, evals=evals)
-    points = checked_columns(sweep.points, POINT_COLUMNS, folder.points)
-    check_done(points, folder.points)
-    sweep = replace(sweep, points=points, curves=checked_columns(sweep.curves, CURVE_COLUMNS, folder.curves))
+    points = checked_points(sweep.points, folder.points)
+    sweep = replace(sweep, points=points, curves=checked_curves(sweep.curves, folder.curves))
     if sweep.finished.empty:
         raise InputError(f"{folder.points} has no finished point to report on; {HOW_MADE}")
     beyond = [entry.row for entry in sweep.fits.excluded if not 0 <= entry.row < len(points)]
@@ -260,7 +259,8 @@ def _law_figures(sweep: Sweep) -> dict[str, Figure]:
         figures["residuals"] = plots.residuals(done, sweep.parametric, fits.noise.pooled_relative)
         if primary.cloud:
             figures["cloud"] = plots.cloud(primary)
-        if primary.profile:
+        # Above an objective of 0, as of a law that meets every loss, no rise can be shown in per cent.
+        if primary.profile and all(entry.lowest > 0 for entry in primary.profile):
             figures["profile"] = plots.profiles(primary.profile)
     if fits.frontier and chosen:
         figures["frontier"] = plots.frontier(done, fits.frontier, chosen.count)
@@ -366,6 +366,7 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             sweep=sweep,
             fits=fits,
             lead=answer(fits, sweep.points, sweep.emergence),
+            corpus=corpus_section(sweep) if sweep.about else "",
             said_of_arms=[
                 (each, [runs_line(each), shift_line(each), noise_line(each), seeds_line(each)])
                 for each in fits.comparisons or ()
@@ -405,6 +406,19 @@ def render(sweep: Sweep, svg: Mapping[str, str], live: LivePage | None = None) -
             live=live,
         )
     )
+
+
+def corpus_section(sweep: Sweep) -> Markup:
+    """Return what was read and left out; raise InputError if no sweep wrote the report on its corpus.
+
+    Each way to prepare a corpus reports its own steps, so their types are seen only here.
+    """
+    try:
+        return Markup(page_environment().get_template("corpus.html.j2").render(sweep=sweep))
+    except (UndefinedError, TypeError, *CONTRADICTIONS) as error:
+        raise InputError(
+            f"sweep.json beside it reports on its corpus as no sweep does ({error}); put it back from a copy"
+        ) from error
 
 
 def write_report(root: Path) -> Path:

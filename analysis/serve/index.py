@@ -14,7 +14,7 @@ from analysis.records.replications import read_replications_record
 from analysis.replications import text as replications_text
 from analysis.report.lead import answer
 from analysis.serve.folder import REPLICATIONS, REPORT, Found, served_file
-from harness.records.columns import POINT_COLUMNS, check_done, checked_columns
+from harness.records.columns import checked_points
 from harness.records.errors import CONTRADICTIONS, InputError
 from harness.records.files import read_table, version
 from harness.records.number_text import DASH, duration
@@ -174,8 +174,7 @@ def answer_of(path: Path) -> tuple[str, ...]:
         InputError: fits.json or a table cannot be read.
     """
     folder = SweepFolder(path)
-    points = checked_columns(read_table(folder.points), POINT_COLUMNS, folder.points)
-    check_done(points, folder.points)
+    points = checked_points(read_table(folder.points), folder.points)
     emergence = read_emergence(folder.emergence) if folder.emergence.exists() else None
     return tuple(answer(read_study(folder.fits), points, emergence))
 

@@ -74,8 +74,8 @@ class Silence:
 
 
 @contextlib.contextmanager
-def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lease of a run inside a `with` block.
+def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold the lease of a run inside a `with` block; yields whether a silent owner may still be writing.
 
     Args:
         folder: folder of the run.
@@ -84,13 +84,13 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
     Raises:
         Held: another process holds the lease.
     """
-    path = _take(folder.lease)
+    path, disturbed = _take(folder.lease)
     ended = threading.Event()
     # A thread, so that the heartbeat goes on while the main thread compiles or waits for a device.
     thread = threading.Thread(target=_keep, args=(path, ended, lost or _end_at_once), daemon=True)
     thread.start()
     try:
-        yield
+        yield disturbed
     finally:
         ended.set()
         thread.join()
@@ -98,8 +98,20 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
             _release(path)
 
 
-def _take(leases: Path) -> Path:
-    """Create the next lease and return its path; raise Held if another process holds or takes it."""
+def lost_to_another(folder: RunFolder) -> bool:
+    """Return whether another process took the run that this one trains, even if it has ended since."""
+    try:
+        owner = Lease(**json.loads(path_of(folder.lease, highest(folder.lease)).read_text()))
+    except (OSError, ValueError, TypeError):
+        return False
+    return (owner.system, owner.pid) != (system(), os.getpid())
+
+
+def _take(leases: Path) -> tuple[Path, bool]:
+    """Create the next lease; return its path, and whether the owner before was silent and not known dead.
+
+    Raises Held if another process holds or takes it.
+    """
     leases.mkdir(parents=True, exist_ok=True)
     mine = Lease(uuid.uuid4().hex, socket.gethostname(), system(), os.getpid(), started_ticks(os.getpid()))
     draft = leases / f".{mine.owner}.tmp"
@@ -109,6 +121,8 @@ def _take(leases: Path) -> Path:
         # The time of a file written just now is the file system's own, so clocks of hosts may differ.
         if number and live(leases, number, draft.stat().st_mtime):
             raise Held(f"{leases.parent} is trained by another process")
+        # As of 1970: by the heartbeat alone it would be live, so its owner may wake up.
+        silent = bool(number) and live(leases, number, 0.0) is not None
         path = path_of(leases, number + 1)
         if not link_new(draft, path):
             raise Held(f"{leases.parent} was taken by another process just now")
@@ -123,7 +137,7 @@ def _take(leases: Path) -> Path:
             path_of(leases, older).unlink()
         except OSError:  # It is gone already. Or it is a folder, and no lease that counts.
             break
-    return path
+    return path, silent
 
 
 def _keep(path: Path, ended: threading.Event, lost: Callable[[], None]) -> None:

@@ -182,16 +182,20 @@ def run_pack(
 
     folders = {job: sweep.run(job.spec.run_id) for job in pack}
     answers: dict[Job, dict[str, Any]] = {}
+    disturbed: set[RunFolder] = set()
     with contextlib.ExitStack() as owned:
         for job in pack:
-            ended = _begin(job, folders[job], owned, attempt)
+            ended = _begin(job, folders[job], owned, attempt, disturbed)
             answers |= {} if ended is None else {job: ended}
         mine = [job for job in pack if job not in answers]
         at_most = lanes_of(pack[0].spec.model, lanes, platform_of(inputs.mesh) != "cpu")
         own = [folders[job] for job in mine]
         inputs = replace(inputs, should_stop=StopOrCancel(inputs.should_stop, own))
         endings = train_pack(mine, own, inputs, at_most)
-        answers |= {job: _answer(folders[job], end, own) for job, end in zip(mine, endings, strict=True)}
+        answers |= {
+            job: _answer(folders[job], end, own, folders[job] in disturbed)
+            for job, end in zip(mine, endings, strict=True)
+        }
     return [{"run_id": job.spec.run_id} | answers[job] for job in pack]
 
 
@@ -201,7 +205,11 @@ def run_job(job: Job, sweep: SweepFolder, inputs: TrainInputs) -> dict[str, Any]
 
 
 def _begin(
-    job: Job, folder: RunFolder, owned: contextlib.ExitStack, attempt: Attempt | None
+    job: Job,
+    folder: RunFolder,
+    owned: contextlib.ExitStack,
+    attempt: Attempt | None,
+    disturbed: set[RunFolder],
 ) -> dict[str, Any] | None:
     """Take the lease of a job's run, and return the answer if there is nothing to train, else None.
 
@@ -210,11 +218,13 @@ def _begin(
         folder: folder of its run.
         owned: exit stack that holds the lease.
         attempt: provenance to record; None records none.
+        disturbed: gets the folder if a silent owner of before may wake up and write there.
     """
     from harness.engine.distributed import told_by_first
 
     try:
-        owned.enter_context(own_run(folder))
+        if owned.enter_context(own_run(folder)):
+            disturbed.add(folder)
         if told_by_first(is_cancelled(folder)):
             return CANCELLED
         if attempt is not None:
@@ -227,7 +237,9 @@ def _begin(
     return {"status": ended} if ended else None
 
 
-def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFolder]) -> dict[str, Any]:
+def _answer(
+    folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFolder], disturbed: bool
+) -> dict[str, Any]:
     """Return the answer for a job from its status, or from the exception that ended it.
 
     Args:
@@ -235,6 +247,7 @@ def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFo
         ending: status, or the exception, which goes to the run's log.
         beside: folders of all runs of the pack. If one of them was cancelled, the whole pack stopped, and the
             other jobs wait again.
+        disturbed: whether a silent owner of before may have written into the folder meanwhile.
     """
     from harness.engine.distributed import told_by_first
     from harness.train.loop import Interrupted
@@ -249,24 +262,28 @@ def _answer(folder: RunFolder, ending: RunStatus | Exception, beside: list[RunFo
         put_off = told_by_first(any(is_cancelled(other) for other in beside))
         return {"status": RunStatus.WAITING if put_off else RunStatus.INTERRUPTED}
     except Exception as error:
-        return failure(folder, error)
+        # Two writers of one checkpoint make errors of any kind, in the one that lost the run too.
+        return failure(folder, error, disturbed or lease.lost_to_another(folder))
 
 
 @contextlib.contextmanager
-def own_run(folder: RunFolder) -> Iterator[None]:
-    """Hold the lease of a run, which rank 0 does for all ranks; raise lease.Held if it is taken."""
+def own_run(folder: RunFolder) -> Iterator[bool]:
+    """Hold the lease of a run, which rank 0 does for all ranks; raise lease.Held if it is taken.
+
+    Yields whether a silent owner of before may still write into the folder.
+    """
     from harness.engine.distributed import is_first, told_by_first
 
     with contextlib.ExitStack() as stack:
-        is_held = False
+        is_held = disturbed = False
         if is_first():
             try:
-                stack.enter_context(lease.held(folder))
+                disturbed = stack.enter_context(lease.held(folder))
             except lease.Held:
                 is_held = True
         if told_by_first(is_held):
             raise lease.Held(str(folder.root))
-        yield
+        yield disturbed
 
 
 def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
@@ -281,13 +298,16 @@ def ended_before(job: Job, folder: RunFolder) -> RunStatus | None:
     return RunStatus.DIVERGED if told_by_first(ended) else None
 
 
-def failure(folder: RunFolder, error: Exception) -> dict[str, Any]:
-    """Return the answer after an exception; write traceback and reason into the run's log and state."""
+def failure(folder: RunFolder, error: Exception, disturbed: bool = False) -> dict[str, Any]:
+    """Return the answer after an exception; write traceback and reason into the run's log and state.
+
+    A run that another process `disturbed` is tried again.
+    """
     from harness.engine.distributed import is_first
 
     wrong = isinstance(error, InputError)
     reason = (str(error) if wrong else f"{type(error).__name__}: {error}").split("\n")[0]
-    retry = not wrong and may_pass(error)
+    retry = not wrong and (disturbed or may_pass(error))
     if is_first():
         # On a full disk the log cannot be written; the reply still tells the driver.
         with contextlib.suppress(OSError), open(folder.log, "a") as log:

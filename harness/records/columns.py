@@ -111,8 +111,17 @@ ITEM_COLUMNS: dict[str, str] = {
 # Quantities of a finished point that are above 0, whatever was trained.
 POSITIVE = (
     "n_params", "n_params_matmul", "n_params_body", "n_tokens", "flops", "flops_6nd", "loss", "bits_per_byte",
+    "n_layers", "d_model", "batch_tokens", "n_steps",
 )  # fmt: skip
 UNKNOWN = ("bits_per_byte",)  # which may be null: of tokens without their tokenizer
+# What a finished point is called by.
+NAMED = ("run_id", "point_id", "rung", "role", "seed")
+# Largest numbers of a logged step: beyond 2**53 no whole number of a double has a neighbour, and a
+# model that knows nothing has a loss of the logarithm of its vocabulary.
+LARGEST = {
+    "step": 2**53, "n_tokens": 2**53, "flops": 1e200, "hidden_lr": 1e100, "train_loss": 1e9, "eval_loss": 1e9,
+}  # fmt: skip
+MAY_DIVERGE, MAY_BE_ZERO = ("train_loss", "eval_loss"), ("hidden_lr",)
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
 
@@ -196,7 +205,10 @@ def _holds(values: pd.Series[Any], kind: str) -> bool:
         return pd.api.types.is_bool_dtype(values)
     if kind == "object":
         return all(is_list(value) for value in values if value is not None)
-    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return False
+    # With nulls whole numbers are stored as floats.
+    return kind != "int64" or bool((values.dropna() % 1 == 0).all())
 
 
 def is_list(value: Any) -> bool:
@@ -208,7 +220,7 @@ def is_list(value: Any) -> bool:
 
 
 def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = POSITIVE) -> None:
-    """Raise InputError unless every finished point has positive finite sizes, tokens, FLOPs and losses.
+    """Raise InputError unless every finished point is named, with positive finite sizes, tokens and losses.
 
     Args:
         points: a table of points with checked columns.
@@ -216,6 +228,12 @@ def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = PO
         columns: columns to look at.
     """
     done = points[points["status"] == DONE]
+    for name in NAMED:
+        if name in done and done[name].isna().any():
+            raise InputError(
+                f"{source} has a finished point without {name}, expected one for each: type the sweep's "
+                "command again, which writes the table anew"
+            )
     for name in columns:
         values = done[name].to_numpy(float)
         known = np.isfinite(values) | (np.isnan(values) if name in UNKNOWN else False)
@@ -225,3 +243,40 @@ def check_done(points: pd.DataFrame, source: object, columns: Iterable[str] = PO
                 f"{source} has {values[wrong[0]]:g} in column {name} of a finished point, expected a number "
                 "above 0: type the sweep's command again, which writes the table anew"
             )
+
+
+def checked_points(points: pd.DataFrame, source: object) -> pd.DataFrame:
+    """Return a table of points with its columns and its finished points checked; raise InputError."""
+    checked = checked_columns(points, POINT_COLUMNS, source)
+    check_done(checked, source)
+    return checked
+
+
+def checked_curves(
+    curves: pd.DataFrame, source: object, columns: Collection[str] = tuple(CURVE_COLUMNS)
+) -> pd.DataFrame:
+    """Return a table of curves whose steps and tokens are counts, and whose known losses are above 0.
+
+    Args:
+        curves: a table that may come from anywhere.
+        source: path of the table, for the error.
+        columns: those of CURVE_COLUMNS that are needed.
+
+    Raises:
+        InputError: a column is missing or holds something else.
+    """
+    wanted = {name: kind for name, kind in CURVE_COLUMNS.items() if name in columns}
+    checked = checked_columns(curves, wanted, source)
+    for name in [name for name in LARGEST if name in wanted]:
+        values = checked[name].to_numpy(float)
+        wrong = ~((values > 0) & (values <= LARGEST[name]))
+        if name in MAY_DIVERGE:
+            wrong &= np.isfinite(values)
+        elif name in MAY_BE_ZERO:
+            wrong &= values != 0
+        if wrong.any():
+            raise InputError(
+                f"{source} has {values[wrong][0]:g} in column {name}, expected numbers from 0 to "
+                f"{LARGEST[name]:g}: type the sweep's command again, which writes the table anew"
+            )
+    return checked

@@ -117,7 +117,19 @@ class CheckpointStore:
         if step < 0:
             return None
         self._check_shapes(folder / str(step), abstract_state)
-        return step, self._checkpointer(name).load(step, abstract_state)
+        try:
+            return step, self._checkpointer(name).load(step, abstract_state)
+        except (KeyError, ValueError) as error:
+            if not distributed.is_alone():
+                raise
+            # Two processes wrote it at once, one of which was thought dead, and it was sealed so.
+            self._warn(
+                f"checkpoint {name}/{step} cannot be loaded ({type(error).__name__}); the run goes on from "
+                "before it"
+            )
+            self.close()
+            shutil.rmtree(folder / str(step))
+        return self.restore(name, abstract_state, step - 1)
 
     def drop(self, name: str) -> None:
         """Delete all checkpoints of a segment."""

@@ -150,6 +150,7 @@ def read_kept(path: Path) -> Kept:
     card = _card(path, texts)
     try:
         spec = RunSpec.from_dict(card.spec)
+        run_id = spec.run_id
         expected = shapes(spec.model)
         tokenizer = None if card.tokenizer is None else _tokenizer(card.tokenizer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -158,12 +159,16 @@ def read_kept(path: Path) -> Kept:
         raise Damaged(
             path, f"its tokenizer has {tokenizer.vocab_size} tokens, its model {spec.model.vocab_size}"
         )
+    if tokenizer is not None:
+        _check_pieces(path, tokenizer)
     for name in sorted(arrays.keys() | expected.keys()):
         found = arrays[name].shape if name in arrays else "nothing"
         if found != expected.get(name, "nothing"):
             raise Damaged(
                 path, f"{name} is {found}, and its recipe has {expected.get(name, 'nothing')} there"
             )
+    if run_id != card.run_id:
+        raise Damaged(path, f"its recipe is that of run {run_id}, and not of run {card.run_id}")
     params = nested({name: array.astype(np.float32) for name, array in arrays.items()})
     return Kept(card, spec, params, tokenizer)
 
@@ -175,7 +180,17 @@ def _fields(tokenizer: AnyTokenizer) -> dict[str, Any]:
 
 def _tokenizer(fields: Mapping[str, Any]) -> AnyTokenizer:
     values = dict(fields)
-    return KINDS[values.pop("kind")](**values)
+    return from_json(values, KINDS[values.pop("kind")], "its tokenizer")
+
+
+def _check_pieces(path: Path, tokenizer: AnyTokenizer) -> None:
+    """Raise Damaged if the tokens of a tokenizer cannot be made."""
+    try:
+        n_pieces = len(tokenizer.pieces)
+    except Exception as error:  # The library of tokenizers raises no other kind.
+        raise Damaged(path, f"its tokenizer is none: {error}") from error
+    if n_pieces != tokenizer.vocab_size:
+        raise Damaged(path, f"its tokenizer has {n_pieces} tokens, expected {tokenizer.vocab_size}")
 
 
 def _card(path: Path, texts: Mapping[str, str]) -> Card:

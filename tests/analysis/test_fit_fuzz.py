@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -21,7 +23,11 @@ from tests.fuzzing import fuzzed
 pytestmark = pytest.mark.usefixtures("few_starts")
 
 EXAMPLES = 80
-KINDS = ("csv", "CSV", "tsv", "txt", "json")
+KINDS = ("csv", "CSV", "tsv", "txt", "json", "jsonl", "parquet")
+QUESTIONS = (
+    "C=1e24", "N=1e9,D=1e11", "D=1e300", "C=1e-300", "loss=2.5", "C=1e22,level=0.5", "N=0", "C=nan",
+    "C=1e24,C=1e25", "N=7e9", "D=2T", "x=1", "=", "",
+)  # fmt: skip
 NAMES = (
     "C", "status", "role", "cluster", "seed", "lr", "step", "run", "run_id", "point_id", "vocab_size",
     "unigram_nats", "weight", "sem", "excluded_reason", "cooled", " N", "loss", "a|b", "tokens, B", "é",
@@ -46,6 +52,7 @@ LAWS = (
     "joint[gamma=0.2:0.5]", "joint[", "x", "",
 )  # fmt: skip
 
+PAGE = "page.html"  # in the folder of the table
 COLUMNS = ["N", "D", "loss"]
 GRID = [
     [n, d, 2 + (3e7 / n) ** 0.3 + (1e9 / d) ** 0.3] for n in (1e7, 4e7, 2e8) for d in (1e9, 3e9, 1e10, 4e10)
@@ -100,7 +107,11 @@ def options(draw: st.DrawFn) -> list[str]:
         "--loss-is": st.sampled_from(["nats", "perplexity", "bits_per_byte=4", "bits_per_byte=1e300", "x"]),
         "--seed": st.sampled_from(["-1", "5", "99999999999999999999", "1.5"]),
         "--estimator": st.sampled_from(["huber", "lad", "lsq", "lsq_loss", "gls", "x"]),
-        "--approach": st.sampled_from(["isoflop", "kaplan", "envelope", "parametric"]),
+        "--approach": st.sampled_from(["isoflop", "kaplan", "envelope", "parametric", "all", "all"]),
+        "--predict": st.sampled_from(QUESTIONS) | st.text(max_size=6),
+        "--accuracy": column,
+        "--chance": st.sampled_from(["0", "0.25", "1", "-1", "nan"]),
+        "--report": st.just(PAGE),
         "--level": st.sampled_from(["0.5", "0", "nan", "1e-9", "0.999999"]),
         "--bootstrap": st.sampled_from(["cluster", "residual", "x"]),
     }
@@ -112,14 +123,33 @@ def options(draw: st.DrawFn) -> list[str]:
 def write(table: Table, kind: str, folder: Path) -> Path:
     names, rows = table
     path = folder / f"t.{kind}"
+    records = [dict(zip(names, row, strict=True)) for row in rows]
     if kind == "json":
-        path.write_text(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
+        path.write_text(json.dumps(records))
+        return path
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return path
+    if kind == "parquet":
+        write_parquet(names, rows, path)
         return path
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, delimiter={"csv": ",", "CSV": ";", "tsv": "\t", "txt": " "}[kind])
         writer.writerow(names)
         writer.writerows(rows)
     return path
+
+
+def write_parquet(names: list[str], rows: list[list[Any]], path: Path) -> None:
+    """Columns that hold values of several types are written as text."""
+    columns = []
+    for column in zip(*rows, strict=True) if rows else [[]] * len(names):
+        try:
+            columns.append(pa.array(column))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            columns.append(pa.array([str(value) for value in column]))
+    # Unlike a frame, a file may have two columns of one name.
+    pq.write_table(pa.Table.from_arrays(columns, names=names), path)
 
 
 def no_such_number(name: str) -> None:
@@ -133,16 +163,20 @@ def no_such_number(name: str) -> None:
 @example((COLUMNS, GRID), ["--scale", "N=1e300"], "csv", 0)
 @example((COLUMNS, GRID), ["--seed", "-1"], "csv", 0)
 @example((COLUMNS, GRID), ["--law", "data_constrained"], "csv", 0)
+@example((COLUMNS, GRID), ["--approach", "all", "--predict", "C=1e24"], "jsonl", 3)
+@example((COLUMNS, GRID), ["--predict", "N=1e9,D=1e11", "--report", PAGE], "parquet", 0)
 @example((["N", "D", "loss", "N"], [[*row, 1] for row in GRID]), [], "txt", 0)
 def test_any_table_and_any_arguments(table: Table, words: list[str], kind: str, resamples: int) -> None:
     out, error = io.StringIO(), io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "fit.json"
-        arguments = [str(write(table, kind, Path(folder))), *words, "--json", str(result)]
+        given = [str(Path(folder) / PAGE) if word == PAGE else word for word in words]
+        arguments = [str(write(table, kind, Path(folder))), *given, "--json", str(result)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
             code = main([*arguments, "--resamples", str(resamples)])
         if code == 0:
             json.loads(result.read_text(), parse_constant=no_such_number)
+            assert (Path(folder) / PAGE).exists() == (PAGE in words)
     assert code in (0, 2)
     if code == 2:
         assert error.getvalue().startswith("error: ")

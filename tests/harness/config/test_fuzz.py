@@ -16,7 +16,7 @@ from harness.data.corpus import Corpus
 from harness.data.prepare import prepare_corpus
 from harness.records.errors import InputError
 from harness.sweep import __main__ as sweep
-from tests.fuzzing import fuzzed
+from tests.fuzzing import SLOW, fuzzed
 from tests.small_sweeps import SMALL
 
 # Other keys start clusters.
@@ -87,7 +87,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_cache: Path) -> 
 
 
 @fuzzed(120)
-@given(overrides=st.lists(OVERRIDE | LOOSE, min_size=1, max_size=2))
+@given(overrides=st.lists(OVERRIDE | LOOSE, min_size=1, max_size=4 if SLOW else 2))
 @example(overrides=["grid.lr_scale={a:1}"])
 @example(overrides=["optim.hidden_lr_exponent=-1e308"])
 @example(overrides=["grid.rungs=[{d_model: 64, n_layers: 2}]"])

@@ -102,6 +102,25 @@ def test_a_full_disk_fails_the_run_with_its_reason(tmp_path: Path, monkeypatch: 
     assert state(folder)["failures"] == said["failures"]
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_failure_beside_a_silent_owner_is_tried_again(
+    silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was thought dead may wake up and write checkpoints of the same names."""
+    sweep = SweepFolder(tmp_path)
+    folder = sweep.run(JOB.spec.run_id)
+    if silent:
+        owner = lease.Lease("x", "here", "elsewhere", 1, "1")
+        write_json(folder.lease / "1.json", asdict(owner))
+        os.utime(folder.lease / "1.json", (0, 0))
+
+    def fail(*_: object) -> list[Exception]:
+        return [ValueError("no such array")]
+
+    monkeypatch.setattr("harness.train.pack.train_pack", fail)
+    assert run_job(JOB, sweep, inputs())["retry"] == silent
+
+
 def test_a_run_in_other_hands_is_left_alone_and_its_end_is_believed(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     with lease.held(folder.run(JOB.spec.run_id)):

@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from analysis.tables.table import load_table
-from harness.records.columns import POINT_COLUMNS, as_table, check_done, checked_columns, is_list
+from harness.records.columns import (
+    POINT_COLUMNS,
+    as_table,
+    check_done,
+    checked_columns,
+    checked_curves,
+    checked_points,
+    is_list,
+)
 from harness.records.errors import InputError
 from harness.records.files import read_table, write_table
 from tests.fakes.sweep import make_points
@@ -54,3 +62,33 @@ def test_bits_per_byte_of_an_unknown_tokenizer_are_null(points: pd.DataFrame) ->
     for column, value in (("bits_per_byte", 0.0), ("bits_per_byte", np.inf), ("loss", np.nan)):
         with pytest.raises(InputError, match=f"in column {column} of a finished point, expected a number"):
             check_done(points.assign(**{column: value}), "points.parquet")
+
+
+def curve_rows(**changes: object) -> pd.DataFrame:
+    row = {
+        "run_id": "a", "point_id": None, "step": 4, "n_tokens": 512, "flops": 1e9, "train_loss": 3.0,
+        "eval_loss": np.nan, "hidden_lr": 0.0, "grad_norm": 1.0, "tokens_per_second": 1.0, "mfu": 0.1,
+    }  # fmt: skip
+    return pd.DataFrame([row, row | changes])
+
+
+def test_a_logged_step_has_numbers_that_can_be() -> None:
+    checked_curves(curve_rows(train_loss=np.inf, eval_loss=2.0), "curves.parquet")
+    wrong = {
+        "step": (0, -1, 2**60, 1.5), "n_tokens": (0, np.nan), "flops": (0.0, np.inf),
+        "hidden_lr": (-1.0, np.nan), "train_loss": (0.0, 1e12), "eval_loss": (-1.0,),
+    }  # fmt: skip
+    for column, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=rf"^curves.parquet (has|holds) .* in column {column}"):
+                checked_curves(curve_rows(**{column: value}), "curves.parquet")
+
+
+@pytest.mark.parametrize("column", ["run_id", "rung"])
+def test_a_finished_point_has_a_name(column: str) -> None:
+    points = make_points(np.random.default_rng(0))
+    checked_points(points, "points.parquet")
+    points[column] = points[column].astype(object)
+    points.loc[0, column] = None
+    with pytest.raises(InputError, match=f"a finished point without {column}"):
+        checked_points(points, "points.parquet")

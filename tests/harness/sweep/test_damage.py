@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -170,32 +171,38 @@ def first_run(root: Path) -> RunFolder:
     return folder.run(points.sort_values(["d_model", "n_tokens"]).run_id.iloc[0])
 
 
-def one(pattern: str) -> Callable[[Path], Path]:
-    """The first file of the smallest run, in order of names."""
-    return lambda root: sorted(path for path in first_run(root).root.glob(pattern) if path.is_file())[0]
-
-
-FILES: dict[str, Callable[[Path], Path]] = {
+# Files of the folder, by pattern.
+FILES = {
     **{
-        name: lambda root, name=name: root / name  # type: ignore[misc]
+        name: name
         for name in ("sweep.json", "forecast.json", "points.parquet", "curves.parquet", "evals.parquet",
                      "items.parquet", "fits.json", "emergence.json", "report.html", "figures/curves.svg",
                      "figures/curves.png", "derived.json", "runs/recipe.json")
     },
-    "point": one("points/*.json"),
-    "trunk of the curve": one("curves/trunk-*"),
-    "branch of the curve": one("curves/branch-*"),
-    "evaluation on the way": one("evals/trunk-*"),
-    "evaluation at the end": one("evals/[!t]*"),
-    "items": one("items/*"),
-    "state": one("state.json"),
-    "recipe": one("spec.json"),
-    "lease": one("lease/*.json"),
-    "provenance": one("provenance.json"),
-    "kept parameters": one("weights/*"),
-    "manifest": one("checkpoints/trunk/*/manifest.json"),
-    "checkpoint": one("checkpoints/trunk/*/*/*"),
+    "point": "runs/*/points/*.json",
+    "trunk of the curve": "runs/*/curves/trunk-*",
+    "branch of the curve": "runs/*/curves/branch-*",
+    "evaluation on the way": "runs/*/evals/trunk-*",
+    "evaluation at the end": "runs/*/evals/[!t]*",
+    "items": "runs/*/items/*",
+    "state": "runs/*/state.json",
+    "recipe": "runs/*/spec.json",
+    "lease": "runs/*/lease/*.json",
+    "provenance": "runs/*/provenance.json",
+    "kept parameters": "runs/*/weights/*",
+    "manifest": "runs/*/checkpoints/trunk/*/manifest.json",
+    "checkpoint": "runs/*/checkpoints/trunk/*/*/*",
 }  # fmt: skip
+# Files that are not damaged here, and why.
+LEFT_OUT = {
+    "runs/*/checkpoints/trunk/*": "the manifest beside it has the checksum of each file, and one is damaged",
+}
+
+
+def file_of(kind: str, root: Path) -> Path:
+    """The first file of a kind, in order of names; of the smallest run."""
+    pattern = FILES[kind].replace("runs/*/", f"runs/{first_run(root).run_id}/")
+    return sorted(path for path in root.glob(pattern) if path.is_file())[0]
 
 
 FOREIGN = "foreign"  # the same file of another sweep
@@ -217,12 +224,25 @@ def timeless(path: Path) -> pd.DataFrame:
     return without_times(read_table(path))
 
 
+# Of the sweep that nobody disturbed, whose files stay as they are.
+whole_table = cache(timeless)
+
+
 def assert_same(root: Path, whole: Path) -> None:
     folder = SweepFolder(whole)
     for path in (folder.points, folder.curves, folder.evals, folder.items):
-        pd.testing.assert_frame_equal(timeless(root / path.name), timeless(path), check_exact=True)
+        pd.testing.assert_frame_equal(timeless(root / path.name), whole_table(path), check_exact=True)
     for path in (folder.fits, folder.emergence, folder.report, folder.forecast, *folder.figures.iterdir()):
         assert (root / path.relative_to(whole)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_every_kind_of_file_is_damaged(sweeps: Sweeps) -> None:
+    """Or it is said why not; a new kind of file fails here."""
+    whole = sweeps.whole
+    written = [str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()]
+    assert len(written) > len(FILES)
+    patterns = [*FILES.values(), *LEFT_OUT]
+    assert [name for name in written if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 @pytest.mark.parametrize("damage", ALL)
@@ -232,13 +252,13 @@ def test_the_same_command_repairs_it_or_says_why(
 ) -> None:
     root = tmp_path / "sweep"
     shutil.copytree(sweeps.whole, root)
-    path = FILES[kind](root)
+    path = file_of(kind, root)
     if damage == FOREIGN:
-        shutil.copy(FILES[kind](sweeps.other), path)
+        shutil.copy(file_of(kind, sweeps.other), path)
     else:
         DAMAGES[damage](path)
     if kind in READ_IN_TRAINING:
-        one("points/*.json")(root).unlink()
+        file_of("point", root).unlink()
     code = sweeps.run(root)
     said = capsys.readouterr()
     if damage in FINAL.get(kind, ()):
@@ -263,7 +283,7 @@ def test_the_same_command_repairs_it_or_says_why(
         assert "are not there" in text if damage == "deleted" else "cannot be read" in text
         # A long path is wrapped within.
         assert f"{path.stem}.jsonandgivethesamecommand" in text.replace(" ", "")
-    if damage == "flipped":
+    if damage == "flipped" and kind in (*TRAINED, *READ_IN_TRAINING):
         assert sweeps.run(root) == 0
         assert "0 to train" in capsys.readouterr().out
 
@@ -381,3 +401,34 @@ def test_a_lost_forecast_is_given_up_by_an_override(
     assert sweeps.run(root) == 2
     assert "grid.holdout_factor=1" in capsys.readouterr().err
     assert sweeps.run(root, "grid.holdout_factor=1") == 0
+
+
+@pytest.fixture(scope="module")
+def grown(sweeps: Sweeps, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep with a second forecast, of cells that it was extended by."""
+    root = tmp_path_factory.mktemp("grown") / "sweep"
+    shutil.copytree(sweeps.whole, root)
+    assert sweeps.run(root, *LONGER) == 0
+    return root
+
+
+LONGER = ("grid.n_tokens=[2048,2560,3072]",)
+
+
+@pytest.mark.parametrize("damage", ALL)
+def test_a_damaged_second_forecast_is_named(
+    damage: str, sweeps: Sweeps, grown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "sweep"
+    shutil.copytree(grown, root)
+    path = root / "forecast-2.json"
+    if damage == FOREIGN:
+        shutil.copy(sweeps.other / "forecast.json", path)
+    else:
+        DAMAGES[damage](path)
+    capsys.readouterr()
+    assert sweeps.run(root, *LONGER) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert path.name in error

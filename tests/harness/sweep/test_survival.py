@@ -4,6 +4,7 @@ disk is full, the folder is read-only. Each time the tables are those of an undi
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.records.paths import SweepFolder
+from harness.records.status.lease_file import highest, path_of
 from harness.records.status.rows import run_rows
 from harness.sweep import __main__ as sweep
 from tests.small_sweeps import LONG, SMALL, assert_same_runs, point_times, start, train
@@ -143,3 +145,79 @@ def test_a_read_only_folder_is_one_sentence(
     assert error.startswith("error: the folder is read-only (")
     assert "give another results_dir" in error
     assert error.count("\n") == 1
+
+
+LONGER = ["grid.n_tokens=[16384,1048576]", "data.max_epochs=100", "grid.seeds=[0,1,2]"]
+DAY = 86_400.0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Path:
+    """The sweep that the next test disturbs."""
+    results = tmp_path_factory.mktemp("chaos") / "undisturbed"
+    done = train(results, data_cache, *STUBBORN, *LONGER)
+    assert done.returncode == 0, done.stderr
+    return results
+
+
+def held_leases(results: Path) -> dict[Path, int]:
+    """The lease that counts of each run that is being trained, and the process that holds it."""
+    found = {}
+    for folder in results.glob("runs/*/lease"):
+        with contextlib.suppress(OSError, ValueError):
+            path = path_of(folder, highest(folder))
+            lease = json.loads(path.read_text())
+            if not lease["released"] and Path(f"/proc/{lease['pid']}").exists():
+                found[path] = lease["pid"]
+    return found
+
+
+def outlive(path: Path, pid: int) -> bool:
+    """Stop a worker until its lease has run out and another one has taken the run, then let it go on.
+
+    The lease is made older instead of waiting; False where nobody took the run within seconds.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        os.utime(path, (time.time() - DAY, time.time() - DAY))
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            if highest(path.parent) > int(path.stem):
+                time.sleep(0.3)  # so that both have reason to write
+                return True
+            time.sleep(0.02)
+        return False
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_chaos_on_one_folder_leaves_the_tables_of_an_undisturbed_sweep(
+    seed: int, undisturbed: Path, tmp_path: Path, data_cache: Path
+) -> None:
+    """Three drivers; workers stopped for longer than their lease, one killed, and clocks that jump."""
+    draw, results = random.Random(seed), tmp_path / "chaos"
+    drivers = [start(results, data_cache, *STUBBORN, *LONGER) for _ in range(3)]
+    done = dict.fromkeys(("outlived", "jumped", "killed"), 0)
+    while done["outlived"] < 3 or not done["killed"] or not done["jumped"]:
+        if not any(has_moved(driver, results, traces(results)) for driver in drivers):
+            break
+        with contextlib.suppress(IndexError, OSError):
+            path, pid = draw.choice(list(held_leases(results).items()))
+            what = draw.choice(["outlived", "outlived", "jumped", *([] if done["killed"] else ["killed"])])
+            if what == "outlived":
+                done[what] += outlive(path, pid)
+            elif what == "jumped":
+                # The clock of the host that touches the lease is ahead or behind.
+                at = time.time() + draw.choice([-DAY, DAY])
+                os.utime(path, (at, at))
+                done[what] += 1
+            else:
+                os.kill(pid, signal.SIGKILL)
+                done[what] += 1
+    spoken = [driver.communicate(timeout=500) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0, 0], spoken
+    print(seed, done)
+    assert done["outlived"] + done["jumped"] + done["killed"] >= 3
+    assert_same_runs(results, undisturbed, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from harness.launch.worker import run_job
 from harness.recipe.schedule import Segment, lr_factors
 from harness.recipe.spec import Job
 from harness.records.errors import InputError
+from harness.records.files import write_json
 from harness.records.paths import SweepFolder
 from harness.train import checkpoint
 from harness.train.checkpoint import CheckpointStore, layout
@@ -157,6 +159,21 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(copy: Path, kind: str)
     made.save("trunk", 8, state(8))
     made.close()
     assert restored(copy) == (8, [])
+
+
+def test_a_checkpoint_that_was_sealed_half_gives_way_to_the_one_before(copy: Path) -> None:
+    """As two processes that write it at once leave it, if one of them seals it."""
+    folder = copy / "trunk" / str(STEPS[1])
+    (folder / "state" / "_METADATA").unlink()
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest.pop("check")
+    (folder / checkpoint.MANIFEST).unlink()
+    manifest["files"] = checkpoint.checksums(folder)
+    write_json(folder / checkpoint.MANIFEST, manifest | {"check": checkpoint.own_check(manifest)})
+    step, warnings = restored(copy)
+    assert step == STEPS[0]
+    assert len(warnings) == 1
+    assert f"trunk/{STEPS[1]} cannot be loaded" in warnings[0]
 
 
 def test_without_a_sound_checkpoint_the_run_begins_anew(copy: Path) -> None:
