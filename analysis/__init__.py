@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from analysis.approaches.kaplan import fit_kaplan
     from analysis.approaches.parametric import fit_law
     from analysis.compare.study import compare_arms
-    from analysis.contest.compare import compare_approaches
+    from analysis.contest.recommended import compare_approaches
     from analysis.curves.table import forecast_curve
     from analysis.design.expected import expected_errors
     from analysis.emergence.study import judge_jumps
     from analysis.forecast.seal import score_forecast, seal_forecast
     from analysis.frontier import find_frontier, optimal_allocation
     from analysis.laws import LAWS, Law
-    from analysis.records.warning import FitWarning
+    from analysis.records.warning_codes import FitWarning
     from analysis.replications.study import study_replications
     from analysis.result import Fit
     from analysis.study.study import study_sweep
@@ -99,7 +99,7 @@ def _load(name: str) -> Any:
         case "Fit":
             from analysis import result as home
         case "FitWarning":
-            from analysis.records import warning as home
+            from analysis.records import warning_codes as home
         case "InputError":
             from harness.records import errors as home
         case "LossTable" | "load_table":
@@ -115,7 +115,7 @@ def _load(name: str) -> Any:
         case "fit_kaplan":
             from analysis.approaches import kaplan as home
         case "compare_approaches":
-            from analysis.contest import compare as home
+            from analysis.contest import recommended as home
         case "compare_arms":
             from analysis.compare import study as home
         case "forecast_curve":

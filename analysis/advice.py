@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.records.fit import COUNTS
-from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from analysis.records.warning_codes import SEVERITY, FitWarning, Severity, WarningCode
 from harness.records.command_line import as_typed
 from harness.records.paths import SweepFolder
 

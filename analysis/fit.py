@@ -15,8 +15,8 @@ import pandas as pd
 from analysis.advice import Source, next_steps
 from analysis.approaches.everything import APPROACHES, Progress, fit_approach, unheard
 from analysis.approaches.one_axis import fit_other_axis, shared_axis
-from analysis.contest.compare import compare_approaches, counted_tables
 from analysis.contest.objections import table_wide
+from analysis.contest.recommended import compare_approaches, counted_tables
 from analysis.contest.text import comparison_text
 from analysis.laws import axes_of
 from analysis.prediction.answers import NO_ANSWERS, Answers, Asked

@@ -21,7 +21,7 @@ from analysis.cost import Cost, cost_between, six_n
 from analysis.intervals import percentile_interval
 from analysis.laws import Law
 from analysis.records.frontier import FrontierRow
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

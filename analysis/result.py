@@ -30,7 +30,7 @@ from analysis.records.fit import (
     KaplanRecord,
     ProfileRecord,
 )
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from harness.records.errors import InputError
 from harness.records.number_text import significant, together
 

@@ -81,7 +81,7 @@ LONG_MODULES = [
     "tests/harness/bench/test_bench.py",
     "tests/analysis/uncertainty/test_coverage.py",
     "tests/analysis/learning_rate/test_rule.py",
-    "tests/analysis/contest/test_compare.py",
+    "tests/analysis/contest/test_recommended.py",
     "tests/harness/data/text/test_corpora.py",
     "tests/analysis/uncertainty/test_bootstrap.py",
     "tests/harness/weights/test_kept.py",

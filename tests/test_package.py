@@ -27,7 +27,7 @@ import yaml
 
 from analysis import import_runs
 from analysis.advice import Source, next_steps
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.report import __main__ as report_command
 from analysis.schemas.__main__ import schemas
 from analysis.serve import site

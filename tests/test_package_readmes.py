@@ -8,7 +8,7 @@ import pytest
 
 from analysis.laws import LAWS
 from analysis.laws.saturating import FAMILY
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from tests import ROOT
 from tests.test_architecture import FLOORS
 

@@ -14,7 +14,7 @@ from analysis.records.emergence import EmergenceRecord, Verdict
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ForecastRecord
 from analysis.records.replications import ReplicationsRecord
-from analysis.records.warning import SEVERITY, WarningCode
+from analysis.records.warning_codes import SEVERITY, WarningCode
 from harness.records.columns import CURVE_COLUMNS, EVAL_COLUMNS, ITEM_COLUMNS, point_columns
 from harness.records.json_files import NOT_STORED, PART
 from harness.records.paths import SweepFolder

@@ -16,7 +16,7 @@ from analysis.averaging.average import WeighedLaw, average_laws
 from analysis.frontier import six_nd_exponents
 from analysis.laws import Law, family, find_law, saturating, with_limits
 from analysis.records.fit import BetterLawRecord, DescriptionRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import checked_problem
 from analysis.tables.table import LossTable

@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.arrays import Array, Index
 from analysis.intervals import LEVEL
 from analysis.records.fit import EdgeRow, EnvelopeRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError

@@ -17,7 +17,7 @@ from analysis.approaches.slice_minimum import AKIMA_SIZES
 from analysis.arrays import Array
 from analysis.frontier import find_frontier, surface_of
 from analysis.laws import family
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable
 from analysis.uncertainty.bootstrap import KINDS

@@ -31,9 +31,9 @@ from analysis.frontier import Surface, local_exponent
 from analysis.intervals import LEVEL, percentile_interval
 from analysis.laws import family
 from analysis.records.fit import IsoflopRecord, OptimumRow, SlicingBiasRecord, finite
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit, Frontier
-from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
+from analysis.tables.seed_noise import ASSUMED_SD, KNOWN_DOF, Noise, draw_noise, seed_noise
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.approaches.kaplan import SAME, fit_kaplan
 from analysis.laws import find_law
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.table_warnings import with_doubts

@@ -27,7 +27,7 @@ from analysis.intervals import LEVEL
 from analysis.laws import Law, find_law
 from analysis.solve.problem import Problem, checked_problem
 from analysis.solve.search import multi_start
-from analysis.tables.noise import drawn_scale
+from analysis.tables.seed_noise import drawn_scale
 from analysis.tables.table import LossTable
 
 EXCLUDED = 0.005  # a law of less weight is left out

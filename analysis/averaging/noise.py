@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from analysis.arrays import Array, groups
-from analysis.tables.noise import TrunkNoise, seed_noise, trunk_share
+from analysis.tables.seed_noise import TrunkNoise, seed_noise, trunk_share
 from analysis.tables.table import LossTable
 
 USUAL_SHARE, USUAL_DOF = 0.8, 8  # the share where few repeated cells measure it, and how many it counts as

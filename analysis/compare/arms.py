@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.compare.read import split_arms
 from analysis.compare.study import compare_arms
 from analysis.records.comparison import ComparisonRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from harness.records.errors import InputError
 
 

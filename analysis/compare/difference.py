@@ -17,7 +17,7 @@ from analysis.averaging.noise import LEAST_DOF, shared_noise
 from analysis.compare.pairs import Pairs
 from analysis.laws import Law
 from analysis.records.comparison import NoiseSource
-from analysis.tables.noise import KNOWN_DOF, TrunkNoise
+from analysis.tables.seed_noise import KNOWN_DOF, TrunkNoise
 from analysis.tables.table import LossTable
 
 USUAL_SD = 0.0045  # of log loss between seeds, pooled over results/replications

@@ -26,8 +26,8 @@ from analysis.records.comparison import (
     SeedsRecord,
 )
 from analysis.records.fit import COUNTS
-from analysis.records.warning import FitWarning, WarningCode
-from analysis.tables.noise import KNOWN_DOF
+from analysis.records.warning_codes import FitWarning, WarningCode
+from analysis.tables.seed_noise import KNOWN_DOF
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 from harness.records.number_text import percent

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.compare.calibrate import Calibration
 from analysis.records.comparison import ComparisonRecord, MultiplierRow, NoiseSource
-from analysis.records.warning import Severity
+from analysis.records.warning_codes import Severity
 from harness.records.number_text import decimals, estimate, in_percent, percent, power_of_ten
 
 NOISE = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.advice import ADVICE, by_gravity
 from analysis.laws import Law, family, find_law
-from analysis.records.warning import TABLE_WIDE, FitWarning, Severity, WarningCode
+from analysis.records.warning_codes import TABLE_WIDE, FitWarning, Severity, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from analysis.uncertainty.fit_warnings import MIN_SIZE_RANGE, MIN_SIZES, MIN_TOKEN_RANGE, MIN_TOKENS

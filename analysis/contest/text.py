@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from analysis.contest.compare import Comparison, label, shown_exponent
-from analysis.records.warning import FitWarning, warning_line
+from analysis.contest.recommended import Comparison, label, shown_exponent
+from analysis.records.warning_codes import FitWarning, warning_line
 from analysis.result import Fit, left_out
 from harness.records.number_text import percent
 

@@ -17,7 +17,7 @@ from analysis.design.range import check_range, range_doubts
 from analysis.frontier import EXPONENT_BUDGETS, REACH, Surface, exponent, extrapolation_warning, optimum
 from analysis.laws import family, with_limits
 from analysis.laws.law import Law
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.tables.table import LossTable, TableLike, as_table

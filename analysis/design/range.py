@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.arrays import Array
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from harness.records.errors import InputError
 
 SAME_SIZE = 1.05  # sizes within this factor are one

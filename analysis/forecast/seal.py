@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,10 +25,10 @@ from analysis.records.forecast import (
     LoserScore,
     ScoredCell,
     ScoreRecord,
-    sealed,
 )
 from analysis.tables.table import LossTable, TableLike, as_table
 from harness.records.errors import InputError
+from harness.records.json_files import content_sha256, to_json
 
 RESAMPLES = 500
 UNCERTAIN = 100  # redrawn estimates behind the intervals if no resamples are asked for
@@ -106,6 +107,11 @@ def seal_forecast(
             averaged=True,
         )
     )
+
+
+def sealed(forecast: ForecastRecord) -> ForecastRecord:
+    """Return the forecast with the hash of its content, which shows later edits."""
+    return replace(forecast, sha256=content_sha256(to_json(forecast)))
 
 
 def score_forecast(forecast: ForecastRecord, points: pd.DataFrame) -> ScoreRecord:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from analysis.approaches.slice_minimum import parabola_window
 from analysis.arrays import Array, Codes
-from analysis.tables.noise import Noise
+from analysis.tables.seed_noise import Noise
 
 FEWEST_RATES = 3  # that determine a parabola
 

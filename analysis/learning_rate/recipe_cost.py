@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.learning_rate.curve import Parabola, RateCurve
-from analysis.tables.noise import Noise
+from analysis.tables.seed_noise import Noise
 
 
 def recipe_cost(

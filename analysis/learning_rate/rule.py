@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.arrays import Array
 from analysis.records.learning_rate import RateOptimum, RateRule
-from analysis.tables.noise import Noise
+from analysis.tables.seed_noise import Noise
 
 REFERENCE_WIDTH = 64  # d_model at which recipes state their rates
 FEWEST_BATCHES = 3  # that show whether the rate is a power of the batch

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.fits import ReferenceRow
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 
 
 def compare_schedules(

@@ -17,8 +17,8 @@ from analysis.learning_rate.recipe_cost import recipe_cost
 from analysis.learning_rate.rule import fit_line, joint_rule, weighted_line, width_column
 from analysis.learning_rate.words import group_verdict, study_verdict
 from analysis.records.learning_rate import LearningRateRecord, RateGroup, RateOptimum, WidthRule
-from analysis.records.warning import FitWarning, WarningCode
-from analysis.tables.noise import ASSUMED_SD, KNOWN_DOF, Noise
+from analysis.records.warning_codes import FitWarning, WarningCode
+from analysis.tables.seed_noise import ASSUMED_SD, KNOWN_DOF, Noise
 
 RATE_COLUMNS = {"hidden": "hidden_lr", "embed": "embed_lr", "head": "head_lr", "gain": "gain_lr"}
 OF_CURVES = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analysis.plan.shape import PlannedRun
 from analysis.prediction.text import answer_names, answer_row, counted, laws_text
 from analysis.records.predictions import DemandedRun, Estimated, PlacementRecord, PredictionRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from harness.execution.devices import Devices
 from harness.plan.machine import gib
 from harness.records.number_text import duration, estimate, percent, power_of_ten, si

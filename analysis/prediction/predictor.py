@@ -23,10 +23,10 @@ from analysis.frontier import MAX_EXTRAPOLATION, Surface, extrapolation_warning,
 from analysis.intervals import LEVEL
 from analysis.laws import Law
 from analysis.records.predictions import Estimated, PredictionRecord
-from analysis.records.warning import TABLE_WIDE, FitWarning, WarningCode
+from analysis.records.warning_codes import TABLE_WIDE, FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import checked_problem
-from analysis.tables.noise import drawn_scale
+from analysis.tables.seed_noise import drawn_scale
 from analysis.tables.table import LossTable
 from analysis.uncertainty.table_warnings import table_warnings
 from harness.records.errors import InputError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from analysis.arrays import Interval
-from analysis.records.warning import FitWarning
+from analysis.records.warning_codes import FitWarning
 
 
 class NoiseSource(StrEnum):

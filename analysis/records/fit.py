@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from analysis.arrays import Interval
-from analysis.records.warning import FitWarning
+from analysis.records.warning_codes import FitWarning
 from harness.records.json_files import ABSENT_IF_NONE, PART
 
 # Columns of points.parquet that count N, the default first.

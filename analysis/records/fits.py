@@ -21,7 +21,7 @@ from analysis.records.forecast import ScoreRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.records.sources import SourceRecord
-from analysis.records.warning import AGAINST_E, FitWarning
+from analysis.records.warning_codes import AGAINST_E, FitWarning
 from harness.records.errors import InputError
 from harness.records.json_files import ABSENT_IF_NONE, read_record
 

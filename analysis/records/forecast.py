@@ -20,7 +20,6 @@ from harness.records.json_files import (
     current,
     from_json,
     read_json,
-    to_json,
 )
 from harness.records.paths import SweepFolder, forecast_number
 from harness.records.sweep_file import SweepRecord
@@ -183,11 +182,6 @@ class ScoreRecord:
     created: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
     table_sha256: str | None = field(default=None, metadata=ABSENT_IF_NONE)
-
-
-def sealed(forecast: ForecastRecord) -> ForecastRecord:
-    """Return the forecast with the hash of its content."""
-    return replace(forecast, sha256=content_sha256(to_json(forecast)))
 
 
 def forecast_from(content: Any, source: str) -> ForecastRecord:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from analysis.arrays import Interval
-from analysis.records.warning import FitWarning
+from analysis.records.warning_codes import FitWarning
 from harness.records.json_files import ABSENT_IF_NONE
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis.advice import ADVICE, Advice, Source, by_gravity
 from analysis.laws import family
 from analysis.records.fit import FitRecord
-from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from analysis.records.warning_codes import SEVERITY, FitWarning, Severity, WarningCode
 
 COUNT_WORDS = {"n_params_matmul": "body + head", "n_params_body": "body only", "n_params": "all"}
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.arrays import Array, Codes, Mask
 from analysis.laws.law import Law, Remembered, centre_of
-from analysis.tables.noise import WeightedTrunks
+from analysis.tables.seed_noise import WeightedTrunks
 from analysis.tables.table import LossTable
 
 

@@ -19,7 +19,7 @@ from analysis.laws import find_law
 from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
 from analysis.solve.levenberg_marquardt import WIDE_TOLERANCE, huber, minimise, narrowing
-from analysis.tables.noise import TrunkNoise, WeightedTrunks, trunk_share
+from analysis.tables.seed_noise import TrunkNoise, WeightedTrunks, trunk_share
 from analysis.tables.table import AXIS_NAMES, LossTable
 from harness.records.errors import InputError
 

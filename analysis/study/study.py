@@ -18,8 +18,8 @@ from analysis.averaging.quantities import averaged_frontier, averaged_quantities
 from analysis.compare.arms import compare_all
 from analysis.compare.text import verdict as verdict_of
 from analysis.contest.adequacy import CONTEST_RULE, Entrant, candidates, contest
-from analysis.contest.compare import disagreements
 from analysis.contest.objections import objection
+from analysis.contest.recommended import disagreements
 from analysis.contest.rollout import Rolled, cuts, rollout, rollout_rows, thinned
 from analysis.forecast.series import Scored, quoted, score_all
 from analysis.frontier import find_frontier
@@ -40,11 +40,11 @@ from analysis.records.fits import (
 from analysis.records.forecast import ForecastRecord, ScoreRecord
 from analysis.records.frontier import FrontierRow
 from analysis.records.sources import SourceRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.study.by_source import study_sources
 from analysis.study.words import excluded_warning, verdict
-from analysis.tables.noise import noise_report
+from analysis.tables.seed_noise import noise_report
 from analysis.tables.sweep import by_source
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.adequacy import adequacy, lack_of_fit_warning

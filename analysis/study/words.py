@@ -11,7 +11,7 @@ from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fit import FitRecord
 from analysis.records.fits import StudyRecord
 from analysis.records.forecast import ScoreRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.uncertainty.adequacy import SIGNIFICANCE
 from harness.records.number_text import DASH, decimals, estimate, significant
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Array, Codes, groups
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.tables.columns import Columns, cell_axes, cells_of
 from analysis.tables.loss_scale import LEAST_D, LEAST_N, NATS, SCALES, LossScale, usual_loss
 from harness.records.errors import InputError

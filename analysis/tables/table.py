@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.arrays import Array, Codes, Mask
 from analysis.records.fit import COUNTS, Excluded
-from analysis.records.warning import FitWarning
+from analysis.records.warning_codes import FitWarning
 from analysis.tables.checks import check_units, row_reasons
 from analysis.tables.columns import OWN_QUANTITIES, Columns, absent_axes, cells_of, find_columns
 from analysis.tables.doubts import LIMIT_SLACK, check_scale_by_name, reading_doubts

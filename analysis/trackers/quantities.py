@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.tables.names import listed
-from analysis.trackers.tables import is_token_count
+from analysis.trackers.exports import is_token_count
 from analysis.trackers.tracked import TrackedRun, as_logged
 from analysis.trackers.units import Given
 from harness.records.errors import InputError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from analysis.tables.frames import MARKS
 from analysis.trackers.events import MARK, has_events, read_events
+from analysis.trackers.exports import read_table_of_runs
 from analysis.trackers.mlflow_store import DATABASE, read_database, read_files, run_folders
 from analysis.trackers.printed import LARGEST, read_printed
 from analysis.trackers.record import SourceFile
-from analysis.trackers.tables import read_table_of_runs
 from analysis.trackers.tracked import TrackedRun
 from analysis.trackers.wandb_files import SUFFIX, read_wandb, wandb_files
 from harness.records.errors import Damaged, InputError

@@ -19,8 +19,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from analysis.trackers.exports import STEPS
 from analysis.trackers.messages import DOUBLE, INT32, INT64, PART, SINT64, TEXT, Declared, declare
-from analysis.trackers.tables import STEPS
 from analysis.trackers.tracked import RunBuilder, TrackedRun, as_logged, flattened, told_apart
 from harness.records.errors import Damaged
 

@@ -18,10 +18,10 @@ from analysis.holm import holm
 from analysis.laws import family, find_law
 from analysis.laws.limited import split_limits
 from analysis.records.fits import AdequacyRecord, TrendRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.solve.problem import Problem, checked_problem
 from analysis.solve.search import multi_start
-from analysis.tables.noise import seed_noise
+from analysis.tables.seed_noise import seed_noise
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 

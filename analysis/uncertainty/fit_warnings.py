@@ -9,7 +9,7 @@ import numpy as np
 from analysis.arrays import Array, Interval
 from analysis.intervals import LEVEL, NORMAL, percentile_interval
 from analysis.laws.law import Law, centre_of
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.solve.coordinates import centred_columns
 from analysis.solve.problem import Problem
 from analysis.solve.search import Route

@@ -36,7 +36,7 @@ from analysis.records.fit import OpenEnds, ProfileRecord
 from analysis.result import Fit
 from analysis.solve.fixed_parameter import FixedProblem
 from analysis.solve.problem import DELTA, Problem, checked_problem
-from analysis.tables.noise import trunk_share
+from analysis.tables.seed_noise import trunk_share
 from analysis.tables.table import LossTable, TableLike, as_table
 from analysis.uncertainty.bootstrap import cluster_resamples
 from analysis.uncertainty.fit_warnings import MIN_CLUSTERS

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.tables.checks import FAR
 from analysis.tables.columns import cell_axes
-from analysis.tables.noise import seed_noise
+from analysis.tables.seed_noise import seed_noise
 from analysis.tables.table import LossTable
 
 MIXED_SD = 0.02  # relative, within cells; seeds of one recipe differ by a fifth of this or less

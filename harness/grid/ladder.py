@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.config.schema import Ladder, ModelSettings, OptimSettings
 from harness.grid.rules import Rung, model_spec
-from harness.grid.shape_rules import REFERENCE_N_LAYERS
+from harness.grid.width_rates import REFERENCE_N_LAYERS
 from harness.recipe.counting import n_params_body
 from harness.records.errors import InputError
 

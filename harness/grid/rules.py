@@ -8,14 +8,14 @@ from typing import Any
 
 from harness.config.schema import ExtraCells, ModelSettings, OptimSettings, Shape
 from harness.grid import token_rules
-from harness.grid.shape_rules import (
+from harness.grid.token_rules import RunTokens
+from harness.grid.width_rates import (
     REFERENCE_D_MODEL,
     REFERENCE_N_LAYERS,
     depth_factor,
     width_exponents,
     width_rate,
 )
-from harness.grid.token_rules import RunTokens
 from harness.recipe.spec import GROUPS, GroupRates, ModelSpec, OptimSpec
 from harness.records.errors import InputError
 

@@ -1,4 +1,4 @@
-"""Command lines of both packages: one parser, one sentence for a mistake, one set of exit codes."""
+"""Command lines of both packages: one parser, its help and its completion."""
 
 from __future__ import annotations
 

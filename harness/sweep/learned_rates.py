@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.records.learning_rate import LearningRateRecord, RateGroup, RateRule
 from harness.config.schema import OptimSettings
-from harness.grid.shape_rules import REFERENCE_N_LAYERS
+from harness.grid.width_rates import REFERENCE_N_LAYERS
 from harness.recipe.spec import SEPARATE_SCHEDULES
 from harness.records.files import read_table, write_atomic
 from harness.records.number_text import estimate

@@ -12,7 +12,7 @@ import pytest
 from analysis.advice import ADVICE, FOREMOST, Source, next_steps
 from analysis.design.__main__ import main as design
 from analysis.fit import main as fit
-from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from analysis.records.warning_codes import SEVERITY, FitWarning, Severity, WarningCode
 from tests import ROOT
 
 pytestmark = pytest.mark.usefixtures("few_starts")

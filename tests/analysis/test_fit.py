@@ -15,7 +15,7 @@ from analysis.approaches.everything import APPROACHES, fit_approach
 from analysis.approaches.parametric import estimate, fit_law, jackknife
 from analysis.fit import main
 from analysis.intervals import percentile_interval
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.result import Fit
 from harness.records.errors import InputError
 from harness.records.json_files import plain, to_json

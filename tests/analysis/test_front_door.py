@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import analysis as sl
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from tests import ROOT
 from tests.fakes.tables import additive, ladder
 

@@ -22,7 +22,7 @@ from analysis.frontier import (
     table_cost,
 )
 from analysis.laws import find_law
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import Problem
 from analysis.tables.table import LossTable, load_table

@@ -22,7 +22,7 @@ from analysis.contest.rollout import cuts, rollout, rollout_rms
 from analysis.fit import main
 from analysis.laws import find_law
 from analysis.solve import problem as problems
-from analysis.tables.noise import TrunkNoise, seed_noise, trunk_share
+from analysis.tables.seed_noise import TrunkNoise, seed_noise, trunk_share
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.bootstrap import cluster_resamples
 from tests.fakes.tables import additive

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.forecast.seal import sealed
 from analysis.records.fit import FitRecord
 from analysis.records.fits import RolloutRow
-from analysis.records.forecast import ForecastCell, ForecastRecord, LoserForecast, sealed
+from analysis.records.forecast import ForecastCell, ForecastRecord, LoserForecast
 from tests.fakes.fits import law_fit
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.forecast.seal import table_sha256
+from analysis.forecast.seal import sealed, table_sha256
 from analysis.records.fit import ExponentsRecord
 from analysis.records.fits import NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastCell, ForecastRecord, sealed
+from analysis.records.forecast import ForecastCell, ForecastRecord
 from analysis.tables.table import load_table
 from harness.records.files import write_table
 from harness.records.json_files import write_record

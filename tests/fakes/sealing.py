@@ -7,10 +7,10 @@ from itertools import count
 import pandas as pd
 import pytest
 
-from analysis.forecast.seal import table_sha256
+from analysis.forecast.seal import sealed, table_sha256
 from analysis.forecast.series import quoted, score_all
 from analysis.records.fits import NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastCell, ForecastRecord, sealed
+from analysis.records.forecast import ForecastCell, ForecastRecord
 from analysis.tables.table import load_table
 from tests.fakes import launcher
 from tests.fakes.fits import kaplan_fit

@@ -19,8 +19,8 @@ from analysis.records.fits import (
     TrendRecord,
 )
 from analysis.records.forecast import ForecastRecord
-from analysis.records.warning import FitWarning, WarningCode
-from analysis.tables.noise import noise_report
+from analysis.records.warning_codes import FitWarning, WarningCode
+from analysis.tables.seed_noise import noise_report
 from tests.fakes.fits import (
     COUNTS,
     envelope_fit,

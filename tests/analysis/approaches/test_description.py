@@ -15,7 +15,7 @@ from analysis.approaches.description import RIVALS
 from analysis.contest.adequacy import CANDIDATES
 from analysis.fit import main
 from analysis.laws import family
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.result import Fit
 from tests import ROOT
 from tests.fakes.tables import joint, ladder, saturates

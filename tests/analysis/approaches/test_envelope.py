@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from analysis.approaches.envelope import bin_minima, curve_table, fit_envelope, lower_hull
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from harness.records.errors import InputError
 from tests.fakes.surfaces import CHINCHILLA, SMALL_JOINT, foreign_table, sweep_curves, sweep_points
 

@@ -13,7 +13,7 @@ from analysis.approaches.slice_minimum import Method, optima
 from analysis.approaches.slices import Slice, interpolated_slices, measured_slices, rows_by_flops
 from analysis.arrays import Array
 from analysis.frontier import Surface, table_cost
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.tables.table import LossTable, load_table
 from harness.records.errors import InputError
 from harness.records.number_text import si

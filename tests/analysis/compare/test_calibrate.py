@@ -13,7 +13,7 @@ from analysis.compare.pairs import find_pairs
 from analysis.intervals import LEVEL
 from analysis.laws import find_law
 from analysis.records.comparison import NoiseSource
-from analysis.tables.noise import KNOWN_DOF
+from analysis.tables.seed_noise import KNOWN_DOF
 from analysis.tables.table import LossTable, load_table
 from tests import ROOT
 from tests.fakes.arms import LAW, THETA

@@ -14,7 +14,7 @@ from analysis.compare.__main__ import main
 from analysis.compare.study import compare_arms
 from analysis.compare.text import verdict
 from analysis.records.comparison import ComparisonRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.tables.table import load_table
 from harness.records.json_files import from_json
 from tests.fakes.arms import Truth, simulated

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.compare.study import compare_arms, measured_budgets
 from analysis.records.comparison import ComparisonRecord, NoiseSource
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from tests.fakes.arms import MAPPING, SEED_SD, Truth, simulated

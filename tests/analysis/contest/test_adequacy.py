@@ -11,7 +11,7 @@ import pytest
 from analysis.averaging.average import EXCLUDED
 from analysis.contest.adequacy import CANDIDATES, CONTEST_RULE, candidates, contest
 from analysis.laws.saturating import name_of
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.solve.problem import checked_problem
 from analysis.solve.search import multi_start
 from analysis.uncertainty.adequacy import (

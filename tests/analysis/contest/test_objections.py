@@ -18,7 +18,7 @@ from analysis.contest.objections import (
     objections,
     said_beside,
 )
-from analysis.records.warning import SEVERITY, FitWarning, Severity, WarningCode
+from analysis.records.warning_codes import SEVERITY, FitWarning, Severity, WarningCode
 from analysis.result import Fit
 from analysis.tables.table import LossTable
 from tests.fakes.tables import joint, ladder

@@ -12,7 +12,7 @@ from analysis.design.expected import Target, expect, target_error
 from analysis.design.influence import WEIGHTS, common_part, inside, second_moment
 from analysis.design.information import Cells, Information
 from analysis.frontier import six_nd_exponents
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from harness.records.errors import InputError
 from tests.analysis.averaging.designs import TRUTHS, columns, trunks
 from tests.analysis.design.designs import as_table, default_grid, refits, truth

@@ -18,7 +18,7 @@ from analysis.laws import find_law
 from analysis.records.forecast import ForecastRecord, forecast_from, read_forecast
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start
-from analysis.tables.noise import trunk_share
+from analysis.tables.seed_noise import trunk_share
 from analysis.tables.table import LossTable
 from harness.records.errors import InputError
 from harness.records.json_files import content_sha256, to_json, write_record

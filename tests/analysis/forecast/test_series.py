@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.forecast.seal import sealed
 from analysis.forecast.series import quoted, score_all
 from analysis.records.fits import read_study
-from analysis.records.forecast import ForecastRecord, read_forecast, sealed
+from analysis.records.forecast import ForecastRecord, read_forecast
 from analysis.report.build import read_sweep, render
 from analysis.summary import key_numbers
 from analysis.tables.sweep import read_sweep as read_tables

@@ -19,7 +19,7 @@ from analysis.records.fits import read_study
 from analysis.records.learning_rate import LearningRateRecord, RateGroup
 from analysis.report.__main__ import main
 from analysis.study.study import study_sweep
-from analysis.tables.noise import Noise
+from analysis.tables.seed_noise import Noise
 from harness.records.errors import InputError
 from harness.records.number_text import in_percent, number
 from harness.records.paths import SweepFolder

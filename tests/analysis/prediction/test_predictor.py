@@ -12,7 +12,7 @@ from scipy import stats
 from analysis.approaches.parametric import fit_law
 from analysis.prediction.predictor import FARTHEST, Predictor
 from analysis.records.predictions import Estimated
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.tables.table import LossTable, load_table
 from harness.records.errors import InputError
 from tests.fakes.surfaces import CHINCHILLA

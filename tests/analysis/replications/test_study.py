@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.forecast.seal import sealed
 from analysis.records.averages import AveragedQuantity, AveragedRecord, LawShare
 from analysis.records.fits import read_study
-from analysis.records.forecast import read_forecast, sealed
+from analysis.records.forecast import read_forecast
 from analysis.records.replications import ReplicationsRecord, read_replications_record
 from analysis.replications.__main__ import main
 from analysis.replications.page import drawn, render

@@ -19,7 +19,7 @@ from analysis.advice import ADVICE, Source, next_steps
 from analysis.records.averages import AveragedQuantity
 from analysis.records.fit import COUNTS
 from analysis.records.fits import EvaluationRecord, JackknifeRecord, NoiseRecord, TrendRecord, read_study
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.report import build as report
 from analysis.report.__main__ import main
 from analysis.report.doubts import COUNT_WORDS

@@ -10,7 +10,7 @@ from analysis.laws import find_law
 from analysis.solve.levenberg_marquardt import huber
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start, variable_projection
-from analysis.tables.noise import MAX_TRUNK_SHARE, trunk_share
+from analysis.tables.seed_noise import MAX_TRUNK_SHARE, trunk_share
 from tests.fakes.tables import SURFACES, ladder
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.approaches.parametric import fit_law
 from analysis.contest.adequacy import CANDIDATES
-from analysis.forecast.seal import seal_forecast
+from analysis.forecast.seal import seal_forecast, sealed
 from analysis.laws import family
 from analysis.learning_rate.schedules import compare_schedules
 from analysis.records.fit import COUNTS, FitRecord
@@ -26,11 +26,10 @@ from analysis.records.fits import (
     TrendRecord,
     read_study,
 )
-from analysis.records.forecast import sealed
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.study.study import study_sweep, with_uncertainty
 from analysis.study.words import verdict
-from analysis.tables.noise import noise_report
+from analysis.tables.seed_noise import noise_report
 from analysis.tables.table import load_table
 from harness.records.errors import InputError
 from harness.records.json_files import write_record

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.parametric import fit_law
-from analysis.contest.compare import counted_tables
+from analysis.contest.recommended import counted_tables
 from analysis.tables.columns import OWN_COLUMNS
 from analysis.tables.numbers import DONE, NOT_DONE
 from analysis.tables.table import load_table

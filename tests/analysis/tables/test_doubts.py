@@ -10,7 +10,7 @@ from analysis.approaches.envelope import fit_envelope
 from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.kaplan import fit_kaplan
 from analysis.approaches.parametric import fit_law
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.tables.table import load_table
 from analysis.uncertainty.table_warnings import table_warnings, with_doubts
 from harness.records.errors import InputError

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contest.compare import counted_tables
+from analysis.contest.recommended import counted_tables
 from analysis.fit import main
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.tables.frames import read_frame
 from analysis.tables.loss_scale import read_loss_scale
 from analysis.tables.table import load_table

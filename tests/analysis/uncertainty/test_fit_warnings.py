@@ -11,7 +11,7 @@ import pytest
 from analysis.approaches.parametric import fit_law
 from analysis.frontier import extrapolation_warning
 from analysis.laws import find_law
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.solve.problem import Problem
 from analysis.solve.search import multi_start, variable_projection
 from analysis.tables.table import LossTable, load_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.tables.noise import interaction_variance
+from analysis.tables.seed_noise import interaction_variance
 from harness.evaluate.loss import N_BLOCKS, block_losses
 
 

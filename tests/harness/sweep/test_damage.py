@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.forecast.seal import table_sha256
+from analysis.forecast.seal import sealed, table_sha256
 from analysis.records.fits import NoiseRecord, StudyRecord
-from analysis.records.forecast import ForecastCell, ForecastRecord, read_forecast, sealed
+from analysis.records.forecast import ForecastCell, ForecastRecord, read_forecast
 from analysis.tables.sweep import read_sweep as load_tables
 from analysis.tables.table import load_table
 from harness.config.settings import Loaded

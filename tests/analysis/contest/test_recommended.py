@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contest.compare import (
+from analysis.contest.over_laws import over_laws
+from analysis.contest.recommended import (
     Comparison,
     compare_approaches,
     contest_of,
     counted_tables,
     disagreements,
 )
-from analysis.contest.over_laws import over_laws
 from analysis.contest.rollout import MAX_CUTS, cuts
 from analysis.contest.text import comparison_text
 from analysis.fit import main
 from analysis.laws import family
 from analysis.records.fit import COUNTS
-from analysis.records.warning import WarningCode
+from analysis.records.warning_codes import WarningCode
 from analysis.result import Fit, Frontier
 from analysis.tables.table import LossTable, load_table
 from analysis.uncertainty.table_warnings import table_warnings
@@ -51,7 +51,7 @@ def test_the_rule_s_law_under_the_first_count_is_recommended(own: Comparison) ->
     assert own.recommended == 0
     quoted = own.fits[0]
     assert (quoted.approach, family(quoted.law), quoted.count) == ("parametric", "joint", "n_params_matmul")
-    assert "joint is the likeliest law of these rows" in own.reason
+    assert "joint is the likeliest law of the 25 rows that are not held out" in own.reason
     assert "n_params_matmul is the first way of counting N" in own.reason
     assert own.reason.endswith("its E alone is not to be quoted, see e_not_bracketed")
 
@@ -86,7 +86,7 @@ def test_text_holds_every_row_once_and_every_warning_once(own: Comparison) -> No
 
 def test_what_is_not_possible_does_not_stop_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens proportional to size: no IsoFLOP, nothing to recommend, but laws of compute are there."""
-    monkeypatch.setattr("analysis.contest.compare.candidates", lambda _: ("chinchilla",))
+    monkeypatch.setattr("analysis.contest.recommended.candidates", lambda _: ("chinchilla",))
     n = np.geomspace(1e7, 1e9, 8)
     frame = pd.DataFrame({"N": n, "D": 20 * n, "loss": 1.7 + 400 * n**-0.34 + 400 * (20 * n) ** -0.28})
     found = compare_approaches(counted_tables(frame, mapping={}, count="N"), resamples=0)
@@ -228,7 +228,9 @@ def test_the_command_prints_one_table_and_writes_a_list(
     assert main([str(points), "--approach", "all", "--json", str(out), *options]) == 0
     assert list(seen[0]) == list(COUNTS)
     assert seen[1:] == ["joint", {"estimator": "lsq", "resamples": 7, "level": 0.8, "seed": 3}]
-    assert json.loads(out.read_text()) == json.loads(json.dumps(to_json(own.to_records())))
+    written = json.loads(out.read_text())
+    assert written[own.recommended or 0].pop("table")["path"] == str(points)
+    assert written == json.loads(json.dumps(to_json(own.to_records())))
     table, *steps = capsys.readouterr().out.partition("to do about ")
     assert table.strip() == comparison_text(own).strip()
     assert steps[-1].startswith("e_not_bracketed")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables.noise import evaluation_error, interaction_variance, noise_report
+from analysis.tables.seed_noise import evaluation_error, interaction_variance, noise_report
 
 ROWS, BLOCKS, SD = 60, 32, 0.01
 

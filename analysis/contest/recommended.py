@@ -25,7 +25,7 @@ from analysis.contest.rollout import cuts, thinned
 from analysis.intervals import LEVEL
 from analysis.laws import family, find_law, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord
-from analysis.records.warning import FitWarning, WarningCode
+from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
 from analysis.solve.problem import ESTIMATORS, checked_problem
 from analysis.tables.columns import columns_of_n
