@@ -340,11 +340,18 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     (folder / "rc").write_text(
         f"{printed.getvalue()}\n{show}\nbind 'set enable-bracketed-paste off'\nPS1=@\n"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "INPUTRC": "/dev/null"}
-        os.execvpe("bash", ["bash", "--noprofile", "--rcfile", "rc", "-i"], environment)
+    # Not pty.fork: this process may have started JAX, whose threads no fork has.
+    terminal, screen = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--noprofile", "--rcfile", "rc", "-i"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "TERM": "dumb", "INPUTRC": "/dev/null"},
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+        start_new_session=True,
+    )
+    os.close(screen)
 
     def until(sign: str) -> str:
         said = ""
@@ -361,7 +368,7 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     until("@")
     yield act
     os.close(terminal)
-    os.waitpid(pid, 0)
+    shell.wait()
 
 
 @pytest.mark.parametrize(

@@ -107,31 +107,12 @@ def explored(
     """
     count = first_count(study)
     answers = _answers(study, table)
-    rungs = rungs_by_size(done)
     largest = float(done["flops"].max())
     per_nat = float((done["bits_per_byte"] / done["loss"]).mean())
     known = math.isfinite(per_nat)
-    charts: dict[str, list[Json]] = {
-        "overview": [overview_chart(rungs, with_law=bool(answers), largest=largest)],
-    }
     along = curve_data(done, points, curves)
     counts = counts_of(done, count)
-    titles = [count_axis(name) for name in counts]
-    if along["rows"]:
-        most, lowest = float(done["n_tokens"].max()), float(done["loss"].min())
-        ends = Known(most, largest, lowest) if answers else None
-        others = any(not row["seen"] for row in along["rows"])
-        has_rates = any(row["rates"] for row in along["rows"])
-        for name, x in (("loss_curves", "d"), ("loss_against_compute", "c")):
-            charts[name] = [curves_chart(rungs, x, ends, others=others)]
-        if has_rates:
-            charts["loss_curves"].append(rates_chart(rungs, ends, others=others))
-    if answers:
-        best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
-        charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]
-        charts["residuals"] = residual_charts(rungs, titles, study.noise.pooled_relative)
-    if answers and table is not None:
-        charts["contours"] = [contours_chart(rungs, titles, reach_of(done, counts, table))]
+    charts = _charts(done, study, table, along, with_law=bool(answers))
     level = study.quoted.level if study.quoted and answers else None
     data = {
         "count": count,
@@ -164,6 +145,33 @@ def explored(
     }
     labels = tuple(COUNT_NAMES.get(name, name) for name in counts)
     return Explored(rounded(data), laws, left_out, units, labels, level)
+
+
+def _charts(
+    done: pd.DataFrame, study: StudyRecord, table: LossTable | None, along: Json, *, with_law: bool
+) -> dict[str, list[Json]]:
+    """Return the charts of the page by figure; those of laws only if a law has answers."""
+    rungs, largest = rungs_by_size(done), float(done["flops"].max())
+    counts = counts_of(done, first_count(study))
+    titles = [count_axis(name) for name in counts]
+    charts: dict[str, list[Json]] = {
+        "overview": [overview_chart(rungs, with_law=with_law, largest=largest)],
+    }
+    if along["rows"]:
+        most, lowest = float(done["n_tokens"].max()), float(done["loss"].min())
+        ends = Known(most, largest, lowest) if with_law else None
+        others = any(not row["seen"] for row in along["rows"])
+        for name, x in (("loss_curves", "d"), ("loss_against_compute", "c")):
+            charts[name] = [curves_chart(rungs, x, ends, others=others)]
+        if any(row["rates"] for row in along["rows"]):
+            charts["loss_curves"].append(rates_chart(rungs, ends, others=others))
+    if with_law:
+        best = [f"best size N*, {COUNT_NAMES.get(name, name)}" for name in counts]
+        charts["frontier"] = [size_chart(rungs, best, largest=largest), tokens_chart(rungs, largest=largest)]
+        charts["residuals"] = residual_charts(rungs, titles, study.noise.pooled_relative)
+    if with_law and table is not None:
+        charts["contours"] = [contours_chart(rungs, titles, reach_of(done, counts, table))]
+    return charts
 
 
 def _answers(study: StudyRecord, table: LossTable | None) -> tuple[LawAnswers, ...]:

@@ -414,7 +414,8 @@ def corpus_section(sweep: Sweep) -> Markup:
     Each way to prepare a corpus reports its own steps, so their types are seen only here.
     """
     try:
-        return Markup(page_environment().get_template("corpus.html.j2").render(sweep=sweep))
+        template = page_environment().get_template("corpus.html.j2")
+        return Markup(template.render(sweep=sweep, done=sweep.finished))
     except (UndefinedError, TypeError, *CONTRADICTIONS) as error:
         raise InputError(
             f"sweep.json beside it reports on its corpus as no sweep does ({error}); put it back from a copy"

@@ -111,7 +111,8 @@ def _tests_of_laws(
         figures["rollout"] = rollout.rollout_figure(fits.rollout, chosen.law, rows)
     if primary and primary.cloud:
         figures["cloud"] = parameters.cloud_figure(primary)
-    if primary and primary.profile:
+    # Above an objective of 0, as of a law that meets every loss, no rise can be shown in per cent.
+    if primary and primary.profile and all(entry.lowest > 0 for entry in primary.profile):
         figures["profile"] = parameters.profile_figure(primary.profile)
     return figures
 

@@ -200,13 +200,16 @@ def context_rows(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+SHAPE = ("n_layers", "d_model", "batch_tokens", "n_steps")  # of which nothing here depends
+
+
 def point_rows(wide: pd.DataFrame) -> pd.DataFrame:
     """points.parquet of the simulated runs."""
     first = wide.groupby("point_id", sort=False).first().reset_index()
     other = {"int64": 0, "float64": 0, "object": None}
     filled = {name: other.get(kind, "-") for name, kind in POINT_COLUMNS.items()}
     same = {"grid": "emergence", "bits_per_byte": 1.0, "cooled": True, "role": "fit", "status": "done",
-            "excluded_reason": None, "unigram_nats": 5.3}  # fmt: skip
+            "excluded_reason": None, "unigram_nats": 5.3, **dict.fromkeys(SHAPE, 1)}  # fmt: skip
     rows = [
         filled
         | same

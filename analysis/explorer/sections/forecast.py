@@ -36,7 +36,7 @@ from analysis.plots.curves import LOOKS, SPREAD
 from analysis.plots.law_tests import OVER_LAWS, law_styles
 from analysis.plots.style import BLACK, VERMILION
 from analysis.records.curves import Tried
-from analysis.records.forecast import ForecastRecord, ScoreRecord
+from analysis.records.forecast import ForecastCell, ForecastRecord, ScoreRecord
 
 FACTOR = Axis("compute over the largest fitted run", "times")
 SAME = Series("same", "forecast = measured", BLACK, "dashes")
@@ -87,9 +87,35 @@ def forecast_figure(
     truth = {} if score is None else {cell.key: cell.loss for cell in score.cells}
     sealed = OVER_LAWS if forecast.averaged else forecast.law
     laws = [(sealed, forecast.cells), *((loser.law, loser.cells) for loser in forecast.losers)]
-    styles = law_styles(sealed, [law for law, _ in laws])
     shown = f"forecast_{number}"
-    groups = tuple(
+    groups = _groups(sealed, [law for law, _ in laws])
+    rows = [
+        _row(place, cell, truth.get(cell.key), places)
+        for place, (_, cells) in enumerate(laws)
+        for cell in cells
+    ]
+    data = [{"name": shown, "transform": [*_losses_shown(), SHOWN]}, having("measured", shown, "loss")]
+    answer = _Answer(forecast) if with_law else None
+    charts = _measured(data, groups, answer) if truth else (_ahead(shown, data, groups, answer),)
+    return LiveFigure(charts, {shown: rows})
+
+
+class _Answer:
+    """The answer at the chosen budget: its compute over the largest fitted one, and its loss."""
+
+    def __init__(self, forecast: ForecastRecord) -> None:
+        fitted = forecast.cells[0].flops / forecast.cells[0].factor
+        beyond, best = f"at.c / {fitted:.6g}", in_unit("at.loss")
+        self.compute: list[Covered] = [f"[{beyond}]"]
+        self.loss: list[Covered] = [f"[{best}]"]
+        self.at_compute = [upright(f"(at ? {beyond} : null)", VERMILION, dash=(5, 3))]
+        self.at_loss = [across(f"(at ? {best} : null)", VERMILION)]
+
+
+def _groups(sealed: str, laws: Sequence[str]) -> tuple[Series, ...]:
+    """Return one group a law, of which the sealed forecast is shown at first."""
+    styles = law_styles(sealed, laws)
+    return tuple(
         Series(
             f"law{place}",
             family(law),
@@ -98,61 +124,55 @@ def forecast_figure(
             on=place == 0,
             law=OF_ALL if law == OVER_LAWS else family(law),
         )
-        for place, (law, _) in enumerate(laws)
+        for place, law in enumerate(laws)
     )
-    rows: list[Json] = []
-    for place, (_, cells) in enumerate(laws):
-        for cell in cells:
-            loss = truth.get(cell.key)
-            runs = list(places.get(cell.key, ()))
-            row: Json = {"g": place, "id": runs[0] if runs else None, "runs": runs, "rung": cell.rung}
-            row["n"] = cell.n_params
-            row |= {"d": cell.n_tokens, "c": cell.flops, "factor": cell.factor, "loss": loss}
-            row |= {"predicted": cell.predicted, "low": cell.low, "high": cell.high}
-            for field, value in (
-                ("error", cell.predicted),
-                ("error_low", cell.low),
-                ("error_high", cell.high),
-            ):
-                row[field] = None if loss is None else 100 * (value / loss - 1)
-            row["inside"] = None if loss is None else "yes" if cell.low <= loss <= cell.high else "no"
-            rows.append(row)
-    # The answer at the chosen budget: its compute over the largest fitted one, and its loss.
-    fitted = forecast.cells[0].flops / forecast.cells[0].factor
-    beyond, best = f"at.c / {fitted:.6g}", in_unit("at.loss")
-    further: list[Covered] = [f"[{beyond}]"] if with_law else []
-    lower: list[Covered] = [f"[{best}]"] if with_law else []
-    at_compute = [upright(f"(at ? {beyond} : null)", VERMILION, dash=(5, 3))] if with_law else []
-    at_loss = [across(f"(at ? {best} : null)", VERMILION)] if with_law else []
-    data = [
-        {
-            "name": shown,
-            "transform": [
-                *(
-                    formula(f"{field}_shown", f"isValid(datum.{field}) ? {in_unit(f'datum.{field}')} : null")
-                    for field in ("predicted", "low", "high", "loss")
-                ),
-                SHOWN,
-            ],
-        },
-        having("measured", shown, "loss"),
+
+
+def _row(
+    place: int, cell: ForecastCell, loss: float | None, places: Mapping[tuple[int, int], Sequence[int]]
+) -> Json:
+    """Return a held-out cell with its forecast, beside its loss if that is measured."""
+    runs = list(places.get(cell.key, ()))
+    row: Json = {"g": place, "id": runs[0] if runs else None, "runs": runs, "rung": cell.rung}
+    row["n"] = cell.n_params
+    row |= {"d": cell.n_tokens, "c": cell.flops, "factor": cell.factor, "loss": loss}
+    row |= {"predicted": cell.predicted, "low": cell.low, "high": cell.high}
+    for field, value in (("error", cell.predicted), ("error_low", cell.low), ("error_high", cell.high)):
+        row[field] = None if loss is None else 100 * (value / loss - 1)
+    row["inside"] = None if loss is None else "yes" if cell.low <= loss <= cell.high else "no"
+    return row
+
+
+def _losses_shown() -> list[Json]:
+    """Return the losses of a row in the unit that the reader chose."""
+    return [
+        formula(f"{field}_shown", f"isValid(datum.{field}) ? {in_unit(f'datum.{field}')} : null")
+        for field in ("predicted", "low", "high", "loss")
     ]
-    if not truth:
-        ahead = section_chart(
-            "Forecast loss of the held-out runs by how far their compute lies beyond the largest fitted run",
-            (FACTOR, LOSS_TITLE),
-            data,
-            ([(shown, "factor"), *further], [(shown, "low_shown"), (shown, "high_shown"), *lower]),
-            [
-                *at_compute,
-                *at_loss,
-                bars(shown, "factor", "low_shown", "high_shown"),
-                *dots(shown, "factor", "predicted_shown"),
-            ],
-            groups=groups,
-            card=CARD,
-        )
-        return LiveFigure((ahead,), {shown: rows})
+
+
+def _ahead(shown: str, data: list[Json], groups: tuple[Series, ...], answer: _Answer | None) -> Json:
+    """Return the chart of a forecast of which nothing is measured yet."""
+    return section_chart(
+        "Forecast loss of the held-out runs by how far their compute lies beyond the largest fitted run",
+        (FACTOR, LOSS_TITLE),
+        data,
+        (
+            [(shown, "factor"), *(answer.compute if answer else [])],
+            [(shown, "low_shown"), (shown, "high_shown"), *(answer.loss if answer else [])],
+        ),
+        [
+            *([*answer.at_compute, *answer.at_loss] if answer else []),
+            bars(shown, "factor", "low_shown", "high_shown"),
+            *dots(shown, "factor", "predicted_shown"),
+        ],
+        groups=groups,
+        card=CARD,
+    )
+
+
+def _measured(data: list[Json], groups: tuple[Series, ...], answer: _Answer | None) -> tuple[Json, Json]:
+    """Return the charts of a forecast beside what was measured: losses, and errors by extrapolation."""
     against = section_chart(
         "Forecast against measured loss of the held-out runs, with the interval of each",
         (
@@ -162,11 +182,16 @@ def forecast_figure(
         data,
         (
             [("measured", "loss_shown")],
-            [("measured", "low_shown"), ("measured", "high_shown"), ("measured", "loss_shown"), *lower],
+            [
+                ("measured", "low_shown"),
+                ("measured", "high_shown"),
+                ("measured", "loss_shown"),
+                *(answer.loss if answer else []),
+            ],
         ),
         [
             _diagonal(),
-            *at_loss,
+            *(answer.at_loss if answer else []),
             bars("measured", "loss_shown", "low_shown", "high_shown"),
             *dots("measured", "loss_shown", "predicted_shown"),
         ],
@@ -178,17 +203,20 @@ def forecast_figure(
         "Error of the forecast by how far the compute lies beyond the largest fitted run",
         (FACTOR, Axis("forecast − measured, %", log=False, zero=True)),
         data,
-        ([("measured", "factor"), *further], [("measured", "error_low"), ("measured", "error_high")]),
+        (
+            [("measured", "factor"), *(answer.compute if answer else [])],
+            [("measured", "error_low"), ("measured", "error_high")],
+        ),
         [
             level(0.0),
-            *at_compute,
+            *(answer.at_compute if answer else []),
             bars("measured", "factor", "error_low", "error_high"),
             *dots("measured", "factor", "error"),
         ],
         groups=groups,
         card=CARD,
     )
-    return LiveFigure((against, errors), {shown: rows})
+    return against, errors
 
 
 def _diagonal() -> Json:
