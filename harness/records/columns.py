@@ -121,6 +121,7 @@ NAMED = ("run_id", "point_id", "rung", "role", "seed")
 LARGEST = {
     "step": 2**53, "n_tokens": 2**53, "flops": 1e200, "hidden_lr": 1e100, "train_loss": 1e9, "eval_loss": 1e9,
 }  # fmt: skip
+LEAST_LOSS = 1e-12  # whose inverse square is a number still
 MAY_DIVERGE, MAY_BE_ZERO = ("train_loss", "eval_loss"), ("hidden_lr",)
 DONE = "done"
 LONGEST_VALUE = 60  # characters of a value in an error
@@ -269,14 +270,15 @@ def checked_curves(
     checked = checked_columns(curves, wanted, source)
     for name in [name for name in LARGEST if name in wanted]:
         values = checked[name].to_numpy(float)
-        wrong = ~((values > 0) & (values <= LARGEST[name]))
+        least = LEAST_LOSS if name in MAY_DIVERGE else 0.0
+        wrong = ~((values > least) & (values <= LARGEST[name]))
         if name in MAY_DIVERGE:
             wrong &= np.isfinite(values)
         elif name in MAY_BE_ZERO:
             wrong &= values != 0
         if wrong.any():
             raise InputError(
-                f"{source} has {values[wrong][0]:g} in column {name}, expected numbers from 0 to "
+                f"{source} has {values[wrong][0]:g} in column {name}, expected numbers above {least:g} up to "
                 f"{LARGEST[name]:g}: type the sweep's command again, which writes the table anew"
             )
     return checked

@@ -114,7 +114,8 @@ def start_worker(root: Path, cache: Path, n_devices: int, **changes: str) -> sub
     config = WorkerConfig(str(root), str(cache), data, SPEC.model.seq_len, 2048, 512, {"data": 2}, {}, 60.0)
     config = replace(config, kept=(SPEC.point_id(ENDS[-1]),))
     root.mkdir(exist_ok=True)
-    lines = root / "lines"
+    # A file for each of a pair: the second must not empty what the first still reads.
+    lines = root / f"lines-{changes.get('HARNESS_PROCESS', 'alone')}"
     lines.write_text("\n".join([config.to_line(), json.dumps({"jobs": [Job(SPEC, ENDS).to_dict()]}), ""]))
     with open(lines) as given:
         return preloaded.Popen(
@@ -135,7 +136,13 @@ def start_pair(root: Path, cache: Path) -> list[subprocess.Popen[str]]:
 
 def statuses(workers: list[subprocess.Popen[str]]) -> list[str]:
     """What each answers in its one line, whatever libraries print."""
-    spoken = [worker.communicate(timeout=200) for worker in workers]
+    try:
+        spoken = [worker.communicate(timeout=200) for worker in workers]
+    except subprocess.TimeoutExpired:
+        ended = [worker.poll() for worker in workers]
+        for worker in workers:
+            worker.kill()
+        raise AssertionError([ended, *(worker.communicate() for worker in workers)]) from None
     assert all(worker.returncode == 0 for worker in workers), spoken
     return [json.loads(output)["outcomes"][0]["status"] for output, _ in spoken]
 
