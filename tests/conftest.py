@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false"
@@ -36,7 +35,7 @@ from jaxtyping import install_import_hook
 from omegaconf import DictConfig
 
 from harness.config import settings
-from tests import ROOT, small_sweeps, waiting
+from tests import ROOT, small_sweeps
 
 sys.dont_write_bytecode = False
 # Traces and tables make millions of objects that live long: the usual thresholds cost 5 % of the time.
@@ -46,17 +45,19 @@ os.fsync = lambda _: None
 # Shapes and types of annotations are checked at every call, in modules that are imported from here on.
 install_import_hook(["harness.model", "harness.engine", "harness.evaluate"], "beartype.beartype")
 
-# Modules that take long, the longest first, so that all processes end at about the same time. Quick tests are
-# the others.
+# Modules that take long, the longest first, so that all workers end at about the same time. Those of Ray and
+# Slurm wait for daemons, and should not do so together. Quick tests are the others.
 LONG_MODULES = [
-    *waiting.MODULES,
+    "tests/harness/launch/slurm/test_slurm.py",
     "tests/harness/train/test_killed.py",
     "tests/harness/sweep/test_sweep.py",
+    "tests/harness/launch/ray/test_ray.py",
     "tests/harness/engine/test_mesh.py",
     "tests/harness/sweep/test_damage.py",
     "tests/test_readme.py",
     "tests/test_foreign_folders.py",
     "tests/harness/sweep/test_stored_smoke.py",
+    "tests/harness/data/test_curate.py",
     "tests/harness/train/test_pack.py",
     "tests/test_notebooks.py",
     "tests/harness/launch/local/test_local.py",
@@ -65,6 +66,15 @@ LONG_MODULES = [
     "tests/analysis/report/test_emergence.py",
     "tests/analysis/report/test_report.py",
     "tests/analysis/uncertainty/test_profile.py",
+    "tests/analysis/report/test_live.py",
+    "tests/analysis/report/test_live_sections.py",
+    "tests/analysis/test_accessibility.py",
+    "tests/analysis/report/test_live_budget.py",
+    "tests/analysis/report/test_looks.py",
+    "tests/analysis/report/test_live_curves.py",
+    "tests/analysis/report/test_live_selection.py",
+    "tests/analysis/report/test_live_surface.py",
+    "tests/analysis/report/test_live_keyboard.py",
     "tests/analysis/forecast/test_forecast.py",
     "tests/test_package.py",
     "tests/harness/train/test_loop.py",
@@ -95,6 +105,7 @@ LONG_MODULES = [
     "tests/analysis/uncertainty/test_adequacy.py",
     "tests/harness/replicate/test_command.py",
     "tests/harness/runs/test_finished.py",
+    "tests/harness/test_cancel.py",
     "tests/harness/sweep/test_resume.py",
     "tests/harness/engine/test_optim.py",
     "tests/analysis/test_fit.py",
@@ -147,17 +158,6 @@ def compose_once(name: str, overrides: list[str]) -> DictConfig:
 
 
 settings.compose = compose_once
-
-
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Tests that wait have a process of their own."""
-    waiting.add_process(config)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> waiting.WaitingApart:
-    """Modules in the order given, those that wait in the last process."""
-    return waiting.WaitingApart(config, log)
 
 
 def pytest_configure() -> None:
