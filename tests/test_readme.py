@@ -314,6 +314,46 @@ def test_what_the_quick_example_shows_is_in_its_tables() -> None:
         assert said in text
 
 
+TRUNKS = "trunk + branch minus tuned cosine, nats"
+
+
+def row(name: str) -> str:
+    """A row of README's table of results, which tests of `analysis.summary` hold to the committed files."""
+    return next(line for line in TEXT.splitlines() if line.startswith(f"| {name} |"))
+
+
+def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
+    text = " ".join(TEXT.split())
+    points = pd.read_parquet(ROOT / "results/chinchilla/points.parquet").query("status == 'done'")
+    fitted, largest = points[points.role == "fit"], points[points.role != "reference"].n_params_matmul.max()
+    sizes = sorted(set(fitted.n_params_matmul))
+    between = f"{sizes[0] / 1e3:.0f} to {sizes[-1] / 1e3:.0f} thousand"
+    words = {3: "three", 4: "four", 5: "five"}
+    rms, far = re.findall(r"held-out cells was off by (\S+) % RMS .*? by (\S+) % at ≥ 20×", text)[0]
+    exponents = [
+        float(end)
+        for count in ("6ND", "exact FLOPs")
+        for ends in re.findall(r"\[([^]]*)\]", row(f"a under {count}"))
+        for end in ends.split(", ")
+    ]
+    gaps = [float(gap.replace("−", "-")) for gap in re.findall(r"(?<=[ |;])−?0\.\d+(?= \[)", row(TRUNKS))]
+    higher = re.search(r"loss of swiglu at equal N and D: (\S+) \[", text)
+    scored = read_study(ROOT / "results/ladder/fits.json").forecast
+    assert higher
+    assert scored
+    inside = f"{sum(cell.inside for cell in scored.cells)} of {len(scored.cells)}"
+    for said in (
+        f"runs of {words[len(sizes)]} sizes, {between} weights",
+        f"The largest has {largest / sizes[-1]:.1f} times the largest fitted N",
+        f"the forecast is off by {rms} % RMS, and by {far} % at 20 times or more",
+        f"both counts of FLOPs a is {min(exponents):.2f} to {max(exponents):.2f}",
+        f"the branch has the lower loss: by up to {-min(gaps):.2f} nats here",
+        f"At equal N and D the loss of swiglu is {higher[1]} % higher",
+        f"{inside} held-out losses lie inside",
+    ):
+        assert said in text
+
+
 NUMBER = re.compile(r"[0-9]+(?:[.][0-9]+)?")
 
 

@@ -40,6 +40,7 @@ SIGNALS: dict[str, Any] = {
     "need": None,
 }
 OF_ALL = ""  # the law of what is said over all laws
+FAINT = 0.12  # opacity of points that are not selected while others are
 UNITS = {"nats": "loss, nats per token", "bits": "loss, bits per byte", "perplexity": "perplexity"}
 
 
@@ -323,7 +324,7 @@ def points(data: str, x: str, y: str) -> list[Json]:
         "stroke": {"signal": f"{lit} || {unseen} ? '{BLACK}' : 'white'"},
         "strokeWidth": {"signal": f"{lit} ? 2 : {unseen} ? 1.6 : 0.6"},
         "size": {"signal": f"({lit} ? 190 : 46) * (datum.role === 'holdout' ? 1.6 : 1)"},
-        "opacity": {"signal": f"{lit} ? 0.95 : {faint} ? 0.12 : isValid(lit) ? 0.55 : 0.95"},
+        "opacity": {"signal": f"{lit} ? 0.95 : {faint} ? {FAINT} : isValid(lit) ? 0.55 : 0.95"},
     }
     hit = place | {
         "shape": {"value": "circle"},

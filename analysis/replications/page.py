@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from analysis import plots
@@ -17,6 +17,8 @@ from analysis.laws import family
 from analysis.records.replications import ReplicationsRecord
 from analysis.replications import text
 from analysis.report import build
+from analysis.report.environment import HERE as REPORT_FOLDER
+from analysis.report.environment import templates_in
 from analysis.report.live import live_page
 from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
@@ -40,12 +42,8 @@ def drawn(found: ReplicationsRecord) -> dict[str, str]:
 @cache
 def _template() -> Template:
     """Return the page's template, which shares its style with the report of a sweep."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent / "templates", build.HERE / "templates", build.HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = templates_in(
+        Path(__file__).parent / "templates", REPORT_FOLDER / "templates", REPORT_FOLDER
     )
     environment.filters.update(FILTERS, family=family, share=text.share, middle=text.middle)
     return environment.get_template(TEMPLATE)

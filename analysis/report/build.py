@@ -6,25 +6,22 @@ import contextlib
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.advice import FOREMOST, Source
-from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line, spelled
+from analysis.compare.text import noise_line, runs_line, seeds_line, shift_line
 from analysis.curves.score import score as score_ends
 from analysis.curves.score import try_forecasts
 from analysis.curves.sweep import finished_runs
 from analysis.explorer.page import NOTHING, Explored, counts_of, explored, rounded, run_rows
 from analysis.explorer.sections.figure import with_figures
-from analysis.intervals import normal_interval
-from analysis.laws import family
 from analysis.prediction.answers import NO_ANSWERS, Answers
 from analysis.prediction.text import accuracy_text, answer_names, answer_row, laws_text
 from analysis.records.averages import AveragedQuantity
@@ -35,10 +32,10 @@ from analysis.records.fits import StudyRecord, read_study
 from analysis.records.forecast import ForecastRecord, ScoreRecord, read_own_forecasts
 from analysis.records.learning_rate import LearningRateRecord
 from analysis.report.doubts import COUNT_WORDS, other_doubts, own_doubts
+from analysis.report.environment import page_environment
 from analysis.report.inline import inlined
 from analysis.report.lead import answer, finished_points, rate_table
 from analysis.report.live import LivePage, live_page
-from analysis.report.numbers import FILTERS
 from analysis.report.reach import reachable
 from analysis.report.sections import (
     TASKS_FIGURE,
@@ -72,7 +69,6 @@ AVERAGE_WORDS = {
 }
 KEPT = "sweep.json"  # that no command makes anew from the runs
 TEMPLATE = "report.html.j2"
-HERE = Path(__file__).parent
 HOW_MADE = "type `python -m harness.sweep +grid=NAME` to train, fit and report a sweep"
 
 
@@ -292,27 +288,6 @@ def svg_width(svg: str) -> float:
     """Return the width of a figure in points."""
     found = re.search(r'<svg[^>]*\bwidth="([0-9.]+)pt"', svg)
     return float(found.group(1)) if found else 0.0
-
-
-@cache
-def page_environment() -> Environment:
-    """Return what makes pages of templates; compiling one takes longer than a small page does."""
-    environment = Environment(
-        loader=FileSystemLoader([HERE / "templates", HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        FILTERS,
-        family=family,
-        normal_interval=normal_interval,
-        rate_figure=rate_figure,
-        forecast_figure=forecast_figure,
-        multiplier=spelled,
-    )
-    return environment
 
 
 def ordered_points(sweep: Sweep) -> pd.DataFrame:

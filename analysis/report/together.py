@@ -20,7 +20,8 @@ from analysis.explorer.sections.several import one_of_several, several_data, sev
 from analysis.intervals import LEVEL
 from analysis.records.averages import AveragedQuantity, AveragedRecord
 from analysis.records.frontier import FrontierRow
-from analysis.report.build import AVERAGE_WORDS, Sweep, page_environment, read_sweep, svg_width
+from analysis.report.build import AVERAGE_WORDS, Sweep, read_sweep, svg_width
+from analysis.report.environment import page_environment
 from analysis.report.lead import answer
 from analysis.report.live import LivePage, live_page
 from analysis.report.reach import reachable

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
+from analysis.report.environment import templates_in
 from analysis.report.live import script_hash
 from analysis.serve.folder import REPORT, Found, find_folders, served_file
 from analysis.serve.index import Index, trouble
@@ -216,12 +217,6 @@ def address(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates_in(HERE / "templates")
     made.filters["address"] = address
     return made

@@ -18,7 +18,7 @@ from analysis.explorer.sections.figure import (
     group_lines,
     section_chart,
 )
-from analysis.explorer.vega import Axis, Covered, Json, Series, budget_marks, formula, marked, upright
+from analysis.explorer.vega import FAINT, Axis, Covered, Json, Series, budget_marks, formula, marked, upright
 from analysis.plots.style import BLACK, BLUE, COUNT_NAMES, GREEN, GREY, VERMILION
 from analysis.records.fit import ExponentsRecord, FitRecord
 from analysis.records.fits import CountedOptimum
@@ -106,7 +106,7 @@ def _runs() -> list[Json]:
         "fill": {"value": "transparent"},
         "stroke": GROUP_COLOUR,
         "size": {"signal": "lit === datum.id ? 150 : 30"},
-        "opacity": {"signal": f"!show_counted ? 0 : {NOT_PICKED} ? 0.12 : 0.7"},
+        "opacity": {"signal": f"!show_counted ? 0 : {NOT_PICKED} ? {FAINT} : 0.7"},
     }
     hit = {"size": {"signal": "show_counted ? 160 : 0"}, "fill": {"value": "transparent"}}
     pointer = {"cursor": {"value": "pointer"}}

@@ -15,11 +15,10 @@ from typing import Any
 from matplotlib.colors import to_hex
 
 from analysis.explorer.page import Explored, rounded
-from analysis.explorer.vega import HEIGHT, Axis, Covered, Json, Series, chart, formula, kept, shown_if
+from analysis.explorer.vega import FAINT, HEIGHT, Axis, Covered, Json, Series, chart, formula, kept, shown_if
 from analysis.plots.style import BLACK, GREY, rung_styles
 
 NOT_PICKED = "(picked.length && isValid(datum.id) && !among(datum, picked))"
-FAINT = 0.12  # opacity of points that are not selected while others are
 DIGITS = 5  # significant ones of a number in a row
 SHOWN = kept("shown[datum.g]")
 # A star of five points, as wide as a circle of the same size.

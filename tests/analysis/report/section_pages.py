@@ -10,7 +10,7 @@ from analysis.explorer.sections.figure import LiveFigure, with_figures
 from analysis.explorer.sections.replications import replication_figures
 from analysis.records.replications import ReplicationsRecord, read_replications_record
 from analysis.replications import page
-from analysis.report import build
+from analysis.report import build, environment
 from analysis.report.build import Sweep, read_sweep
 from analysis.report.live import live_page
 from analysis.report.sections import forecast_figure, section_figures
@@ -48,7 +48,7 @@ def drawings(name: str) -> dict[str, str]:
     """Sketches in the place of static figures."""
     if name == "replications":
         return dict.fromkeys((*figures_of(name), "errors", "intervals", "parameters"), DRAWING.format(700))
-    templates = [path.read_text() for path in (build.HERE / "templates").iterdir()]
+    templates = [path.read_text() for path in (environment.HERE / "templates").iterdir()]
     names = [*figures_of(name), *(each for text in templates for each in NAMED.findall(text))]
     names += [forecast_figure(i) for i, _ in enumerate(sweep_of(name).scored, 1)]
     return {each: DRAWING.format(340 if each == "overview" else 700) for each in names}
