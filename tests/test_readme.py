@@ -345,7 +345,7 @@ def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
     for said in (
         f"runs of {words[len(sizes)]} sizes, {between} weights",
         f"The largest has {largest / sizes[-1]:.1f} times the largest fitted N",
-        f"the forecast is off by {rms} % RMS, and by {far} % at 20 times or more",
+        f"the forecast is off by {rms} % RMS. At 20 times the compute or more it is off by {far} %",
         f"both counts of FLOPs a is {min(exponents):.2f} to {max(exponents):.2f}",
         f"the branch has the lower loss: by up to {-min(gaps):.2f} nats here",
         f"At equal N and D the loss of swiglu is {higher[1]} % higher",
