@@ -11,13 +11,13 @@ cells:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness.config.schema import SweepSettings
+from harness.config.schema import ListedCells, SweepSettings
 from harness.config.values import check_value, kind_of, shown, typed
 from harness.records.errors import InputError
 from harness.records.paths import SweepFolder
@@ -27,7 +27,7 @@ FILE_GRIDS = ("cells", "plan")
 MAX_YAML = 1_000_000  # characters
 KEYS = ("extends", "settings", "cells")
 # Of an entry, as a stored configuration writes them.
-DEFAULTS = {"n_layers": None, "n_heads": None, "n_kv_heads": None, "role": "fit"}
+DEFAULTS = {field.name: field.default for field in fields(ListedCells) if field.default is not MISSING}
 EXAMPLE = "cells: [{d_model: 48, n_tokens: [8000000], seeds: [0]}]"
 
 

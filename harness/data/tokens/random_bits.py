@@ -44,7 +44,7 @@ class RandomBits:
         self._n_drawn = min(n + n % 2, DRAWN)
         self._n_strides = -(-n // (2 * STRIDE))
         begun = [_begun(tuple(seed)) for seed in seeds]
-        self._inner = [inner for inner, _ in begun]
+        self._first = np.array([first for first, _ in begun], np.uint64)
         # Of each 64 bits the generator uses the highest of the lower half, then that of the upper half.
         raw = np.concatenate([raw[: self._n_drawn // 2] for _, raw in begun])
         self._drawn = raw.astype("<u8", copy=False).view("<u4")
@@ -66,20 +66,23 @@ class RandomBits:
     @cached_property
     def _strides(self) -> tuple[Wide, Wide]:
         """State of each seed before each stride, and its change in the first step from there."""
-        first = [inner["state"] for inner in self._inner]
-        change = [(inner["state"] * (MULTIPLIER - 1) + inner["inc"]) & FULL for inner in self._inner]
+        upper, lower, d_upper, d_lower = self._first.T
+        if self._n_strides == 1:
+            return (upper, lower), (d_upper, d_lower)
         sums, powers = _jumps(self._n_strides)
-        one, d = _column(_wide(first)), _column(_wide(change))
+        one, d = _column((upper, lower)), _column((d_upper, d_lower))
         return _flat(_sum(one, _product(sums, d))), _flat(_product(powers, d))
 
 
 # One for each source of a mixture: when one of them begins an epoch, the others are in memory.
 @lru_cache(maxsize=64)
-def _begun(seed: tuple[int, ...]) -> tuple[dict[str, int], Words]:
-    """Return the first state of a generator, and the first numbers that it draws."""
+def _begun(seed: tuple[int, ...]) -> tuple[tuple[int, int, int, int], Words]:
+    """Return the first state of a generator and its first change, each in halves, and the first numbers."""
     generator = np.random.PCG64(np.random.SeedSequence(seed))
     inner = cast("dict[str, int]", generator.state["state"])
-    return inner, generator.random_raw(DRAWN // 2)
+    state = inner["state"]
+    change = (state * (MULTIPLIER - 1) + inner["inc"]) & FULL
+    return (state >> 64, state & HALF, change >> 64, change & HALF), generator.random_raw(DRAWN // 2)
 
 
 def _sum(a: Wide, b: Wide) -> Wide:
