@@ -308,8 +308,8 @@ def test_what_the_quick_example_shows_is_in_its_tables() -> None:
         f"reach {n:.2g} times the largest fitted N, {d:.2g} times the largest fitted D and {int(c)} times",
         f"is predicted to {abs(largest.error_percent):.0f} % by runs of at most 1/{int(c)} of its compute",
         f"The intervals reach {100 * min(ends):.1f} to {100 * max(ends):.1f} % to each side",
-        f"the largest run is missed by {abs(largest.error_percent):.1f} %. Chinchilla's additive law puts it "
-        f"{100 * (beyond / largest.loss - 1):.0f} % too high",
+        f"misses the largest run by {abs(largest.error_percent):.1f} %. Chinchilla's additive law, fitted to "
+        f"the same runs, puts it {100 * (beyond / largest.loss - 1):.0f} % too high",
     ):
         assert said in text
 
@@ -343,12 +343,13 @@ def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
     assert scored
     inside = f"{sum(cell.inside for cell in scored.cells)} of {len(scored.cells)}"
     for said in (
-        f"runs of {words[len(sizes)]} sizes, {between} weights",
-        f"The largest has {largest / sizes[-1]:.1f} times the largest fitted N",
-        f"the forecast is off by {rms} % RMS. At 20 times the compute or more it is off by {far} %",
+        f"runs of {words[len(sizes)]} sizes N, {between} weights",
+        f"has {largest / sizes[-1]:.1f} times the size",
+        f"forecast losses are off by {rms} % RMS. At the one cell beyond 20 times the compute they are off "
+        f"by {far} %",
         f"both counts of FLOPs a is {min(exponents):.2f} to {max(exponents):.2f}",
         f"the branch has the lower loss: by up to {-min(gaps):.2f} nats here",
-        f"At equal N and D the loss of swiglu is {higher[1]} % higher",
+        f"compared at equal N and D: that of swiglu is {higher[1]} % higher",
         f"{inside} held-out losses lie inside",
     ):
         assert said in text

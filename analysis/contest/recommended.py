@@ -283,7 +283,8 @@ def _why(entrants: Sequence[Entrant], which: str, n_cuts: int, n_usable: int) ->
     if first.rollout_rms is None:
         return f"{text}; too few cells to predict some from others"
     of_all = f"{n_cuts} of {n_usable}" if n_cuts < n_usable else f"{n_usable}"
-    return f"{text}; fitted below {of_all} computes, it is off by {percent(first.rollout_rms)} RMS above them"
+    error = percent(first.rollout_rms)
+    return f"{text}; fitted below {of_all} computes in turn, it misses the runs above by {error} RMS"
 
 
 def _with_error(fit: Fit, error: float | None, primary: str) -> Fit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analysis.contest.recommended import Comparison, label, shown_exponent
-from analysis.records.warning_codes import FitWarning, warning_line
+from analysis.records.warning_codes import FitWarning, Severity, warning_line
 from analysis.result import Fit, left_out
 from harness.records.number_text import percent
 
@@ -36,14 +36,21 @@ def _key(found: Comparison) -> str:
         text = f"a: N* grows as C^a under the FLOPs of the table; {text}"
     if any(fit.contested and fit.contested.rollout_rms is not None for fit in found.fits):
         text += "; rollout: RMS error beyond the fitted computes"
+    if any(map(_blocked, found.fits)):
+        text += "; !: not to be quoted, a warning of the row says why"
     return text
+
+
+def _blocked(fit: Fit) -> bool:
+    """Whether some number of a fit is not to be quoted."""
+    return any(warning.severity == Severity.BLOCKS for warning in fit.warnings)
 
 
 def _row(position: int, fit: Fit, recommended: bool) -> tuple[str, ...]:
     others = [f"{k}={v:.3g}" for k, v in fit.estimates.items() if k not in LEFT_OUT and k not in SHOWN]
     error = fit.contested.rollout_rms if fit.contested else None
     return (
-        f"{position + 1}{'*' if recommended else ''}",
+        f"{position + 1}{'*' if recommended else ''}{'!' if _blocked(fit) else ''}",
         label(fit),
         fit.count,
         shown_exponent(fit),

@@ -76,10 +76,19 @@ def test_entries_have_the_documented_keys(own: Comparison) -> None:
 
 def test_text_holds_every_row_once_and_every_warning_once(own: Comparison) -> None:
     text = comparison_text(own)
-    rows = [line for line in text.splitlines() if line[:1].isdigit() and line.split()[0].strip("*").isdigit()]
-    numbered = [line for line in rows if line.split()[0].strip("*") in map(str, range(1, len(own.fits) + 1))]
-    assert sum(line.startswith("1* ") for line in numbered) == 1
+    rows = [
+        line for line in text.splitlines() if line[:1].isdigit() and line.split()[0].strip("*!").isdigit()
+    ]
+    numbered = [line for line in rows if line.split()[0].strip("*!") in map(str, range(1, len(own.fits) + 1))]
+    assert sum(line.startswith(("1* ", "1*! ")) for line in numbered) == 1
     assert "a [90 %]" in text
+    marked = {line.split()[0].strip("*!") for line in numbered if "!" in line.split()[0]}
+    blocked = {
+        i for i, fit in enumerate(own.fits, 1) if any(w.severity == "blocks the quote" for w in fit.warnings)
+    }
+    assert marked == set(map(str, blocked))
+    assert 0 < len(blocked) < len(own.fits)
+    assert "!: not to be quoted" in text
     for warning in {warning for fit in own.fits for warning in fit.warnings}:
         assert text.count(warning.message) == 1
 
