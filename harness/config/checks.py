@@ -66,7 +66,7 @@ RANGES = {
         "launcher.minutes execution.micro_batch grid.rungs grid.extra.d_model grid.references.d_model "
         "grid.extra.n_layers grid.cells.d_model grid.cells.n_layers "
         "grid.extra.n_heads grid.extra.n_kv_heads grid.cells.n_heads grid.cells.n_kv_heads "
-        "grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
+        "grid.ladder.head_dim grid.ladder.shapes.d_model grid.ladder.shapes.n_layers "
         "grid.ladder.shapes.n_heads grid.ladder.shapes.n_kv_heads "
         "grid.log_interval grid.resamples"
     ),
@@ -109,10 +109,12 @@ RANGES = {
 LISTED_ROLES = ("fit", "holdout")
 SOURCE_KINDS = ("text", "tokens", "python")
 TOKENIZERS = ("bpe", "bytes", "none")
+LADDER_RULES = ("aspect", "width")
 CHOICES: dict[str, tuple[str, ...]] = {
     "data.name": ("python", "text", "tokens", "mixture", "synthetic"),
     "model.mlp": ("gelu", "swiglu"),
     "model.precision": PRECISIONS,
+    "grid.ladder.rule": LADDER_RULES,
     "optim.name": OPTIMISERS,
     "optim.transfer": TRANSFERS,
     "optim.schedule": TRUNK_SCHEDULES + SEPARATE_SCHEDULES,

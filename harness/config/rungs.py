@@ -52,5 +52,21 @@ def settle_rungs(grid: dict[str, Any], given: Iterable[str]) -> None:
             cells["ladder"], cells["rungs"] = {"shapes": _shapes(cells["rungs"])}, None
 
 
+def head_dim_of(grid: dict[str, Any], budget: str) -> int | None:
+    """Return the width of a head that the ladder of a grid, or of its budget, asks for."""
+    preset = (grid.get("budgets") or {}).get(budget) or {}
+    ladder = grid.get("ladder") or (preset.get("ladder") if grid.get("rungs") is None else None)
+    return (ladder or {}).get("head_dim")
+
+
+def check_head_dim(head_dim: int, wanted: int | None) -> None:
+    """Raise InputError if heads have another width than the ladder asks for."""
+    if wanted is not None and head_dim != wanted:
+        raise InputError(
+            f"model.head_dim={head_dim} and grid.ladder.head_dim={wanted} both set the width of a head, and "
+            "one of them was expected; leave the first out"
+        )
+
+
 def _shapes(rungs: list[Any]) -> list[Any]:
     return [entry if isinstance(entry, dict) else {"d_model": entry} for entry in rungs]

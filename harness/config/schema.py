@@ -310,11 +310,16 @@ class Ladder:
         n_params_body: wanted parameters outside embedding and head, one rung each.
         aspect: wanted d_model / n_layers of these rungs.
         shapes: further rungs of given shape.
+        rule: what moves with wanted sizes: `aspect` depth and width, `width` the width alone, at
+            model.n_layers.
+        head_dim: width of a head, in the place of model.head_dim; null keeps that.
     """
 
     n_params_body: list[float] = field(default_factory=list)
     aspect: float = 32.0
     shapes: list[Shape] = field(default_factory=list)
+    rule: str = "aspect"
+    head_dim: int | None = None
 
 
 @dataclass

@@ -33,7 +33,7 @@ from harness.config.overrides import (
     split,
     without_control,
 )
-from harness.config.rungs import settle_rungs
+from harness.config.rungs import check_head_dim, head_dim_of, settle_rungs
 from harness.config.schema import DEFAULT_BUDGET, SweepSettings
 from harness.config.values import check_value, converted, kind_of, shown
 from harness.data.text.tokenizer import KINDS
@@ -106,7 +106,9 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
     for override in of_grid:
         _apply(values, override)
     settle_rungs(values["grid"], [override.key for override in of_grid])
-    others_set = _of_grid(values, kept) + [o for o in overrides if o not in of_grid]
+    head_dim = head_dim_of(values["grid"], values["budget"])
+    of_ladder = [] if head_dim is None else [Override("model.head_dim", head_dim)]
+    others_set = _of_grid(values, kept) + of_ladder + [o for o in overrides if o not in of_grid]
     for override in others_set:
         if override.key in PATH_KEYS:
             paths[override.key] = override.value
@@ -128,6 +130,7 @@ def load_noted(arguments: list[str], stored: dict[str, Any] | None = None) -> Lo
     check_choices(settings)
     check_budget(settings, DEFAULT_BUDGET)
     check_ranges(settings)
+    check_head_dim(settings.model.head_dim, head_dim)
     given = {override.key for override in others_set}
     settings, notes = followed(_with_own_vocabulary(settings, given), usual, given)
     check_together(settings)

@@ -23,7 +23,7 @@ MAX_DEPTH = 12
 MAX_SHOWN = 160
 EXAMPLES = {
     "grid.rungs": "[16,32], or [16,{d_model: 32, n_layers: 4, n_heads: 2}]",
-    "grid.ladder": "{n_params_body: [2e6,8e6,3.2e7], aspect: 32}",
+    "grid.ladder": "{n_params_body: [2e6,8e6,3.2e7], aspect: 32, head_dim: 64}",
     "grid.n_tokens": "[65536,131072]",
     "grid.seeds": "[0,1]",
     "grid.fit_seeds": "[1,2]",

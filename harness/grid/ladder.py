@@ -30,7 +30,8 @@ def ladder_rungs(ladder: Ladder, model: ModelSettings, vocab_size: int) -> list[
     Raises:
         InputError: the ladder is empty, or no shape comes near a wanted size.
     """
-    found = [shape_of(size, ladder.aspect, model, vocab_size) for size in ladder.n_params_body]
+    aspect = ladder.aspect if ladder.rule == "aspect" else None
+    found = [shape_of(size, aspect, model, vocab_size) for size in ladder.n_params_body]
     found += [Rung.of(shape, model) for shape in ladder.shapes]
     if not found:
         raise InputError(
@@ -40,8 +41,14 @@ def ladder_rungs(ladder: Ladder, model: ModelSettings, vocab_size: int) -> list[
     return sorted(dict.fromkeys(found), key=lambda rung: _body(rung, model, vocab_size))
 
 
-def shape_of(size: float, aspect: float, model: ModelSettings, vocab_size: int) -> Rung:
+def shape_of(size: float, aspect: float | None, model: ModelSettings, vocab_size: int) -> Rung:
     """Return the rung of `size` body parameters, up to TOLERANCE, with d_model / n_layers nearest `aspect`.
+
+    Args:
+        size: wanted parameters outside embedding and head.
+        aspect: wanted d_model / n_layers; None keeps the depth of the model.
+        model: fields that all rungs share.
+        vocab_size: number of token ids.
 
     Raises:
         InputError: no shape comes so near; the sentence names the nearest.
@@ -54,21 +61,24 @@ def shape_of(size: float, aspect: float, model: ModelSettings, vocab_size: int) 
     square = (two - one) / unit
     linear = one - square * unit
     shapes = []
-    for depth in range(1, DEEPEST + 1):
+    for depth in range(1, DEEPEST + 1) if aspect is not None else (model.n_layers,):
         width = (np.sqrt(linear**2 + 4 * square * size / depth) - linear) / (2 * square)
         steps = int(width // unit)
         shapes += [Rung(n * unit, depth, model.n_layers) for n in (steps, steps + 1) if n]
-    bent = np.array([abs(np.log(rung.d_model / rung.n_layers / aspect)) for rung in shapes])
+    bent = np.array(
+        [abs(np.log(rung.d_model / rung.n_layers / aspect)) if aspect else 0.0 for rung in shapes]
+    )
     off = np.array([abs(_body(rung, model, vocab_size) / size - 1) for rung in shapes])
     usable = bent <= max(np.log(MOST_BENT), bent.min())
     fits = usable & (off <= TOLERANCE)
     if not fits.any():
         nearest = shapes[int(np.argmin(np.where(usable, off, np.inf)))]
+        limits = f"d_model / n_layers near {aspect:g}" if aspect else f"{model.n_layers} layers"
         raise InputError(
-            f"no shape of widths that {unit} divides and d_model / n_layers near {aspect:g} has {size:,.0f} "
+            f"no shape of widths that {unit} divides and {limits} has {size:,.0f} "
             f"body parameters within {TOLERANCE:.0%}, as was expected; d_model={nearest.d_model} of "
             f"{nearest.n_layers} layers has {_body(nearest, model, vocab_size):,}, so type that number, "
-            "another aspect or a smaller model.head_dim"
+            f"{'another aspect' if aspect else 'grid.ladder.rule=aspect'} or a smaller model.head_dim"
         )
     return shapes[int(np.lexsort((off, np.where(fits, bent, np.inf)))[0])]
 
@@ -100,7 +110,7 @@ def aspect_note(ladder: Ladder | None, shapes: Iterable[tuple[int, int]]) -> lis
         ladder: the ladder of the grid; None if it has none.
         shapes: d_model and n_layers of the rungs.
     """
-    if ladder is None or not ladder.n_params_body:
+    if ladder is None or not ladder.n_params_body or ladder.rule != "aspect":
         return []
     given = {(shape.d_model, shape.n_layers) for shape in ladder.shapes}
     bent = [

@@ -10,7 +10,7 @@ import pytest
 
 from harness.config.rungs import settle_rungs
 from harness.config.schema import Ladder, Shape
-from harness.config.settings import load
+from harness.config.settings import load, plain
 from harness.grid.expansion import expand
 from harness.grid.ladder import TOLERANCE, aspect_note, depth_note, ladder_rungs, moving_depth_note, shape_of
 from harness.grid.rounding import rounded
@@ -48,6 +48,48 @@ def test_of_all_shapes_near_a_size_the_one_of_that_aspect_is_taken(
 def test_a_ladder_meets_its_sizes_with_rounded_mlps(size: float) -> None:
     model = load(["+grid=smoke", "model.head_dim=16", "model.mlp=swiglu", "model.mlp_ratio=null"]).model
     assert abs(body(shape_of(size, 32.0, model, VOCAB), model) / size - 1) <= TOLERANCE
+
+
+@pytest.mark.parametrize("size", [1e7, 3e7, 1e8])
+def test_a_ladder_of_width_alone_keeps_the_depth(size: float) -> None:
+    model = replace(MODEL, n_layers=5, head_dim=8)
+    ladder = Ladder(n_params_body=[size], rule="width", aspect=1.0)
+    (found,) = ladder_rungs(ladder, model, VOCAB)
+    assert found.n_layers == 5
+    assert abs(body(found, model) / size - 1) <= TOLERANCE
+    assert aspect_note(ladder, [(found.d_model, 5)]) == []
+
+
+def test_a_size_that_width_alone_misses_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"64 divides and 3 layers .* d_model=64 of 3 .*rule=aspect"):
+        ladder_rungs(Ladder(n_params_body=[2e5], rule="width"), replace(MODEL, head_dim=64), VOCAB)
+
+
+def test_a_ladder_sets_the_width_of_its_heads() -> None:
+    sizes = [2e6, 8e6, 3.2e7, 1.3e8, 5e8, 2e9]
+    given = f"grid.ladder={{rule: aspect, aspect: 32, head_dim: 64, n_params_body: {sizes}}}"
+    found = load(["+grid=smoke", given])
+    assert found.model.head_dim == 64
+    assert found.grid.ladder
+    rungs = ladder_rungs(found.grid.ladder, found.model, VOCAB)
+    assert all(rung.d_model % 64 == 0 for rung in rungs)
+    off = [abs(body(rung, found.model) / size - 1) for rung, size in zip(rungs, sizes, strict=True)]
+    assert max(off) <= TOLERANCE
+    # A recorded sweep with the same ladder, and one without.
+    assert load([], plain(found)).model.head_dim == 64
+    assert load(["grid.rungs=[64]", "model.head_dim=16"], plain(found)).model.head_dim == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["grid.ladder={head_dim: 32, n_params_body: [2e6]}", "model.head_dim=16"], "leave the first out"),
+        (["grid.ladder={rule: depth, n_params_body: [2e6]}"], "use one of aspect, width"),
+    ],
+)
+def test_a_ladder_that_cannot_be_meant(overrides: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load(["+grid=smoke", *overrides])
 
 
 @pytest.mark.parametrize("override", ["model.kv_group=4", "model.n_kv_heads=2"])
