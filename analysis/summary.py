@@ -85,7 +85,7 @@ def _runs(path: Path) -> str:
     cells, sizes = len(done.drop_duplicates(["rung", "n_tokens"])), done.rung.nunique()
     in_bits = f" = {best.bits_per_byte:.3f} bits per byte" if given(best.bits_per_byte) else ""
     return (
-        f"{len(done)} end points in {cells} cells of {sizes} sizes, {holdout} of them held out; "
+        f"{len(done)} end points in {cells} cells of {sizes} sizes, {holdout} end points held out; "
         f"lowest loss {best.loss:.3f} nats per token"
         f"{in_bits}"
     )

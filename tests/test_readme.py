@@ -267,7 +267,9 @@ def test_the_python_example_runs_as_printed(
     monkeypatch.chdir(ROOT)
     block = next(each for each in python_blocks() if "import analysis" in each)
     exec(compile(block, "README.md", "exec"), {})
-    assert "chinchilla" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "bounded" in printed
+    assert "the laws that these rows cannot exclude are bounded 1.00" in printed
 
 
 def test_the_losses_to_try_are_those_of_a_committed_sweep() -> None:
@@ -338,19 +340,22 @@ def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
     ]
     gaps = [float(gap.replace("−", "-")) for gap in re.findall(r"(?<=[ |;])−?0\.\d+(?= \[)", row(TRUNKS))]
     higher = re.search(r"loss of swiglu at equal N and D: (\S+) \[", text)
-    scored = read_study(ROOT / "results/ladder/fits.json").forecast
+    deep = [read_study(ROOT / f"results/{name}/fits.json").forecast for name in ("ladder", "mixture")]
     assert higher
-    assert scored
-    inside = f"{sum(cell.inside for cell in scored.cells)} of {len(scored.cells)}"
+    inside, all_cells = zip(
+        *[(sum(c.inside for c in each.cells), len(each.cells)) for each in deep if each], strict=True
+    )
     for said in (
         f"runs of {words[len(sizes)]} sizes N, {between} weights",
         f"has {largest / sizes[-1]:.1f} times the size",
         f"forecast losses are off by {rms} % RMS. At the one cell beyond 20 times the compute they are off "
         f"by {far} %",
         f"both counts of FLOPs a is {min(exponents):.2f} to {max(exponents):.2f}",
-        f"the branch has the lower loss: by up to {-min(gaps):.2f} nats here",
+        f"the branch has the lower loss. It is lower by up to {-min(gaps):.2f} nats here from d32 on",
         f"compared at equal N and D: that of swiglu is {higher[1]} % higher",
-        f"{inside} held-out losses lie inside",
+        f"{inside[0]} of {all_cells[0]} held-out losses lie inside on [results/ladder]",
+        f"and {inside[1]} of {all_cells[1]} on [results/mixture]",
+        f"in our two such sweeps {sum(inside)} of {sum(all_cells)} held-out losses lay inside",
     ):
         assert said in text
 

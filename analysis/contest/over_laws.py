@@ -17,7 +17,7 @@ DRAWN_ROWS, FEWEST = 400_000, 40  # redrawn losses of a law at most, and the few
 WORDS = {AveragedQuantity.E: "E", AveragedQuantity.A_EXACT: "a"}
 NO_LIMITS = (
     f"the {saturating.FAMILY} law did not compete, because the table has no loss U of a unigram model and no "
-    "vocabulary: map columns to unigram and vocab, or name the law saturating(U,V)"
+    "vocabulary: map columns to unigram and vocab, or name the law saturating(U,V), V = ln(vocabulary)"
 )
 
 
