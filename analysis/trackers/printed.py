@@ -29,6 +29,7 @@ LINES: tuple[tuple[str, re.Pattern[str], tuple[str, ...]], ...] = tuple(
         ("modded-nanogpt", r"(?<!\S)step:(\d+)/\d+ train_loss:#", ("train_loss",)),
         ("llm.c", r"^s:(\d+) tel:#", ("val_loss",)),
         ("llm.c", r"^s:(\d+) trl:# lr:#", ("train_loss", "lr")),
+        ("llm.c", r"^s:(\d+) trl:#$", ("train_loss",)),
         ("build-nanogpt", r"^(\d+) val #$", ("val_loss",)),
         ("build-nanogpt", r"^(\d+) train #$", ("train_loss",)),
     )

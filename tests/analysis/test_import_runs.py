@@ -257,13 +257,26 @@ def nanochat(run: Truth) -> str:
 
 
 def modded(run: Truth) -> str:
-    return "\n".join(f"step:{s}/{run.last} val_loss:{run.loss(s):.4f} train_time:9ms" for s in run.steps)
+    """As KellerJordan/modded-nanogpt prints: train_gpt.py, where only evaluations have a loss."""
+    return "\n".join(
+        f"step:{s}/{run.last} val_loss:{run.loss(s):.4f} train_time:9ms step_avg:{9 / max(s, 1):.2f}ms\n"
+        f"step:{s + 1}/{run.last} train_time:9ms step_avg:0.10ms"
+        for s in run.steps
+    )
 
 
 def llm_c(run: Truth) -> str:
+    """As karpathy/llm.c logs: llmc/logger.h; `eval` is the accuracy on HellaSwag."""
     return "\n".join(
-        f"s:{s} tel:{run.loss(s):.4f}\ns:{s} trl:{run.loss(s):.4f} lr:{run.lr(s):.6f}" for s in run.steps
+        f"s:{s} tel:{run.loss(s):.4f}\ns:{s} eval:0.2945\n"
+        f"s:{s} trl:{run.loss(s) - 0.1:.4f} lr:{run.lr(s):.6f} norm:0.33"
+        for s in run.steps
     )
+
+
+def llm_c_fp32(run: Truth) -> str:
+    """As train_gpt2_fp32.cu of karpathy/llm.c logs, without the rate."""
+    return "\n".join(f"s:{s} tel:{run.loss(s):.4f}\ns:{s} trl:{run.loss(s):.4f}" for s in run.steps)
 
 
 def sized(run: Truth) -> list[str]:
@@ -340,6 +353,8 @@ def levanter(run: Truth) -> str:
         (nanochat, ["--loss", "val/bpb", "--loss-is", "bits_per_byte=4.328085"], "val/bpb"),
         (modded, [*SIZES, *PER_STEP], "val_loss"),
         (llm_c, [*SIZES, *PER_STEP], "val_loss"),
+        (llm_c_fp32, [*SIZES, *PER_STEP], "val_loss"),
+        (llm_c_fp32, [*SIZES, *PER_STEP, "--loss", "train_loss"], "train_loss"),
         (olmo, ["--params", "n_params"], "eval/v3-small-ppl-validation/c4_en/CrossEntropyLoss"),
         (olmo_core, ["--params", "n_params"], "eval/lm/pile-validation/CE loss"),
         (levanter, [], "eval/loss"),
