@@ -81,9 +81,10 @@ def _losses(part: PartRecord, who: str, level: float) -> Iterator[str]:
         f"In the median of {who} the sealed forecast of {whole.n_cells} held-out cells was off by "
         f"{in_percent(whole.rms_percent.median)} RMS (quartiles {_ends(whole.rms_percent)}){beyond}."
     )
+    of_far = f", at ≥ {far.at_least:g}× {share(far.coverage)}" if far is not whole else ""
     yield (
         f"Of {whole.coverage.n} losses {share(whole.coverage)} lie inside their {percent(level, 0)} "
-        f"intervals. The mean interval score is {in_percent(whole.interval_score.mean)}, and the widest "
+        f"intervals{of_far}. The mean interval score is {in_percent(whole.interval_score.mean)}, and the widest "
         f"interval is {number(whole.widest_over_median, 1)} times the median."
     )
 
