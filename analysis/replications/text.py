@@ -84,8 +84,8 @@ def _losses(part: PartRecord, who: str, level: float) -> Iterator[str]:
     of_far = f", at ≥ {far.at_least:g}× {share(far.coverage)}" if far is not whole else ""
     yield (
         f"Of {whole.coverage.n} losses {share(whole.coverage)} lie inside their {percent(level, 0)} "
-        f"intervals{of_far}. The mean interval score is {in_percent(whole.interval_score.mean)}, and the widest "
-        f"interval is {number(whole.widest_over_median, 1)} times the median."
+        f"intervals{of_far}. The mean interval score is {in_percent(whole.interval_score.mean)}, and the "
+        f"widest interval is {number(whole.widest_over_median, 1)} times the median."
     )
 
 
