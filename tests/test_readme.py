@@ -316,6 +316,7 @@ def test_what_the_quick_example_shows_is_in_its_tables() -> None:
         assert said in text
 
 
+TWO_SWEEPS = ("chinchilla", "chinchilla-standard")
 TRUNKS = "trunk + branch minus tuned cosine, nats"
 
 
@@ -345,7 +346,17 @@ def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
     inside, all_cells = zip(
         *[(sum(c.inside for c in each.cells), len(each.cells)) for each in deep if each], strict=True
     )
+    both = pd.concat(pd.read_parquet(ROOT / f"results/{name}/points.parquet") for name in TWO_SWEEPS)
+    ranges = [
+        f"{both[column].min() / 1e3:.0f} to {both[column].max() / 1e3:.0f} thousand"
+        for column in ("n_params", "n_params_matmul")
+    ]
+    older = read_study(ROOT / "results/chinchilla-standard/fits.json").forecast
+    assert older
+    reached = max(cell.factor for cell in older.cells)
     for said in (
+        f"they have {ranges[0]} parameters, N of {ranges[1]}, and",
+        f"It covers {len(older.cells)} cells, of which one lies at {reached:.1f} times the largest fitted",
         f"runs of {words[len(sizes)]} sizes N, {between} weights",
         f"has {largest / sizes[-1]:.1f} times the size",
         f"forecast losses are off by {rms} % RMS. At the one cell beyond 20 times the compute they are off "

@@ -85,7 +85,7 @@ def _losses(part: PartRecord, who: str, level: float) -> Iterator[str]:
     yield (
         f"Of {whole.coverage.n} losses {share(whole.coverage)} lie inside their {percent(level, 0)} "
         f"intervals{of_far}. The mean interval score is {in_percent(whole.interval_score.mean)}, and the "
-        f"widest interval is {number(whole.widest_over_median, 1)} times the median."
+        f"widest interval of a cell is at most {number(whole.widest_over_median, 1)} times its median."
     )
 
 
