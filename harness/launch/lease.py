@@ -24,7 +24,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from harness.records.exclusive import link_new
@@ -33,6 +33,7 @@ from harness.records.paths import RunFolder
 from harness.records.status.lease_file import (
     STALE_SECONDS,
     Lease,
+    content,
     highest,
     live,
     path_of,
@@ -100,15 +101,14 @@ def held(folder: RunFolder, lost: Callable[[], None] | None = None) -> Iterator[
 
 def lost_to_another(folder: RunFolder) -> bool:
     """Return whether another process took the run that this one trains, even if it has ended since."""
-    try:
-        owner = Lease(**json.loads(path_of(folder.lease, highest(folder.lease)).read_text()))
-    except (OSError, ValueError, TypeError):
-        return False
-    return (owner.system, owner.pid) != (system(), os.getpid())
+    owner = content(folder.lease, highest(folder.lease))
+    return owner is not None and (owner.system, owner.pid) != (system(), os.getpid())
 
 
 def _take(leases: Path) -> tuple[Path, bool]:
-    """Create the next lease; return its path, and whether the owner before was silent and not known dead.
+    """Create the next lease; return its path, and whether a silent owner of before is not known to be dead.
+
+    A lease says so to those after it, because the owner may wake up under any of them.
 
     Raises Held if another process holds or takes it.
     """
@@ -122,7 +122,10 @@ def _take(leases: Path) -> tuple[Path, bool]:
         if number and live(leases, number, draft.stat().st_mtime):
             raise Held(f"{leases.parent} is trained by another process")
         # As of 1970: by the heartbeat alone it would be live, so its owner may wake up.
-        silent = bool(number) and live(leases, number, 0.0) is not None
+        before = content(leases, number) if number else None
+        silent = before is not None and (before.disturbed or live(leases, number, 0.0) is not None)
+        if silent:
+            draft.write_text(json.dumps(asdict(replace(mine, disturbed=True))))
         path = path_of(leases, number + 1)
         if not link_new(draft, path):
             raise Held(f"{leases.parent} was taken by another process just now")

@@ -232,7 +232,7 @@ def _begin(
     except lease.Held:
         return {"status": RunStatus.WAITING}
     except OSError as error:
-        return failure(folder, error)
+        return failure(folder, error, folder in disturbed)
     ended = ended_before(job, folder)
     return {"status": ended} if ended else None
 

@@ -36,6 +36,7 @@ class Lease:
         pid: process number of the owner.
         started: when that process began, in ticks since boot. A later process may get the same number.
         released: whether the owner has given the lease back.
+        disturbed: whether a silent owner of an earlier lease may still wake up and write into the run.
     """
 
     owner: str
@@ -44,6 +45,7 @@ class Lease:
     pid: int
     started: str
     released: bool = False
+    disturbed: bool = False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -69,6 +71,14 @@ def live(leases: Path, number: int, now: float) -> Lease | None:
     if found.system == system() and not _is_alive(found):
         return None
     return found
+
+
+def content(leases: Path, number: int) -> Lease | None:
+    """Return what a lease says, live or not; None if it cannot be read."""
+    try:
+        return Lease(**json.loads(path_of(leases, number).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _is_alive(owner: Lease) -> bool:

@@ -121,6 +121,21 @@ def test_a_failure_beside_a_silent_owner_is_tried_again(
     assert run_job(JOB, sweep, inputs())["retry"] == silent
 
 
+def test_one_silent_owner_disturbs_all_who_come_after(tmp_path: Path) -> None:
+    """The next owner fails and gives its lease back, or dies, while the first one is still asleep."""
+    folder = SweepFolder(tmp_path).run(JOB.spec.run_id)
+    with lease.held(folder) as disturbed:
+        assert not disturbed
+    with lease.held(folder) as disturbed:
+        assert not disturbed, "a lease that was given back disturbs nobody"
+    asleep = lease.Lease("x", "here", "elsewhere", 1, "1")
+    write_json(folder.lease / "9.json", asdict(asleep))
+    os.utime(folder.lease / "9.json", (0, 0))
+    for _ in range(3):
+        with lease.held(folder) as disturbed:
+            assert disturbed
+
+
 def test_a_run_in_other_hands_is_left_alone_and_its_end_is_believed(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     with lease.held(folder.run(JOB.spec.run_id)):
