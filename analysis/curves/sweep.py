@@ -205,7 +205,9 @@ def _rows(folder: RunFolder) -> pd.DataFrame:
             parts.append(with_current_names(read_table(path)).reindex(columns=COLUMNS))
     with contextlib.suppress(InputError):
         if parts:
-            return checked_curves(pd.concat(parts, ignore_index=True), folder.curves, COLUMNS)
+            rows = checked_curves(pd.concat(parts, ignore_index=True), folder.curves, COLUMNS)
+            # Parts of two attempts could overlap; a step then counts once, as in curves.parquet.
+            return rows.drop_duplicates(["point_id", "step"], keep="last")
     return pd.DataFrame(columns=COLUMNS)
 
 

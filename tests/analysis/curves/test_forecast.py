@@ -238,6 +238,21 @@ def test_a_running_sweep_reads_only_what_is_new(tmp_path: Path) -> None:
     assert all(again[name] is run for name, run in runs.items())
 
 
+def test_steps_that_two_workers_logged_count_once(tmp_path: Path) -> None:
+    """A worker that was taken for dead wakes up and trains the steps of the next owner once more."""
+    longest, _ = running_sweep(tmp_path, until=4_000)
+    (before,) = (run for run in SweepCurves(tmp_path).read() if run.name == longest)
+    folder = tmp_path / "runs" / longest / "curves"
+    (part,) = folder.iterdir()
+    rows = pd.read_parquet(part)
+    rows[rows.step > 2_000].to_parquet(folder / "trunk-000002000-000004000.parquet")
+    runs = SweepCurves(tmp_path).read()
+    (run,) = (run for run in runs if run.name == longest)
+    np.testing.assert_array_equal(run.rows.steps, before.rows.steps)
+    np.testing.assert_array_equal(run.rows.loss, before.rows.loss)
+    forecast_runs(runs)
+
+
 def test_tables_of_a_sweep_are_read_once_until_they_are_written_anew(tmp_path: Path) -> None:
     for name in ("sweep.json", "points.parquet", "curves.parquet"):
         shutil.copy(ROOT / "results" / "chinchilla" / name, tmp_path / name)
