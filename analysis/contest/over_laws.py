@@ -44,7 +44,8 @@ def over_laws(table: LossTable, laws: tuple[str, ...], resamples: int, level: fl
     text = f"by weight, the laws that {rows} cannot exclude are {named}"
     if draws:
         text += f"; over them {_quantities(average, table, level)}"
-    return text if table.limits else f"{text}; {NO_LIMITS}"
+    competed = any(family(law) == saturating.FAMILY for law in both)
+    return text if table.limits or competed else f"{text}; {NO_LIMITS}"
 
 
 def _quantities(average: LawAverage, table: LossTable, level: float) -> str:

@@ -35,7 +35,7 @@ from tests import PUBLISHED
 from tests.analysis.published.test_published import needs_data
 from tests.analysis.test_fit import KEYS
 from tests.fakes.surfaces import SMALL_JOINT, sweep_points
-from tests.fakes.tables import additive, joint, ladder, saturates
+from tests.fakes.tables import LIMITS, additive, joint, ladder, saturates
 
 pytestmark = pytest.mark.usefixtures("few_starts")
 
@@ -313,6 +313,14 @@ def test_laws_that_the_rows_allow_speak_together() -> None:
 def test_a_law_that_is_excluded_does_not_speak_and_limits_let_saturating_compete() -> None:
     found = compare_approaches(ladder(saturates, np.random.default_rng(0), limits=True), resamples=0)
     assert "chinchilla" not in str(found.together)
+    assert "saturating" in str(found.together)
+    assert "did not compete" not in str(found.together)
+
+
+def test_limits_that_are_named_with_the_law_let_it_compete() -> None:
+    """A table without columns for U and V, and a law that has both."""
+    table = ladder(saturates, np.random.default_rng(0))
+    found = compare_approaches(table, "saturating({},{})".format(*LIMITS), resamples=0)
     assert "saturating" in str(found.together)
     assert "did not compete" not in str(found.together)
 
