@@ -16,6 +16,7 @@ their intervals); Burnham & Anderson 2002, Model Selection and Multimodel Infere
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,15 +43,21 @@ class WeighedLaw:
 
     Attributes:
         law: the law.  weight: its share of the average, 0 … 1.
-        theta: estimate [params].  samples: redrawn estimates [resamples, params].
+        theta: estimate [params].
+        redraw: returns redrawn estimates [resamples, params], the same each time.
         chi2: squares around the law over the variance of the noise.
     """
 
     law: Law
     weight: float
     theta: Array
-    samples: Array
+    redraw: Callable[[], Array]
     chi2: float
+
+    @property
+    def samples(self) -> Array:
+        """Redrawn estimates [resamples, params]; those of a law that nobody asks for are never made."""
+        return self.redraw()
 
     @property
     def name(self) -> str:
@@ -152,7 +159,7 @@ def average_laws(
             problem.law,
             float(weight),
             each.theta[0],
-            _redrawn(problem, each.theta[0], shocks),
+            functools.cache(functools.partial(_redrawn, problem, each.theta[0], shocks)),
             float(square),
         )
         for problem, each, weight, square in zip(problems, solved, shares, chi2, strict=True)

@@ -102,7 +102,7 @@ class Predictor:
         average = average_laws(table, [fit.law], resamples=0, seed=seed)
         samples = np.empty((0, len(fit.theta))) if fit.samples is None else fit.samples
         scale = drawn_scale(average.noise.dof, len(samples), np.random.default_rng(seed))
-        alone = WeighedLaw(law, 1.0, fit.theta, samples, average.best.chi2)
+        alone = WeighedLaw(law, 1.0, fit.theta, lambda: samples, average.best.chi2)
         return cls(replace(average, laws=(alone,), scale=scale), table, table_cost(table), level, fit.stretch)
 
     @property

@@ -146,6 +146,19 @@ class LocalLauncher:
         for worker in self._workers:
             worker.close()
             worker.process.terminate()
+        self._see_the_end()
+
+    def close(self) -> None:
+        """End the workers, which are idle by now; kill those that do not end within STOP_SECONDS.
+
+        After two workers wrote one checkpoint, a thread of Orbax waits five minutes for what never comes.
+        """
+        for worker in self._workers:
+            worker.close()
+        self._see_the_end()
+
+    def _see_the_end(self) -> None:
+        """Wait for the workers to end, and kill those that do not within STOP_SECONDS."""
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             try:
@@ -155,14 +168,6 @@ class LocalLauncher:
                 worker.process.wait()
             if worker.handle is not None:
                 self._count(worker)
-        self._workers.clear()
-
-    def close(self) -> None:
-        """End the workers, which are idle by now."""
-        for worker in self._workers:
-            worker.close()
-        for worker in self._workers:
-            worker.process.wait()
         self._workers.clear()
 
     def spent(self, seconds: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from harness.data.build import DataConfig
 from harness.grid.cells import job_flops, jobs
 from harness.launch import supervise
+from harness.launch.local import local
 from harness.launch.local.local import LocalLauncher
 from harness.launch.local.places import Seat
 from harness.launch.local.process import WORKER_COMMAND
@@ -46,6 +48,27 @@ def test_the_output_is_in_a_file_that_the_message_names(
     told = re.fullmatch(said, str(outcome.error))
     assert told
     assert (tmp_path / told[1]).read_text() == "one\ntwo \ufffd\n"
+
+
+def test_an_idle_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that its run failed, and then some thread of it waits."""
+    monkeypatch.setattr(local, "STOP_SECONDS", 0.3)
+    (job,) = jobs(small_cells())
+    answer = {"run_id": job.spec.run_id, "status": "failed", "points": {}, "error": "lost", "retry": False}
+    program = (
+        f"import json, time; input(); input(); print(json.dumps(dict(outcomes=[{answer}])), flush=True); "
+        "time.sleep(600)"
+    )
+    made = LocalLauncher(
+        config(tmp_path, tmp_path), [Seat()], job_flops, command=(sys.executable, "-c", program)
+    )
+    supervisor = supervise.Supervisor(made, SweepFolder(tmp_path), 1)
+    supervisor.add([(job,)])
+    (outcome,) = supervisor.outcomes(lambda _: None)
+    began = time.monotonic()
+    made.close()
+    assert outcome.error == "lost"
+    assert time.monotonic() - began < 60
 
 
 def test_a_worker_without_its_platform_could_not_start_anywhere(tmp_path: Path, data_cache: Path) -> None:
