@@ -23,7 +23,7 @@ from analysis.contest.objections import mending, objection, said_beside
 from analysis.contest.over_laws import over_laws
 from analysis.contest.rollout import cuts, thinned
 from analysis.intervals import LEVEL
-from analysis.laws import family, find_law, with_limits
+from analysis.laws import family, find_law, saturating, with_limits
 from analysis.records.fit import COUNTS, ComparedRecord, ContestedRecord, FitRecord
 from analysis.records.warning_codes import FitWarning, WarningCode
 from analysis.result import Fit
@@ -187,6 +187,7 @@ def compare_approaches(
     tables = _by_count(table, mapping)
     primary, first = next(iter(tables.items()))
     wanted = find_law(with_limits(law, first.limits)).name
+    saturating.check_limits(wanted, float(first.loss.min()))
     shared = shared_axis(first)
     if shared and find_law(wanted).axes == "nd":
         return _along_other_axis(tables, shared, level, seed)

@@ -19,7 +19,7 @@ from analysis.curves.run import End, Run, smoothed, warm_up_end
 from analysis.curves.schedule import KINDS, Plan
 from analysis.laws.annealing import Schedule
 from harness.records import sweep_file
-from harness.records.columns import DONE, checked_curves, checked_points, with_current_names
+from harness.records.columns import DONE, checked_curves, checked_points, each_step_once, with_current_names
 from harness.records.errors import Damaged, InputError
 from harness.records.files import read_table, version
 from harness.records.json_files import read_checked
@@ -205,9 +205,8 @@ def _rows(folder: RunFolder) -> pd.DataFrame:
             parts.append(with_current_names(read_table(path)).reindex(columns=COLUMNS))
     with contextlib.suppress(InputError):
         if parts:
-            rows = checked_curves(pd.concat(parts, ignore_index=True), folder.curves, COLUMNS)
-            # Parts of two attempts could overlap; a step then counts once, as in curves.parquet.
-            return rows.drop_duplicates(["point_id", "step"], keep="last")
+            rows = each_step_once(pd.concat(parts, ignore_index=True))
+            return checked_curves(rows, folder.curves, COLUMNS)
     return pd.DataFrame(columns=COLUMNS)
 
 

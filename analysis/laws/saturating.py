@@ -28,6 +28,10 @@ from harness.records.errors import InputError
 FAMILY = "saturating"
 PARAMS = ("E", "A", "B", "alpha", "beta")
 E_SHARE = 0.95  # E stays below this share of the lower limit
+FORM = (
+    f"{FAMILY}(U,V) with the loss U of a unigram model and the logarithm V of the vocabulary in nats per "
+    f"token, 0 < U ≤ V, for example {FAMILY}(5.30,6.24)"
+)
 NAME = re.compile(rf"{FAMILY}\(\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*\)")
 
 
@@ -45,13 +49,27 @@ def parse(name: str) -> Law | None:
     if name.split("(")[0].strip() != FAMILY:
         return None
     found = NAME.fullmatch(name.strip())
-    no_size, no_data = (float(text) for text in found.groups()) if found else (0.0, 0.0)
+    if found is None:
+        raise InputError(f"the law {name!r} lacks its limits, two numbers: type {FORM}")
+    no_size, no_data = (float(text) for text in found.groups())
     if not 0 < no_size <= no_data:
-        raise InputError(
-            f"the law {name!r} lacks its limits: type {FAMILY}(U,V) with the loss U of a unigram model and "
-            f"the logarithm V of the vocabulary in nats per token, 0 < U ≤ V, for example {FAMILY}(5.30,6.24)"
-        )
+        raise InputError(f"the law {name!r} has U = {no_size:g} and V = {no_data:g}: type {FORM}")
     return saturating(no_size, no_data)
+
+
+def check_limits(name: str, lowest: float) -> None:
+    """Raise InputError if the limit U of a saturating law is not above the lowest loss of a table.
+
+    Args:
+        name: name of any law; others have no such limit.
+        lowest: lowest loss, nats per token.
+    """
+    found = NAME.match(name)  # limits of parameters may follow in brackets
+    if found and float(found[1]) <= lowest:
+        raise InputError(
+            f"the law {name!r} has no loss above U = {float(found[1]):g}, and the lowest loss of the table "
+            f"is {lowest:.4g}: type {FORM}"
+        )
 
 
 def saturating(no_size: float, no_data: float) -> Law:

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.arrays import Array, Index, Mask
-from analysis.laws import find_law
+from analysis.laws import find_law, saturating
 from analysis.laws.law import Law
 from analysis.solve.coordinates import Coordinates, Seen
 from analysis.solve.levenberg_marquardt import WIDE_TOLERANCE, huber, minimise, narrowing
@@ -233,6 +233,7 @@ def checked_problem(table: LossTable, law: str, estimator: str = "huber", delta:
     need = found.n_free
     if len(table) < need:
         raise InputError(f"{len(table)} rows for the {need} parameters of {law}: give at least {need} rows")
+    saturating.check_limits(found.name, float(table.loss.min()))
     if "E" in found.fixed and found.bounds["E"][0] >= table.loss.min():
         at, lowest = found.bounds["E"][0], table.loss.min()
         raise InputError(f"E is fixed at {at:g}, the lowest loss is {lowest:g}: fix it below that")

@@ -248,7 +248,7 @@ def load_table(
         row=np.flatnonzero(kept),
         excluded=excluded,
         rung=texts("rung"),
-        limits=_limits(optional("unigram"), optional("vocab")),
+        limits=_limits(optional("unigram"), optional("vocab"), float(losses.min())),
         warnings=reading_doubts(
             frame[kept], columns, n, d, c, losses, optional("vocab"), absent_axes(names), stated
         ),
@@ -311,7 +311,7 @@ def _depths(frame: pd.DataFrame) -> Codes:
     return frame[DEPTH].fillna(0).to_numpy(np.int64)
 
 
-def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] | None:
+def _limits(unigram: Array | None, vocab: Array | None, lowest: float) -> tuple[float, float] | None:
     """Return the loss of a unigram model and the logarithm of the vocabulary, or None if rows differ."""
     if unigram is None or vocab is None:
         return None
@@ -321,6 +321,12 @@ def _limits(unigram: Array | None, vocab: Array | None) -> tuple[float, float] |
         raise InputError(
             f"the loss of a unigram model is {no_size.max():g}, above that of the uniform guess over the "
             f"vocabulary, {no_data.min():.4g} nats per token: give it in nats, or map another column"
+        )
+    too_low = no_size[(no_size > 0) & (no_size <= lowest)]  # 0 is unknown
+    if len(too_low):
+        raise InputError(
+            f"the loss of a unigram model is {too_low[0]:g}, not above the lowest loss of the table, "
+            f"{lowest:.4g} nats per token: give it in nats, or map another column"
         )
     no_size = np.minimum(no_size, no_data)
     if np.ptp(no_size) != 0 or np.ptp(no_data) != 0 or not no_size[0] > 0:

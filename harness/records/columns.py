@@ -253,6 +253,12 @@ def checked_points(points: pd.DataFrame, source: object) -> pd.DataFrame:
     return checked
 
 
+def each_step_once(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return curves of one or more runs without the rows of a step that a later attempt logged again."""
+    keys = [name for name in ("run_id", "point_id", "step") if name in curves]
+    return curves.drop_duplicates(keys, keep="last")
+
+
 def checked_curves(
     curves: pd.DataFrame, source: object, columns: Collection[str] = tuple(CURVE_COLUMNS)
 ) -> pd.DataFrame:

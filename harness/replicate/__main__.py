@@ -159,19 +159,24 @@ class Replicate:
             yield Replication(number, sweep)
 
     def _print_plan(self, prepared: list[tuple[Replication, Prepared]]) -> None:
-        """Print the plan of the first replication that is not finished, then the total."""
+        """Print the plan of the first replication that is not finished, if there is one, then the total."""
         waiting = [
             (each, ready)
             for each, ready in prepared
             if ready.plan.open_cells and not is_told(each.sweep.folder, ready.plan)
         ]
-        first, ready = (waiting or prepared)[0]
+        if not waiting:
+            self.console.print(f"all {self.n} replications are trained; a larger n= adds more")
+            return
+        first, ready = waiting[0]
         self.console.print(f"plan of replication {first.number} of {self.n}, {self._seeds(first)}")
         if not self.has_references:
             self.console.print(f"note: cosine references are left out; {REFERENCES}=[…] adds them")
         first.sweep.print_plan(ready)
-        left = f", {len(waiting)} to train one after the other: {self._cost(waiting)}" if waiting else ""
-        self.console.print(f"all {self.n} replications: {len(prepared) - len(waiting)} are trained{left}")
+        self.console.print(
+            f"all {self.n} replications: {len(prepared) - len(waiting)} are trained, {len(waiting)} to train "
+            f"one after the other: {self._cost(waiting)}"
+        )
 
     @staticmethod
     def _cost(waiting: list[tuple[Replication, Prepared]]) -> str:

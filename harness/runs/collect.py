@@ -20,6 +20,7 @@ from harness.records.columns import (
     EVAL_COLUMNS,
     ITEM_COLUMNS,
     as_table,
+    each_step_once,
     point_columns,
 )
 from harness.records.derived import Stage, hash_of, is_current, record_made, was_made
@@ -135,8 +136,7 @@ def _in_order(frame: pd.DataFrame, wanted: set[str]) -> pd.DataFrame:
     """Return the curves of several runs, run after run: trunks, and branches to `wanted` points."""
     # A run may hold branches of an earlier grid; trunks have no point_id.
     frame = frame[frame.point_id.isna() | frame.point_id.isin(wanted)]
-    # Parts of two attempts could overlap; a step then counts once.
-    frame = frame.drop_duplicates(["run_id", "point_id", "step"], keep="last")
+    frame = each_step_once(frame)
     order = pd.factorize(frame.run_id)[0]
     frame = frame.assign(order=order).sort_values(
         ["order", "point_id", "step"], na_position="first", ignore_index=True

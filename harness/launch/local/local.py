@@ -146,18 +146,18 @@ class LocalLauncher:
         for worker in self._workers:
             worker.close()
             worker.process.terminate()
-        self._see_the_end()
+        self._await_end()
 
     def close(self) -> None:
         """End the workers, which are idle by now; kill those that do not end within STOP_SECONDS.
 
-        After two workers wrote one checkpoint, a thread of Orbax waits five minutes for what never comes.
+        If two workers wrote one checkpoint, a thread of Orbax waits five minutes for the save that failed.
         """
         for worker in self._workers:
             worker.close()
-        self._see_the_end()
+        self._await_end()
 
-    def _see_the_end(self) -> None:
+    def _await_end(self) -> None:
         """Wait for the workers to end, and kill those that do not within STOP_SECONDS."""
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.approaches.parametric import fit_law, jackknife
+from analysis.contest.recommended import compare_approaches
 from analysis.cost import six_n
 from analysis.frontier import Surface, exponent, optimum, surface_of
 from analysis.laws import find_law, with_limits
@@ -90,6 +92,15 @@ def test_the_name_carries_the_limits() -> None:
         with_limits("saturating", None)
 
 
+@pytest.mark.parametrize("approach", [fit_law, compare_approaches])
+def test_a_limit_below_the_losses_is_refused(approach: Callable[..., object]) -> None:
+    """U in bits per byte, say: such a law has no loss as high as those of the table."""
+    table = ladder(saturates, np.random.default_rng(3))
+    for law in ("saturating(1.0,1.5)", "saturating(1.0,1.5)[E=0.5]"):
+        with pytest.raises(InputError, match=r"no loss above U = 1, and the lowest .* is 2\.177:"):
+            approach(table, law, resamples=0)
+
+
 NAMED = {"unigram": "unigram", "vocab": "vocab"}
 
 
@@ -123,3 +134,5 @@ def test_a_unigram_loss_above_the_uniform_guess_is_refused() -> None:
     frame = pd.DataFrame({"N": [1e4, 2e4], "D": 1e6, "loss": [3.0, 2.9], "vocab": 512, "unigram": 7.65})
     with pytest.raises(InputError, match=r"a unigram model is 7\.65, above .* 6\.238 nats"):
         load_table(frame, mapping=NAMED)
+    with pytest.raises(InputError, match=r"a unigram model is 1\.8, not above the lowest .*, 2\.9 nats"):
+        load_table(frame.assign(unigram=1.8), mapping=NAMED)

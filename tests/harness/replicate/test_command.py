@@ -165,6 +165,8 @@ def test_a_dry_run_prints_one_plan_and_the_total(
     said = " ".join(capsys.readouterr().out.split())
     assert "plan of replication 3 of 3" in said
     assert "2 are trained, 1 to train" in said
+    assert command.main([*made, "n=2", "dry_run=true"]) == 0
+    assert capsys.readouterr().out.strip() == "all 2 replications are trained; a larger n= adds more"
 
 
 @pytest.mark.parametrize(
