@@ -55,6 +55,7 @@ LONG_MODULES = [
     "tests/harness/engine/test_mesh.py",
     "tests/harness/sweep/test_damage.py",
     "tests/test_readme.py",
+    "tests/test_readme_numbers.py",
     "tests/test_foreign_folders.py",
     "tests/harness/sweep/test_stored_smoke.py",
     "tests/harness/data/test_curate.py",

@@ -70,7 +70,7 @@ def test_memory_grows_with_the_rows(part: str) -> None:
     assert peaks[1] < 8 * peaks[0], "four times the rows"
 
 
-def test_four_times_the_rows_take_less_than_six_times_as_long(
+def test_four_times_the_rows_take_less_than_three_times_as_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command as a user types it, by processor time: 4 to 6 s for 20,000 rows, as the machine is."""
@@ -87,7 +87,8 @@ def test_four_times_the_rows_take_less_than_six_times_as_long(
         assert "chinchilla" in said.out
     print(" and ".join(f"{each:.1f} s" for each in seconds))
     assert re.search(r"^ *\d+ s  \S", said.err, re.MULTILINE), "progress"
-    assert seconds[1] < 6 * seconds[0]
+    # Twice as long with the pilot, four times without it.
+    assert seconds[1] < 3 * seconds[0]
 
 
 def test_a_pilot_leads_to_the_minimum_over_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
