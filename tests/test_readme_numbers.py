@@ -115,7 +115,7 @@ def test_numbers_of_the_running_text_are_those_of_tables_and_files() -> None:
     for said in (
         f"they have {ranges[0]} parameters, N of {ranges[1]}, and",
         f"It covers {len(older.cells)} cells, of which one lies at {reached:.1f} times the largest fitted",
-        f"those of *chinchilla* in the second column reach {100 * widest:.0f} % to each side",
+        f"The intervals of *chinchilla* in the second column reach {100 * widest:.0f} % to each side",
         f"the numbers are {limits.unigram_nats.item():.4f} and {np.log(limits.vocab_size.item()):.4f}",
         f"runs of {words[len(sizes)]} sizes N, {between} weights",
         f"has {largest / sizes[-1]:.1f} times the size",
